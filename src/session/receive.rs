@@ -104,8 +104,8 @@ impl Session<'_> {
 
     /// Handles packets until one is for the caller, then what the time brings.
     pub(super) fn advance(&mut self, now: Instant) -> Result<(), ProtocolError> {
-        if self.link == Link::Up && !self.take_report() && self.checkpoints && self.dirty {
-            self.due = Due::Checkpoint;
+        if self.link == Link::Up {
+            self.take_report();
         }
         while self.due == Due::Nothing && self.outbound.lane_has_room() {
             match self.inbound.frame(self.received)? {
@@ -124,6 +124,10 @@ impl Session<'_> {
         }
         if self.due == Due::Nothing {
             self.check_timeouts(now)?;
+            // Last, so that it covers all that has come: a caller to whom nothing is told goes to sleep.
+            if self.link == Link::Up && self.checkpoints && self.dirty {
+                self.due = Due::Checkpoint;
+            }
         }
         if self.link == Link::Up {
             self.send_pubrels(now);
