@@ -150,7 +150,45 @@ where
         }
     }
 
-    /// Subscribes to one or more topic filters, each with the highest QoS wanted, without waiting;
+    /// Publishes a message whose payload lies in memory in one or more slices of any size, from where it goes to the
+    /// transport without a copy, and waits until it has left. Everything that comes meanwhile goes to `on_event`.
+    ///
+    /// At QoS 1 and 2, [`Event::PayloadNeeded`] asks for the payload again if the connection is lost before the
+    /// acknowledgement has come; this call with [`Outgoing::Again`] gives it.
+    ///
+    /// Dropping the future takes the message back if nothing of it has left. After that it ends the connection, and
+    /// the next call says so ([`ProtocolError::PayloadAborted`]): what came next would be taken for payload.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Request`] when it was not accepted; any other ends the connection.
+    pub async fn publish_slices(
+        &mut self,
+        message: Outgoing<'_>,
+        payload: &[&[u8]],
+        on_event: impl FnMut(Event<'_>),
+    ) -> Result<Option<PacketId>, Error<T::Error>> {
+        let len = payload
+            .iter()
+            .fold(0, |len: usize, slice| len.saturating_add(slice.len()));
+        let id = self.wire.session.begin_payload(message, len)?;
+        let mut sending = Sending(self);
+        sending
+            .pass(on_event, async |wire, clock| {
+                poll_fn(|cx| {
+                    let left = wire.session.payload_left();
+                    Poll::Ready(wire.poll_payload(
+                        slice_at(payload, len.saturating_sub(left)),
+                        clock,
+                        cx,
+                    ))
+                })
+                .await
+            })
+            .await?;
+        Ok(id)
+    }
+
     /// [`Event::Suback`] brings the answers under the id returned.
     ///
     /// The future is ready when it is first polled; dropped before that, nothing is subscribed.
