@@ -81,7 +81,6 @@ impl<'a> Subscribe<'a> {
 }
 
 /// Writes a SUBSCRIBE of filters that are not checked yet; the length of what was written.
-#[allow(dead_code)]
 pub(crate) fn encode<'s>(
     packet_id: PacketId,
     filters: impl Iterator<Item = (&'s str, QoS)> + Clone,
