@@ -97,8 +97,11 @@ impl Session<'_> {
     /// Otherwise the connection is over, with [`ProtocolError::PayloadAborted`]: whatever came next would be taken
     /// for payload. Does nothing when no payload is open.
     pub fn abandon_payload(&mut self) {
+        if !self.outbound.is_attended() {
+            return;
+        }
         match self.outbound.abandon() {
-            Abandoned::Nothing => self.asked = false,
+            Abandoned::Postponed => self.asked = false,
             Abandoned::Halfway => self.end(ProtocolError::PayloadAborted),
             Abandoned::Withdrawn(None) => {}
             Abandoned::Withdrawn(Some(id)) => self.inflight.remove(id),

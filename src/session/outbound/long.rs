@@ -27,8 +27,8 @@ pub(super) struct Passing {
 
 /// What became of a payload that the caller gave up.
 pub(in crate::session) enum Abandoned {
-    /// There was none, or it will be asked for again.
-    Nothing,
+    /// It will be asked for again.
+    Postponed,
     /// The stream stands inside its packet.
     Halfway,
     /// Its packet, which had not begun to leave, is gone, and its id with it.
@@ -128,8 +128,8 @@ impl Outbound<'_> {
 
     /// The caller gives up the payload that it was going to hand over.
     pub(in crate::session) fn abandon(&mut self) -> Abandoned {
-        let Some(at) = self.next_long().filter(|_| self.passing.attended) else {
-            return Abandoned::Nothing;
+        let Some(at) = self.next_long() else {
+            return Abandoned::Postponed;
         };
         if self.passing.begun {
             return Abandoned::Halfway;
@@ -139,7 +139,7 @@ impl Outbound<'_> {
             .header_at(at)
             .is_some_and(|(header, _)| header.flags & frame::DUP != 0)
         {
-            return Abandoned::Nothing;
+            return Abandoned::Postponed;
         }
         let id = self.id_at(at);
         self.remove(at, self.len_at(at));
