@@ -172,6 +172,10 @@ impl Outbound<'_> {
         self.lane.extend_from_slice(packet).is_ok()
     }
 
+    pub(super) fn lane_is_empty(&self) -> bool {
+        self.lane.is_empty()
+    }
+
     /// Whether one more acknowledgement fits.
     pub(super) fn lane_has_room(&self) -> bool {
         self.lane.len() <= LANE - 4

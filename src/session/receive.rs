@@ -115,7 +115,7 @@ impl Session<'_> {
         if self.link == Link::Up && !self.inbound.in_message() && !self.take_report() {
             self.take_question();
         }
-        while self.due == Due::Nothing && self.outbound.lane_has_room() {
+        while self.due == Due::Nothing && self.may_answer() {
             match self.inbound.frame(self.received)? {
                 None => break,
                 Some(Frame::Packet(packet)) => self.packet(packet)?,
@@ -146,6 +146,18 @@ impl Session<'_> {
             }
         }
         Ok(())
+    }
+
+    /// Whether the next packet may be dealt with: there is room for its answer.
+    ///
+    /// A QoS 2 message for whose id there is no room ends the connection. The acknowledgements of those before it leave
+    /// first, else the next connection would begin with the same messages and get no further.
+    fn may_answer(&self) -> bool {
+        if self.received.is_full() {
+            self.outbound.lane_is_empty()
+        } else {
+            self.outbound.lane_has_room()
+        }
     }
 
     /// Makes a report due, if one waits.
@@ -449,24 +461,21 @@ impl Session<'_> {
 
     /// A message with a topic that does not fit is acknowledged like any other.
     fn skipped(&mut self, len: u16, qos: QoS, id: Option<PacketId>) -> Result<(), ProtocolError> {
-        self.due = Due::TopicTooLong { len };
-        let packet_id = match id {
-            Some(id) => id,
-            None if qos == QoS::AtMostOnce => return Ok(()),
-            None => return Err(DecodeError::PacketIdZero.into()),
-        };
-        if qos == QoS::AtLeastOnce {
-            self.push_ack(Puback::new(packet_id).to_bytes());
-            return Ok(());
-        }
-        self.push_ack(Pubrec::new(packet_id).to_bytes());
-        if self.received.contains(&packet_id) {
-            self.due = Due::Nothing;
-        } else {
-            self.check_received()?;
-            let _ = self.received.push(packet_id);
+        if qos > QoS::AtMostOnce {
+            let packet_id = id.ok_or(DecodeError::PacketIdZero)?;
+            if qos == QoS::AtLeastOnce {
+                self.push_ack(Puback::new(packet_id).to_bytes());
+            } else if self.received.contains(&packet_id) {
+                self.push_ack(Pubrec::new(packet_id).to_bytes());
+                return Ok(());
+            } else {
+                self.check_received()?;
+                let _ = self.received.push(packet_id);
+                self.push_ack(Pubrec::new(packet_id).to_bytes());
+            }
             self.dirty = true;
         }
+        self.due = Due::TopicTooLong { len };
         Ok(())
     }
 
