@@ -148,12 +148,16 @@ impl Session<'_> {
         Ok(())
     }
 
-    /// Whether the next packet may be dealt with: there is room for its answer.
+    /// Whether the next packet may be dealt with: no checkpoint is owed, and there is room for its answer.
     ///
     /// A QoS 2 message for whose id there is no room ends the connection. The acknowledgements of those before it leave
     /// first, else the next connection would begin with the same messages and get no further.
     fn may_answer(&self) -> bool {
-        if self.received.is_full() {
+        let owes_checkpoint = self.link == Link::Up && self.checkpoints && self.dirty;
+        if owes_checkpoint && !self.inbound.in_message() {
+            // Nothing could leave while a long message comes that begins now.
+            false
+        } else if self.received.is_full() {
             self.outbound.lane_is_empty()
         } else {
             self.outbound.lane_has_room()
