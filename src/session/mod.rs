@@ -188,6 +188,8 @@ impl Session<'_> {
         }
         self.connection_lost();
         self.settle();
+        // Bytes may have been committed after the older connection was over.
+        self.inbound.reset();
         self.outbound.fits_connect(len, !fresh)?;
         if fresh {
             self.outbound.discard();
