@@ -393,10 +393,7 @@ impl Broker {
             if self.manners.waits_for_pubrel {
                 world.ledger.arrived(inbound.number, ordered);
             }
-        } else if self.manners.hates_unknown_pubrel
-            && !self.state().released.contains(&id)
-            && !world.ledger.blind
-        {
+        } else if self.manners.hates_unknown_pubrel && !self.state().released.contains(&id) {
             self.close(index, world);
             return;
         }

@@ -200,6 +200,10 @@ struct History {
     subscribe_due: bool,
     /// Connections of which the CONNACK was seen.
     connacks: HashSet<usize>,
+    /// The CONNACK that would have told the client of a new session of the broker was lost, and the next one says that
+    /// the broker has kept the session. No client can notice, and it may take new ids for old ones: nothing can be
+    /// promised from here on.
+    blind: bool,
     /// The largest CONNECT so far.
     connect_len: usize,
 
@@ -258,6 +262,7 @@ impl History {
             must_reset: false,
             subscribe_due: false,
             connacks: HashSet::new(),
+            blind: false,
             connect_len: 0,
             checkpoints: rng.bool(),
             saved: None,
@@ -286,6 +291,9 @@ impl History {
             }
             self.broker_turn();
             self.client_turn(session);
+            if self.blind {
+                return Boot::Rest;
+            }
             if self.is_at_rest(session) {
                 break;
             }
@@ -512,7 +520,11 @@ impl History {
         if self.dialled.is_some() {
             self.requests(session);
         }
-        if self.plan.fragments && self.rng.bool() && self.calm_at.is_none() {
+        let now = self.instant();
+        let overdue = session
+            .deadline()
+            .is_some_and(|deadline| deadline.is_reached(now));
+        if self.plan.fragments && !overdue && self.calm_at.is_none() && self.rng.bool() {
             for _ in 0..self.rng.u8(..6) {
                 self.any_call(session);
             }
@@ -837,7 +849,7 @@ impl History {
                 self.subscribe_due = !session_present;
                 if session_present {
                     let since = self.broker.session_since();
-                    ledger.blind |= since.is_some_and(|since| !self.connacks.contains(&since));
+                    self.blind = since.is_some_and(|since| !self.connacks.contains(&since));
                 }
                 self.connacks.extend(self.dialled);
                 self.tap.connack_seen = true;

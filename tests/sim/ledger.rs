@@ -98,9 +98,6 @@ pub(crate) struct Ledger {
     /// The message that comes in chunks at present.
     chunks: Option<(usize, usize)>,
     zero: Zero,
-    /// The CONNACK that would have told the client of a new session of the broker was lost, and the next one says that
-    /// the broker has kept the session. Nobody can notice; the client may take new ids for old ones.
-    pub(crate) blind: bool,
     /// The client was restored, which tells it nothing of its QoS 0 publishes.
     pub(crate) restored: bool,
 }
@@ -118,7 +115,8 @@ struct Zero {
 pub(crate) struct Snapshot {
     open: HashMap<PacketId, Request>,
     ups: usize,
-    discards: u32,
+    /// Messages in flight that had not been discarded.
+    live: Vec<usize>,
     delivered: Vec<u32>,
     last_down: [Option<usize>; 3],
 }
@@ -194,10 +192,7 @@ impl Ledger {
             }
             Outcome::Pubcomp => {
                 assert_eq!(up.qos, QoS::ExactlyOnce);
-                assert!(
-                    up.delivered > 0 || self.blind,
-                    "message {number} completed unseen"
-                );
+                assert!(up.delivered > 0, "message {number} completed unseen");
             }
             Outcome::Discarded => assert!(
                 self.discards > up.discards,
@@ -360,8 +355,10 @@ impl Ledger {
 
     /// The client acknowledges a message, which its caller must have had.
     pub(crate) fn acknowledged(&self, number: usize) {
+        let down = &self.downs[number];
         assert!(
-            self.downs[number].delivered > 0 || self.blind,
+            // One that is skipped is acknowledged when its event is announced.
+            down.delivered > 0 || down.unreadable,
             "message {number} was acknowledged before it was delivered"
         );
     }
@@ -384,10 +381,14 @@ impl Ledger {
 // Kill and restore.
 impl Ledger {
     pub(crate) fn snapshot(&self) -> Snapshot {
+        let live = |request: &Request| match *request {
+            Request::Publish(number) if self.ups[number].discards == self.discards => Some(number),
+            _ => None,
+        };
         Snapshot {
             open: self.open.clone(),
             ups: self.ups.len(),
-            discards: self.discards,
+            live: self.open.values().filter_map(live).collect(),
             delivered: self.downs.iter().map(|down| down.delivered).collect(),
             last_down: self.last_down,
         }
@@ -421,11 +422,11 @@ impl Ledger {
                 let up = &mut self.ups[number];
                 up.outcome = None;
                 up.maybe_taken = true;
-                if up.discards == snapshot.discards {
-                    // A discard after the snapshot never was.
-                    up.discards = self.discards;
-                }
             }
+        }
+        for number in &snapshot.live {
+            // A discard after the snapshot never was.
+            self.ups[*number].discards = self.discards;
         }
         for (number, down) in self.downs.iter_mut().enumerate() {
             down.delivered = snapshot.delivered.get(number).copied().unwrap_or(0);
@@ -446,12 +447,7 @@ impl Ledger {
             assert_eq!(up.outcome.is_some(), up.qos > QoS::AtMostOnce);
         }
         for (number, down) in self.downs.iter().enumerate() {
-            let safe = !down.lost
-                && match down.qos {
-                    QoS::AtMostOnce => false,
-                    QoS::AtLeastOnce => true,
-                    QoS::ExactlyOnce => !self.blind,
-                };
+            let safe = !down.lost && down.qos > QoS::AtMostOnce;
             assert!(
                 !safe || down.delivered > 0 || down.discards < self.discards,
                 "message {number} to the client is lost"
