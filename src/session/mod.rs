@@ -22,6 +22,7 @@ mod inbound;
 mod inflight;
 mod keep_alive;
 mod outbound;
+mod pace;
 mod payload;
 mod receive;
 mod storage;
@@ -39,6 +40,7 @@ use self::{
     inflight::{Inflight, State},
     keep_alive::KeepAlive,
     outbound::{Outbound, Sent},
+    pace::Pace,
     receive::Due,
 };
 use crate::{
@@ -63,6 +65,7 @@ pub struct Session<'b> {
     /// Ids of QoS 2 messages that have been delivered and not been released.
     received: &'b mut VecView<PacketId>,
     keep_alive: KeepAlive,
+    pace: Pace,
     link: Link,
     due: Due,
     /// The Clean Session flag of the last CONNECT.
@@ -127,6 +130,7 @@ impl<'b> Session<'b> {
             inflight: Inflight::new(lent.slots),
             received: lent.inbound,
             keep_alive: KeepAlive::new(),
+            pace: Pace::default(),
             link: Link::Down(ProtocolError::Closed),
             due: Due::Nothing,
             clean: false,
@@ -152,6 +156,14 @@ impl Session<'_> {
     /// ([`RESPONSE_TIMEOUT`] at first). After that the connection ends with the reason.
     pub fn set_response_timeout(&mut self, millis: u32) {
         self.response_timeout = millis;
+    }
+
+    /// Ends the connection with [`ProtocolError::TooSlow`] when fewer than `bytes_per_second` come, on average over a
+    /// response timeout, while the peer owes the rest of a packet. 0, as at first, puts up with any pace.
+    ///
+    /// Without a minimum, a peer that sends one byte now and then inside a long packet is never overdue.
+    pub fn set_minimum_rate(&mut self, bytes_per_second: u32) {
+        self.pace.set_minimum(bytes_per_second);
     }
 
     /// Turns checkpoints on or off (off at first).
@@ -356,6 +368,7 @@ impl Session<'_> {
     /// `n` bytes have been read into the [`Self::space`].
     pub fn commit(&mut self, n: usize) {
         self.inbound.commit(n);
+        self.pace.count(n);
     }
 
     /// Handles what has come up to the next thing that the caller has to know, and what the time `now` brings.
@@ -395,6 +408,7 @@ impl Session<'_> {
         self.timeouts()
             .map(|(since, _)| since.after(self.response_timeout))
             .chain(ping)
+            .chain(self.pace.deadline(self.response_timeout))
             .reduce(Instant::earlier)
     }
 

@@ -132,6 +132,12 @@ impl Session<'_> {
         }
         if self.due == Due::Nothing {
             self.check_timeouts(now)?;
+            if self
+                .pace
+                .is_too_slow(self.inbound.is_inside(), self.response_timeout, now)
+            {
+                return Err(ProtocolError::TooSlow);
+            }
         }
         if self.link == Link::Up {
             self.send_pubrels(now);
