@@ -41,7 +41,6 @@ pub(crate) type Error = umqtt::client::Error<Fault>;
 /// Time passes when the client waits: one step (1 ms at first) for each call of [`Clock::wait`].
 pub(crate) struct Network {
     wire: Rc<RefCell<Wire>>,
-    now: Cell<u32>,
     step: Cell<u32>,
     waits: Cell<u32>,
 }
@@ -87,7 +86,9 @@ struct Wire {
     writes: Script,
     flushes: VecDeque<Step>,
     flushed: u32,
-    written: Vec<Vec<u8>>,
+    /// What the clock shows, in milliseconds.
+    now: u32,
+    written: Vec<(u32, Vec<u8>)>,
     peer: Option<Peer>,
     /// Written, and not yet seen by the peer for lack of a whole packet.
     unseen: Vec<u8>,
@@ -112,6 +113,7 @@ impl Network {
             writes: Script::new(),
             flushes: VecDeque::new(),
             flushed: 0,
+            now: 0,
             written: Vec::new(),
             peer: None,
             unseen: Vec::new(),
@@ -119,7 +121,6 @@ impl Network {
         };
         Self {
             wire: Rc::new(RefCell::new(wire)),
-            now: Cell::new(0),
             step: Cell::new(1),
             waits: Cell::new(0),
         }
@@ -189,6 +190,12 @@ impl Network {
 
     /// What each write took since the last call of this.
     pub(crate) fn take_writes(&self) -> Vec<Vec<u8>> {
+        let writes = self.take_timed_writes().into_iter();
+        writes.map(|(_, bytes)| bytes).collect()
+    }
+
+    /// The same, each with the time.
+    pub(crate) fn take_timed_writes(&self) -> Vec<(u32, Vec<u8>)> {
         core::mem::take(&mut self.wire.borrow_mut().written)
     }
 
@@ -204,13 +211,21 @@ impl Network {
 
     /// What the clock shows, in milliseconds.
     pub(crate) fn millis(&self) -> u32 {
-        self.now.get()
+        self.wire.borrow().now
     }
 
     /// Time passes outside the client.
     pub(crate) fn pass(&self, millis: u32) {
-        self.now.set(self.now.get().wrapping_add(millis));
-        self.deliver();
+        let wire = &mut *self.wire.borrow_mut();
+        wire.now = wire.now.wrapping_add(millis);
+        while wire
+            .on_its_way
+            .front()
+            .is_some_and(|(at, _)| *at <= wire.now)
+        {
+            let (_, bytes) = wire.on_its_way.pop_front().unwrap();
+            wire.arrived.extend(bytes);
+        }
     }
 
     /// How much time one wait takes, in milliseconds.
@@ -222,23 +237,11 @@ impl Network {
     pub(crate) fn waits(&self) -> u32 {
         self.waits.get()
     }
-
-    fn deliver(&self) {
-        let mut wire = self.wire.borrow_mut();
-        while wire
-            .on_its_way
-            .front()
-            .is_some_and(|(at, _)| *at <= self.now.get())
-        {
-            let (_, bytes) = wire.on_its_way.pop_front().unwrap();
-            wire.arrived.extend(bytes);
-        }
-    }
 }
 
 impl Clock for Network {
     fn now(&self) -> Instant {
-        Instant::from_millis(self.now.get())
+        Instant::from_millis(self.millis())
     }
 
     fn wait(&self) {
@@ -343,7 +346,7 @@ impl Write for Transport {
         let wire = &mut *self.wire.borrow_mut();
         let n = wire.writes.step(buf.len())?;
         if n > 0 {
-            wire.written.push(buf[..n].to_vec());
+            wire.written.push((wire.now, buf[..n].to_vec()));
             wire.show_to_peer(&buf[..n]);
         }
         Ok(n)
