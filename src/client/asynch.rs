@@ -406,7 +406,9 @@ where
             }
             written.map(Ok)
         })
-        .await
+        .await?;
+        let failure = self.wire.session.failure();
+        failure.map_or(Ok(()), |e| Err(e.into()))
     }
 
     /// When the next call has to be made, at the latest, for keep alive and the deadlines to hold; `None` means never.
@@ -438,6 +440,8 @@ where
             let ready = self.ready().await?;
             self.wire.session.event(ready)?;
         }
+        // What had to wait for the answer.
+        self.flush().await?;
         Ok(self.wire.transport)
     }
 

@@ -300,7 +300,7 @@ where
         loop {
             self.write_ready()?;
             if !self.session.has_pending() {
-                return Ok(());
+                return self.session.failure().map_or(Ok(()), |e| Err(e.into()));
             }
             // Two full peers would wait for each other for ever if neither read.
             self.session.poll(self.clock.now())?;
@@ -337,6 +337,8 @@ where
             let ready = self.ready()?;
             self.session.event(ready)?;
         }
+        // What had to wait for the answer.
+        self.flush()?;
         Ok(self.transport)
     }
 

@@ -391,6 +391,10 @@ impl Session<'_> {
                 self.end(reason);
                 return Err(reason);
             }
+        } else if self.is_stalled(now) {
+            // An answer may lie behind the event that waits, but nothing can lie behind it that is still to leave.
+            self.end(ProtocolError::WriteTimeout);
+            return Err(ProtocolError::WriteTimeout);
         }
         Ok(self.due.ready())
     }
@@ -427,6 +431,15 @@ impl Session<'_> {
         self.session_present
     }
 
+    /// Why the connection is over, unless that is because DISCONNECT has left.
+    pub(crate) fn failure(&self) -> Option<ProtocolError> {
+        match self.link {
+            Link::Down(ProtocolError::Closed) if self.leaving => None,
+            Link::Down(reason) => Some(reason),
+            Link::Connecting | Link::Up => None,
+        }
+    }
+
     /// How many requests wait for their acknowledgement.
     pub fn in_flight(&self) -> usize {
         self.inflight.len()
@@ -453,6 +466,14 @@ impl Session<'_> {
             .chain(connack)
             .chain(pingresp)
             .chain(requests)
+    }
+
+    /// Whether the transport has taken nothing for longer than it may, on a connection that is not over.
+    fn is_stalled(&self, now: Instant) -> bool {
+        !matches!(self.link, Link::Down(_))
+            && self
+                .stalled_since
+                .is_some_and(|since| since.after(self.response_timeout).is_reached(now))
     }
 
     /// Queues a packet with an id of its own and takes a slot for it.
@@ -513,7 +534,7 @@ impl Session<'_> {
             }
             // A server that has not answered the CONNECT may still refuse it: the connection ends with its answer.
             Sent::Disconnect if self.link == Link::Connecting => {}
-            Sent::Disconnect => self.end(ProtocolError::Closed),
+            Sent::Disconnect => self.leave(),
         }
     }
 
@@ -524,7 +545,14 @@ impl Session<'_> {
     fn end(&mut self, reason: ProtocolError) {
         if !matches!(self.link, Link::Down(_)) {
             self.link = Link::Down(reason);
+            self.leaving = false;
         }
+    }
+
+    /// DISCONNECT has left, and nothing more is to come.
+    fn leave(&mut self) {
+        self.end(ProtocolError::Closed);
+        self.leaving = true;
     }
 
     /// Clears up after a connection that is over, once.

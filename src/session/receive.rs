@@ -252,7 +252,7 @@ impl Session<'_> {
         self.outbound.release();
         self.due = Due::Connected { unknown_session };
         if self.leaving && self.outbound.is_empty() {
-            self.end(ProtocolError::Closed);
+            self.leave();
         }
         Ok(())
     }
