@@ -138,6 +138,10 @@ impl Session<'_> {
             {
                 return Err(ProtocolError::TooSlow);
             }
+            // What has come may have changed the session, and a caller to whom nothing is told goes to sleep.
+            if self.link == Link::Up && !self.inbound.in_message() {
+                self.take_question();
+            }
         }
         if self.link == Link::Up {
             self.send_pubrels(now);
