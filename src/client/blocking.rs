@@ -2,7 +2,7 @@
 
 use embedded_io::{Error as _, ErrorKind, ErrorType, Read, ReadReady, Write, WriteReady};
 
-use super::{Error, is_transient, slice_at};
+use super::{Error, is_overdue, is_transient, slice_at};
 use crate::{
     codec::{Connect, PacketId, QoS, SubackCodes},
     session::{Event, Message, Outgoing, Ready, RequestError, Session},
@@ -406,7 +406,9 @@ where
     /// Moves bytes both ways as far as that needs no waiting, up to the next event. What is owed leaves first.
     fn round(&mut self) -> Result<Round, Error<T::Error>> {
         let mut moved = self.write_ready()?;
-        for read_first in [false, true] {
+        // An answer that waits to be read is in time, however late the caller comes.
+        let overdue = is_overdue(self.session, self.clock.now());
+        for read_first in [overdue, true] {
             if read_first {
                 moved |= self.read_ready()?;
             }
