@@ -1,1 +1,191 @@
-//! Bytes to packets and back.
+//! Bytes to packets and back: all fourteen packets of MQTT 3.1.1, in both directions.
+//!
+//! The codec holds no state and copies nothing: a decoded packet borrows from the bytes that it was
+//! read from, a packet that is to be sent from wherever its parts are. What the specification
+//! forbids can be neither decoded nor encoded.
+//!
+//! Nothing here panics, whatever the bytes.
+
+mod ack;
+mod connack;
+mod connect;
+mod error;
+mod header;
+mod list;
+mod publish;
+mod reader;
+pub(crate) mod subscribe;
+mod text;
+mod topic;
+mod types;
+pub(crate) mod unsubscribe;
+mod writer;
+
+pub use ack::{Ack, Puback, Pubcomp, Pubrec, Pubrel, Unsuback};
+pub use connack::{Connack, ConnectReturnCode};
+pub use connect::{Connect, Credentials, Will};
+pub use error::{DecodeError, EncodeError};
+pub use header::{FixedHeader, MAX_REMAINING_LENGTH, PacketType};
+pub use publish::{Delivery, Publish, PublishHeader};
+pub use subscribe::{Suback, SubackCodes, SubackReturnCode, Subscribe};
+pub use topic::{TopicError, TopicFilter, TopicName};
+pub use types::{InvalidQos, PacketId, QoS};
+pub use unsubscribe::Unsubscribe;
+
+/// An MQTT control packet (section 3).
+///
+/// ```
+/// use umqtt::codec::{Packet, Publish, TopicName};
+///
+/// let mut buf = [0; 64];
+/// let topic = TopicName::new("room/1")?;
+/// let bytes = Publish::new(topic, b"21.5").encode(&mut buf)?;
+/// assert_eq!(bytes, b"\x30\x0C\0\x06room/121.5");
+///
+/// let Some((Packet::Publish(publish), used)) = Packet::decode(bytes)? else { panic!("another
+/// packet") }; assert_eq!((publish.topic, publish.payload, used), (topic, &b"21.5"[..], 14));
+///
+/// assert_eq!(Packet::decode(&bytes[..13])?, None); // one byte is still to come
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
+pub enum Packet<'a> {
+    /// A client asks to connect (section 3.1).
+    Connect(Connect<'a>),
+    /// The server accepts or refuses (section 3.2).
+    Connack(Connack),
+    /// A message (section 3.3).
+    Publish(Publish<'a>),
+    /// A QoS 1 message arrived (section 3.4).
+    Puback(Puback),
+    /// A QoS 2 message arrived (section 3.5).
+    Pubrec(Pubrec),
+    /// A QoS 2 message may be let go (section 3.6).
+    Pubrel(Pubrel),
+    /// A QoS 2 message is done with (section 3.7).
+    Pubcomp(Pubcomp),
+    /// A client asks for topics (section 3.8).
+    Subscribe(Subscribe<'a>),
+    /// What the server grants (section 3.9).
+    Suback(Suback<'a>),
+    /// A client wants topics no more (section 3.10).
+    Unsubscribe(Unsubscribe<'a>),
+    /// The server has heard so (section 3.11).
+    Unsuback(Unsuback),
+    /// A client is alive (section 3.12).
+    Pingreq,
+    /// The server is, too (section 3.13).
+    Pingresp,
+    /// A client leaves (section 3.14).
+    Disconnect,
+}
+
+impl<'a> Packet<'a> {
+    /// The packet at the start of these bytes and its length, or `None` while it is incomplete.
+    ///
+    /// Only the packet's own bytes are looked at. What its header betrays is reported before the
+    /// rest has arrived.
+    ///
+    /// # Errors
+    ///
+    /// [`DecodeError`], if no bytes that may follow can make this a packet.
+    pub fn decode(bytes: &'a [u8]) -> Result<Option<(Self, usize)>, DecodeError> {
+        let Some((header, start)) = FixedHeader::decode(bytes)? else {
+            return Ok(None);
+        };
+        let end = start.saturating_add(header::to_usize(header.remaining_length));
+        let Some(body) = bytes.get(start..end) else {
+            return Ok(None);
+        };
+        Self::decode_body(&header, body).map(|packet| Some((packet, end)))
+    }
+
+    fn decode_body(header: &FixedHeader, body: &'a [u8]) -> Result<Self, DecodeError> {
+        Ok(match header.packet_type {
+            PacketType::Connect => Self::Connect(Connect::decode_body(body)?),
+            PacketType::Connack => Self::Connack(Connack::decode_body(body)?),
+            PacketType::Publish => Self::Publish(Publish::decode_body(header, body)?),
+            PacketType::Puback => Self::Puback(Puback::decode_body(body)?),
+            PacketType::Pubrec => Self::Pubrec(Pubrec::decode_body(body)?),
+            PacketType::Pubrel => Self::Pubrel(Pubrel::decode_body(body)?),
+            PacketType::Pubcomp => Self::Pubcomp(Pubcomp::decode_body(body)?),
+            PacketType::Subscribe => Self::Subscribe(Subscribe::decode_body(body)?),
+            PacketType::Suback => Self::Suback(Suback::decode_body(body)?),
+            PacketType::Unsubscribe => Self::Unsubscribe(Unsubscribe::decode_body(body)?),
+            PacketType::Unsuback => Self::Unsuback(Unsuback::decode_body(body)?),
+            PacketType::Pingreq => Self::Pingreq,
+            PacketType::Pingresp => Self::Pingresp,
+            PacketType::Disconnect => Self::Disconnect,
+        })
+    }
+
+    /// Which of the fourteen it is.
+    #[must_use]
+    pub const fn packet_type(&self) -> PacketType {
+        match self {
+            Self::Connect(_) => PacketType::Connect,
+            Self::Connack(_) => PacketType::Connack,
+            Self::Publish(_) => PacketType::Publish,
+            Self::Puback(_) => PacketType::Puback,
+            Self::Pubrec(_) => PacketType::Pubrec,
+            Self::Pubrel(_) => PacketType::Pubrel,
+            Self::Pubcomp(_) => PacketType::Pubcomp,
+            Self::Subscribe(_) => PacketType::Subscribe,
+            Self::Suback(_) => PacketType::Suback,
+            Self::Unsubscribe(_) => PacketType::Unsubscribe,
+            Self::Unsuback(_) => PacketType::Unsuback,
+            Self::Pingreq => PacketType::Pingreq,
+            Self::Pingresp => PacketType::Pingresp,
+            Self::Disconnect => PacketType::Disconnect,
+        }
+    }
+
+    /// Length of the whole packet, in bytes.
+    ///
+    /// # Errors
+    ///
+    /// [`EncodeError`], if it cannot be sent.
+    pub fn encoded_len(&self) -> Result<usize, EncodeError> {
+        match self {
+            Self::Connect(packet) => packet.encoded_len(),
+            Self::Connack(packet) => packet.encoded_len(),
+            Self::Publish(packet) => packet.encoded_len(),
+            Self::Puback(packet) => packet.encoded_len(),
+            Self::Pubrec(packet) => packet.encoded_len(),
+            Self::Pubrel(packet) => packet.encoded_len(),
+            Self::Pubcomp(packet) => packet.encoded_len(),
+            Self::Subscribe(packet) => packet.encoded_len(),
+            Self::Suback(packet) => packet.encoded_len(),
+            Self::Unsubscribe(packet) => packet.encoded_len(),
+            Self::Unsuback(packet) => packet.encoded_len(),
+            Self::Pingreq | Self::Pingresp | Self::Disconnect => Ok(2),
+        }
+    }
+
+    /// Writes the packet to the start of `out` and returns what was written.
+    ///
+    /// # Errors
+    ///
+    /// [`EncodeError::BufferTooSmall`], or any other if the packet cannot be sent; `out` is
+    /// untouched.
+    pub fn encode<'o>(&self, out: &'o mut [u8]) -> Result<&'o [u8], EncodeError> {
+        match self {
+            Self::Connect(packet) => packet.encode(out),
+            Self::Connack(packet) => packet.encode(out),
+            Self::Publish(packet) => packet.encode(out),
+            Self::Puback(packet) => packet.encode(out),
+            Self::Pubrec(packet) => packet.encode(out),
+            Self::Pubrel(packet) => packet.encode(out),
+            Self::Pubcomp(packet) => packet.encode(out),
+            Self::Subscribe(packet) => packet.encode(out),
+            Self::Suback(packet) => packet.encode(out),
+            Self::Unsubscribe(packet) => packet.encode(out),
+            Self::Unsuback(packet) => packet.encode(out),
+            Self::Pingreq | Self::Pingresp | Self::Disconnect => {
+                let header = FixedHeader::new(self.packet_type(), 0)?;
+                writer::write(out, header.frame_len(), header, |_| {})
+            }
+        }
+    }
+}

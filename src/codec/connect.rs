@@ -1,0 +1,385 @@
+//! CONNECT (section 3.1).
+
+use core::fmt;
+
+use super::reader::Reader;
+use super::{DecodeError, EncodeError, FixedHeader, PacketType, QoS, TopicName, text, writer};
+
+const PROTOCOL_NAME: &[u8] = b"MQTT";
+const PROTOCOL_LEVEL: u8 = 4;
+
+const USER_NAME: u8 = 0b1000_0000;
+const PASSWORD: u8 = 0b0100_0000;
+const WILL_RETAIN: u8 = 0b0010_0000;
+const WILL_QOS: u8 = 0b0001_1000;
+const WILL: u8 = 0b0000_0100;
+const CLEAN_SESSION: u8 = 0b0000_0010;
+const RESERVED: u8 = 0b0000_0001;
+
+/// A client's request to connect (section 3.1).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
+pub struct Connect<'a> {
+    /// The client's name at the server; empty lets the server choose one and needs `clean_session`
+    /// (section 3.1.3.1).
+    ///
+    /// Every server takes 1 to 23 letters and digits; many take more.
+    pub client_id: &'a str,
+    /// True to start afresh and leave nothing behind; false to resume the stored session (section
+    /// 3.1.2.4).
+    pub clean_session: bool,
+    /// Longest silence the client promises, in seconds; 0 turns keep alive off (section 3.1.2.10).
+    pub keep_alive: u16,
+    /// What the server publishes if the client vanishes (section 3.1.2.5).
+    // [MQTT-3.1.2-9] [MQTT-3.1.2-11] All of a will, or nothing of it.
+    pub will: Option<Will<'a>>,
+    /// Who the client claims to be (sections 3.1.2.8 and 3.1.2.9).
+    pub credentials: Option<Credentials<'a>>,
+}
+
+impl<'a> Connect<'a> {
+    /// A clean session without keep alive, will and credentials.
+    #[must_use]
+    pub const fn new(client_id: &'a str) -> Self {
+        Self {
+            client_id,
+            clean_session: true,
+            keep_alive: 0,
+            will: None,
+            credentials: None,
+        }
+    }
+
+    /// The packet whose body this is.
+    ///
+    /// # Errors
+    ///
+    /// [`DecodeError`] for every malformed CONNECT. A server answers
+    /// [`UnsupportedProtocolLevel`](DecodeError::UnsupportedProtocolLevel) and
+    /// [`EmptyClientId`](DecodeError::EmptyClientId), which stand for nothing else, with a CONNACK.
+    pub fn decode_body(body: &'a [u8]) -> Result<Self, DecodeError> {
+        let mut reader = Reader::new(body);
+        check_protocol(&mut reader)?;
+        let flags = Flags::decode(reader.u8()?)?;
+        let keep_alive = reader.u16()?;
+        // [MQTT-3.1.3-1] [MQTT-3.1.3-3] Client id, will topic, will message, user name, password.
+        let client_id = reader.string()?;
+        let will = flags.will.map(|will| will.read(&mut reader)).transpose()?;
+        let credentials = flags
+            .credentials
+            .map(|credentials| credentials.read(&mut reader))
+            .transpose()?;
+        reader.finish()?;
+        let connect = Self {
+            client_id,
+            clean_session: flags.clean_session,
+            keep_alive,
+            will,
+            credentials,
+        };
+        // [MQTT-3.1.3-8] Told last: everything else is well-formed, so a server may answer.
+        if connect.lacks_client_id() {
+            return Err(DecodeError::EmptyClientId);
+        }
+        Ok(connect)
+    }
+
+    /// Length of the whole packet, in bytes.
+    ///
+    /// # Errors
+    ///
+    /// [`EncodeError::EmptyClientId`], [`StringTooLong`](EncodeError::StringTooLong) and
+    /// [`NulInString`](EncodeError::NulInString).
+    pub fn encoded_len(&self) -> Result<usize, EncodeError> {
+        self.fixed().map(|header| header.frame_len())
+    }
+
+    /// Writes the packet to the start of `out` and returns what was written.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`encoded_len`](Self::encoded_len) and [`EncodeError::BufferTooSmall`]; `out` is
+    /// untouched.
+    pub fn encode<'o>(&self, out: &'o mut [u8]) -> Result<&'o [u8], EncodeError> {
+        let header = self.fixed()?;
+        writer::write(out, header.frame_len(), header, |writer| {
+            writer.prefixed(PROTOCOL_NAME);
+            writer.bytes(&[PROTOCOL_LEVEL, self.flags()]);
+            writer.u16(self.keep_alive);
+            self.fields(|field| writer.prefixed(field));
+        })
+    }
+
+    fn fixed(&self) -> Result<FixedHeader, EncodeError> {
+        self.check()?;
+        // Name, level, flags and keep alive take ten bytes.
+        let mut remaining_length = 10_usize;
+        self.fields(|field| {
+            remaining_length = remaining_length
+                .saturating_add(2)
+                .saturating_add(field.len())
+        });
+        FixedHeader::new(PacketType::Connect, remaining_length)
+    }
+
+    fn check(&self) -> Result<(), EncodeError> {
+        // [MQTT-3.1.3-7] The server would have to refuse it.
+        if self.lacks_client_id() {
+            return Err(EncodeError::EmptyClientId);
+        }
+        // [MQTT-3.1.3-4] [MQTT-3.1.3-10] [MQTT-3.1.3-11] Valid strings; a topic name is one
+        // already.
+        text::check(self.client_id)?;
+        if let Some(will) = self.will {
+            text::check_len(will.message)?;
+        }
+        if let Some(Credentials {
+            user_name,
+            password,
+        }) = self.credentials
+        {
+            text::check(user_name)?;
+            text::check_len(password.unwrap_or_default())?;
+        }
+        Ok(())
+    }
+
+    const fn lacks_client_id(&self) -> bool {
+        self.client_id.is_empty() && !self.clean_session
+    }
+
+    fn flags(&self) -> u8 {
+        let clean_session = if self.clean_session { CLEAN_SESSION } else { 0 };
+        let will = self.will.map_or(0, |will| will.flags());
+        let credentials = self
+            .credentials
+            .map_or(0, |credentials| credentials.flags());
+        clean_session | will | credentials
+    }
+
+    /// Hands out the payload's fields.
+    ///
+    /// [MQTT-3.1.3-1] [MQTT-3.1.3-3] Client id, will topic, will message, user name, password.
+    fn fields(&self, mut field: impl FnMut(&[u8])) {
+        field(self.client_id.as_bytes());
+        if let Some(will) = self.will {
+            field(will.topic.as_bytes());
+            field(will.message);
+        }
+        if let Some(Credentials {
+            user_name,
+            password,
+        }) = self.credentials
+        {
+            field(user_name.as_bytes());
+            if let Some(password) = password {
+                field(password);
+            }
+        }
+    }
+}
+
+/// What the server publishes if a client vanishes without a DISCONNECT (section 3.1.2.5).
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub struct Will<'a> {
+    /// Where it is published.
+    pub topic: TopicName<'a>,
+    /// What it says; may be empty.
+    pub message: &'a [u8],
+    /// How hard it is delivered.
+    pub qos: QoS,
+    /// True if it is kept for later subscribers.
+    pub retain: bool,
+}
+
+impl<'a> Will<'a> {
+    /// A will with QoS 0 that is not retained.
+    #[must_use]
+    pub const fn new(topic: TopicName<'a>, message: &'a [u8]) -> Self {
+        Self {
+            topic,
+            message,
+            qos: QoS::AtMostOnce,
+            retain: false,
+        }
+    }
+
+    const fn flags(&self) -> u8 {
+        WILL | self.qos.bits() << WILL_QOS.trailing_zeros()
+            | if self.retain { WILL_RETAIN } else { 0 }
+    }
+}
+
+/// Who a client claims to be.
+///
+/// [MQTT-3.1.2-22] A password without a user name cannot be written down.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub struct Credentials<'a> {
+    /// The user name (section 3.1.3.4).
+    pub user_name: &'a str,
+    /// The password (section 3.1.3.5).
+    pub password: Option<&'a [u8]>,
+}
+
+impl Credentials<'_> {
+    const fn flags(&self) -> u8 {
+        USER_NAME | if self.password.is_some() { PASSWORD } else { 0 }
+    }
+}
+
+fn check_protocol(reader: &mut Reader<'_>) -> Result<(), DecodeError> {
+    // [MQTT-3.1.2-1] Another protocol.
+    if reader.prefixed()? != PROTOCOL_NAME {
+        return Err(DecodeError::WrongProtocolName);
+    }
+    // [MQTT-3.1.2-2] Another version; whatever follows is its own.
+    match reader.u8()? {
+        PROTOCOL_LEVEL => Ok(()),
+        level => Err(DecodeError::UnsupportedProtocolLevel { level }),
+    }
+}
+
+/// The flags of a received CONNECT, which say what is in the payload.
+struct Flags {
+    clean_session: bool,
+    will: Option<WillFlags>,
+    credentials: Option<CredentialsFlags>,
+}
+
+struct WillFlags {
+    qos: QoS,
+    retain: bool,
+}
+
+struct CredentialsFlags {
+    password: bool,
+}
+
+impl Flags {
+    fn decode(flags: u8) -> Result<Self, DecodeError> {
+        // [MQTT-3.1.2-3]
+        if flags & RESERVED != 0 {
+            return Err(DecodeError::ReservedConnectFlag);
+        }
+        Ok(Self {
+            clean_session: flags & CLEAN_SESSION != 0,
+            will: WillFlags::decode(flags)?,
+            credentials: CredentialsFlags::decode(flags)?,
+        })
+    }
+}
+
+impl WillFlags {
+    fn decode(flags: u8) -> Result<Option<Self>, DecodeError> {
+        let qos = (flags & WILL_QOS) >> WILL_QOS.trailing_zeros();
+        let retain = flags & WILL_RETAIN != 0;
+        if flags & WILL != 0 {
+            // [MQTT-3.1.2-14]
+            let qos = QoS::try_from(qos).map_err(|_| DecodeError::WillQosThree)?;
+            return Ok(Some(Self { qos, retain }));
+        }
+        // [MQTT-3.1.2-11] [MQTT-3.1.2-13]
+        if qos != 0 {
+            return Err(DecodeError::WillQosWithoutWill { qos });
+        }
+        // [MQTT-3.1.2-11] [MQTT-3.1.2-15]
+        if retain {
+            return Err(DecodeError::WillRetainWithoutWill);
+        }
+        Ok(None)
+    }
+
+    // [MQTT-3.1.2-9] Both fields are required.
+    fn read<'a>(self, reader: &mut Reader<'a>) -> Result<Will<'a>, DecodeError> {
+        // [MQTT-3.1.3-10]
+        let topic = TopicName::decode(reader.prefixed()?)?;
+        let message = reader.prefixed()?;
+        Ok(Will {
+            topic,
+            message,
+            qos: self.qos,
+            retain: self.retain,
+        })
+    }
+}
+
+impl CredentialsFlags {
+    fn decode(flags: u8) -> Result<Option<Self>, DecodeError> {
+        let password = flags & PASSWORD != 0;
+        if flags & USER_NAME != 0 {
+            return Ok(Some(Self { password }));
+        }
+        // [MQTT-3.1.2-22]
+        if password {
+            return Err(DecodeError::PasswordWithoutUserName);
+        }
+        Ok(None)
+    }
+
+    fn read<'a>(self, reader: &mut Reader<'a>) -> Result<Credentials<'a>, DecodeError> {
+        // [MQTT-3.1.2-18] [MQTT-3.1.2-19] [MQTT-3.1.3-11]
+        let user_name = reader.string()?;
+        // [MQTT-3.1.2-20] [MQTT-3.1.2-21]
+        let password = if self.password {
+            Some(reader.prefixed()?)
+        } else {
+            None
+        };
+        Ok(Credentials {
+            user_name,
+            password,
+        })
+    }
+}
+
+impl fmt::Debug for Will<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Will")
+            .field("topic", &self.topic)
+            .field("message", &format_args!("{} bytes", self.message.len()))
+            .field("qos", &self.qos)
+            .field("retain", &self.retain)
+            .finish()
+    }
+}
+
+impl fmt::Debug for Credentials<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Credentials")
+            .field("user_name", &self.user_name)
+            .field("password", &self.password.map(|_| format_args!("hidden")))
+            .finish()
+    }
+}
+
+#[cfg(feature = "defmt")]
+impl defmt::Format for Will<'_> {
+    fn format(&self, f: defmt::Formatter<'_>) {
+        let Self {
+            topic,
+            message,
+            qos,
+            retain,
+        } = self;
+        defmt::write!(
+            f,
+            "Will({}, {} bytes, {}, retain: {})",
+            topic,
+            message.len(),
+            qos,
+            retain
+        );
+    }
+}
+
+#[cfg(feature = "defmt")]
+impl defmt::Format for Credentials<'_> {
+    fn format(&self, f: defmt::Formatter<'_>) {
+        defmt::write!(
+            f,
+            "Credentials({}, password: {})",
+            self.user_name,
+            self.password.is_some()
+        );
+    }
+}

@@ -1,0 +1,138 @@
+//! Lists that fill the rest of a packet: filters and return codes. One that came is checked once
+//! and read lazily from the packet's bytes; one that is to be sent is a slice.
+
+use core::fmt;
+
+use super::reader::Reader;
+use super::writer::{self, Writer};
+use super::{DecodeError, EncodeError, FixedHeader, PacketId, PacketType};
+
+/// What a list can hold when it comes from the wire.
+pub(super) trait Decode<'a>: Copy {
+    fn read(reader: &mut Reader<'a>) -> Result<Self, DecodeError>;
+}
+
+/// What can be written into a list.
+pub(super) trait Encode: Copy {
+    /// Checks the item; its length, in bytes.
+    fn encoded_len(&self) -> Result<usize, EncodeError>;
+
+    fn write(&self, writer: &mut Writer<'_>);
+}
+
+/// A list of at least one item.
+#[derive(Clone, Copy)]
+pub(super) enum List<'a, T> {
+    /// Bytes of a packet, checked.
+    Wire(&'a [u8]),
+    /// What is to be sent.
+    Slice(&'a [T]),
+}
+
+impl<'a, T: Decode<'a>> List<'a, T> {
+    /// Checks the rest of a packet; `empty` is the error if there is none.
+    pub(super) fn decode(mut reader: Reader<'a>, empty: DecodeError) -> Result<Self, DecodeError> {
+        let bytes = reader.rest();
+        if bytes.is_empty() {
+            return Err(empty);
+        }
+        while !reader.is_empty() {
+            T::read(&mut reader)?;
+        }
+        Ok(Self::Wire(bytes))
+    }
+
+    pub(super) const fn iter(self) -> Items<'a, T> {
+        match self {
+            Self::Wire(bytes) => Items(List::Wire(bytes)),
+            Self::Slice(items) => Items(List::Slice(items)),
+        }
+    }
+}
+
+/// The items of a [`List`].
+#[derive(Clone)]
+pub(super) struct Items<'a, T>(List<'a, T>);
+
+impl<'a, T: Decode<'a>> Iterator for Items<'a, T> {
+    type Item = T;
+
+    fn next(&mut self) -> Option<T> {
+        match &mut self.0 {
+            List::Wire(bytes) => {
+                let mut reader = Reader::new(bytes);
+                // Checked already: the only error is that nothing is left.
+                let item = T::read(&mut reader).ok()?;
+                *bytes = reader.rest();
+                Some(item)
+            }
+            List::Slice(items) => {
+                let (item, rest) = items.split_first()?;
+                *items = rest;
+                Some(*item)
+            }
+        }
+    }
+}
+
+/// Length of a packet that is a Packet Identifier and a list, in bytes.
+pub(super) fn encoded_len(
+    packet_type: PacketType,
+    items: impl Iterator<Item: Encode>,
+) -> Result<usize, EncodeError> {
+    fixed(packet_type, items).map(|header| header.frame_len())
+}
+
+/// Writes a packet that is a Packet Identifier and a list. Items are checked as they are measured.
+pub(super) fn encode(
+    packet_type: PacketType,
+    packet_id: PacketId,
+    items: impl Iterator<Item: Encode> + Clone,
+    out: &mut [u8],
+) -> Result<&[u8], EncodeError> {
+    let header = fixed(packet_type, items.clone())?;
+    writer::write(out, header.frame_len(), header, |writer| {
+        writer.packet_id(packet_id);
+        items.for_each(|item| item.write(writer));
+    })
+}
+
+fn fixed(
+    packet_type: PacketType,
+    items: impl Iterator<Item: Encode>,
+) -> Result<FixedHeader, EncodeError> {
+    let mut remaining_length = 2_usize;
+    for item in items {
+        remaining_length = remaining_length.saturating_add(item.encoded_len()?);
+    }
+    match (packet_type, remaining_length) {
+        (PacketType::Suback, 2) => Err(EncodeError::NoReturnCodes),
+        // [MQTT-3.8.3-3] [MQTT-3.10.3-2]
+        (_, 2) => Err(EncodeError::NoFilters),
+        _ => FixedHeader::new(packet_type, remaining_length),
+    }
+}
+
+/// Two lists are equal if their items are, wherever these are kept.
+impl<'a, T: Decode<'a> + PartialEq> PartialEq for List<'a, T> {
+    fn eq(&self, other: &Self) -> bool {
+        self.iter().eq(other.iter())
+    }
+}
+
+impl<'a, T: Decode<'a> + Eq> Eq for List<'a, T> {}
+
+impl<'a, T: Decode<'a> + fmt::Debug> fmt::Debug for List<'a, T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_list().entries(self.iter()).finish()
+    }
+}
+
+#[cfg(feature = "defmt")]
+impl<'a, T: Decode<'a> + defmt::Format> defmt::Format for List<'a, T> {
+    fn format(&self, f: defmt::Formatter<'_>) {
+        defmt::write!(f, "[");
+        self.iter().for_each(|item| defmt::write!(f, "{}, ", item));
+        defmt::write!(f, "]");
+    }
+}

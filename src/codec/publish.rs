@@ -1,0 +1,337 @@
+//! PUBLISH (section 3.3).
+
+use core::fmt;
+
+use super::header::to_usize;
+use super::reader::Reader;
+use super::{DecodeError, EncodeError, FixedHeader, PacketId, PacketType, QoS, TopicName, writer};
+
+pub(super) const QOS_BITS: u8 = 0b0110;
+const DUP: u8 = 0b1000;
+const RETAIN: u8 = 0b0001;
+
+/// A message (section 3.3).
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub struct Publish<'a> {
+    /// Where it goes, or where it comes from.
+    pub topic: TopicName<'a>,
+    /// What it says; may be empty, which clears a retained message (section 3.3.1.3).
+    pub payload: &'a [u8],
+    /// How hard it is to be delivered.
+    pub delivery: Delivery,
+    /// To a server, keep this for later subscribers; from a server, this was kept (section
+    /// 3.3.1.3).
+    pub retain: bool,
+}
+
+impl<'a> Publish<'a> {
+    /// A message with QoS 0 that is not retained.
+    #[must_use]
+    pub const fn new(topic: TopicName<'a>, payload: &'a [u8]) -> Self {
+        Self {
+            topic,
+            payload,
+            delivery: Delivery::AtMostOnce,
+            retain: false,
+        }
+    }
+
+    /// The packet with this header and body.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`PublishHeader::decode_body`], [`DecodeError::Truncated`] and
+    /// [`TrailingBytes`](DecodeError::TrailingBytes) if the body is shorter or longer than the
+    /// header says.
+    pub fn decode_body(header: &FixedHeader, body: &'a [u8]) -> Result<Self, DecodeError> {
+        let (message, used) =
+            PublishHeader::decode_body(header, body)?.ok_or(DecodeError::Truncated)?;
+        let (_, rest) = body.split_at_checked(used).ok_or(DecodeError::Truncated)?;
+        let (payload, extra) = rest
+            .split_at_checked(message.payload_len)
+            .ok_or(DecodeError::Truncated)?;
+        Reader::new(extra).finish()?;
+        Ok(Self {
+            topic: message.topic,
+            payload,
+            delivery: message.delivery,
+            retain: message.retain,
+        })
+    }
+
+    /// Everything but the payload.
+    #[must_use]
+    pub const fn header(&self) -> PublishHeader<'a> {
+        let Self {
+            topic,
+            payload,
+            delivery,
+            retain,
+        } = *self;
+        PublishHeader {
+            topic,
+            delivery,
+            retain,
+            payload_len: payload.len(),
+        }
+    }
+
+    /// Length of the whole packet, in bytes.
+    ///
+    /// # Errors
+    ///
+    /// [`EncodeError::PacketTooLong`].
+    pub fn encoded_len(&self) -> Result<usize, EncodeError> {
+        self.header().fixed().map(|header| header.frame_len())
+    }
+
+    /// Writes the packet to the start of `out` and returns what was written.
+    ///
+    /// # Errors
+    ///
+    /// [`EncodeError::PacketTooLong`] and [`BufferTooSmall`](EncodeError::BufferTooSmall); `out` is
+    /// untouched.
+    pub fn encode<'o>(&self, out: &'o mut [u8]) -> Result<&'o [u8], EncodeError> {
+        let message = self.header();
+        let header = message.fixed()?;
+        writer::write(out, header.frame_len(), header, |writer| {
+            message.write(writer);
+            writer.bytes(self.payload);
+        })
+    }
+}
+
+/// Everything of a PUBLISH but its payload, which may come from or go elsewhere.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
+pub struct PublishHeader<'a> {
+    /// Where it goes, or where it comes from.
+    pub topic: TopicName<'a>,
+    /// How hard it is to be delivered.
+    pub delivery: Delivery,
+    /// To a server, keep this for later subscribers; from a server, this was kept (section
+    /// 3.3.1.3).
+    pub retain: bool,
+    /// Length of the payload that follows, in bytes.
+    pub payload_len: usize,
+}
+
+impl<'a> PublishHeader<'a> {
+    /// What stands before the payload, and how many bytes of the body that takes; `None` while it
+    /// is incomplete.
+    ///
+    /// `prefix` is as much of the body as is there.
+    ///
+    /// # Errors
+    ///
+    /// [`DecodeError::Truncated`] as soon as the topic's length exceeds the packet's; with the
+    /// whole topic, [`InvalidUtf8`](DecodeError::InvalidUtf8) and
+    /// [`TopicName`](DecodeError::TopicName); with the identifier,
+    /// [`PacketIdZero`](DecodeError::PacketIdZero). From a header that was not decoded,
+    /// [`PublishQosThree`](DecodeError::PublishQosThree) and
+    /// [`DupAtQosZero`](DecodeError::DupAtQosZero).
+    pub fn decode_body(
+        header: &FixedHeader,
+        prefix: &'a [u8],
+    ) -> Result<Option<(Self, usize)>, DecodeError> {
+        let flags = Flags::decode(header.flags)?;
+        let Some((&topic_len, _)) = prefix.split_first_chunk() else {
+            return Ok(None);
+        };
+        let used = body_len(usize::from(u16::from_be_bytes(topic_len)), flags.qos);
+        let payload_len = to_usize(header.remaining_length)
+            .checked_sub(used)
+            .ok_or(DecodeError::Truncated)?;
+        let Some((head, _)) = prefix.split_at_checked(used) else {
+            return Ok(None);
+        };
+        let mut reader = Reader::new(head);
+        // [MQTT-3.3.2-1] The topic comes first.
+        let topic = TopicName::decode(reader.prefixed()?)?;
+        let delivery = flags.delivery(&mut reader)?;
+        Ok(Some((
+            Self {
+                topic,
+                delivery,
+                retain: flags.retain,
+                payload_len,
+            },
+            used,
+        )))
+    }
+
+    /// Length of what [`encode`](Self::encode) writes, in bytes: the packet without its payload.
+    ///
+    /// # Errors
+    ///
+    /// [`EncodeError::PacketTooLong`].
+    pub fn encoded_len(&self) -> Result<usize, EncodeError> {
+        self.fixed().map(|header| self.len(&header))
+    }
+
+    /// Writes what comes before the payload to the start of `out` and returns what was written.
+    ///
+    /// # Errors
+    ///
+    /// [`EncodeError::PacketTooLong`] and [`BufferTooSmall`](EncodeError::BufferTooSmall); `out` is
+    /// untouched.
+    pub fn encode<'o>(&self, out: &'o mut [u8]) -> Result<&'o [u8], EncodeError> {
+        let header = self.fixed()?;
+        writer::write(out, self.len(&header), header, |writer| self.write(writer))
+    }
+
+    fn len(&self, header: &FixedHeader) -> usize {
+        header.encoded_len().saturating_add(self.body_len())
+    }
+
+    fn body_len(&self) -> usize {
+        body_len(self.topic.as_bytes().len(), self.delivery.qos())
+    }
+
+    fn fixed(&self) -> Result<FixedHeader, EncodeError> {
+        let remaining_length = self.body_len().saturating_add(self.payload_len);
+        let header = FixedHeader::new(PacketType::Publish, remaining_length)?;
+        Ok(FixedHeader {
+            flags: self.flags(),
+            ..header
+        })
+    }
+
+    fn flags(&self) -> u8 {
+        let dup = if self.delivery.dup() { DUP } else { 0 };
+        let retain = if self.retain { RETAIN } else { 0 };
+        dup | self.delivery.qos().bits() << 1 | retain
+    }
+
+    fn write(&self, writer: &mut writer::Writer<'_>) {
+        writer.prefixed(self.topic.as_bytes());
+        // [MQTT-2.3.1-5] QoS 0 has no identifier.
+        if let Some(packet_id) = self.delivery.packet_id() {
+            writer.packet_id(packet_id);
+        }
+    }
+}
+
+/// How hard a message is to be delivered, and what that takes (sections 3.3.1.1, 3.3.1.2 and
+/// 3.3.2.2).
+///
+/// [MQTT-3.3.1-2] [MQTT-2.3.1-5] At QoS 0 there is neither a DUP flag nor a Packet Identifier.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
+pub enum Delivery {
+    /// QoS 0: sent once.
+    AtMostOnce,
+    /// QoS 1: sent until a PUBACK comes.
+    AtLeastOnce {
+        /// The identifier that the PUBACK carries.
+        packet_id: PacketId,
+        /// True if this may have been sent before.
+        dup: bool,
+    },
+    /// QoS 2: sent until a PUBREC comes.
+    ExactlyOnce {
+        /// The identifier that PUBREC, PUBREL and PUBCOMP carry.
+        packet_id: PacketId,
+        /// True if this may have been sent before.
+        dup: bool,
+    },
+}
+
+impl Delivery {
+    /// The quality of service.
+    #[must_use]
+    pub const fn qos(&self) -> QoS {
+        match self {
+            Self::AtMostOnce => QoS::AtMostOnce,
+            Self::AtLeastOnce { .. } => QoS::AtLeastOnce,
+            Self::ExactlyOnce { .. } => QoS::ExactlyOnce,
+        }
+    }
+
+    /// The Packet Identifier; `None` at QoS 0.
+    #[must_use]
+    pub const fn packet_id(&self) -> Option<PacketId> {
+        match *self {
+            Self::AtMostOnce => None,
+            Self::AtLeastOnce { packet_id, .. } | Self::ExactlyOnce { packet_id, .. } => {
+                Some(packet_id)
+            }
+        }
+    }
+
+    /// True if the message may have been sent before; never at QoS 0.
+    #[must_use]
+    pub const fn dup(&self) -> bool {
+        match *self {
+            Self::AtMostOnce => false,
+            Self::AtLeastOnce { dup, .. } | Self::ExactlyOnce { dup, .. } => dup,
+        }
+    }
+}
+
+/// The flags of a received PUBLISH (section 3.3.1).
+pub(super) struct Flags {
+    qos: QoS,
+    dup: bool,
+    retain: bool,
+}
+
+impl Flags {
+    pub(super) fn decode(flags: u8) -> Result<Self, DecodeError> {
+        // [MQTT-3.3.1-4] QoS 3 is refused.
+        let qos =
+            QoS::try_from((flags & QOS_BITS) >> 1).map_err(|_| DecodeError::PublishQosThree)?;
+        let dup = flags & DUP != 0;
+        // [MQTT-3.3.1-2] DUP is 0 at QoS 0.
+        if dup && qos == QoS::AtMostOnce {
+            return Err(DecodeError::DupAtQosZero);
+        }
+        // [MQTT-3.3.1-8] RETAIN is handed on as it came.
+        Ok(Self {
+            qos,
+            dup,
+            retain: flags & RETAIN != 0,
+        })
+    }
+
+    fn delivery(&self, reader: &mut Reader<'_>) -> Result<Delivery, DecodeError> {
+        let dup = self.dup;
+        Ok(match self.qos {
+            // [MQTT-2.3.1-5] There is no identifier to read.
+            QoS::AtMostOnce => Delivery::AtMostOnce,
+            // [MQTT-2.3.1-1] Read, and refused if 0.
+            QoS::AtLeastOnce => Delivery::AtLeastOnce {
+                packet_id: reader.packet_id()?,
+                dup,
+            },
+            QoS::ExactlyOnce => Delivery::ExactlyOnce {
+                packet_id: reader.packet_id()?,
+                dup,
+            },
+        })
+    }
+}
+
+/// Length of topic and identifier with the topic's length in front, in bytes.
+fn body_len(topic_len: usize, qos: QoS) -> usize {
+    let id_len = if qos == QoS::AtMostOnce { 0 } else { 2 };
+    topic_len.saturating_add(2).saturating_add(id_len)
+}
+
+impl fmt::Debug for Publish<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Publish")
+            .field("topic", &self.topic)
+            .field("payload", &format_args!("{} bytes", self.payload.len()))
+            .field("delivery", &self.delivery)
+            .field("retain", &self.retain)
+            .finish()
+    }
+}
+
+#[cfg(feature = "defmt")]
+impl defmt::Format for Publish<'_> {
+    fn format(&self, f: defmt::Formatter<'_>) {
+        defmt::write!(f, "Publish({})", self.header());
+    }
+}

@@ -1,0 +1,76 @@
+//! Takes a body apart, field by field; nothing else looks at a received byte by its position.
+
+use super::{DecodeError, PacketId, text};
+
+/// The bytes of one frame that are not read yet.
+#[derive(Clone, Copy)]
+pub(super) struct Reader<'a> {
+    rest: &'a [u8],
+}
+
+impl<'a> Reader<'a> {
+    pub(super) const fn new(bytes: &'a [u8]) -> Self {
+        Self { rest: bytes }
+    }
+
+    pub(super) const fn is_empty(&self) -> bool {
+        self.rest.is_empty()
+    }
+
+    pub(super) const fn rest(self) -> &'a [u8] {
+        self.rest
+    }
+
+    /// Checks that every byte was read.
+    pub(super) fn finish(self) -> Result<(), DecodeError> {
+        match self.rest.len() {
+            0 => Ok(()),
+            extra => Err(DecodeError::TrailingBytes { extra }),
+        }
+    }
+
+    pub(super) fn u8(&mut self) -> Result<u8, DecodeError> {
+        let &[byte] = self.array()?;
+        Ok(byte)
+    }
+
+    pub(super) fn u16(&mut self) -> Result<u16, DecodeError> {
+        self.array().copied().map(u16::from_be_bytes)
+    }
+
+    /// A Packet Identifier.
+    pub(super) fn packet_id(&mut self) -> Result<PacketId, DecodeError> {
+        // [MQTT-2.3.1-1] Zero is refused.
+        PacketId::new(self.u16()?).ok_or(DecodeError::PacketIdZero)
+    }
+
+    /// A field with its length in front of it, in two bytes.
+    pub(super) fn prefixed(&mut self) -> Result<&'a [u8], DecodeError> {
+        let len = usize::from(self.u16()?);
+        let (field, rest) = self
+            .rest
+            .split_at_checked(len)
+            .ok_or(DecodeError::Truncated)?;
+        self.rest = rest;
+        Ok(field)
+    }
+
+    /// A string with its length in front of it (section 1.5.3).
+    pub(super) fn string(&mut self) -> Result<&'a str, DecodeError> {
+        let string = text::utf8(self.prefixed()?)?;
+        // [MQTT-1.5.3-2] U+0000 is refused in any string.
+        match text::find_nul(string) {
+            None => Ok(string),
+            Some(at) => Err(DecodeError::NulInString { at }),
+        }
+    }
+
+    fn array<const N: usize>(&mut self) -> Result<&'a [u8; N], DecodeError> {
+        let (array, rest) = self
+            .rest
+            .split_first_chunk()
+            .ok_or(DecodeError::Truncated)?;
+        self.rest = rest;
+        Ok(array)
+    }
+}

@@ -1,0 +1,268 @@
+//! SUBSCRIBE (section 3.8) and SUBACK (section 3.9).
+
+use super::list::{self, Decode, Encode, List};
+use super::reader::Reader;
+use super::writer::Writer;
+use super::{DecodeError, EncodeError, PacketId, PacketType, QoS, TopicFilter};
+
+/// A client's request for messages (section 3.8).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
+pub struct Subscribe<'a> {
+    packet_id: PacketId,
+    filters: List<'a, (TopicFilter<'a>, QoS)>,
+}
+
+impl<'a> Subscribe<'a> {
+    /// A request for these filters, each with the highest QoS that is wanted.
+    ///
+    /// # Errors
+    ///
+    /// [`EncodeError::NoFilters`] if there is none.
+    pub const fn new(
+        packet_id: PacketId,
+        filters: &'a [(TopicFilter<'a>, QoS)],
+    ) -> Result<Self, EncodeError> {
+        // [MQTT-3.8.3-3] At least one filter.
+        if filters.is_empty() {
+            return Err(EncodeError::NoFilters);
+        }
+        Ok(Self {
+            packet_id,
+            filters: List::Slice(filters),
+        })
+    }
+
+    /// The identifier that the SUBACK will carry.
+    #[must_use]
+    pub const fn packet_id(&self) -> PacketId {
+        self.packet_id
+    }
+
+    /// The filters, each with the highest QoS that is wanted.
+    pub fn filters(&self) -> impl Iterator<Item = (TopicFilter<'a>, QoS)> + Clone + use<'a> {
+        self.filters.iter()
+    }
+
+    /// The packet whose body this is.
+    ///
+    /// # Errors
+    ///
+    /// [`DecodeError::Truncated`], [`PacketIdZero`](DecodeError::PacketIdZero),
+    /// [`NoFilters`](DecodeError::NoFilters), [`InvalidUtf8`](DecodeError::InvalidUtf8),
+    /// [`TopicFilter`](DecodeError::TopicFilter) and
+    /// [`InvalidRequestedQos`](DecodeError::InvalidRequestedQos).
+    pub fn decode_body(body: &'a [u8]) -> Result<Self, DecodeError> {
+        let mut reader = Reader::new(body);
+        let packet_id = reader.packet_id()?;
+        // [MQTT-3.8.3-3] At least one filter.
+        let filters = List::decode(reader, DecodeError::NoFilters)?;
+        Ok(Self { packet_id, filters })
+    }
+
+    /// Length of the whole packet, in bytes.
+    ///
+    /// # Errors
+    ///
+    /// [`EncodeError::PacketTooLong`].
+    pub fn encoded_len(&self) -> Result<usize, EncodeError> {
+        list::encoded_len(PacketType::Subscribe, self.filters())
+    }
+
+    /// Writes the packet to the start of `out` and returns what was written.
+    ///
+    /// # Errors
+    ///
+    /// [`EncodeError::PacketTooLong`] and [`BufferTooSmall`](EncodeError::BufferTooSmall); `out` is
+    /// untouched.
+    pub fn encode<'o>(&self, out: &'o mut [u8]) -> Result<&'o [u8], EncodeError> {
+        list::encode(PacketType::Subscribe, self.packet_id, self.filters(), out)
+    }
+}
+
+/// Writes a SUBSCRIBE of filters that are not checked yet; the length of what was written.
+#[allow(dead_code)]
+pub(crate) fn encode<'s>(
+    packet_id: PacketId,
+    filters: impl Iterator<Item = (&'s str, QoS)> + Clone,
+    out: &mut [u8],
+) -> Result<usize, EncodeError> {
+    list::encode(PacketType::Subscribe, packet_id, filters, out).map(<[u8]>::len)
+}
+
+impl<'a> Decode<'a> for (TopicFilter<'a>, QoS) {
+    fn read(reader: &mut Reader<'a>) -> Result<Self, DecodeError> {
+        // [MQTT-3.8.3-1] A valid string.
+        let filter = TopicFilter::decode(reader.prefixed()?)?;
+        let value = reader.u8()?;
+        // [MQTT-3.8.3-4] The reserved bits are part of the number, so they are refused too.
+        let qos = QoS::try_from(value).map_err(|_| DecodeError::InvalidRequestedQos { value })?;
+        Ok((filter, qos))
+    }
+}
+
+impl Encode for (TopicFilter<'_>, QoS) {
+    fn encoded_len(&self) -> Result<usize, EncodeError> {
+        Ok(self.0.as_bytes().len().saturating_add(3))
+    }
+
+    fn write(&self, writer: &mut Writer<'_>) {
+        writer.prefixed(self.0.as_bytes());
+        writer.u8(self.1.bits());
+    }
+}
+
+impl Encode for (&str, QoS) {
+    fn encoded_len(&self) -> Result<usize, EncodeError> {
+        (TopicFilter::new(self.0)?, self.1).encoded_len()
+    }
+
+    fn write(&self, writer: &mut Writer<'_>) {
+        writer.prefixed(self.0.as_bytes());
+        writer.u8(self.1.bits());
+    }
+}
+
+/// The server's answer to a SUBSCRIBE (section 3.9).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
+pub struct Suback<'a> {
+    packet_id: PacketId,
+    codes: SubackCodes<'a>,
+}
+
+impl<'a> Suback<'a> {
+    /// The answer with these return codes, one for each filter and in the filters' order.
+    ///
+    /// # Errors
+    ///
+    /// [`EncodeError::NoReturnCodes`] if there is none.
+    pub const fn new(
+        packet_id: PacketId,
+        codes: &'a [SubackReturnCode],
+    ) -> Result<Self, EncodeError> {
+        if codes.is_empty() {
+            return Err(EncodeError::NoReturnCodes);
+        }
+        Ok(Self {
+            packet_id,
+            codes: SubackCodes(List::Slice(codes)),
+        })
+    }
+
+    /// The identifier of the SUBSCRIBE.
+    #[must_use]
+    pub const fn packet_id(&self) -> PacketId {
+        self.packet_id
+    }
+
+    /// The return codes, one for each filter and in the filters' order.
+    #[must_use]
+    pub const fn codes(&self) -> SubackCodes<'a> {
+        self.codes
+    }
+
+    /// The packet whose body this is.
+    ///
+    /// # Errors
+    ///
+    /// [`DecodeError::Truncated`], [`PacketIdZero`](DecodeError::PacketIdZero) and
+    /// [`UnknownSubackReturnCode`](DecodeError::UnknownSubackReturnCode).
+    pub fn decode_body(body: &'a [u8]) -> Result<Self, DecodeError> {
+        let mut reader = Reader::new(body);
+        let packet_id = reader.packet_id()?;
+        let codes = List::decode(reader, DecodeError::Truncated)?;
+        Ok(Self {
+            packet_id,
+            codes: SubackCodes(codes),
+        })
+    }
+
+    /// Length of the whole packet, in bytes.
+    ///
+    /// # Errors
+    ///
+    /// [`EncodeError::PacketTooLong`].
+    pub fn encoded_len(&self) -> Result<usize, EncodeError> {
+        list::encoded_len(PacketType::Suback, self.codes.iter())
+    }
+
+    /// Writes the packet to the start of `out` and returns what was written.
+    ///
+    /// # Errors
+    ///
+    /// [`EncodeError::PacketTooLong`] and [`BufferTooSmall`](EncodeError::BufferTooSmall); `out` is
+    /// untouched.
+    pub fn encode<'o>(&self, out: &'o mut [u8]) -> Result<&'o [u8], EncodeError> {
+        list::encode(PacketType::Suback, self.packet_id, self.codes.iter(), out)
+    }
+}
+
+/// The return codes of a SUBACK; at least one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
+pub struct SubackCodes<'a>(List<'a, SubackReturnCode>);
+
+impl<'a> SubackCodes<'a> {
+    /// How many there are.
+    #[must_use]
+    pub const fn len(&self) -> usize {
+        match self.0 {
+            List::Wire(bytes) => bytes.len(),
+            List::Slice(codes) => codes.len(),
+        }
+    }
+
+    /// Always false.
+    #[must_use]
+    pub const fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// The code of the first filter; `None` is never returned by a SUBACK.
+    #[must_use]
+    pub fn first(&self) -> Option<SubackReturnCode> {
+        self.iter().next()
+    }
+
+    /// The codes, in the filters' order.
+    pub fn iter(&self) -> impl Iterator<Item = SubackReturnCode> + Clone + use<'a> {
+        self.0.iter()
+    }
+}
+
+/// What became of one filter of a SUBSCRIBE (section 3.9.3).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
+pub enum SubackReturnCode {
+    /// Subscribed, with at most this QoS.
+    Granted(QoS),
+    /// Not subscribed.
+    Failure,
+}
+
+impl Decode<'_> for SubackReturnCode {
+    fn read(reader: &mut Reader<'_>) -> Result<Self, DecodeError> {
+        match reader.u8()? {
+            0x80 => Ok(Self::Failure),
+            // [MQTT-3.9.3-2] Every other code is reserved.
+            code => match QoS::try_from(code) {
+                Ok(qos) => Ok(Self::Granted(qos)),
+                Err(_) => Err(DecodeError::UnknownSubackReturnCode { code }),
+            },
+        }
+    }
+}
+
+impl Encode for SubackReturnCode {
+    fn encoded_len(&self) -> Result<usize, EncodeError> {
+        Ok(1)
+    }
+
+    fn write(&self, writer: &mut Writer<'_>) {
+        writer.u8(match self {
+            Self::Granted(qos) => qos.bits(),
+            Self::Failure => 0x80,
+        });
+    }
+}

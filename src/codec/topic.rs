@@ -1,0 +1,262 @@
+//! Topic names and topic filters (section 4.7), valid by construction.
+
+use core::fmt;
+
+use super::{DecodeError, text};
+
+/// The name under which a message is published: one or more levels with `/` between them, no
+/// wildcard (section 4.7).
+///
+/// Two names are equal if their bytes are; nothing is normalised.
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+pub struct TopicName<'a> {
+    /// UTF-8, checked.
+    bytes: &'a [u8],
+}
+
+impl<'a> TopicName<'a> {
+    /// The topic of this name.
+    ///
+    /// # Errors
+    ///
+    /// [`TopicError`], if it is empty, too long, or contains U+0000, `#` or `+`.
+    pub fn new(name: &'a str) -> Result<Self, TopicError> {
+        let bytes = name.as_bytes();
+        check_len(bytes)?;
+        if !text::is_plain(bytes) {
+            check_name(bytes)?;
+        }
+        Ok(Self { bytes })
+    }
+
+    /// The topic of a received name.
+    pub(super) fn decode(bytes: &'a [u8]) -> Result<Self, DecodeError> {
+        check_len(bytes).map_err(DecodeError::TopicName)?;
+        if !text::is_plain(bytes) {
+            text::utf8(bytes)?;
+            check_name(bytes).map_err(DecodeError::TopicName)?;
+        }
+        Ok(Self { bytes })
+    }
+
+    /// The name.
+    #[must_use]
+    pub fn as_str(&self) -> &'a str {
+        checked_str(self.bytes)
+    }
+
+    /// The name's bytes, as they travel.
+    #[must_use]
+    pub const fn as_bytes(&self) -> &'a [u8] {
+        self.bytes
+    }
+}
+
+/// What a subscription asks for: a topic name in which `+` stands for a level and a last `#` for
+/// all that follow (section 4.7.1).
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+pub struct TopicFilter<'a> {
+    /// UTF-8, checked.
+    bytes: &'a [u8],
+}
+
+impl<'a> TopicFilter<'a> {
+    /// The filter that is written so.
+    ///
+    /// # Errors
+    ///
+    /// [`TopicError`], if it is empty, too long, contains U+0000, or has a wildcard where none may
+    /// be.
+    pub fn new(filter: &'a str) -> Result<Self, TopicError> {
+        let bytes = filter.as_bytes();
+        check_len(bytes)?;
+        if !text::is_plain(bytes) {
+            check_filter(bytes)?;
+        }
+        Ok(Self { bytes })
+    }
+
+    /// The received filter.
+    pub(super) fn decode(bytes: &'a [u8]) -> Result<Self, DecodeError> {
+        check_len(bytes).map_err(DecodeError::TopicFilter)?;
+        if !text::is_plain(bytes) {
+            text::utf8(bytes)?;
+            check_filter(bytes).map_err(DecodeError::TopicFilter)?;
+        }
+        Ok(Self { bytes })
+    }
+
+    /// The filter as it is written.
+    #[must_use]
+    pub fn as_str(&self) -> &'a str {
+        checked_str(self.bytes)
+    }
+
+    /// The filter's bytes, as they travel.
+    #[must_use]
+    pub const fn as_bytes(&self) -> &'a [u8] {
+        self.bytes
+    }
+
+    /// True if a message of this topic is meant by the filter (sections 4.7.1 to 4.7.3).
+    ///
+    /// ```
+    /// # use umqtt::codec::{TopicFilter, TopicName};
+    /// let filter = TopicFilter::new("room/+/light/#")?;
+    /// assert!(filter.matches(TopicName::new("room/7/light")?));
+    /// assert!(filter.matches(TopicName::new("room/7/light/set")?));
+    /// assert!(!filter.matches(TopicName::new("room/7/fan")?));
+    /// # Ok::<(), umqtt::codec::TopicError>(())
+    /// ```
+    #[must_use]
+    pub fn matches(&self, topic: TopicName<'_>) -> bool {
+        // [MQTT-4.7.2-1] A leading wildcard does not reach the server's own topics.
+        if matches!(self.bytes, [b'#' | b'+', ..]) && topic.bytes.starts_with(b"$") {
+            return false;
+        }
+        let mut names = levels(topic.bytes);
+        for wanted in levels(self.bytes) {
+            if wanted == b"#" {
+                return true;
+            }
+            // [MQTT-4.7.3-4] Byte for byte.
+            match names.next() {
+                Some(name) if wanted == b"+" || wanted == name => {}
+                _ => return false,
+            }
+        }
+        names.next().is_none()
+    }
+}
+
+/// Why a string is no topic name or no topic filter.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
+pub enum TopicError {
+    /// It has no character (section 4.7.3).
+    Empty,
+    /// It is longer than 65,535 bytes (section 4.7.3).
+    TooLong {
+        /// Its length, in bytes.
+        len: usize,
+    },
+    /// It contains U+0000 (section 4.7.3).
+    Nul {
+        /// Bytes before it.
+        at: usize,
+    },
+    /// It contains a wildcard where none may be: anywhere in a name; in a filter, a `+` that does
+    /// not fill its level or a `#` that does not fill the last one (section 4.7.1).
+    Wildcard {
+        /// Bytes before it.
+        at: usize,
+    },
+}
+
+impl fmt::Display for TopicError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match *self {
+            Self::Empty => f.write_str("there is no character (section 4.7.3)"),
+            Self::TooLong { len } => {
+                write!(f, "there are {len} bytes, more than 65535 (section 4.7.3)")
+            }
+            Self::Nul { at } => write!(f, "there is U+0000 at byte {at} (section 4.7.3)"),
+            Self::Wildcard { at } => write!(
+                f,
+                "there is a misplaced wildcard at byte {at} (section 4.7.1)"
+            ),
+        }
+    }
+}
+
+impl core::error::Error for TopicError {}
+
+fn check_len(bytes: &[u8]) -> Result<(), TopicError> {
+    match bytes.len() {
+        // [MQTT-4.7.3-1] At least one character.
+        0 => Err(TopicError::Empty),
+        1..=text::MAX_LEN => Ok(()),
+        // [MQTT-4.7.3-3] At most 65,535 bytes.
+        len => Err(TopicError::TooLong { len }),
+    }
+}
+
+fn check_name(bytes: &[u8]) -> Result<(), TopicError> {
+    for (at, &byte) in bytes.iter().enumerate() {
+        match byte {
+            // [MQTT-4.7.3-2] No U+0000.
+            0 => return Err(TopicError::Nul { at }),
+            // [MQTT-3.3.2-2] [MQTT-4.7.1-1] Wildcards are for filters.
+            b'#' | b'+' => return Err(TopicError::Wildcard { at }),
+            _ => {}
+        }
+    }
+    Ok(())
+}
+
+fn check_filter(bytes: &[u8]) -> Result<(), TopicError> {
+    let mut before = b'/';
+    for (at, &byte) in bytes.iter().enumerate() {
+        let after = bytes.get(at.saturating_add(1));
+        let fills_level = before == b'/' && matches!(after, None | Some(b'/'));
+        match byte {
+            // [MQTT-4.7.3-2] No U+0000.
+            0 => return Err(TopicError::Nul { at }),
+            // [MQTT-4.7.1-2] Alone in its level, and that level the last.
+            b'#' if !fills_level || after.is_some() => return Err(TopicError::Wildcard { at }),
+            // [MQTT-4.7.1-3] Alone in its level.
+            b'+' if !fills_level => return Err(TopicError::Wildcard { at }),
+            _ => {}
+        }
+        before = byte;
+    }
+    Ok(())
+}
+
+fn levels(bytes: &[u8]) -> impl Iterator<Item = &[u8]> {
+    bytes.split(|&byte| byte == b'/')
+}
+
+/// The string of bytes that are known to be one; the check is repeated because there is no `unsafe`
+/// here to skip it.
+fn checked_str(bytes: &[u8]) -> &str {
+    core::str::from_utf8(bytes).unwrap_or_default()
+}
+
+impl fmt::Display for TopicName<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+impl fmt::Debug for TopicName<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("TopicName").field(&self.as_str()).finish()
+    }
+}
+
+impl fmt::Display for TopicFilter<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+impl fmt::Debug for TopicFilter<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("TopicFilter").field(&self.as_str()).finish()
+    }
+}
+
+#[cfg(feature = "defmt")]
+impl defmt::Format for TopicName<'_> {
+    fn format(&self, f: defmt::Formatter<'_>) {
+        defmt::write!(f, "TopicName({=str})", self.as_str());
+    }
+}
+
+#[cfg(feature = "defmt")]
+impl defmt::Format for TopicFilter<'_> {
+    fn format(&self, f: defmt::Formatter<'_>) {
+        defmt::write!(f, "TopicFilter({=str})", self.as_str());
+    }
+}

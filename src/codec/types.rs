@@ -1,0 +1,87 @@
+//! Quality of service and packet identifiers, valid by construction.
+
+use core::fmt;
+use core::num::NonZeroU16;
+
+/// Quality of service: how hard the two sides try to deliver a message (section 4.3).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
+pub enum QoS {
+    /// Sent once and never acknowledged; may be lost (section 4.3.1).
+    AtMostOnce = 0,
+    /// Sent until it is acknowledged; may arrive more than once (section 4.3.2).
+    AtLeastOnce = 1,
+    /// Arrives exactly once (section 4.3.3).
+    ExactlyOnce = 2,
+}
+
+impl QoS {
+    /// The two bits that stand for this QoS on the wire.
+    pub(super) const fn bits(self) -> u8 {
+        self as u8
+    }
+}
+
+impl TryFrom<u8> for QoS {
+    type Error = InvalidQos;
+
+    fn try_from(value: u8) -> Result<Self, InvalidQos> {
+        match value {
+            0 => Ok(Self::AtMostOnce),
+            1 => Ok(Self::AtLeastOnce),
+            2 => Ok(Self::ExactlyOnce),
+            value => Err(InvalidQos { value }),
+        }
+    }
+}
+
+/// A number that is no QoS: 0, 1 and 2 are.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
+pub struct InvalidQos {
+    /// The number.
+    pub value: u8,
+}
+
+impl fmt::Display for InvalidQos {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} is no QoS: 0, 1 and 2 are (section 4.3)", self.value)
+    }
+}
+
+impl core::error::Error for InvalidQos {}
+
+/// Packet Identifier: ties an acknowledgement to its packet; never 0 (section 2.3.1).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
+pub struct PacketId(NonZeroU16);
+
+impl PacketId {
+    /// The smallest identifier, 1.
+    pub const MIN: Self = Self(NonZeroU16::MIN);
+
+    /// The largest identifier, 65,535.
+    pub const MAX: Self = Self(NonZeroU16::MAX);
+
+    /// The identifier of this number; `None` for 0, which the specification forbids.
+    #[must_use]
+    pub const fn new(id: u16) -> Option<Self> {
+        // [MQTT-2.3.1-1] Zero is not an identifier, so no packet can carry it.
+        match NonZeroU16::new(id) {
+            Some(id) => Some(Self(id)),
+            None => None,
+        }
+    }
+
+    /// The number.
+    #[must_use]
+    pub const fn get(self) -> u16 {
+        self.0.get()
+    }
+}
+
+impl fmt::Display for PacketId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
