@@ -1,0 +1,450 @@
+//! The async client, over `embedded_io_async` (feature `async`). No executor is required.
+
+use core::{
+    future::{Future, pending, poll_fn},
+    pin::pin,
+    task::{Context, Poll},
+};
+
+use embedded_io_async::{Read, Write};
+
+use super::{Error, is_transient};
+use crate::{
+    codec::{Connect, PacketId, QoS, SubackCodes},
+    session::{Event, Message, Ready, RequestError, Session},
+    time::{Clock, Instant},
+};
+
+/// A clock that can wait.
+pub trait Sleep: Clock {
+    /// Returns at `at`, or later.
+    fn sleep_until(&self, at: Instant) -> impl Future<Output = ()>;
+}
+
+impl<C: Sleep> Sleep for &C {
+    fn sleep_until(&self, at: Instant) -> impl Future<Output = ()> {
+        (**self).sleep_until(at)
+    }
+}
+
+/// A [`Session`] on one network connection.
+///
+/// **Cancel-safety.** The future of any call may be dropped at any point, and any other call made next: no event is
+/// lost, no QoS 2 message comes twice, no byte of the stream is damaged. All that a call knows is kept in the session,
+/// and it awaits only the transport and the clock. The transport's own `read`, `write` and `flush` have to be
+/// cancel-safe (those of embassy-net and of buffered UARTs are): they may be polled, dropped, and begun anew.
+///
+/// Calls that wait do so until the session's deadlines end the connection: an answer, or a byte taken by the
+/// transport, may take the response timeout (10 s unless set), and a silent peer is noticed by keep alive.
+///
+/// After an error that [is fatal](Error::is_fatal), drop the client (which closes the transport, so that the server
+/// sends the will), dial again, and connect with the same session.
+pub struct Client<'s, 'b, T, C> {
+    wire: Wire<'s, 'b, T>,
+    clock: C,
+}
+
+/// All but the clock, which a sleeping future borrows.
+struct Wire<'s, 'b, T> {
+    session: &'s mut Session<'b>,
+    transport: T,
+    /// Bytes have been written since the transport was flushed.
+    unflushed: bool,
+}
+
+impl<'s, 'b, T, C> Client<'s, 'b, T, C>
+where
+    T: Read + Write,
+    C: Sleep,
+{
+    /// Connects, and waits until the server has accepted.
+    ///
+    /// Dropping the future drops the transport; the session keeps what it has to.
+    ///
+    /// # Errors
+    ///
+    /// A refusal is `Error::Protocol(ProtocolError::Refused(code))`. The transport is dropped on any error.
+    pub async fn connect(
+        session: &'s mut Session<'b>,
+        transport: T,
+        clock: C,
+        options: &Connect<'_>,
+    ) -> Result<Self, Error<T::Error>> {
+        let mut client = Self::open(session, transport, clock, options)?;
+        while !client.wire.session.is_connected() {
+            let ready = client.ready().await?;
+            client.wire.session.event(ready)?;
+        }
+        Ok(client)
+    }
+
+    /// Queues the CONNECT and returns at once: what is published and subscribed before the server has answered leaves
+    /// with it. The answer comes as [`Event::Connected`] or as an error.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Request`] if the options cannot be sent.
+    pub fn open(
+        session: &'s mut Session<'b>,
+        transport: T,
+        clock: C,
+        options: &Connect<'_>,
+    ) -> Result<Self, Error<T::Error>> {
+        session.connect(options, clock.now())?;
+        let wire = Wire {
+            session,
+            transport,
+            unflushed: false,
+        };
+        Ok(Self { wire, clock })
+    }
+
+    /// Whether the server kept the session. If not, subscribe again (section 3.2.2.2).
+    pub fn session_present(&self) -> bool {
+        self.wire.session.session_present()
+    }
+
+    /// The session, to queue several packets that are to leave in one write, or to ask it something.
+    pub fn session(&mut self) -> &mut Session<'b> {
+        self.wire.session
+    }
+
+    /// Publishes a message without waiting: what the transport does not take at once leaves with the next calls.
+    ///
+    /// At QoS 1 and 2 the id is returned under which [`Event::Puback`] or [`Event::Pubcomp`] reports that the server
+    /// has it. The future is ready when it is first polled; dropped before that, nothing is published.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Request`] when it was not accepted; any other ends the connection.
+    pub async fn publish(&mut self, message: &Message<'_>) -> Result<Option<PacketId>, Error<T::Error>> {
+        let id = self.wire.session.publish(message)?;
+        self.write_ready().await?;
+        Ok(id)
+    }
+
+    /// Publishes a message and waits until the server has acknowledged it, or at QoS 0 until it has left. Everything
+    /// else that comes meanwhile goes to `on_event`.
+    ///
+    /// Dropping the future after it was first polled leaves the message queued; its acknowledgement will be an event.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Request`] when it was not accepted; any other ends the connection, and the session sends a message at
+    /// QoS 1 or 2 again on the next.
+    pub async fn publish_and_wait(
+        &mut self,
+        message: &Message<'_>,
+        on_event: impl FnMut(Event<'_>),
+    ) -> Result<(), Error<T::Error>> {
+        match self.wire.session.publish(message)? {
+            None => self.flush().await,
+            Some(id) => {
+                let ready = self.wait_for(id, on_event).await?;
+                self.wire.session.event(ready)?;
+                Ok(())
+            }
+        }
+    }
+
+    /// Subscribes to one or more topic filters, each with the highest QoS wanted, without waiting;
+    /// [`Event::Suback`] brings the answers under the id returned.
+    ///
+    /// The future is ready when it is first polled; dropped before that, nothing is subscribed.
+    ///
+    /// # Errors
+    ///
+    /// As [`Self::publish`].
+    pub async fn subscribe(&mut self, filters: &[(&str, QoS)]) -> Result<PacketId, Error<T::Error>> {
+        let id = self.wire.session.subscribe(filters)?;
+        self.write_ready().await?;
+        Ok(id)
+    }
+
+    /// Subscribes and waits for the answer: the QoS granted for each filter, or its refusal, in their order.
+    /// Everything else that comes meanwhile goes to `on_event`.
+    ///
+    /// Dropping the future after it was first polled leaves the packet queued; its answer will be an event.
+    ///
+    /// # Errors
+    ///
+    /// As [`Self::publish`]. A refused filter is no error.
+    pub async fn subscribe_and_wait(
+        &mut self,
+        filters: &[(&str, QoS)],
+        on_event: impl FnMut(Event<'_>),
+    ) -> Result<SubackCodes<'_>, Error<T::Error>> {
+        let id = self.wire.session.subscribe(filters)?;
+        let ready = self.wait_for(id, on_event).await?;
+        match self.wire.session.event(ready)? {
+            Some(Event::Suback(_, codes)) => Ok(codes),
+            _ => Err(Error::Closed),
+        }
+    }
+
+    /// Unsubscribes from one or more topic filters without waiting; [`Event::Unsuback`] answers under the id returned.
+    ///
+    /// The future is ready when it is first polled; dropped before that, nothing is unsubscribed.
+    ///
+    /// # Errors
+    ///
+    /// As [`Self::publish`].
+    pub async fn unsubscribe(&mut self, filters: &[&str]) -> Result<PacketId, Error<T::Error>> {
+        let id = self.wire.session.unsubscribe(filters)?;
+        self.write_ready().await?;
+        Ok(id)
+    }
+
+    /// Unsubscribes and waits for the answer. Everything else that comes meanwhile goes to `on_event`.
+    ///
+    /// Dropping the future after it was first polled leaves the packet queued; its answer will be an event.
+    ///
+    /// # Errors
+    ///
+    /// As [`Self::publish`].
+    pub async fn unsubscribe_and_wait(
+        &mut self,
+        filters: &[&str],
+        on_event: impl FnMut(Event<'_>),
+    ) -> Result<(), Error<T::Error>> {
+        let id = self.wire.session.unsubscribe(filters)?;
+        let ready = self.wait_for(id, on_event).await?;
+        self.wire.session.event(ready)?;
+        Ok(())
+    }
+
+    /// Sends a PINGREQ. Keep alive needs no help; this asks whether the server is there right now.
+    ///
+    /// The future is ready when it is first polled.
+    ///
+    /// # Errors
+    ///
+    /// As [`Self::publish`].
+    pub async fn ping(&mut self) -> Result<(), Error<T::Error>> {
+        self.wire.session.ping()?;
+        self.write_ready().await
+    }
+
+    /// Waits for the next event, however long that takes; keep alive goes on meanwhile.
+    ///
+    /// Dropping the future loses nothing: an event is taken from the session only when this returns.
+    ///
+    /// # Errors
+    ///
+    /// The connection is over.
+    pub async fn recv(&mut self) -> Result<Event<'_>, Error<T::Error>> {
+        let ready = self.ready().await?;
+        self.wire.session.event(ready)?.ok_or(Error::Closed)
+    }
+
+    /// Does what can be done without waiting, keep alive included, and returns the next event if there is one.
+    ///
+    /// The future is ready when it is first polled.
+    ///
+    /// # Errors
+    ///
+    /// The connection is over.
+    pub async fn poll(&mut self) -> Result<Option<Event<'_>>, Error<T::Error>> {
+        let Self { wire, clock } = self;
+        let round = poll_fn(|cx| Poll::Ready(wire.poll_ready(clock, cx))).await;
+        match round {
+            Poll::Ready(ready) => Ok(self.wire.session.event(ready?)?),
+            Poll::Pending => Ok(None),
+        }
+    }
+
+    /// Waits until everything queued has left.
+    ///
+    /// Dropping the future leaves the rest queued.
+    ///
+    /// # Errors
+    ///
+    /// The connection is over.
+    pub async fn flush(&mut self) -> Result<(), Error<T::Error>> {
+        self.until(|wire, clock, cx| {
+            let written = wire.poll_write(clock, cx)?;
+            if written.is_pending() {
+                // Two full peers would wait for each other for ever if neither read.
+                wire.session.poll(clock.now())?;
+                let _ = wire.poll_read(cx)?;
+            }
+            written.map(Ok)
+        })
+        .await
+    }
+
+    /// When the next call has to be made, at the latest, for keep alive and the deadlines to hold; `None` means never.
+    pub fn deadline(&self) -> Option<Instant> {
+        if self.wire.session.has_pending() {
+            return Some(self.clock.now());
+        }
+        self.wire.session.deadline()
+    }
+
+    /// Sends what is queued, then DISCONNECT, and gives the transport back to be shut down \[MQTT-3.14.4-1\].
+    ///
+    /// On a connection that was only [opened](Self::open), it waits for the server's answer as well: a transport
+    /// closed with the CONNACK unread may destroy what is still on its way.
+    ///
+    /// Dropping the future drops the transport.
+    ///
+    /// # Errors
+    ///
+    /// The connection is over; the transport is dropped.
+    pub async fn disconnect(mut self) -> Result<T, Error<T::Error>> {
+        match self.wire.session.disconnect() {
+            // It had been queued by hand.
+            Ok(()) | Err(RequestError::NotConnected) => {}
+            Err(error) => return Err(error.into()),
+        }
+        self.flush().await?;
+        while self.wire.session.is_connecting() {
+            let ready = self.ready().await?;
+            self.wire.session.event(ready)?;
+        }
+        Ok(self.wire.transport)
+    }
+
+    /// Waits for the answer to the request with this id, which it does not redeem.
+    async fn wait_for(
+        &mut self,
+        id: PacketId,
+        mut on_event: impl FnMut(Event<'_>),
+    ) -> Result<Ready, Error<T::Error>> {
+        loop {
+            let ready = self.ready().await?;
+            if ready.completes() == Some(id) {
+                return Ok(ready);
+            }
+            if let Some(event) = self.wire.session.event(ready)? {
+                on_event(event);
+            }
+        }
+    }
+
+    async fn ready(&mut self) -> Result<Ready, Error<T::Error>> {
+        self.until(Wire::poll_ready).await
+    }
+
+    async fn write_ready(&mut self) -> Result<(), Error<T::Error>> {
+        let Self { wire, clock } = self;
+        match poll_fn(|cx| Poll::Ready(wire.poll_write(clock, cx))).await {
+            Poll::Ready(result) => result,
+            Poll::Pending => Ok(()),
+        }
+    }
+
+    /// Repeats `step`, woken by the transport and at each of the session's deadlines, until it is ready.
+    async fn until<R>(
+        &mut self,
+        mut step: impl FnMut(&mut Wire<'s, 'b, T>, &C, &mut Context<'_>) -> Poll<Result<R, Error<T::Error>>>,
+    ) -> Result<R, Error<T::Error>> {
+        let Self { wire, clock } = self;
+        loop {
+            let deadline = wire.session.deadline();
+            let mut sleep = pin!(async {
+                match deadline {
+                    Some(at) => clock.sleep_until(at).await,
+                    None => pending().await,
+                }
+            });
+            let woken = poll_fn(|cx| {
+                if let Poll::Ready(result) = step(wire, clock, cx) {
+                    return Poll::Ready(Some(result));
+                }
+                if wire.session.deadline() != deadline {
+                    return Poll::Ready(None);
+                }
+                sleep.as_mut().poll(cx).map(|()| None)
+            });
+            if let Some(result) = woken.await {
+                return result;
+            }
+        }
+    }
+}
+
+impl<T: Read + Write> Wire<'_, '_, T> {
+    /// Moves bytes both ways up to the next event. What is owed leaves first, as far as the transport takes it.
+    ///
+    /// Reads at most once a call, and asks to be called again, so that a peer that sends without end stops nobody else.
+    fn poll_ready<C: Clock>(&mut self, clock: &C, cx: &mut Context<'_>) -> Poll<Result<Ready, Error<T::Error>>> {
+        for read in [false, true] {
+            if read && self.poll_read(cx)?.is_pending() {
+                return Poll::Pending;
+            }
+            let _ = self.poll_write(clock, cx)?;
+            if let Some(ready) = self.session.poll(clock.now())? {
+                return Poll::Ready(Ok(ready));
+            }
+            let _ = self.poll_write(clock, cx)?;
+        }
+        cx.waker().wake_by_ref();
+        Poll::Pending
+    }
+
+    /// Writes as much as the transport takes; ready when that was everything.
+    fn poll_write<C: Clock>(&mut self, clock: &C, cx: &mut Context<'_>) -> Poll<Result<(), Error<T::Error>>> {
+        loop {
+            let bytes = self.session.pending(clock.now());
+            if bytes.is_empty() {
+                break;
+            }
+            let written = match pin!(self.transport.write(bytes)).poll(cx) {
+                Poll::Ready(written) => written,
+                Poll::Pending => return Poll::Pending,
+            };
+            match written {
+                Ok(0) => return Poll::Ready(Err(self.lost(Error::Closed))),
+                Ok(n) => self.session.consume(n, clock.now()),
+                Err(error) => return self.failed(error, cx).map(Err),
+            }
+            self.unflushed = true;
+        }
+        if self.unflushed {
+            let flushed = match pin!(self.transport.flush()).poll(cx) {
+                Poll::Ready(flushed) => flushed,
+                Poll::Pending => return Poll::Pending,
+            };
+            if let Err(error) = flushed {
+                return self.failed(error, cx).map(Err);
+            }
+            self.unflushed = false;
+        }
+        Poll::Ready(Ok(()))
+    }
+
+    /// Reads once; ready when bytes came.
+    fn poll_read(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Error<T::Error>>> {
+        let space = self.session.space();
+        if space.is_empty() {
+            return Poll::Pending;
+        }
+        let read = match pin!(self.transport.read(space)).poll(cx) {
+            Poll::Ready(read) => read,
+            Poll::Pending => return Poll::Pending,
+        };
+        Poll::Ready(match read {
+            Ok(0) => Err(self.lost(Error::Closed)),
+            Ok(n) => {
+                self.session.commit(n);
+                Ok(())
+            }
+            Err(error) => return self.failed(error, cx).map(Err),
+        })
+    }
+
+    /// An interruption is tried again; any other error ends the connection.
+    fn failed(&mut self, error: T::Error, cx: &mut Context<'_>) -> Poll<Error<T::Error>> {
+        if is_transient(&error) {
+            cx.waker().wake_by_ref();
+            return Poll::Pending;
+        }
+        Poll::Ready(self.lost(Error::Transport(error)))
+    }
+
+    fn lost(&mut self, error: Error<T::Error>) -> Error<T::Error> {
+        self.session.connection_lost();
+        error
+    }
+}

@@ -1,0 +1,366 @@
+//! The blocking client, over `embedded_io`.
+
+use embedded_io::{Read, ReadReady, Write, WriteReady};
+
+use super::{Error, is_transient};
+use crate::{
+    codec::{Connect, PacketId, QoS, SubackCodes},
+    session::{Event, Message, Ready, RequestError, Session},
+    time::{Clock, Instant},
+};
+
+/// A [`Session`] on one network connection.
+///
+/// Calls that wait do so until the session's deadlines end the connection: an answer, or a byte taken by the
+/// transport, may take the response timeout (10 s unless set), and a silent peer is noticed by keep alive. That holds
+/// as far as the transport lets it: `ReadReady` and `WriteReady` are asked before each `read` and `write`, so that
+/// neither need block; a transport that cannot tell may answer `true` and return after a time-out of its own with
+/// [`ErrorKind::TimedOut`](embedded_io::ErrorKind), which counts as "nothing yet", like `Interrupted`. `flush` cannot
+/// be bounded.
+///
+/// After an error that [is fatal](Error::is_fatal), drop the client (which closes the transport, so that the server
+/// sends the will), dial again, and connect with the same session.
+pub struct Client<'s, 'b, T, C> {
+    session: &'s mut Session<'b>,
+    transport: T,
+    clock: C,
+    /// Bytes have been written since the transport was flushed.
+    unflushed: bool,
+}
+
+/// What one round of moving bytes came to.
+enum Round {
+    Event(Ready),
+    Moved,
+    Idle,
+}
+
+impl<'s, 'b, T, C> Client<'s, 'b, T, C>
+where
+    T: Read + Write + ReadReady + WriteReady,
+    C: Clock,
+{
+    /// Connects, and waits until the server has accepted.
+    ///
+    /// # Errors
+    ///
+    /// A refusal is `Error::Protocol(ProtocolError::Refused(code))`. The transport is dropped on any error.
+    pub fn connect(
+        session: &'s mut Session<'b>,
+        transport: T,
+        clock: C,
+        options: &Connect<'_>,
+    ) -> Result<Self, Error<T::Error>> {
+        let mut client = Self::open(session, transport, clock, options)?;
+        while !client.session.is_connected() {
+            let ready = client.ready()?;
+            client.session.event(ready)?;
+        }
+        Ok(client)
+    }
+
+    /// Queues the CONNECT and returns at once: what is published and subscribed before the server has answered leaves
+    /// with it. The answer comes as [`Event::Connected`] or as an error.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Request`] if the options cannot be sent.
+    pub fn open(
+        session: &'s mut Session<'b>,
+        transport: T,
+        clock: C,
+        options: &Connect<'_>,
+    ) -> Result<Self, Error<T::Error>> {
+        session.connect(options, clock.now())?;
+        Ok(Self {
+            session,
+            transport,
+            clock,
+            unflushed: false,
+        })
+    }
+
+    /// Whether the server kept the session. If not, subscribe again (section 3.2.2.2).
+    pub fn session_present(&self) -> bool {
+        self.session.session_present()
+    }
+
+    /// The session, to queue several packets that are to leave in one write, or to ask it something.
+    pub fn session(&mut self) -> &mut Session<'b> {
+        self.session
+    }
+
+    /// Publishes a message without waiting: what the transport does not take at once leaves with the next calls.
+    ///
+    /// At QoS 1 and 2 the id is returned under which [`Event::Puback`] or [`Event::Pubcomp`] reports that the server
+    /// has it.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Request`] when it was not accepted; any other ends the connection.
+    pub fn publish(&mut self, message: &Message<'_>) -> Result<Option<PacketId>, Error<T::Error>> {
+        let id = self.session.publish(message)?;
+        self.write_ready()?;
+        Ok(id)
+    }
+
+    /// Publishes a message and waits until the server has acknowledged it, or at QoS 0 until it has left. Everything
+    /// else that comes meanwhile goes to `on_event`.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Request`] when it was not accepted; any other ends the connection, and the session sends a message at
+    /// QoS 1 or 2 again on the next.
+    pub fn publish_and_wait(
+        &mut self,
+        message: &Message<'_>,
+        on_event: impl FnMut(Event<'_>),
+    ) -> Result<(), Error<T::Error>> {
+        match self.session.publish(message)? {
+            None => self.flush(),
+            Some(id) => {
+                let ready = self.wait_for(id, on_event)?;
+                self.session.event(ready)?;
+                Ok(())
+            }
+        }
+    }
+
+    /// Subscribes to one or more topic filters, each with the highest QoS wanted, without waiting;
+    /// [`Event::Suback`] brings the answers under the id returned.
+    ///
+    /// # Errors
+    ///
+    /// As [`Self::publish`].
+    pub fn subscribe(&mut self, filters: &[(&str, QoS)]) -> Result<PacketId, Error<T::Error>> {
+        let id = self.session.subscribe(filters)?;
+        self.write_ready()?;
+        Ok(id)
+    }
+
+    /// Subscribes and waits for the answer: the QoS granted for each filter, or its refusal, in their order.
+    /// Everything else that comes meanwhile goes to `on_event`.
+    ///
+    /// # Errors
+    ///
+    /// As [`Self::publish`]. A refused filter is no error.
+    pub fn subscribe_and_wait(
+        &mut self,
+        filters: &[(&str, QoS)],
+        on_event: impl FnMut(Event<'_>),
+    ) -> Result<SubackCodes<'_>, Error<T::Error>> {
+        let id = self.session.subscribe(filters)?;
+        let ready = self.wait_for(id, on_event)?;
+        match self.session.event(ready)? {
+            Some(Event::Suback(_, codes)) => Ok(codes),
+            _ => Err(Error::Closed),
+        }
+    }
+
+    /// Unsubscribes from one or more topic filters without waiting; [`Event::Unsuback`] answers under the id returned.
+    ///
+    /// # Errors
+    ///
+    /// As [`Self::publish`].
+    pub fn unsubscribe(&mut self, filters: &[&str]) -> Result<PacketId, Error<T::Error>> {
+        let id = self.session.unsubscribe(filters)?;
+        self.write_ready()?;
+        Ok(id)
+    }
+
+    /// Unsubscribes and waits for the answer. Everything else that comes meanwhile goes to `on_event`.
+    ///
+    /// # Errors
+    ///
+    /// As [`Self::publish`].
+    pub fn unsubscribe_and_wait(
+        &mut self,
+        filters: &[&str],
+        on_event: impl FnMut(Event<'_>),
+    ) -> Result<(), Error<T::Error>> {
+        let id = self.session.unsubscribe(filters)?;
+        let ready = self.wait_for(id, on_event)?;
+        self.session.event(ready)?;
+        Ok(())
+    }
+
+    /// Sends a PINGREQ. Keep alive needs no help; this asks whether the server is there right now.
+    ///
+    /// # Errors
+    ///
+    /// As [`Self::publish`].
+    pub fn ping(&mut self) -> Result<(), Error<T::Error>> {
+        self.session.ping()?;
+        self.write_ready()
+    }
+
+    /// Waits for the next event, however long that takes; keep alive goes on meanwhile.
+    ///
+    /// # Errors
+    ///
+    /// The connection is over.
+    pub fn recv(&mut self) -> Result<Event<'_>, Error<T::Error>> {
+        let ready = self.ready()?;
+        self.session.event(ready)?.ok_or(Error::Closed)
+    }
+
+    /// Does what can be done without waiting, keep alive included, and returns the next event if there is one.
+    ///
+    /// It reads at most once, and never waits for the rest of a packet.
+    ///
+    /// # Errors
+    ///
+    /// The connection is over.
+    pub fn poll(&mut self) -> Result<Option<Event<'_>>, Error<T::Error>> {
+        match self.round()? {
+            Round::Event(ready) => Ok(self.session.event(ready)?),
+            Round::Moved | Round::Idle => Ok(None),
+        }
+    }
+
+    /// Waits until everything queued has left.
+    ///
+    /// # Errors
+    ///
+    /// The connection is over.
+    pub fn flush(&mut self) -> Result<(), Error<T::Error>> {
+        loop {
+            self.write_ready()?;
+            if !self.session.has_pending() {
+                return Ok(());
+            }
+            // Two full peers would wait for each other for ever if neither read.
+            self.session.poll(self.clock.now())?;
+            if !self.read_ready()? {
+                self.clock.wait();
+            }
+        }
+    }
+
+    /// When the next call has to be made, at the latest, for keep alive and the deadlines to hold; `None` means never.
+    pub fn deadline(&self) -> Option<Instant> {
+        if self.session.has_pending() {
+            return Some(self.clock.now());
+        }
+        self.session.deadline()
+    }
+
+    /// Sends what is queued, then DISCONNECT, and gives the transport back to be shut down \[MQTT-3.14.4-1\].
+    ///
+    /// On a connection that was only [opened](Self::open), it waits for the server's answer as well: a transport
+    /// closed with the CONNACK unread may destroy what is still on its way.
+    ///
+    /// # Errors
+    ///
+    /// The connection is over; the transport is dropped.
+    pub fn disconnect(mut self) -> Result<T, Error<T::Error>> {
+        match self.session.disconnect() {
+            // It had been queued by hand.
+            Ok(()) | Err(RequestError::NotConnected) => {}
+            Err(error) => return Err(error.into()),
+        }
+        self.flush()?;
+        while self.session.is_connecting() {
+            let ready = self.ready()?;
+            self.session.event(ready)?;
+        }
+        Ok(self.transport)
+    }
+
+    /// Waits for the answer to the request with this id, which it does not redeem.
+    fn wait_for(&mut self, id: PacketId, mut on_event: impl FnMut(Event<'_>)) -> Result<Ready, Error<T::Error>> {
+        loop {
+            let ready = self.ready()?;
+            if ready.completes() == Some(id) {
+                return Ok(ready);
+            }
+            if let Some(event) = self.session.event(ready)? {
+                on_event(event);
+            }
+        }
+    }
+
+    fn ready(&mut self) -> Result<Ready, Error<T::Error>> {
+        loop {
+            match self.round()? {
+                Round::Event(ready) => return Ok(ready),
+                Round::Moved => {}
+                Round::Idle => self.clock.wait(),
+            }
+        }
+    }
+
+    /// Moves bytes both ways as far as that needs no waiting, up to the next event. What is owed leaves first.
+    fn round(&mut self) -> Result<Round, Error<T::Error>> {
+        let mut moved = self.write_ready()?;
+        for read_first in [false, true] {
+            if read_first {
+                moved |= self.read_ready()?;
+            }
+            if let Some(ready) = self.session.poll(self.clock.now())? {
+                return Ok(Round::Event(ready));
+            }
+            moved |= self.write_ready()?;
+        }
+        Ok(if moved { Round::Moved } else { Round::Idle })
+    }
+
+    /// Writes as much as the transport takes without waiting; true if that was anything.
+    fn write_ready(&mut self) -> Result<bool, Error<T::Error>> {
+        let mut moved = false;
+        loop {
+            let bytes = self.session.pending(self.clock.now());
+            if bytes.is_empty() {
+                break;
+            }
+            let written = match self.transport.write_ready() {
+                Ok(true) => self.transport.write(bytes),
+                Ok(false) => return Ok(moved),
+                Err(error) => Err(error),
+            };
+            match written {
+                Ok(0) => return Err(self.lost(Error::Closed)),
+                Ok(n) => self.session.consume(n, self.clock.now()),
+                Err(error) if is_transient(&error) => return Ok(moved),
+                Err(error) => return Err(self.lost(Error::Transport(error))),
+            }
+            moved = true;
+            self.unflushed = true;
+        }
+        if self.unflushed {
+            match self.transport.flush() {
+                Ok(()) => self.unflushed = false,
+                Err(error) if is_transient(&error) => {}
+                Err(error) => return Err(self.lost(Error::Transport(error))),
+            }
+        }
+        Ok(moved)
+    }
+
+    /// Reads once if that needs no waiting; true if bytes came.
+    fn read_ready(&mut self) -> Result<bool, Error<T::Error>> {
+        let space = self.session.space();
+        if space.is_empty() {
+            return Ok(false);
+        }
+        let read = match self.transport.read_ready() {
+            Ok(true) => self.transport.read(space),
+            Ok(false) => return Ok(false),
+            Err(error) => Err(error),
+        };
+        match read {
+            Ok(0) => Err(self.lost(Error::Closed)),
+            Ok(n) => {
+                self.session.commit(n);
+                Ok(true)
+            }
+            Err(error) if is_transient(&error) => Ok(false),
+            Err(error) => Err(self.lost(Error::Transport(error))),
+        }
+    }
+
+    fn lost(&mut self, error: Error<T::Error>) -> Error<T::Error> {
+        self.session.connection_lost();
+        error
+    }
+}

@@ -1,0 +1,322 @@
+//! What arrives: the receive buffer, cut into packets, and the pieces of packets that do not fit into it.
+//!
+//! A packet that fits is shown whole. Of a PUBLISH that does not, the part before the payload is kept at the front of
+//! the buffer and the payload passes through the rest of it:
+//!
+//! ```text
+//! 0                              base          start         end            len
+//! | fixed header, topic, id      |  consumed   | payload     | space        |
+//! ```
+
+use super::{error::ProtocolError, frame};
+use crate::codec::{Delivery, FixedHeader, PacketId, PacketType, PublishHeader, QoS};
+
+pub(super) struct Inbound<'b> {
+    rx: &'b mut [u8],
+    /// Bytes at the front that belong to the message that is passing through; 0 between messages.
+    base: usize,
+    start: usize,
+    end: usize,
+    mode: Mode,
+    /// Payload bytes, or bytes to be skipped, that have not been seen yet.
+    left: usize,
+    /// Bytes at `start` that the caller has been shown, and that go with the next call.
+    shown: usize,
+    /// Bytes have come since the last call of [`Self::take_progress`].
+    progress: bool,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Mode {
+    /// Packets, each whole.
+    Packets,
+    /// The payload of a long message passes by and is shown.
+    Chunks,
+    /// A long message that has been delivered before passes by; nobody sees it.
+    Repeated,
+    /// A topic that does not fit passes by; its id, if any, and the payload come after it.
+    Topic { len: u16 },
+    /// The payload behind such a topic passes by.
+    Skipped { len: u16, id: Option<PacketId> },
+}
+
+/// What the bytes in the buffer amount to.
+pub(super) enum Frame {
+    /// A whole packet, which [`Inbound::body`] shows.
+    Packet(Whole),
+    /// Bytes of a long message, which [`Inbound::chunk`] shows.
+    Chunk,
+    /// A long message that had been delivered has passed by.
+    Repeated(PacketId),
+    /// A message has passed by whose topic, of `len` bytes, does not fit.
+    Skipped { len: u16, qos: QoS, id: Option<PacketId> },
+}
+
+/// A whole packet at the start of the unread bytes.
+#[derive(Clone, Copy)]
+pub(super) struct Whole {
+    pub(super) header: FixedHeader,
+    /// Length of the fixed header as it came, padded or not.
+    used: usize,
+}
+
+impl Whole {
+    fn len(self) -> usize {
+        self.used.saturating_add(frame::body_len(&self.header))
+    }
+}
+
+impl<'b> Inbound<'b> {
+    pub(super) fn new(rx: &'b mut [u8]) -> Self {
+        Self {
+            rx,
+            base: 0,
+            start: 0,
+            end: 0,
+            mode: Mode::Packets,
+            left: 0,
+            shown: 0,
+            progress: false,
+        }
+    }
+}
+
+impl Inbound<'_> {
+    /// Forgets everything that came; says whether that cuts a message of which chunks have been shown.
+    pub(super) fn reset(&mut self) -> bool {
+        self.drop_shown();
+        let cut = self.mode == Mode::Chunks && self.left < self.total();
+        self.base = 0;
+        self.start = 0;
+        self.end = 0;
+        self.mode = Mode::Packets;
+        self.left = 0;
+        self.shown = 0;
+        self.progress = false;
+        cut
+    }
+
+    /// Where the next bytes go. Empty only while there are bytes that [`Self::frame`] has not dealt with.
+    pub(super) fn space(&mut self) -> &mut [u8] {
+        self.compact(self.base);
+        self.rx.get_mut(self.end..).unwrap_or_default()
+    }
+
+    /// `n` bytes have been put into the space.
+    pub(super) fn commit(&mut self, n: usize) {
+        self.end = self.end.saturating_add(n).min(self.rx.len());
+        self.progress |= n > 0;
+    }
+
+    /// Whether bytes have come that are part of an unfinished packet.
+    pub(super) fn take_progress(&mut self) -> bool {
+        let inside = self.mode != Mode::Packets || self.end > self.start;
+        core::mem::take(&mut self.progress) && inside
+    }
+
+    /// Cuts off the next packet or piece, once what was shown before has been dropped with [`Self::drop_shown`].
+    ///
+    /// `is_repeated` tells whether a QoS 2 message with this id has been delivered already.
+    pub(super) fn frame(
+        &mut self,
+        is_repeated: impl FnOnce(PacketId) -> bool,
+    ) -> Result<Option<Frame>, ProtocolError> {
+        match self.mode {
+            Mode::Packets => self.packet(is_repeated),
+            Mode::Chunks => Ok((self.start < self.end).then_some(Frame::Chunk)),
+            Mode::Repeated => Ok(self.pass().then(|| self.repeated()).flatten()),
+            Mode::Topic { len } => Ok(self.topic(len)),
+            Mode::Skipped { len, id } => Ok(self.pass().then(|| self.skipped(len, id)).flatten()),
+        }
+    }
+
+    /// The body of the packet that [`Self::frame`] found.
+    pub(super) fn body(&self, packet: Whole) -> &[u8] {
+        let begin = self.start.saturating_add(packet.used);
+        let end = self.start.saturating_add(packet.len());
+        self.rx.get(begin..end).unwrap_or_default()
+    }
+
+    /// Drops the packet that [`Self::frame`] found.
+    pub(super) fn drop_packet(&mut self, packet: Whole) {
+        self.start = self.start.saturating_add(packet.len()).min(self.end);
+    }
+
+    /// Lets the packet be looked at until [`Self::drop_shown`].
+    pub(super) fn show_packet(&mut self, packet: Whole) -> &[u8] {
+        self.shown = packet.len();
+        self.body(packet)
+    }
+
+    /// Drops what was shown.
+    pub(super) fn drop_shown(&mut self) {
+        let shown = core::mem::take(&mut self.shown);
+        self.start = self.start.saturating_add(shown).min(self.end);
+        if self.mode == Mode::Chunks {
+            self.left = self.left.saturating_sub(shown);
+            if self.left == 0 {
+                self.mode = Mode::Packets;
+                self.base = 0;
+            }
+        }
+    }
+
+    /// The long message at hand, the offset of the bytes that have come of it, and those bytes; and marks them shown.
+    pub(super) fn show_chunk(&mut self) -> Option<(PublishHeader<'_>, usize, &[u8])> {
+        let len = self.end.saturating_sub(self.start).min(self.left);
+        self.shown = len;
+        let (head, rest) = self.rx.split_at_checked(self.base)?;
+        let message = long_publish(head)?;
+        let offset = message.payload_len.saturating_sub(self.left);
+        let begin = self.start.saturating_sub(self.base);
+        Some((message, offset, rest.get(begin..begin.saturating_add(len))?))
+    }
+
+    /// How the long message at hand is to be answered, once its last bytes have come.
+    pub(super) fn chunk_delivery(&self) -> Option<(Delivery, bool)> {
+        let message = long_publish(self.rx.get(..self.base)?)?;
+        Some((message.delivery, self.end.saturating_sub(self.start) >= self.left))
+    }
+
+    fn packet(&mut self, is_repeated: impl FnOnce(PacketId) -> bool) -> Result<Option<Frame>, ProtocolError> {
+        let bytes = self.rx.get(self.start..self.end).unwrap_or_default();
+        let Some((header, used)) = FixedHeader::decode(bytes)? else {
+            return Ok(None);
+        };
+        let packet = Whole { header, used };
+        let needed = packet.len();
+        if needed <= bytes.len() {
+            return Ok(Some(Frame::Packet(packet)));
+        }
+        if needed <= self.rx.len() {
+            return Ok(None);
+        }
+        if header.packet_type != PacketType::Publish {
+            return Err(ProtocolError::RxTooSmall { needed });
+        }
+        self.long_message(&header, used, is_repeated)
+    }
+
+    /// Begins with a PUBLISH that is larger than the buffer.
+    fn long_message(
+        &mut self,
+        header: &FixedHeader,
+        used: usize,
+        is_repeated: impl FnOnce(PacketId) -> bool,
+    ) -> Result<Option<Frame>, ProtocolError> {
+        let bytes = self.rx.get(self.start..self.end).unwrap_or_default();
+        let body = bytes.get(used..).unwrap_or_default();
+        let remaining = frame::body_len(header);
+        match PublishHeader::decode_body(header, body)? {
+            Some((message, part)) if used.saturating_add(part) < self.rx.len() => {
+                let repeated = match message.delivery {
+                    Delivery::ExactlyOnce { packet_id, .. } => is_repeated(packet_id),
+                    _ => false,
+                };
+                self.left = remaining.saturating_sub(part);
+                self.mode = if repeated { Mode::Repeated } else { Mode::Chunks };
+                self.keep_front(used.saturating_add(part));
+            }
+            found => {
+                let Some(len) = body.first_chunk().map(|len| u16::from_be_bytes(*len)) else {
+                    return Ok(None);
+                };
+                let id = if frame::qos(header) > QoS::AtMostOnce { 2 } else { 0 };
+                let front = used.saturating_add(2);
+                let fits = front.saturating_add(usize::from(len)).saturating_add(id) < self.rx.len();
+                if found.is_none() && fits {
+                    return Ok(None);
+                }
+                self.left = remaining.saturating_sub(2);
+                self.mode = Mode::Topic { len };
+                self.keep_front(front);
+            }
+        }
+        self.frame(|_| false)
+    }
+
+    /// Lets a topic pass by, up to the id behind it, which it takes.
+    fn topic(&mut self, len: u16) -> Option<Frame> {
+        let header = self.front()?;
+        let behind = frame::body_len(&header).saturating_sub(2).saturating_sub(usize::from(len));
+        let passing = self.left.saturating_sub(behind).min(self.end.saturating_sub(self.start));
+        self.start = self.start.saturating_add(passing);
+        self.left = self.left.saturating_sub(passing);
+        if self.left > behind {
+            return None;
+        }
+        let mut id = None;
+        if frame::qos(&header) > QoS::AtMostOnce {
+            let bytes = self.rx.get(self.start..self.end)?.first_chunk()?;
+            id = PacketId::new(u16::from_be_bytes(*bytes));
+            self.start = self.start.saturating_add(2);
+            self.left = self.left.saturating_sub(2);
+        }
+        self.mode = Mode::Skipped { len, id };
+        self.pass().then(|| self.skipped(len, id)).flatten()
+    }
+
+    /// Lets the bytes that have come pass by; true when they were the last.
+    fn pass(&mut self) -> bool {
+        let passing = self.left.min(self.end.saturating_sub(self.start));
+        self.start = self.start.saturating_add(passing);
+        self.left = self.left.saturating_sub(passing);
+        self.left == 0
+    }
+
+    fn repeated(&mut self) -> Option<Frame> {
+        let id = long_publish(self.rx.get(..self.base)?).and_then(|message| message.delivery.packet_id());
+        self.mode = Mode::Packets;
+        self.base = 0;
+        id.map(Frame::Repeated)
+    }
+
+    fn skipped(&mut self, len: u16, id: Option<PacketId>) -> Option<Frame> {
+        let qos = frame::qos(&self.front()?);
+        self.mode = Mode::Packets;
+        self.base = 0;
+        Some(Frame::Skipped { len, qos, id })
+    }
+
+    /// Keeps the first `len` unread bytes at the front of the buffer.
+    fn keep_front(&mut self, len: usize) {
+        self.compact(0);
+        self.base = len;
+        self.start = len;
+    }
+
+    /// Moves the unread bytes down to `to`.
+    fn compact(&mut self, to: usize) {
+        if self.start == to {
+            return;
+        }
+        if let Some(span) = self.rx.get_mut(to..self.end) {
+            let from = self.start.saturating_sub(to);
+            if from <= span.len() {
+                span.copy_within(from.., 0);
+            }
+        }
+        self.end = self.end.saturating_sub(self.start).saturating_add(to);
+        self.start = to;
+    }
+
+    fn front(&self) -> Option<FixedHeader> {
+        let (header, _) = FixedHeader::decode(self.rx.get(..self.base)?).ok()??;
+        Some(header)
+    }
+
+    /// Length of the payload of the long message at hand.
+    fn total(&self) -> usize {
+        self.rx
+            .get(..self.base)
+            .and_then(long_publish)
+            .map_or(0, |message| message.payload_len)
+    }
+}
+
+/// The part before the payload of a long message, which has been decoded once before.
+fn long_publish(front: &[u8]) -> Option<PublishHeader<'_>> {
+    let (header, used) = FixedHeader::decode(front).ok()??;
+    let (message, _) = PublishHeader::decode_body(&header, front.get(used..)?).ok()??;
+    Some(message)
+}

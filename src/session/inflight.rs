@@ -1,0 +1,178 @@
+//! Requests on their way out: who owes what for which packet id.
+
+use heapless::VecView;
+
+use crate::{
+    codec::PacketId,
+    time::Instant,
+};
+
+/// What is owed for a packet id. The PUBLISH, SUBSCRIBE or UNSUBSCRIBE itself lies in the arena.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
+pub(super) enum State {
+    /// PUBLISH at QoS 1: the server owes PUBACK.
+    Puback,
+    /// PUBLISH at QoS 2: the server owes PUBREC.
+    Pubrec,
+    /// The message is the server's: we owe PUBREL.
+    Pubrel,
+    /// PUBREL is on its way: the server owes PUBCOMP.
+    Pubcomp,
+    /// SUBSCRIBE: the server owes SUBACK.
+    Suback,
+    /// UNSUBSCRIBE: the server owes UNSUBACK.
+    Unsuback,
+    /// Nobody owes anything; the caller has to be told that a SUBSCRIBE or UNSUBSCRIBE may have taken effect or not.
+    OutcomeUnknown,
+    /// The same for one that the server refused together with the connection.
+    NotDone,
+    /// The same for a message that a new session discarded.
+    Discarded,
+    /// The same for a PUBREL that the server could make no sense of.
+    DeliveryUnknown,
+}
+
+impl State {
+    pub(super) fn is_report(self) -> bool {
+        matches!(self, Self::OutcomeUnknown | Self::NotDone | Self::Discarded | Self::DeliveryUnknown)
+    }
+}
+
+/// One request in flight: 8 bytes.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Slot {
+    pub(super) id: PacketId,
+    pub(super) state: State,
+    /// The packet that is to be answered has left, whole, on this connection, at `since`.
+    pub(super) sent: bool,
+    /// The server forgot the session: the answer to PUBREL says nothing about the message.
+    pub(super) forgotten: bool,
+    pub(super) since: Instant,
+}
+
+/// The slots, in PUBLISH order as far as they wait for PUBACK or PUBREC, in PUBREC order after that.
+pub(super) struct Inflight<'b> {
+    slots: &'b mut VecView<Slot>,
+    last_id: u16,
+}
+
+impl<'b> Inflight<'b> {
+    pub(super) fn new(slots: &'b mut VecView<Slot>) -> Self {
+        Self { slots, last_id: 0 }
+    }
+}
+
+impl Inflight<'_> {
+    pub(super) fn capacity(&self) -> usize {
+        self.slots.capacity()
+    }
+
+    pub(super) fn is_full(&self) -> bool {
+        self.slots.is_full()
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.slots.is_empty()
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.slots.len()
+    }
+
+    pub(super) fn iter(&self) -> core::slice::Iter<'_, Slot> {
+        self.slots.iter()
+    }
+
+    pub(super) fn iter_mut(&mut self) -> core::slice::IterMut<'_, Slot> {
+        self.slots.iter_mut()
+    }
+
+    /// An id that nothing in flight uses \[MQTT-2.3.1-2\]: the next one upwards, without 0.
+    ///
+    /// Ends after as many steps as there are slots at most, each of which can refuse one id.
+    pub(super) fn free_id(&self) -> PacketId {
+        let mut candidate = self.last_id;
+        loop {
+            candidate = candidate.wrapping_add(1);
+            if let Some(id) = PacketId::new(candidate)
+                && self.get(id).is_none()
+            {
+                return id;
+            }
+        }
+    }
+
+    /// Takes a slot for an id that [`Self::free_id`] gave; a full table takes nothing.
+    pub(super) fn insert(&mut self, id: PacketId, state: State) {
+        let slot = Slot {
+            id,
+            state,
+            sent: false,
+            forgotten: false,
+            since: Instant::default(),
+        };
+        if self.slots.push(slot).is_ok() {
+            self.last_id = id.get();
+        }
+    }
+
+    pub(super) fn get(&self, id: PacketId) -> Option<&Slot> {
+        self.slots.iter().find(|slot| slot.id == id)
+    }
+
+    pub(super) fn get_mut(&mut self, id: PacketId) -> Option<&mut Slot> {
+        self.slots.iter_mut().find(|slot| slot.id == id)
+    }
+
+    pub(super) fn remove(&mut self, id: PacketId) {
+        self.slots.retain(|slot| slot.id != id);
+    }
+
+    /// PUBREC came: from now on PUBREL is owed, behind those owed already \[MQTT-4.6.0-4\].
+    pub(super) fn owe_pubrel(&mut self, id: PacketId) {
+        self.remove(id);
+        self.insert_restored(id, State::Pubrel);
+    }
+
+    fn insert_restored(&mut self, id: PacketId, state: State) {
+        let last_id = self.last_id;
+        self.insert(id, state);
+        self.last_id = last_id;
+    }
+
+    /// The connection is gone: nothing counts as sent any more, and what cannot be repeated becomes a report.
+    pub(super) fn end_connection(&mut self, refused: bool) {
+        for slot in self.slots.iter_mut() {
+            slot.sent = false;
+            slot.state = match slot.state {
+                State::Suback | State::Unsuback if refused => State::NotDone,
+                State::Suback | State::Unsuback => State::OutcomeUnknown,
+                State::Pubrel | State::Pubcomp if slot.forgotten => State::DeliveryUnknown,
+                State::Pubcomp => State::Pubrel,
+                other => other,
+            };
+        }
+    }
+
+    /// A new session begins: every duty of the old one becomes a report \[MQTT-3.1.2-6\].
+    pub(super) fn discard(&mut self) {
+        for slot in self.slots.iter_mut().filter(|slot| !slot.state.is_report()) {
+            slot.state = State::Discarded;
+        }
+    }
+
+    /// The server has no session: a PUBREL means nothing to it, and is tried on this connection only.
+    pub(super) fn server_forgot(&mut self) {
+        for slot in self.slots.iter_mut() {
+            slot.forgotten = slot.state == State::Pubrel;
+        }
+    }
+
+    /// Takes the first slot that is a report.
+    pub(super) fn take_report(&mut self) -> Option<Slot> {
+        let slot = *self.slots.iter().find(|slot| slot.state.is_report())?;
+        self.remove(slot.id);
+        Some(slot)
+    }
+}

@@ -1,0 +1,467 @@
+//! The protocol without I/O: packet ids, acknowledgements, keep alive, resume.
+//!
+//! A [`Session`] is told what happened (bytes came, bytes went, time passed) and tells what to do next (bytes to send,
+//! an event for the caller, how long there is nothing to do). It never waits, and it never looks at a clock.
+//!
+//! | kind | calls |
+//! | --- | --- |
+//! | commands | [`connect`](Session::connect), [`publish`](Session::publish), [`subscribe`](Session::subscribe), [`unsubscribe`](Session::unsubscribe), [`ping`](Session::ping), [`disconnect`](Session::disconnect) |
+//! | bytes out | [`pending`](Session::pending), [`consume`](Session::consume) |
+//! | bytes in | [`space`](Session::space), [`commit`](Session::commit) |
+//! | turning the crank | [`poll`](Session::poll), [`event`](Session::event) |
+//! | time | [`deadline`](Session::deadline) |
+//! | the connection is gone | [`connection_lost`](Session::connection_lost) |
+//!
+//! Whatever the peer sends and in whatever order these are called, nothing here panics, recurses or loops without bound.
+
+mod error;
+mod event;
+mod frame;
+mod inbound;
+mod inflight;
+mod keep_alive;
+mod outbound;
+mod receive;
+mod storage;
+
+use heapless::VecView;
+
+pub use self::{
+    error::{ProtocolError, RequestError},
+    event::{Chunk, Event, Message},
+    storage::Storage,
+};
+use self::{
+    inbound::Inbound,
+    inflight::{Inflight, State},
+    keep_alive::KeepAlive,
+    outbound::{Outbound, Sent},
+    receive::Due,
+};
+use crate::{
+    codec::{
+        Connect, Delivery, EncodeError, PacketId, Publish, QoS, TopicName, subscribe, unsubscribe,
+    },
+    time::Instant,
+};
+
+/// How long an answer may take unless [`Session::set_response_timeout`] says otherwise, in milliseconds.
+pub const RESPONSE_TIMEOUT: u32 = 10_000;
+
+const PINGREQ: [u8; 2] = [0xC0, 0];
+
+/// An MQTT session (section 1.2): what client and server remember of each other, across network connections.
+///
+/// It lives as long as the caller wants, outlives every connection, and is bound to one client id.
+pub struct Session<'b> {
+    outbound: Outbound<'b>,
+    inbound: Inbound<'b>,
+    inflight: Inflight<'b>,
+    /// Ids of QoS 2 messages that have been delivered and not been released.
+    received: &'b mut VecView<PacketId>,
+    keep_alive: KeepAlive,
+    link: Link,
+    due: Due,
+    /// The Clean Session flag of the last CONNECT.
+    clean: bool,
+    /// The server has accepted a connection with Clean Session 0: what it keeps is known here.
+    known: bool,
+    session_present: bool,
+    /// DISCONNECT has been queued, or has left.
+    leaving: bool,
+    /// What the last connection left behind has been cleared up.
+    settled: bool,
+    chunks_ended: bool,
+    /// QoS 0 publishes that did not go out, and those that went out before CONNACK.
+    dropped: u16,
+    early: u16,
+    response_timeout: u32,
+    connect_since: Instant,
+    /// Since when the transport has taken nothing of what it was lent.
+    stalled_since: Option<Instant>,
+}
+
+/// The network connection, as the session sees it.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Link {
+    Down(ProtocolError),
+    /// CONNECT is queued or has left.
+    Connecting,
+    /// CONNACK has come.
+    Up,
+}
+
+/// Proof that an event waits, to be redeemed by [`Session::event`].
+#[derive(Debug, PartialEq, Eq)]
+#[must_use = "the event waits until it is redeemed"]
+pub struct Ready {
+    completes: Option<PacketId>,
+}
+
+impl Ready {
+    /// The id of the request that this event ends: a PUBACK, PUBCOMP, SUBACK or UNSUBACK for it, or the news that
+    /// none will come.
+    pub const fn completes(&self) -> Option<PacketId> {
+        self.completes
+    }
+}
+
+impl<'b> Session<'b> {
+    /// A session that remembers nothing, in the storage lent to it.
+    pub fn new<const RX: usize, const TX: usize, const INFLIGHT: usize, const INBOUND: usize>(
+        storage: &'b mut Storage<RX, TX, INFLIGHT, INBOUND>,
+    ) -> Self {
+        let lent = storage.lend();
+        Self {
+            outbound: Outbound::new(lent.tx),
+            inbound: Inbound::new(lent.rx),
+            inflight: Inflight::new(lent.slots),
+            received: lent.inbound,
+            keep_alive: KeepAlive::new(),
+            link: Link::Down(ProtocolError::Closed),
+            due: Due::Nothing,
+            clean: false,
+            known: false,
+            session_present: false,
+            leaving: false,
+            settled: true,
+            chunks_ended: false,
+            dropped: 0,
+            early: 0,
+            response_timeout: RESPONSE_TIMEOUT,
+            connect_since: Instant::default(),
+            stalled_since: None,
+        }
+    }
+}
+
+impl Session<'_> {
+    /// Sets how long the server may take for any answer, and the transport for taking a byte, in milliseconds
+    /// ([`RESPONSE_TIMEOUT`] at first). After that the connection ends with the reason.
+    pub fn set_response_timeout(&mut self, millis: u32) {
+        self.response_timeout = millis;
+    }
+
+    /// Begins a connection on a new transport by queueing CONNECT; an older connection counts as lost.
+    ///
+    /// With Clean Session 0, everything unacknowledged goes out again after CONNACK, before anything new
+    /// (section 4.4). With Clean Session 1 it is given up, and reported as [`Event::Discarded`]; the same holds after
+    /// a connection with Clean Session 1, whose state must not be used again \[MQTT-3.1.2-6\].
+    ///
+    /// # Errors
+    ///
+    /// [`RequestError`] if the CONNECT is not valid or does not fit, or if the session belongs to another client id;
+    /// nothing is given up then.
+    pub fn connect(&mut self, options: &Connect<'_>, now: Instant) -> Result<(), RequestError> {
+        let len = options.encoded_len()?;
+        let fresh = options.clean_session || self.clean;
+        if !fresh && self.holds_state() && self.outbound.client_id().is_some_and(|id| id != options.client_id.as_bytes())
+        {
+            return Err(RequestError::OtherClientId);
+        }
+        self.connection_lost();
+        self.settle();
+        self.outbound.fits_connect(len, !fresh)?;
+        if fresh {
+            self.outbound.discard();
+            self.inflight.discard();
+            self.received.clear();
+            self.known = false;
+        }
+        self.outbound.push_connect(options)?;
+        if self.inflight.iter().any(|slot| !slot.state.is_report()) {
+            self.outbound.hold();
+        }
+        self.keep_alive.start(options.keep_alive, now);
+        self.connect_since = now;
+        self.clean = options.clean_session;
+        self.session_present = false;
+        self.leaving = false;
+        self.settled = false;
+        self.link = Link::Connecting;
+        Ok(())
+    }
+
+    /// Queues a message; at QoS 1 and 2 the id under which [`Event::Puback`] or [`Event::Pubcomp`] will report it.
+    ///
+    /// # Errors
+    ///
+    /// [`RequestError`]; nothing was queued, and the connection is fine.
+    pub fn publish(&mut self, message: &Message<'_>) -> Result<Option<PacketId>, RequestError> {
+        let topic = TopicName::new(message.topic).map_err(EncodeError::Topic)?;
+        let publish = Publish {
+            topic,
+            payload: message.payload,
+            delivery: Delivery::AtMostOnce,
+            retain: message.retain,
+        };
+        let state = match message.qos {
+            QoS::AtMostOnce => {
+                self.check_open()?;
+                self.outbound.push(|free| publish.encode(free).map(<[u8]>::len))?;
+                return Ok(None);
+            }
+            QoS::AtLeastOnce => State::Puback,
+            QoS::ExactlyOnce => State::Pubrec,
+        };
+        self.request(state, |packet_id, free| {
+            let delivery = match state {
+                State::Puback => Delivery::AtLeastOnce { packet_id, dup: false },
+                _ => Delivery::ExactlyOnce { packet_id, dup: false },
+            };
+            Publish { delivery, ..publish }.encode(free).map(<[u8]>::len)
+        })
+        .map(Some)
+    }
+
+    /// Queues a SUBSCRIBE for one or more topic filters, each with the highest QoS wanted; [`Event::Suback`] brings
+    /// the answers, in the same order, under the id returned.
+    ///
+    /// # Errors
+    ///
+    /// [`RequestError`]; nothing was queued, and the connection is fine.
+    pub fn subscribe(&mut self, filters: &[(&str, QoS)]) -> Result<PacketId, RequestError> {
+        self.request(State::Suback, |id, free| subscribe::encode(id, filters.iter().copied(), free))
+    }
+
+    /// Queues an UNSUBSCRIBE for one or more topic filters; [`Event::Unsuback`] answers it under the id returned.
+    ///
+    /// # Errors
+    ///
+    /// [`RequestError`]; nothing was queued, and the connection is fine.
+    pub fn unsubscribe(&mut self, filters: &[&str]) -> Result<PacketId, RequestError> {
+        self.request(State::Unsuback, |id, free| unsubscribe::encode(id, filters.iter().copied(), free))
+    }
+
+    /// Queues a PINGREQ. Keep alive needs no help from the caller; this asks whether the server is there right now.
+    ///
+    /// # Errors
+    ///
+    /// [`RequestError::NotConnected`] before CONNACK; [`RequestError::LaneFull`] while too much is queued.
+    pub fn ping(&mut self) -> Result<(), RequestError> {
+        self.check_open()?;
+        if self.link != Link::Up {
+            return Err(RequestError::NotConnected);
+        }
+        if !self.outbound.lane_has_spare_room() {
+            return Err(RequestError::LaneFull);
+        }
+        self.queue_ping();
+        Ok(())
+    }
+
+    /// Queues a DISCONNECT behind everything else; nothing can be queued after it \[MQTT-3.14.4-2\].
+    ///
+    /// # Errors
+    ///
+    /// [`RequestError::NotConnected`] if there is no connection or this was called before.
+    pub fn disconnect(&mut self) -> Result<(), RequestError> {
+        self.check_open()?;
+        self.outbound.push_disconnect();
+        self.leaving = true;
+        Ok(())
+    }
+
+    /// The transport failed, was closed by the peer, or was dropped. What has to be kept is kept.
+    pub fn connection_lost(&mut self) {
+        self.end(ProtocolError::Closed);
+    }
+
+    /// The bytes that go next, to be handed to the transport at `now`; empty when there is nothing to send.
+    ///
+    /// All that can leave at once is lent at once, so that a burst of small packets needs one write.
+    pub fn pending(&mut self, now: Instant) -> &[u8] {
+        if !self.has_pending() {
+            return &[];
+        }
+        self.stalled_since.get_or_insert(now);
+        self.outbound.pending()
+    }
+
+    /// Whether there are bytes to send.
+    pub fn has_pending(&self) -> bool {
+        !matches!(self.link, Link::Down(_)) && !self.outbound.is_empty()
+    }
+
+    /// The transport took the first `n` bytes of what [`Self::pending`] lent; that was over at `now`.
+    pub fn consume(&mut self, n: usize, now: Instant) {
+        if n == 0 || matches!(self.link, Link::Down(_)) {
+            return;
+        }
+        let lane_sent = self.outbound.consume(n);
+        self.stalled_since = self.has_pending().then_some(now);
+        if lane_sent {
+            self.keep_alive.lane_sent(now);
+            self.keep_alive.packet_sent(now);
+        }
+        while let Some(sent) = self.outbound.take_sent() {
+            self.keep_alive.packet_sent(now);
+            self.packet_sent(sent, now);
+        }
+    }
+
+    /// Where the bytes go that arrive next.
+    ///
+    /// Empty only while a whole packet waits for [`Self::poll`], or its event for [`Self::event`]: read when `poll`
+    /// had nothing to tell. (A read into an empty slice would look like the end of the stream.)
+    pub fn space(&mut self) -> &mut [u8] {
+        if self.due == Due::Nothing {
+            self.inbound.drop_shown();
+        }
+        self.inbound.space()
+    }
+
+    /// `n` bytes have been read into the [`Self::space`].
+    pub fn commit(&mut self, n: usize) {
+        self.inbound.commit(n);
+    }
+
+    /// Handles what has come up to the next thing that the caller has to know, and what the time `now` brings.
+    ///
+    /// Call it until it returns `None`; then send what is pending, and read, or wait until [`Self::deadline`].
+    /// While an event waits, it is reported again.
+    ///
+    /// # Errors
+    ///
+    /// The reason why the connection is over; the same again until [`Self::connect`], but for reports that wait.
+    pub fn poll(&mut self, now: Instant) -> Result<Option<Ready>, ProtocolError> {
+        if self.due == Due::Nothing {
+            self.inbound.drop_shown();
+            if let Link::Down(reason) = self.link {
+                self.settle();
+                if !self.take_report() {
+                    return Err(reason);
+                }
+            } else if let Err(reason) = self.advance(now) {
+                self.end(reason);
+                return Err(reason);
+            }
+        }
+        Ok(self.due.ready())
+    }
+
+    /// When [`Self::poll`] has to be called even if nothing comes; `None` means never.
+    ///
+    /// This is for a caller that has sent what is pending, or whose transport takes nothing at present, and to whom
+    /// `poll` has nothing to tell.
+    pub fn deadline(&self) -> Option<Instant> {
+        let ping = match self.link {
+            Link::Down(_) => return None,
+            Link::Up if self.outbound.is_empty() => self.keep_alive.due(),
+            _ => None,
+        };
+        self.timeouts()
+            .map(|(since, _)| since.after(self.response_timeout))
+            .chain(ping)
+            .reduce(Instant::earlier)
+    }
+
+    /// Whether CONNACK has come on a connection that is not over.
+    pub fn is_connected(&self) -> bool {
+        self.link == Link::Up
+    }
+
+    /// Whether a connection has begun on which CONNACK has not come yet.
+    pub fn is_connecting(&self) -> bool {
+        self.link == Link::Connecting
+    }
+
+    /// Whether the server kept the session, as its last CONNACK said (section 3.2.2.2).
+    pub const fn session_present(&self) -> bool {
+        self.session_present
+    }
+
+    /// How many requests wait for their acknowledgement.
+    pub fn in_flight(&self) -> usize {
+        self.inflight.len()
+    }
+
+    /// What must be answered, or taken by the transport, within the response timeout: since when, and the error that
+    /// ends the connection otherwise.
+    fn timeouts(&self) -> impl Iterator<Item = (Instant, ProtocolError)> {
+        let connack = (self.link == Link::Connecting).then_some((self.connect_since, ProtocolError::ConnackTimeout));
+        let write = self.stalled_since.map(|since| (since, ProtocolError::WriteTimeout));
+        let pingresp = self
+            .keep_alive
+            .waiting_since()
+            .map(|since| (since, ProtocolError::PingrespTimeout));
+        let requests = self.inflight.iter().filter(|slot| slot.sent).map(|slot| {
+            let packet_id = slot.id;
+            (slot.since, ProtocolError::RequestTimeout { packet_id })
+        });
+        write.into_iter().chain(connack).chain(pingresp).chain(requests)
+    }
+
+    /// Queues a packet with an id of its own and takes a slot for it.
+    fn request(
+        &mut self,
+        state: State,
+        encode: impl Fn(PacketId, &mut [u8]) -> Result<usize, EncodeError>,
+    ) -> Result<PacketId, RequestError> {
+        self.check_open()?;
+        if self.inflight.is_full() {
+            let capacity = self.inflight.capacity();
+            return Err(RequestError::InflightFull { capacity });
+        }
+        let id = self.inflight.free_id();
+        self.outbound.push(|free| encode(id, free))?;
+        self.inflight.insert(id, state);
+        Ok(id)
+    }
+
+    fn check_open(&self) -> Result<(), RequestError> {
+        if self.leaving || matches!(self.link, Link::Down(_)) {
+            return Err(RequestError::NotConnected);
+        }
+        Ok(())
+    }
+
+    fn queue_ping(&mut self) {
+        if self.outbound.push_lane(&PINGREQ) {
+            self.keep_alive.ping_queued();
+        }
+    }
+
+    fn packet_sent(&mut self, sent: Sent, now: Instant) {
+        match sent {
+            Sent::Connect => {}
+            Sent::Publish if self.link == Link::Connecting => self.early = self.early.saturating_add(1),
+            Sent::Publish => {}
+            Sent::Request(id) => {
+                if let Some(slot) = self.inflight.get_mut(id) {
+                    slot.sent = true;
+                    slot.since = now;
+                }
+            }
+            // A server that has not answered the CONNECT may still refuse it: the connection ends with its answer.
+            Sent::Disconnect if self.link == Link::Connecting => {}
+            Sent::Disconnect => self.end(ProtocolError::Closed),
+        }
+    }
+
+    fn holds_state(&self) -> bool {
+        self.known || !self.inflight.is_empty() || !self.received.is_empty()
+    }
+
+    fn end(&mut self, reason: ProtocolError) {
+        if !matches!(self.link, Link::Down(_)) {
+            self.link = Link::Down(reason);
+        }
+    }
+
+    /// Clears up after a connection that is over, once.
+    fn settle(&mut self) {
+        if core::mem::replace(&mut self.settled, true) {
+            return;
+        }
+        let refused = matches!(self.link, Link::Down(ProtocolError::Refused(_)));
+        let unsent = self.outbound.end_connection();
+        let early = if refused { self.early } else { 0 };
+        self.early = 0;
+        self.dropped = self.dropped.saturating_add(unsent).saturating_add(early);
+        self.inflight.end_connection(refused);
+        self.chunks_ended |= self.inbound.reset();
+        self.due.connection_ended();
+        self.stalled_since = None;
+    }
+}

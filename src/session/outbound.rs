@@ -1,0 +1,396 @@
+//! What leaves: the arena of encoded packets, and the lane of acknowledgements beside it.
+//!
+//! The arena is send queue and retransmission store in one:
+//!
+//! ```text
+//! 0        connect        room          record   sent             tail       len - 2
+//! | unused |   CONNECT    | kept packets | packet half sent | queued | free   | room for DISCONNECT |
+//!                         head
+//! ```
+//!
+//! Packets lie back to back in the order in which they were queued. A PUBLISH at QoS 0 and a DISCONNECT go when they
+//! have been sent; everything with a packet id stays until it is acknowledged. Room at the front belongs to the
+//! CONNECT alone, so that a full arena can always be reconnected and drained; it keeps the last CONNECT, which tells
+//! whose session this is.
+
+use heapless::Vec;
+
+use super::{error::RequestError, frame};
+use crate::codec::{Connect, EncodeError, FixedHeader, PacketId, PacketType, QoS};
+
+/// A DISCONNECT finds room whatever else is queued.
+const DISCONNECT: [u8; 2] = [0xE0, 0];
+
+/// Bytes in the lane: eight acknowledgements.
+const LANE: usize = 32;
+
+pub(super) struct Outbound<'b> {
+    arena: &'b mut [u8],
+    /// Start of the CONNECT, which ends at `room`.
+    connect: usize,
+    room: usize,
+    head: usize,
+    tail: usize,
+    /// Start of the packet that leaves at present, or will leave next.
+    record: usize,
+    /// First byte that the transport has not taken.
+    sent: usize,
+    /// End of what has been lent to the transport, which may have taken it even if it never said so.
+    offered: usize,
+    /// Nothing but the CONNECT may leave: older packets have to go out again first, after CONNACK.
+    held: bool,
+    lane: Vec<u8, LANE>,
+    lane_lent: bool,
+}
+
+/// A packet that has left, whole.
+pub(super) enum Sent {
+    Connect,
+    /// A PUBLISH at QoS 0.
+    Publish,
+    /// A packet that is kept until it is acknowledged.
+    Request(PacketId),
+    Disconnect,
+}
+
+impl<'b> Outbound<'b> {
+    pub(super) fn new(arena: &'b mut [u8]) -> Self {
+        Self {
+            arena,
+            connect: 0,
+            room: 0,
+            head: 0,
+            tail: 0,
+            record: 0,
+            sent: 0,
+            offered: 0,
+            held: false,
+            lane: Vec::new(),
+            lane_lent: false,
+        }
+    }
+}
+
+impl Outbound<'_> {
+    /// Whether a CONNECT of `len` bytes finds room, beside what is queued if that is to be kept.
+    pub(super) fn fits_connect(&self, len: usize, keep: bool) -> Result<(), RequestError> {
+        let kept = if keep { self.tail.saturating_sub(self.head) } else { 0 };
+        let limit = self.limit();
+        if self.room.max(len).saturating_add(kept) > limit {
+            return Err(no_room(len, limit, limit.saturating_sub(kept)));
+        }
+        Ok(())
+    }
+
+    /// Puts a CONNECT in front of everything. What is older than it waits for [`Self::release`].
+    pub(super) fn push_connect(&mut self, connect: &Connect<'_>) -> Result<(), RequestError> {
+        let len = connect.encoded_len()?;
+        self.fits_connect(len, true)?;
+        let room = self.room.max(len);
+        self.move_to(room);
+        self.room = room;
+        self.connect = room.saturating_sub(len);
+        if let Some(place) = self.arena.get_mut(self.connect..room) {
+            connect.encode(place)?;
+        }
+        self.record = self.connect;
+        self.sent = self.connect;
+        self.offered = self.connect;
+        self.held = self.head < self.tail;
+        Ok(())
+    }
+
+    /// The client id in the CONNECT that was queued last; `None` before the first.
+    pub(super) fn client_id(&self) -> Option<&[u8]> {
+        frame::client_id(self.arena.get(self.connect..self.room)?)
+    }
+
+    /// CONNACK came: everything may leave.
+    pub(super) fn release(&mut self) {
+        self.held = false;
+    }
+
+    /// Whether older packets wait until CONNACK has come.
+    pub(super) fn hold(&mut self) {
+        self.held = true;
+    }
+
+    /// Whether the CONNECT has left, whole.
+    pub(super) fn connect_sent(&self) -> bool {
+        self.record >= self.room
+    }
+
+    /// Queues what `encode` writes. It is called again if its packet finds room only after the free bytes were brought
+    /// together.
+    pub(super) fn push(
+        &mut self,
+        encode: impl Fn(&mut [u8]) -> Result<usize, EncodeError>,
+    ) -> Result<(), RequestError> {
+        let limit = self.limit();
+        let mut free = self.arena.get_mut(self.tail..limit).unwrap_or_default();
+        let mut written = encode(free);
+        if let Err(EncodeError::BufferTooSmall { needed }) = written {
+            if self.head == self.room || !self.connect_sent() {
+                return Err(no_room(needed, limit.saturating_sub(self.room), free.len()));
+            }
+            self.move_to(self.room);
+            free = self.arena.get_mut(self.tail..limit).unwrap_or_default();
+            let left = free.len();
+            written = encode(free);
+            if written.is_err() {
+                return Err(no_room(needed, limit.saturating_sub(self.room), left));
+            }
+        }
+        self.tail = self.tail.saturating_add(written?);
+        Ok(())
+    }
+
+    /// Queues a DISCONNECT, for which there is always room.
+    pub(super) fn push_disconnect(&mut self) {
+        let end = self.tail.saturating_add(DISCONNECT.len());
+        if let Some(place) = self.arena.get_mut(self.tail..end) {
+            place.copy_from_slice(&DISCONNECT);
+            self.tail = end;
+        }
+    }
+
+    /// Queues an acknowledgement or a PINGREQ; the lane is checked with [`Self::lane_has_room`] before.
+    pub(super) fn push_lane(&mut self, packet: &[u8]) -> bool {
+        self.lane.extend_from_slice(packet).is_ok()
+    }
+
+    /// Whether one more acknowledgement fits.
+    pub(super) fn lane_has_room(&self) -> bool {
+        self.lane.len() <= LANE - 4
+    }
+
+    /// Whether something fits that is not the answer to a packet at hand, for which room is left.
+    pub(super) fn lane_has_spare_room(&self) -> bool {
+        self.lane.len() <= LANE - 8
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.lane.is_empty() && self.sent >= self.end()
+    }
+
+    /// The bytes that go next: the rest of a packet that has begun, else the lane, else all that is queued.
+    pub(super) fn pending(&mut self) -> &[u8] {
+        self.lane_lent = self.sent == self.record && !self.lane.is_empty();
+        if self.lane_lent {
+            return &self.lane;
+        }
+        let end = if self.lane.is_empty() {
+            self.end()
+        } else {
+            self.record.saturating_add(self.len_at(self.record))
+        };
+        self.offered = self.offered.max(end);
+        self.arena.get(self.sent..end).unwrap_or_default()
+    }
+
+    /// The transport took `n` of the bytes that [`Self::pending`] lent; true when that emptied the lane.
+    pub(super) fn consume(&mut self, n: usize) -> bool {
+        if self.lane_lent {
+            let mut left = n;
+            self.lane.retain(|_| match left.checked_sub(1) {
+                Some(rest) => {
+                    left = rest;
+                    false
+                }
+                None => true,
+            });
+        } else {
+            self.sent = self.sent.saturating_add(n).min(self.offered);
+            self.offered = self.sent;
+        }
+        self.lane_lent && self.lane.is_empty()
+    }
+
+    /// A packet that [`Self::consume`] completed; called until there is none.
+    pub(super) fn take_sent(&mut self) -> Option<Sent> {
+        let at = self.record;
+        let len = self.len_at(at);
+        if at >= self.tail.max(self.room) || self.sent < at.saturating_add(len) {
+            return None;
+        }
+        self.record = at.saturating_add(len);
+        let (header, body) = self.packet_at(at)?;
+        Some(match header.packet_type {
+            PacketType::Connect => Sent::Connect,
+            PacketType::Disconnect => {
+                self.remove(at, len);
+                Sent::Disconnect
+            }
+            _ => match frame::packet_id(&header, body) {
+                Some(id) => Sent::Request(id),
+                None => {
+                    self.remove(at, len);
+                    Sent::Publish
+                }
+            },
+        })
+    }
+
+    /// Forgets the packet with this id, which has been acknowledged.
+    pub(super) fn acknowledge(&mut self, id: PacketId) {
+        if let Some(at) = self.find(id) {
+            self.remove(at, self.len_at(at));
+        }
+    }
+
+    /// The body of the packet with this id.
+    pub(super) fn body_of(&self, id: PacketId) -> Option<&[u8]> {
+        self.packet_at(self.find(id)?).map(|(_, body)| body)
+    }
+
+    /// Whether the PUBLISH with this id is to go out again and has not begun to.
+    pub(super) fn waits_for_resend(&self, id: PacketId) -> bool {
+        self.find(id)
+            .filter(|at| *at >= self.sent)
+            .and_then(|at| self.packet_at(at))
+            .is_some_and(|(header, _)| header.flags & frame::DUP != 0)
+    }
+
+    /// The connection is gone: keeps the PUBLISHes above QoS 0, from the first of which the next connection begins,
+    /// and returns how many at QoS 0 had not left.
+    pub(super) fn end_connection(&mut self) -> u16 {
+        let attempted = self.sent.max(self.offered);
+        let mut at = self.head;
+        while at < attempted.min(self.tail) {
+            self.mark_dup(at);
+            at = at.saturating_add(self.len_at(at));
+        }
+
+        let mut dropped: u16 = 0;
+        at = self.head;
+        while at < self.tail {
+            let len = self.len_at(at);
+            if self.is_kept_publish(at) {
+                at = at.saturating_add(len);
+                continue;
+            }
+            if self.packet_at(at).is_some_and(|(header, _)| header.packet_type == PacketType::Publish) {
+                dropped = dropped.saturating_add(1);
+            }
+            let first = at == self.head;
+            self.remove(at, len);
+            if first {
+                at = self.head;
+            }
+        }
+
+        self.record = self.head;
+        self.sent = self.head;
+        self.offered = self.head;
+        self.lane.clear();
+        self.lane_lent = false;
+        dropped
+    }
+
+    /// Forgets every packet; the connection is gone.
+    pub(super) fn discard(&mut self) {
+        self.head = self.room;
+        self.tail = self.room;
+        self.record = self.room;
+        self.sent = self.room;
+        self.offered = self.room;
+    }
+
+    /// End of what may be sent at present.
+    fn end(&self) -> usize {
+        if self.held { self.room } else { self.tail.max(self.room) }
+    }
+
+    /// End of what a packet other than DISCONNECT may take.
+    fn limit(&self) -> usize {
+        self.arena.len().saturating_sub(DISCONNECT.len())
+    }
+
+    fn find(&self, id: PacketId) -> Option<usize> {
+        let mut at = self.head;
+        while at < self.tail {
+            if self.id_at(at) == Some(id) {
+                return Some(at);
+            }
+            at = at.saturating_add(self.len_at(at));
+        }
+        None
+    }
+
+    /// Cuts out a packet that has left whole or has not begun to. One that is the first, as is usual, costs nothing.
+    fn remove(&mut self, at: usize, len: usize) {
+        let end = at.saturating_add(len);
+        if at == self.head {
+            self.head = end;
+            for position in [&mut self.record, &mut self.sent, &mut self.offered] {
+                *position = end.max(*position);
+            }
+            return;
+        }
+        if let Some(rest) = self.arena.get_mut(at..self.tail)
+            && len <= rest.len()
+        {
+            rest.copy_within(len.., 0);
+        }
+        for position in [&mut self.tail, &mut self.record, &mut self.sent, &mut self.offered] {
+            if *position >= end {
+                *position = position.saturating_sub(len);
+            }
+        }
+    }
+
+    /// Moves all packets so that the first begins at `head`, where the caller knows that they fit.
+    fn move_to(&mut self, head: usize) {
+        let kept = self.tail.saturating_sub(self.head);
+        let low = self.head.min(head);
+        let (from, to) = (self.head.saturating_sub(low), head.saturating_sub(low));
+        if let Some(span) = self.arena.get_mut(low..)
+            && from.saturating_add(kept) <= span.len()
+            && to.saturating_add(kept) <= span.len()
+        {
+            span.copy_within(from..from.saturating_add(kept), to);
+        }
+        for position in [&mut self.tail, &mut self.record, &mut self.sent, &mut self.offered] {
+            *position = position.saturating_sub(self.head).saturating_add(head);
+        }
+        self.head = head;
+    }
+
+    fn packet_at(&self, at: usize) -> Option<(FixedHeader, &[u8])> {
+        let bytes = self.arena.get(at..self.tail.max(self.room))?;
+        let (header, used) = FixedHeader::decode(bytes).ok()??;
+        let end = used.checked_add(frame::body_len(&header))?;
+        Some((header, bytes.get(used..end)?))
+    }
+
+    /// Length of the packet that begins at `at`; never 0, so that every walk ends.
+    fn len_at(&self, at: usize) -> usize {
+        self.packet_at(at)
+            .map_or(usize::MAX, |(header, body)| header.encoded_len().saturating_add(body.len()))
+    }
+
+    fn id_at(&self, at: usize) -> Option<PacketId> {
+        self.packet_at(at).and_then(|(header, body)| frame::packet_id(&header, body))
+    }
+
+    fn is_kept_publish(&self, at: usize) -> bool {
+        self.packet_at(at)
+            .is_some_and(|(header, _)| header.packet_type == PacketType::Publish && frame::qos(&header) > QoS::AtMostOnce)
+    }
+
+    fn mark_dup(&mut self, at: usize) {
+        if self.is_kept_publish(at)
+            && let Some(first) = self.arena.get_mut(at)
+        {
+            *first |= frame::DUP;
+        }
+    }
+}
+
+fn no_room(needed: usize, capacity: usize, free: usize) -> RequestError {
+    if needed > capacity {
+        RequestError::PacketTooLarge { needed, capacity }
+    } else {
+        RequestError::ArenaFull { needed, free }
+    }
+}

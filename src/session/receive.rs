@@ -1,0 +1,416 @@
+//! What the session does with what arrives.
+
+use super::{
+    Link, Ready, Session,
+    error::ProtocolError,
+    event::{Chunk, Event, Message},
+    frame,
+    inbound::{Frame, Whole},
+    inflight::State,
+};
+use crate::{
+    codec::{
+        Connack, DecodeError, Delivery, PacketId, PacketType, Puback, Pubcomp, Publish, Pubrec, Pubrel, QoS, Suback,
+    },
+    time::Instant,
+};
+
+/// The event that waits for the caller.
+#[derive(Clone, Copy, PartialEq)]
+pub(super) enum Due {
+    Nothing,
+    Connected { unknown_session: bool },
+    /// A PUBLISH lies in the receive buffer.
+    Message(Whole),
+    /// Bytes of a long PUBLISH lie in the receive buffer.
+    Chunk,
+    TopicTooLong { len: u16 },
+    /// An answer, or the news that there will be none.
+    Ended(PacketId, State),
+    /// A SUBACK lies in the receive buffer.
+    Suback(PacketId, Whole),
+    ChunksEnded,
+    Dropped(u16),
+}
+
+impl Due {
+    pub(super) fn ready(&self) -> Option<Ready> {
+        let completes = match *self {
+            Self::Nothing => return None,
+            Self::Ended(id, _) | Self::Suback(id, _) => Some(id),
+            _ => None,
+        };
+        Some(Ready { completes })
+    }
+
+    /// The receive buffer has been cleared.
+    pub(super) fn connection_ended(&mut self) {
+        if matches!(self, Self::Message(_) | Self::Chunk | Self::Suback(..)) {
+            *self = Self::Nothing;
+        }
+    }
+}
+
+impl Session<'_> {
+    /// Redeems what [`Self::poll`] announced; `None` if it has been redeemed, or has gone with its connection.
+    ///
+    /// The acknowledgement of a message is queued here, and cannot leave before the borrow of the event ends.
+    ///
+    /// # Errors
+    ///
+    /// The packet is malformed: the connection is over.
+    #[expect(clippy::needless_pass_by_value, reason = "the token is used up")]
+    pub fn event(&mut self, ready: Ready) -> Result<Option<Event<'_>>, ProtocolError> {
+        let Ready { .. } = ready;
+        let due = core::mem::replace(&mut self.due, Due::Nothing);
+        Ok(Some(match due {
+            Due::Nothing => return Ok(None),
+            Due::Connected { unknown_session } => Event::Connected {
+                session_present: self.session_present,
+                unknown_session,
+            },
+            Due::Message(packet) => return self.message(packet).map(Some),
+            Due::Chunk => return Ok(self.chunk()),
+            Due::TopicTooLong { len } => Event::TopicTooLong { len: usize::from(len) },
+            Due::Ended(id, state) => match state {
+                State::Puback => Event::Puback(id),
+                State::Unsuback => Event::Unsuback(id),
+                State::OutcomeUnknown => Event::OutcomeUnknown(id),
+                State::NotDone => Event::NotDone(id),
+                State::Discarded => Event::Discarded(id),
+                State::DeliveryUnknown => Event::DeliveryUnknown(id),
+                State::Pubcomp | State::Pubrec | State::Pubrel | State::Suback => Event::Pubcomp(id),
+            },
+            Due::Suback(id, packet) => return self.suback(id, packet).map(Some),
+            Due::ChunksEnded => Event::ChunksEnded,
+            Due::Dropped(count) => Event::Dropped(count),
+        }))
+    }
+
+    /// Handles packets until one is for the caller, then what the time brings.
+    pub(super) fn advance(&mut self, now: Instant) -> Result<(), ProtocolError> {
+        if self.link == Link::Up {
+            self.take_report();
+        }
+        while self.due == Due::Nothing && self.outbound.lane_has_room() {
+            let received = &*self.received;
+            match self.inbound.frame(|id| received.contains(&id))? {
+                None => break,
+                Some(Frame::Packet(packet)) => self.packet(packet)?,
+                Some(_) if self.link == Link::Connecting => {
+                    return Err(ProtocolError::BeforeConnack(PacketType::Publish));
+                }
+                Some(Frame::Chunk) => self.begin_chunk()?,
+                Some(Frame::Repeated(id)) => self.push_ack(Pubrec::new(id).to_bytes()),
+                Some(Frame::Skipped { len, qos, id }) => self.skipped(len, qos, id)?,
+            }
+        }
+        if self.inbound.take_progress() {
+            self.keep_alive.progress(now);
+        }
+        if self.due == Due::Nothing {
+            self.check_timeouts(now)?;
+        }
+        if self.link == Link::Up {
+            self.send_pubrels(now);
+            if self.outbound.is_empty() && self.keep_alive.due().is_some_and(|due| due.is_reached(now)) {
+                self.queue_ping();
+            }
+        }
+        Ok(())
+    }
+
+    /// Makes a report due, if one waits.
+    pub(super) fn take_report(&mut self) -> bool {
+        self.due = if core::mem::take(&mut self.chunks_ended) {
+            Due::ChunksEnded
+        } else if let Some(slot) = self.inflight.take_report() {
+            Due::Ended(slot.id, slot.state)
+        } else if self.dropped > 0 {
+            Due::Dropped(core::mem::take(&mut self.dropped))
+        } else {
+            return false;
+        };
+        true
+    }
+
+    fn check_timeouts(&self, now: Instant) -> Result<(), ProtocolError> {
+        let mut overdue = self
+            .timeouts()
+            .filter(|(since, _)| since.after(self.response_timeout).is_reached(now));
+        overdue.next().map_or(Ok(()), |(_, reason)| Err(reason))
+    }
+
+    /// Sends every PUBREL that is owed, in the order of their PUBRECs, as far as the lane has room.
+    fn send_pubrels(&mut self, now: Instant) {
+        for slot in self.inflight.iter_mut().filter(|slot| slot.state == State::Pubrel) {
+            if !self.outbound.lane_has_spare_room() {
+                break;
+            }
+            self.outbound.push_lane(&Pubrel::new(slot.id).to_bytes());
+            slot.state = State::Pubcomp;
+            slot.sent = true;
+            slot.since = now;
+        }
+    }
+
+    fn packet(&mut self, packet: Whole) -> Result<(), ProtocolError> {
+        let packet_type = packet.header.packet_type;
+        if self.link == Link::Connecting && packet_type != PacketType::Connack {
+            return Err(ProtocolError::BeforeConnack(packet_type));
+        }
+        match packet_type {
+            // The caller's; their bytes stay until the event has been seen.
+            PacketType::Publish => return self.publish_came(packet),
+            PacketType::Suback => return self.suback_came(packet),
+            PacketType::Connack => self.connack(packet)?,
+            PacketType::Puback
+            | PacketType::Pubrec
+            | PacketType::Pubrel
+            | PacketType::Pubcomp
+            | PacketType::Unsuback => self.acknowledged(packet)?,
+            PacketType::Pingresp => self.keep_alive.pingresp(),
+            PacketType::Connect
+            | PacketType::Subscribe
+            | PacketType::Unsubscribe
+            | PacketType::Pingreq
+            | PacketType::Disconnect => return Err(ProtocolError::UnexpectedPacket(packet_type)),
+        }
+        self.inbound.drop_packet(packet);
+        Ok(())
+    }
+
+    fn connack(&mut self, packet: Whole) -> Result<(), ProtocolError> {
+        if self.link == Link::Up {
+            return Err(ProtocolError::UnexpectedPacket(PacketType::Connack));
+        }
+        if !self.outbound.connect_sent() {
+            return Err(ProtocolError::BeforeConnack(PacketType::Connack));
+        }
+        let session_present = match Connack::decode_body(self.inbound.body(packet))? {
+            Connack::Accepted { session_present } => session_present,
+            Connack::Refused(code) => return Err(ProtocolError::Refused(code)),
+        };
+        if session_present && self.clean {
+            return Err(ProtocolError::SessionPresentAfterCleanSession);
+        }
+        if !session_present {
+            self.received.clear();
+            self.inflight.server_forgot();
+        }
+        let unknown_session = session_present && !self.known;
+        self.known = !self.clean;
+        self.session_present = session_present;
+        self.early = 0;
+        self.link = Link::Up;
+        self.outbound.release();
+        self.due = Due::Connected { unknown_session };
+        if self.leaving && self.outbound.is_empty() {
+            self.end(ProtocolError::Closed);
+        }
+        Ok(())
+    }
+
+    /// PUBACK, PUBREC, PUBREL, PUBCOMP or UNSUBACK.
+    ///
+    /// One for an id that nobody waits for may be late; it completes nothing. One of the wrong kind, or for a packet
+    /// that has not left, cannot come from a lawful server.
+    fn acknowledged(&mut self, packet: Whole) -> Result<(), ProtocolError> {
+        let packet_type = packet.header.packet_type;
+        let packet_id =
+            frame::packet_id(&packet.header, self.inbound.body(packet)).ok_or(DecodeError::PacketIdZero)?;
+        if packet_type == PacketType::Pubrel {
+            self.received.retain(|id| *id != packet_id);
+            self.push_ack(Pubcomp::new(packet_id).to_bytes());
+            return Ok(());
+        }
+        let slot = self.inflight.get(packet_id).filter(|slot| !slot.state.is_report());
+        let Some(slot) = slot.copied() else {
+            if packet_type == PacketType::Pubrec {
+                self.push_ack(Pubrel::new(packet_id).to_bytes());
+            }
+            return Ok(());
+        };
+        match (packet_type, slot.state) {
+            (PacketType::Pubrec, State::Pubrel) => Ok(()),
+            _ if !slot.sent && !self.outbound.waits_for_resend(packet_id) => {
+                Err(ProtocolError::UnexpectedAck { packet_type, packet_id })
+            }
+            (PacketType::Puback, State::Puback) | (PacketType::Unsuback, State::Unsuback) => {
+                self.complete(packet_id, slot.state);
+                Ok(())
+            }
+            (PacketType::Pubrec, State::Pubrec) => {
+                self.outbound.acknowledge(packet_id);
+                self.inflight.owe_pubrel(packet_id);
+                Ok(())
+            }
+            (PacketType::Pubrec, State::Pubcomp) => {
+                self.push_ack(Pubrel::new(packet_id).to_bytes());
+                Ok(())
+            }
+            (PacketType::Pubcomp, State::Pubcomp) => {
+                let outcome = if slot.forgotten { State::DeliveryUnknown } else { State::Pubcomp };
+                self.complete(packet_id, outcome);
+                Ok(())
+            }
+            _ => Err(ProtocolError::UnexpectedAck { packet_type, packet_id }),
+        }
+    }
+
+    /// The request with this id is over; the caller is told how.
+    fn complete(&mut self, id: PacketId, outcome: State) {
+        self.outbound.acknowledge(id);
+        self.inflight.remove(id);
+        self.due = Due::Ended(id, outcome);
+    }
+
+    fn suback_came(&mut self, packet: Whole) -> Result<(), ProtocolError> {
+        let body = self.inbound.body(packet);
+        let packet_id = frame::packet_id(&packet.header, body).ok_or(DecodeError::PacketIdZero)?;
+        match self.inflight.get(packet_id).filter(|slot| !slot.state.is_report()) {
+            Some(slot) if slot.state == State::Suback && slot.sent => self.due = Due::Suback(packet_id, packet),
+            Some(_) => {
+                let packet_type = PacketType::Suback;
+                return Err(ProtocolError::UnexpectedAck { packet_type, packet_id });
+            }
+            None => {
+                Suback::decode_body(body)?;
+                self.inbound.drop_packet(packet);
+            }
+        }
+        Ok(())
+    }
+
+    fn suback(&mut self, id: PacketId, packet: Whole) -> Result<Event<'_>, ProtocolError> {
+        let expected = self.outbound.body_of(id).map_or(0, frame::filters);
+        let answer = Suback::decode_body(self.inbound.show_packet(packet))
+            .map_err(ProtocolError::Decode)
+            .and_then(|suback| match suback.codes().len() {
+                got if got == expected => Ok(suback.codes()),
+                got => Err(ProtocolError::SubackCount { expected, got }),
+            });
+        match answer {
+            Ok(codes) => {
+                self.outbound.acknowledge(id);
+                self.inflight.remove(id);
+                Ok(Event::Suback(id, codes))
+            }
+            Err(reason) => {
+                self.link = Link::Down(reason);
+                Err(reason)
+            }
+        }
+    }
+
+    fn publish_came(&mut self, packet: Whole) -> Result<(), ProtocolError> {
+        let body = self.inbound.body(packet);
+        let id = frame::packet_id(&packet.header, body);
+        match id.filter(|_| frame::qos(&packet.header) == QoS::ExactlyOnce) {
+            Some(id) if self.received.contains(&id) => {
+                Publish::decode_body(&packet.header, body)?;
+                self.push_ack(Pubrec::new(id).to_bytes());
+                self.inbound.drop_packet(packet);
+                return Ok(());
+            }
+            Some(_) => self.check_received()?,
+            None => {}
+        }
+        self.due = Due::Message(packet);
+        Ok(())
+    }
+
+    fn message(&mut self, packet: Whole) -> Result<Event<'_>, ProtocolError> {
+        match Publish::decode_body(&packet.header, self.inbound.show_packet(packet)) {
+            Ok(publish) => {
+                if let Some(ack) = answer(publish.delivery) {
+                    self.outbound.push_lane(&ack);
+                }
+                if let Delivery::ExactlyOnce { packet_id, .. } = publish.delivery {
+                    // `publish_came` has seen that there is room.
+                    let _ = self.received.push(packet_id);
+                }
+                Ok(Event::Message(Message::from(publish)))
+            }
+            Err(error) => {
+                let reason = ProtocolError::Decode(error);
+                self.link = Link::Down(reason);
+                Err(reason)
+            }
+        }
+    }
+
+    fn begin_chunk(&mut self) -> Result<(), ProtocolError> {
+        if let Some((Delivery::ExactlyOnce { .. }, _)) = self.inbound.chunk_delivery() {
+            self.check_received()?;
+        }
+        self.due = Due::Chunk;
+        Ok(())
+    }
+
+    fn chunk(&mut self) -> Option<Event<'_>> {
+        let (message, offset, bytes) = self.inbound.show_chunk()?;
+        let chunk = Chunk {
+            topic: message.topic.as_str(),
+            delivery: message.delivery,
+            retain: message.retain,
+            offset,
+            total: message.payload_len,
+            bytes,
+        };
+        if chunk.is_last() {
+            if let Some(ack) = answer(message.delivery) {
+                self.outbound.push_lane(&ack);
+            }
+            if let Delivery::ExactlyOnce { packet_id, .. } = message.delivery {
+                // `begin_chunk` has seen that there is room.
+                let _ = self.received.push(packet_id);
+            }
+        }
+        Some(Event::Chunk(chunk))
+    }
+
+    /// A message with a topic that does not fit is acknowledged like any other.
+    fn skipped(&mut self, len: u16, qos: QoS, id: Option<PacketId>) -> Result<(), ProtocolError> {
+        self.due = Due::TopicTooLong { len };
+        let packet_id = match id {
+            Some(id) => id,
+            None if qos == QoS::AtMostOnce => return Ok(()),
+            None => return Err(DecodeError::PacketIdZero.into()),
+        };
+        if qos == QoS::AtLeastOnce {
+            self.push_ack(Puback::new(packet_id).to_bytes());
+            return Ok(());
+        }
+        self.push_ack(Pubrec::new(packet_id).to_bytes());
+        if self.received.contains(&packet_id) {
+            self.due = Due::Nothing;
+        } else {
+            self.check_received()?;
+            let _ = self.received.push(packet_id);
+        }
+        Ok(())
+    }
+
+    fn check_received(&self) -> Result<(), ProtocolError> {
+        if self.received.is_full() {
+            let capacity = self.received.capacity();
+            return Err(ProtocolError::InboundFull { capacity });
+        }
+        Ok(())
+    }
+
+    /// Queues an acknowledgement, for which `advance` has seen that there is room.
+    fn push_ack(&mut self, ack: [u8; 4]) {
+        self.outbound.push_lane(&ack);
+    }
+}
+
+/// What a PUBLISH is answered with \[MQTT-3.3.4-1\].
+fn answer(delivery: Delivery) -> Option<[u8; 4]> {
+    match delivery {
+        Delivery::AtMostOnce => None,
+        Delivery::AtLeastOnce { packet_id, .. } => Some(Puback::new(packet_id).to_bytes()),
+        Delivery::ExactlyOnce { packet_id, .. } => Some(Pubrec::new(packet_id).to_bytes()),
+    }
+}

@@ -1,0 +1,70 @@
+//! The memory of a session, and the only place that spells its capacities.
+
+use heapless::{Vec, VecView};
+
+use super::inflight::Slot;
+use crate::codec::PacketId;
+
+/// Everything that a [`Session`](super::Session) needs to remember, in memory that the caller provides.
+///
+/// - `RX`, in bytes: the largest packet that is received whole, at least 16. A longer PUBLISH comes in chunks.
+/// - `TX`, in bytes: holds the CONNECT, everything queued, and each QoS 1 and 2 PUBLISH until it is acknowledged;
+///   at least 16.
+/// - `INFLIGHT`: how many publishes at QoS 1 and 2, subscribes and unsubscribes can wait for their acknowledgement at
+///   the same time (8 bytes each).
+/// - `INBOUND`: how many messages at QoS 2 may be on their way in at the same time (2 bytes each). Brokers send 20
+///   (mosquitto) to 100 (rumqttd) before they wait.
+#[derive(Debug)]
+pub struct Storage<const RX: usize, const TX: usize, const INFLIGHT: usize, const INBOUND: usize = 32> {
+    rx: [u8; RX],
+    tx: [u8; TX],
+    slots: Vec<Slot, INFLIGHT>,
+    inbound: Vec<PacketId, INBOUND>,
+}
+
+impl<const RX: usize, const TX: usize, const INFLIGHT: usize, const INBOUND: usize>
+    Storage<RX, TX, INFLIGHT, INBOUND>
+{
+    const LARGE_ENOUGH: () = {
+        assert!(RX >= 16 && TX >= 16, "a session needs at least 16 bytes each way");
+        assert!(INFLIGHT < 65_535, "there are 65,535 packet ids");
+    };
+
+    /// Empty storage; it can be a `static`.
+    pub const fn new() -> Self {
+        const { Self::LARGE_ENOUGH };
+        Self {
+            rx: [0; RX],
+            tx: [0; TX],
+            slots: Vec::new(),
+            inbound: Vec::new(),
+        }
+    }
+
+    pub(super) fn lend(&mut self) -> Lent<'_> {
+        self.slots.clear();
+        self.inbound.clear();
+        Lent {
+            rx: &mut self.rx,
+            tx: &mut self.tx,
+            slots: self.slots.as_mut_view(),
+            inbound: self.inbound.as_mut_view(),
+        }
+    }
+}
+
+impl<const RX: usize, const TX: usize, const INFLIGHT: usize, const INBOUND: usize> Default
+    for Storage<RX, TX, INFLIGHT, INBOUND>
+{
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+/// The storage without its capacities, so that the session is compiled once.
+pub(super) struct Lent<'b> {
+    pub(super) rx: &'b mut [u8],
+    pub(super) tx: &'b mut [u8],
+    pub(super) slots: &'b mut VecView<Slot>,
+    pub(super) inbound: &'b mut VecView<PacketId>,
+}

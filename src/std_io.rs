@@ -1,0 +1,134 @@
+//! A clock and a transport for programs that have the standard library (feature `std`).
+
+use std::{
+    io,
+    thread::sleep,
+    time::{Duration, Instant as StdInstant},
+};
+
+use embedded_io::{ErrorKind, ErrorType, Read, ReadReady, Write, WriteReady};
+
+use crate::time::{Clock, Instant};
+
+/// How long [`StdClock::wait`](Clock::wait) sleeps.
+const NAP: Duration = Duration::from_micros(200);
+
+/// The operating system's monotonic clock, counted from when this was made.
+#[derive(Clone, Copy, Debug)]
+pub struct StdClock {
+    start: StdInstant,
+}
+
+impl StdClock {
+    /// A clock that shows 0 now.
+    pub fn new() -> Self {
+        Self {
+            start: StdInstant::now(),
+        }
+    }
+}
+
+impl Default for StdClock {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl Clock for StdClock {
+    fn now(&self) -> Instant {
+        let millis = self.start.elapsed().as_millis() & u128::from(u32::MAX);
+        Instant::from_millis(u32::try_from(millis).unwrap_or_default())
+    }
+
+    fn wait(&self) {
+        sleep(NAP);
+    }
+}
+
+/// A standard stream in non-blocking mode (`TcpStream`, a TLS stream over one, ...) as a transport.
+///
+/// The stream's `WouldBlock` becomes [`ErrorKind::TimedOut`], which a blocking client takes as "nothing yet". So no
+/// call on it blocks, and `read_ready` and `write_ready` may always say yes.
+#[derive(Debug)]
+pub struct NonBlocking<S> {
+    stream: S,
+}
+
+impl<S> NonBlocking<S> {
+    /// Wraps a stream that the caller has put into non-blocking mode.
+    pub const fn new(stream: S) -> Self {
+        Self { stream }
+    }
+
+    /// The stream.
+    pub const fn get_ref(&self) -> &S {
+        &self.stream
+    }
+
+    /// The stream.
+    pub const fn get_mut(&mut self) -> &mut S {
+        &mut self.stream
+    }
+
+    /// Gives the stream back.
+    pub fn into_inner(self) -> S {
+        self.stream
+    }
+}
+
+/// An error of a standard stream.
+#[derive(Debug)]
+pub struct Error(pub io::Error);
+
+impl core::fmt::Display for Error {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+impl core::error::Error for Error {
+    fn source(&self) -> Option<&(dyn core::error::Error + 'static)> {
+        Some(&self.0)
+    }
+}
+
+impl embedded_io::Error for Error {
+    fn kind(&self) -> ErrorKind {
+        match self.0.kind() {
+            io::ErrorKind::WouldBlock => ErrorKind::TimedOut,
+            other => other.into(),
+        }
+    }
+}
+
+impl<S> ErrorType for NonBlocking<S> {
+    type Error = Error;
+}
+
+impl<S: io::Read> Read for NonBlocking<S> {
+    fn read(&mut self, buf: &mut [u8]) -> Result<usize, Error> {
+        self.stream.read(buf).map_err(Error)
+    }
+}
+
+impl<S: io::Write> Write for NonBlocking<S> {
+    fn write(&mut self, buf: &[u8]) -> Result<usize, Error> {
+        self.stream.write(buf).map_err(Error)
+    }
+
+    fn flush(&mut self) -> Result<(), Error> {
+        self.stream.flush().map_err(Error)
+    }
+}
+
+impl<S: io::Read> ReadReady for NonBlocking<S> {
+    fn read_ready(&mut self) -> Result<bool, Error> {
+        Ok(true)
+    }
+}
+
+impl<S: io::Write> WriteReady for NonBlocking<S> {
+    fn write_ready(&mut self) -> Result<bool, Error> {
+        Ok(true)
+    }
+}
