@@ -15,6 +15,9 @@ mod time;
 pub use self::client::asynch;
 pub use self::{
     client::blocking,
-    session::{Chunk, Event, Message, ProtocolError, RESPONSE_TIMEOUT, Ready, RequestError, Session, Storage},
+    session::{
+        Chunk, Event, Message, ProtocolError, RESPONSE_TIMEOUT, Ready, RequestError, Session,
+        Storage,
+    },
     time::{Clock, Instant},
 };

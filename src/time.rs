@@ -32,7 +32,11 @@ impl Instant {
     /// Milliseconds from `now` to this moment; 0 when it has passed.
     pub const fn millis_from(self, now: Self) -> u32 {
         let distance = self.0.wrapping_sub(now.0);
-        if distance.cast_signed() > 0 { distance } else { 0 }
+        if distance.cast_signed() > 0 {
+            distance
+        } else {
+            0
+        }
     }
 
     /// The earlier of two moments.

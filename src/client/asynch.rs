@@ -117,7 +117,10 @@ where
     /// # Errors
     ///
     /// [`Error::Request`] when it was not accepted; any other ends the connection.
-    pub async fn publish(&mut self, message: &Message<'_>) -> Result<Option<PacketId>, Error<T::Error>> {
+    pub async fn publish(
+        &mut self,
+        message: &Message<'_>,
+    ) -> Result<Option<PacketId>, Error<T::Error>> {
         let id = self.wire.session.publish(message)?;
         self.write_ready().await?;
         Ok(id)
@@ -155,7 +158,10 @@ where
     /// # Errors
     ///
     /// As [`Self::publish`].
-    pub async fn subscribe(&mut self, filters: &[(&str, QoS)]) -> Result<PacketId, Error<T::Error>> {
+    pub async fn subscribe(
+        &mut self,
+        filters: &[(&str, QoS)],
+    ) -> Result<PacketId, Error<T::Error>> {
         let id = self.wire.session.subscribe(filters)?;
         self.write_ready().await?;
         Ok(id)
@@ -337,7 +343,11 @@ where
     /// Repeats `step`, woken by the transport and at each of the session's deadlines, until it is ready.
     async fn until<R>(
         &mut self,
-        mut step: impl FnMut(&mut Wire<'s, 'b, T>, &C, &mut Context<'_>) -> Poll<Result<R, Error<T::Error>>>,
+        mut step: impl FnMut(
+            &mut Wire<'s, 'b, T>,
+            &C,
+            &mut Context<'_>,
+        ) -> Poll<Result<R, Error<T::Error>>>,
     ) -> Result<R, Error<T::Error>> {
         let Self { wire, clock } = self;
         loop {
@@ -368,7 +378,11 @@ impl<T: Read + Write> Wire<'_, '_, T> {
     /// Moves bytes both ways up to the next event. What is owed leaves first, as far as the transport takes it.
     ///
     /// Reads at most once a call, and asks to be called again, so that a peer that sends without end stops nobody else.
-    fn poll_ready<C: Clock>(&mut self, clock: &C, cx: &mut Context<'_>) -> Poll<Result<Ready, Error<T::Error>>> {
+    fn poll_ready<C: Clock>(
+        &mut self,
+        clock: &C,
+        cx: &mut Context<'_>,
+    ) -> Poll<Result<Ready, Error<T::Error>>> {
         for read in [false, true] {
             if read && self.poll_read(cx)?.is_pending() {
                 return Poll::Pending;
@@ -384,7 +398,11 @@ impl<T: Read + Write> Wire<'_, '_, T> {
     }
 
     /// Writes as much as the transport takes; ready when that was everything.
-    fn poll_write<C: Clock>(&mut self, clock: &C, cx: &mut Context<'_>) -> Poll<Result<(), Error<T::Error>>> {
+    fn poll_write<C: Clock>(
+        &mut self,
+        clock: &C,
+        cx: &mut Context<'_>,
+    ) -> Poll<Result<(), Error<T::Error>>> {
         loop {
             let bytes = self.session.pending(clock.now());
             if bytes.is_empty() {

@@ -191,7 +191,8 @@ where
     /// As [`Self::publish`].
     pub fn ping(&mut self) -> Result<(), Error<T::Error>> {
         self.session.ping()?;
-        self.write_ready()
+        self.write_ready()?;
+        Ok(())
     }
 
     /// Waits for the next event, however long that takes; keep alive goes on meanwhile.
@@ -268,7 +269,11 @@ where
     }
 
     /// Waits for the answer to the request with this id, which it does not redeem.
-    fn wait_for(&mut self, id: PacketId, mut on_event: impl FnMut(Event<'_>)) -> Result<Ready, Error<T::Error>> {
+    fn wait_for(
+        &mut self,
+        id: PacketId,
+        mut on_event: impl FnMut(Event<'_>),
+    ) -> Result<Ready, Error<T::Error>> {
         loop {
             let ready = self.ready()?;
             if ready.completes() == Some(id) {

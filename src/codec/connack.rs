@@ -1,5 +1,7 @@
 //! CONNACK (section 3.2).
 
+use core::fmt;
+
 use super::reader::Reader;
 use super::{DecodeError, EncodeError, FixedHeader, PacketType, writer};
 
@@ -88,6 +90,18 @@ pub enum ConnectReturnCode {
     BadUserNameOrPassword = 4,
     /// The client may not connect.
     NotAuthorized = 5,
+}
+
+impl fmt::Display for ConnectReturnCode {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::UnacceptableProtocolVersion => "it does not speak this version of the protocol",
+            Self::IdentifierRejected => "it does not allow this client id",
+            Self::ServerUnavailable => "it is not available",
+            Self::BadUserNameOrPassword => "the user name or password is wrong or missing",
+            Self::NotAuthorized => "this client is not authorized",
+        })
+    }
 }
 
 impl ConnectReturnCode {

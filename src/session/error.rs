@@ -142,21 +142,35 @@ impl fmt::Display for ProtocolError {
             Self::Closed => f.write_str("the connection is closed"),
             Self::Refused(code) => write!(f, "the server refused the connection: {code}"),
             Self::Decode(error) => write!(f, "the server sent a malformed packet: {error}"),
-            Self::UnexpectedPacket(packet) => write!(f, "the server sent a {packet:?} packet, which it must not"),
-            Self::BeforeConnack(packet) => write!(f, "the server sent a {packet:?} packet where a CONNACK was due"),
+            Self::UnexpectedPacket(packet) => {
+                write!(f, "the server sent a {packet:?} packet, which it must not")
+            }
+            Self::BeforeConnack(packet) => write!(
+                f,
+                "the server sent a {packet:?} packet where a CONNACK was due"
+            ),
             Self::SessionPresentAfterCleanSession => {
                 f.write_str("the server claims to have kept a session that was asked to be clean")
             }
-            Self::UnexpectedAck { packet_type, packet_id } => write!(
+            Self::UnexpectedAck {
+                packet_type,
+                packet_id,
+            } => write!(
                 f,
                 "the server sent a {packet_type:?} packet for id {}, which does not wait for it",
                 packet_id.get()
             ),
             Self::SubackCount { expected, got } => {
-                write!(f, "the server answered {expected} subscriptions with {got} codes")
+                write!(
+                    f,
+                    "the server answered {expected} subscriptions with {got} codes"
+                )
             }
             Self::RxTooSmall { needed } => {
-                write!(f, "a packet of {needed} bytes does not fit into the receive buffer")
+                write!(
+                    f,
+                    "a packet of {needed} bytes does not fit into the receive buffer"
+                )
             }
             Self::InboundFull { capacity } => write!(
                 f,
@@ -165,7 +179,11 @@ impl fmt::Display for ProtocolError {
             Self::ConnackTimeout => f.write_str("the server did not answer the CONNECT in time"),
             Self::PingrespTimeout => f.write_str("the server did not answer a ping in time"),
             Self::RequestTimeout { packet_id } => {
-                write!(f, "the server did not acknowledge packet {} in time", packet_id.get())
+                write!(
+                    f,
+                    "the server did not acknowledge packet {} in time",
+                    packet_id.get()
+                )
             }
             Self::WriteTimeout => f.write_str("the network took no byte in time"),
         }

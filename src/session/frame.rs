@@ -51,7 +51,9 @@ pub(super) fn filters(subscribe: &[u8]) -> usize {
     let mut count: usize = 0;
     while let Some((len, filter)) = rest.split_first_chunk() {
         // The requested QoS follows the filter.
-        rest = filter.get(usize::from(u16::from_be_bytes(*len)).saturating_add(1)..).unwrap_or_default();
+        rest = filter
+            .get(usize::from(u16::from_be_bytes(*len)).saturating_add(1)..)
+            .unwrap_or_default();
         count = count.saturating_add(1);
     }
     count

@@ -49,11 +49,15 @@ pub(super) enum Frame {
     /// A long message that had been delivered has passed by.
     Repeated(PacketId),
     /// A message has passed by whose topic, of `len` bytes, does not fit.
-    Skipped { len: u16, qos: QoS, id: Option<PacketId> },
+    Skipped {
+        len: u16,
+        qos: QoS,
+        id: Option<PacketId>,
+    },
 }
 
 /// A whole packet at the start of the unread bytes.
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) struct Whole {
     pub(super) header: FixedHeader,
     /// Length of the fixed header as it came, padded or not.
@@ -175,10 +179,16 @@ impl Inbound<'_> {
     /// How the long message at hand is to be answered, once its last bytes have come.
     pub(super) fn chunk_delivery(&self) -> Option<(Delivery, bool)> {
         let message = long_publish(self.rx.get(..self.base)?)?;
-        Some((message.delivery, self.end.saturating_sub(self.start) >= self.left))
+        Some((
+            message.delivery,
+            self.end.saturating_sub(self.start) >= self.left,
+        ))
     }
 
-    fn packet(&mut self, is_repeated: impl FnOnce(PacketId) -> bool) -> Result<Option<Frame>, ProtocolError> {
+    fn packet(
+        &mut self,
+        is_repeated: impl FnOnce(PacketId) -> bool,
+    ) -> Result<Option<Frame>, ProtocolError> {
         let bytes = self.rx.get(self.start..self.end).unwrap_or_default();
         let Some((header, used)) = FixedHeader::decode(bytes)? else {
             return Ok(None);
@@ -214,16 +224,25 @@ impl Inbound<'_> {
                     _ => false,
                 };
                 self.left = remaining.saturating_sub(part);
-                self.mode = if repeated { Mode::Repeated } else { Mode::Chunks };
+                self.mode = if repeated {
+                    Mode::Repeated
+                } else {
+                    Mode::Chunks
+                };
                 self.keep_front(used.saturating_add(part));
             }
             found => {
                 let Some(len) = body.first_chunk().map(|len| u16::from_be_bytes(*len)) else {
                     return Ok(None);
                 };
-                let id = if frame::qos(header) > QoS::AtMostOnce { 2 } else { 0 };
+                let id = if frame::qos(header) > QoS::AtMostOnce {
+                    2
+                } else {
+                    0
+                };
                 let front = used.saturating_add(2);
-                let fits = front.saturating_add(usize::from(len)).saturating_add(id) < self.rx.len();
+                let fits =
+                    front.saturating_add(usize::from(len)).saturating_add(id) < self.rx.len();
                 if found.is_none() && fits {
                     return Ok(None);
                 }
@@ -238,8 +257,13 @@ impl Inbound<'_> {
     /// Lets a topic pass by, up to the id behind it, which it takes.
     fn topic(&mut self, len: u16) -> Option<Frame> {
         let header = self.front()?;
-        let behind = frame::body_len(&header).saturating_sub(2).saturating_sub(usize::from(len));
-        let passing = self.left.saturating_sub(behind).min(self.end.saturating_sub(self.start));
+        let behind = frame::body_len(&header)
+            .saturating_sub(2)
+            .saturating_sub(usize::from(len));
+        let passing = self
+            .left
+            .saturating_sub(behind)
+            .min(self.end.saturating_sub(self.start));
         self.start = self.start.saturating_add(passing);
         self.left = self.left.saturating_sub(passing);
         if self.left > behind {
@@ -265,7 +289,8 @@ impl Inbound<'_> {
     }
 
     fn repeated(&mut self) -> Option<Frame> {
-        let id = long_publish(self.rx.get(..self.base)?).and_then(|message| message.delivery.packet_id());
+        let id = long_publish(self.rx.get(..self.base)?)
+            .and_then(|message| message.delivery.packet_id());
         self.mode = Mode::Packets;
         self.base = 0;
         id.map(Frame::Repeated)

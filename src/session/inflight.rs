@@ -2,10 +2,7 @@
 
 use heapless::VecView;
 
-use crate::{
-    codec::PacketId,
-    time::Instant,
-};
+use crate::{codec::PacketId, time::Instant};
 
 /// What is owed for a packet id. The PUBLISH, SUBSCRIBE or UNSUBSCRIBE itself lies in the arena.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -35,7 +32,10 @@ pub(super) enum State {
 
 impl State {
     pub(super) fn is_report(self) -> bool {
-        matches!(self, Self::OutcomeUnknown | Self::NotDone | Self::Discarded | Self::DeliveryUnknown)
+        matches!(
+            self,
+            Self::OutcomeUnknown | Self::NotDone | Self::Discarded | Self::DeliveryUnknown
+        )
     }
 }
 

@@ -155,7 +155,12 @@ impl Session<'_> {
     pub fn connect(&mut self, options: &Connect<'_>, now: Instant) -> Result<(), RequestError> {
         let len = options.encoded_len()?;
         let fresh = options.clean_session || self.clean;
-        if !fresh && self.holds_state() && self.outbound.client_id().is_some_and(|id| id != options.client_id.as_bytes())
+        if !fresh
+            && self.holds_state()
+            && self
+                .outbound
+                .client_id()
+                .is_some_and(|id| id != options.client_id.as_bytes())
         {
             return Err(RequestError::OtherClientId);
         }
@@ -198,7 +203,8 @@ impl Session<'_> {
         let state = match message.qos {
             QoS::AtMostOnce => {
                 self.check_open()?;
-                self.outbound.push(|free| publish.encode(free).map(<[u8]>::len))?;
+                self.outbound
+                    .push(|free| publish.encode(free).map(<[u8]>::len))?;
                 return Ok(None);
             }
             QoS::AtLeastOnce => State::Puback,
@@ -206,10 +212,21 @@ impl Session<'_> {
         };
         self.request(state, |packet_id, free| {
             let delivery = match state {
-                State::Puback => Delivery::AtLeastOnce { packet_id, dup: false },
-                _ => Delivery::ExactlyOnce { packet_id, dup: false },
+                State::Puback => Delivery::AtLeastOnce {
+                    packet_id,
+                    dup: false,
+                },
+                _ => Delivery::ExactlyOnce {
+                    packet_id,
+                    dup: false,
+                },
             };
-            Publish { delivery, ..publish }.encode(free).map(<[u8]>::len)
+            Publish {
+                delivery,
+                ..publish
+            }
+            .encode(free)
+            .map(<[u8]>::len)
         })
         .map(Some)
     }
@@ -221,7 +238,9 @@ impl Session<'_> {
     ///
     /// [`RequestError`]; nothing was queued, and the connection is fine.
     pub fn subscribe(&mut self, filters: &[(&str, QoS)]) -> Result<PacketId, RequestError> {
-        self.request(State::Suback, |id, free| subscribe::encode(id, filters.iter().copied(), free))
+        self.request(State::Suback, |id, free| {
+            subscribe::encode(id, filters.iter().copied(), free)
+        })
     }
 
     /// Queues an UNSUBSCRIBE for one or more topic filters; [`Event::Unsuback`] answers it under the id returned.
@@ -230,7 +249,9 @@ impl Session<'_> {
     ///
     /// [`RequestError`]; nothing was queued, and the connection is fine.
     pub fn unsubscribe(&mut self, filters: &[&str]) -> Result<PacketId, RequestError> {
-        self.request(State::Unsuback, |id, free| unsubscribe::encode(id, filters.iter().copied(), free))
+        self.request(State::Unsuback, |id, free| {
+            unsubscribe::encode(id, filters.iter().copied(), free)
+        })
     }
 
     /// Queues a PINGREQ. Keep alive needs no help from the caller; this asks whether the server is there right now.
@@ -379,8 +400,11 @@ impl Session<'_> {
     /// What must be answered, or taken by the transport, within the response timeout: since when, and the error that
     /// ends the connection otherwise.
     fn timeouts(&self) -> impl Iterator<Item = (Instant, ProtocolError)> {
-        let connack = (self.link == Link::Connecting).then_some((self.connect_since, ProtocolError::ConnackTimeout));
-        let write = self.stalled_since.map(|since| (since, ProtocolError::WriteTimeout));
+        let connack = (self.link == Link::Connecting)
+            .then_some((self.connect_since, ProtocolError::ConnackTimeout));
+        let write = self
+            .stalled_since
+            .map(|since| (since, ProtocolError::WriteTimeout));
         let pingresp = self
             .keep_alive
             .waiting_since()
@@ -389,7 +413,11 @@ impl Session<'_> {
             let packet_id = slot.id;
             (slot.since, ProtocolError::RequestTimeout { packet_id })
         });
-        write.into_iter().chain(connack).chain(pingresp).chain(requests)
+        write
+            .into_iter()
+            .chain(connack)
+            .chain(pingresp)
+            .chain(requests)
     }
 
     /// Queues a packet with an id of its own and takes a slot for it.
@@ -425,7 +453,9 @@ impl Session<'_> {
     fn packet_sent(&mut self, sent: Sent, now: Instant) {
         match sent {
             Sent::Connect => {}
-            Sent::Publish if self.link == Link::Connecting => self.early = self.early.saturating_add(1),
+            Sent::Publish if self.link == Link::Connecting => {
+                self.early = self.early.saturating_add(1)
+            }
             Sent::Publish => {}
             Sent::Request(id) => {
                 if let Some(slot) = self.inflight.get_mut(id) {

@@ -74,7 +74,11 @@ impl<'b> Outbound<'b> {
 impl Outbound<'_> {
     /// Whether a CONNECT of `len` bytes finds room, beside what is queued if that is to be kept.
     pub(super) fn fits_connect(&self, len: usize, keep: bool) -> Result<(), RequestError> {
-        let kept = if keep { self.tail.saturating_sub(self.head) } else { 0 };
+        let kept = if keep {
+            self.tail.saturating_sub(self.head)
+        } else {
+            0
+        };
         let limit = self.limit();
         if self.room.max(len).saturating_add(kept) > limit {
             return Err(no_room(len, limit, limit.saturating_sub(kept)));
@@ -126,20 +130,14 @@ impl Outbound<'_> {
         &mut self,
         encode: impl Fn(&mut [u8]) -> Result<usize, EncodeError>,
     ) -> Result<(), RequestError> {
-        let limit = self.limit();
-        let mut free = self.arena.get_mut(self.tail..limit).unwrap_or_default();
-        let mut written = encode(free);
-        if let Err(EncodeError::BufferTooSmall { needed }) = written {
-            if self.head == self.room || !self.connect_sent() {
-                return Err(no_room(needed, limit.saturating_sub(self.room), free.len()));
-            }
+        let mut written = encode(self.free());
+        if matches!(written, Err(EncodeError::BufferTooSmall { .. })) && self.connect_sent() {
             self.move_to(self.room);
-            free = self.arena.get_mut(self.tail..limit).unwrap_or_default();
-            let left = free.len();
-            written = encode(free);
-            if written.is_err() {
-                return Err(no_room(needed, limit.saturating_sub(self.room), left));
-            }
+            written = encode(self.free());
+        }
+        if let Err(EncodeError::BufferTooSmall { needed }) = written {
+            let capacity = self.limit().saturating_sub(self.room);
+            return Err(no_room(needed, capacity, self.free().len()));
         }
         self.tail = self.tail.saturating_add(written?);
         Ok(())
@@ -269,7 +267,10 @@ impl Outbound<'_> {
                 at = at.saturating_add(len);
                 continue;
             }
-            if self.packet_at(at).is_some_and(|(header, _)| header.packet_type == PacketType::Publish) {
+            if self
+                .packet_at(at)
+                .is_some_and(|(header, _)| header.packet_type == PacketType::Publish)
+            {
                 dropped = dropped.saturating_add(1);
             }
             let first = at == self.head;
@@ -298,7 +299,11 @@ impl Outbound<'_> {
 
     /// End of what may be sent at present.
     fn end(&self) -> usize {
-        if self.held { self.room } else { self.tail.max(self.room) }
+        if self.held {
+            self.room
+        } else {
+            self.tail.max(self.room)
+        }
     }
 
     /// End of what a packet other than DISCONNECT may take.
@@ -317,6 +322,11 @@ impl Outbound<'_> {
         None
     }
 
+    fn free(&mut self) -> &mut [u8] {
+        let limit = self.limit();
+        self.arena.get_mut(self.tail..limit).unwrap_or_default()
+    }
+
     /// Cuts out a packet that has left whole or has not begun to. One that is the first, as is usual, costs nothing.
     fn remove(&mut self, at: usize, len: usize) {
         let end = at.saturating_add(len);
@@ -332,7 +342,12 @@ impl Outbound<'_> {
         {
             rest.copy_within(len.., 0);
         }
-        for position in [&mut self.tail, &mut self.record, &mut self.sent, &mut self.offered] {
+        for position in [
+            &mut self.tail,
+            &mut self.record,
+            &mut self.sent,
+            &mut self.offered,
+        ] {
             if *position >= end {
                 *position = position.saturating_sub(len);
             }
@@ -350,7 +365,12 @@ impl Outbound<'_> {
         {
             span.copy_within(from..from.saturating_add(kept), to);
         }
-        for position in [&mut self.tail, &mut self.record, &mut self.sent, &mut self.offered] {
+        for position in [
+            &mut self.tail,
+            &mut self.record,
+            &mut self.sent,
+            &mut self.offered,
+        ] {
             *position = position.saturating_sub(self.head).saturating_add(head);
         }
         self.head = head;
@@ -365,17 +385,23 @@ impl Outbound<'_> {
 
     /// Length of the packet that begins at `at`; never 0, so that every walk ends.
     fn len_at(&self, at: usize) -> usize {
-        self.packet_at(at)
-            .map_or(usize::MAX, |(header, body)| header.encoded_len().saturating_add(body.len()))
+        self.arena
+            .get(at..self.tail.max(self.room))
+            .and_then(|bytes| FixedHeader::decode(bytes).ok()?)
+            .map_or(usize::MAX, |(header, used)| {
+                used.saturating_add(frame::body_len(&header))
+            })
     }
 
     fn id_at(&self, at: usize) -> Option<PacketId> {
-        self.packet_at(at).and_then(|(header, body)| frame::packet_id(&header, body))
+        self.packet_at(at)
+            .and_then(|(header, body)| frame::packet_id(&header, body))
     }
 
     fn is_kept_publish(&self, at: usize) -> bool {
-        self.packet_at(at)
-            .is_some_and(|(header, _)| header.packet_type == PacketType::Publish && frame::qos(&header) > QoS::AtMostOnce)
+        self.packet_at(at).is_some_and(|(header, _)| {
+            header.packet_type == PacketType::Publish && frame::qos(&header) > QoS::AtMostOnce
+        })
     }
 
     fn mark_dup(&mut self, at: usize) {

@@ -10,7 +10,8 @@ use super::{
 };
 use crate::{
     codec::{
-        Connack, DecodeError, Delivery, PacketId, PacketType, Puback, Pubcomp, Publish, Pubrec, Pubrel, QoS, Suback,
+        Connack, DecodeError, Delivery, PacketId, PacketType, Puback, Pubcomp, Publish, Pubrec,
+        Pubrel, QoS, Suback,
     },
     time::Instant,
 };
@@ -19,12 +20,16 @@ use crate::{
 #[derive(Clone, Copy, PartialEq)]
 pub(super) enum Due {
     Nothing,
-    Connected { unknown_session: bool },
+    Connected {
+        unknown_session: bool,
+    },
     /// A PUBLISH lies in the receive buffer.
     Message(Whole),
     /// Bytes of a long PUBLISH lie in the receive buffer.
     Chunk,
-    TopicTooLong { len: u16 },
+    TopicTooLong {
+        len: u16,
+    },
     /// An answer, or the news that there will be none.
     Ended(PacketId, State),
     /// A SUBACK lies in the receive buffer.
@@ -71,7 +76,9 @@ impl Session<'_> {
             },
             Due::Message(packet) => return self.message(packet).map(Some),
             Due::Chunk => return Ok(self.chunk()),
-            Due::TopicTooLong { len } => Event::TopicTooLong { len: usize::from(len) },
+            Due::TopicTooLong { len } => Event::TopicTooLong {
+                len: usize::from(len),
+            },
             Due::Ended(id, state) => match state {
                 State::Puback => Event::Puback(id),
                 State::Unsuback => Event::Unsuback(id),
@@ -79,7 +86,9 @@ impl Session<'_> {
                 State::NotDone => Event::NotDone(id),
                 State::Discarded => Event::Discarded(id),
                 State::DeliveryUnknown => Event::DeliveryUnknown(id),
-                State::Pubcomp | State::Pubrec | State::Pubrel | State::Suback => Event::Pubcomp(id),
+                State::Pubcomp | State::Pubrec | State::Pubrel | State::Suback => {
+                    Event::Pubcomp(id)
+                }
             },
             Due::Suback(id, packet) => return self.suback(id, packet).map(Some),
             Due::ChunksEnded => Event::ChunksEnded,
@@ -113,7 +122,9 @@ impl Session<'_> {
         }
         if self.link == Link::Up {
             self.send_pubrels(now);
-            if self.outbound.is_empty() && self.keep_alive.due().is_some_and(|due| due.is_reached(now)) {
+            if self.outbound.is_empty()
+                && self.keep_alive.due().is_some_and(|due| due.is_reached(now))
+            {
                 self.queue_ping();
             }
         }
@@ -143,7 +154,11 @@ impl Session<'_> {
 
     /// Sends every PUBREL that is owed, in the order of their PUBRECs, as far as the lane has room.
     fn send_pubrels(&mut self, now: Instant) {
-        for slot in self.inflight.iter_mut().filter(|slot| slot.state == State::Pubrel) {
+        for slot in self
+            .inflight
+            .iter_mut()
+            .filter(|slot| slot.state == State::Pubrel)
+        {
             if !self.outbound.lane_has_spare_room() {
                 break;
             }
@@ -217,14 +232,17 @@ impl Session<'_> {
     /// that has not left, cannot come from a lawful server.
     fn acknowledged(&mut self, packet: Whole) -> Result<(), ProtocolError> {
         let packet_type = packet.header.packet_type;
-        let packet_id =
-            frame::packet_id(&packet.header, self.inbound.body(packet)).ok_or(DecodeError::PacketIdZero)?;
+        let packet_id = frame::packet_id(&packet.header, self.inbound.body(packet))
+            .ok_or(DecodeError::PacketIdZero)?;
         if packet_type == PacketType::Pubrel {
             self.received.retain(|id| *id != packet_id);
             self.push_ack(Pubcomp::new(packet_id).to_bytes());
             return Ok(());
         }
-        let slot = self.inflight.get(packet_id).filter(|slot| !slot.state.is_report());
+        let slot = self
+            .inflight
+            .get(packet_id)
+            .filter(|slot| !slot.state.is_report());
         let Some(slot) = slot.copied() else {
             if packet_type == PacketType::Pubrec {
                 self.push_ack(Pubrel::new(packet_id).to_bytes());
@@ -234,7 +252,10 @@ impl Session<'_> {
         match (packet_type, slot.state) {
             (PacketType::Pubrec, State::Pubrel) => Ok(()),
             _ if !slot.sent && !self.outbound.waits_for_resend(packet_id) => {
-                Err(ProtocolError::UnexpectedAck { packet_type, packet_id })
+                Err(ProtocolError::UnexpectedAck {
+                    packet_type,
+                    packet_id,
+                })
             }
             (PacketType::Puback, State::Puback) | (PacketType::Unsuback, State::Unsuback) => {
                 self.complete(packet_id, slot.state);
@@ -250,11 +271,18 @@ impl Session<'_> {
                 Ok(())
             }
             (PacketType::Pubcomp, State::Pubcomp) => {
-                let outcome = if slot.forgotten { State::DeliveryUnknown } else { State::Pubcomp };
+                let outcome = if slot.forgotten {
+                    State::DeliveryUnknown
+                } else {
+                    State::Pubcomp
+                };
                 self.complete(packet_id, outcome);
                 Ok(())
             }
-            _ => Err(ProtocolError::UnexpectedAck { packet_type, packet_id }),
+            _ => Err(ProtocolError::UnexpectedAck {
+                packet_type,
+                packet_id,
+            }),
         }
     }
 
@@ -268,11 +296,20 @@ impl Session<'_> {
     fn suback_came(&mut self, packet: Whole) -> Result<(), ProtocolError> {
         let body = self.inbound.body(packet);
         let packet_id = frame::packet_id(&packet.header, body).ok_or(DecodeError::PacketIdZero)?;
-        match self.inflight.get(packet_id).filter(|slot| !slot.state.is_report()) {
-            Some(slot) if slot.state == State::Suback && slot.sent => self.due = Due::Suback(packet_id, packet),
+        match self
+            .inflight
+            .get(packet_id)
+            .filter(|slot| !slot.state.is_report())
+        {
+            Some(slot) if slot.state == State::Suback && slot.sent => {
+                self.due = Due::Suback(packet_id, packet)
+            }
             Some(_) => {
                 let packet_type = PacketType::Suback;
-                return Err(ProtocolError::UnexpectedAck { packet_type, packet_id });
+                return Err(ProtocolError::UnexpectedAck {
+                    packet_type,
+                    packet_id,
+                });
             }
             None => {
                 Suback::decode_body(body)?;

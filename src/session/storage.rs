@@ -15,7 +15,12 @@ use crate::codec::PacketId;
 /// - `INBOUND`: how many messages at QoS 2 may be on their way in at the same time (2 bytes each). Brokers send 20
 ///   (mosquitto) to 100 (rumqttd) before they wait.
 #[derive(Debug)]
-pub struct Storage<const RX: usize, const TX: usize, const INFLIGHT: usize, const INBOUND: usize = 32> {
+pub struct Storage<
+    const RX: usize,
+    const TX: usize,
+    const INFLIGHT: usize,
+    const INBOUND: usize = 32,
+> {
     rx: [u8; RX],
     tx: [u8; TX],
     slots: Vec<Slot, INFLIGHT>,
@@ -26,7 +31,10 @@ impl<const RX: usize, const TX: usize, const INFLIGHT: usize, const INBOUND: usi
     Storage<RX, TX, INFLIGHT, INBOUND>
 {
     const LARGE_ENOUGH: () = {
-        assert!(RX >= 16 && TX >= 16, "a session needs at least 16 bytes each way");
+        assert!(
+            RX >= 16 && TX >= 16,
+            "a session needs at least 16 bytes each way"
+        );
         assert!(INFLIGHT < 65_535, "there are 65,535 packet ids");
     };
 
