@@ -120,18 +120,21 @@ impl Inbound<'_> {
 
     /// Cuts off the next packet or piece, once what was shown before has been dropped with [`Self::drop_shown`].
     ///
-    /// `is_repeated` tells whether a QoS 2 message with this id has been delivered already.
-    pub(super) fn frame(
-        &mut self,
-        is_repeated: impl FnOnce(PacketId) -> bool,
-    ) -> Result<Option<Frame>, ProtocolError> {
-        match self.mode {
-            Mode::Packets => self.packet(is_repeated),
-            Mode::Chunks => Ok((self.start < self.end).then_some(Frame::Chunk)),
-            Mode::Repeated => Ok(self.pass().then(|| self.repeated()).flatten()),
-            Mode::Topic { len } => Ok(self.topic(len)),
-            Mode::Skipped { len, id } => Ok(self.pass().then(|| self.skipped(len, id)).flatten()),
+    /// `delivered` are the ids of the QoS 2 messages that must not be shown again.
+    pub(super) fn frame(&mut self, delivered: &[PacketId]) -> Result<Option<Frame>, ProtocolError> {
+        if self.mode == Mode::Packets {
+            let packet = self.packet(delivered)?;
+            if self.mode == Mode::Packets {
+                return Ok(packet.map(Frame::Packet));
+            }
         }
+        Ok(match self.mode {
+            Mode::Packets => None,
+            Mode::Chunks => (self.start < self.end).then_some(Frame::Chunk),
+            Mode::Repeated => self.pass().then(|| self.repeated()).flatten(),
+            Mode::Topic { len } => self.topic(len),
+            Mode::Skipped { len, id } => self.pass().then(|| self.skipped(len, id)).flatten(),
+        })
     }
 
     /// The body of the packet that [`Self::frame`] found.
@@ -185,10 +188,8 @@ impl Inbound<'_> {
         ))
     }
 
-    fn packet(
-        &mut self,
-        is_repeated: impl FnOnce(PacketId) -> bool,
-    ) -> Result<Option<Frame>, ProtocolError> {
+    /// The packet at the start if it is whole; a PUBLISH that cannot be changes the mode instead.
+    fn packet(&mut self, delivered: &[PacketId]) -> Result<Option<Whole>, ProtocolError> {
         let bytes = self.rx.get(self.start..self.end).unwrap_or_default();
         let Some((header, used)) = FixedHeader::decode(bytes)? else {
             return Ok(None);
@@ -196,62 +197,50 @@ impl Inbound<'_> {
         let packet = Whole { header, used };
         let needed = packet.len();
         if needed <= bytes.len() {
-            return Ok(Some(Frame::Packet(packet)));
+            return Ok(Some(packet));
         }
-        if needed <= self.rx.len() {
-            return Ok(None);
+        if needed > self.rx.len() {
+            if header.packet_type != PacketType::Publish {
+                return Err(ProtocolError::RxTooSmall { needed });
+            }
+            self.long_message(packet, delivered)?;
         }
-        if header.packet_type != PacketType::Publish {
-            return Err(ProtocolError::RxTooSmall { needed });
-        }
-        self.long_message(&header, used, is_repeated)
+        Ok(None)
     }
 
-    /// Begins with a PUBLISH that is larger than the buffer.
-    fn long_message(
-        &mut self,
-        header: &FixedHeader,
-        used: usize,
-        is_repeated: impl FnOnce(PacketId) -> bool,
-    ) -> Result<Option<Frame>, ProtocolError> {
+    /// Begins with a PUBLISH that is larger than the buffer, once enough of it has come.
+    fn long_message(&mut self, packet: Whole, delivered: &[PacketId]) -> Result<(), ProtocolError> {
+        let Whole { header, used } = packet;
         let bytes = self.rx.get(self.start..self.end).unwrap_or_default();
         let body = bytes.get(used..).unwrap_or_default();
-        let remaining = frame::body_len(header);
-        match PublishHeader::decode_body(header, body)? {
-            Some((message, part)) if used.saturating_add(part) < self.rx.len() => {
-                let repeated = match message.delivery {
-                    Delivery::ExactlyOnce { packet_id, .. } => is_repeated(packet_id),
-                    _ => false,
-                };
-                self.left = remaining.saturating_sub(part);
-                self.mode = if repeated {
+        let remaining = frame::body_len(&header);
+        let found = PublishHeader::decode_body(&header, body)?;
+        if let Some((message, part)) = found
+            && used.saturating_add(part) < self.rx.len()
+        {
+            self.mode = match message.delivery {
+                Delivery::ExactlyOnce { packet_id, .. } if delivered.contains(&packet_id) => {
                     Mode::Repeated
-                } else {
-                    Mode::Chunks
-                };
-                self.keep_front(used.saturating_add(part));
-            }
-            found => {
-                let Some(len) = body.first_chunk().map(|len| u16::from_be_bytes(*len)) else {
-                    return Ok(None);
-                };
-                let id = if frame::qos(header) > QoS::AtMostOnce {
-                    2
-                } else {
-                    0
-                };
-                let front = used.saturating_add(2);
-                let fits =
-                    front.saturating_add(usize::from(len)).saturating_add(id) < self.rx.len();
-                if found.is_none() && fits {
-                    return Ok(None);
                 }
+                _ => Mode::Chunks,
+            };
+            self.left = remaining.saturating_sub(part);
+            self.keep_front(used.saturating_add(part));
+        } else if let Some(len) = body.first_chunk().map(|len| u16::from_be_bytes(*len)) {
+            let id = if frame::qos(&header) > QoS::AtMostOnce {
+                2
+            } else {
+                0
+            };
+            let front = used.saturating_add(2);
+            let needed = front.saturating_add(usize::from(len)).saturating_add(id);
+            if needed >= self.rx.len() {
                 self.left = remaining.saturating_sub(2);
                 self.mode = Mode::Topic { len };
                 self.keep_front(front);
             }
         }
-        self.frame(|_| false)
+        Ok(())
     }
 
     /// Lets a topic pass by, up to the id behind it, which it takes.

@@ -102,8 +102,7 @@ impl Session<'_> {
             self.take_report();
         }
         while self.due == Due::Nothing && self.outbound.lane_has_room() {
-            let received = &*self.received;
-            match self.inbound.frame(|id| received.contains(&id))? {
+            match self.inbound.frame(self.received)? {
                 None => break,
                 Some(Frame::Packet(packet)) => self.packet(packet)?,
                 Some(_) if self.link == Link::Connecting => {
