@@ -26,10 +26,10 @@ pub use connack::{Connack, ConnectReturnCode};
 pub use connect::{Connect, Credentials, Will};
 pub use error::{DecodeError, EncodeError};
 pub use header::{FixedHeader, MAX_REMAINING_LENGTH, PacketType};
-pub use publish::{Delivery, Publish, PublishHeader};
+pub use publish::{Publish, PublishHeader};
 pub use subscribe::{Suback, SubackCodes, SubackReturnCode, Subscribe};
 pub use topic::{TopicError, TopicFilter, TopicName};
-pub use types::{InvalidQos, PacketId, QoS};
+pub use types::{Delivery, InvalidQos, PacketId, QoS};
 pub use unsubscribe::Unsubscribe;
 
 /// An MQTT control packet (section 3).
