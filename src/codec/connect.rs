@@ -24,6 +24,7 @@ pub struct Connect<'a> {
     /// (section 3.1.3.1).
     ///
     /// Every server takes 1 to 23 letters and digits; many take more.
+    // [MQTT-3.1.3-5] None is refused for its length or its letters.
     pub client_id: &'a str,
     /// True to start afresh and leave nothing behind; false to resume the stored session (section
     /// 3.1.2.4).
@@ -58,6 +59,7 @@ impl<'a> Connect<'a> {
     /// [`UnsupportedProtocolLevel`](DecodeError::UnsupportedProtocolLevel) and
     /// [`EmptyClientId`](DecodeError::EmptyClientId), which stand for nothing else, with a CONNACK.
     pub fn decode_body(body: &'a [u8]) -> Result<Self, DecodeError> {
+        // [MQTT-3.1.4-1] Every field in its order, and nothing left over.
         let mut reader = Reader::new(body);
         check_protocol(&mut reader)?;
         let flags = reader.u8()?;

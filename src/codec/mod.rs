@@ -6,6 +6,8 @@
 //!
 //! Nothing here panics, whatever the bytes.
 
+// [MQTT-7.0.0-2] No packet, field or flag is added to those of the specification.
+
 mod ack;
 mod connack;
 mod connect;

@@ -16,6 +16,7 @@ pub struct Publish<'a> {
     /// Where it goes, or where it comes from.
     pub topic: TopicName<'a>,
     /// What it says; may be empty, which clears a retained message (section 3.3.1.3).
+    // [MQTT-3.3.1-10] No rule asks for a byte of it.
     pub payload: &'a [u8],
     /// How hard it is to be delivered.
     pub delivery: Delivery,
