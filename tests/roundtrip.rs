@@ -1,5 +1,9 @@
 //! What must hold of every packet and of every string of bytes.
-#![allow(clippy::indexing_slicing, clippy::unwrap_used)]
+#![allow(
+    clippy::arithmetic_side_effects,
+    clippy::indexing_slicing,
+    clippy::unwrap_used
+)]
 
 mod checker;
 
