@@ -1,9 +1,41 @@
-//! MQTT 3.1.1 for firmware.
+//! MQTT 3.1.1 for firmware: `no_std`, no allocation, no I/O of its own.
+//!
+//! ```text
+//!              +--------------------------- Session (no I/O, no clock, no async) ---------------------------+
+//!  transport   |                                                                                            |
+//!  --bytes---> | space, commit ---> receive buffer ---> codec ---> in flight, keep alive                    |
+//!              |                                                     |               |                      |
+//!  app <------ | event(ready) -> Event <--- Ready <--- poll(now) <---+               v                      |
+//!  app ------> | connect, publish, subscribe, unsubscribe, disconnect ---> arena of kept packets + ack lane |
+//!  transport   |                                                                     |                      |
+//!  <--bytes--- | pending, consume <--------------------------------------------------+                      |
+//!  clock ----> | poll(now)          deadline() ---> whoever waits                                           |
+//!              +--------------------------------------------------------------------------------------------+
+//!  blocking::Client<T, C> and asynch::Client<T, C> are loops around exactly these calls.
+//! ```
+//!
+//! - [`codec`] turns bytes into packets and back, for all fourteen packets in both directions. It is enough for a
+//!   sniffer, a gateway, or a broker.
+//! - [`Session`] keeps the promises of QoS 0, 1 and 2 over any number of network connections, in memory that the
+//!   caller lends ([`Storage`]).
+//! - [`blocking::Client`] and `asynch::Client` (feature `async`) move the bytes over any `embedded-io` transport.
+//!
+//! A session outlives its connections: drop the client, dial again, and connect with the same session.
+//!
+//! # Features
+//!
+//! - `async`: `asynch::Client`, over `embedded-io-async`.
+//! - `embassy-time`: a clock for it.
+//! - `defmt`: `defmt::Format` on public types.
+//! - `std`: a clock and a transport adapter for programs on a host.
+//!
+//! No feature changes what another part does.
 #![no_std]
 
 #[cfg(feature = "std")]
 extern crate std;
 
+mod backoff;
 pub mod client;
 pub mod codec;
 mod session;
@@ -11,13 +43,16 @@ mod session;
 pub mod std_io;
 mod time;
 
+#[cfg(feature = "embassy-time")]
+pub use self::client::EmbassyClock;
 #[cfg(feature = "async")]
 pub use self::client::asynch;
 pub use self::{
+    backoff::Backoff,
     client::blocking,
     session::{
-        Chunk, Event, Message, ProtocolError, RESPONSE_TIMEOUT, Ready, RequestError, Session,
-        Storage,
+        Checkpoint, Chunk, Event, ImageError, Message, ProtocolError, RESPONSE_TIMEOUT, Ready,
+        RequestError, Session, Storage,
     },
     time::{Clock, Instant},
 };

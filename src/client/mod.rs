@@ -3,8 +3,13 @@
 #[cfg(feature = "async")]
 pub mod asynch;
 pub mod blocking;
+#[cfg(feature = "embassy-time")]
+mod embassy;
 
 use core::fmt;
+
+#[cfg(feature = "embassy-time")]
+pub use self::embassy::EmbassyClock;
 
 use embedded_io::ErrorKind;
 

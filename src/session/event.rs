@@ -1,5 +1,6 @@
 //! What a session tells its caller.
 
+use super::image::Checkpoint;
 use crate::codec::{Delivery, PacketId, Publish, QoS, SubackCodes};
 
 /// An application message, in either direction.
@@ -115,6 +116,9 @@ pub enum Event<'a> {
     /// The server forgot the session between the two steps of the QoS 2 publish with this id: the message was
     /// delivered unless it was forgotten as well.
     DeliveryUnknown(PacketId),
+    /// The session has changed since it was last saved, and [checkpoints](super::Session::set_checkpoints) are on:
+    /// nothing leaves before the borrow of this event ends.
+    Checkpoint(Checkpoint<'a>),
     /// So many messages published at QoS 0 were queued on a connection that ended, or that was refused, before they
     /// had gone out.
     Dropped(u16),

@@ -31,6 +31,23 @@ pub(super) enum State {
 }
 
 impl State {
+    /// The state that was saved as this number.
+    pub(super) fn from_saved(number: u8) -> Option<Self> {
+        const ALL: [State; 10] = [
+            State::Puback,
+            State::Pubrec,
+            State::Pubrel,
+            State::Pubcomp,
+            State::Suback,
+            State::Unsuback,
+            State::OutcomeUnknown,
+            State::NotDone,
+            State::Discarded,
+            State::DeliveryUnknown,
+        ];
+        ALL.into_iter().find(|state| *state as u8 == number)
+    }
+
     pub(super) fn is_report(self) -> bool {
         matches!(
             self,
@@ -49,6 +66,18 @@ pub(super) struct Slot {
     /// The server forgot the session: the answer to PUBREL says nothing about the message.
     pub(super) forgotten: bool,
     pub(super) since: Instant,
+}
+
+impl Slot {
+    pub(super) fn new(id: PacketId, state: State) -> Self {
+        Self {
+            id,
+            state,
+            sent: false,
+            forgotten: false,
+            since: Instant::default(),
+        }
+    }
 }
 
 /// The slots, in PUBLISH order as far as they wait for PUBACK or PUBREC, in PUBREC order after that.
@@ -105,14 +134,7 @@ impl Inflight<'_> {
 
     /// Takes a slot for an id that [`Self::free_id`] gave; a full table takes nothing.
     pub(super) fn insert(&mut self, id: PacketId, state: State) {
-        let slot = Slot {
-            id,
-            state,
-            sent: false,
-            forgotten: false,
-            since: Instant::default(),
-        };
-        if self.slots.push(slot).is_ok() {
+        if self.slots.push(Slot::new(id, state)).is_ok() {
             self.last_id = id.get();
         }
     }
@@ -131,14 +153,30 @@ impl Inflight<'_> {
 
     /// PUBREC came: from now on PUBREL is owed, behind those owed already \[MQTT-4.6.0-4\].
     pub(super) fn owe_pubrel(&mut self, id: PacketId) {
-        self.remove(id);
-        self.insert_restored(id, State::Pubrel);
+        if let Some(slot) = self.get(id).copied() {
+            self.remove(id);
+            let owed = Slot {
+                forgotten: slot.forgotten,
+                ..Slot::new(id, State::Pubrel)
+            };
+            // The place that has just become free.
+            let _ = self.slots.push(owed);
+        }
     }
 
-    fn insert_restored(&mut self, id: PacketId, state: State) {
-        let last_id = self.last_id;
-        self.insert(id, state);
+    /// The id that was given last.
+    pub(super) fn last_id(&self) -> u16 {
+        self.last_id
+    }
+
+    /// Takes over the slots of a saved session, for which the caller has seen that there is room.
+    pub(super) fn restore(&mut self, slots: impl Iterator<Item = Slot>, last_id: u16) {
+        self.slots.clear();
+        for slot in slots {
+            let _ = self.slots.push(slot);
+        }
         self.last_id = last_id;
+        self.end_connection(false);
     }
 
     /// The connection is gone: nothing counts as sent any more, and what cannot be repeated becomes a report.

@@ -17,6 +17,7 @@
 mod error;
 mod event;
 mod frame;
+mod image;
 mod inbound;
 mod inflight;
 mod keep_alive;
@@ -29,6 +30,7 @@ use heapless::VecView;
 pub use self::{
     error::{ProtocolError, RequestError},
     event::{Chunk, Event, Message},
+    image::{Checkpoint, ImageError},
     storage::Storage,
 };
 use self::{
@@ -72,6 +74,10 @@ pub struct Session<'b> {
     /// What the last connection left behind has been cleared up.
     settled: bool,
     chunks_ended: bool,
+    /// The caller wants to save the session before anything leaves that follows from a change.
+    checkpoints: bool,
+    /// There has been such a change.
+    dirty: bool,
     /// QoS 0 publishes that did not go out, and those that went out before CONNACK.
     dropped: u16,
     early: u16,
@@ -126,6 +132,8 @@ impl<'b> Session<'b> {
             leaving: false,
             settled: true,
             chunks_ended: false,
+            checkpoints: false,
+            dirty: false,
             dropped: 0,
             early: 0,
             response_timeout: RESPONSE_TIMEOUT,
@@ -140,6 +148,16 @@ impl Session<'_> {
     /// ([`RESPONSE_TIMEOUT`] at first). After that the connection ends with the reason.
     pub fn set_response_timeout(&mut self, millis: u32) {
         self.response_timeout = millis;
+    }
+
+    /// Turns checkpoints on or off (off at first).
+    ///
+    /// With them, each change that a peer could contradict later (a message accepted or handed over at QoS 1 or 2, an
+    /// id released) makes [`Event::Checkpoint`] due, and nothing leaves before that event has been seen. A device that
+    /// saves the session with each of them, together with what it made of the messages, may be killed at any moment
+    /// and restored from its last image: QoS 2 is still exactly once.
+    pub fn set_checkpoints(&mut self, on: bool) {
+        self.checkpoints = on;
     }
 
     /// Begins a connection on a new transport by queueing CONNECT; an older connection counts as lost.
@@ -172,9 +190,10 @@ impl Session<'_> {
             self.inflight.discard();
             self.received.clear();
             self.known = false;
+            self.dirty = true;
         }
         self.outbound.push_connect(options)?;
-        if self.inflight.iter().any(|slot| !slot.state.is_report()) {
+        if self.checkpoints || self.inflight.iter().any(|slot| !slot.state.is_report()) {
             self.outbound.hold();
         }
         self.keep_alive.start(options.keep_alive, now);
@@ -299,9 +318,13 @@ impl Session<'_> {
         self.outbound.pending()
     }
 
-    /// Whether there are bytes to send.
+    /// Whether there are bytes that may be sent now.
     pub fn has_pending(&self) -> bool {
-        !matches!(self.link, Link::Down(_)) && !self.outbound.is_empty()
+        match self.link {
+            Link::Down(_) => false,
+            Link::Up if self.checkpoints && self.dirty => false,
+            Link::Up | Link::Connecting => !self.outbound.is_empty(),
+        }
     }
 
     /// The transport took the first `n` bytes of what [`Self::pending`] lent; that was over at `now`.
@@ -434,6 +457,7 @@ impl Session<'_> {
         let id = self.inflight.free_id();
         self.outbound.push(|free| encode(id, free))?;
         self.inflight.insert(id, state);
+        self.dirty |= matches!(state, State::Puback | State::Pubrec);
         Ok(id)
     }
 

@@ -297,6 +297,44 @@ impl Outbound<'_> {
         self.offered = self.room;
     }
 
+    /// The bytes of each packet that the next connection would send again.
+    pub(super) fn kept_publishes(&self) -> impl Iterator<Item = &[u8]> {
+        self.packets()
+            .filter(|at| self.is_kept_publish(*at))
+            .filter_map(|at| self.arena.get(at..at.saturating_add(self.len_at(at))))
+    }
+
+    /// Length of the room in front that belongs to the CONNECT, in bytes.
+    pub(super) fn room(&self) -> usize {
+        self.room
+    }
+
+    /// Whether so much room and so many bytes of packets find place.
+    pub(super) fn can_restore(&self, room: usize, packets: usize) -> bool {
+        room.saturating_add(packets) <= self.limit()
+    }
+
+    /// Takes over the packets of a saved session, which find place; `connect` writes a CONNECT to the end of the room
+    /// in front and returns its length.
+    pub(super) fn restore(
+        &mut self,
+        room: usize,
+        packets: &[u8],
+        connect: impl FnOnce(&mut [u8]) -> usize,
+    ) {
+        let len = connect(self.arena.get_mut(..room).unwrap_or_default());
+        self.room = room;
+        self.connect = room.saturating_sub(len);
+        self.discard();
+        let end = room.saturating_add(packets.len());
+        if let Some(place) = self.arena.get_mut(room..end)
+            && place.len() == packets.len()
+        {
+            place.copy_from_slice(packets);
+            self.tail = end;
+        }
+    }
+
     /// End of what may be sent at present.
     fn end(&self) -> usize {
         if self.held {
@@ -312,14 +350,17 @@ impl Outbound<'_> {
     }
 
     fn find(&self, id: PacketId) -> Option<usize> {
-        let mut at = self.head;
-        while at < self.tail {
-            if self.id_at(at) == Some(id) {
-                return Some(at);
-            }
-            at = at.saturating_add(self.len_at(at));
-        }
-        None
+        self.packets().find(|at| self.id_at(*at) == Some(id))
+    }
+
+    /// Where each packet begins.
+    fn packets(&self) -> impl Iterator<Item = usize> {
+        let mut next = self.head;
+        core::iter::from_fn(move || {
+            let at = next;
+            next = at.saturating_add(self.len_at(at));
+            (at < self.tail).then_some(at)
+        })
     }
 
     fn free(&mut self) -> &mut [u8] {

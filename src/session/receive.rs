@@ -5,6 +5,7 @@ use super::{
     error::ProtocolError,
     event::{Chunk, Event, Message},
     frame,
+    image::Checkpoint,
     inbound::{Frame, Whole},
     inflight::State,
 };
@@ -35,6 +36,7 @@ pub(super) enum Due {
     /// A SUBACK lies in the receive buffer.
     Suback(PacketId, Whole),
     ChunksEnded,
+    Checkpoint,
     Dropped(u16),
 }
 
@@ -93,13 +95,17 @@ impl Session<'_> {
             Due::Suback(id, packet) => return self.suback(id, packet).map(Some),
             Due::ChunksEnded => Event::ChunksEnded,
             Due::Dropped(count) => Event::Dropped(count),
+            Due::Checkpoint => {
+                self.dirty = false;
+                Event::Checkpoint(Checkpoint(self))
+            }
         }))
     }
 
     /// Handles packets until one is for the caller, then what the time brings.
     pub(super) fn advance(&mut self, now: Instant) -> Result<(), ProtocolError> {
-        if self.link == Link::Up {
-            self.take_report();
+        if self.link == Link::Up && !self.take_report() && self.checkpoints && self.dirty {
+            self.due = Due::Checkpoint;
         }
         while self.due == Due::Nothing && self.outbound.lane_has_room() {
             match self.inbound.frame(self.received)? {
@@ -211,6 +217,7 @@ impl Session<'_> {
         if !session_present {
             self.received.clear();
             self.inflight.server_forgot();
+            self.dirty = true;
         }
         let unknown_session = session_present && !self.known;
         self.known = !self.clean;
@@ -234,6 +241,7 @@ impl Session<'_> {
         let packet_id = frame::packet_id(&packet.header, self.inbound.body(packet))
             .ok_or(DecodeError::PacketIdZero)?;
         if packet_type == PacketType::Pubrel {
+            self.dirty |= self.received.contains(&packet_id);
             self.received.retain(|id| *id != packet_id);
             self.push_ack(Pubcomp::new(packet_id).to_bytes());
             return Ok(());
@@ -261,6 +269,7 @@ impl Session<'_> {
                 Ok(())
             }
             (PacketType::Pubrec, State::Pubrec) => {
+                self.dirty = true;
                 self.outbound.acknowledge(packet_id);
                 self.inflight.owe_pubrel(packet_id);
                 Ok(())
@@ -361,6 +370,7 @@ impl Session<'_> {
             Ok(publish) => {
                 if let Some(ack) = answer(publish.delivery) {
                     self.outbound.push_lane(&ack);
+                    self.dirty = true;
                 }
                 if let Delivery::ExactlyOnce { packet_id, .. } = publish.delivery {
                     // `publish_came` has seen that there is room.
@@ -397,6 +407,7 @@ impl Session<'_> {
         if chunk.is_last() {
             if let Some(ack) = answer(message.delivery) {
                 self.outbound.push_lane(&ack);
+                self.dirty = true;
             }
             if let Delivery::ExactlyOnce { packet_id, .. } = message.delivery {
                 // `begin_chunk` has seen that there is room.
@@ -424,6 +435,7 @@ impl Session<'_> {
         } else {
             self.check_received()?;
             let _ = self.received.push(packet_id);
+            self.dirty = true;
         }
         Ok(())
     }

@@ -2,7 +2,7 @@
 
 use heapless::{Vec, VecView};
 
-use super::inflight::Slot;
+use super::{image, inflight::Slot};
 use crate::codec::PacketId;
 
 /// Everything that a [`Session`](super::Session) needs to remember, in memory that the caller provides.
@@ -37,6 +37,9 @@ impl<const RX: usize, const TX: usize, const INFLIGHT: usize, const INBOUND: usi
         );
         assert!(INFLIGHT < 65_535, "there are 65,535 packet ids");
     };
+
+    /// The largest [image](super::Session::save) of a session in such a storage, in bytes.
+    pub const IMAGE_LEN: usize = image::max_len(TX, INFLIGHT, INBOUND);
 
     /// Empty storage; it can be a `static`.
     pub const fn new() -> Self {
