@@ -100,14 +100,10 @@ impl<'a> Packet<'a> {
         let Some(body) = bytes.get(start..end) else {
             return Ok(None);
         };
-        Self::decode_body(&header, body).map(|packet| Some((packet, end)))
-    }
-
-    fn decode_body(header: &FixedHeader, body: &'a [u8]) -> Result<Self, DecodeError> {
-        Ok(match header.packet_type {
+        let packet = match header.packet_type {
             PacketType::Connect => Self::Connect(Connect::decode_body(body)?),
             PacketType::Connack => Self::Connack(Connack::decode_body(body)?),
-            PacketType::Publish => Self::Publish(Publish::decode_body(header, body)?),
+            PacketType::Publish => Self::Publish(Publish::decode_body(&header, body)?),
             PacketType::Puback => Self::Puback(Puback::decode_body(body)?),
             PacketType::Pubrec => Self::Pubrec(Pubrec::decode_body(body)?),
             PacketType::Pubrel => Self::Pubrel(Pubrel::decode_body(body)?),
@@ -119,7 +115,8 @@ impl<'a> Packet<'a> {
             PacketType::Pingreq => Self::Pingreq,
             PacketType::Pingresp => Self::Pingresp,
             PacketType::Disconnect => Self::Disconnect,
-        })
+        };
+        Ok(Some((packet, end)))
     }
 
     /// Which of the fourteen it is.
