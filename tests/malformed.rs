@@ -2,8 +2,8 @@
 #![allow(clippy::indexing_slicing)]
 
 use umqtt::codec::{
-    Connack, DecodeError, Delivery, EncodeError, Packet, PacketId, PacketType, Publish, TopicError,
-    TopicFilter, TopicName,
+    Connack, DecodeError, Delivery, EncodeError, FixedHeader, Packet, PacketId, PacketType, Puback,
+    Publish, PublishHeader, Suback, TopicError, TopicFilter, TopicName,
 };
 
 fn error(bytes: &[u8]) -> Option<DecodeError> {
@@ -237,7 +237,7 @@ fn a_topic_over_65_535_bytes_is_refused_and_not_cut() {
 
 #[test]
 fn a_packet_over_the_largest_remaining_length_is_refused() {
-    let publish = |payload_len| umqtt::codec::PublishHeader {
+    let publish = |payload_len| PublishHeader {
         topic: TopicName::new("a").unwrap(),
         delivery: Delivery::AtLeastOnce {
             packet_id: PacketId::MIN,
@@ -274,4 +274,47 @@ fn flags_of_any_type_but_publish_are_fixed() {
         assert_eq!(found, expected, "{first:#04x}");
     }
     assert_eq!(PacketType::Disconnect as u8, 14);
+}
+
+#[test]
+fn a_topic_past_the_end_of_its_packet_is_told_with_its_length() {
+    let (header, _) = FixedHeader::decode(b"\x30\x07").unwrap().unwrap();
+    let truncated = Err(DecodeError::Truncated);
+    assert_eq!(PublishHeader::decode_body(&header, b"\0\x06"), truncated);
+    assert_eq!(PublishHeader::decode_body(&header, b"\0\x05"), Ok(None));
+    let (header, _) = FixedHeader::decode(b"\x32\x07").unwrap().unwrap();
+    assert_eq!(PublishHeader::decode_body(&header, b"\0\x04"), truncated);
+    assert_eq!(PublishHeader::decode_body(&header, b"\0\x03"), Ok(None));
+}
+
+/// A body may come by itself, from whoever read its header.
+#[test]
+fn a_body_alone_is_short_or_long_too() {
+    let long = DecodeError::TrailingBytes { extra: 1 };
+    let short = DecodeError::Truncated;
+    assert_eq!(Puback::decode_body(b"\0\x01x"), Err(long));
+    assert_eq!(Puback::decode_body(b"\0"), Err(short));
+    assert_eq!(Connack::decode_body(b"\0\0x"), Err(long));
+    assert_eq!(Connack::decode_body(b"\0"), Err(short));
+    assert_eq!(Suback::decode_body(b"\0\x01"), Err(short));
+    let (header, _) = FixedHeader::decode(b"\x30\x04").unwrap().unwrap();
+    assert!(Publish::decode_body(&header, b"\0\x01ab").is_ok());
+    assert_eq!(Publish::decode_body(&header, b"\0\x01abc"), Err(long));
+    assert_eq!(Publish::decode_body(&header, b"\0\x01a"), Err(short));
+}
+
+#[test]
+fn a_header_that_nobody_decoded_is_judged_with_its_body() {
+    let judge = |flags| {
+        let packet_type = PacketType::Publish;
+        let header = FixedHeader {
+            packet_type,
+            flags,
+            remaining_length: 5,
+        };
+        PublishHeader::decode_body(&header, b"\0\x01a\0\x01").err()
+    };
+    assert_eq!(judge(0b0110), Some(DecodeError::PublishQosThree));
+    assert_eq!(judge(0b1000), Some(DecodeError::DupAtQosZero));
+    assert_eq!(judge(0b1010), None);
 }
