@@ -56,3 +56,8 @@ pub use self::{
     },
     time::{Clock, Instant},
 };
+
+/// Compiles the examples of the README.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;
