@@ -47,6 +47,7 @@ use crate::{
     codec::{
         Connect, Delivery, EncodeError, PacketId, Publish, QoS, TopicName, subscribe, unsubscribe,
     },
+    fmt::debug,
     time::Instant,
 };
 
@@ -544,6 +545,7 @@ impl Session<'_> {
 
     fn end(&mut self, reason: ProtocolError) {
         if !matches!(self.link, Link::Down(_)) {
+            debug!("connection over: {}", reason);
             self.link = Link::Down(reason);
             self.leaving = false;
         }

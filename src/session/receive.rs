@@ -17,6 +17,7 @@ use crate::{
         Connack, DecodeError, Delivery, PacketId, PacketType, Puback, Pubcomp, Publish, Pubrec,
         Pubrel, QoS, Suback,
     },
+    fmt::{debug, warn},
     time::Instant,
 };
 
@@ -253,6 +254,7 @@ impl Session<'_> {
         self.session_present = session_present;
         self.early = 0;
         self.link = Link::Up;
+        debug!("connected, session present: {}", session_present);
         self.outbound.release();
         self.due = Due::Connected { unknown_session };
         if self.leaving && self.outbound.is_empty() {
@@ -455,6 +457,7 @@ impl Session<'_> {
 
     /// A message with a topic that does not fit is acknowledged like any other.
     fn skipped(&mut self, len: u16, qos: QoS, id: Option<PacketId>) -> Result<(), ProtocolError> {
+        warn!("skipped a message whose topic has {} bytes", len);
         self.due = Due::TopicTooLong { len };
         let packet_id = match id {
             Some(id) => id,
