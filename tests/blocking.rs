@@ -452,7 +452,6 @@ fn the_response_timeout_can_be_set() {
 
 /// The answers came while the caller was busy elsewhere. They count: they were not late, only read late.
 #[test]
-#[ignore = "deadlines are judged before the transport is read"]
 fn an_answer_that_waits_to_be_read_is_in_time() {
     let (mut storage, network) = (storage(), Network::with_server());
     let mut session = Session::new(&mut storage);
