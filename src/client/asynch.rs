@@ -8,7 +8,7 @@ use core::{
 
 use embedded_io_async::{Error as _, ErrorKind, ErrorType, Read, Write};
 
-use super::{Error, is_transient, slice_at};
+use super::{Error, is_overdue, is_transient, slice_at};
 use crate::{
     codec::{Connect, PacketId, QoS, SubackCodes},
     session::{Event, Message, Outgoing, Ready, RequestError, Session},
@@ -406,7 +406,9 @@ where
             }
             written.map(Ok)
         })
-        .await
+        .await?;
+        let failure = self.wire.session.failure();
+        failure.map_or(Ok(()), |e| Err(e.into()))
     }
 
     /// When the next call has to be made, at the latest, for keep alive and the deadlines to hold; `None` means never.
@@ -438,6 +440,8 @@ where
             let ready = self.ready().await?;
             self.wire.session.event(ready)?;
         }
+        // What had to wait for the answer.
+        self.flush().await?;
         Ok(self.wire.transport)
     }
 
@@ -513,6 +517,10 @@ impl<T: Read + Write> Wire<'_, '_, T> {
         clock: &C,
         cx: &mut Context<'_>,
     ) -> Poll<Result<Ready, Error<T::Error>>> {
+        // An answer that waits to be read is in time, however late the caller comes.
+        if is_overdue(self.session, clock.now()) {
+            let _ = self.poll_read(cx)?;
+        }
         for read in [false, true] {
             if read && self.poll_read(cx)?.is_pending() {
                 return Poll::Pending;

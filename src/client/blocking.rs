@@ -2,7 +2,7 @@
 
 use embedded_io::{Error as _, ErrorKind, ErrorType, Read, ReadReady, Write, WriteReady};
 
-use super::{Error, is_transient, slice_at};
+use super::{Error, is_overdue, is_transient, slice_at};
 use crate::{
     codec::{Connect, PacketId, QoS, SubackCodes},
     session::{Event, Message, Outgoing, Ready, RequestError, Session},
@@ -300,7 +300,7 @@ where
         loop {
             self.write_ready()?;
             if !self.session.has_pending() {
-                return Ok(());
+                return self.session.failure().map_or(Ok(()), |e| Err(e.into()));
             }
             // Two full peers would wait for each other for ever if neither read.
             self.session.poll(self.clock.now())?;
@@ -337,6 +337,8 @@ where
             let ready = self.ready()?;
             self.session.event(ready)?;
         }
+        // What had to wait for the answer.
+        self.flush()?;
         Ok(self.transport)
     }
 
@@ -404,7 +406,9 @@ where
     /// Moves bytes both ways as far as that needs no waiting, up to the next event. What is owed leaves first.
     fn round(&mut self) -> Result<Round, Error<T::Error>> {
         let mut moved = self.write_ready()?;
-        for read_first in [false, true] {
+        // An answer that waits to be read is in time, however late the caller comes.
+        let overdue = is_overdue(self.session, self.clock.now());
+        for read_first in [overdue, true] {
             if read_first {
                 moved |= self.read_ready()?;
             }

@@ -142,6 +142,8 @@ pub enum ProtocolError {
         /// The id of the request.
         packet_id: PacketId,
     },
+    /// Inside a packet, fewer bytes came than [`set_minimum_rate`](super::Session::set_minimum_rate) demands.
+    TooSlow,
     /// The caller gave up in the middle of a payload, or its source failed: what would come next could not be told
     /// from payload.
     PayloadAborted,
@@ -204,6 +206,7 @@ impl fmt::Display for ProtocolError {
                     packet_id.get()
                 )
             }
+            Self::TooSlow => f.write_str("the server sends more slowly than the minimum rate"),
             Self::PayloadAborted => f.write_str("a payload was given up half-way"),
             Self::WriteTimeout => f.write_str("the network took no byte in time"),
         }

@@ -123,8 +123,12 @@ impl Inbound<'_> {
 
     /// Whether bytes have come that are part of an unfinished packet.
     pub(super) fn take_progress(&mut self) -> bool {
-        let inside = self.mode != Mode::Packets || self.end > self.start;
-        core::mem::take(&mut self.progress) && inside
+        core::mem::take(&mut self.progress) && self.is_inside()
+    }
+
+    /// Whether a packet has begun of which more has to come.
+    pub(super) fn is_inside(&self) -> bool {
+        self.mode != Mode::Packets || self.end > self.start
     }
 
     /// Cuts off the next packet or piece, once what was shown before has been dropped with [`Self::drop_shown`].

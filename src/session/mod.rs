@@ -22,6 +22,7 @@ mod inbound;
 mod inflight;
 mod keep_alive;
 mod outbound;
+mod pace;
 mod payload;
 mod receive;
 mod storage;
@@ -39,12 +40,14 @@ use self::{
     inflight::{Inflight, State},
     keep_alive::KeepAlive,
     outbound::{Outbound, Sent},
+    pace::Pace,
     receive::Due,
 };
 use crate::{
     codec::{
         Connect, Delivery, EncodeError, PacketId, Publish, QoS, TopicName, subscribe, unsubscribe,
     },
+    fmt::debug,
     time::Instant,
 };
 
@@ -63,6 +66,7 @@ pub struct Session<'b> {
     /// Ids of QoS 2 messages that have been delivered and not been released.
     received: &'b mut VecView<PacketId>,
     keep_alive: KeepAlive,
+    pace: Pace,
     link: Link,
     due: Due,
     /// The Clean Session flag of the last CONNECT.
@@ -86,6 +90,8 @@ pub struct Session<'b> {
     early: u16,
     response_timeout: u32,
     connect_since: Instant,
+    /// Packets have been left in the receive buffer since then, until there is room for their answers.
+    behind_since: Option<Instant>,
     /// Since when the transport has taken nothing of what it was lent.
     stalled_since: Option<Instant>,
 }
@@ -127,6 +133,7 @@ impl<'b> Session<'b> {
             inflight: Inflight::new(lent.slots),
             received: lent.inbound,
             keep_alive: KeepAlive::new(),
+            pace: Pace::default(),
             link: Link::Down(ProtocolError::Closed),
             due: Due::Nothing,
             clean: false,
@@ -142,6 +149,7 @@ impl<'b> Session<'b> {
             early: 0,
             response_timeout: RESPONSE_TIMEOUT,
             connect_since: Instant::default(),
+            behind_since: None,
             stalled_since: None,
         }
     }
@@ -152,6 +160,14 @@ impl Session<'_> {
     /// ([`RESPONSE_TIMEOUT`] at first). After that the connection ends with the reason.
     pub fn set_response_timeout(&mut self, millis: u32) {
         self.response_timeout = millis;
+    }
+
+    /// Ends the connection with [`ProtocolError::TooSlow`] when fewer than `bytes_per_second` come, on average over a
+    /// response timeout, while the peer owes the rest of a packet. 0, as at first, puts up with any pace.
+    ///
+    /// Without a minimum, a peer that sends one byte now and then inside a long packet is never overdue.
+    pub fn set_minimum_rate(&mut self, bytes_per_second: u32) {
+        self.pace.set_minimum(bytes_per_second);
     }
 
     /// Turns checkpoints on or off (off at first).
@@ -277,7 +293,8 @@ impl Session<'_> {
         if self.link != Link::Up {
             return Err(RequestError::NotConnected);
         }
-        if !self.outbound.lane_has_spare_room() {
+        // One place is kept for the answer to a packet at hand.
+        if !self.outbound.lane_has_room(2) {
             return Err(RequestError::LaneFull);
         }
         self.queue_ping();
@@ -358,11 +375,13 @@ impl Session<'_> {
     /// `n` bytes have been read into the [`Self::space`].
     pub fn commit(&mut self, n: usize) {
         self.inbound.commit(n);
+        self.pace.count(n);
     }
 
     /// Handles what has come up to the next thing that the caller has to know, and what the time `now` brings.
     ///
-    /// Call it until it returns `None`; then send what is pending, and read, or wait until [`Self::deadline`].
+    /// Call it until it returns `None`; then send what is pending, and read, or wait until [`Self::deadline`] (which is
+    /// now if what was sent made room for the answers to packets that have been left in the buffer).
     /// While an event waits, it is reported again.
     ///
     /// # Errors
@@ -380,6 +399,10 @@ impl Session<'_> {
                 self.end(reason);
                 return Err(reason);
             }
+        } else if self.is_stalled(now) {
+            // An answer may lie behind the event that waits, but nothing can lie behind it that is still to leave.
+            self.end(ProtocolError::WriteTimeout);
+            return Err(ProtocolError::WriteTimeout);
         }
         Ok(self.due.ready())
     }
@@ -397,6 +420,8 @@ impl Session<'_> {
         self.timeouts()
             .map(|(since, _)| since.after(self.response_timeout))
             .chain(ping)
+            .chain(self.pace.deadline(self.response_timeout))
+            .chain(self.behind_since.filter(|_| self.may_answer()))
             .reduce(Instant::earlier)
     }
 
@@ -413,6 +438,15 @@ impl Session<'_> {
     /// Whether the server kept the session, as its last CONNACK said (section 3.2.2.2).
     pub const fn session_present(&self) -> bool {
         self.session_present
+    }
+
+    /// Why the connection is over, unless that is because DISCONNECT has left.
+    pub(crate) fn failure(&self) -> Option<ProtocolError> {
+        match self.link {
+            Link::Down(ProtocolError::Closed) if self.leaving => None,
+            Link::Down(reason) => Some(reason),
+            Link::Connecting | Link::Up => None,
+        }
     }
 
     /// How many requests wait for their acknowledgement.
@@ -441,6 +475,14 @@ impl Session<'_> {
             .chain(connack)
             .chain(pingresp)
             .chain(requests)
+    }
+
+    /// Whether the transport has taken nothing for longer than it may, on a connection that is not over.
+    fn is_stalled(&self, now: Instant) -> bool {
+        !matches!(self.link, Link::Down(_))
+            && self
+                .stalled_since
+                .is_some_and(|since| since.after(self.response_timeout).is_reached(now))
     }
 
     /// Queues a packet with an id of its own and takes a slot for it.
@@ -501,7 +543,7 @@ impl Session<'_> {
             }
             // A server that has not answered the CONNECT may still refuse it: the connection ends with its answer.
             Sent::Disconnect if self.link == Link::Connecting => {}
-            Sent::Disconnect => self.end(ProtocolError::Closed),
+            Sent::Disconnect => self.leave(),
         }
     }
 
@@ -511,8 +553,16 @@ impl Session<'_> {
 
     fn end(&mut self, reason: ProtocolError) {
         if !matches!(self.link, Link::Down(_)) {
+            debug!("connection over: {}", reason);
             self.link = Link::Down(reason);
+            self.leaving = false;
         }
+    }
+
+    /// DISCONNECT has left, and nothing more is to come.
+    fn leave(&mut self) {
+        self.end(ProtocolError::Closed);
+        self.leaving = true;
     }
 
     /// Clears up after a connection that is over, once.
@@ -529,5 +579,6 @@ impl Session<'_> {
         self.chunks_ended |= self.inbound.reset();
         self.due.connection_ended();
         self.stalled_since = None;
+        self.behind_since = None;
     }
 }

@@ -17,6 +17,7 @@ use crate::{
         Connack, DecodeError, Delivery, PacketId, PacketType, Puback, Pubcomp, Publish, Pubrec,
         Pubrel, QoS, Suback,
     },
+    fmt::{debug, warn},
     time::Instant,
 };
 
@@ -118,7 +119,7 @@ impl Session<'_> {
         while self.due == Due::Nothing && self.may_answer() {
             match self.inbound.frame(self.received)? {
                 None => break,
-                Some(Frame::Packet(packet)) => self.packet(packet)?,
+                Some(Frame::Packet(packet)) => self.packet(packet, now)?,
                 Some(_) if self.link == Link::Connecting => {
                     return Err(ProtocolError::BeforeConnack(PacketType::Publish));
                 }
@@ -127,18 +128,26 @@ impl Session<'_> {
                 Some(Frame::Skipped { len, qos, id }) => self.skipped(len, qos, id)?,
             }
         }
+        let stopped = self.due == Due::Nothing && !self.may_answer();
+        self.behind_since = stopped.then_some(now);
         if self.inbound.take_progress() {
             self.keep_alive.progress(now);
         }
         if self.due == Due::Nothing {
             self.check_timeouts(now)?;
+            if self
+                .pace
+                .is_too_slow(self.inbound.is_inside(), self.response_timeout, now)
+            {
+                return Err(ProtocolError::TooSlow);
+            }
             // What has come may have changed the session, and a caller to whom nothing is told goes to sleep.
             if self.link == Link::Up && !self.inbound.in_message() {
                 self.take_question();
             }
         }
         if self.link == Link::Up {
-            self.send_pubrels(now);
+            self.send_pubrels(now, 1);
             if self.outbound.is_idle()
                 && self.keep_alive.due().is_some_and(|due| due.is_reached(now))
             {
@@ -152,7 +161,7 @@ impl Session<'_> {
     ///
     /// A QoS 2 message for whose id there is no room ends the connection. The acknowledgements of those before it leave
     /// first, else the next connection would begin with the same messages and get no further.
-    fn may_answer(&self) -> bool {
+    pub(super) fn may_answer(&self) -> bool {
         let owes_checkpoint = self.link == Link::Up && self.checkpoints && self.dirty;
         if owes_checkpoint && !self.inbound.in_message() {
             // Nothing could leave while a long message comes that begins now.
@@ -160,7 +169,7 @@ impl Session<'_> {
         } else if self.received.is_full() {
             self.outbound.lane_is_empty()
         } else {
-            self.outbound.lane_has_room()
+            self.outbound.lane_has_room(1)
         }
     }
 
@@ -196,14 +205,14 @@ impl Session<'_> {
         overdue.next().map_or(Ok(()), |(_, reason)| Err(reason))
     }
 
-    /// Sends every PUBREL that is owed, in the order of their PUBRECs, as far as the lane has room.
-    fn send_pubrels(&mut self, now: Instant) {
-        for slot in self
-            .inflight
-            .iter_mut()
-            .filter(|slot| slot.state == State::Pubrel)
-        {
-            if !self.outbound.lane_has_spare_room() {
+    /// Sends every PUBREL that is owed, in the order of their PUBRECs, as far as the lane has room beside `keep`
+    /// answers to what has not been dealt with.
+    fn send_pubrels(&mut self, now: Instant, keep: usize) {
+        for slot in self.inflight.iter_mut() {
+            if slot.state != State::Pubrel {
+                continue;
+            }
+            if !self.outbound.lane_has_room(keep.saturating_add(1)) {
                 break;
             }
             self.outbound.push_lane(&Pubrel::new(slot.id).to_bytes());
@@ -213,7 +222,7 @@ impl Session<'_> {
         }
     }
 
-    fn packet(&mut self, packet: Whole) -> Result<(), ProtocolError> {
+    fn packet(&mut self, packet: Whole, now: Instant) -> Result<(), ProtocolError> {
         let packet_type = packet.header.packet_type;
         if self.link == Link::Connecting && packet_type != PacketType::Connack {
             return Err(ProtocolError::BeforeConnack(packet_type));
@@ -227,7 +236,7 @@ impl Session<'_> {
             | PacketType::Pubrec
             | PacketType::Pubrel
             | PacketType::Pubcomp
-            | PacketType::Unsuback => self.acknowledged(packet)?,
+            | PacketType::Unsuback => self.acknowledged(packet, now)?,
             PacketType::Pingresp => self.keep_alive.pingresp(),
             PacketType::Connect
             | PacketType::Subscribe
@@ -263,10 +272,11 @@ impl Session<'_> {
         self.session_present = session_present;
         self.early = 0;
         self.link = Link::Up;
+        debug!("connected, session present: {}", session_present);
         self.outbound.release();
         self.due = Due::Connected { unknown_session };
         if self.leaving && self.outbound.is_empty() {
-            self.end(ProtocolError::Closed);
+            self.leave();
         }
         Ok(())
     }
@@ -275,7 +285,7 @@ impl Session<'_> {
     ///
     /// One for an id that nobody waits for may be late; it completes nothing. One of the wrong kind, or for a packet
     /// that has not left, cannot come from a lawful server.
-    fn acknowledged(&mut self, packet: Whole) -> Result<(), ProtocolError> {
+    fn acknowledged(&mut self, packet: Whole, now: Instant) -> Result<(), ProtocolError> {
         let packet_type = packet.header.packet_type;
         let packet_id = frame::packet_id(&packet.header, self.inbound.body(packet))
             .ok_or(DecodeError::PacketIdZero)?;
@@ -304,6 +314,7 @@ impl Session<'_> {
             (PacketType::Pubrec, State::Declined) => {
                 self.dirty = true;
                 self.inflight.owe_pubrel(packet_id);
+                self.send_pubrels(now, 0);
                 Ok(())
             }
             _ if !slot.sent && !self.outbound.waits_for_resend(packet_id) => {
@@ -320,6 +331,7 @@ impl Session<'_> {
                 self.dirty = true;
                 self.outbound.acknowledge(packet_id);
                 self.inflight.owe_pubrel(packet_id);
+                self.send_pubrels(now, 0);
                 Ok(())
             }
             (PacketType::Pubrec, State::Pubcomp) => {
@@ -479,6 +491,7 @@ impl Session<'_> {
             }
             self.dirty = true;
         }
+        warn!("skipped a message whose topic has {} bytes", len);
         self.due = Due::TopicTooLong { len };
         Ok(())
     }
