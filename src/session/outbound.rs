@@ -417,7 +417,8 @@ impl Outbound<'_> {
             self.longs = self.longs.saturating_sub(1);
         }
         let end = at.saturating_add(len);
-        if at == self.head {
+        // Before that, the cursor stands in the CONNECT, and packets follow it without a gap.
+        if at == self.head && self.record >= at {
             self.head = end;
             for position in [&mut self.record, &mut self.sent, &mut self.offered] {
                 *position = end.max(*position);
