@@ -11,7 +11,7 @@ use embedded_io_async::{Read, Write};
 use super::{Error, is_transient};
 use crate::{
     codec::{Connect, PacketId, QoS, SubackCodes},
-    session::{Event, Message, Ready, RequestError, Session},
+    session::{Event, Message, ProtocolError, Ready, RequestError, Session},
     time::{Clock, Instant},
 };
 
@@ -48,8 +48,8 @@ pub struct Client<'s, 'b, T, C> {
 struct Wire<'s, 'b, T> {
     session: &'s mut Session<'b>,
     transport: T,
-    /// Bytes have been written since the transport was flushed.
-    unflushed: bool,
+    /// When bytes were last written that have not been flushed.
+    unflushed: Option<Instant>,
 }
 
 impl<'s, 'b, T, C> Client<'s, 'b, T, C>
@@ -94,7 +94,7 @@ where
         let wire = Wire {
             session,
             transport,
-            unflushed: false,
+            unflushed: None,
         };
         Ok(Self { wire, clock })
     }
@@ -269,10 +269,13 @@ where
     pub async fn flush(&mut self) -> Result<(), Error<T::Error>> {
         self.until(|wire, clock, cx| {
             let written = wire.poll_write(clock, cx)?;
-            if written.is_pending() {
-                // Two full peers would wait for each other for ever if neither read.
+            // Two full peers would wait for each other for ever if neither read. After DISCONNECT there is no need.
+            if written.is_pending() && wire.session.is_open() {
                 wire.session.poll(clock.now())?;
-                let _ = wire.poll_read(cx)?;
+                wire.session.expire(clock.now())?;
+                if wire.poll_read(cx)?.is_ready() {
+                    cx.waker().wake_by_ref();
+                }
             }
             written.map(Ok)
         })
@@ -284,7 +287,7 @@ where
         if self.wire.session.has_pending() {
             return Some(self.clock.now());
         }
-        self.wire.session.deadline()
+        self.wire.deadline()
     }
 
     /// Sends what is queued, then DISCONNECT, and gives the transport back to be shut down \[MQTT-3.14.4-1\].
@@ -351,7 +354,7 @@ where
     ) -> Result<R, Error<T::Error>> {
         let Self { wire, clock } = self;
         loop {
-            let deadline = wire.session.deadline();
+            let deadline = wire.deadline();
             let mut sleep = pin!(async {
                 match deadline {
                     Some(at) => clock.sleep_until(at).await,
@@ -362,7 +365,7 @@ where
                 if let Poll::Ready(result) = step(wire, clock, cx) {
                     return Poll::Ready(Some(result));
                 }
-                if wire.session.deadline() != deadline {
+                if wire.deadline() != deadline {
                     return Poll::Ready(None);
                 }
                 sleep.as_mut().poll(cx).map(|()| None)
@@ -417,19 +420,35 @@ impl<T: Read + Write> Wire<'_, '_, T> {
                 Ok(n) => self.session.consume(n, clock.now()),
                 Err(error) => return self.failed(error, cx).map(Err),
             }
-            self.unflushed = true;
+            self.unflushed = Some(clock.now());
         }
-        if self.unflushed {
-            let flushed = match pin!(self.transport.flush()).poll(cx) {
-                Poll::Ready(flushed) => flushed,
-                Poll::Pending => return Poll::Pending,
-            };
-            if let Err(error) = flushed {
-                return self.failed(error, cx).map(Err);
+        self.poll_flush(clock, cx)
+    }
+
+    fn poll_flush<C: Clock>(
+        &mut self,
+        clock: &C,
+        cx: &mut Context<'_>,
+    ) -> Poll<Result<(), Error<T::Error>>> {
+        if self.unflushed.is_none() {
+            return Poll::Ready(Ok(()));
+        }
+        let flushed = match pin!(self.transport.flush()).poll(cx) {
+            Poll::Ready(flushed) => Some(flushed),
+            Poll::Pending => None,
+        };
+        match flushed {
+            Some(Ok(())) => {
+                self.unflushed = None;
+                Poll::Ready(Ok(()))
             }
-            self.unflushed = false;
+            Some(Err(error)) => self.failed(error, cx).map(Err),
+            None if self.flush_is_overdue(clock.now()) => {
+                let reason = Error::Protocol(ProtocolError::WriteTimeout);
+                Poll::Ready(Err(self.lost(reason)))
+            }
+            None => Poll::Pending,
         }
-        Poll::Ready(Ok(()))
     }
 
     /// Reads once; ready when bytes came.
@@ -450,6 +469,25 @@ impl<T: Read + Write> Wire<'_, '_, T> {
             }
             Err(error) => return self.failed(error, cx).map(Err),
         })
+    }
+
+    /// When something has to be done even if the transport wakes nobody.
+    fn deadline(&self) -> Option<Instant> {
+        self.session
+            .deadline()
+            .into_iter()
+            .chain(self.flush_deadline())
+            .reduce(Instant::earlier)
+    }
+
+    /// A transport that took all bytes may still never get rid of them.
+    fn flush_deadline(&self) -> Option<Instant> {
+        let since = self.unflushed?;
+        Some(since.after(self.session.response_timeout()))
+    }
+
+    fn flush_is_overdue(&self, now: Instant) -> bool {
+        self.flush_deadline().is_some_and(|at| at.is_reached(now))
     }
 
     /// An interruption is tried again; any other error ends the connection.

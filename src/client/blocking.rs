@@ -232,6 +232,7 @@ where
             }
             // Two full peers would wait for each other for ever if neither read.
             self.session.poll(self.clock.now())?;
+            self.session.expire(self.clock.now())?;
             if !self.read_ready()? {
                 self.clock.wait();
             }

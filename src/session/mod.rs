@@ -391,7 +391,9 @@ impl Session<'_> {
     pub fn deadline(&self) -> Option<Instant> {
         let ping = match self.link {
             Link::Down(_) => return None,
-            Link::Up if self.outbound.is_empty() => self.keep_alive.due(),
+            Link::Up if self.due == Due::Nothing && self.outbound.is_empty() => {
+                self.keep_alive.due()
+            }
             _ => None,
         };
         self.timeouts()
@@ -415,13 +417,30 @@ impl Session<'_> {
         self.session_present
     }
 
+    /// Whether a connection has begun and is not over.
+    pub(crate) fn is_open(&self) -> bool {
+        !matches!(self.link, Link::Down(_))
+    }
+
+    /// How long an answer may take, and the transport for taking a byte, in milliseconds.
+    pub const fn response_timeout(&self) -> u32 {
+        self.response_timeout
+    }
+
+    /// Ends the connection if the transport has taken nothing for too long, although an event waits with which
+    /// [`Self::poll`] has no time for that. For a caller that flushes and cannot take the event now.
+    pub(crate) fn expire(&mut self, now: Instant) -> Result<(), ProtocolError> {
+        self.check_timeouts(now)
+            .inspect_err(|reason| self.end(*reason))
+    }
+
     /// How many requests wait for their acknowledgement.
     pub fn in_flight(&self) -> usize {
         self.inflight.len()
     }
 
     /// What must be answered, or taken by the transport, within the response timeout: since when, and the error that
-    /// ends the connection otherwise.
+    /// ends the connection otherwise. While an event waits, an answer may have come and lie behind it.
     fn timeouts(&self) -> impl Iterator<Item = (Instant, ProtocolError)> {
         let connack = (self.link == Link::Connecting)
             .then_some((self.connect_since, ProtocolError::ConnackTimeout));
@@ -436,11 +455,11 @@ impl Session<'_> {
             let packet_id = slot.id;
             (slot.since, ProtocolError::RequestTimeout { packet_id })
         });
+        let nothing_waits = self.due == Due::Nothing;
+        let answers = connack.into_iter().chain(pingresp).chain(requests);
         write
             .into_iter()
-            .chain(connack)
-            .chain(pingresp)
-            .chain(requests)
+            .chain(answers.filter(move |_| nothing_waits))
     }
 
     /// Queues a packet with an id of its own and takes a slot for it.

@@ -150,7 +150,7 @@ impl Session<'_> {
         true
     }
 
-    fn check_timeouts(&self, now: Instant) -> Result<(), ProtocolError> {
+    pub(super) fn check_timeouts(&self, now: Instant) -> Result<(), ProtocolError> {
         let mut overdue = self
             .timeouts()
             .filter(|(since, _)| since.after(self.response_timeout).is_reached(now));
