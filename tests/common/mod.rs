@@ -43,7 +43,6 @@ pub(crate) type Error = umqtt::client::Error<Fault>;
 /// Time passes when the client waits: one step (1 ms at first) for each call of [`Clock::wait`].
 pub(crate) struct Network {
     wire: Rc<RefCell<Wire>>,
-    now: Cell<u32>,
     step: Cell<u32>,
     waits: Cell<u32>,
 }
@@ -89,11 +88,15 @@ struct Wire {
     writes: Script,
     flushes: VecDeque<Step>,
     flushed: u32,
-    written: Vec<Vec<u8>>,
+    /// What the clock shows, in milliseconds.
+    now: u32,
+    written: Vec<(u32, Vec<u8>)>,
     peer: Option<Peer>,
     /// Written, and not yet seen by the peer for lack of a whole packet.
     unseen: Vec<u8>,
     dropped: bool,
+    /// A call has failed for good.
+    broken: bool,
 }
 
 /// The steps of one direction: first those of the list, then always the last.
@@ -101,6 +104,7 @@ struct Script {
     steps: VecDeque<Step>,
     then: Step,
     asked: bool,
+    closed: bool,
 }
 
 impl Network {
@@ -114,14 +118,15 @@ impl Network {
             writes: Script::new(),
             flushes: VecDeque::new(),
             flushed: 0,
+            now: 0,
             written: Vec::new(),
             peer: None,
             unseen: Vec::new(),
             dropped: false,
+            broken: false,
         };
         Self {
             wire: Rc::new(RefCell::new(wire)),
-            now: Cell::new(0),
             step: Cell::new(1),
             waits: Cell::new(0),
         }
@@ -179,7 +184,7 @@ impl Network {
         self.wire.borrow_mut().writes.set(steps, then);
     }
 
-    /// What the next flushes do; the others succeed.
+    /// What the next flushes do: fail in one of three ways, or succeed, as the others do.
     pub(crate) fn flushes(&self, steps: &[Step]) {
         self.wire.borrow_mut().flushes = steps.iter().copied().collect();
     }
@@ -191,6 +196,12 @@ impl Network {
 
     /// What each write took since the last call of this.
     pub(crate) fn take_writes(&self) -> Vec<Vec<u8>> {
+        let writes = self.take_timed_writes().into_iter();
+        writes.map(|(_, bytes)| bytes).collect()
+    }
+
+    /// The same, each with the time.
+    pub(crate) fn take_timed_writes(&self) -> Vec<(u32, Vec<u8>)> {
         core::mem::take(&mut self.wire.borrow_mut().written)
     }
 
@@ -204,15 +215,29 @@ impl Network {
         self.wire.borrow().dropped
     }
 
+    /// Whether a call has failed for good, or returned `Ok(0)`.
+    pub(crate) fn is_broken(&self) -> bool {
+        let wire = self.wire.borrow();
+        wire.broken || wire.reads.closed || wire.writes.closed
+    }
+
     /// What the clock shows, in milliseconds.
     pub(crate) fn millis(&self) -> u32 {
-        self.now.get()
+        self.wire.borrow().now
     }
 
     /// Time passes outside the client.
     pub(crate) fn pass(&self, millis: u32) {
-        self.now.set(self.now.get().wrapping_add(millis));
-        self.deliver();
+        let wire = &mut *self.wire.borrow_mut();
+        wire.now = wire.now.wrapping_add(millis);
+        while wire
+            .on_its_way
+            .front()
+            .is_some_and(|(at, _)| *at <= wire.now)
+        {
+            let (_, bytes) = wire.on_its_way.pop_front().unwrap();
+            wire.arrived.extend(bytes);
+        }
     }
 
     /// How much time one wait takes, in milliseconds.
@@ -224,23 +249,11 @@ impl Network {
     pub(crate) fn waits(&self) -> u32 {
         self.waits.get()
     }
-
-    fn deliver(&self) {
-        let mut wire = self.wire.borrow_mut();
-        while wire
-            .on_its_way
-            .front()
-            .is_some_and(|(at, _)| *at <= self.now.get())
-        {
-            let (_, bytes) = wire.on_its_way.pop_front().unwrap();
-            wire.arrived.extend(bytes);
-        }
-    }
 }
 
 impl Clock for Network {
     fn now(&self) -> Instant {
-        Instant::from_millis(self.now.get())
+        Instant::from_millis(self.millis())
     }
 
     fn wait(&self) {
@@ -256,6 +269,7 @@ impl Script {
             steps: VecDeque::new(),
             then: Step::Bytes(usize::MAX),
             asked: false,
+            closed: false,
         }
     }
 
@@ -286,7 +300,10 @@ impl Script {
         assert!(len > 0, "an empty slice looks like the end of the stream");
         match self.steps.pop_front().unwrap_or(self.then) {
             Step::Bytes(most) => Ok(len.min(most.max(1))),
-            Step::Zero => Ok(0),
+            Step::Zero => {
+                self.closed = true;
+                Ok(0)
+            }
             other => Err(other.fault()),
         }
     }
@@ -315,7 +332,8 @@ impl ErrorType for Transport {
 impl Read for Transport {
     fn read(&mut self, buf: &mut [u8]) -> core::result::Result<usize, Fault> {
         let wire = &mut *self.wire.borrow_mut();
-        let n = wire.reads.step(buf.len())?.min(wire.arrived.len());
+        let step = wire.reads.step(buf.len());
+        let n = wire.note(step)?.min(wire.arrived.len());
         for (to, byte) in buf.iter_mut().zip(wire.arrived.drain(..n)) {
             *to = byte;
         }
@@ -336,16 +354,18 @@ impl ReadReady for Transport {
         {
             return Ok(false);
         }
-        wire.reads.is_ready()
+        let ready = wire.reads.is_ready();
+        wire.note(ready)
     }
 }
 
 impl Write for Transport {
     fn write(&mut self, buf: &[u8]) -> core::result::Result<usize, Fault> {
         let wire = &mut *self.wire.borrow_mut();
-        let n = wire.writes.step(buf.len())?;
+        let step = wire.writes.step(buf.len());
+        let n = wire.note(step)?;
         if n > 0 {
-            wire.written.push(buf[..n].to_vec());
+            wire.written.push((wire.now, buf[..n].to_vec()));
             wire.show_to_peer(&buf[..n]);
         }
         Ok(n)
@@ -353,23 +373,39 @@ impl Write for Transport {
 
     fn flush(&mut self) -> core::result::Result<(), Fault> {
         let wire = &mut *self.wire.borrow_mut();
-        match wire.flushes.pop_front().unwrap_or(Step::Bytes(0)) {
-            Step::Bytes(_) => {
+        match wire.flushes.pop_front() {
+            Some(step @ (Step::Interrupted | Step::TimedOut | Step::Broken)) => {
+                wire.note(Err(step.fault()))
+            }
+            _ => {
                 wire.flushed += 1;
                 Ok(())
             }
-            other => Err(other.fault()),
         }
     }
 }
 
 impl WriteReady for Transport {
     fn write_ready(&mut self) -> core::result::Result<bool, Fault> {
-        self.wire.borrow_mut().writes.is_ready()
+        let wire = &mut *self.wire.borrow_mut();
+        let ready = wire.writes.is_ready();
+        wire.note(ready)
     }
 }
 
 impl Wire {
+    /// Remembers whether the transport has failed for good.
+    fn note<T>(
+        &mut self,
+        result: core::result::Result<T, Fault>,
+    ) -> core::result::Result<T, Fault> {
+        self.broken |= matches!(
+            result,
+            Err(Fault(ErrorKind::Other | ErrorKind::ConnectionReset))
+        );
+        result
+    }
+
     fn show_to_peer(&mut self, bytes: &[u8]) {
         let Some(peer) = &mut self.peer else { return };
         self.unseen.extend_from_slice(bytes);
