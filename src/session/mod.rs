@@ -333,8 +333,7 @@ impl Session<'_> {
     pub fn has_pending(&self) -> bool {
         match self.link {
             Link::Down(_) => false,
-            Link::Up if self.checkpoints && self.dirty => false,
-            Link::Up | Link::Connecting => !self.outbound.is_empty(),
+            Link::Up | Link::Connecting => !self.owes_checkpoint() && !self.outbound.is_empty(),
         }
     }
 
@@ -399,10 +398,10 @@ impl Session<'_> {
                 self.end(reason);
                 return Err(reason);
             }
-        } else if self.is_stalled(now) {
+        } else if !matches!(self.link, Link::Down(_)) {
             // An answer may lie behind the event that waits, but nothing can lie behind it that is still to leave.
-            self.end(ProtocolError::WriteTimeout);
-            return Err(ProtocolError::WriteTimeout);
+            self.check_timeouts(now)
+                .inspect_err(|reason| self.end(*reason))?;
         }
         Ok(self.due.ready())
     }
@@ -417,11 +416,17 @@ impl Session<'_> {
             Link::Up if self.outbound.is_idle() => self.keep_alive.due(),
             _ => None,
         };
+        let pace = self.pace.deadline(self.response_timeout);
+        let behind = self.behind_since.filter(|_| self.may_answer());
         self.timeouts()
             .map(|(since, _)| since.after(self.response_timeout))
-            .chain(ping)
-            .chain(self.pace.deadline(self.response_timeout))
-            .chain(self.behind_since.filter(|_| self.may_answer()))
+            // While an event waits, `poll` looks at nothing but the transport.
+            .chain(
+                ping.into_iter()
+                    .chain(pace)
+                    .chain(behind)
+                    .filter(|_| self.due == Due::Nothing),
+            )
             .reduce(Instant::earlier)
     }
 
@@ -440,6 +445,11 @@ impl Session<'_> {
         self.session_present
     }
 
+    /// How long an answer may take, and the transport for taking a byte, in milliseconds.
+    pub const fn response_timeout(&self) -> u32 {
+        self.response_timeout
+    }
+
     /// Why the connection is over, unless that is because DISCONNECT has left.
     pub(crate) fn failure(&self) -> Option<ProtocolError> {
         match self.link {
@@ -449,13 +459,18 @@ impl Session<'_> {
         }
     }
 
+    /// Whether everything waits until the caller has seen a checkpoint.
+    pub(crate) fn owes_checkpoint(&self) -> bool {
+        self.link == Link::Up && self.checkpoints && self.dirty
+    }
+
     /// How many requests wait for their acknowledgement.
     pub fn in_flight(&self) -> usize {
         self.inflight.len()
     }
 
     /// What must be answered, or taken by the transport, within the response timeout: since when, and the error that
-    /// ends the connection otherwise.
+    /// ends the connection otherwise. While an event waits, an answer may have come and lie behind it.
     fn timeouts(&self) -> impl Iterator<Item = (Instant, ProtocolError)> {
         let connack = (self.link == Link::Connecting)
             .then_some((self.connect_since, ProtocolError::ConnackTimeout));
@@ -470,19 +485,11 @@ impl Session<'_> {
             let packet_id = slot.id;
             (slot.since, ProtocolError::RequestTimeout { packet_id })
         });
+        let nothing_waits = self.due == Due::Nothing;
+        let answers = connack.into_iter().chain(pingresp).chain(requests);
         write
             .into_iter()
-            .chain(connack)
-            .chain(pingresp)
-            .chain(requests)
-    }
-
-    /// Whether the transport has taken nothing for longer than it may, on a connection that is not over.
-    fn is_stalled(&self, now: Instant) -> bool {
-        !matches!(self.link, Link::Down(_))
-            && self
-                .stalled_since
-                .is_some_and(|since| since.after(self.response_timeout).is_reached(now))
+            .chain(answers.filter(move |_| nothing_waits))
     }
 
     /// Queues a packet with an id of its own and takes a slot for it.

@@ -162,8 +162,7 @@ impl Session<'_> {
     /// A QoS 2 message for whose id there is no room ends the connection. The acknowledgements of those before it leave
     /// first, else the next connection would begin with the same messages and get no further.
     pub(super) fn may_answer(&self) -> bool {
-        let owes_checkpoint = self.link == Link::Up && self.checkpoints && self.dirty;
-        if owes_checkpoint && !self.inbound.in_message() {
+        if self.owes_checkpoint() && !self.inbound.in_message() {
             // Nothing could leave while a long message comes that begins now.
             false
         } else if self.received.is_full() {
@@ -189,7 +188,7 @@ impl Session<'_> {
 
     /// Makes due what the caller has to be asked for.
     fn take_question(&mut self) {
-        if self.checkpoints && self.dirty {
+        if self.owes_checkpoint() {
             self.due = Due::Checkpoint;
         } else if let Some(id) = self.outbound.unattended()
             && !core::mem::replace(&mut self.asked, true)
@@ -198,7 +197,7 @@ impl Session<'_> {
         }
     }
 
-    fn check_timeouts(&self, now: Instant) -> Result<(), ProtocolError> {
+    pub(super) fn check_timeouts(&self, now: Instant) -> Result<(), ProtocolError> {
         let mut overdue = self
             .timeouts()
             .filter(|(since, _)| since.after(self.response_timeout).is_reached(now));
