@@ -24,6 +24,7 @@ pub struct Connect<'a> {
     /// (section 3.1.3.1).
     ///
     /// Every server takes 1 to 23 letters and digits; many take more.
+    // [MQTT-3.1.3-5] None is refused for its length or its letters.
     pub client_id: &'a str,
     /// True to start afresh and leave nothing behind; false to resume the stored session (section
     /// 3.1.2.4).
@@ -58,21 +59,20 @@ impl<'a> Connect<'a> {
     /// [`UnsupportedProtocolLevel`](DecodeError::UnsupportedProtocolLevel) and
     /// [`EmptyClientId`](DecodeError::EmptyClientId), which stand for nothing else, with a CONNACK.
     pub fn decode_body(body: &'a [u8]) -> Result<Self, DecodeError> {
+        // [MQTT-3.1.4-1] Every field in its order, and nothing left over.
         let mut reader = Reader::new(body);
         check_protocol(&mut reader)?;
-        let flags = Flags::decode(reader.u8()?)?;
+        let flags = reader.u8()?;
+        check_flags(flags)?;
         let keep_alive = reader.u16()?;
         // [MQTT-3.1.3-1] [MQTT-3.1.3-3] Client id, will topic, will message, user name, password.
         let client_id = reader.string()?;
-        let will = flags.will.map(|will| will.read(&mut reader)).transpose()?;
-        let credentials = flags
-            .credentials
-            .map(|credentials| credentials.read(&mut reader))
-            .transpose()?;
+        let will = Will::read(flags, &mut reader)?;
+        let credentials = Credentials::read(flags, &mut reader)?;
         reader.finish()?;
         let connect = Self {
             client_id,
-            clean_session: flags.clean_session,
+            clean_session: flags & CLEAN_SESSION != 0,
             keep_alive,
             will,
             credentials,
@@ -133,13 +133,9 @@ impl<'a> Connect<'a> {
         if let Some(will) = self.will {
             text::check_len(will.message)?;
         }
-        if let Some(Credentials {
-            user_name,
-            password,
-        }) = self.credentials
-        {
-            text::check(user_name)?;
-            text::check_len(password.unwrap_or_default())?;
+        if let Some(credentials) = self.credentials {
+            text::check(credentials.user_name)?;
+            text::check_len(credentials.password.unwrap_or_default())?;
         }
         Ok(())
     }
@@ -166,15 +162,9 @@ impl<'a> Connect<'a> {
             field(will.topic.as_bytes());
             field(will.message);
         }
-        if let Some(Credentials {
-            user_name,
-            password,
-        }) = self.credentials
-        {
-            field(user_name.as_bytes());
-            if let Some(password) = password {
-                field(password);
-            }
+        if let Some(credentials) = self.credentials {
+            field(credentials.user_name.as_bytes());
+            credentials.password.into_iter().for_each(field);
         }
     }
 }
@@ -204,6 +194,25 @@ impl<'a> Will<'a> {
         }
     }
 
+    /// [MQTT-3.1.2-9] With the flag, topic and message are required; without it, neither is read.
+    fn read(flags: u8, reader: &mut Reader<'a>) -> Result<Option<Self>, DecodeError> {
+        if flags & WILL == 0 {
+            return Ok(None);
+        }
+        // [MQTT-3.1.2-14]
+        let qos = QoS::try_from(will_qos_bits(flags)).map_err(|_| DecodeError::WillQosThree)?;
+        // [MQTT-3.1.3-10]
+        let topic = TopicName::decode(reader.prefixed()?)?;
+        let message = reader.prefixed()?;
+        let retain = flags & WILL_RETAIN != 0;
+        Ok(Some(Self {
+            topic,
+            message,
+            qos,
+            retain,
+        }))
+    }
+
     const fn flags(&self) -> u8 {
         WILL | self.qos.bits() << WILL_QOS.trailing_zeros()
             | if self.retain { WILL_RETAIN } else { 0 }
@@ -221,7 +230,25 @@ pub struct Credentials<'a> {
     pub password: Option<&'a [u8]>,
 }
 
-impl Credentials<'_> {
+impl<'a> Credentials<'a> {
+    /// [MQTT-3.1.2-18] [MQTT-3.1.2-19] The user name is there if its flag is, [MQTT-3.1.2-20]
+    /// [MQTT-3.1.2-21] and so is the password.
+    fn read(flags: u8, reader: &mut Reader<'a>) -> Result<Option<Self>, DecodeError> {
+        if flags & USER_NAME == 0 {
+            return Ok(None);
+        }
+        // [MQTT-3.1.3-11]
+        let user_name = reader.string()?;
+        let password = match flags & PASSWORD {
+            0 => None,
+            _ => Some(reader.prefixed()?),
+        };
+        Ok(Some(Self {
+            user_name,
+            password,
+        }))
+    }
+
     const fn flags(&self) -> u8 {
         USER_NAME | if self.password.is_some() { PASSWORD } else { 0 }
     }
@@ -239,97 +266,31 @@ fn check_protocol(reader: &mut Reader<'_>) -> Result<(), DecodeError> {
     }
 }
 
-/// The flags of a received CONNECT, which say what is in the payload.
-struct Flags {
-    clean_session: bool,
-    will: Option<WillFlags>,
-    credentials: Option<CredentialsFlags>,
+/// Judges the flags of a received CONNECT, but for the will QoS.
+fn check_flags(flags: u8) -> Result<(), DecodeError> {
+    let has = |flag| flags & flag != 0;
+    // [MQTT-3.1.2-3]
+    if has(RESERVED) {
+        return Err(DecodeError::ReservedConnectFlag);
+    }
+    // [MQTT-3.1.2-11] [MQTT-3.1.2-13]
+    if !has(WILL) && has(WILL_QOS) {
+        let qos = will_qos_bits(flags);
+        return Err(DecodeError::WillQosWithoutWill { qos });
+    }
+    // [MQTT-3.1.2-11] [MQTT-3.1.2-15]
+    if !has(WILL) && has(WILL_RETAIN) {
+        return Err(DecodeError::WillRetainWithoutWill);
+    }
+    // [MQTT-3.1.2-22]
+    if !has(USER_NAME) && has(PASSWORD) {
+        return Err(DecodeError::PasswordWithoutUserName);
+    }
+    Ok(())
 }
 
-struct WillFlags {
-    qos: QoS,
-    retain: bool,
-}
-
-struct CredentialsFlags {
-    password: bool,
-}
-
-impl Flags {
-    fn decode(flags: u8) -> Result<Self, DecodeError> {
-        // [MQTT-3.1.2-3]
-        if flags & RESERVED != 0 {
-            return Err(DecodeError::ReservedConnectFlag);
-        }
-        Ok(Self {
-            clean_session: flags & CLEAN_SESSION != 0,
-            will: WillFlags::decode(flags)?,
-            credentials: CredentialsFlags::decode(flags)?,
-        })
-    }
-}
-
-impl WillFlags {
-    fn decode(flags: u8) -> Result<Option<Self>, DecodeError> {
-        let qos = (flags & WILL_QOS) >> WILL_QOS.trailing_zeros();
-        let retain = flags & WILL_RETAIN != 0;
-        if flags & WILL != 0 {
-            // [MQTT-3.1.2-14]
-            let qos = QoS::try_from(qos).map_err(|_| DecodeError::WillQosThree)?;
-            return Ok(Some(Self { qos, retain }));
-        }
-        // [MQTT-3.1.2-11] [MQTT-3.1.2-13]
-        if qos != 0 {
-            return Err(DecodeError::WillQosWithoutWill { qos });
-        }
-        // [MQTT-3.1.2-11] [MQTT-3.1.2-15]
-        if retain {
-            return Err(DecodeError::WillRetainWithoutWill);
-        }
-        Ok(None)
-    }
-
-    // [MQTT-3.1.2-9] Both fields are required.
-    fn read<'a>(self, reader: &mut Reader<'a>) -> Result<Will<'a>, DecodeError> {
-        // [MQTT-3.1.3-10]
-        let topic = TopicName::decode(reader.prefixed()?)?;
-        let message = reader.prefixed()?;
-        Ok(Will {
-            topic,
-            message,
-            qos: self.qos,
-            retain: self.retain,
-        })
-    }
-}
-
-impl CredentialsFlags {
-    fn decode(flags: u8) -> Result<Option<Self>, DecodeError> {
-        let password = flags & PASSWORD != 0;
-        if flags & USER_NAME != 0 {
-            return Ok(Some(Self { password }));
-        }
-        // [MQTT-3.1.2-22]
-        if password {
-            return Err(DecodeError::PasswordWithoutUserName);
-        }
-        Ok(None)
-    }
-
-    fn read<'a>(self, reader: &mut Reader<'a>) -> Result<Credentials<'a>, DecodeError> {
-        // [MQTT-3.1.2-18] [MQTT-3.1.2-19] [MQTT-3.1.3-11]
-        let user_name = reader.string()?;
-        // [MQTT-3.1.2-20] [MQTT-3.1.2-21]
-        let password = if self.password {
-            Some(reader.prefixed()?)
-        } else {
-            None
-        };
-        Ok(Credentials {
-            user_name,
-            password,
-        })
-    }
+const fn will_qos_bits(flags: u8) -> u8 {
+    (flags & WILL_QOS) >> WILL_QOS.trailing_zeros()
 }
 
 impl fmt::Debug for Will<'_> {
@@ -355,31 +316,20 @@ impl fmt::Debug for Credentials<'_> {
 #[cfg(feature = "defmt")]
 impl defmt::Format for Will<'_> {
     fn format(&self, f: defmt::Formatter<'_>) {
-        let Self {
-            topic,
-            message,
-            qos,
-            retain,
-        } = self;
-        defmt::write!(
-            f,
-            "Will({}, {} bytes, {}, retain: {})",
-            topic,
-            message.len(),
-            qos,
-            retain
-        );
+        let (topic, len) = (self.topic, self.message.len());
+        defmt::write!(f, "Will({}, {} bytes, {})", topic, len, self.qos);
     }
 }
 
 #[cfg(feature = "defmt")]
 impl defmt::Format for Credentials<'_> {
     fn format(&self, f: defmt::Formatter<'_>) {
+        let has_password = self.password.is_some();
         defmt::write!(
             f,
             "Credentials({}, password: {})",
             self.user_name,
-            self.password.is_some()
+            has_password
         );
     }
 }

@@ -222,18 +222,23 @@ impl FixedHeader {
 }
 
 /// The Remaining Length and the length of the fixed header that it ends.
-fn decode_remaining_length(bytes: &[u8]) -> Result<Option<(u32, usize)>, DecodeError> {
-    let mut length = 0;
-    for (byte, (shift, used)) in bytes.iter().zip([(0, 2), (7, 3), (14, 4), (21, 5)]) {
-        length |= u32::from(byte & 0x7F) << shift;
-        if byte & 0x80 == 0 {
-            return Ok(Some((length, used)));
-        }
+const fn decode_remaining_length(bytes: &[u8]) -> Result<Option<(u32, usize)>, DecodeError> {
+    Ok(match *bytes {
+        [a @ ..0x80, ..] => Some((a as u32, 2)),
+        [a, b @ ..0x80, ..] => Some((from_digits([a, b, 0, 0]), 3)),
+        [a, b, c @ ..0x80, ..] => Some((from_digits([a, b, c, 0]), 4)),
+        [a, b, c, d @ ..0x80, ..] => Some((from_digits([a, b, c, d]), 5)),
+        [_, _, _, _, ..] => return Err(DecodeError::RemainingLengthTooLong),
+        _ => None,
+    })
+}
+
+/// Seven bits of each byte, the lowest first.
+const fn from_digits([a, b, c, d]: [u8; 4]) -> u32 {
+    const fn digit(byte: u8) -> u32 {
+        (byte & 0x7F) as u32
     }
-    match bytes.len() {
-        0..4 => Ok(None),
-        _ => Err(DecodeError::RemainingLengthTooLong),
-    }
+    digit(a) | digit(b) << 7 | digit(c) << 14 | digit(d) << 21
 }
 
 /// Saturates where memory is addressed with less than 32 bits; no packet of such a length fits

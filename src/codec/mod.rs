@@ -6,6 +6,8 @@
 //!
 //! Nothing here panics, whatever the bytes.
 
+// [MQTT-7.0.0-2] No packet, field or flag is added to those of the specification.
+
 mod ack;
 mod connack;
 mod connect;
@@ -26,10 +28,10 @@ pub use connack::{Connack, ConnectReturnCode};
 pub use connect::{Connect, Credentials, Will};
 pub use error::{DecodeError, EncodeError};
 pub use header::{FixedHeader, MAX_REMAINING_LENGTH, PacketType};
-pub use publish::{Delivery, Publish, PublishHeader};
+pub use publish::{Publish, PublishHeader};
 pub use subscribe::{Suback, SubackCodes, SubackReturnCode, Subscribe};
 pub use topic::{TopicError, TopicFilter, TopicName};
-pub use types::{InvalidQos, PacketId, QoS};
+pub use types::{Delivery, InvalidQos, PacketId, QoS};
 pub use unsubscribe::Unsubscribe;
 
 /// An MQTT control packet (section 3).
@@ -98,14 +100,10 @@ impl<'a> Packet<'a> {
         let Some(body) = bytes.get(start..end) else {
             return Ok(None);
         };
-        Self::decode_body(&header, body).map(|packet| Some((packet, end)))
-    }
-
-    fn decode_body(header: &FixedHeader, body: &'a [u8]) -> Result<Self, DecodeError> {
-        Ok(match header.packet_type {
+        let packet = match header.packet_type {
             PacketType::Connect => Self::Connect(Connect::decode_body(body)?),
             PacketType::Connack => Self::Connack(Connack::decode_body(body)?),
-            PacketType::Publish => Self::Publish(Publish::decode_body(header, body)?),
+            PacketType::Publish => Self::Publish(Publish::decode_body(&header, body)?),
             PacketType::Puback => Self::Puback(Puback::decode_body(body)?),
             PacketType::Pubrec => Self::Pubrec(Pubrec::decode_body(body)?),
             PacketType::Pubrel => Self::Pubrel(Pubrel::decode_body(body)?),
@@ -117,7 +115,8 @@ impl<'a> Packet<'a> {
             PacketType::Pingreq => Self::Pingreq,
             PacketType::Pingresp => Self::Pingresp,
             PacketType::Disconnect => Self::Disconnect,
-        })
+        };
+        Ok(Some((packet, end)))
     }
 
     /// Which of the fourteen it is.

@@ -4,7 +4,7 @@ use core::fmt;
 
 use super::header::to_usize;
 use super::reader::Reader;
-use super::{DecodeError, EncodeError, FixedHeader, PacketId, PacketType, QoS, TopicName, writer};
+use super::{DecodeError, Delivery, EncodeError, FixedHeader, PacketType, QoS, TopicName, writer};
 
 pub(super) const QOS_BITS: u8 = 0b0110;
 const DUP: u8 = 0b1000;
@@ -16,6 +16,7 @@ pub struct Publish<'a> {
     /// Where it goes, or where it comes from.
     pub topic: TopicName<'a>,
     /// What it says; may be empty, which clears a retained message (section 3.3.1.3).
+    // [MQTT-3.3.1-10] No rule asks for a byte of it.
     pub payload: &'a [u8],
     /// How hard it is to be delivered.
     pub delivery: Delivery,
@@ -208,63 +209,6 @@ impl<'a> PublishHeader<'a> {
         // [MQTT-2.3.1-5] QoS 0 has no identifier.
         if let Some(packet_id) = self.delivery.packet_id() {
             writer.packet_id(packet_id);
-        }
-    }
-}
-
-/// How hard a message is to be delivered, and what that takes (sections 3.3.1.1, 3.3.1.2 and
-/// 3.3.2.2).
-///
-/// [MQTT-3.3.1-2] [MQTT-2.3.1-5] At QoS 0 there is neither a DUP flag nor a Packet Identifier.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-#[cfg_attr(feature = "defmt", derive(defmt::Format))]
-pub enum Delivery {
-    /// QoS 0: sent once.
-    AtMostOnce,
-    /// QoS 1: sent until a PUBACK comes.
-    AtLeastOnce {
-        /// The identifier that the PUBACK carries.
-        packet_id: PacketId,
-        /// True if this may have been sent before.
-        dup: bool,
-    },
-    /// QoS 2: sent until a PUBREC comes.
-    ExactlyOnce {
-        /// The identifier that PUBREC, PUBREL and PUBCOMP carry.
-        packet_id: PacketId,
-        /// True if this may have been sent before.
-        dup: bool,
-    },
-}
-
-impl Delivery {
-    /// The quality of service.
-    #[must_use]
-    pub const fn qos(&self) -> QoS {
-        match self {
-            Self::AtMostOnce => QoS::AtMostOnce,
-            Self::AtLeastOnce { .. } => QoS::AtLeastOnce,
-            Self::ExactlyOnce { .. } => QoS::ExactlyOnce,
-        }
-    }
-
-    /// The Packet Identifier; `None` at QoS 0.
-    #[must_use]
-    pub const fn packet_id(&self) -> Option<PacketId> {
-        match *self {
-            Self::AtMostOnce => None,
-            Self::AtLeastOnce { packet_id, .. } | Self::ExactlyOnce { packet_id, .. } => {
-                Some(packet_id)
-            }
-        }
-    }
-
-    /// True if the message may have been sent before; never at QoS 0.
-    #[must_use]
-    pub const fn dup(&self) -> bool {
-        match *self {
-            Self::AtMostOnce => false,
-            Self::AtLeastOnce { dup, .. } | Self::ExactlyOnce { dup, .. } => dup,
         }
     }
 }

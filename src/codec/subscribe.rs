@@ -81,7 +81,6 @@ impl<'a> Subscribe<'a> {
 }
 
 /// Writes a SUBSCRIBE of filters that are not checked yet; the length of what was written.
-#[allow(dead_code)]
 pub(crate) fn encode<'s>(
     packet_id: PacketId,
     filters: impl Iterator<Item = (&'s str, QoS)> + Clone,
@@ -264,5 +263,39 @@ impl Encode for SubackReturnCode {
             Self::Granted(qos) => qos.bits(),
             Self::Failure => 0x80,
         });
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::{TopicError, unsubscribe};
+    use super::*;
+
+    #[test]
+    fn unchecked_filters_are_checked() {
+        let mut out = [0; 16];
+        let id = PacketId::MIN;
+        let filters = [("a/#", QoS::AtLeastOnce), ("b", QoS::AtMostOnce)];
+        assert_eq!(encode(id, filters.into_iter(), &mut out), Ok(14));
+        assert_eq!(&out[..14], b"\x82\x0C\0\x01\0\x03a/#\x01\0\x01b\0");
+        let filters = [("b", QoS::AtMostOnce), ("#/a", QoS::AtMostOnce)];
+        let error = EncodeError::Topic(TopicError::Wildcard { at: 0 });
+        assert_eq!(encode(id, filters.into_iter(), &mut out), Err(error));
+        let none = [].into_iter();
+        assert_eq!(encode(id, none, &mut out), Err(EncodeError::NoFilters));
+
+        assert_eq!(
+            unsubscribe::encode(id, ["a/#"].into_iter(), &mut out),
+            Ok(9)
+        );
+        assert_eq!(&out[..9], b"\xA2\x07\0\x01\0\x03a/#");
+        let filters = ["a", ""].into_iter();
+        let error = EncodeError::Topic(TopicError::Empty);
+        assert_eq!(unsubscribe::encode(id, filters, &mut out), Err(error));
+        let none = [].into_iter();
+        assert_eq!(
+            unsubscribe::encode(id, none, &mut out),
+            Err(EncodeError::NoFilters)
+        );
     }
 }

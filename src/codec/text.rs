@@ -43,19 +43,21 @@ pub(super) fn check_len(field: &[u8]) -> Result<(), EncodeError> {
 /// True if every byte is ASCII and none is NUL, `#` or `+`, as in most topics; looks at a word at a
 /// time.
 pub(super) fn is_plain(bytes: &[u8]) -> bool {
-    let (words, tail) = bytes.as_chunks::<WORD>();
-    let mut last = [b'/'; WORD];
-    for (to, from) in last.iter_mut().zip(tail) {
-        *to = *from;
+    let (words, _) = bytes.as_chunks();
+    match bytes.last_chunk() {
+        // The last word may overlap the one before it, which costs less than single bytes.
+        Some(last) => words.iter().all(is_plain_word) && is_plain_word(last),
+        None => bytes.iter().all(|&byte| is_plain_byte(byte)),
     }
-    words
-        .iter()
-        .chain([&last])
-        .all(|word| is_plain_word(usize::from_ne_bytes(*word)))
+}
+
+const fn is_plain_byte(byte: u8) -> bool {
+    byte.is_ascii() && !matches!(byte, 0 | b'#' | b'+')
 }
 
 /// [`is_plain`] for one word: the top bit of each byte says what is wrong with that byte.
-const fn is_plain_word(word: usize) -> bool {
+const fn is_plain_word(word: &[u8; WORD]) -> bool {
+    let word = usize::from_ne_bytes(*word);
     const TOP: usize = repeat(0x80);
     let not_nul = word.wrapping_add(repeat(0x7F));
     // `#` and `+` differ in the bit 0x08 only. Bytes below 0x80 carry nothing into their neighbour.

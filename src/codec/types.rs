@@ -1,4 +1,4 @@
-//! Quality of service and packet identifiers, valid by construction.
+//! Quality of service, packet identifiers and delivery, valid by construction.
 
 use core::fmt;
 use core::num::NonZeroU16;
@@ -83,5 +83,62 @@ impl PacketId {
 impl fmt::Display for PacketId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.0.fmt(f)
+    }
+}
+
+/// How hard a message is to be delivered, and what that takes (sections 3.3.1.1, 3.3.1.2 and
+/// 3.3.2.2).
+///
+/// [MQTT-3.3.1-2] [MQTT-2.3.1-5] At QoS 0 there is neither a DUP flag nor a Packet Identifier.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
+pub enum Delivery {
+    /// QoS 0: sent once.
+    AtMostOnce,
+    /// QoS 1: sent until a PUBACK comes.
+    AtLeastOnce {
+        /// The identifier that the PUBACK carries.
+        packet_id: PacketId,
+        /// True if this may have been sent before.
+        dup: bool,
+    },
+    /// QoS 2: sent until a PUBREC comes.
+    ExactlyOnce {
+        /// The identifier that PUBREC, PUBREL and PUBCOMP carry.
+        packet_id: PacketId,
+        /// True if this may have been sent before.
+        dup: bool,
+    },
+}
+
+impl Delivery {
+    /// The quality of service.
+    #[must_use]
+    pub const fn qos(&self) -> QoS {
+        match self {
+            Self::AtMostOnce => QoS::AtMostOnce,
+            Self::AtLeastOnce { .. } => QoS::AtLeastOnce,
+            Self::ExactlyOnce { .. } => QoS::ExactlyOnce,
+        }
+    }
+
+    /// The Packet Identifier; `None` at QoS 0.
+    #[must_use]
+    pub const fn packet_id(&self) -> Option<PacketId> {
+        match *self {
+            Self::AtMostOnce => None,
+            Self::AtLeastOnce { packet_id, .. } | Self::ExactlyOnce { packet_id, .. } => {
+                Some(packet_id)
+            }
+        }
+    }
+
+    /// True if the message may have been sent before; never at QoS 0.
+    #[must_use]
+    pub const fn dup(&self) -> bool {
+        match *self {
+            Self::AtMostOnce => false,
+            Self::AtLeastOnce { dup, .. } | Self::ExactlyOnce { dup, .. } => dup,
+        }
     }
 }

@@ -80,7 +80,6 @@ impl<'a> Unsubscribe<'a> {
 }
 
 /// Writes an UNSUBSCRIBE of filters that are not checked yet; the length of what was written.
-#[allow(dead_code)]
 pub(crate) fn encode<'s>(
     packet_id: PacketId,
     filters: impl Iterator<Item = &'s str> + Clone,

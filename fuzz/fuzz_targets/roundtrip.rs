@@ -1,0 +1,15 @@
+//! What was decoded can be encoded, and is the same packet again; a padded length may shrink.
+#![no_main]
+
+use libfuzzer_sys::fuzz_target;
+use umqtt::codec::Packet;
+
+fuzz_target!(|bytes: &[u8]| {
+    let Ok(Some((packet, used))) = Packet::decode(bytes) else {
+        return;
+    };
+    let mut out = vec![0; used];
+    let again = packet.encode(&mut out).expect("it was a packet");
+    assert_eq!(packet.encoded_len(), Ok(again.len()));
+    assert_eq!(Packet::decode(again), Ok(Some((packet, again.len()))));
+});

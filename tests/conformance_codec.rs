@@ -1,0 +1,1132 @@
+//! One test for each statement of MQTT 3.1.1 that binds a codec, on the decoding and on the
+//! encoding side where it has both.
+#![allow(clippy::panic, clippy::unwrap_used)]
+
+use umqtt::codec::{
+    Connack, Connect, ConnectReturnCode, Credentials, DecodeError, Delivery, EncodeError, Packet,
+    PacketId, PacketType, Puback, Pubcomp, Publish, Pubrec, Pubrel, QoS, Suback, SubackReturnCode,
+    Subscribe, TopicError, TopicFilter, TopicName, Unsuback, Unsubscribe, Will,
+};
+
+const ID: PacketId = PacketId::MIN;
+
+fn topic(name: &str) -> TopicName<'_> {
+    TopicName::new(name).unwrap()
+}
+
+fn filter(filter: &str) -> TopicFilter<'_> {
+    TopicFilter::new(filter).unwrap()
+}
+
+fn encode(packet: Packet<'_>) -> Vec<u8> {
+    packet.encode(&mut [0; 512]).unwrap().to_vec()
+}
+
+fn decode(bytes: &[u8]) -> Packet<'_> {
+    let (packet, used) = Packet::decode(bytes).unwrap().unwrap();
+    assert_eq!(used, bytes.len());
+    packet
+}
+
+fn error(bytes: &[u8]) -> Option<DecodeError> {
+    Packet::decode(bytes).err()
+}
+
+/// A frame with this first byte and this body of less than 128 bytes.
+fn frame(first: u8, body: &[&[u8]]) -> Vec<u8> {
+    let body = body.concat();
+    [&[first, u8::try_from(body.len()).unwrap()][..], &body].concat()
+}
+
+/// A string behind its two-byte length.
+fn string(bytes: &[u8]) -> Vec<u8> {
+    let len = u16::try_from(bytes.len()).unwrap();
+    [&len.to_be_bytes()[..], bytes].concat()
+}
+
+fn connect(flags: u8, payload: &[&[u8]]) -> Vec<u8> {
+    let fields: Vec<u8> = payload.iter().flat_map(|field| string(field)).collect();
+    frame(0x10, &[b"\0\x04MQTT\x04", &[flags], b"\0\x3C", &fields])
+}
+
+/// A packet with these bytes in each field that is a string, one after the other.
+fn with_string(bytes: &[u8]) -> [Vec<u8>; 6] {
+    [
+        connect(0x02, &[bytes]),
+        connect(0x06, &[b"id", bytes, b"message"]),
+        connect(0x82, &[b"id", bytes]),
+        frame(0x30, &[&string(bytes), b"payload"]),
+        frame(0x82, &[b"\0\x01", &string(bytes), b"\0"]),
+        frame(0xA2, &[b"\0\x01", &string(bytes)]),
+    ]
+}
+
+/// Every packet, once.
+fn every_packet(check: impl Fn(Packet<'_>)) {
+    check(Packet::Connect(Connect::new("id")));
+    check(Packet::Connack(Connack::Accepted {
+        session_present: false,
+    }));
+    check(Packet::Publish(Publish::new(topic("a"), b"payload")));
+    check(Packet::Puback(Puback::new(ID)));
+    check(Packet::Pubrec(Pubrec::new(ID)));
+    check(Packet::Pubrel(Pubrel::new(ID)));
+    check(Packet::Pubcomp(Pubcomp::new(ID)));
+    check(Packet::Subscribe(
+        Subscribe::new(ID, &[(filter("a"), QoS::AtMostOnce)]).unwrap(),
+    ));
+    check(Packet::Suback(
+        Suback::new(ID, &[SubackReturnCode::Failure]).unwrap(),
+    ));
+    check(Packet::Unsubscribe(
+        Unsubscribe::new(ID, &[filter("a")]).unwrap(),
+    ));
+    check(Packet::Unsuback(Unsuback::new(ID)));
+    check(Packet::Pingreq);
+    check(Packet::Pingresp);
+    check(Packet::Disconnect);
+}
+
+/// The first byte of each packet but PUBLISH, as table 2.2 has it.
+const FIRST_BYTES: [(PacketType, u8); 13] = [
+    (PacketType::Connect, 0x10),
+    (PacketType::Connack, 0x20),
+    (PacketType::Puback, 0x40),
+    (PacketType::Pubrec, 0x50),
+    (PacketType::Pubrel, 0x62),
+    (PacketType::Pubcomp, 0x70),
+    (PacketType::Subscribe, 0x82),
+    (PacketType::Suback, 0x90),
+    (PacketType::Unsubscribe, 0xA2),
+    (PacketType::Unsuback, 0xB0),
+    (PacketType::Pingreq, 0xC0),
+    (PacketType::Pingresp, 0xD0),
+    (PacketType::Disconnect, 0xE0),
+];
+
+/// All sixteen flags of a type: only one passes, the others are told by name.
+fn only_flags(packet_type: PacketType, legal: u8) {
+    for flags in 0..16 {
+        let expected = DecodeError::InvalidFlags { packet_type, flags };
+        let first = (packet_type as u8) << 4 | flags;
+        assert_eq!(error(&[first]), (flags != legal).then_some(expected));
+    }
+}
+
+/// [MQTT-1.5.3-1] Ill-formed UTF-8, surrogates included, is refused in every string field.
+#[test]
+fn mqtt_1_5_3_1_ill_formed_utf8_is_refused() {
+    for (bytes, at) in [
+        (&b"\xED\xA0\x80"[..], 0), // U+D800
+        (b"ab\xED\xBF\xBF", 2),    // U+DFFF
+        (b"abcdefgh\xFF", 8),      // no such byte
+        (b"\xC0\x80", 0),          // overlong NUL
+        (b"\xF4\x90\x80\x80", 0),  // above U+10FFFF
+        (b"a/b\xE2\x82", 3),       // cut
+    ] {
+        for packet in with_string(bytes) {
+            assert_eq!(
+                error(&packet),
+                Some(DecodeError::InvalidUtf8 { at }),
+                "{packet:02x?}"
+            );
+        }
+    }
+    // The encoding side takes `&str` only.
+}
+
+/// [MQTT-1.5.3-2] U+0000 is refused in every string field.
+#[test]
+fn mqtt_1_5_3_2_nul_is_refused() {
+    let [id, will, user, publish, subscribe, unsubscribe] = with_string(b"ab\0c");
+    let nul = TopicError::Nul { at: 2 };
+    assert_eq!(error(&id), Some(DecodeError::NulInString { at: 2 }));
+    assert_eq!(error(&will), Some(DecodeError::TopicName(nul)));
+    assert_eq!(error(&user), Some(DecodeError::NulInString { at: 2 }));
+    assert_eq!(error(&publish), Some(DecodeError::TopicName(nul)));
+    assert_eq!(error(&subscribe), Some(DecodeError::TopicFilter(nul)));
+    assert_eq!(error(&unsubscribe), Some(DecodeError::TopicFilter(nul)));
+
+    assert_eq!(TopicName::new("ab\0c"), Err(nul));
+    assert_eq!(TopicFilter::new("ab\0c"), Err(nul));
+    let credentials = Some(Credentials {
+        user_name: "ab\0c",
+        password: None,
+    });
+    let by_user = Connect {
+        credentials,
+        ..Connect::new("id")
+    };
+    for connect in [Connect::new("ab\0c"), by_user] {
+        assert_eq!(connect.encode(&mut [0; 64]), Err(EncodeError::NulInString));
+        assert_eq!(connect.encoded_len(), Err(EncodeError::NulInString));
+    }
+}
+
+/// [MQTT-1.5.3-3] EF BB BF is U+FEFF wherever it stands, and is kept.
+#[test]
+fn mqtt_1_5_3_3_a_byte_order_mark_is_kept() {
+    let name = "\u{FEFF}a\u{FEFF}";
+    assert_eq!(name.as_bytes(), b"\xEF\xBB\xBFa\xEF\xBB\xBF");
+    for packet in with_string(name.as_bytes()) {
+        match decode(&packet) {
+            Packet::Connect(Connect {
+                will: Some(will), ..
+            }) => {
+                assert_eq!(will.topic.as_str(), name);
+            }
+            Packet::Connect(Connect {
+                credentials: Some(credentials),
+                ..
+            }) => {
+                assert_eq!(credentials.user_name, name);
+            }
+            Packet::Connect(connect) => assert_eq!(connect.client_id, name),
+            Packet::Publish(publish) => assert_eq!(publish.topic.as_str(), name),
+            Packet::Subscribe(packet) => {
+                assert!(packet.filters().eq([(filter(name), QoS::AtMostOnce)]));
+            }
+            Packet::Unsubscribe(packet) => assert!(packet.filters().eq([filter(name)])),
+            other => panic!("{other:?}"),
+        }
+        assert_eq!(encode(decode(&packet)), packet);
+    }
+}
+
+/// [MQTT-2.2.2-1] Reserved flags are sent with the values of table 2.2.
+#[test]
+fn mqtt_2_2_2_1_reserved_flags_are_sent_as_table_2_2_has_them() {
+    every_packet(|packet| {
+        let expected = FIRST_BYTES
+            .iter()
+            .find(|(packet_type, _)| *packet_type == packet.packet_type());
+        let first = encode(packet).first().copied();
+        assert_eq!(
+            first,
+            Some(expected.map_or(0x30, |(_, first)| *first)),
+            "{packet:?}"
+        );
+    });
+}
+
+/// [MQTT-2.2.2-2] Any other flags are refused, at the first byte.
+#[test]
+fn mqtt_2_2_2_2_other_flags_are_refused() {
+    for (packet_type, first) in FIRST_BYTES {
+        only_flags(packet_type, first & 0x0F);
+    }
+}
+
+/// [MQTT-2.3.1-1] SUBSCRIBE, UNSUBSCRIBE and PUBLISH above QoS 0 never carry packet id 0.
+#[test]
+fn mqtt_2_3_1_1_packet_id_zero_is_refused() {
+    for packet in [
+        &b"\x32\x05\0\x01a\0\0"[..],
+        b"\x34\x05\0\x01a\0\0",
+        b"\x82\x06\0\0\0\x01a\0",
+        b"\xA2\x05\0\0\0\x01a",
+        b"\x40\x02\0\0",
+        b"\x50\x02\0\0",
+        b"\x62\x02\0\0",
+        b"\x70\x02\0\0",
+        b"\x90\x03\0\0\0",
+        b"\xB0\x02\0\0",
+    ] {
+        assert_eq!(
+            error(packet),
+            Some(DecodeError::PacketIdZero),
+            "{packet:02x?}"
+        );
+    }
+    assert_eq!(PacketId::new(0), None);
+    assert_eq!(PacketId::new(1), Some(PacketId::MIN));
+    assert_eq!(PacketId::new(65_535), Some(PacketId::MAX));
+    assert_eq!(size_of::<Option<PacketId>>(), 2);
+}
+
+/// [MQTT-2.3.1-5] A QoS 0 PUBLISH has no packet id field.
+#[test]
+fn mqtt_2_3_1_5_qos_0_has_no_packet_id() {
+    let bytes = encode(Packet::Publish(Publish::new(topic("a"), b"\0\x07")));
+    assert_eq!(bytes, b"\x30\x05\0\x01a\0\x07");
+    let Packet::Publish(publish) = decode(&bytes) else {
+        panic!()
+    };
+    assert_eq!(
+        (publish.payload, publish.delivery.packet_id()),
+        (&b"\0\x07"[..], None)
+    );
+}
+
+/// [MQTT-3.1.2-1] Another protocol name is told by its own error.
+#[test]
+fn mqtt_3_1_2_1_another_protocol_name_is_refused() {
+    for name in [&b"MQIsdp"[..], b"mqtt", b"MQT", b"MQTTT", b""] {
+        let packet = frame(
+            0x10,
+            &[&string(name), b"\x04\x02\0\x3C", &string(b"client")],
+        );
+        assert_eq!(error(&packet), Some(DecodeError::WrongProtocolName));
+    }
+    let bytes = encode(Packet::Connect(Connect::new("id")));
+    assert_eq!(bytes.get(2..8), Some(&b"\0\x04MQTT"[..]));
+}
+
+/// [MQTT-3.1.2-2] Another protocol level is told by its own error, so a server can answer 0x01.
+#[test]
+fn mqtt_3_1_2_2_another_protocol_level_is_told() {
+    for level in (0..=255).filter(|level| *level != 4) {
+        // What follows the level is not ours to judge.
+        let packet = frame(
+            0x10,
+            &[b"\0\x04MQTT", &[level], b"\xFF\xFF\xFF\xFF\xFF\xFF\xFF"],
+        );
+        assert_eq!(
+            error(&packet),
+            Some(DecodeError::UnsupportedProtocolLevel { level })
+        );
+    }
+    let answer = Connack::Refused(ConnectReturnCode::UnacceptableProtocolVersion);
+    assert_eq!(encode(Packet::Connack(answer)), [0x20, 2, 0, 1]);
+    let bytes = encode(Packet::Connect(Connect::new("id")));
+    assert_eq!(bytes.get(8), Some(&4));
+}
+
+/// [MQTT-3.1.2-3] A CONNECT whose reserved flag is set is refused, and none is sent.
+#[test]
+fn mqtt_3_1_2_3_the_reserved_connect_flag_is_refused() {
+    assert_eq!(
+        error(&connect(0x03, &[b"id"])),
+        Some(DecodeError::ReservedConnectFlag)
+    );
+    assert_eq!(
+        error(&connect(0x01, &[b"id"])),
+        Some(DecodeError::ReservedConnectFlag)
+    );
+    let bytes = encode(Packet::Connect(Connect::new("id")));
+    assert_eq!(bytes.get(9), Some(&0x02));
+}
+
+/// [MQTT-3.1.2-9] Will Flag 1: QoS, retain, topic and message are all sent and all required.
+#[test]
+fn mqtt_3_1_2_9_a_will_is_whole() {
+    for (qos, retain, flags) in [
+        (QoS::AtMostOnce, false, 0x06),
+        (QoS::AtLeastOnce, false, 0x0E),
+        (QoS::ExactlyOnce, true, 0x36),
+    ] {
+        let will = Will {
+            qos,
+            retain,
+            ..Will::new(topic("w"), b"bye")
+        };
+        let packet = Packet::Connect(Connect {
+            will: Some(will),
+            keep_alive: 60,
+            ..Connect::new("id")
+        });
+        let bytes = connect(flags, &[b"id", b"w", b"bye"]);
+        assert_eq!(encode(packet), bytes);
+        assert_eq!(decode(&bytes), packet);
+    }
+    assert_eq!(
+        error(&connect(0x06, &[b"id", b"w"])),
+        Some(DecodeError::Truncated)
+    );
+    assert_eq!(
+        error(&connect(0x06, &[b"id"])),
+        Some(DecodeError::Truncated)
+    );
+}
+
+/// [MQTT-3.1.2-11] Will Flag 0: no will topic or message, and their flags are zero.
+#[test]
+fn mqtt_3_1_2_11_without_a_will_there_is_nothing_of_it() {
+    let bytes = encode(Packet::Connect(Connect {
+        keep_alive: 60,
+        ..Connect::new("id")
+    }));
+    assert_eq!(bytes, connect(0x02, &[b"id"]));
+    let Packet::Connect(decoded) = decode(&bytes) else {
+        panic!()
+    };
+    assert_eq!(decoded.will, None);
+    let extra = DecodeError::TrailingBytes { extra: 8 };
+    assert_eq!(error(&connect(0x02, &[b"id", b"w", b"bye"])), Some(extra));
+}
+
+/// [MQTT-3.1.2-13] Will Flag 0 with a will QoS is refused.
+#[test]
+fn mqtt_3_1_2_13_a_will_qos_without_a_will_is_refused() {
+    for qos in 1..=3 {
+        let expected = DecodeError::WillQosWithoutWill { qos };
+        assert_eq!(error(&connect(0x02 | qos << 3, &[b"id"])), Some(expected));
+    }
+    // `will: None` leaves no place for a QoS on the encoding side.
+}
+
+/// [MQTT-3.1.2-14] Will QoS 3 is refused; [`QoS`] has no such value.
+#[test]
+fn mqtt_3_1_2_14_will_qos_3_is_refused() {
+    let packet = connect(0x1E, &[b"id", b"w", b"bye"]);
+    assert_eq!(error(&packet), Some(DecodeError::WillQosThree));
+    assert!(QoS::try_from(3).is_err());
+}
+
+/// [MQTT-3.1.2-15] Will Flag 0 with will retain is refused.
+#[test]
+fn mqtt_3_1_2_15_will_retain_without_a_will_is_refused() {
+    assert_eq!(
+        error(&connect(0x22, &[b"id"])),
+        Some(DecodeError::WillRetainWithoutWill)
+    );
+    // `will: None` leaves no place for retain on the encoding side.
+}
+
+/// [MQTT-3.1.2-18] No user name flag, no user name.
+#[test]
+fn mqtt_3_1_2_18_no_user_name_without_its_flag() {
+    let expected = DecodeError::TrailingBytes { extra: 6 };
+    assert_eq!(error(&connect(0x02, &[b"id", b"user"])), Some(expected));
+    let bytes = connect(0x02, &[b"id"]);
+    let Packet::Connect(decoded) = decode(&bytes) else {
+        panic!()
+    };
+    assert_eq!(decoded.credentials, None);
+    assert_eq!(encode(Packet::Connect(decoded)), bytes);
+}
+
+/// [MQTT-3.1.2-19] With the user name flag, the user name is there.
+#[test]
+fn mqtt_3_1_2_19_a_user_name_with_its_flag() {
+    assert_eq!(
+        error(&connect(0x82, &[b"id"])),
+        Some(DecodeError::Truncated)
+    );
+    let credentials = Some(Credentials {
+        user_name: "user",
+        password: None,
+    });
+    let packet = Packet::Connect(Connect {
+        credentials,
+        keep_alive: 60,
+        ..Connect::new("id")
+    });
+    let bytes = connect(0x82, &[b"id", b"user"]);
+    assert_eq!(encode(packet), bytes);
+    assert_eq!(decode(&bytes), packet);
+}
+
+/// [MQTT-3.1.2-20] No password flag, no password.
+#[test]
+fn mqtt_3_1_2_20_no_password_without_its_flag() {
+    let expected = DecodeError::TrailingBytes { extra: 5 };
+    assert_eq!(
+        error(&connect(0x82, &[b"id", b"user", b"pwd"])),
+        Some(expected)
+    );
+    let bytes = connect(0x82, &[b"id", b"user"]);
+    let Packet::Connect(decoded) = decode(&bytes) else {
+        panic!()
+    };
+    let credentials = Credentials {
+        user_name: "user",
+        password: None,
+    };
+    assert_eq!(decoded.credentials, Some(credentials));
+    assert_eq!(encode(Packet::Connect(decoded)), bytes);
+}
+
+/// [MQTT-3.1.2-21] With the password flag, the password is there.
+#[test]
+fn mqtt_3_1_2_21_a_password_with_its_flag() {
+    assert_eq!(
+        error(&connect(0xC2, &[b"id", b"user"])),
+        Some(DecodeError::Truncated)
+    );
+    for password in [&b"\0\xFF"[..], b""] {
+        let credentials = Some(Credentials {
+            user_name: "user",
+            password: Some(password),
+        });
+        let packet = Packet::Connect(Connect {
+            credentials,
+            keep_alive: 60,
+            ..Connect::new("id")
+        });
+        let bytes = connect(0xC2, &[b"id", b"user", password]);
+        assert_eq!(encode(packet), bytes);
+        assert_eq!(decode(&bytes), packet);
+    }
+}
+
+/// [MQTT-3.1.2-22] A password without a user name is refused; [`Credentials`] cannot express it.
+#[test]
+fn mqtt_3_1_2_22_a_password_needs_a_user_name() {
+    let packet = connect(0x42, &[b"id", b"pwd"]);
+    assert_eq!(error(&packet), Some(DecodeError::PasswordWithoutUserName));
+}
+
+/// [MQTT-3.1.3-1] Payload order: client id, will topic, will message, user name, password.
+#[test]
+fn mqtt_3_1_3_1_the_payload_has_its_order() {
+    let packet = Packet::Connect(Connect {
+        clean_session: false,
+        keep_alive: 60,
+        will: Some(Will::new(topic("topic"), b"message")),
+        credentials: Some(Credentials {
+            user_name: "user",
+            password: Some(b"password"),
+        }),
+        ..Connect::new("client")
+    });
+    let bytes = connect(
+        0xC4,
+        &[b"client", b"topic", b"message", b"user", b"password"],
+    );
+    assert_eq!(encode(packet), bytes);
+    assert_eq!(decode(&bytes), packet);
+}
+
+/// [MQTT-3.1.3-3] The client id is always there, and first.
+#[test]
+fn mqtt_3_1_3_3_the_client_id_is_present_and_first() {
+    assert_eq!(
+        encode(Packet::Connect(Connect::new(""))).get(12..),
+        Some(&[0, 0][..])
+    );
+    let Packet::Connect(decoded) = decode(b"\x10\x0C\0\x04MQTT\x04\x02\0\0\0\0") else {
+        panic!()
+    };
+    assert_eq!(decoded, Connect::new(""));
+    assert_eq!(
+        error(b"\x10\x0A\0\x04MQTT\x04\x02\0\0"),
+        Some(DecodeError::Truncated)
+    );
+}
+
+/// [MQTT-3.1.3-4] The client id is a valid string.
+#[test]
+fn mqtt_3_1_3_4_the_client_id_is_a_string() {
+    let expected = DecodeError::InvalidUtf8 { at: 1 };
+    assert_eq!(error(&connect(0x02, &[b"a\xFF"])), Some(expected));
+    assert_eq!(
+        error(&connect(0x02, &[b"a\0"])),
+        Some(DecodeError::NulInString { at: 1 })
+    );
+    assert_eq!(
+        Connect::new("a\0").encoded_len(),
+        Err(EncodeError::NulInString)
+    );
+    let long = "a".repeat(65_536);
+    let expected = EncodeError::StringTooLong { len: 65_536 };
+    assert_eq!(Connect::new(&long).encode(&mut [0; 70_000]), Err(expected));
+}
+
+/// [MQTT-3.1.3-5] Ids of 1 to 23 letters and digits work; longer and other ones are passed on.
+#[test]
+fn mqtt_3_1_3_5_client_ids_of_23_bytes_and_more_pass() {
+    let letters = "0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ";
+    for id in (1..=letters.len())
+        .map(|len| &letters[..len])
+        .chain(["zoë/€ 7"])
+    {
+        let bytes = encode(Packet::Connect(Connect {
+            keep_alive: 60,
+            ..Connect::new(id)
+        }));
+        assert_eq!(bytes, connect(0x02, &[id.as_bytes()]));
+        let Packet::Connect(decoded) = decode(&bytes) else {
+            panic!()
+        };
+        assert_eq!(decoded.client_id, id);
+    }
+}
+
+/// [MQTT-3.1.3-7] An empty client id needs Clean Session 1, or nothing is sent.
+#[test]
+fn mqtt_3_1_3_7_an_empty_client_id_needs_a_clean_session() {
+    let mut buf = [0x55; 64];
+    let connect = Connect {
+        clean_session: false,
+        ..Connect::new("")
+    };
+    assert_eq!(connect.encode(&mut buf), Err(EncodeError::EmptyClientId));
+    assert_eq!(connect.encoded_len(), Err(EncodeError::EmptyClientId));
+    assert_eq!(buf, [0x55; 64]);
+    assert!(Connect::new("").encode(&mut buf).is_ok());
+}
+
+/// [MQTT-3.1.3-8] An empty id with Clean Session 0 is told apart, so a server can answer 0x02.
+#[test]
+fn mqtt_3_1_3_8_an_empty_client_id_without_clean_session_is_told() {
+    assert_eq!(
+        error(&connect(0x00, &[b""])),
+        Some(DecodeError::EmptyClientId)
+    );
+    // What is malformed besides is malformed.
+    assert_eq!(
+        error(&connect(0x80, &[b"", b"\xFF"])),
+        Some(DecodeError::InvalidUtf8 { at: 0 })
+    );
+    let answer = Connack::Refused(ConnectReturnCode::IdentifierRejected);
+    assert_eq!(encode(Packet::Connack(answer)), [0x20, 2, 0, 2]);
+}
+
+/// [MQTT-3.1.3-10] The will topic is a valid string, and a topic name.
+#[test]
+fn mqtt_3_1_3_10_the_will_topic_is_a_string() {
+    let will = |topic| error(&connect(0x06, &[b"id", topic, b"bye"]));
+    assert_eq!(will(b"a\xFF"), Some(DecodeError::InvalidUtf8 { at: 1 }));
+    assert_eq!(
+        will(b"a\0"),
+        Some(DecodeError::TopicName(TopicError::Nul { at: 1 }))
+    );
+    assert_eq!(will(b""), Some(DecodeError::TopicName(TopicError::Empty)));
+    assert_eq!(
+        will(b"a/#"),
+        Some(DecodeError::TopicName(TopicError::Wildcard { at: 2 }))
+    );
+    assert_eq!(will("é".as_bytes()), None);
+    // The encoding side takes a `TopicName`, which is one already.
+    let long = vec![0; 65_536];
+    let will = Some(Will::new(topic("w"), &long));
+    let expected = EncodeError::StringTooLong { len: 65_536 };
+    assert_eq!(
+        Connect {
+            will,
+            ..Connect::new("id")
+        }
+        .encoded_len(),
+        Err(expected)
+    );
+}
+
+/// [MQTT-3.1.3-11] The user name is a valid string.
+#[test]
+fn mqtt_3_1_3_11_the_user_name_is_a_string() {
+    let user = |name| error(&connect(0x82, &[b"id", name]));
+    assert_eq!(
+        user(b"ab\xC3\x28"),
+        Some(DecodeError::InvalidUtf8 { at: 2 })
+    );
+    assert_eq!(user(b"\0"), Some(DecodeError::NulInString { at: 0 }));
+    let encoded_len = |user_name| {
+        let credentials = Some(Credentials {
+            user_name,
+            password: None,
+        });
+        Connect {
+            credentials,
+            ..Connect::new("id")
+        }
+        .encoded_len()
+    };
+    assert_eq!(encoded_len("\0"), Err(EncodeError::NulInString));
+    let long = "a".repeat(65_537);
+    assert_eq!(
+        encoded_len(&long),
+        Err(EncodeError::StringTooLong { len: 65_537 })
+    );
+    // A password is not a string, but has two bytes for its length, too.
+    let password = Some(long.as_bytes());
+    let credentials = Some(Credentials {
+        user_name: "user",
+        password,
+    });
+    let connect = Connect {
+        credentials,
+        ..Connect::new("id")
+    };
+    assert_eq!(
+        connect.encoded_len(),
+        Err(EncodeError::StringTooLong { len: 65_537 })
+    );
+}
+
+/// [MQTT-3.1.4-1] Every malformed CONNECT is refused: cut at any field, or with bytes behind.
+#[test]
+fn mqtt_3_1_4_1_malformed_connects_are_refused() {
+    let whole = connect(0xC6, &[b"id", b"w", b"bye", b"user", b"pwd"]);
+    let (_, body) = whole.split_at(2);
+    for len in 0..body.len() {
+        let (cut, _) = body.split_at(len);
+        assert_eq!(
+            error(&frame(0x10, &[cut])),
+            Some(DecodeError::Truncated),
+            "{len}"
+        );
+    }
+    assert_eq!(error(&frame(0x10, &[body])), None);
+    let expected = DecodeError::TrailingBytes { extra: 1 };
+    assert_eq!(error(&frame(0x10, &[body, b"x"])), Some(expected));
+}
+
+/// [MQTT-3.2.2-4] A refusing CONNACK with Session Present 1 is refused; [`Connack`] cannot express
+/// it.
+#[test]
+fn mqtt_3_2_2_4_a_refusal_has_no_session() {
+    for (code, refusal) in [
+        (1, ConnectReturnCode::UnacceptableProtocolVersion),
+        (2, ConnectReturnCode::IdentifierRejected),
+        (3, ConnectReturnCode::ServerUnavailable),
+        (4, ConnectReturnCode::BadUserNameOrPassword),
+        (5, ConnectReturnCode::NotAuthorized),
+    ] {
+        let expected = DecodeError::SessionPresentWithRefusal { code };
+        assert_eq!(error(&[0x20, 2, 1, code]), Some(expected));
+        let packet = Packet::Connack(Connack::Refused(refusal));
+        assert_eq!(encode(packet), [0x20, 2, 0, code]);
+        assert_eq!(decode(&[0x20, 2, 0, code]), packet);
+    }
+    for session_present in [false, true] {
+        let packet = Packet::Connack(Connack::Accepted { session_present });
+        assert_eq!(encode(packet), [0x20, 2, u8::from(session_present), 0]);
+        assert_eq!(decode(&encode(packet)), packet);
+    }
+}
+
+/// [MQTT-3.3.1-2] DUP with QoS 0 is refused; [`Delivery`] cannot express it.
+#[test]
+fn mqtt_3_3_1_2_dup_needs_a_qos() {
+    assert_eq!(error(b"\x38\x03\0\x01a"), Some(DecodeError::DupAtQosZero));
+    assert_eq!(error(b"\x39\x03\0\x01a"), Some(DecodeError::DupAtQosZero));
+    for (dup, first) in [(false, 0x32), (true, 0x3A)] {
+        let delivery = Delivery::AtLeastOnce { packet_id: ID, dup };
+        let packet = Packet::Publish(Publish {
+            delivery,
+            ..Publish::new(topic("a"), b"")
+        });
+        let bytes = [first, 5, 0, 1, b'a', 0, 1];
+        assert_eq!(encode(packet), bytes);
+        assert_eq!(decode(&bytes), packet);
+    }
+    assert!(!Delivery::AtMostOnce.dup());
+}
+
+/// [MQTT-3.3.1-4] QoS 3 is refused; [`QoS`] and [`Delivery`] have no such value.
+#[test]
+fn mqtt_3_3_1_4_qos_3_is_refused() {
+    for flags in [0b0110, 0b0111, 0b1110, 0b1111] {
+        assert_eq!(error(&[0x30 | flags]), Some(DecodeError::PublishQosThree));
+    }
+    assert_eq!(QoS::try_from(3).map_err(|error| error.value), Err(3));
+}
+
+/// [MQTT-3.3.1-8] The retain flag of an incoming PUBLISH reaches the caller.
+#[test]
+fn mqtt_3_3_1_8_retain_is_handed_on() {
+    for (first, retain) in [(0x30, false), (0x31, true)] {
+        let bytes = [first, 3, 0, 1, b'a'];
+        let packet = Packet::Publish(Publish {
+            retain,
+            ..Publish::new(topic("a"), b"")
+        });
+        assert_eq!(decode(&bytes), packet);
+        assert_eq!(encode(packet), bytes);
+    }
+}
+
+/// [MQTT-3.3.1-10] An empty retained payload can be sent and received.
+#[test]
+fn mqtt_3_3_1_10_a_retained_message_can_be_empty() {
+    let packet = Packet::Publish(Publish {
+        retain: true,
+        ..Publish::new(topic("a/b"), b"")
+    });
+    assert_eq!(encode(packet), b"\x31\x05\0\x03a/b");
+    assert_eq!(decode(b"\x31\x05\0\x03a/b"), packet);
+}
+
+/// [MQTT-3.3.2-1] The topic name comes first and is a valid string.
+#[test]
+fn mqtt_3_3_2_1_the_topic_is_first_and_a_string() {
+    let delivery = Delivery::ExactlyOnce {
+        packet_id: PacketId::MAX,
+        dup: false,
+    };
+    let packet = Packet::Publish(Publish {
+        delivery,
+        ..Publish::new(topic("a/é"), b"payload")
+    });
+    let bytes = frame(0x34, &[b"\0\x04a/\xC3\xA9", b"\xFF\xFF", b"payload"]);
+    assert_eq!(encode(packet), bytes);
+    assert_eq!(decode(&bytes), packet);
+    assert_eq!(
+        error(b"\x30\x05\0\x03a/\xC3"),
+        Some(DecodeError::InvalidUtf8 { at: 2 })
+    );
+}
+
+/// [MQTT-3.3.2-2] A topic name with a wildcard can be neither built nor decoded.
+#[test]
+fn mqtt_3_3_2_2_a_topic_has_no_wildcard() {
+    for (name, at) in [
+        ("#", 0),
+        ("+", 0),
+        ("a/#", 2),
+        ("a/+/b", 2),
+        ("abcdefgh+", 8),
+        ("é#", 2),
+    ] {
+        let wildcard = TopicError::Wildcard { at };
+        let packet = frame(0x30, &[&string(name.as_bytes())]);
+        assert_eq!(error(&packet), Some(DecodeError::TopicName(wildcard)));
+        assert_eq!(TopicName::new(name), Err(wildcard));
+    }
+}
+
+/// [MQTT-3.6.1-1] PUBREL flags are 0010.
+#[test]
+fn mqtt_3_6_1_1_pubrel_flags() {
+    only_flags(PacketType::Pubrel, 0b0010);
+    assert_eq!(Pubrel::new(ID).to_bytes(), [0x62, 2, 0, 1]);
+}
+
+/// [MQTT-3.8.1-1] SUBSCRIBE flags are 0010.
+#[test]
+fn mqtt_3_8_1_1_subscribe_flags() {
+    only_flags(PacketType::Subscribe, 0b0010);
+    let filters = [(filter("a"), QoS::ExactlyOnce)];
+    let packet = Packet::Subscribe(Subscribe::new(ID, &filters).unwrap());
+    assert_eq!(encode(packet), b"\x82\x06\0\x01\0\x01a\x02");
+}
+
+/// [MQTT-3.8.3-1] Topic filters are valid strings.
+#[test]
+fn mqtt_3_8_3_1_filters_are_strings() {
+    let second = |filter| error(&frame(0x82, &[b"\0\x01\0\x01a\0", &string(filter), b"\0"]));
+    assert_eq!(second(b"a\xFF"), Some(DecodeError::InvalidUtf8 { at: 1 }));
+    let nul = TopicError::Nul { at: 1 };
+    assert_eq!(second(b"a\0"), Some(DecodeError::TopicFilter(nul)));
+    assert_eq!(second("a/é/+".as_bytes()), None);
+    assert_eq!(TopicFilter::new("a\0"), Err(nul));
+}
+
+/// [MQTT-3.8.3-3] A SUBSCRIBE without a filter can be neither built nor decoded.
+#[test]
+fn mqtt_3_8_3_3_a_subscribe_has_a_filter() {
+    assert_eq!(error(b"\x82\x02\0\x01"), Some(DecodeError::NoFilters));
+    assert_eq!(error(b"\x82\x02"), Some(DecodeError::NoFilters));
+    assert_eq!(
+        Subscribe::decode_body(b"\0\x01"),
+        Err(DecodeError::NoFilters)
+    );
+    assert_eq!(Subscribe::new(ID, &[]), Err(EncodeError::NoFilters));
+}
+
+/// [MQTT-3.8.3-4] Reserved bits or QoS 3 in a requested QoS are refused.
+#[test]
+fn mqtt_3_8_3_4_a_requested_qos_is_0_to_2() {
+    for value in 0..=255 {
+        let packet = [0x82, 6, 0, 1, 0, 1, b'a', value];
+        let expected = DecodeError::InvalidRequestedQos { value };
+        assert_eq!(error(&packet), (value > 2).then_some(expected));
+    }
+    for (qos, bits) in [
+        (QoS::AtMostOnce, 0),
+        (QoS::AtLeastOnce, 1),
+        (QoS::ExactlyOnce, 2),
+    ] {
+        let filters = [(filter("a"), qos)];
+        let packet = Packet::Subscribe(Subscribe::new(ID, &filters).unwrap());
+        assert_eq!(encode(packet), [0x82, 6, 0, 1, 0, 1, b'a', bits]);
+    }
+}
+
+/// [MQTT-3.9.3-2] A SUBACK code other than 00, 01, 02, 80 is refused.
+#[test]
+fn mqtt_3_9_3_2_suback_codes() {
+    for code in (0..=255).filter(|code| ![0, 1, 2, 0x80].contains(code)) {
+        let expected = DecodeError::UnknownSubackReturnCode { code };
+        assert_eq!(error(&[0x90, 3, 0, 1, code]), Some(expected));
+        assert_eq!(error(&[0x90, 4, 0, 1, 0x80, code]), Some(expected));
+    }
+    let codes = [
+        SubackReturnCode::Granted(QoS::AtMostOnce),
+        SubackReturnCode::Granted(QoS::AtLeastOnce),
+        SubackReturnCode::Granted(QoS::ExactlyOnce),
+        SubackReturnCode::Failure,
+    ];
+    let bytes = b"\x90\x06\0\x01\x00\x01\x02\x80";
+    let packet = Packet::Suback(Suback::new(ID, &codes).unwrap());
+    assert_eq!(encode(packet), bytes);
+    assert_eq!(decode(bytes), packet);
+    let Packet::Suback(suback) = decode(bytes) else {
+        panic!()
+    };
+    assert!(suback.codes().iter().eq(codes));
+    assert_eq!(
+        (suback.codes().len(), suback.codes().first()),
+        (4, codes.first().copied())
+    );
+    assert_eq!(Suback::new(ID, &[]), Err(EncodeError::NoReturnCodes));
+}
+
+/// [MQTT-3.10.1-1] UNSUBSCRIBE flags are 0010.
+#[test]
+fn mqtt_3_10_1_1_unsubscribe_flags() {
+    only_flags(PacketType::Unsubscribe, 0b0010);
+    let filters = [filter("a/+")];
+    let packet = Packet::Unsubscribe(Unsubscribe::new(ID, &filters).unwrap());
+    assert_eq!(encode(packet), b"\xA2\x07\0\x01\0\x03a/+");
+}
+
+/// [MQTT-3.10.3-1] Filters to unsubscribe are valid strings.
+#[test]
+fn mqtt_3_10_3_1_filters_to_unsubscribe_are_strings() {
+    let second = |filter| error(&frame(0xA2, &[b"\0\x01\0\x01a", &string(filter)]));
+    assert_eq!(second(b"a\xFF"), Some(DecodeError::InvalidUtf8 { at: 1 }));
+    let nul = TopicError::Nul { at: 1 };
+    assert_eq!(second(b"a\0"), Some(DecodeError::TopicFilter(nul)));
+    assert_eq!(second("a/é/+".as_bytes()), None);
+    assert_eq!(TopicFilter::new("a\0"), Err(nul));
+}
+
+/// [MQTT-3.10.3-2] An UNSUBSCRIBE without a filter can be neither built nor decoded.
+#[test]
+fn mqtt_3_10_3_2_an_unsubscribe_has_a_filter() {
+    assert_eq!(error(b"\xA2\x02\0\x01"), Some(DecodeError::NoFilters));
+    assert_eq!(error(b"\xA2\x02"), Some(DecodeError::NoFilters));
+    assert_eq!(
+        Unsubscribe::decode_body(b"\0\x01"),
+        Err(DecodeError::NoFilters)
+    );
+    assert_eq!(Unsubscribe::new(ID, &[]), Err(EncodeError::NoFilters));
+}
+
+/// [MQTT-3.14.1-1] DISCONNECT, PINGREQ and PINGRESP with any flag or any body are refused.
+#[test]
+fn mqtt_3_14_1_1_disconnect_and_pings_are_two_bytes() {
+    for (packet, first) in [
+        (Packet::Pingreq, 0xC0),
+        (Packet::Pingresp, 0xD0),
+        (Packet::Disconnect, 0xE0),
+    ] {
+        only_flags(packet.packet_type(), 0);
+        assert_eq!(
+            error(&[first, 1]),
+            Some(DecodeError::TrailingBytes { extra: 1 })
+        );
+        assert_eq!(encode(packet), [first, 0]);
+        assert_eq!(decode(&[first, 0]), packet);
+    }
+}
+
+/// [MQTT-4.7.1-1] Wildcards exist in filters only.
+#[test]
+fn mqtt_4_7_1_1_wildcards_are_for_filters() {
+    for name in ["#", "+", "a/+", "a/#", "a+", "#a"] {
+        assert!(
+            matches!(TopicName::new(name), Err(TopicError::Wildcard { .. })),
+            "{name}"
+        );
+        let packet = frame(0x30, &[&string(name.as_bytes())]);
+        assert!(matches!(
+            error(&packet),
+            Some(DecodeError::TopicName(TopicError::Wildcard { .. }))
+        ));
+    }
+    for name in ["#", "+", "a/+", "a/#"] {
+        assert_eq!(filter(name).as_str(), name);
+    }
+}
+
+/// What is said of one filter, built and received.
+fn filter_error(text: &str) -> Option<TopicError> {
+    let built = TopicFilter::new(text).err();
+    let received = error(&frame(0x82, &[b"\0\x01", &string(text.as_bytes()), b"\0"]));
+    assert_eq!(received, built.map(DecodeError::TopicFilter));
+    let received = error(&frame(0xA2, &[b"\0\x01", &string(text.as_bytes())]));
+    assert_eq!(received, built.map(DecodeError::TopicFilter));
+    built
+}
+
+/// [MQTT-4.7.1-2] # stands alone or after a slash, and last.
+#[test]
+fn mqtt_4_7_1_2_the_multi_level_wildcard_has_its_place() {
+    for text in ["#", "/#", "a/#", "a/b/#", "+/#", "//#"] {
+        assert_eq!(filter_error(text), None, "{text}");
+    }
+    for (text, at) in [
+        ("a#", 1),
+        ("a/b#", 3),
+        ("#/a", 0),
+        ("a/#/b", 2),
+        ("##", 0),
+        ("#a", 0),
+        ("#/", 0),
+    ] {
+        assert_eq!(
+            filter_error(text),
+            Some(TopicError::Wildcard { at }),
+            "{text}"
+        );
+    }
+}
+
+/// [MQTT-4.7.1-3] + fills a whole level.
+#[test]
+fn mqtt_4_7_1_3_the_single_level_wildcard_fills_its_level() {
+    for text in ["+", "+/a", "a/+", "a/+/b", "/+", "+/", "+/+/+"] {
+        assert_eq!(filter_error(text), None, "{text}");
+    }
+    for (text, at) in [
+        ("a+", 1),
+        ("+a", 0),
+        ("a/+b", 2),
+        ("a/b+/c", 3),
+        ("++", 0),
+        ("a/+#", 2),
+    ] {
+        assert_eq!(
+            filter_error(text),
+            Some(TopicError::Wildcard { at }),
+            "{text}"
+        );
+    }
+}
+
+/// [MQTT-4.7.2-1] A filter that begins with a wildcard does not match a topic that begins with $.
+#[test]
+fn mqtt_4_7_2_1_leading_wildcards_do_not_reach_dollar_topics() {
+    for (text, name, matches) in [
+        ("#", "$SYS/uptime", false),
+        ("+/uptime", "$SYS/uptime", false),
+        ("+", "$SYS", false),
+        ("#", "$", false),
+        ("$SYS/#", "$SYS/uptime", true),
+        ("$SYS/+", "$SYS/uptime", true),
+        ("$SYS/monitor/+", "$SYS/monitor/Clients", true),
+        ("+/#", "a/$SYS", true),
+        ("#", "a/$SYS", true),
+    ] {
+        assert_eq!(filter(text).matches(topic(name)), matches, "{text} {name}");
+    }
+}
+
+/// [MQTT-4.7.3-1] Topics and filters have at least one character.
+#[test]
+fn mqtt_4_7_3_1_topics_are_not_empty() {
+    assert_eq!(TopicName::new(""), Err(TopicError::Empty));
+    assert_eq!(TopicFilter::new(""), Err(TopicError::Empty));
+    let empty = Some(DecodeError::TopicName(TopicError::Empty));
+    assert_eq!(error(b"\x30\x03\0\0x"), empty);
+    assert_eq!(error(&connect(0x06, &[b"id", b"", b"bye"])), empty);
+    let empty = Some(DecodeError::TopicFilter(TopicError::Empty));
+    assert_eq!(error(b"\x82\x09\0\x01\0\x01a\0\0\0\0"), empty);
+    assert_eq!(error(b"\xA2\x07\0\x01\0\x01a\0\0"), empty);
+    assert_eq!(topic("/").as_str(), "/");
+    assert_eq!(topic(" ").as_str(), " ");
+}
+
+/// [MQTT-4.7.3-2] Topics and filters have no U+0000.
+#[test]
+fn mqtt_4_7_3_2_topics_have_no_nul() {
+    // At every place of a word, and of the rest behind the words.
+    for at in 0..20 {
+        let mut name = "x".repeat(20);
+        name.replace_range(at..=at, "\0");
+        let nul = TopicError::Nul { at };
+        assert_eq!(TopicName::new(&name), Err(nul));
+        assert_eq!(filter_error(&name), Some(nul));
+        let packet = frame(0x30, &[&string(name.as_bytes())]);
+        assert_eq!(error(&packet), Some(DecodeError::TopicName(nul)));
+    }
+}
+
+/// [MQTT-4.7.3-3] Topics and filters have at most 65,535 bytes.
+#[test]
+fn mqtt_4_7_3_3_topics_have_at_most_65_535_bytes() {
+    let long = "é".repeat(32_768);
+    let too_long = TopicError::TooLong { len: 65_536 };
+    assert_eq!(TopicName::new(&long), Err(too_long));
+    assert_eq!(TopicFilter::new(&long), Err(too_long));
+    let name = "a".repeat(65_535);
+    let mut buf = vec![0; 65_541];
+    let bytes = Publish::new(topic(&name), b"").encode(&mut buf).unwrap();
+    assert_eq!(bytes.len(), 65_541);
+    assert_eq!(
+        decode(bytes),
+        Packet::Publish(Publish::new(topic(&name), b""))
+    );
+}
+
+/// [MQTT-4.7.3-4] Matching is byte for byte, nothing is normalised.
+#[test]
+fn mqtt_4_7_3_4_matching_is_byte_for_byte() {
+    for (text, name, matches) in [
+        ("ACCOUNTS", "Accounts", false),
+        ("/finance", "finance", false),
+        ("finance", "/finance", false),
+        ("a//b", "a/b", false),
+        ("a/b", "a/b/", false),
+        ("a/b/", "a/b", false),
+        ("\u{E9}", "e\u{301}", false), // é, composed or not
+        ("a b", "a b", true),
+        ("sport/tennis/player1/#", "sport/tennis/player1", true),
+        (
+            "sport/tennis/player1/#",
+            "sport/tennis/player1/ranking",
+            true,
+        ),
+        (
+            "sport/tennis/player1/#",
+            "sport/tennis/player1/score/wimbledon",
+            true,
+        ),
+        ("sport/tennis/player1/#", "sport/tennis/player10", false),
+        ("sport/#", "sport", true),
+        ("#", "/", true),
+        ("sport/tennis/+", "sport/tennis/player1", true),
+        ("sport/tennis/+", "sport/tennis/player1/ranking", false),
+        ("sport/+", "sport", false),
+        ("sport/+", "sport/", true),
+        ("+/+", "/finance", true),
+        ("/+", "/finance", true),
+        ("+", "/finance", false),
+        ("+/tennis/#", "a/tennis", true),
+        ("sport/+/player1", "sport/x/player1", true),
+    ] {
+        assert_eq!(filter(text).matches(topic(name)), matches, "{text} {name}");
+    }
+    // Nor is anything changed on its way.
+    let bytes = encode(Packet::Publish(Publish::new(topic("//a /e\u{301}"), b"")));
+    assert_eq!(bytes.get(4..), Some("//a /e\u{301}".as_bytes()));
+}
+
+/// [MQTT-7.0.0-2] No extension is needed: the packets are those of the specification, to the bit.
+#[test]
+fn mqtt_7_0_0_2_packets_are_those_of_the_specification() {
+    // Figure 3.24 and table 3.6, written out.
+    let filters = [
+        (filter("a/b"), QoS::AtLeastOnce),
+        (filter("c/d"), QoS::ExactlyOnce),
+    ];
+    let id = PacketId::new(10).unwrap();
+    let bytes = b"\x82\x0E\x00\x0A\x00\x03a/b\x01\x00\x03c/d\x02";
+    let packet = Packet::Subscribe(Subscribe::new(id, &filters).unwrap());
+    assert_eq!(encode(packet), bytes);
+    assert_eq!(decode(bytes), packet);
+    // Figure 3.6.
+    let bytes = b"\x10\x0C\x00\x04MQTT\x04\xCE\x00\x0A\x00\x00\x00\x01w\x00\x00\x00\x01u\x00\x00";
+    let bytes = frame(0x10, &[bytes.get(2..).unwrap()]);
+    let will = Will {
+        qos: QoS::AtLeastOnce,
+        ..Will::new(topic("w"), b"")
+    };
+    let packet = Packet::Connect(Connect {
+        client_id: "",
+        clean_session: true,
+        keep_alive: 10,
+        will: Some(will),
+        credentials: Some(Credentials {
+            user_name: "u",
+            password: Some(b""),
+        }),
+    });
+    assert_eq!(encode(packet), bytes);
+    assert_eq!(decode(&bytes), packet);
+    // And each of the fourteen is understood by its own reader.
+    every_packet(|packet| assert_eq!(decode(&encode(packet)), packet));
+}

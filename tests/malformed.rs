@@ -1,0 +1,320 @@
+//! Packets that other libraries were seen to accept, or to panic on.
+#![allow(clippy::indexing_slicing)]
+
+use umqtt::codec::{
+    Connack, DecodeError, Delivery, EncodeError, FixedHeader, Packet, PacketId, PacketType, Puback,
+    Publish, PublishHeader, Suback, TopicError, TopicFilter, TopicName,
+};
+
+fn error(bytes: &[u8]) -> Option<DecodeError> {
+    Packet::decode(bytes).err()
+}
+
+#[test]
+fn wildcards_in_a_publish_topic_are_refused() {
+    for (packet, at) in [
+        (b"\x30\x05\0\x03a/+", 2),
+        (b"\x30\x05\0\x03a/#", 2),
+        (b"\x30\x05\0\x03#ab", 0),
+        (b"\x30\x05\0\x03a+b", 1),
+    ] {
+        let wildcard = TopicError::Wildcard { at };
+        assert_eq!(error(packet), Some(DecodeError::TopicName(wildcard)));
+    }
+    assert_eq!(TopicName::new("a/+"), Err(TopicError::Wildcard { at: 2 }));
+}
+
+#[test]
+fn nul_in_a_publish_topic_is_refused() {
+    let nul = TopicError::Nul { at: 1 };
+    assert_eq!(
+        error(b"\x30\x05\0\x03a\0b"),
+        Some(DecodeError::TopicName(nul))
+    );
+    assert_eq!(TopicName::new("a\0b"), Err(nul));
+}
+
+#[test]
+fn an_empty_topic_is_refused() {
+    let empty = TopicError::Empty;
+    assert_eq!(error(b"\x30\x03\0\0x"), Some(DecodeError::TopicName(empty)));
+    assert_eq!(
+        error(b"\x32\x05\0\0\0\x01x"),
+        Some(DecodeError::TopicName(empty))
+    );
+    // Without a payload the header is enough to know.
+    assert_eq!(error(b"\x30\x02"), Some(DecodeError::Truncated));
+    assert_eq!(error(b"\x32\x04"), Some(DecodeError::Truncated));
+    assert_eq!(TopicName::new(""), Err(empty));
+    assert_eq!(TopicFilter::new(""), Err(empty));
+}
+
+#[test]
+fn dup_with_qos_0_is_refused() {
+    assert_eq!(error(b"\x38\x03\0\x01a"), Some(DecodeError::DupAtQosZero));
+    assert_eq!(error(b"\x39"), Some(DecodeError::DupAtQosZero));
+}
+
+#[test]
+fn connack_with_session_present_and_a_refusal_is_refused() {
+    for code in 1..=5 {
+        let expected = DecodeError::SessionPresentWithRefusal { code };
+        assert_eq!(error(&[0x20, 2, 1, code]), Some(expected));
+    }
+    let accepted = Connack::Accepted {
+        session_present: true,
+    };
+    assert_eq!(
+        Packet::decode(&[0x20, 2, 1, 0]),
+        Ok(Some((Packet::Connack(accepted), 4)))
+    );
+}
+
+#[test]
+fn reserved_connack_flags_are_refused() {
+    for flags in 2..=255 {
+        let expected = DecodeError::ReservedConnackFlags { flags };
+        assert_eq!(error(&[0x20, 2, flags, 0]), Some(expected));
+    }
+}
+
+#[test]
+fn reserved_connack_codes_are_refused() {
+    for code in 6..=255 {
+        let expected = DecodeError::UnknownConnectReturnCode { code };
+        assert_eq!(error(&[0x20, 2, 0, code]), Some(expected));
+    }
+}
+
+#[test]
+fn trailing_bytes_in_an_acknowledgement_are_refused() {
+    for first in [0x40, 0x50, 0x62, 0x70, 0xB0] {
+        let expected = Some(DecodeError::TrailingBytes { extra: 1 });
+        assert_eq!(error(&[first, 3, 0, 1, 0]), expected);
+        // Before they have come, too.
+        assert_eq!(error(&[first, 3]), expected);
+    }
+}
+
+#[test]
+fn trailing_bytes_after_connack_and_connect_are_refused() {
+    assert_eq!(
+        error(b"\x20\x04\0\0"),
+        Some(DecodeError::TrailingBytes { extra: 2 })
+    );
+    let connect = b"\x10\x0E\0\x04MQTT\x04\x02\0\0\0\0\0\0";
+    assert_eq!(
+        error(connect),
+        Some(DecodeError::TrailingBytes { extra: 2 })
+    );
+}
+
+#[test]
+fn a_padded_remaining_length_of_four_bytes_is_accepted() {
+    for packet in [
+        &[0xC0, 0x00][..],
+        &[0xC0, 0x80, 0x00],
+        &[0xC0, 0x80, 0x80, 0x80, 0x00],
+    ] {
+        assert_eq!(
+            Packet::decode(packet),
+            Ok(Some((Packet::Pingreq, packet.len())))
+        );
+    }
+    let publish = Publish::new(TopicName::new("a").unwrap(), b"");
+    let padded = b"\x30\x83\x80\x00\0\x01a";
+    assert_eq!(
+        Packet::decode(padded),
+        Ok(Some((Packet::Publish(publish), padded.len())))
+    );
+}
+
+#[test]
+fn a_fifth_length_byte_is_refused_before_it_comes() {
+    for packet in [
+        b"\x30\xFF\xFF\xFF\xFF",
+        b"\xC0\x80\x80\x80\x80",
+        b"\x40\x82\x80\x80\x80",
+    ] {
+        assert_eq!(error(packet), Some(DecodeError::RemainingLengthTooLong));
+        assert_eq!(Packet::decode(&packet[..4]), Ok(None));
+    }
+}
+
+#[test]
+fn what_panics_mqttrs_is_refused() {
+    for packet in [
+        &b"\x40\x00"[..],
+        b"\x20\x00",
+        b"\x30\x01\x00\x00",
+        b"\x50\x01\x00",
+        b"\x90\x01\x00",
+        b"\x82\x05\x00\x01\x00\x01\x61",
+        b"\x10\x02\x00\x00",
+    ] {
+        assert_eq!(error(packet), Some(DecodeError::Truncated), "{packet:02x?}");
+    }
+}
+
+#[test]
+fn what_underflows_in_ntex_mqtt_is_refused() {
+    // A topic longer than its packet, with more bytes behind.
+    assert_eq!(error(b"\x30\x03\x00\x10\x41"), Some(DecodeError::Truncated));
+    assert_eq!(
+        error(b"\x30\x03\x00\x10\x41\x41\x41\x41\x41"),
+        Some(DecodeError::Truncated)
+    );
+}
+
+#[test]
+fn a_qos_1_publish_with_id_0_is_refused() {
+    assert_eq!(
+        error(b"\x32\x05\0\x01a\0\0"),
+        Some(DecodeError::PacketIdZero)
+    );
+    assert_eq!(
+        error(b"\x34\x05\0\x01a\0\0"),
+        Some(DecodeError::PacketIdZero)
+    );
+}
+
+#[test]
+fn a_qos_1_publish_without_an_id_is_refused() {
+    assert_eq!(error(b"\x32\x04\0\x02ab"), Some(DecodeError::Truncated));
+    assert_eq!(error(b"\x32\x05\0\x02abc"), Some(DecodeError::Truncated));
+}
+
+#[test]
+fn reserved_types_are_refused_at_the_first_byte() {
+    for flags in 0..16 {
+        let reserved = |value| Some(DecodeError::ReservedPacketType { value });
+        assert_eq!(error(&[flags]), reserved(0));
+        assert_eq!(error(&[0xF0 | flags]), reserved(15));
+    }
+}
+
+#[test]
+fn a_body_where_there_is_none_is_refused() {
+    for first in [0xC0, 0xD0, 0xE0] {
+        assert_eq!(
+            error(&[first, 1]),
+            Some(DecodeError::TrailingBytes { extra: 1 })
+        );
+    }
+}
+
+#[test]
+fn surrogates_and_overlong_forms_are_refused() {
+    for (ill, at) in [
+        (b"\xED\xA0\x80", 0),
+        (b"a\xC0\x80", 1),
+        (b"ab\xFF", 2),
+        (b"ab\xC3", 2),
+    ] {
+        let packet = [&b"\x30\x05\0\x03"[..], ill].concat();
+        assert_eq!(error(&packet), Some(DecodeError::InvalidUtf8 { at }));
+    }
+}
+
+#[test]
+fn a_suback_without_a_code_or_with_a_reserved_one_is_refused() {
+    assert_eq!(error(b"\x90\x02\0\x01"), Some(DecodeError::Truncated));
+    let unknown = DecodeError::UnknownSubackReturnCode { code: 3 };
+    assert_eq!(error(b"\x90\x04\0\x01\0\x03"), Some(unknown));
+}
+
+#[test]
+fn a_topic_over_65_535_bytes_is_refused_and_not_cut() {
+    let long = "a".repeat(65_536);
+    let too_long = TopicError::TooLong { len: 65_536 };
+    assert_eq!(TopicName::new(&long), Err(too_long));
+    assert_eq!(TopicFilter::new(&long), Err(too_long));
+    assert_eq!(
+        TopicName::new(&long[1..]).map(|topic| topic.as_bytes().len()),
+        Ok(65_535)
+    );
+}
+
+#[test]
+fn a_packet_over_the_largest_remaining_length_is_refused() {
+    let publish = |payload_len| PublishHeader {
+        topic: TopicName::new("a").unwrap(),
+        delivery: Delivery::AtLeastOnce {
+            packet_id: PacketId::MIN,
+            dup: false,
+        },
+        retain: false,
+        payload_len,
+    };
+    let most = 268_435_455 - 5;
+    assert_eq!(publish(most).encoded_len(), Ok(10));
+    let too_long = |remaining_length| EncodeError::PacketTooLong { remaining_length };
+    let expected = too_long(268_435_456);
+    assert_eq!(publish(most + 1).encoded_len(), Err(expected));
+    assert_eq!(publish(most + 1).encode(&mut [0; 64]), Err(expected));
+    assert_eq!(publish(usize::MAX).encoded_len(), Err(too_long(usize::MAX)));
+}
+
+#[test]
+fn flags_of_any_type_but_publish_are_fixed() {
+    for first in 0x10..0xF0_u8 {
+        let expected = match first {
+            0x30..=0x3F => continue,
+            0x62 | 0x82 | 0xA2 => None,
+            _ if first & 0x0F == 0 && ![0x60, 0x80, 0xA0].contains(&first) => None,
+            _ => Some(first & 0x0F),
+        };
+        let found = match error(&[first]) {
+            Some(DecodeError::InvalidFlags { packet_type, flags }) => {
+                assert_eq!(packet_type as u8, first >> 4);
+                Some(flags)
+            }
+            _ => None,
+        };
+        assert_eq!(found, expected, "{first:#04x}");
+    }
+    assert_eq!(PacketType::Disconnect as u8, 14);
+}
+
+#[test]
+fn a_topic_past_the_end_of_its_packet_is_told_with_its_length() {
+    let (header, _) = FixedHeader::decode(b"\x30\x07").unwrap().unwrap();
+    let truncated = Err(DecodeError::Truncated);
+    assert_eq!(PublishHeader::decode_body(&header, b"\0\x06"), truncated);
+    assert_eq!(PublishHeader::decode_body(&header, b"\0\x05"), Ok(None));
+    let (header, _) = FixedHeader::decode(b"\x32\x07").unwrap().unwrap();
+    assert_eq!(PublishHeader::decode_body(&header, b"\0\x04"), truncated);
+    assert_eq!(PublishHeader::decode_body(&header, b"\0\x03"), Ok(None));
+}
+
+/// A body may come by itself, from whoever read its header.
+#[test]
+fn a_body_alone_is_short_or_long_too() {
+    let long = DecodeError::TrailingBytes { extra: 1 };
+    let short = DecodeError::Truncated;
+    assert_eq!(Puback::decode_body(b"\0\x01x"), Err(long));
+    assert_eq!(Puback::decode_body(b"\0"), Err(short));
+    assert_eq!(Connack::decode_body(b"\0\0x"), Err(long));
+    assert_eq!(Connack::decode_body(b"\0"), Err(short));
+    assert_eq!(Suback::decode_body(b"\0\x01"), Err(short));
+    let (header, _) = FixedHeader::decode(b"\x30\x04").unwrap().unwrap();
+    assert!(Publish::decode_body(&header, b"\0\x01ab").is_ok());
+    assert_eq!(Publish::decode_body(&header, b"\0\x01abc"), Err(long));
+    assert_eq!(Publish::decode_body(&header, b"\0\x01a"), Err(short));
+}
+
+#[test]
+fn a_header_that_nobody_decoded_is_judged_with_its_body() {
+    let judge = |flags| {
+        let packet_type = PacketType::Publish;
+        let header = FixedHeader {
+            packet_type,
+            flags,
+            remaining_length: 5,
+        };
+        PublishHeader::decode_body(&header, b"\0\x01a\0\x01").err()
+    };
+    assert_eq!(judge(0b0110), Some(DecodeError::PublishQosThree));
+    assert_eq!(judge(0b1000), Some(DecodeError::DupAtQosZero));
+    assert_eq!(judge(0b1010), None);
+}
