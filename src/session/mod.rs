@@ -90,6 +90,8 @@ pub struct Session<'b> {
     early: u16,
     response_timeout: u32,
     connect_since: Instant,
+    /// Packets have been left in the receive buffer since then, until there is room for their answers.
+    behind_since: Option<Instant>,
     /// Since when the transport has taken nothing of what it was lent.
     stalled_since: Option<Instant>,
 }
@@ -147,6 +149,7 @@ impl<'b> Session<'b> {
             early: 0,
             response_timeout: RESPONSE_TIMEOUT,
             connect_since: Instant::default(),
+            behind_since: None,
             stalled_since: None,
         }
     }
@@ -201,6 +204,8 @@ impl Session<'_> {
         }
         self.connection_lost();
         self.settle();
+        // Bytes may have been committed after the older connection was over.
+        self.inbound.reset();
         self.outbound.fits_connect(len, !fresh)?;
         if fresh {
             self.outbound.discard();
@@ -288,7 +293,8 @@ impl Session<'_> {
         if self.link != Link::Up {
             return Err(RequestError::NotConnected);
         }
-        if !self.outbound.lane_has_spare_room() {
+        // One place is kept for the answer to a packet at hand.
+        if !self.outbound.lane_has_room(2) {
             return Err(RequestError::LaneFull);
         }
         self.queue_ping();
@@ -374,7 +380,8 @@ impl Session<'_> {
 
     /// Handles what has come up to the next thing that the caller has to know, and what the time `now` brings.
     ///
-    /// Call it until it returns `None`; then send what is pending, and read, or wait until [`Self::deadline`].
+    /// Call it until it returns `None`; then send what is pending, and read, or wait until [`Self::deadline`] (which is
+    /// now if what was sent made room for the answers to packets that have been left in the buffer).
     /// While an event waits, it is reported again.
     ///
     /// # Errors
@@ -414,6 +421,7 @@ impl Session<'_> {
             .map(|(since, _)| since.after(self.response_timeout))
             .chain(ping)
             .chain(self.pace.deadline(self.response_timeout))
+            .chain(self.behind_since.filter(|_| self.may_answer()))
             .reduce(Instant::earlier)
     }
 
@@ -571,5 +579,6 @@ impl Session<'_> {
         self.chunks_ended |= self.inbound.reset();
         self.due.connection_ended();
         self.stalled_since = None;
+        self.behind_since = None;
     }
 }

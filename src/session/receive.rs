@@ -116,10 +116,10 @@ impl Session<'_> {
         if self.link == Link::Up && !self.inbound.in_message() && !self.take_report() {
             self.take_question();
         }
-        while self.due == Due::Nothing && self.outbound.lane_has_room() {
+        while self.due == Due::Nothing && self.may_answer() {
             match self.inbound.frame(self.received)? {
                 None => break,
-                Some(Frame::Packet(packet)) => self.packet(packet)?,
+                Some(Frame::Packet(packet)) => self.packet(packet, now)?,
                 Some(_) if self.link == Link::Connecting => {
                     return Err(ProtocolError::BeforeConnack(PacketType::Publish));
                 }
@@ -128,6 +128,8 @@ impl Session<'_> {
                 Some(Frame::Skipped { len, qos, id }) => self.skipped(len, qos, id)?,
             }
         }
+        let stopped = self.due == Due::Nothing && !self.may_answer();
+        self.behind_since = stopped.then_some(now);
         if self.inbound.take_progress() {
             self.keep_alive.progress(now);
         }
@@ -145,7 +147,7 @@ impl Session<'_> {
             }
         }
         if self.link == Link::Up {
-            self.send_pubrels(now);
+            self.send_pubrels(now, 1);
             if self.outbound.is_idle()
                 && self.keep_alive.due().is_some_and(|due| due.is_reached(now))
             {
@@ -153,6 +155,22 @@ impl Session<'_> {
             }
         }
         Ok(())
+    }
+
+    /// Whether the next packet may be dealt with: no checkpoint is owed, and there is room for its answer.
+    ///
+    /// A QoS 2 message for whose id there is no room ends the connection. The acknowledgements of those before it leave
+    /// first, else the next connection would begin with the same messages and get no further.
+    pub(super) fn may_answer(&self) -> bool {
+        let owes_checkpoint = self.link == Link::Up && self.checkpoints && self.dirty;
+        if owes_checkpoint && !self.inbound.in_message() {
+            // Nothing could leave while a long message comes that begins now.
+            false
+        } else if self.received.is_full() {
+            self.outbound.lane_is_empty()
+        } else {
+            self.outbound.lane_has_room(1)
+        }
     }
 
     /// Makes a report due, if one waits.
@@ -187,14 +205,14 @@ impl Session<'_> {
         overdue.next().map_or(Ok(()), |(_, reason)| Err(reason))
     }
 
-    /// Sends every PUBREL that is owed, in the order of their PUBRECs, as far as the lane has room.
-    fn send_pubrels(&mut self, now: Instant) {
-        for slot in self
-            .inflight
-            .iter_mut()
-            .filter(|slot| slot.state == State::Pubrel)
-        {
-            if !self.outbound.lane_has_spare_room() {
+    /// Sends every PUBREL that is owed, in the order of their PUBRECs, as far as the lane has room beside `keep`
+    /// answers to what has not been dealt with.
+    fn send_pubrels(&mut self, now: Instant, keep: usize) {
+        for slot in self.inflight.iter_mut() {
+            if slot.state != State::Pubrel {
+                continue;
+            }
+            if !self.outbound.lane_has_room(keep.saturating_add(1)) {
                 break;
             }
             self.outbound.push_lane(&Pubrel::new(slot.id).to_bytes());
@@ -204,7 +222,7 @@ impl Session<'_> {
         }
     }
 
-    fn packet(&mut self, packet: Whole) -> Result<(), ProtocolError> {
+    fn packet(&mut self, packet: Whole, now: Instant) -> Result<(), ProtocolError> {
         let packet_type = packet.header.packet_type;
         if self.link == Link::Connecting && packet_type != PacketType::Connack {
             return Err(ProtocolError::BeforeConnack(packet_type));
@@ -218,7 +236,7 @@ impl Session<'_> {
             | PacketType::Pubrec
             | PacketType::Pubrel
             | PacketType::Pubcomp
-            | PacketType::Unsuback => self.acknowledged(packet)?,
+            | PacketType::Unsuback => self.acknowledged(packet, now)?,
             PacketType::Pingresp => self.keep_alive.pingresp(),
             PacketType::Connect
             | PacketType::Subscribe
@@ -267,7 +285,7 @@ impl Session<'_> {
     ///
     /// One for an id that nobody waits for may be late; it completes nothing. One of the wrong kind, or for a packet
     /// that has not left, cannot come from a lawful server.
-    fn acknowledged(&mut self, packet: Whole) -> Result<(), ProtocolError> {
+    fn acknowledged(&mut self, packet: Whole, now: Instant) -> Result<(), ProtocolError> {
         let packet_type = packet.header.packet_type;
         let packet_id = frame::packet_id(&packet.header, self.inbound.body(packet))
             .ok_or(DecodeError::PacketIdZero)?;
@@ -296,6 +314,7 @@ impl Session<'_> {
             (PacketType::Pubrec, State::Declined) => {
                 self.dirty = true;
                 self.inflight.owe_pubrel(packet_id);
+                self.send_pubrels(now, 0);
                 Ok(())
             }
             _ if !slot.sent && !self.outbound.waits_for_resend(packet_id) => {
@@ -312,6 +331,7 @@ impl Session<'_> {
                 self.dirty = true;
                 self.outbound.acknowledge(packet_id);
                 self.inflight.owe_pubrel(packet_id);
+                self.send_pubrels(now, 0);
                 Ok(())
             }
             (PacketType::Pubrec, State::Pubcomp) => {
@@ -457,25 +477,22 @@ impl Session<'_> {
 
     /// A message with a topic that does not fit is acknowledged like any other.
     fn skipped(&mut self, len: u16, qos: QoS, id: Option<PacketId>) -> Result<(), ProtocolError> {
-        warn!("skipped a message whose topic has {} bytes", len);
-        self.due = Due::TopicTooLong { len };
-        let packet_id = match id {
-            Some(id) => id,
-            None if qos == QoS::AtMostOnce => return Ok(()),
-            None => return Err(DecodeError::PacketIdZero.into()),
-        };
-        if qos == QoS::AtLeastOnce {
-            self.push_ack(Puback::new(packet_id).to_bytes());
-            return Ok(());
-        }
-        self.push_ack(Pubrec::new(packet_id).to_bytes());
-        if self.received.contains(&packet_id) {
-            self.due = Due::Nothing;
-        } else {
-            self.check_received()?;
-            let _ = self.received.push(packet_id);
+        if qos > QoS::AtMostOnce {
+            let packet_id = id.ok_or(DecodeError::PacketIdZero)?;
+            if qos == QoS::AtLeastOnce {
+                self.push_ack(Puback::new(packet_id).to_bytes());
+            } else if self.received.contains(&packet_id) {
+                self.push_ack(Pubrec::new(packet_id).to_bytes());
+                return Ok(());
+            } else {
+                self.check_received()?;
+                let _ = self.received.push(packet_id);
+                self.push_ack(Pubrec::new(packet_id).to_bytes());
+            }
             self.dirty = true;
         }
+        warn!("skipped a message whose topic has {} bytes", len);
+        self.due = Due::TopicTooLong { len };
         Ok(())
     }
 
