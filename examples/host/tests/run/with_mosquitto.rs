@@ -2,7 +2,7 @@
 
 use crate::{
     certificates::{Authority, Pair},
-    mosquitto::{Mosquitto, is_installed},
+    mosquitto::{Mosquitto, is_installed, skipped},
     process::{Running, count, host, host_command, start},
 };
 
@@ -37,7 +37,7 @@ fn over_ipv6() {
         return;
     }
     let Some(broker) = Mosquitto::on_ipv6() else {
-        eprintln!("Skipped, since there is no IPv6 here");
+        skipped("there is no IPv6 here");
         return;
     };
     host(&format!("--broker {} --count 1", broker.address)).succeeds();
