@@ -51,8 +51,13 @@ pub use self::{
     backoff::Backoff,
     client::blocking,
     session::{
-        Checkpoint, Chunk, Event, ImageError, Message, ProtocolError, RESPONSE_TIMEOUT, Ready,
-        RequestError, Session, Storage,
+        Checkpoint, Chunk, Event, ImageError, Message, Outgoing, ProtocolError, RESPONSE_TIMEOUT,
+        Ready, RequestError, Session, Storage,
     },
     time::{Clock, Instant},
 };
+
+/// Compiles the examples of the README.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;

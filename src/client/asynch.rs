@@ -6,12 +6,12 @@ use core::{
     task::{Context, Poll},
 };
 
-use embedded_io_async::{Read, Write};
+use embedded_io_async::{Error as _, ErrorKind, ErrorType, Read, Write};
 
-use super::{Error, is_transient};
+use super::{Error, is_overdue, is_transient, slice_at};
 use crate::{
     codec::{Connect, PacketId, QoS, SubackCodes},
-    session::{Event, Message, Ready, RequestError, Session},
+    session::{Event, Message, Outgoing, Ready, RequestError, Session},
     time::{Clock, Instant},
 };
 
@@ -50,6 +50,21 @@ struct Wire<'s, 'b, T> {
     transport: T,
     /// Bytes have been written since the transport was flushed.
     unflushed: bool,
+}
+
+/// How far a payload has come that is being handed over.
+enum Step {
+    Done,
+    Event(Ready),
+}
+
+/// Gives the payload up that is being handed over if it is dropped before that has left.
+struct Sending<'c, 's, 'b, T, C>(&'c mut Client<'s, 'b, T, C>);
+
+impl<T, C> Drop for Sending<'_, '_, '_, T, C> {
+    fn drop(&mut self) {
+        self.0.wire.session.abandon_payload();
+    }
 }
 
 impl<'s, 'b, T, C> Client<'s, 'b, T, C>
@@ -148,6 +163,121 @@ where
                 Ok(())
             }
         }
+    }
+
+    /// Publishes a message whose payload lies in memory in one or more slices of any size, from where it goes to the
+    /// transport without a copy, and waits until it has left. Everything that comes meanwhile goes to `on_event`.
+    ///
+    /// At QoS 1 and 2, [`Event::PayloadNeeded`] asks for the payload again if the connection is lost before the
+    /// acknowledgement has come; this call with [`Outgoing::Again`] gives it.
+    ///
+    /// Dropping the future takes the message back if nothing of it has left. After that it ends the connection, and
+    /// the next call says so ([`ProtocolError::PayloadAborted`](crate::ProtocolError::PayloadAborted)): what came next would
+    /// be taken for payload.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Request`] when it was not accepted; any other ends the connection.
+    pub async fn publish_slices(
+        &mut self,
+        message: Outgoing<'_>,
+        payload: &[&[u8]],
+        mut on_event: impl FnMut(Event<'_>),
+    ) -> Result<Option<PacketId>, Error<T::Error>> {
+        let len = payload
+            .iter()
+            .fold(0, |len: usize, slice| len.saturating_add(slice.len()));
+        let id = self.wire.session.begin_payload(message, len)?;
+        let sending = Sending(self);
+        loop {
+            let step = sending.0.until(|wire, clock, cx| {
+                let mut blocked = wire.poll_write(clock, cx)?.is_pending();
+                while !blocked && wire.session.payload_left() > 0 {
+                    let offset = len.saturating_sub(wire.session.payload_left());
+                    blocked = wire
+                        .poll_payload(slice_at(payload, offset), clock, cx)?
+                        .is_pending();
+                }
+                let step = wire.poll_step(clock, cx)?;
+                if step.is_pending() && !blocked && wire.session.payload_left() > 0 {
+                    cx.waker().wake_by_ref();
+                }
+                step.map(Ok)
+            });
+            match step.await? {
+                Step::Done => return Ok(id),
+                Step::Event(ready) => {
+                    if let Some(event) = sending.0.wire.session.event(ready)? {
+                        on_event(event);
+                    }
+                }
+            }
+        }
+    }
+
+    /// Publishes a message whose payload of `len` bytes comes from a reader, in pieces that pass through what is free
+    /// of the send buffer, and waits until it has left. Everything that comes meanwhile goes to `on_event`.
+    ///
+    /// At QoS 1 and 2, [`Event::PayloadNeeded`] asks for the payload again if the connection is lost before the
+    /// acknowledgement has come; this call with [`Outgoing::Again`], and a reader that begins anew, gives it.
+    ///
+    /// Dropping the future takes the message back if nothing of it has left. After that it ends the connection, and
+    /// the next call says so ([`ProtocolError::PayloadAborted`](crate::ProtocolError::PayloadAborted)): what came next
+    /// would be taken for payload.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Request`] when it was not accepted. [`Error::Source`] and [`Error::SourceEnded`] if the reader fails or
+    /// ends too early: the connection is over, without a DISCONNECT, which would become payload. Any other error ends
+    /// the connection, too.
+    pub async fn publish_from(
+        &mut self,
+        message: Outgoing<'_>,
+        len: usize,
+        mut reader: impl Read,
+        mut on_event: impl FnMut(Event<'_>),
+    ) -> Result<Option<PacketId>, Error<T::Error>> {
+        let id = self.wire.session.begin_payload(message, len)?;
+        let sending = Sending(self);
+        loop {
+            let step = sending.0.until(|wire, clock, cx| {
+                let _ = wire.poll_write(clock, cx)?;
+                if !wire.session.payload_space().is_empty() {
+                    return Poll::Ready(Ok(None));
+                }
+                let step = wire.poll_step(clock, cx)?;
+                if step.is_pending() && !wire.session.payload_space().is_empty() {
+                    cx.waker().wake_by_ref();
+                }
+                step.map(|step| Ok(Some(step)))
+            });
+            let session = match step.await? {
+                Some(Step::Done) => return Ok(id),
+                Some(Step::Event(ready)) => {
+                    if let Some(event) = sending.0.wire.session.event(ready)? {
+                        on_event(event);
+                    }
+                    continue;
+                }
+                None => &mut *sending.0.wire.session,
+            };
+            let missing = session.payload_left();
+            match reader.read(session.payload_space()).await {
+                Ok(0) => return Err(Error::SourceEnded { missing }),
+                Ok(n) => session.payload_commit(n),
+                Err(error) if error.kind() == ErrorKind::Interrupted => {}
+                Err(error) => return Err(Error::Source(error.kind())),
+            }
+        }
+    }
+
+    /// A reader over the payload of the message that the last [`Event::Message`] or [`Event::Chunk`] showed, from the
+    /// first byte of that event on.
+    ///
+    /// It reads from the network as needed. Dropping it half-way skips the rest of the message. Dropping the future of
+    /// a read loses nothing.
+    pub fn payload(&mut self) -> Payload<'_, 's, 'b, T, C> {
+        Payload { client: self }
     }
 
     /// Subscribes to one or more topic filters, each with the highest QoS wanted, without waiting;
@@ -276,7 +406,9 @@ where
             }
             written.map(Ok)
         })
-        .await
+        .await?;
+        let failure = self.wire.session.failure();
+        failure.map_or(Ok(()), |e| Err(e.into()))
     }
 
     /// When the next call has to be made, at the latest, for keep alive and the deadlines to hold; `None` means never.
@@ -308,6 +440,8 @@ where
             let ready = self.ready().await?;
             self.wire.session.event(ready)?;
         }
+        // What had to wait for the answer.
+        self.flush().await?;
         Ok(self.wire.transport)
     }
 
@@ -383,6 +517,10 @@ impl<T: Read + Write> Wire<'_, '_, T> {
         clock: &C,
         cx: &mut Context<'_>,
     ) -> Poll<Result<Ready, Error<T::Error>>> {
+        // An answer that waits to be read is in time, however late the caller comes.
+        if is_overdue(self.session, clock.now()) {
+            let _ = self.poll_read(cx)?;
+        }
         for read in [false, true] {
             if read && self.poll_read(cx)?.is_pending() {
                 return Poll::Pending;
@@ -395,6 +533,39 @@ impl<T: Read + Write> Wire<'_, '_, T> {
         }
         cx.waker().wake_by_ref();
         Poll::Pending
+    }
+
+    /// As [`Self::poll_ready`], until the payload that is open has left.
+    fn poll_step<C: Clock>(
+        &mut self,
+        clock: &C,
+        cx: &mut Context<'_>,
+    ) -> Poll<Result<Step, Error<T::Error>>> {
+        if self.session.is_payload_open() {
+            return self.poll_ready(clock, cx).map_ok(Step::Event);
+        }
+        self.poll_write(clock, cx).map_ok(|()| Step::Done)
+    }
+
+    /// One write of payload bytes from the caller's memory.
+    fn poll_payload<C: Clock>(
+        &mut self,
+        bytes: &[u8],
+        clock: &C,
+        cx: &mut Context<'_>,
+    ) -> Poll<Result<(), Error<T::Error>>> {
+        let Poll::Ready(written) = pin!(self.transport.write(bytes)).poll(cx) else {
+            return Poll::Pending;
+        };
+        self.unflushed = true;
+        match written {
+            Ok(0) => Poll::Ready(Err(self.lost(Error::Closed))),
+            Ok(n) => {
+                self.session.payload_sent(n, clock.now());
+                Poll::Ready(Ok(()))
+            }
+            Err(error) => self.failed(error, cx).map(Err),
+        }
     }
 
     /// Writes as much as the transport takes; ready when that was everything.
@@ -464,5 +635,34 @@ impl<T: Read + Write> Wire<'_, '_, T> {
     fn lost(&mut self, error: Error<T::Error>) -> Error<T::Error> {
         self.session.connection_lost();
         error
+    }
+}
+
+/// The payload of the message at hand, to be given to whatever reads; see [`Client::payload`].
+pub struct Payload<'c, 's, 'b, T, C> {
+    client: &'c mut Client<'s, 'b, T, C>,
+}
+
+impl<T: ErrorType, C> ErrorType for Payload<'_, '_, '_, T, C> {
+    type Error = Error<T::Error>;
+}
+
+impl<T: Read + Write, C: Sleep> Read for Payload<'_, '_, '_, T, C> {
+    /// Copies the next bytes of the payload to `buf`, waiting for them if need be; 0 at its end.
+    async fn read(&mut self, buf: &mut [u8]) -> Result<usize, Self::Error> {
+        loop {
+            let n = self.client.wire.session.read_payload(buf);
+            if n > 0 || buf.is_empty() || !self.client.wire.session.is_message_open() {
+                return Ok(n);
+            }
+            let ready = self.client.ready().await?;
+            self.client.wire.session.event(ready)?;
+        }
+    }
+}
+
+impl<T, C> Drop for Payload<'_, '_, '_, T, C> {
+    fn drop(&mut self) {
+        self.client.wire.session.skip_message();
     }
 }

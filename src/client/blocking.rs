@@ -1,11 +1,11 @@
 //! The blocking client, over `embedded_io`.
 
-use embedded_io::{Read, ReadReady, Write, WriteReady};
+use embedded_io::{Error as _, ErrorKind, ErrorType, Read, ReadReady, Write, WriteReady};
 
-use super::{Error, is_transient};
+use super::{Error, is_overdue, is_transient, slice_at};
 use crate::{
     codec::{Connect, PacketId, QoS, SubackCodes},
-    session::{Event, Message, Ready, RequestError, Session},
+    session::{Event, Message, Outgoing, Ready, RequestError, Session},
     time::{Clock, Instant},
 };
 
@@ -126,6 +126,78 @@ where
         }
     }
 
+    /// Publishes a message whose payload lies in memory in one or more slices of any size, from where it goes to the
+    /// transport without a copy, and waits until it has left. Everything that comes meanwhile goes to `on_event`.
+    ///
+    /// At QoS 1 and 2, [`Event::PayloadNeeded`] asks for the payload again if the connection is lost before the
+    /// acknowledgement has come; this call with [`Outgoing::Again`] gives it.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Request`] when it was not accepted; any other ends the connection.
+    pub fn publish_slices(
+        &mut self,
+        message: Outgoing<'_>,
+        payload: &[&[u8]],
+        on_event: impl FnMut(Event<'_>),
+    ) -> Result<Option<PacketId>, Error<T::Error>> {
+        let len = payload
+            .iter()
+            .fold(0, |len: usize, slice| len.saturating_add(slice.len()));
+        let id = self.session.begin_payload(message, len)?;
+        self.pass_payload(on_event, |client| {
+            let left = client.session.payload_left();
+            client.write_payload(slice_at(payload, len.saturating_sub(left)))
+        })?;
+        Ok(id)
+    }
+
+    /// Publishes a message whose payload of `len` bytes comes from a reader, in pieces that pass through what is free
+    /// of the send buffer, and waits until it has left. Everything that comes meanwhile goes to `on_event`.
+    ///
+    /// At QoS 1 and 2, [`Event::PayloadNeeded`] asks for the payload again if the connection is lost before the
+    /// acknowledgement has come; this call with [`Outgoing::Again`], and a reader that begins anew, gives it.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Request`] when it was not accepted. [`Error::Source`] and [`Error::SourceEnded`] if the reader fails or
+    /// ends too early: the connection is over, without a DISCONNECT, which would become payload. Any other error ends
+    /// the connection, too.
+    pub fn publish_from(
+        &mut self,
+        message: Outgoing<'_>,
+        len: usize,
+        mut reader: impl Read,
+        on_event: impl FnMut(Event<'_>),
+    ) -> Result<Option<PacketId>, Error<T::Error>> {
+        let id = self.session.begin_payload(message, len)?;
+        self.pass_payload(on_event, |client| {
+            let missing = client.session.payload_left();
+            let space = client.session.payload_space();
+            if space.is_empty() {
+                return Ok(false);
+            }
+            match reader.read(space) {
+                Ok(0) => Err(Error::SourceEnded { missing }),
+                Ok(n) => {
+                    client.session.payload_commit(n);
+                    Ok(true)
+                }
+                Err(error) if error.kind() == ErrorKind::Interrupted => Ok(true),
+                Err(error) => Err(Error::Source(error.kind())),
+            }
+        })?;
+        Ok(id)
+    }
+
+    /// A reader over the payload of the message that the last [`Event::Message`] or [`Event::Chunk`] showed, from the
+    /// first byte of that event on.
+    ///
+    /// It reads from the network as needed. Dropping it half-way skips the rest of the message.
+    pub fn payload(&mut self) -> Payload<'_, 's, 'b, T, C> {
+        Payload { client: self }
+    }
+
     /// Subscribes to one or more topic filters, each with the highest QoS wanted, without waiting;
     /// [`Event::Suback`] brings the answers under the id returned.
     ///
@@ -228,7 +300,7 @@ where
         loop {
             self.write_ready()?;
             if !self.session.has_pending() {
-                return Ok(());
+                return self.session.failure().map_or(Ok(()), |e| Err(e.into()));
             }
             // Two full peers would wait for each other for ever if neither read.
             self.session.poll(self.clock.now())?;
@@ -265,7 +337,43 @@ where
             let ready = self.ready()?;
             self.session.event(ready)?;
         }
+        // What had to wait for the answer.
+        self.flush()?;
         Ok(self.transport)
+    }
+
+    /// Moves bytes until the payload that has begun has left; `more` is called for its next bytes.
+    fn pass_payload(
+        &mut self,
+        mut on_event: impl FnMut(Event<'_>),
+        mut more: impl FnMut(&mut Self) -> Result<bool, Error<T::Error>>,
+    ) -> Result<(), Error<T::Error>> {
+        while self.session.is_payload_open() {
+            let mut moved = self.write_ready()?;
+            if self.session.payload_left() > 0 {
+                moved |= more(self).inspect_err(|_| self.session.abandon_payload())?;
+            }
+            match self.round()? {
+                Round::Event(ready) => {
+                    if let Some(event) = self.session.event(ready)? {
+                        on_event(event);
+                    }
+                }
+                Round::Moved => {}
+                Round::Idle if moved => {}
+                Round::Idle => self.clock.wait(),
+            }
+        }
+        self.write_ready()?;
+        Ok(())
+    }
+
+    /// Writes payload bytes from the caller's memory, if that needs no waiting; true if any were taken.
+    fn write_payload(&mut self, bytes: &[u8]) -> Result<bool, Error<T::Error>> {
+        let n = write(&mut self.transport, bytes).map_err(|error| self.lost(error))?;
+        self.session.payload_sent(n, self.clock.now());
+        self.unflushed = true;
+        Ok(n > 0)
     }
 
     /// Waits for the answer to the request with this id, which it does not redeem.
@@ -298,7 +406,9 @@ where
     /// Moves bytes both ways as far as that needs no waiting, up to the next event. What is owed leaves first.
     fn round(&mut self) -> Result<Round, Error<T::Error>> {
         let mut moved = self.write_ready()?;
-        for read_first in [false, true] {
+        // An answer that waits to be read is in time, however late the caller comes.
+        let overdue = is_overdue(self.session, self.clock.now());
+        for read_first in [overdue, true] {
             if read_first {
                 moved |= self.read_ready()?;
             }
@@ -313,21 +423,12 @@ where
     /// Writes as much as the transport takes without waiting; true if that was anything.
     fn write_ready(&mut self) -> Result<bool, Error<T::Error>> {
         let mut moved = false;
-        loop {
-            let bytes = self.session.pending(self.clock.now());
-            if bytes.is_empty() {
-                break;
-            }
-            let written = match self.transport.write_ready() {
-                Ok(true) => self.transport.write(bytes),
-                Ok(false) => return Ok(moved),
-                Err(error) => Err(error),
-            };
-            match written {
-                Ok(0) => return Err(self.lost(Error::Closed)),
+        while self.session.has_pending() {
+            let now = self.clock.now();
+            match write(&mut self.transport, self.session.pending(now)) {
+                Ok(0) => return Ok(moved),
                 Ok(n) => self.session.consume(n, self.clock.now()),
-                Err(error) if is_transient(&error) => return Ok(moved),
-                Err(error) => return Err(self.lost(Error::Transport(error))),
+                Err(error) => return Err(self.lost(error)),
             }
             moved = true;
             self.unflushed = true;
@@ -367,5 +468,53 @@ where
     fn lost(&mut self, error: Error<T::Error>) -> Error<T::Error> {
         self.session.connection_lost();
         error
+    }
+}
+
+/// One write, if the transport is ready for it, and how much that took.
+fn write<T: Write + WriteReady>(transport: &mut T, bytes: &[u8]) -> Result<usize, Error<T::Error>> {
+    let written = match transport.write_ready() {
+        Ok(true) => transport.write(bytes),
+        Ok(false) => return Ok(0),
+        Err(error) => Err(error),
+    };
+    match written {
+        Ok(0) => Err(Error::Closed),
+        Ok(n) => Ok(n),
+        Err(error) if is_transient(&error) => Ok(0),
+        Err(error) => Err(Error::Transport(error)),
+    }
+}
+
+/// The payload of the message at hand, to be given to whatever reads; see [`Client::payload`].
+pub struct Payload<'c, 's, 'b, T, C> {
+    client: &'c mut Client<'s, 'b, T, C>,
+}
+
+impl<T: ErrorType, C> ErrorType for Payload<'_, '_, '_, T, C> {
+    type Error = Error<T::Error>;
+}
+
+impl<T, C> Read for Payload<'_, '_, '_, T, C>
+where
+    T: Read + Write + ReadReady + WriteReady,
+    C: Clock,
+{
+    /// Copies the next bytes of the payload to `buf`, waiting for them if need be; 0 at its end.
+    fn read(&mut self, buf: &mut [u8]) -> Result<usize, Self::Error> {
+        loop {
+            let n = self.client.session.read_payload(buf);
+            if n > 0 || buf.is_empty() || !self.client.session.is_message_open() {
+                return Ok(n);
+            }
+            let ready = self.client.ready()?;
+            self.client.session.event(ready)?;
+        }
+    }
+}
+
+impl<T, C> Drop for Payload<'_, '_, '_, T, C> {
+    fn drop(&mut self) {
+        self.client.session.skip_message();
     }
 }

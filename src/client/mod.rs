@@ -13,7 +13,10 @@ pub use self::embassy::EmbassyClock;
 
 use embedded_io::ErrorKind;
 
-use crate::session::{ProtocolError, RequestError};
+use crate::{
+    session::{ProtocolError, RequestError, Session},
+    time::Instant,
+};
 
 /// Why a call of a client failed.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -26,6 +29,15 @@ pub enum Error<E> {
     Closed,
     /// The protocol ended the connection, for this reason.
     Protocol(ProtocolError),
+    /// The source of a payload failed, with this kind of error. If the payload had begun to leave, the connection is
+    /// over.
+    Source(ErrorKind),
+    /// The source of a payload ended before it had given what was announced. If the payload had begun to leave, the
+    /// connection is over.
+    SourceEnded {
+        /// Bytes that are missing.
+        missing: usize,
+    },
     /// The call asked for something that cannot be done, now or ever. Nothing was sent and the connection is fine.
     Request(RequestError),
 }
@@ -58,7 +70,26 @@ impl<E: fmt::Display> fmt::Display for Error<E> {
             Self::Transport(error) => write!(f, "the network failed: {error}"),
             Self::Closed => f.write_str("the connection was closed"),
             Self::Protocol(error) => error.fmt(f),
+            Self::Source(kind) => write!(f, "the source of the payload failed: {kind}"),
+            Self::SourceEnded { missing } => {
+                write!(
+                    f,
+                    "the source of the payload ended {missing} bytes too early"
+                )
+            }
             Self::Request(error) => error.fmt(f),
+        }
+    }
+}
+
+impl<E: embedded_io::Error> embedded_io::Error for Error<E> {
+    fn kind(&self) -> ErrorKind {
+        match self {
+            Self::Transport(error) => error.kind(),
+            Self::Closed => ErrorKind::ConnectionAborted,
+            Self::Protocol(_) | Self::SourceEnded { .. } => ErrorKind::Other,
+            Self::Source(kind) => *kind,
+            Self::Request(_) => ErrorKind::InvalidInput,
         }
     }
 }
@@ -68,4 +99,22 @@ impl<E: fmt::Debug + fmt::Display> core::error::Error for Error<E> {}
 /// Whether a transport's error only means that nothing could be moved this time.
 fn is_transient<E: embedded_io::Error>(error: &E) -> bool {
     matches!(error.kind(), ErrorKind::Interrupted | ErrorKind::TimedOut)
+}
+
+/// Whether a deadline of the session has passed.
+fn is_overdue(session: &Session<'_>, now: Instant) -> bool {
+    session
+        .deadline()
+        .is_some_and(|deadline| deadline.is_reached(now))
+}
+
+/// The part of a payload in several slices that begins at `offset`, up to the end of its slice.
+fn slice_at<'a>(slices: &[&'a [u8]], mut offset: usize) -> &'a [u8] {
+    for slice in slices {
+        match slice.get(offset..) {
+            Some([]) | None => offset = offset.saturating_sub(slice.len()),
+            Some(rest) => return rest,
+        }
+    }
+    &[]
 }

@@ -34,6 +34,15 @@ pub enum RequestError {
     },
     /// The acknowledgement lane is full; flush, then try again.
     LaneFull,
+    /// A payload that does not lie in the send buffer has to be handed over, or declined, before anything else.
+    PayloadPending,
+    /// No payload is asked for under this id.
+    PayloadNotNeeded,
+    /// The payload has not the length that was announced.
+    PayloadLength {
+        /// The length announced, in bytes.
+        expected: usize,
+    },
     /// The session belongs to another client id (section 3.1.3.1). Connect once with Clean Session 1 to discard what
     /// it remembers, or use the id that it was used with.
     OtherClientId,
@@ -62,6 +71,13 @@ impl fmt::Display for RequestError {
                 write!(f, "the packet needs {needed} bytes and the send buffer can hold {capacity}")
             }
             Self::LaneFull => f.write_str("too many small packets are queued; flush first"),
+            Self::PayloadPending => {
+                f.write_str("a payload has to be handed over, or declined, before anything else")
+            }
+            Self::PayloadNotNeeded => f.write_str("no payload is asked for under this id"),
+            Self::PayloadLength { expected } => {
+                write!(f, "the payload was announced with {expected} bytes")
+            }
             Self::OtherClientId => {
                 f.write_str("the session belongs to another client id; connect with Clean Session 1 to discard it")
             }
@@ -126,6 +142,11 @@ pub enum ProtocolError {
         /// The id of the request.
         packet_id: PacketId,
     },
+    /// Inside a packet, fewer bytes came than [`set_minimum_rate`](super::Session::set_minimum_rate) demands.
+    TooSlow,
+    /// The caller gave up in the middle of a payload, or its source failed: what would come next could not be told
+    /// from payload.
+    PayloadAborted,
     /// The transport took no byte within the response timeout.
     WriteTimeout,
 }
@@ -185,6 +206,8 @@ impl fmt::Display for ProtocolError {
                     packet_id.get()
                 )
             }
+            Self::TooSlow => f.write_str("the server sends more slowly than the minimum rate"),
+            Self::PayloadAborted => f.write_str("a payload was given up half-way"),
             Self::WriteTimeout => f.write_str("the network took no byte in time"),
         }
     }

@@ -46,6 +46,35 @@ impl<'a> From<Publish<'a>> for Message<'a> {
     }
 }
 
+/// A message to be published whose payload is not in one piece, or not in memory.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
+pub enum Outgoing<'a> {
+    /// A new message.
+    New {
+        /// The topic name.
+        topic: &'a str,
+        /// The quality of service. Above QoS 0 the payload has to be given again when the connection is lost before
+        /// the acknowledgement has come: [`Event::PayloadNeeded`] asks for it.
+        qos: QoS,
+        /// The retain flag.
+        retain: bool,
+    },
+    /// The message for which [`Event::PayloadNeeded`] asks.
+    Again(PacketId),
+}
+
+impl<'a> Outgoing<'a> {
+    /// A new message at QoS 0 that is not retained.
+    pub const fn new(topic: &'a str) -> Self {
+        Self::New {
+            topic,
+            qos: QoS::AtMostOnce,
+            retain: false,
+        }
+    }
+}
+
 /// A part of a message that is larger than the receive buffer, with all that is needed to use it alone.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
@@ -116,6 +145,10 @@ pub enum Event<'a> {
     /// The server forgot the session between the two steps of the QoS 2 publish with this id: the message was
     /// delivered unless it was forgotten as well.
     DeliveryUnknown(PacketId),
+    /// The message published under this id has to go out again, and its payload is not in the send buffer. Hand it
+    /// over again (`Outgoing::Again` to a client's `publish_slices` or `publish_from`), or
+    /// [decline](super::Session::decline_payload). Until then, what was queued after it waits.
+    PayloadNeeded(PacketId),
     /// The session has changed since it was last saved, and [checkpoints](super::Session::set_checkpoints) are on:
     /// nothing leaves before the borrow of this event ends.
     Checkpoint(Checkpoint<'a>),

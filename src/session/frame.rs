@@ -33,6 +33,15 @@ pub(super) fn packet_id(header: &FixedHeader, body: &[u8]) -> Option<PacketId> {
     PacketId::new(u16::from_be_bytes(*bytes.first_chunk()?))
 }
 
+/// Length of what comes before the payload in the body of a PUBLISH: topic and packet id, in bytes.
+pub(super) fn publish_part(header: &FixedHeader, body: &[u8]) -> usize {
+    let topic = body
+        .first_chunk()
+        .map_or(0, |len| usize::from(u16::from_be_bytes(*len)));
+    let id = if qos(header) > QoS::AtMostOnce { 2 } else { 0 };
+    topic.saturating_add(2).saturating_add(id)
+}
+
 /// The Remaining Length as a size in memory.
 pub(super) fn body_len(header: &FixedHeader) -> usize {
     usize::try_from(header.remaining_length).unwrap_or(usize::MAX)

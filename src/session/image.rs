@@ -7,16 +7,17 @@
 //! ```
 //!
 //! All numbers are big-endian. The kept PUBLISHes belong, in their order, to the requests that wait for PUBACK or
-//! PUBREC.
+//! PUBREC. One whose payload is outside ends where that would begin, and is marked by the packet type 15.
 
 use core::fmt;
 
 use super::{
     Session, frame,
     inflight::{Slot, State},
+    outbound::long,
     receive::Due,
 };
-use crate::codec::{Connect, FixedHeader, PacketId, PacketType, PublishHeader, QoS};
+use crate::codec::{Connect, PacketId, PacketType, PublishHeader, QoS};
 
 const MAGIC: [u8; 3] = *b"uMQ";
 const VERSION: u8 = 1;
@@ -338,12 +339,17 @@ fn all_different(mut ids: impl Iterator<Item = PacketId> + Clone) -> bool {
 
 /// Id and QoS of the PUBLISH at the start of `bytes`, and what follows it.
 fn split_publish(bytes: &[u8]) -> Option<(PacketId, QoS, &[u8])> {
-    let (header, used) = FixedHeader::decode(bytes).ok()??;
-    let (packet, rest) = bytes.split_at_checked(used.checked_add(frame::body_len(&header))?)?;
+    let (header, used) = long::fixed_header(bytes)?;
     if header.packet_type != PacketType::Publish {
         return None;
     }
-    let (publish, _) = PublishHeader::decode_body(&header, packet.get(used..)?).ok()??;
+    let (publish, part) = PublishHeader::decode_body(&header, bytes.get(used..)?).ok()??;
+    let body = if long::is_marked(bytes) {
+        part
+    } else {
+        frame::body_len(&header)
+    };
+    let (_, rest) = bytes.split_at_checked(used.checked_add(body)?)?;
     Some((publish.delivery.packet_id()?, publish.delivery.qos(), rest))
 }
 

@@ -22,6 +22,8 @@ pub(super) struct Inbound<'b> {
     left: usize,
     /// Bytes at `start` that the caller has been shown, and that go with the next call.
     shown: usize,
+    /// How many of the last of them are payload that [`Self::read_shown`] has not copied.
+    unread: usize,
     /// Bytes have come since the last call of [`Self::take_progress`].
     progress: bool,
 }
@@ -32,8 +34,8 @@ enum Mode {
     Packets,
     /// The payload of a long message passes by and is shown.
     Chunks,
-    /// A long message that has been delivered before passes by; nobody sees it.
-    Repeated,
+    /// A long message passes by that nobody wants to see: it has been delivered before, or its rest is skipped.
+    Passing { repeated: bool },
     /// A topic that does not fit passes by; its id, if any, and the payload come after it.
     Topic { len: u16 },
     /// The payload behind such a topic passes by.
@@ -46,8 +48,8 @@ pub(super) enum Frame {
     Packet(Whole),
     /// Bytes of a long message, which [`Inbound::chunk`] shows.
     Chunk,
-    /// A long message that had been delivered has passed by.
-    Repeated(PacketId),
+    /// A long message has passed by, unseen to its end.
+    Passed { delivery: Delivery, repeated: bool },
     /// A message has passed by whose topic, of `len` bytes, does not fit.
     Skipped {
         len: u16,
@@ -80,6 +82,7 @@ impl<'b> Inbound<'b> {
             mode: Mode::Packets,
             left: 0,
             shown: 0,
+            unread: 0,
             progress: false,
         }
     }
@@ -96,8 +99,14 @@ impl Inbound<'_> {
         self.mode = Mode::Packets;
         self.left = 0;
         self.shown = 0;
+        self.unread = 0;
         self.progress = false;
         cut
+    }
+
+    /// Whether chunks of a message have been shown and more of them will come.
+    pub(super) fn in_message(&self) -> bool {
+        self.mode == Mode::Chunks
     }
 
     /// Where the next bytes go. Empty only while there are bytes that [`Self::frame`] has not dealt with.
@@ -114,8 +123,12 @@ impl Inbound<'_> {
 
     /// Whether bytes have come that are part of an unfinished packet.
     pub(super) fn take_progress(&mut self) -> bool {
-        let inside = self.mode != Mode::Packets || self.end > self.start;
-        core::mem::take(&mut self.progress) && inside
+        core::mem::take(&mut self.progress) && self.is_inside()
+    }
+
+    /// Whether a packet has begun of which more has to come.
+    pub(super) fn is_inside(&self) -> bool {
+        self.mode != Mode::Packets || self.end > self.start
     }
 
     /// Cuts off the next packet or piece, once what was shown before has been dropped with [`Self::drop_shown`].
@@ -131,7 +144,7 @@ impl Inbound<'_> {
         Ok(match self.mode {
             Mode::Packets => None,
             Mode::Chunks => (self.start < self.end).then_some(Frame::Chunk),
-            Mode::Repeated => self.pass().then(|| self.repeated()).flatten(),
+            Mode::Passing { repeated } => self.pass().then(|| self.passed(repeated)).flatten(),
             Mode::Topic { len } => self.topic(len),
             Mode::Skipped { len, id } => self.pass().then(|| self.skipped(len, id)).flatten(),
         })
@@ -152,12 +165,15 @@ impl Inbound<'_> {
     /// Lets the packet be looked at until [`Self::drop_shown`].
     pub(super) fn show_packet(&mut self, packet: Whole) -> &[u8] {
         self.shown = packet.len();
+        let before = frame::publish_part(&packet.header, self.body(packet));
+        self.unread = frame::body_len(&packet.header).saturating_sub(before);
         self.body(packet)
     }
 
     /// Drops what was shown.
     pub(super) fn drop_shown(&mut self) {
         let shown = core::mem::take(&mut self.shown);
+        self.unread = 0;
         self.start = self.start.saturating_add(shown).min(self.end);
         if self.mode == Mode::Chunks {
             self.left = self.left.saturating_sub(shown);
@@ -172,11 +188,40 @@ impl Inbound<'_> {
     pub(super) fn show_chunk(&mut self) -> Option<(PublishHeader<'_>, usize, &[u8])> {
         let len = self.end.saturating_sub(self.start).min(self.left);
         self.shown = len;
+        self.unread = len;
         let (head, rest) = self.rx.split_at_checked(self.base)?;
         let message = long_publish(head)?;
         let offset = message.payload_len.saturating_sub(self.left);
         let begin = self.start.saturating_sub(self.base);
         Some((message, offset, rest.get(begin..begin.saturating_add(len))?))
+    }
+
+    /// Copies shown payload bytes that have not been copied yet.
+    pub(super) fn read_shown(&mut self, buf: &mut [u8]) -> usize {
+        let end = self.start.saturating_add(self.shown);
+        let bytes = self
+            .rx
+            .get(end.saturating_sub(self.unread)..end)
+            .unwrap_or_default();
+        let len = bytes.len().min(buf.len());
+        if let (Some(to), Some(from)) = (buf.get_mut(..len), bytes.get(..len)) {
+            to.copy_from_slice(from);
+        }
+        self.unread = self.unread.saturating_sub(len);
+        len
+    }
+
+    /// Whether more will come of the message at hand.
+    pub(super) fn is_message_open(&self) -> bool {
+        self.mode == Mode::Chunks && self.left > self.shown
+    }
+
+    /// Nobody wants to see the rest of the message at hand.
+    pub(super) fn skip_message(&mut self) {
+        if self.is_message_open() {
+            self.drop_shown();
+            self.mode = Mode::Passing { repeated: false };
+        }
     }
 
     /// How the long message at hand is to be answered, once its last bytes have come.
@@ -220,7 +265,7 @@ impl Inbound<'_> {
         {
             self.mode = match message.delivery {
                 Delivery::ExactlyOnce { packet_id, .. } if delivered.contains(&packet_id) => {
-                    Mode::Repeated
+                    Mode::Passing { repeated: true }
                 }
                 _ => Mode::Chunks,
             };
@@ -277,12 +322,11 @@ impl Inbound<'_> {
         self.left == 0
     }
 
-    fn repeated(&mut self) -> Option<Frame> {
-        let id = long_publish(self.rx.get(..self.base)?)
-            .and_then(|message| message.delivery.packet_id());
+    fn passed(&mut self, repeated: bool) -> Option<Frame> {
+        let delivery = long_publish(self.rx.get(..self.base)?)?.delivery;
         self.mode = Mode::Packets;
         self.base = 0;
-        id.map(Frame::Repeated)
+        Some(Frame::Passed { delivery, repeated })
     }
 
     fn skipped(&mut self, len: u16, id: Option<PacketId>) -> Option<Frame> {

@@ -2,7 +2,10 @@
 
 use heapless::VecView;
 
-use crate::{codec::PacketId, time::Instant};
+use crate::{
+    codec::{Delivery, PacketId, QoS},
+    time::Instant,
+};
 
 /// What is owed for a packet id. The PUBLISH, SUBSCRIBE or UNSUBSCRIBE itself lies in the arena.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -28,12 +31,14 @@ pub(super) enum State {
     Discarded,
     /// The same for a PUBREL that the server could make no sense of.
     DeliveryUnknown,
+    /// The caller cannot give the payload again: the id is reserved until the server has forgotten it.
+    Declined,
 }
 
 impl State {
     /// The state that was saved as this number.
     pub(super) fn from_saved(number: u8) -> Option<Self> {
-        const ALL: [State; 10] = [
+        const ALL: [State; 11] = [
             State::Puback,
             State::Pubrec,
             State::Pubrel,
@@ -44,8 +49,32 @@ impl State {
             State::NotDone,
             State::Discarded,
             State::DeliveryUnknown,
+            State::Declined,
         ];
         ALL.into_iter().find(|state| *state as u8 == number)
+    }
+
+    /// What a new PUBLISH waits for; `None` at QoS 0.
+    pub(super) fn of_publish(qos: QoS) -> Option<Self> {
+        match qos {
+            QoS::AtMostOnce => None,
+            QoS::AtLeastOnce => Some(Self::Puback),
+            QoS::ExactlyOnce => Some(Self::Pubrec),
+        }
+    }
+
+    /// How a new PUBLISH that waits for this leaves.
+    pub(super) fn delivery(self, packet_id: PacketId) -> Delivery {
+        match self {
+            Self::Puback => Delivery::AtLeastOnce {
+                packet_id,
+                dup: false,
+            },
+            _ => Delivery::ExactlyOnce {
+                packet_id,
+                dup: false,
+            },
+        }
     }
 
     pub(super) fn is_report(self) -> bool {
@@ -204,6 +233,9 @@ impl Inflight<'_> {
     pub(super) fn server_forgot(&mut self) {
         for slot in self.slots.iter_mut() {
             slot.forgotten = slot.state == State::Pubrel;
+            if slot.state == State::Declined {
+                slot.state = State::Discarded;
+            }
         }
     }
 

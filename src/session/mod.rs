@@ -22,6 +22,8 @@ mod inbound;
 mod inflight;
 mod keep_alive;
 mod outbound;
+mod pace;
+mod payload;
 mod receive;
 mod storage;
 
@@ -29,7 +31,7 @@ use heapless::VecView;
 
 pub use self::{
     error::{ProtocolError, RequestError},
-    event::{Chunk, Event, Message},
+    event::{Chunk, Event, Message, Outgoing},
     image::{Checkpoint, ImageError},
     storage::Storage,
 };
@@ -38,6 +40,7 @@ use self::{
     inflight::{Inflight, State},
     keep_alive::KeepAlive,
     outbound::{Outbound, Sent},
+    pace::Pace,
     receive::Due,
 };
 use crate::{
@@ -62,6 +65,7 @@ pub struct Session<'b> {
     /// Ids of QoS 2 messages that have been delivered and not been released.
     received: &'b mut VecView<PacketId>,
     keep_alive: KeepAlive,
+    pace: Pace,
     link: Link,
     due: Due,
     /// The Clean Session flag of the last CONNECT.
@@ -76,6 +80,8 @@ pub struct Session<'b> {
     chunks_ended: bool,
     /// The caller wants to save the session before anything leaves that follows from a change.
     checkpoints: bool,
+    /// The caller has been asked for a payload.
+    asked: bool,
     /// There has been such a change.
     dirty: bool,
     /// QoS 0 publishes that did not go out, and those that went out before CONNACK.
@@ -124,6 +130,7 @@ impl<'b> Session<'b> {
             inflight: Inflight::new(lent.slots),
             received: lent.inbound,
             keep_alive: KeepAlive::new(),
+            pace: Pace::default(),
             link: Link::Down(ProtocolError::Closed),
             due: Due::Nothing,
             clean: false,
@@ -133,6 +140,7 @@ impl<'b> Session<'b> {
             settled: true,
             chunks_ended: false,
             checkpoints: false,
+            asked: false,
             dirty: false,
             dropped: 0,
             early: 0,
@@ -148,6 +156,14 @@ impl Session<'_> {
     /// ([`RESPONSE_TIMEOUT`] at first). After that the connection ends with the reason.
     pub fn set_response_timeout(&mut self, millis: u32) {
         self.response_timeout = millis;
+    }
+
+    /// Ends the connection with [`ProtocolError::TooSlow`] when fewer than `bytes_per_second` come, on average over a
+    /// response timeout, while the peer owes the rest of a packet. 0, as at first, puts up with any pace.
+    ///
+    /// Without a minimum, a peer that sends one byte now and then inside a long packet is never overdue.
+    pub fn set_minimum_rate(&mut self, bytes_per_second: u32) {
+        self.pace.set_minimum(bytes_per_second);
     }
 
     /// Turns checkpoints on or off (off at first).
@@ -202,6 +218,7 @@ impl Session<'_> {
         self.session_present = false;
         self.leaving = false;
         self.settled = false;
+        self.asked = false;
         self.link = Link::Connecting;
         Ok(())
     }
@@ -219,27 +236,14 @@ impl Session<'_> {
             delivery: Delivery::AtMostOnce,
             retain: message.retain,
         };
-        let state = match message.qos {
-            QoS::AtMostOnce => {
-                self.check_open()?;
-                self.outbound
-                    .push(|free| publish.encode(free).map(<[u8]>::len))?;
-                return Ok(None);
-            }
-            QoS::AtLeastOnce => State::Puback,
-            QoS::ExactlyOnce => State::Pubrec,
+        let Some(state) = State::of_publish(message.qos) else {
+            self.check_open()?;
+            self.outbound
+                .push(|free| publish.encode(free).map(<[u8]>::len))?;
+            return Ok(None);
         };
-        self.request(state, |packet_id, free| {
-            let delivery = match state {
-                State::Puback => Delivery::AtLeastOnce {
-                    packet_id,
-                    dup: false,
-                },
-                _ => Delivery::ExactlyOnce {
-                    packet_id,
-                    dup: false,
-                },
-            };
+        self.request(state, |id, free| {
+            let delivery = state.delivery(id);
             Publish {
                 delivery,
                 ..publish
@@ -333,15 +337,21 @@ impl Session<'_> {
             return;
         }
         let lane_sent = self.outbound.consume(n);
-        self.stalled_since = self.has_pending().then_some(now);
         if lane_sent {
             self.keep_alive.lane_sent(now);
             self.keep_alive.packet_sent(now);
         }
+        self.bytes_sent(now);
+    }
+
+    /// Bytes have left, and packets with them.
+    fn bytes_sent(&mut self, now: Instant) {
         while let Some(sent) = self.outbound.take_sent() {
             self.keep_alive.packet_sent(now);
             self.packet_sent(sent, now);
         }
+        let more = self.has_pending() || self.outbound.in_payload();
+        self.stalled_since = more.then_some(now);
     }
 
     /// Where the bytes go that arrive next.
@@ -358,6 +368,7 @@ impl Session<'_> {
     /// `n` bytes have been read into the [`Self::space`].
     pub fn commit(&mut self, n: usize) {
         self.inbound.commit(n);
+        self.pace.count(n);
     }
 
     /// Handles what has come up to the next thing that the caller has to know, and what the time `now` brings.
@@ -380,6 +391,10 @@ impl Session<'_> {
                 self.end(reason);
                 return Err(reason);
             }
+        } else if self.is_stalled(now) {
+            // An answer may lie behind the event that waits, but nothing can lie behind it that is still to leave.
+            self.end(ProtocolError::WriteTimeout);
+            return Err(ProtocolError::WriteTimeout);
         }
         Ok(self.due.ready())
     }
@@ -391,12 +406,13 @@ impl Session<'_> {
     pub fn deadline(&self) -> Option<Instant> {
         let ping = match self.link {
             Link::Down(_) => return None,
-            Link::Up if self.outbound.is_empty() => self.keep_alive.due(),
+            Link::Up if self.outbound.is_idle() => self.keep_alive.due(),
             _ => None,
         };
         self.timeouts()
             .map(|(since, _)| since.after(self.response_timeout))
             .chain(ping)
+            .chain(self.pace.deadline(self.response_timeout))
             .reduce(Instant::earlier)
     }
 
@@ -413,6 +429,15 @@ impl Session<'_> {
     /// Whether the server kept the session, as its last CONNACK said (section 3.2.2.2).
     pub const fn session_present(&self) -> bool {
         self.session_present
+    }
+
+    /// Why the connection is over, unless that is because DISCONNECT has left.
+    pub(crate) fn failure(&self) -> Option<ProtocolError> {
+        match self.link {
+            Link::Down(ProtocolError::Closed) if self.leaving => None,
+            Link::Down(reason) => Some(reason),
+            Link::Connecting | Link::Up => None,
+        }
     }
 
     /// How many requests wait for their acknowledgement.
@@ -443,27 +468,47 @@ impl Session<'_> {
             .chain(requests)
     }
 
+    /// Whether the transport has taken nothing for longer than it may, on a connection that is not over.
+    fn is_stalled(&self, now: Instant) -> bool {
+        !matches!(self.link, Link::Down(_))
+            && self
+                .stalled_since
+                .is_some_and(|since| since.after(self.response_timeout).is_reached(now))
+    }
+
     /// Queues a packet with an id of its own and takes a slot for it.
     fn request(
         &mut self,
         state: State,
         encode: impl Fn(PacketId, &mut [u8]) -> Result<usize, EncodeError>,
     ) -> Result<PacketId, RequestError> {
+        let id = self.free_slot()?;
+        self.outbound.push(|free| encode(id, free))?;
+        self.take_slot(id, state);
+        Ok(id)
+    }
+
+    /// The id that the next request gets, if there is a slot for it.
+    fn free_slot(&self) -> Result<PacketId, RequestError> {
         self.check_open()?;
         if self.inflight.is_full() {
             let capacity = self.inflight.capacity();
             return Err(RequestError::InflightFull { capacity });
         }
-        let id = self.inflight.free_id();
-        self.outbound.push(|free| encode(id, free))?;
+        Ok(self.inflight.free_id())
+    }
+
+    fn take_slot(&mut self, id: PacketId, state: State) {
         self.inflight.insert(id, state);
         self.dirty |= matches!(state, State::Puback | State::Pubrec);
-        Ok(id)
     }
 
     fn check_open(&self) -> Result<(), RequestError> {
         if self.leaving || matches!(self.link, Link::Down(_)) {
             return Err(RequestError::NotConnected);
+        }
+        if self.outbound.in_payload() {
+            return Err(RequestError::PayloadPending);
         }
         Ok(())
     }
@@ -489,7 +534,7 @@ impl Session<'_> {
             }
             // A server that has not answered the CONNECT may still refuse it: the connection ends with its answer.
             Sent::Disconnect if self.link == Link::Connecting => {}
-            Sent::Disconnect => self.end(ProtocolError::Closed),
+            Sent::Disconnect => self.leave(),
         }
     }
 
@@ -500,7 +545,14 @@ impl Session<'_> {
     fn end(&mut self, reason: ProtocolError) {
         if !matches!(self.link, Link::Down(_)) {
             self.link = Link::Down(reason);
+            self.leaving = false;
         }
+    }
+
+    /// DISCONNECT has left, and nothing more is to come.
+    fn leave(&mut self) {
+        self.end(ProtocolError::Closed);
+        self.leaving = true;
     }
 
     /// Clears up after a connection that is over, once.

@@ -13,8 +13,11 @@
 //! CONNECT alone, so that a full arena can always be reconnected and drained; it keeps the last CONNECT, which tells
 //! whose session this is.
 
+pub(super) mod long;
+
 use heapless::Vec;
 
+use self::long::Passing;
 use super::{error::RequestError, frame};
 use crate::codec::{Connect, EncodeError, FixedHeader, PacketId, PacketType, QoS};
 
@@ -39,6 +42,9 @@ pub(super) struct Outbound<'b> {
     offered: usize,
     /// Nothing but the CONNECT may leave: older packets have to go out again first, after CONNACK.
     held: bool,
+    /// How many packets there are whose payload is outside.
+    longs: u16,
+    passing: Passing,
     lane: Vec<u8, LANE>,
     lane_lent: bool,
 }
@@ -65,6 +71,8 @@ impl<'b> Outbound<'b> {
             sent: 0,
             offered: 0,
             held: false,
+            longs: 0,
+            passing: Passing::default(),
             lane: Vec::new(),
             lane_lent: false,
         }
@@ -143,11 +151,18 @@ impl Outbound<'_> {
         Ok(())
     }
 
-    /// Queues a DISCONNECT, for which there is always room.
+    /// Queues a DISCONNECT, for which there is always room: behind everything, but not behind a payload that may never
+    /// be handed over.
     pub(super) fn push_disconnect(&mut self) {
+        let at = self.next_long().unwrap_or(self.tail);
         let end = self.tail.saturating_add(DISCONNECT.len());
-        if let Some(place) = self.arena.get_mut(self.tail..end) {
-            place.copy_from_slice(&DISCONNECT);
+        if let Some(place) = self.arena.get_mut(at..end)
+            && let Some(waiting) = place.len().checked_sub(DISCONNECT.len())
+        {
+            place.copy_within(..waiting, DISCONNECT.len());
+            for (byte, from) in place.iter_mut().zip(DISCONNECT) {
+                *byte = from;
+            }
             self.tail = end;
         }
     }
@@ -168,15 +183,28 @@ impl Outbound<'_> {
     }
 
     pub(super) fn is_empty(&self) -> bool {
+        if self.in_payload() {
+            return self.staged().is_empty();
+        }
         self.lane.is_empty() && self.sent >= self.end()
+    }
+
+    /// Whether nothing is queued, and no packet has begun and not ended.
+    pub(super) fn is_idle(&self) -> bool {
+        self.is_empty() && !self.in_payload()
     }
 
     /// The bytes that go next: the rest of a packet that has begun, else the lane, else all that is queued.
     pub(super) fn pending(&mut self) -> &[u8] {
+        if self.in_payload() {
+            self.lane_lent = false;
+            return self.staged();
+        }
         self.lane_lent = self.sent == self.record && !self.lane.is_empty();
         if self.lane_lent {
             return &self.lane;
         }
+        self.begin_long();
         let end = if self.lane.is_empty() {
             self.end()
         } else {
@@ -197,6 +225,8 @@ impl Outbound<'_> {
                 }
                 None => true,
             });
+        } else if self.in_payload() {
+            self.consume_staged(n);
         } else {
             self.sent = self.sent.saturating_add(n).min(self.offered);
             self.offered = self.sent;
@@ -210,6 +240,12 @@ impl Outbound<'_> {
         let len = self.len_at(at);
         if at >= self.tail.max(self.room) || self.sent < at.saturating_add(len) {
             return None;
+        }
+        if self.passing.begun {
+            if !self.payload_is_sent() {
+                return None;
+            }
+            self.end_long();
         }
         self.record = at.saturating_add(len);
         let (header, body) = self.packet_at(at)?;
@@ -252,6 +288,7 @@ impl Outbound<'_> {
     /// The connection is gone: keeps the PUBLISHes above QoS 0, from the first of which the next connection begins,
     /// and returns how many at QoS 0 had not left.
     pub(super) fn end_connection(&mut self) -> u16 {
+        self.end_long();
         let attempted = self.sent.max(self.offered);
         let mut at = self.head;
         while at < attempted.min(self.tail) {
@@ -295,6 +332,7 @@ impl Outbound<'_> {
         self.record = self.room;
         self.sent = self.room;
         self.offered = self.room;
+        self.longs = 0;
     }
 
     /// The bytes of each packet that the next connection would send again.
@@ -333,6 +371,8 @@ impl Outbound<'_> {
             place.copy_from_slice(packets);
             self.tail = end;
         }
+        let longs = self.packets().filter(|at| self.is_long(*at)).count();
+        self.longs = u16::try_from(longs).unwrap_or(u16::MAX);
     }
 
     /// End of what may be sent at present.
@@ -340,7 +380,7 @@ impl Outbound<'_> {
         if self.held {
             self.room
         } else {
-            self.tail.max(self.room)
+            self.long_limit().unwrap_or(self.tail.max(self.room))
         }
     }
 
@@ -355,7 +395,11 @@ impl Outbound<'_> {
 
     /// Where each packet begins.
     fn packets(&self) -> impl Iterator<Item = usize> {
-        let mut next = self.head;
+        self.packets_from(self.head)
+    }
+
+    fn packets_from(&self, first: usize) -> impl Iterator<Item = usize> {
+        let mut next = first;
         core::iter::from_fn(move || {
             let at = next;
             next = at.saturating_add(self.len_at(at));
@@ -370,6 +414,9 @@ impl Outbound<'_> {
 
     /// Cuts out a packet that has left whole or has not begun to. One that is the first, as is usual, costs nothing.
     fn remove(&mut self, at: usize, len: usize) {
+        if self.is_long(at) {
+            self.longs = self.longs.saturating_sub(1);
+        }
         let end = at.saturating_add(len);
         if at == self.head {
             self.head = end;
@@ -418,20 +465,29 @@ impl Outbound<'_> {
     }
 
     fn packet_at(&self, at: usize) -> Option<(FixedHeader, &[u8])> {
-        let bytes = self.arena.get(at..self.tail.max(self.room))?;
-        let (header, used) = FixedHeader::decode(bytes).ok()??;
-        let end = used.checked_add(frame::body_len(&header))?;
-        Some((header, bytes.get(used..end)?))
+        let (header, used) = self.header_at(at)?;
+        let end = at.saturating_add(self.len_at(at));
+        Some((header, self.arena.get(at.saturating_add(used)..end)?))
     }
 
-    /// Length of the packet that begins at `at`; never 0, so that every walk ends.
+    fn header_at(&self, at: usize) -> Option<(FixedHeader, usize)> {
+        long::fixed_header(self.arena.get(at..self.tail.max(self.room))?)
+    }
+
+    /// Length of the packet that begins at `at`, in the arena; never 0, so that every walk ends.
     fn len_at(&self, at: usize) -> usize {
-        self.arena
-            .get(at..self.tail.max(self.room))
-            .and_then(|bytes| FixedHeader::decode(bytes).ok()?)
-            .map_or(usize::MAX, |(header, used)| {
-                used.saturating_add(frame::body_len(&header))
-            })
+        let Some((header, used)) = self.header_at(at) else {
+            return usize::MAX;
+        };
+        let mut body = frame::body_len(&header);
+        if self.is_long(at) {
+            let begin = at.saturating_add(used);
+            body = frame::publish_part(
+                &header,
+                self.arena.get(begin..self.tail).unwrap_or_default(),
+            );
+        }
+        used.saturating_add(body)
     }
 
     fn id_at(&self, at: usize) -> Option<PacketId> {

@@ -1,5 +1,7 @@
 //! What the session does with what arrives.
 
+use heapless::VecView;
+
 use super::{
     Link, Ready, Session,
     error::ProtocolError,
@@ -8,6 +10,7 @@ use super::{
     image::Checkpoint,
     inbound::{Frame, Whole},
     inflight::State,
+    outbound::Outbound,
 };
 use crate::{
     codec::{
@@ -36,6 +39,7 @@ pub(super) enum Due {
     /// A SUBACK lies in the receive buffer.
     Suback(PacketId, Whole),
     ChunksEnded,
+    PayloadNeeded(PacketId),
     Checkpoint,
     Dropped(u16),
 }
@@ -88,13 +92,16 @@ impl Session<'_> {
                 State::NotDone => Event::NotDone(id),
                 State::Discarded => Event::Discarded(id),
                 State::DeliveryUnknown => Event::DeliveryUnknown(id),
-                State::Pubcomp | State::Pubrec | State::Pubrel | State::Suback => {
-                    Event::Pubcomp(id)
-                }
+                State::Pubcomp
+                | State::Pubrec
+                | State::Pubrel
+                | State::Suback
+                | State::Declined => Event::Pubcomp(id),
             },
             Due::Suback(id, packet) => return self.suback(id, packet).map(Some),
             Due::ChunksEnded => Event::ChunksEnded,
             Due::Dropped(count) => Event::Dropped(count),
+            Due::PayloadNeeded(id) => Event::PayloadNeeded(id),
             Due::Checkpoint => {
                 self.dirty = false;
                 Event::Checkpoint(Checkpoint(self))
@@ -104,8 +111,9 @@ impl Session<'_> {
 
     /// Handles packets until one is for the caller, then what the time brings.
     pub(super) fn advance(&mut self, now: Instant) -> Result<(), ProtocolError> {
-        if self.link == Link::Up && !self.take_report() && self.checkpoints && self.dirty {
-            self.due = Due::Checkpoint;
+        // Nothing comes between the chunks of a message.
+        if self.link == Link::Up && !self.inbound.in_message() && !self.take_report() {
+            self.take_question();
         }
         while self.due == Due::Nothing && self.outbound.lane_has_room() {
             match self.inbound.frame(self.received)? {
@@ -115,7 +123,7 @@ impl Session<'_> {
                     return Err(ProtocolError::BeforeConnack(PacketType::Publish));
                 }
                 Some(Frame::Chunk) => self.begin_chunk()?,
-                Some(Frame::Repeated(id)) => self.push_ack(Pubrec::new(id).to_bytes()),
+                Some(Frame::Passed { delivery, repeated }) => self.passed(delivery, repeated),
                 Some(Frame::Skipped { len, qos, id }) => self.skipped(len, qos, id)?,
             }
         }
@@ -124,10 +132,20 @@ impl Session<'_> {
         }
         if self.due == Due::Nothing {
             self.check_timeouts(now)?;
+            if self
+                .pace
+                .is_too_slow(self.inbound.is_inside(), self.response_timeout, now)
+            {
+                return Err(ProtocolError::TooSlow);
+            }
+            // What has come may have changed the session, and a caller to whom nothing is told goes to sleep.
+            if self.link == Link::Up && !self.inbound.in_message() {
+                self.take_question();
+            }
         }
         if self.link == Link::Up {
             self.send_pubrels(now);
-            if self.outbound.is_empty()
+            if self.outbound.is_idle()
                 && self.keep_alive.due().is_some_and(|due| due.is_reached(now))
             {
                 self.queue_ping();
@@ -148,6 +166,17 @@ impl Session<'_> {
             return false;
         };
         true
+    }
+
+    /// Makes due what the caller has to be asked for.
+    fn take_question(&mut self) {
+        if self.checkpoints && self.dirty {
+            self.due = Due::Checkpoint;
+        } else if let Some(id) = self.outbound.unattended()
+            && !core::mem::replace(&mut self.asked, true)
+        {
+            self.due = Due::PayloadNeeded(id);
+        }
     }
 
     fn check_timeouts(&self, now: Instant) -> Result<(), ProtocolError> {
@@ -227,7 +256,7 @@ impl Session<'_> {
         self.outbound.release();
         self.due = Due::Connected { unknown_session };
         if self.leaving && self.outbound.is_empty() {
-            self.end(ProtocolError::Closed);
+            self.leave();
         }
         Ok(())
     }
@@ -258,6 +287,15 @@ impl Session<'_> {
         };
         match (packet_type, slot.state) {
             (PacketType::Pubrec, State::Pubrel) => Ok(()),
+            (PacketType::Puback, State::Declined) => {
+                self.complete(packet_id, State::Puback);
+                Ok(())
+            }
+            (PacketType::Pubrec, State::Declined) => {
+                self.dirty = true;
+                self.inflight.owe_pubrel(packet_id);
+                Ok(())
+            }
             _ if !slot.sent && !self.outbound.waits_for_resend(packet_id) => {
                 Err(ProtocolError::UnexpectedAck {
                     packet_type,
@@ -368,14 +406,8 @@ impl Session<'_> {
     fn message(&mut self, packet: Whole) -> Result<Event<'_>, ProtocolError> {
         match Publish::decode_body(&packet.header, self.inbound.show_packet(packet)) {
             Ok(publish) => {
-                if let Some(ack) = answer(publish.delivery) {
-                    self.outbound.push_lane(&ack);
-                    self.dirty = true;
-                }
-                if let Delivery::ExactlyOnce { packet_id, .. } = publish.delivery {
-                    // `publish_came` has seen that there is room.
-                    let _ = self.received.push(packet_id);
-                }
+                // `publish_came` has seen that there is room.
+                self.dirty |= delivered(publish.delivery, &mut self.outbound, self.received);
                 Ok(Event::Message(Message::from(publish)))
             }
             Err(error) => {
@@ -405,16 +437,20 @@ impl Session<'_> {
             bytes,
         };
         if chunk.is_last() {
-            if let Some(ack) = answer(message.delivery) {
-                self.outbound.push_lane(&ack);
-                self.dirty = true;
-            }
-            if let Delivery::ExactlyOnce { packet_id, .. } = message.delivery {
-                // `begin_chunk` has seen that there is room.
-                let _ = self.received.push(packet_id);
-            }
+            // `begin_chunk` has seen that there is room.
+            self.dirty |= delivered(message.delivery, &mut self.outbound, self.received);
         }
         Some(Event::Chunk(chunk))
+    }
+
+    /// A message has passed by of which the caller did not want to see the rest, or that is not new.
+    fn passed(&mut self, delivery: Delivery, repeated: bool) {
+        if !repeated {
+            // `begin_chunk` has seen that there is room.
+            self.dirty |= delivered(delivery, &mut self.outbound, self.received);
+        } else if let Some(ack) = answer(delivery) {
+            self.push_ack(ack);
+        }
     }
 
     /// A message with a topic that does not fit is acknowledged like any other.
@@ -452,6 +488,22 @@ impl Session<'_> {
     fn push_ack(&mut self, ack: [u8; 4]) {
         self.outbound.push_lane(&ack);
     }
+}
+
+/// The caller has had a message: it is answered, and remembered at QoS 2. Says whether that changed anything.
+fn delivered(
+    delivery: Delivery,
+    outbound: &mut Outbound<'_>,
+    received: &mut VecView<PacketId>,
+) -> bool {
+    let Some(ack) = answer(delivery) else {
+        return false;
+    };
+    outbound.push_lane(&ack);
+    if let Delivery::ExactlyOnce { packet_id, .. } = delivery {
+        let _ = received.push(packet_id);
+    }
+    true
 }
 
 /// What a PUBLISH is answered with \[MQTT-3.3.4-1\].

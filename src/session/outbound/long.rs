@@ -1,0 +1,253 @@
+//! Messages whose payload stays outside: only what comes before it lies in the arena.
+//!
+//! In the arena such a packet ends where its payload would begin, and its first byte carries a mark instead of the
+//! packet type, which is put right while the packet leaves. Whoever has the payload is called for it then.
+
+use super::{Outbound, RequestError, frame};
+use crate::codec::{EncodeError, FixedHeader, PacketId};
+
+/// Stands for the packet type in the first byte of a packet whose payload is outside; the specification reserves it.
+const MARK: u8 = 0xF0;
+const PUBLISH: u8 = 0x30;
+const FLAGS: u8 = 0x0F;
+
+/// The payload from outside that leaves at present, or will leave next.
+#[derive(Default)]
+pub(super) struct Passing {
+    /// Someone is about to hand it over.
+    pub(super) attended: bool,
+    /// The packet at the cursor has begun to leave, and has lost its mark.
+    pub(super) begun: bool,
+    /// Bytes that the transport has not taken.
+    left: usize,
+    /// Bytes on their way from a reader to the transport lie here, behind all packets.
+    staged: usize,
+    staged_end: usize,
+}
+
+/// What became of a payload that the caller gave up.
+pub(in crate::session) enum Abandoned {
+    /// It will be asked for again.
+    Postponed,
+    /// The stream stands inside its packet.
+    Halfway,
+    /// Its packet, which had not begun to leave, is gone, and its id with it.
+    Withdrawn(Option<PacketId>),
+}
+
+impl Outbound<'_> {
+    /// Queues what comes before a payload that the caller is about to hand over.
+    pub(in crate::session) fn push_long(
+        &mut self,
+        encode: impl Fn(&mut [u8]) -> Result<usize, EncodeError>,
+    ) -> Result<(), RequestError> {
+        if self.next_long().is_some() {
+            return Err(RequestError::PayloadPending);
+        }
+        self.push(|free| {
+            let len = encode(free)?;
+            if let Some(first) = free.first_mut() {
+                *first = MARK | (*first & FLAGS);
+            }
+            Ok(len)
+        })?;
+        self.longs = self.longs.saturating_add(1);
+        self.passing.attended = true;
+        Ok(())
+    }
+
+    /// The payload that has to be handed over before anything else can leave, unless someone is about to.
+    pub(in crate::session) fn unattended(&self) -> Option<PacketId> {
+        let at = self.next_long().filter(|at| *at == self.sent)?;
+        if self.passing.attended {
+            None
+        } else {
+            self.id_at(at)
+        }
+    }
+
+    /// The caller is about to hand over the payload that [`Self::unattended`] told of, of this length in bytes.
+    pub(in crate::session) fn attend(
+        &mut self,
+        id: PacketId,
+        len: usize,
+    ) -> Result<(), RequestError> {
+        if self.unattended() != Some(id) {
+            return Err(RequestError::PayloadNotNeeded);
+        }
+        let expected = self.payload_len(self.record);
+        if expected != len {
+            return Err(RequestError::PayloadLength { expected });
+        }
+        self.passing.attended = true;
+        Ok(())
+    }
+
+    /// Whether a payload is being handed over: it, or what comes before it, has not left whole.
+    pub(in crate::session) fn is_attended(&self) -> bool {
+        self.passing.attended
+    }
+
+    /// Whether the stream stands inside a payload.
+    pub(in crate::session) fn in_payload(&self) -> bool {
+        self.passing.begun && self.sent >= self.record.saturating_add(self.len_at(self.record))
+    }
+
+    /// Payload bytes that have to come from the caller now.
+    pub(in crate::session) fn payload_left(&self) -> usize {
+        let staged = self.passing.staged_end.saturating_sub(self.passing.staged);
+        if self.in_payload() {
+            self.passing.left.saturating_sub(staged)
+        } else {
+            0
+        }
+    }
+
+    /// The transport took `n` payload bytes from the caller's memory.
+    pub(in crate::session) fn payload_sent(&mut self, n: usize) {
+        self.passing.left = self.passing.left.saturating_sub(n);
+    }
+
+    /// Where payload bytes can be put that are to leave next; empty until those put there before have left.
+    pub(in crate::session) fn payload_space(&mut self) -> &mut [u8] {
+        let left = self.payload_left();
+        if self.passing.staged < self.passing.staged_end {
+            return &mut [];
+        }
+        let free = self.arena.get_mut(self.tail..).unwrap_or_default();
+        let len = free.len().min(left);
+        free.get_mut(..len).unwrap_or_default()
+    }
+
+    /// `n` bytes have been put into the payload space.
+    pub(in crate::session) fn payload_commit(&mut self, n: usize) {
+        let n = n.min(self.payload_space().len());
+        self.passing.staged = self.tail;
+        self.passing.staged_end = self.tail.saturating_add(n);
+    }
+
+    /// The caller gives up the payload that it was going to hand over.
+    pub(in crate::session) fn abandon(&mut self) -> Abandoned {
+        let Some(at) = self.next_long() else {
+            return Abandoned::Postponed;
+        };
+        if self.passing.begun {
+            return Abandoned::Halfway;
+        }
+        self.passing.attended = false;
+        if self
+            .header_at(at)
+            .is_some_and(|(header, _)| header.flags & frame::DUP != 0)
+        {
+            return Abandoned::Postponed;
+        }
+        let id = self.id_at(at);
+        self.remove(at, self.len_at(at));
+        Abandoned::Withdrawn(id)
+    }
+
+    /// Forgets the packet whose payload the caller cannot give again.
+    pub(in crate::session) fn decline(&mut self, id: PacketId) -> Result<(), RequestError> {
+        if self.unattended() != Some(id) {
+            return Err(RequestError::PayloadNotNeeded);
+        }
+        self.remove(self.record, self.len_at(self.record));
+        Ok(())
+    }
+
+    /// The bytes of a payload on their way to the transport.
+    pub(super) fn staged(&self) -> &[u8] {
+        self.arena
+            .get(self.passing.staged..self.passing.staged_end)
+            .unwrap_or_default()
+    }
+
+    /// The transport took `n` of the staged bytes.
+    pub(super) fn consume_staged(&mut self, n: usize) {
+        let n = n.min(self.staged().len());
+        self.passing.staged = self.passing.staged.saturating_add(n);
+        self.payload_sent(n);
+    }
+
+    /// Takes the mark off the packet at the cursor if it may begin to leave.
+    pub(super) fn begin_long(&mut self) {
+        let attended = self.passing.attended && !self.passing.begun;
+        if attended && self.sent == self.record && self.is_marked(self.record) {
+            self.passing.left = self.payload_len(self.record);
+            self.set_type(self.record, PUBLISH);
+            self.passing.begun = true;
+        }
+    }
+
+    /// The payload has left, or will not: puts the mark back.
+    pub(super) fn end_long(&mut self) {
+        if self.passing.begun {
+            self.set_type(self.record, MARK);
+        }
+        self.passing = Passing::default();
+    }
+
+    /// Where the next packet begins whose payload is outside, from the cursor on.
+    pub(super) fn next_long(&self) -> Option<usize> {
+        if self.longs == 0 {
+            return None;
+        }
+        self.packets_from(self.record).find(|at| self.is_long(*at))
+    }
+
+    /// Where the next such packet stops what may leave at present: at its start, unless it is its turn and its payload is attended to.
+    pub(super) fn long_limit(&self) -> Option<usize> {
+        let at = self.next_long()?;
+        let may_leave = at == self.record && self.passing.attended;
+        Some(if may_leave {
+            at.saturating_add(self.len_at(at))
+        } else {
+            at
+        })
+    }
+
+    /// Whether the payload of the packet at `at` is outside.
+    pub(super) fn is_long(&self, at: usize) -> bool {
+        self.is_marked(at) || (self.passing.begun && at == self.record)
+    }
+
+    /// Whether all of the payload at hand has left.
+    pub(super) fn payload_is_sent(&self) -> bool {
+        self.passing.left == 0
+    }
+
+    fn is_marked(&self, at: usize) -> bool {
+        self.arena.get(at..).is_some_and(is_marked)
+    }
+
+    fn set_type(&mut self, at: usize, packet_type: u8) {
+        if let Some(first) = self.arena.get_mut(at) {
+            *first = packet_type | (*first & FLAGS);
+        }
+    }
+
+    fn payload_len(&self, at: usize) -> usize {
+        self.header_at(at).map_or(0, |(header, used)| {
+            let before = self.len_at(at).saturating_sub(used);
+            frame::body_len(&header).saturating_sub(before)
+        })
+    }
+}
+
+/// The fixed header of a kept packet, marked or not, and its length.
+pub(in crate::session) fn fixed_header(packet: &[u8]) -> Option<(FixedHeader, usize)> {
+    let (first, rest) = packet.split_first()?;
+    if !is_marked(packet) {
+        return FixedHeader::decode(packet).ok()?;
+    }
+    let mut bytes = [PUBLISH | (first & FLAGS), 0, 0, 0, 0];
+    for (byte, from) in bytes.iter_mut().skip(1).zip(rest) {
+        *byte = *from;
+    }
+    FixedHeader::decode(&bytes).ok()?
+}
+
+/// Whether the payload of a kept packet is outside.
+pub(in crate::session) fn is_marked(packet: &[u8]) -> bool {
+    packet.first().is_some_and(|first| first & MARK == MARK)
+}

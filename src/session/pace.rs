@@ -1,0 +1,97 @@
+//! The slowest peer that the caller puts up with.
+
+use crate::time::Instant;
+
+/// Counts the bytes that come inside packets, window by window.
+#[derive(Default)]
+pub(super) struct Pace {
+    /// Bytes a second; 0 when any pace will do.
+    minimum: u32,
+    /// When the present window began; `None` between packets.
+    since: Option<Instant>,
+    bytes: u32,
+}
+
+impl Pace {
+    pub(super) fn set_minimum(&mut self, bytes_per_second: u32) {
+        self.minimum = bytes_per_second;
+        self.since = None;
+    }
+
+    pub(super) fn count(&mut self, n: usize) {
+        self.bytes = self
+            .bytes
+            .saturating_add(u32::try_from(n).unwrap_or(u32::MAX));
+    }
+
+    /// When the present window ends.
+    pub(super) fn deadline(&self, window: u32) -> Option<Instant> {
+        self.since.map(|since| since.after(window))
+    }
+
+    /// Whether a window of this many milliseconds has ended with too few bytes; `inside` says whether the peer owes the
+    /// rest of a packet.
+    pub(super) fn is_too_slow(&mut self, inside: bool, window: u32, now: Instant) -> bool {
+        if self.minimum == 0 || !inside {
+            self.since = None;
+            return false;
+        }
+        let ended = match self.since {
+            Some(since) => since.after(window).is_reached(now),
+            None => false,
+        };
+        if self.since.is_some() && !ended {
+            return false;
+        }
+        let enough = u64::from(self.minimum).saturating_mul(u64::from(window)) / 1_000;
+        let too_slow = ended && u64::from(self.bytes) < enough;
+        self.since = Some(now);
+        self.bytes = 0;
+        too_slow
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const WINDOW: u32 = 10_000;
+
+    fn at(millis: u32) -> Instant {
+        Instant::from_millis(millis)
+    }
+
+    #[test]
+    fn a_dribbler_is_noticed_at_the_end_of_a_window() {
+        let mut pace = Pace::default();
+        pace.set_minimum(10);
+        assert!(!pace.is_too_slow(true, WINDOW, at(0)));
+        pace.count(99);
+        assert_eq!(pace.deadline(WINDOW), Some(at(WINDOW)));
+        assert!(!pace.is_too_slow(true, WINDOW, at(WINDOW - 1)));
+        assert!(pace.is_too_slow(true, WINDOW, at(WINDOW)));
+    }
+
+    #[test]
+    fn who_keeps_the_pace_may_go_on_and_each_window_counts_anew() {
+        let mut pace = Pace::default();
+        pace.set_minimum(10);
+        assert!(!pace.is_too_slow(true, WINDOW, at(0)));
+        pace.count(100);
+        assert!(!pace.is_too_slow(true, WINDOW, at(WINDOW)));
+        pace.count(50);
+        assert!(pace.is_too_slow(true, WINDOW, at(2 * WINDOW)));
+    }
+
+    #[test]
+    fn silence_between_packets_is_no_slowness_and_without_a_minimum_nothing_is() {
+        let mut pace = Pace::default();
+        assert!(!pace.is_too_slow(true, WINDOW, at(0)));
+        assert!(!pace.is_too_slow(true, WINDOW, at(5 * WINDOW)));
+        pace.set_minimum(10);
+        assert!(!pace.is_too_slow(true, WINDOW, at(5 * WINDOW)));
+        assert!(!pace.is_too_slow(false, WINDOW, at(7 * WINDOW)));
+        assert_eq!(pace.deadline(WINDOW), None);
+        assert!(!pace.is_too_slow(true, WINDOW, at(9 * WINDOW)));
+    }
+}

@@ -1,0 +1,154 @@
+//! Messages whose payload the caller hands over piece by piece while they leave.
+
+use super::{
+    Link, RequestError, Session, error::ProtocolError, event::Outgoing, inflight::State,
+    outbound::long::Abandoned, receive::Due,
+};
+use crate::{
+    codec::{Delivery, EncodeError, PacketId, PublishHeader, TopicName},
+    time::Instant,
+};
+
+impl Session<'_> {
+    /// Queues all of a message but its payload of `len` bytes, which the caller then hands over: once what is pending
+    /// has left, [`Self::payload_left`] says how much of it has to go to the transport next.
+    ///
+    /// Until it has left whole, nothing else leaves; whoever gives up says so with [`Self::abandon_payload`].
+    ///
+    /// # Errors
+    ///
+    /// [`RequestError`]; nothing was queued, and the connection is fine.
+    pub fn begin_payload(
+        &mut self,
+        message: Outgoing<'_>,
+        len: usize,
+    ) -> Result<Option<PacketId>, RequestError> {
+        let (topic, qos, retain) = match message {
+            Outgoing::New { topic, qos, retain } => (topic, qos, retain),
+            Outgoing::Again(id) => {
+                self.check_open()?;
+                self.outbound.attend(id, len)?;
+                self.asked = false;
+                return Ok(Some(id));
+            }
+        };
+        let header = PublishHeader {
+            topic: TopicName::new(topic).map_err(EncodeError::Topic)?,
+            delivery: Delivery::AtMostOnce,
+            retain,
+            payload_len: len,
+        };
+        let Some(state) = State::of_publish(qos) else {
+            self.check_open()?;
+            self.outbound
+                .push_long(|free| header.encode(free).map(<[u8]>::len))?;
+            return Ok(None);
+        };
+        let id = self.free_slot()?;
+        let header = PublishHeader {
+            delivery: state.delivery(id),
+            ..header
+        };
+        self.outbound
+            .push_long(|free| header.encode(free).map(<[u8]>::len))?;
+        self.take_slot(id, state);
+        Ok(Some(id))
+    }
+
+    /// How many payload bytes the caller has to hand to the transport next; 0 while other bytes come first, or when
+    /// it is complete.
+    pub fn payload_left(&self) -> usize {
+        match self.link {
+            Link::Down(_) => 0,
+            Link::Connecting | Link::Up => self.outbound.payload_left(),
+        }
+    }
+
+    /// Whether the payload of [`Self::begin_payload`] has not left whole.
+    pub fn is_payload_open(&self) -> bool {
+        self.outbound.is_attended()
+    }
+
+    /// The transport took `n` bytes of the payload, directly from the caller's memory; that was over at `now`.
+    pub fn payload_sent(&mut self, n: usize, now: Instant) {
+        self.outbound.payload_sent(n.min(self.payload_left()));
+        self.bytes_sent(now);
+    }
+
+    /// Where a payload that comes from a reader can be put, piece by piece; what is
+    /// [committed](Self::payload_commit) becomes [pending](Self::pending).
+    ///
+    /// Empty while [`Self::payload_left`] is 0, and until the piece before has left.
+    pub fn payload_space(&mut self) -> &mut [u8] {
+        if self.payload_left() == 0 {
+            return &mut [];
+        }
+        self.outbound.payload_space()
+    }
+
+    /// `n` bytes have been put into the [`Self::payload_space`].
+    pub fn payload_commit(&mut self, n: usize) {
+        self.outbound.payload_commit(n);
+    }
+
+    /// The caller gives up the payload of [`Self::begin_payload`].
+    ///
+    /// If its packet has not begun to leave it is taken back (or, if it had been asked for, will be asked for again).
+    /// Otherwise the connection is over, with [`ProtocolError::PayloadAborted`]: whatever came next would be taken
+    /// for payload. Does nothing when no payload is open.
+    pub fn abandon_payload(&mut self) {
+        if !self.outbound.is_attended() {
+            return;
+        }
+        match self.outbound.abandon() {
+            Abandoned::Postponed => self.asked = false,
+            Abandoned::Halfway => self.end(ProtocolError::PayloadAborted),
+            Abandoned::Withdrawn(None) => {}
+            Abandoned::Withdrawn(Some(id)) => self.inflight.remove(id),
+        }
+    }
+
+    /// Copies payload bytes of the message that was last shown, whole or in chunks, to `buf`, those first that have
+    /// not been copied yet, and returns how many; 0 when all that has come has been copied.
+    pub fn read_payload(&mut self, buf: &mut [u8]) -> usize {
+        self.inbound.read_shown(buf)
+    }
+
+    /// Whether more chunks will come of the message of which the last was shown.
+    pub fn is_message_open(&self) -> bool {
+        self.inbound.is_message_open()
+    }
+
+    /// Lets the rest of the message at hand pass by unseen; it is acknowledged like any other. Does nothing between
+    /// messages.
+    pub fn skip_message(&mut self) {
+        if self.due == Due::Chunk {
+            self.due = Due::Nothing;
+        }
+        self.inbound.skip_message();
+    }
+
+    /// The message for which [`Event::PayloadNeeded`](super::Event::PayloadNeeded) asks, if any.
+    pub fn payload_needed(&self) -> Option<PacketId> {
+        (self.link == Link::Up)
+            .then(|| self.outbound.unattended())
+            .flatten()
+    }
+
+    /// The payload for which [`Event::PayloadNeeded`](super::Event::PayloadNeeded) asks cannot be given again: the
+    /// message is given up. Its id stays reserved until the server has forgotten it, which is then reported as
+    /// [`Event::Discarded`](super::Event::Discarded).
+    ///
+    /// # Errors
+    ///
+    /// [`RequestError::PayloadNotNeeded`].
+    pub fn decline_payload(&mut self, id: PacketId) -> Result<(), RequestError> {
+        self.outbound.decline(id)?;
+        self.asked = false;
+        self.dirty = true;
+        if let Some(slot) = self.inflight.get_mut(id) {
+            slot.state = State::Declined;
+        }
+        Ok(())
+    }
+}
