@@ -116,12 +116,11 @@ impl Session<'_> {
             self.take_question();
         }
         while self.due == Due::Nothing && self.outbound.lane_has_room() {
-            match self.inbound.frame(self.received)? {
+            let link = self.link;
+            let frame = self.inbound.frame(self.received, |t| admit(link, t))?;
+            match frame {
                 None => break,
                 Some(Frame::Packet(packet)) => self.packet(packet)?,
-                Some(_) if self.link == Link::Connecting => {
-                    return Err(ProtocolError::BeforeConnack(PacketType::Publish));
-                }
                 Some(Frame::Chunk) => self.begin_chunk()?,
                 Some(Frame::Passed { delivery, repeated }) => self.passed(delivery, repeated),
                 Some(Frame::Skipped { len, qos, id }) => self.skipped(len, qos, id)?,
@@ -200,11 +199,7 @@ impl Session<'_> {
     }
 
     fn packet(&mut self, packet: Whole) -> Result<(), ProtocolError> {
-        let packet_type = packet.header.packet_type;
-        if self.link == Link::Connecting && packet_type != PacketType::Connack {
-            return Err(ProtocolError::BeforeConnack(packet_type));
-        }
-        match packet_type {
+        match packet.header.packet_type {
             // The caller's; their bytes stay until the event has been seen.
             PacketType::Publish => return self.publish_came(packet),
             PacketType::Suback => return self.suback_came(packet),
@@ -215,20 +210,18 @@ impl Session<'_> {
             | PacketType::Pubcomp
             | PacketType::Unsuback => self.acknowledged(packet)?,
             PacketType::Pingresp => self.keep_alive.pingresp(),
+            // `admit` has refused it.
             PacketType::Connect
             | PacketType::Subscribe
             | PacketType::Unsubscribe
             | PacketType::Pingreq
-            | PacketType::Disconnect => return Err(ProtocolError::UnexpectedPacket(packet_type)),
+            | PacketType::Disconnect => {}
         }
         self.inbound.drop_packet(packet);
         Ok(())
     }
 
     fn connack(&mut self, packet: Whole) -> Result<(), ProtocolError> {
-        if self.link == Link::Up {
-            return Err(ProtocolError::UnexpectedPacket(PacketType::Connack));
-        }
         if !self.outbound.connect_sent() {
             return Err(ProtocolError::BeforeConnack(PacketType::Connack));
         }
@@ -500,6 +493,25 @@ fn delivered(
         let _ = received.push(packet_id);
     }
     true
+}
+
+/// Whether a server may send a packet of this type at this stage.
+fn admit(link: Link, packet_type: PacketType) -> Result<(), ProtocolError> {
+    match (link, packet_type) {
+        (Link::Connecting, PacketType::Connack) => Ok(()),
+        // [MQTT-3.2.0-1]
+        (Link::Connecting, _) => Err(ProtocolError::BeforeConnack(packet_type)),
+        (
+            _,
+            PacketType::Connect
+            | PacketType::Connack
+            | PacketType::Subscribe
+            | PacketType::Unsubscribe
+            | PacketType::Pingreq
+            | PacketType::Disconnect,
+        ) => Err(ProtocolError::UnexpectedPacket(packet_type)),
+        _ => Ok(()),
+    }
 }
 
 /// What a PUBLISH is answered with \[MQTT-3.3.4-1\].
