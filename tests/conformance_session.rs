@@ -188,7 +188,11 @@ fn mqtt_3_1_0_1_connect_goes_first() {
     assert!(driven.session.has_pending());
     driven.connect(&KEEP);
     driven.session.publish(&message(0, b"four")).unwrap();
-    assert_eq!(driven.sent(), connect(&KEEP), "and nothing else before CONNACK");
+    assert_eq!(
+        driven.sent(),
+        connect(&KEEP),
+        "and nothing else before CONNACK"
+    );
 
     // The same when a connection breaks inside the CONNECT.
     driven.connect(&KEEP);
@@ -516,10 +520,7 @@ fn mqtt_3_2_2_1_a_clean_session_is_not_present() {
     driven.connect(&CLEAN);
     driven.sent();
     driven.feed(&connack(true));
-    assert_eq!(
-        driven.end(),
-        ProtocolError::SessionPresentAfterCleanSession
-    );
+    assert_eq!(driven.end(), ProtocolError::SessionPresentAfterCleanSession);
     assert!(!driven.session.session_present());
     driven.open(&KEEP, true);
 }

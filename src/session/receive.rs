@@ -115,7 +115,12 @@ impl Session<'_> {
         if self.link == Link::Up && !self.inbound.in_message() && !self.take_report() {
             self.take_question();
         }
-        while self.due == Due::Nothing && self.outbound.lane_has_room() {
+        while self.due == Due::Nothing {
+            // Before any PUBREC that comes later is answered [MQTT-4.6.0-4].
+            self.send_pubrels(now);
+            if !self.outbound.lane_has_room() {
+                break;
+            }
             let link = self.link;
             let frame = self.inbound.frame(self.received, |t| admit(link, t))?;
             match frame {
@@ -138,13 +143,12 @@ impl Session<'_> {
                 return Err(ProtocolError::TooSlow);
             }
         }
-        if self.link == Link::Up {
-            self.send_pubrels(now);
-            if self.outbound.is_idle()
-                && self.keep_alive.due().is_some_and(|due| due.is_reached(now))
-            {
-                self.queue_ping();
-            }
+        self.send_pubrels(now);
+        if self.link == Link::Up
+            && self.outbound.is_idle()
+            && self.keep_alive.due().is_some_and(|due| due.is_reached(now))
+        {
+            self.queue_ping();
         }
         Ok(())
     }
@@ -183,12 +187,20 @@ impl Session<'_> {
 
     /// Sends every PUBREL that is owed, in the order of their PUBRECs, as far as the lane has room.
     fn send_pubrels(&mut self, now: Instant) {
+        if self.link != Link::Up {
+            return;
+        }
         for slot in self
             .inflight
             .iter_mut()
             .filter(|slot| slot.state == State::Pubrel)
         {
-            if !self.outbound.lane_has_spare_room() {
+            // The answer to what waits for the caller must find room.
+            let room = match self.due {
+                Due::Nothing => self.outbound.lane_has_room(),
+                _ => self.outbound.lane_has_spare_room(),
+            };
+            if !room {
                 break;
             }
             self.outbound.push_lane(&Pubrel::new(slot.id).to_bytes());
@@ -275,7 +287,6 @@ impl Session<'_> {
             return Ok(());
         };
         match (packet_type, slot.state) {
-            (PacketType::Pubrec, State::Pubrel) => Ok(()),
             (PacketType::Puback, State::Declined) => {
                 self.complete(packet_id, State::Puback);
                 Ok(())

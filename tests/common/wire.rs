@@ -55,7 +55,12 @@ pub(crate) struct Driven<'b> {
 }
 
 impl<'b> Driven<'b> {
-    pub(crate) fn new<const RX: usize, const TX: usize, const INFLIGHT: usize, const INBOUND: usize>(
+    pub(crate) fn new<
+        const RX: usize,
+        const TX: usize,
+        const INFLIGHT: usize,
+        const INBOUND: usize,
+    >(
         storage: &'b mut Storage<RX, TX, INFLIGHT, INBOUND>,
     ) -> Self {
         Self {
@@ -157,10 +162,7 @@ impl<'b> Driven<'b> {
         let Some(ready) = self.session.poll(self.at())? else {
             return Ok(None);
         };
-        Ok(self
-            .session
-            .event(ready)?
-            .map(|event| format!("{event:?}")))
+        Ok(self.session.event(ready)?.map(|event| format!("{event:?}")))
     }
 
     /// All events that wait.
@@ -339,7 +341,12 @@ pub(crate) fn suback(packet_id: u16, codes: &[SubackReturnCode]) -> Vec<u8> {
 
 /// A SUBSCRIBE for one filter at QoS 0.
 pub(crate) fn subscribe(packet_id: u16, filter: &str) -> Vec<u8> {
-    let mut bytes = vec![0x82, filter.len() as u8 + 5, (packet_id >> 8) as u8, packet_id as u8];
+    let mut bytes = vec![
+        0x82,
+        filter.len() as u8 + 5,
+        (packet_id >> 8) as u8,
+        packet_id as u8,
+    ];
     bytes.extend([0, filter.len() as u8]);
     bytes.extend(filter.as_bytes());
     bytes.push(0);
