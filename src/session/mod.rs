@@ -336,9 +336,9 @@ impl Session<'_> {
         if n == 0 || matches!(self.link, Link::Down(_)) {
             return;
         }
-        let lane_sent = self.outbound.consume(n);
-        if lane_sent {
-            self.keep_alive.lane_sent(now);
+        let lane = self.outbound.consume(n);
+        self.keep_alive.lane_sent(lane, now);
+        if lane > 0 && self.outbound.lane_len() == 0 {
             self.keep_alive.packet_sent(now);
         }
         self.bytes_sent(now);
@@ -515,7 +515,7 @@ impl Session<'_> {
 
     fn queue_ping(&mut self) {
         if self.outbound.push_lane(&PINGREQ) {
-            self.keep_alive.ping_queued();
+            self.keep_alive.ping_queued(self.outbound.lane_len());
         }
     }
 
