@@ -406,14 +406,19 @@ impl Session<'_> {
     pub fn deadline(&self) -> Option<Instant> {
         let ping = match self.link {
             Link::Down(_) => return None,
-            Link::Up if self.outbound.is_idle() => self.keep_alive.due(),
-            _ => None,
+            Link::Connecting | Link::Up => self.ping_due(),
         };
         self.timeouts()
             .map(|(since, _)| since.after(self.response_timeout))
             .chain(ping)
             .chain(self.pace.deadline(self.response_timeout))
             .reduce(Instant::earlier)
+    }
+
+    /// When a PINGREQ is due, CONNACK or not, if nothing else leaves before \[MQTT-3.1.2-23\].
+    fn ping_due(&self) -> Option<Instant> {
+        let may_leave = !self.leaving && self.outbound.is_idle();
+        may_leave.then(|| self.keep_alive.due()).flatten()
     }
 
     /// Whether CONNACK has come on a connection that is not over.

@@ -144,10 +144,7 @@ impl Session<'_> {
             }
         }
         self.send_pubrels(now);
-        if self.link == Link::Up
-            && self.outbound.is_idle()
-            && self.keep_alive.due().is_some_and(|due| due.is_reached(now))
-        {
+        if self.ping_due().is_some_and(|due| due.is_reached(now)) {
             self.queue_ping();
         }
         Ok(())
