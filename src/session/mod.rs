@@ -350,8 +350,12 @@ impl Session<'_> {
             self.keep_alive.packet_sent(now);
             self.packet_sent(sent, now);
         }
-        let more = self.has_pending() || self.outbound.in_payload();
-        self.stalled_since = more.then_some(now);
+        self.stalled_since = self.has_more().then_some(now);
+    }
+
+    /// Whether the transport has something to take, now or when the caller hands it over.
+    fn has_more(&self) -> bool {
+        self.has_pending() || self.outbound.in_payload()
     }
 
     /// Where the bytes go that arrive next.

@@ -131,6 +131,10 @@ impl Session<'_> {
                 Some(Frame::Skipped { len, qos, id }) => self.skipped(len, qos, id)?,
             }
         }
+        // What had to leave may have been acknowledged instead.
+        if !self.has_more() {
+            self.stalled_since = None;
+        }
         if self.inbound.take_progress() {
             self.keep_alive.progress(now);
         }
