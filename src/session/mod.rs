@@ -153,9 +153,10 @@ impl<'b> Session<'b> {
 
 impl Session<'_> {
     /// Sets how long the server may take for any answer, and the transport for taking a byte, in milliseconds
-    /// ([`RESPONSE_TIMEOUT`] at first). After that the connection ends with the reason.
+    /// ([`RESPONSE_TIMEOUT`] at first, 24.8 days at most). After that the connection ends with the reason.
     pub fn set_response_timeout(&mut self, millis: u32) {
-        self.response_timeout = millis;
+        // Two moments further apart could not be compared.
+        self.response_timeout = millis.min(u32::MAX / 2);
     }
 
     /// Ends the connection with [`ProtocolError::TooSlow`] when fewer than `bytes_per_second` come, on average over a
