@@ -157,9 +157,10 @@ impl<'b> Session<'b> {
 
 impl Session<'_> {
     /// Sets how long the server may take for any answer, and the transport for taking a byte, in milliseconds
-    /// ([`RESPONSE_TIMEOUT`] at first). After that the connection ends with the reason.
+    /// ([`RESPONSE_TIMEOUT`] at first, 24.8 days at most). After that the connection ends with the reason.
     pub fn set_response_timeout(&mut self, millis: u32) {
-        self.response_timeout = millis;
+        // Two moments further apart could not be compared.
+        self.response_timeout = millis.min(u32::MAX / 2);
     }
 
     /// Ends the connection with [`ProtocolError::TooSlow`] when fewer than `bytes_per_second` come, on average over a
@@ -342,9 +343,9 @@ impl Session<'_> {
         if n == 0 || matches!(self.link, Link::Down(_)) {
             return;
         }
-        let lane_sent = self.outbound.consume(n);
-        if lane_sent {
-            self.keep_alive.lane_sent(now);
+        let lane = self.outbound.consume(n);
+        self.keep_alive.lane_sent(lane, now);
+        if lane > 0 && self.outbound.lane_len() == 0 {
             self.keep_alive.packet_sent(now);
         }
         self.bytes_sent(now);
@@ -356,8 +357,12 @@ impl Session<'_> {
             self.keep_alive.packet_sent(now);
             self.packet_sent(sent, now);
         }
-        let more = self.has_pending() || self.outbound.in_payload();
-        self.stalled_since = more.then_some(now);
+        self.stalled_since = self.has_more().then_some(now);
+    }
+
+    /// Whether the transport has something to take, now or when the caller hands it over.
+    fn has_more(&self) -> bool {
+        self.has_pending() || self.outbound.in_payload()
     }
 
     /// Where the bytes go that arrive next.
@@ -413,8 +418,7 @@ impl Session<'_> {
     pub fn deadline(&self) -> Option<Instant> {
         let ping = match self.link {
             Link::Down(_) => return None,
-            Link::Up if self.outbound.is_idle() => self.keep_alive.due(),
-            _ => None,
+            Link::Connecting | Link::Up => self.ping_due(),
         };
         let pace = self.pace.deadline(self.response_timeout);
         let behind = self.behind_since.filter(|_| self.may_answer());
@@ -428,6 +432,12 @@ impl Session<'_> {
                     .filter(|_| self.due == Due::Nothing),
             )
             .reduce(Instant::earlier)
+    }
+
+    /// When a PINGREQ is due, CONNACK or not, if nothing else leaves before \[MQTT-3.1.2-23\].
+    fn ping_due(&self) -> Option<Instant> {
+        let may_leave = !self.leaving && self.outbound.is_idle();
+        may_leave.then(|| self.keep_alive.due()).flatten()
     }
 
     /// Whether CONNACK has come on a connection that is not over.
@@ -531,7 +541,7 @@ impl Session<'_> {
 
     fn queue_ping(&mut self) {
         if self.outbound.push_lane(&PINGREQ) {
-            self.keep_alive.ping_queued();
+            self.keep_alive.ping_queued(self.outbound.lane_len());
         }
     }
 
