@@ -157,9 +157,10 @@ impl<'b> Session<'b> {
 
 impl Session<'_> {
     /// Sets how long the server may take for any answer, and the transport for taking a byte, in milliseconds
-    /// ([`RESPONSE_TIMEOUT`] at first). After that the connection ends with the reason.
+    /// ([`RESPONSE_TIMEOUT`] at first, 24.8 days at most). After that the connection ends with the reason.
     pub fn set_response_timeout(&mut self, millis: u32) {
-        self.response_timeout = millis;
+        // Two moments further apart could not be compared.
+        self.response_timeout = millis.min(u32::MAX / 2);
     }
 
     /// Ends the connection with [`ProtocolError::TooSlow`] when fewer than `bytes_per_second` come, on average over a
@@ -333,8 +334,7 @@ impl Session<'_> {
     pub fn has_pending(&self) -> bool {
         match self.link {
             Link::Down(_) => false,
-            Link::Up if self.checkpoints && self.dirty => false,
-            Link::Up | Link::Connecting => !self.outbound.is_empty(),
+            Link::Up | Link::Connecting => !self.owes_checkpoint() && !self.outbound.is_empty(),
         }
     }
 
@@ -343,9 +343,9 @@ impl Session<'_> {
         if n == 0 || matches!(self.link, Link::Down(_)) {
             return;
         }
-        let lane_sent = self.outbound.consume(n);
-        if lane_sent {
-            self.keep_alive.lane_sent(now);
+        let lane = self.outbound.consume(n);
+        self.keep_alive.lane_sent(lane, now);
+        if lane > 0 && self.outbound.lane_len() == 0 {
             self.keep_alive.packet_sent(now);
         }
         self.bytes_sent(now);
@@ -357,8 +357,12 @@ impl Session<'_> {
             self.keep_alive.packet_sent(now);
             self.packet_sent(sent, now);
         }
-        let more = self.has_pending() || self.outbound.in_payload();
-        self.stalled_since = more.then_some(now);
+        self.stalled_since = self.has_more().then_some(now);
+    }
+
+    /// Whether the transport has something to take, now or when the caller hands it over.
+    fn has_more(&self) -> bool {
+        self.has_pending() || self.outbound.in_payload()
     }
 
     /// Where the bytes go that arrive next.
@@ -399,10 +403,10 @@ impl Session<'_> {
                 self.end(reason);
                 return Err(reason);
             }
-        } else if self.is_stalled(now) {
+        } else if !matches!(self.link, Link::Down(_)) {
             // An answer may lie behind the event that waits, but nothing can lie behind it that is still to leave.
-            self.end(ProtocolError::WriteTimeout);
-            return Err(ProtocolError::WriteTimeout);
+            self.check_timeouts(now)
+                .inspect_err(|reason| self.end(*reason))?;
         }
         Ok(self.due.ready())
     }
@@ -414,15 +418,26 @@ impl Session<'_> {
     pub fn deadline(&self) -> Option<Instant> {
         let ping = match self.link {
             Link::Down(_) => return None,
-            Link::Up if self.outbound.is_idle() => self.keep_alive.due(),
-            _ => None,
+            Link::Connecting | Link::Up => self.ping_due(),
         };
+        let pace = self.pace.deadline(self.response_timeout);
+        let behind = self.behind_since.filter(|_| self.may_answer());
         self.timeouts()
             .map(|(since, _)| since.after(self.response_timeout))
-            .chain(ping)
-            .chain(self.pace.deadline(self.response_timeout))
-            .chain(self.behind_since.filter(|_| self.may_answer()))
+            // While an event waits, `poll` looks at nothing but the transport.
+            .chain(
+                ping.into_iter()
+                    .chain(pace)
+                    .chain(behind)
+                    .filter(|_| self.due == Due::Nothing),
+            )
             .reduce(Instant::earlier)
+    }
+
+    /// When a PINGREQ is due, CONNACK or not, if nothing else leaves before \[MQTT-3.1.2-23\].
+    fn ping_due(&self) -> Option<Instant> {
+        let may_leave = !self.leaving && self.outbound.is_idle();
+        may_leave.then(|| self.keep_alive.due()).flatten()
     }
 
     /// Whether CONNACK has come on a connection that is not over.
@@ -440,6 +455,11 @@ impl Session<'_> {
         self.session_present
     }
 
+    /// How long an answer may take, and the transport for taking a byte, in milliseconds.
+    pub const fn response_timeout(&self) -> u32 {
+        self.response_timeout
+    }
+
     /// Why the connection is over, unless that is because DISCONNECT has left.
     pub(crate) fn failure(&self) -> Option<ProtocolError> {
         match self.link {
@@ -449,13 +469,18 @@ impl Session<'_> {
         }
     }
 
+    /// Whether everything waits until the caller has seen a checkpoint.
+    pub(crate) fn owes_checkpoint(&self) -> bool {
+        self.link == Link::Up && self.checkpoints && self.dirty
+    }
+
     /// How many requests wait for their acknowledgement.
     pub fn in_flight(&self) -> usize {
         self.inflight.len()
     }
 
     /// What must be answered, or taken by the transport, within the response timeout: since when, and the error that
-    /// ends the connection otherwise.
+    /// ends the connection otherwise. While an event waits, an answer may have come and lie behind it.
     fn timeouts(&self) -> impl Iterator<Item = (Instant, ProtocolError)> {
         let connack = (self.link == Link::Connecting)
             .then_some((self.connect_since, ProtocolError::ConnackTimeout));
@@ -470,19 +495,11 @@ impl Session<'_> {
             let packet_id = slot.id;
             (slot.since, ProtocolError::RequestTimeout { packet_id })
         });
+        let nothing_waits = self.due == Due::Nothing;
+        let answers = connack.into_iter().chain(pingresp).chain(requests);
         write
             .into_iter()
-            .chain(connack)
-            .chain(pingresp)
-            .chain(requests)
-    }
-
-    /// Whether the transport has taken nothing for longer than it may, on a connection that is not over.
-    fn is_stalled(&self, now: Instant) -> bool {
-        !matches!(self.link, Link::Down(_))
-            && self
-                .stalled_since
-                .is_some_and(|since| since.after(self.response_timeout).is_reached(now))
+            .chain(answers.filter(move |_| nothing_waits))
     }
 
     /// Queues a packet with an id of its own and takes a slot for it.
@@ -524,7 +541,7 @@ impl Session<'_> {
 
     fn queue_ping(&mut self) {
         if self.outbound.push_lane(&PINGREQ) {
-            self.keep_alive.ping_queued();
+            self.keep_alive.ping_queued(self.outbound.lane_len());
         }
     }
 

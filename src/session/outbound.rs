@@ -213,8 +213,9 @@ impl Outbound<'_> {
         self.arena.get(self.sent..end).unwrap_or_default()
     }
 
-    /// The transport took `n` of the bytes that [`Self::pending`] lent; true when that emptied the lane.
-    pub(super) fn consume(&mut self, n: usize) -> bool {
+    /// The transport took `n` of the bytes that [`Self::pending`] lent; returns how many of them were the lane's.
+    pub(super) fn consume(&mut self, n: usize) -> usize {
+        let lane = self.lane.len();
         if self.lane_lent {
             let mut left = n;
             self.lane.retain(|_| match left.checked_sub(1) {
@@ -230,7 +231,12 @@ impl Outbound<'_> {
             self.sent = self.sent.saturating_add(n).min(self.offered);
             self.offered = self.sent;
         }
-        self.lane_lent && self.lane.is_empty()
+        lane.saturating_sub(self.lane.len())
+    }
+
+    /// Bytes queued in the lane.
+    pub(super) fn lane_len(&self) -> usize {
+        self.lane.len()
     }
 
     /// A packet that [`Self::consume`] completed; called until there is none.

@@ -11,6 +11,8 @@
     reason = "every test file compiles this module, and none needs all of it"
 )]
 
+pub(crate) mod world;
+
 use std::{
     cell::{Cell, RefCell},
     collections::VecDeque,
