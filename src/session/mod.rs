@@ -82,10 +82,10 @@ pub struct Session<'b> {
     chunks_ended: bool,
     /// The caller wants to save the session before anything leaves that follows from a change.
     checkpoints: bool,
-    /// The caller has been asked for a payload.
-    asked: bool,
     /// There has been such a change.
     dirty: bool,
+    /// The caller has been asked for a payload.
+    asked: bool,
     /// QoS 0 publishes that did not go out, and those that went out before CONNACK.
     dropped: u16,
     early: u16,
@@ -145,8 +145,8 @@ impl<'b> Session<'b> {
             settled: true,
             chunks_ended: false,
             checkpoints: false,
-            asked: false,
             dirty: false,
+            asked: false,
             dropped: 0,
             early: 0,
             response_timeout: RESPONSE_TIMEOUT,
