@@ -370,8 +370,11 @@ impl Session<'_> {
         self.inbound.space()
     }
 
-    /// `n` bytes have been read into the [`Self::space`].
+    /// `n` bytes have been read into the [`Self::space`]; those of a connection that is over are ignored.
     pub fn commit(&mut self, n: usize) {
+        if matches!(self.link, Link::Down(_)) {
+            return;
+        }
         self.inbound.commit(n);
         self.pace.count(n);
     }
