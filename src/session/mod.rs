@@ -68,6 +68,8 @@ pub struct Session<'b> {
     pace: Pace,
     link: Link,
     due: Due,
+    /// An event of an older connection that has not been seen.
+    unseen: Due,
     /// The Clean Session flag of the last CONNECT.
     clean: bool,
     /// The server has accepted a connection with Clean Session 0: what it keeps is known here.
@@ -133,6 +135,7 @@ impl<'b> Session<'b> {
             pace: Pace::default(),
             link: Link::Down(ProtocolError::Closed),
             due: Due::Nothing,
+            unseen: Due::Nothing,
             clean: false,
             known: false,
             session_present: false,
@@ -202,6 +205,7 @@ impl Session<'_> {
         self.connection_lost();
         self.settle();
         self.outbound.fits_connect(len, !fresh)?;
+        self.postpone_event();
         if fresh {
             self.outbound.discard();
             self.inflight.discard();
@@ -566,6 +570,15 @@ impl Session<'_> {
     fn leave(&mut self) {
         self.end(ProtocolError::Closed);
         self.leaving = true;
+    }
+
+    /// An event that waits is for the new connection to tell, unless it is about the old one only.
+    fn postpone_event(&mut self) {
+        match core::mem::replace(&mut self.due, Due::Nothing) {
+            // These are asked again.
+            Due::Nothing | Due::Connected { .. } | Due::PayloadNeeded(_) | Due::Checkpoint => {}
+            unseen => self.unseen = unseen,
+        }
     }
 
     /// Clears up after a connection that is over, once.

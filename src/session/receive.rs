@@ -156,7 +156,9 @@ impl Session<'_> {
 
     /// Makes a report due, if one waits.
     pub(super) fn take_report(&mut self) -> bool {
-        self.due = if core::mem::take(&mut self.chunks_ended) {
+        self.due = if self.unseen != Due::Nothing {
+            core::mem::replace(&mut self.unseen, Due::Nothing)
+        } else if core::mem::take(&mut self.chunks_ended) {
             Due::ChunksEnded
         } else if let Some(slot) = self.inflight.take_report() {
             Due::Ended(slot.id, slot.state)
