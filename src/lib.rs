@@ -38,6 +38,7 @@ extern crate std;
 mod backoff;
 pub mod client;
 pub mod codec;
+mod fmt;
 mod session;
 #[cfg(feature = "std")]
 pub mod std_io;
@@ -56,3 +57,8 @@ pub use self::{
     },
     time::{Clock, Instant},
 };
+
+/// Compiles the examples of the README.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;

@@ -452,7 +452,6 @@ fn the_response_timeout_can_be_set() {
 
 /// The answers came while the caller was busy elsewhere. They count: they were not late, only read late.
 #[test]
-#[ignore = "deadlines are judged before the transport is read"]
 fn an_answer_that_waits_to_be_read_is_in_time() {
     let (mut storage, network) = (storage(), Network::with_server());
     let mut session = Session::new(&mut storage);
@@ -924,4 +923,28 @@ fn packet_ids_skip_zero_and_those_in_flight() {
     let expected: Vec<u16> = (1..=65_535).chain(second_lap).take(ids.len()).collect();
     assert_eq!(ids, expected);
     assert_eq!(client.session().in_flight(), in_flight.len());
+}
+
+// Checkpoints.
+
+#[test]
+fn a_flush_does_not_claim_what_a_checkpoint_holds_back() {
+    let (mut storage, network) = (storage(), Network::with_server());
+    let mut session = Session::new(&mut storage);
+    session.set_checkpoints(true);
+    let mut client = connected(&mut session, &network, &options());
+    while client.poll().unwrap().is_some() {}
+    client
+        .publish(&message("t", b"1", QoS::AtLeastOnce))
+        .unwrap();
+    let due = Err(Error::Request(RequestError::CheckpointDue));
+    assert_eq!(client.flush(), due);
+    let mut seen = Vec::new();
+    client
+        .publish_and_wait(&message("t", b"0", QoS::AtMostOnce), |event| {
+            seen.push(format!("{event:?}"));
+        })
+        .unwrap();
+    assert_eq!(seen[0], "Checkpoint(Checkpoint)");
+    assert_eq!(client.flush(), Ok(()));
 }

@@ -708,29 +708,29 @@ fn mqtt_4_8_0_2_lack_of_inbound_ids_tells_the_capacity() {
         &publish(2, 3, b"c"),
     ]);
     driven.feed(&incoming);
+    driven.expect(&[
+        Event::Message(message(2, b"a")),
+        Event::Message(message(2, b"b")),
+    ]);
+    // What could be acknowledged is: else the next connection would begin with the same messages.
+    assert_eq!(packets(&driven.sent()), [pubrec(1), pubrec(2)]);
     let (events, reason) = driven.last_words();
     assert_eq!(reason, ProtocolError::InboundFull { capacity: 2 });
-    assert_eq!(
-        events,
-        words(&[
-            Event::Message(message(2, b"a")),
-            Event::Message(message(2, b"b"))
-        ])
-    );
+    assert_eq!(events, words(&[]));
     // Repeated ones need no room; a long one does.
     driven.open(&KEEP, true);
-    driven.feed(&wire(&[
-        &dup(publish(2, 1, b"a")),
-        &dup(publish(2, 2, b"b")),
-        &pubrel(2),
-    ]));
-    driven.expect(&[]);
+    for (packet, answer) in [
+        (dup(publish(2, 1, b"a")), pubrec(1)),
+        (dup(publish(2, 2, b"b")), pubrec(2)),
+        (pubrel(2), pubcomp(2)),
+    ] {
+        driven.feed(&packet);
+        driven.expect(&[]);
+        assert_eq!(packets(&driven.sent()), [answer]);
+    }
     driven.feed(&dup(publish(2, 3, b"c")));
     assert_eq!(driven.events().len(), 1);
-    assert_eq!(
-        packets(&driven.sent()),
-        [pubrec(1), pubrec(2), pubcomp(2), pubrec(3)]
-    );
+    assert_eq!(packets(&driven.sent()), [pubrec(3)]);
     driven.feed(&publish(2, 4, &[0; 100])[..20]);
     assert_eq!(driven.end(), ProtocolError::InboundFull { capacity: 2 });
 }

@@ -1,7 +1,6 @@
 //! Whatever the bytes are, they are judged by the rules and without a panic.
 #![no_main]
 
-#[allow(dead_code)]
 #[path = "../../tests/checker/mod.rs"]
 mod checker;
 

@@ -13,7 +13,10 @@ pub use self::embassy::EmbassyClock;
 
 use embedded_io::ErrorKind;
 
-use crate::session::{ProtocolError, RequestError};
+use crate::{
+    session::{ProtocolError, RequestError, Session},
+    time::Instant,
+};
 
 /// Why a call of a client failed.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -96,6 +99,22 @@ impl<E: fmt::Debug + fmt::Display> core::error::Error for Error<E> {}
 /// Whether a transport's error only means that nothing could be moved this time.
 fn is_transient<E: embedded_io::Error>(error: &E) -> bool {
     matches!(error.kind(), ErrorKind::Interrupted | ErrorKind::TimedOut)
+}
+
+/// What a flush amounts to that has nothing more to write.
+fn flushed<E>(session: &Session<'_>) -> Result<(), Error<E>> {
+    match session.failure() {
+        Some(reason) => Err(reason.into()),
+        None if session.owes_checkpoint() => Err(RequestError::CheckpointDue.into()),
+        None => Ok(()),
+    }
+}
+
+/// Whether a deadline of the session has passed.
+fn is_overdue(session: &Session<'_>, now: Instant) -> bool {
+    session
+        .deadline()
+        .is_some_and(|deadline| deadline.is_reached(now))
 }
 
 /// The part of a payload in several slices that begins at `offset`, up to the end of its slice.

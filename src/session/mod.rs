@@ -47,6 +47,7 @@ use crate::{
     codec::{
         Connect, Delivery, EncodeError, PacketId, Publish, QoS, TopicName, subscribe, unsubscribe,
     },
+    fmt::debug,
     time::Instant,
 };
 
@@ -91,6 +92,8 @@ pub struct Session<'b> {
     early: u16,
     response_timeout: u32,
     connect_since: Instant,
+    /// Packets have been left in the receive buffer since then, until there is room for their answers.
+    behind_since: Option<Instant>,
     /// Since when the transport has taken nothing of what it was lent.
     stalled_since: Option<Instant>,
 }
@@ -149,6 +152,7 @@ impl<'b> Session<'b> {
             early: 0,
             response_timeout: RESPONSE_TIMEOUT,
             connect_since: Instant::default(),
+            behind_since: None,
             stalled_since: None,
         }
     }
@@ -204,6 +208,8 @@ impl Session<'_> {
         }
         self.connection_lost();
         self.settle();
+        // Bytes may have been committed after the older connection was over.
+        self.inbound.reset();
         self.outbound.fits_connect(len, !fresh)?;
         self.postpone_event();
         if fresh {
@@ -292,7 +298,8 @@ impl Session<'_> {
         if self.link != Link::Up {
             return Err(RequestError::NotConnected);
         }
-        if !self.outbound.lane_has_spare_room() {
+        // One place is kept for the answer to a packet at hand.
+        if !self.outbound.lane_has_room(2) {
             return Err(RequestError::LaneFull);
         }
         self.queue_ping();
@@ -331,8 +338,7 @@ impl Session<'_> {
     pub fn has_pending(&self) -> bool {
         match self.link {
             Link::Down(_) => false,
-            Link::Up if self.checkpoints && self.dirty => false,
-            Link::Up | Link::Connecting => !self.outbound.is_empty(),
+            Link::Up | Link::Connecting => !self.owes_checkpoint() && !self.outbound.is_empty(),
         }
     }
 
@@ -385,7 +391,8 @@ impl Session<'_> {
 
     /// Handles what has come up to the next thing that the caller has to know, and what the time `now` brings.
     ///
-    /// Call it until it returns `None`; then send what is pending, and read, or wait until [`Self::deadline`].
+    /// Call it until it returns `None`; then send what is pending, and read, or wait until [`Self::deadline`] (which is
+    /// now if what was sent made room for the answers to packets that have been left in the buffer).
     /// While an event waits, it is reported again.
     ///
     /// # Errors
@@ -403,10 +410,10 @@ impl Session<'_> {
                 self.end(reason);
                 return Err(reason);
             }
-        } else if self.is_stalled(now) {
+        } else if !matches!(self.link, Link::Down(_)) {
             // An answer may lie behind the event that waits, but nothing can lie behind it that is still to leave.
-            self.end(ProtocolError::WriteTimeout);
-            return Err(ProtocolError::WriteTimeout);
+            self.check_timeouts(now)
+                .inspect_err(|reason| self.end(*reason))?;
         }
         Ok(self.due.ready())
     }
@@ -420,10 +427,17 @@ impl Session<'_> {
             Link::Down(_) => return None,
             Link::Connecting | Link::Up => self.ping_due(),
         };
+        let pace = self.pace.deadline(self.response_timeout);
+        let behind = self.behind_since.filter(|_| self.may_answer());
         self.timeouts()
             .map(|(since, _)| since.after(self.response_timeout))
-            .chain(ping)
-            .chain(self.pace.deadline(self.response_timeout))
+            // While an event waits, `poll` looks at nothing but the transport.
+            .chain(
+                ping.into_iter()
+                    .chain(pace)
+                    .chain(behind)
+                    .filter(|_| self.due == Due::Nothing),
+            )
             .reduce(Instant::earlier)
     }
 
@@ -448,6 +462,11 @@ impl Session<'_> {
         self.session_present
     }
 
+    /// How long an answer may take, and the transport for taking a byte, in milliseconds.
+    pub const fn response_timeout(&self) -> u32 {
+        self.response_timeout
+    }
+
     /// Why the connection is over, unless that is because DISCONNECT has left.
     pub(crate) fn failure(&self) -> Option<ProtocolError> {
         match self.link {
@@ -457,13 +476,18 @@ impl Session<'_> {
         }
     }
 
+    /// Whether everything waits until the caller has seen a checkpoint.
+    pub(crate) fn owes_checkpoint(&self) -> bool {
+        self.link == Link::Up && self.checkpoints && self.dirty
+    }
+
     /// How many requests wait for their acknowledgement.
     pub fn in_flight(&self) -> usize {
         self.inflight.len()
     }
 
     /// What must be answered, or taken by the transport, within the response timeout: since when, and the error that
-    /// ends the connection otherwise.
+    /// ends the connection otherwise. While an event waits, an answer may have come and lie behind it.
     fn timeouts(&self) -> impl Iterator<Item = (Instant, ProtocolError)> {
         let connack = (self.link == Link::Connecting)
             .then_some((self.connect_since, ProtocolError::ConnackTimeout));
@@ -478,19 +502,11 @@ impl Session<'_> {
             let packet_id = slot.id;
             (slot.since, ProtocolError::RequestTimeout { packet_id })
         });
+        let nothing_waits = self.due == Due::Nothing;
+        let answers = connack.into_iter().chain(pingresp).chain(requests);
         write
             .into_iter()
-            .chain(connack)
-            .chain(pingresp)
-            .chain(requests)
-    }
-
-    /// Whether the transport has taken nothing for longer than it may, on a connection that is not over.
-    fn is_stalled(&self, now: Instant) -> bool {
-        !matches!(self.link, Link::Down(_))
-            && self
-                .stalled_since
-                .is_some_and(|since| since.after(self.response_timeout).is_reached(now))
+            .chain(answers.filter(move |_| nothing_waits))
     }
 
     /// Queues a packet with an id of its own and takes a slot for it.
@@ -561,6 +577,7 @@ impl Session<'_> {
 
     fn end(&mut self, reason: ProtocolError) {
         if !matches!(self.link, Link::Down(_)) {
+            debug!("connection over: {}", reason);
             self.link = Link::Down(reason);
             self.leaving = false;
         }
@@ -595,5 +612,6 @@ impl Session<'_> {
         self.chunks_ended |= self.inbound.reset();
         self.due.connection_ended();
         self.stalled_since = None;
+        self.behind_since = None;
     }
 }

@@ -172,14 +172,13 @@ impl Outbound<'_> {
         self.lane.extend_from_slice(packet).is_ok()
     }
 
-    /// Whether one more acknowledgement fits.
-    pub(super) fn lane_has_room(&self) -> bool {
-        self.lane.len() <= LANE - 4
+    pub(super) fn lane_is_empty(&self) -> bool {
+        self.lane.is_empty()
     }
 
-    /// Whether something fits that is not the answer to a packet at hand, for which room is left.
-    pub(super) fn lane_has_spare_room(&self) -> bool {
-        self.lane.len() <= LANE - 8
+    /// Whether so many acknowledgements fit.
+    pub(super) fn lane_has_room(&self, acks: usize) -> bool {
+        self.lane.len().saturating_add(acks.saturating_mul(4)) <= LANE
     }
 
     pub(super) fn is_empty(&self) -> bool {

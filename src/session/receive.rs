@@ -17,6 +17,7 @@ use crate::{
         Connack, DecodeError, Delivery, PacketId, PacketType, Puback, Pubcomp, Publish, Pubrec,
         Pubrel, QoS, Suback,
     },
+    fmt::{debug, warn},
     time::Instant,
 };
 
@@ -111,6 +112,7 @@ impl Session<'_> {
 
     /// Handles packets until one is for the caller, then what the time brings.
     pub(super) fn advance(&mut self, now: Instant) -> Result<(), ProtocolError> {
+        self.behind_since = None;
         // Nothing comes between the chunks of a message.
         if self.link == Link::Up && !self.inbound.in_message() && !self.take_report() {
             self.take_question();
@@ -118,7 +120,8 @@ impl Session<'_> {
         while self.due == Due::Nothing {
             // Before any PUBREC that comes later is answered [MQTT-4.6.0-4].
             self.send_pubrels(now);
-            if !self.outbound.lane_has_room() {
+            if !self.may_answer() {
+                self.behind_since = Some(now);
                 break;
             }
             let link = self.link;
@@ -146,12 +149,31 @@ impl Session<'_> {
             {
                 return Err(ProtocolError::TooSlow);
             }
+            // What has come may have changed the session, and a caller to whom nothing is told goes to sleep.
+            if self.link == Link::Up && !self.inbound.in_message() {
+                self.take_question();
+            }
         }
         self.send_pubrels(now);
         if self.ping_due().is_some_and(|due| due.is_reached(now)) {
             self.queue_ping();
         }
         Ok(())
+    }
+
+    /// Whether the next packet may be dealt with: no checkpoint is owed, and there is room for its answer.
+    ///
+    /// A QoS 2 message for whose id there is no room ends the connection. The acknowledgements of those before it leave
+    /// first, else the next connection would begin with the same messages and get no further.
+    pub(super) fn may_answer(&self) -> bool {
+        if self.owes_checkpoint() && !self.inbound.in_message() {
+            // Nothing could leave while a long message comes that begins now.
+            false
+        } else if self.received.is_full() {
+            self.outbound.lane_is_empty()
+        } else {
+            self.outbound.lane_has_room(1)
+        }
     }
 
     /// Makes a report due, if one waits.
@@ -172,7 +194,7 @@ impl Session<'_> {
 
     /// Makes due what the caller has to be asked for.
     fn take_question(&mut self) {
-        if self.checkpoints && self.dirty {
+        if self.owes_checkpoint() {
             self.due = Due::Checkpoint;
         } else if let Some(id) = self.outbound.unattended()
             && !core::mem::replace(&mut self.asked, true)
@@ -181,7 +203,7 @@ impl Session<'_> {
         }
     }
 
-    fn check_timeouts(&self, now: Instant) -> Result<(), ProtocolError> {
+    pub(super) fn check_timeouts(&self, now: Instant) -> Result<(), ProtocolError> {
         let mut overdue = self
             .timeouts()
             .filter(|(since, _)| since.after(self.response_timeout).is_reached(now));
@@ -193,17 +215,13 @@ impl Session<'_> {
         if self.link != Link::Up {
             return;
         }
-        for slot in self
-            .inflight
-            .iter_mut()
-            .filter(|slot| slot.state == State::Pubrel)
-        {
-            // The answer to what waits for the caller must find room.
-            let room = match self.due {
-                Due::Nothing => self.outbound.lane_has_room(),
-                _ => self.outbound.lane_has_spare_room(),
-            };
-            if !room {
+        // The answer to what waits for the caller must find room.
+        let needed = if self.due == Due::Nothing { 1 } else { 2 };
+        for slot in self.inflight.iter_mut() {
+            if slot.state != State::Pubrel {
+                continue;
+            }
+            if !self.outbound.lane_has_room(needed) {
                 break;
             }
             self.outbound.push_lane(&Pubrel::new(slot.id).to_bytes());
@@ -257,6 +275,7 @@ impl Session<'_> {
         self.session_present = session_present;
         self.early = 0;
         self.link = Link::Up;
+        debug!("connected, session present: {}", session_present);
         self.outbound.release();
         self.due = Due::Connected { unknown_session };
         if self.leaving && self.outbound.is_empty() {
@@ -458,24 +477,22 @@ impl Session<'_> {
 
     /// A message with a topic that does not fit is acknowledged like any other.
     fn skipped(&mut self, len: u16, qos: QoS, id: Option<PacketId>) -> Result<(), ProtocolError> {
-        self.due = Due::TopicTooLong { len };
-        let packet_id = match id {
-            Some(id) => id,
-            None if qos == QoS::AtMostOnce => return Ok(()),
-            None => return Err(DecodeError::PacketIdZero.into()),
-        };
-        if qos == QoS::AtLeastOnce {
-            self.push_ack(Puback::new(packet_id).to_bytes());
-            return Ok(());
-        }
-        self.push_ack(Pubrec::new(packet_id).to_bytes());
-        if self.received.contains(&packet_id) {
-            self.due = Due::Nothing;
-        } else {
-            self.check_received()?;
-            let _ = self.received.push(packet_id);
+        if qos > QoS::AtMostOnce {
+            let packet_id = id.ok_or(DecodeError::PacketIdZero)?;
+            if qos == QoS::AtLeastOnce {
+                self.push_ack(Puback::new(packet_id).to_bytes());
+            } else if self.received.contains(&packet_id) {
+                self.push_ack(Pubrec::new(packet_id).to_bytes());
+                return Ok(());
+            } else {
+                self.check_received()?;
+                let _ = self.received.push(packet_id);
+                self.push_ack(Pubrec::new(packet_id).to_bytes());
+            }
             self.dirty = true;
         }
+        warn!("skipped a message whose topic has {} bytes", len);
+        self.due = Due::TopicTooLong { len };
         Ok(())
     }
 

@@ -1,0 +1,147 @@
+//! An MQTT broker inside this process, for the host example and for tests: [rumqttd](https://docs.rs/rumqttd) on a
+//! free port of the loopback interface.
+//!
+//! It runs until the process ends, since rumqttd cannot be stopped. It logs through `tracing`, so it is silent unless
+//! the program installs a subscriber. Three of its ways to know: it closes the connection of a client whose keep alive
+//! is 0, it closes without a CONNACK where a login is refused, and it keeps all that it knows in memory.
+
+use std::{
+    collections::HashMap,
+    io,
+    net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream},
+    thread::{self, JoinHandle},
+    time::{Duration, Instant},
+};
+
+use rumqttd::{Broker, Config, ConnectionSettings, RouterConfig, ServerSettings};
+
+/// Ports tried: another program may take a port between its choice and its use.
+const TRIES: u32 = 5;
+/// How long the broker may take to accept a connection.
+const START: Duration = Duration::from_secs(10);
+const NAP: Duration = Duration::from_millis(1);
+
+/// Starts a broker that lets everybody in, and returns its address once it accepts connections.
+///
+/// # Errors
+///
+/// There is no free port, no thread can be started, or the broker does not accept in time.
+pub fn start() -> io::Result<SocketAddr> {
+    start_with(None)
+}
+
+/// Starts a broker that lets in only the `users` given, each with a name and a password.
+///
+/// # Errors
+///
+/// As [`start`].
+pub fn start_with_users(users: &[(&str, &str)]) -> io::Result<SocketAddr> {
+    let users = users
+        .iter()
+        .map(|&(name, password)| (name.to_owned(), password.to_owned()));
+    start_with(Some(users.collect()))
+}
+
+fn start_with(users: Option<HashMap<String, String>>) -> io::Result<SocketAddr> {
+    for _ in 0..TRIES {
+        let address = free_port()?;
+        let mut broker = Broker::new(config(address, users.clone()));
+        let broker = thread::Builder::new()
+            .name("broker".to_owned())
+            .spawn(move || drop(broker.start()))?;
+        if accepts(address, &broker)? {
+            return Ok(address);
+        }
+    }
+    Err(io::Error::new(
+        io::ErrorKind::AddrInUse,
+        "the broker found no free port",
+    ))
+}
+
+fn free_port() -> io::Result<SocketAddr> {
+    TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?.local_addr()
+}
+
+/// Whether the broker accepts; it ends at once if the port was taken meanwhile.
+fn accepts<T>(address: SocketAddr, broker: &JoinHandle<T>) -> io::Result<bool> {
+    let start = Instant::now();
+    while !broker.is_finished() {
+        match TcpStream::connect(address) {
+            Ok(_) => return Ok(!broker.is_finished()),
+            Err(error) if start.elapsed() > START => return Err(error),
+            Err(_) => thread::sleep(NAP),
+        }
+    }
+    Ok(false)
+}
+
+fn config(listen: SocketAddr, users: Option<HashMap<String, String>>) -> Config {
+    let connections = ConnectionSettings {
+        connection_timeout_ms: 10_000,
+        max_payload_size: 16 << 20,
+        max_inflight_count: 100,
+        auth: users,
+        external_auth: None,
+        dynamic_filters: true,
+    };
+    let server = ServerSettings {
+        name: "loopback".to_owned(),
+        listen,
+        tls: None,
+        next_connection_delay_ms: 0,
+        connections,
+    };
+    Config {
+        router: RouterConfig {
+            max_connections: 1_000,
+            max_outgoing_packet_count: 200,
+            max_segment_size: 16 << 20,
+            max_segment_count: 10,
+            ..RouterConfig::default()
+        },
+        v4: Some(HashMap::from([("loopback".to_owned(), server)])),
+        ..Config::default()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::{Read, Write};
+
+    use super::*;
+
+    /// CONNECT with client id "a", Clean Session and a keep alive of 60 s.
+    const CONNECT: &[u8] = b"\x10\x0d\0\x04MQTT\x04\x02\0\x3c\0\x01a";
+    /// The same with user "u" and password "p".
+    const LOGIN: &[u8] = b"\x10\x13\0\x04MQTT\x04\xc2\0\x3c\0\x01a\0\x01u\0\x01p";
+
+    fn answer(address: SocketAddr, packet: &[u8]) -> Vec<u8> {
+        let mut stream = TcpStream::connect(address).unwrap();
+        stream.set_read_timeout(Some(START)).unwrap();
+        stream.write_all(packet).unwrap();
+        let mut answer = [0; 4];
+        let len = stream.read(&mut answer).unwrap();
+        answer[..len].to_vec()
+    }
+
+    #[test]
+    fn two_brokers_start_and_accept() {
+        let (one, two) = (start().unwrap(), start().unwrap());
+        assert_ne!(one, two);
+        for broker in [one, two] {
+            assert!(broker.ip().is_loopback());
+            assert_eq!(answer(broker, CONNECT), [0x20, 2, 0, 0]);
+        }
+    }
+
+    #[test]
+    fn a_login_is_checked() {
+        let broker = start_with_users(&[("u", "p")]).unwrap();
+        assert_eq!(answer(broker, LOGIN), [0x20, 2, 0, 0]);
+        assert!(
+            answer(broker, CONNECT).is_empty(),
+            "no CONNACK, as documented"
+        );
+    }
+}

@@ -1,0 +1,120 @@
+//! The program on the blocking client.
+
+use embedded_io::{ErrorType, Read, ReadReady, Write, WriteReady};
+use umqtt::{Clock, Instant, Session, blocking::Client, codec::Connect};
+
+use crate::{Board, Failure, Light, Next, RETRY_MS};
+
+/// The way to the broker.
+pub trait Network {
+    /// A connection to the broker.
+    type Transport: Read + Write + ReadReady + WriteReady;
+    /// Why there is none.
+    type Error;
+
+    /// Connects to the broker, within a time of its own.
+    ///
+    /// # Errors
+    ///
+    /// There is no connection; it is for [`Self::failed`] to say whether to try again.
+    fn dial(&mut self) -> Result<Self::Transport, Self::Error>;
+
+    /// Closes a connection on which all has been said.
+    fn hang_up(&mut self, transport: Self::Transport) {
+        drop(transport);
+    }
+
+    /// Says what went wrong, and returns whether it may go better after [`RETRY_MS`].
+    fn failed(&mut self, failure: &FailureOf<Self>) -> bool;
+}
+
+/// Why a connection over this network could not be made, or ended.
+pub type FailureOf<N> =
+    Failure<<N as Network>::Error, <<N as Network>::Transport as ErrorType>::Error>;
+
+/// How the program ended.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
+pub enum End {
+    /// As many messages have come back as were asked for.
+    Done,
+    /// The board asked for the end.
+    Stopped,
+    /// The network said that trying again is of no use.
+    GaveUp,
+}
+
+/// Runs the light until it ends: connects, works, and after a failure waits and connects again with the same session.
+pub fn run<N: Network, C: Clock, B: Board>(
+    light: &mut Light,
+    session: &mut Session<'_>,
+    options: &Connect<'_>,
+    clock: &C,
+    network: &mut N,
+    board: &mut B,
+) -> End {
+    loop {
+        let dialled = network.dial().map_err(Failure::Dial);
+        let served = dialled.and_then(|transport| {
+            serve::<N, C, B>(light, session, options, clock, transport, board)
+        });
+        match served {
+            Ok((end, transport)) => {
+                if let Some(transport) = transport {
+                    network.hang_up(transport);
+                }
+                return end;
+            }
+            Err(failure) => {
+                if board.is_stopped() {
+                    return End::Stopped;
+                }
+                if !network.failed(&failure) {
+                    return End::GaveUp;
+                }
+            }
+        }
+        if !pause(clock.now().after(RETRY_MS), clock, board) {
+            return End::Stopped;
+        }
+    }
+}
+
+type Served<N> = (End, Option<<N as Network>::Transport>);
+
+/// Works on one connection, and gives it back if the goodbye could be said.
+fn serve<N: Network, C: Clock, B: Board>(
+    light: &mut Light,
+    session: &mut Session<'_>,
+    options: &Connect<'_>,
+    clock: &C,
+    transport: N::Transport,
+    board: &mut B,
+) -> Result<Served<N>, FailureOf<N>> {
+    let mut client = Client::open(session, transport, clock, options)?;
+    loop {
+        if board.is_stopped() {
+            let connected = client.session().is_connected();
+            let goodbye = connected.then(|| client.disconnect().ok());
+            return Ok((End::Stopped, goodbye.flatten()));
+        }
+        if light.act(client.session(), clock.now(), board)? == Next::Done {
+            return Ok((End::Done, client.disconnect().ok()));
+        }
+        match client.poll()? {
+            Some(event) => light.handle(&event, board)?,
+            None => clock.wait(),
+        }
+    }
+}
+
+/// Waits; false if the board asked for the end meanwhile.
+fn pause<C: Clock, B: Board>(until: Instant, clock: &C, board: &mut B) -> bool {
+    while !until.is_reached(clock.now()) {
+        if board.is_stopped() {
+            return false;
+        }
+        clock.wait();
+    }
+    true
+}
