@@ -380,11 +380,8 @@ impl Session<'_> {
         self.inbound.space()
     }
 
-    /// `n` bytes have been read into the [`Self::space`]; those of a connection that is over are ignored.
+    /// `n` bytes have been read into the [`Self::space`].
     pub fn commit(&mut self, n: usize) {
-        if matches!(self.link, Link::Down(_)) {
-            return;
-        }
         self.inbound.commit(n);
         self.pace.count(n);
     }
