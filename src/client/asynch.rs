@@ -172,7 +172,7 @@ where
     /// acknowledgement has come; this call with [`Outgoing::Again`] gives it.
     ///
     /// Dropping the future takes the message back if nothing of it has left. After that it ends the connection, and
-    /// the next call says so ([`ProtocolError::PayloadAborted`](crate::ProtocolError::PayloadAborted)): what came next would
+    /// the next call says so ([`ProtocolError::PayloadAborted`]): what came next would
     /// be taken for payload.
     ///
     /// # Errors
@@ -222,7 +222,7 @@ where
     /// acknowledgement has come; this call with [`Outgoing::Again`], and a reader that begins anew, gives it.
     ///
     /// Dropping the future takes the message back if nothing of it has left. After that it ends the connection, and
-    /// the next call says so ([`ProtocolError::PayloadAborted`](crate::ProtocolError::PayloadAborted)): what came next
+    /// the next call says so ([`ProtocolError::PayloadAborted`]): what came next
     /// would be taken for payload.
     ///
     /// # Errors

@@ -5,7 +5,7 @@ use embedded_io::{Error as _, ErrorKind, ErrorType, Read, ReadReady, Write, Writ
 use super::{Error, flushed, is_overdue, is_transient, slice_at};
 use crate::{
     codec::{Connect, PacketId, QoS, SubackCodes},
-    session::{Event, Message, Outgoing, Ready, RequestError, Session},
+    session::{Event, Message, Outgoing, ProtocolError, Ready, RequestError, Session},
     time::{Clock, Instant},
 };
 
@@ -24,8 +24,8 @@ pub struct Client<'s, 'b, T, C> {
     session: &'s mut Session<'b>,
     transport: T,
     clock: C,
-    /// Bytes have been written since the transport was flushed.
-    unflushed: bool,
+    /// When bytes were last written that have not been flushed.
+    unflushed: Option<Instant>,
 }
 
 /// What one round of moving bytes came to.
@@ -76,7 +76,7 @@ where
             session,
             transport,
             clock,
-            unflushed: false,
+            unflushed: None,
         })
     }
 
@@ -299,12 +299,16 @@ where
     pub fn flush(&mut self) -> Result<(), Error<T::Error>> {
         loop {
             self.write_ready()?;
-            if !self.session.has_pending() {
+            if !self.session.has_pending() && self.unflushed.is_none() {
                 return flushed(self.session);
             }
-            // Two full peers would wait for each other for ever if neither read.
-            self.session.poll(self.clock.now())?;
-            if !self.read_ready()? {
+            // Two full peers would wait for each other for ever if neither read. After DISCONNECT there is no need.
+            let mut moved = false;
+            if self.session.is_open() {
+                self.session.poll(self.clock.now())?;
+                moved = self.read_ready()?;
+            }
+            if !moved {
                 self.clock.wait();
             }
         }
@@ -388,7 +392,7 @@ where
     fn write_payload(&mut self, bytes: &[u8]) -> Result<bool, Error<T::Error>> {
         let n = write(&mut self.transport, bytes).map_err(|error| self.lost(error))?;
         self.session.payload_sent(n, self.clock.now());
-        self.unflushed = true;
+        self.unflushed = Some(self.clock.now());
         Ok(n > 0)
     }
 
@@ -447,12 +451,18 @@ where
                 Err(error) => return Err(self.lost(error)),
             }
             moved = true;
-            self.unflushed = true;
+            self.unflushed = Some(self.clock.now());
         }
-        if self.unflushed {
+        if let Some(since) = self.unflushed {
             match self.transport.flush() {
-                Ok(()) => self.unflushed = false,
-                Err(error) if is_transient(&error) => {}
+                Ok(()) => self.unflushed = None,
+                // A transport that took all bytes may still never get rid of them.
+                Err(error) if is_transient(&error) => {
+                    let end = since.after(self.session.response_timeout());
+                    if end.is_reached(self.clock.now()) {
+                        return Err(self.lost(Error::Protocol(ProtocolError::WriteTimeout)));
+                    }
+                }
                 Err(error) => return Err(self.lost(Error::Transport(error))),
             }
         }

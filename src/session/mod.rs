@@ -76,6 +76,7 @@ pub struct Session<'b> {
     /// The server has accepted a connection with Clean Session 0: what it keeps is known here.
     known: bool,
     session_present: bool,
+    unknown_session: bool,
     /// DISCONNECT has been queued, or has left.
     leaving: bool,
     /// What the last connection left behind has been cleared up.
@@ -83,10 +84,10 @@ pub struct Session<'b> {
     chunks_ended: bool,
     /// The caller wants to save the session before anything leaves that follows from a change.
     checkpoints: bool,
-    /// The caller has been asked for a payload.
-    asked: bool,
     /// There has been such a change.
     dirty: bool,
+    /// The caller has been asked for a payload.
+    asked: bool,
     /// QoS 0 publishes that did not go out, and those that went out before CONNACK.
     dropped: u16,
     early: u16,
@@ -142,12 +143,13 @@ impl<'b> Session<'b> {
             clean: false,
             known: false,
             session_present: false,
+            unknown_session: false,
             leaving: false,
             settled: true,
             chunks_ended: false,
             checkpoints: false,
-            asked: false,
             dirty: false,
+            asked: false,
             dropped: 0,
             early: 0,
             response_timeout: RESPONSE_TIMEOUT,
@@ -227,6 +229,7 @@ impl Session<'_> {
         self.connect_since = now;
         self.clean = options.clean_session;
         self.session_present = false;
+        self.unknown_session = false;
         self.leaving = false;
         self.settled = false;
         self.asked = false;
@@ -457,6 +460,17 @@ impl Session<'_> {
     /// Whether the server kept the session, as its last CONNACK said (section 3.2.2.2).
     pub const fn session_present(&self) -> bool {
         self.session_present
+    }
+
+    /// Whether the server kept a session of which nothing is known here, as in
+    /// [`Event::Connected`](Event::Connected::unknown_session).
+    pub const fn unknown_session(&self) -> bool {
+        self.unknown_session
+    }
+
+    /// Whether a connection has begun and is not over.
+    pub(crate) fn is_open(&self) -> bool {
+        !matches!(self.link, Link::Down(_))
     }
 
     /// How long an answer may take, and the transport for taking a byte, in milliseconds.

@@ -340,11 +340,20 @@ impl Outbound<'_> {
         self.longs = 0;
     }
 
-    /// The bytes of each packet that the next connection would send again.
-    pub(super) fn kept_publishes(&self) -> impl Iterator<Item = &[u8]> {
+    /// Each packet that the next connection would send again: its first byte as it would be then, and the rest.
+    pub(super) fn kept_publishes(&self) -> impl Iterator<Item = (u8, &[u8])> {
         self.packets()
             .filter(|at| self.is_kept_publish(*at))
-            .filter_map(|at| self.arena.get(at..at.saturating_add(self.len_at(at))))
+            .filter_map(|at| {
+                let packet = self.arena.get(at..at.saturating_add(self.len_at(at)))?;
+                let (first, rest) = packet.split_first()?;
+                let first = if self.is_long(at) {
+                    long::marked(*first)
+                } else {
+                    *first
+                };
+                Some((first | frame::DUP, rest))
+            })
     }
 
     /// Length of the room in front that belongs to the CONNECT, in bytes.
@@ -423,7 +432,8 @@ impl Outbound<'_> {
             self.longs = self.longs.saturating_sub(1);
         }
         let end = at.saturating_add(len);
-        if at == self.head {
+        // Before that, the cursor stands in the CONNECT, and packets follow it without a gap.
+        if at == self.head && self.record >= at {
             self.head = end;
             for position in [&mut self.record, &mut self.sent, &mut self.offered] {
                 *position = end.max(*position);

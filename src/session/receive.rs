@@ -25,9 +25,7 @@ use crate::{
 #[derive(Clone, Copy, PartialEq)]
 pub(super) enum Due {
     Nothing,
-    Connected {
-        unknown_session: bool,
-    },
+    Connected,
     /// A PUBLISH lies in the receive buffer.
     Message(Whole),
     /// Bytes of a long PUBLISH lie in the receive buffer.
@@ -77,9 +75,9 @@ impl Session<'_> {
         let due = core::mem::replace(&mut self.due, Due::Nothing);
         Ok(Some(match due {
             Due::Nothing => return Ok(None),
-            Due::Connected { unknown_session } => Event::Connected {
+            Due::Connected => Event::Connected {
                 session_present: self.session_present,
-                unknown_session,
+                unknown_session: self.unknown_session,
             },
             Due::Message(packet) => return self.message(packet).map(Some),
             Due::Chunk => return Ok(self.chunk()),
@@ -270,14 +268,14 @@ impl Session<'_> {
             self.inflight.server_forgot();
             self.dirty = true;
         }
-        let unknown_session = session_present && !self.known;
+        self.unknown_session = session_present && !self.known;
         self.known = !self.clean;
         self.session_present = session_present;
         self.early = 0;
         self.link = Link::Up;
         debug!("connected, session present: {}", session_present);
         self.outbound.release();
-        self.due = Due::Connected { unknown_session };
+        self.due = Due::Connected;
         if self.leaving && self.outbound.is_empty() {
             self.leave();
         }

@@ -47,7 +47,7 @@ impl Outbound<'_> {
         self.push(|free| {
             let len = encode(free)?;
             if let Some(first) = free.first_mut() {
-                *first = MARK | (*first & FLAGS);
+                *first = marked(*first);
             }
             Ok(len)
         })?;
@@ -245,6 +245,11 @@ pub(in crate::session) fn fixed_header(packet: &[u8]) -> Option<(FixedHeader, us
         *byte = *from;
     }
     FixedHeader::decode(&bytes).ok()?
+}
+
+/// The first byte of a packet whose payload is outside, while it does not leave.
+pub(super) fn marked(first: u8) -> u8 {
+    MARK | (first & FLAGS)
 }
 
 /// Whether the payload of a kept packet is outside.
