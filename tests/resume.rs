@@ -434,7 +434,11 @@ impl Peer {
         if self.published < 200 && self.waiting.len() < 2 && self.out.len() < 16 {
             self.published += 1;
             self.waiting.push_back(self.published);
-            let level = if self.published.is_multiple_of(2) { 1 } else { 2 };
+            let level = if self.published.is_multiple_of(2) {
+                1
+            } else {
+                2
+            };
             self.out.extend(publish(level, self.published, b"1234567"));
         }
     }

@@ -58,7 +58,8 @@ const PINGREQ: [u8; 2] = [0xC0, 0];
 
 /// An MQTT session (section 1.2): what client and server remember of each other, across network connections.
 ///
-/// It lives as long as the caller wants, outlives every connection, and is bound to one client id.
+/// It lives as long as the caller wants, outlives every connection \[MQTT-4.1.0-1\] \[MQTT-4.1.0-2\], and is bound to
+/// one client id.
 pub struct Session<'b> {
     outbound: Outbound<'b>,
     inbound: Inbound<'b>,
@@ -186,7 +187,8 @@ impl Session<'_> {
         self.checkpoints = on;
     }
 
-    /// Begins a connection on a new transport by queueing CONNECT; an older connection counts as lost.
+    /// Begins a connection on a new transport by queueing CONNECT; an older connection counts as lost, so that each has
+    /// one CONNECT \[MQTT-3.1.0-2\].
     ///
     /// With Clean Session 0, everything unacknowledged goes out again after CONNACK, before anything new
     /// (section 4.4). With Clean Session 1 it is given up, and reported as [`Event::Discarded`]; the same holds after
@@ -199,6 +201,7 @@ impl Session<'_> {
     pub fn connect(&mut self, options: &Connect<'_>, now: Instant) -> Result<(), RequestError> {
         let len = options.encoded_len()?;
         let fresh = options.clean_session || self.clean;
+        // [MQTT-3.1.3-2]
         if !fresh
             && self.holds_state()
             && self
@@ -609,7 +612,9 @@ impl Session<'_> {
         }
     }
 
-    /// Clears up after a connection that is over, once.
+    /// Clears up after a connection that is over, once; what a session must keep stays \[MQTT-4.8.0-1\].
+    ///
+    /// After a refusal, what left before CONNACK did not happen \[MQTT-3.1.4-5\].
     fn settle(&mut self) {
         if core::mem::replace(&mut self.settled, true) {
             return;
