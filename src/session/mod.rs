@@ -607,7 +607,7 @@ impl Session<'_> {
     fn postpone_event(&mut self) {
         match core::mem::replace(&mut self.due, Due::Nothing) {
             // These are asked again.
-            Due::Nothing | Due::Connected { .. } | Due::PayloadNeeded(_) | Due::Checkpoint => {}
+            Due::Nothing | Due::Connected | Due::PayloadNeeded(_) | Due::Checkpoint => {}
             unseen => self.unseen = unseen,
         }
     }
