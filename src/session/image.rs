@@ -218,6 +218,7 @@ impl Session<'_> {
         self.chunks_ended = false;
         self.dirty = false;
         self.due = Due::Nothing;
+        self.unheard = Due::Nothing;
         Ok(())
     }
 }

@@ -69,6 +69,8 @@ pub struct Session<'b> {
     pace: Pace,
     link: Link,
     due: Due,
+    /// A report that waited when a new connection began: it is made after CONNACK, which the caller waits for first.
+    unheard: Due,
     /// The Clean Session flag of the last CONNECT.
     clean: bool,
     /// The server has accepted a connection with Clean Session 0: what it keeps is known here.
@@ -134,6 +136,7 @@ impl<'b> Session<'b> {
             pace: Pace::default(),
             link: Link::Down(ProtocolError::Closed),
             due: Due::Nothing,
+            unheard: Due::Nothing,
             clean: false,
             known: false,
             session_present: false,
@@ -202,6 +205,9 @@ impl Session<'_> {
         self.connection_lost();
         self.settle();
         self.outbound.fits_connect(len, !fresh)?;
+        if let Some(report) = core::mem::replace(&mut self.due, Due::Nothing).report() {
+            self.unheard = report;
+        }
         if fresh {
             self.outbound.discard();
             self.inflight.discard();

@@ -61,6 +61,15 @@ impl Due {
             *self = Self::Nothing;
         }
     }
+
+    /// What has to be told even when another connection has begun. Questions are asked again.
+    pub(super) fn report(self) -> Option<Self> {
+        let keeps = matches!(
+            self,
+            Self::Ended(..) | Self::TopicTooLong { .. } | Self::ChunksEnded | Self::Dropped(_)
+        );
+        keeps.then_some(self)
+    }
 }
 
 impl Session<'_> {
@@ -157,7 +166,9 @@ impl Session<'_> {
 
     /// Makes a report due, if one waits.
     pub(super) fn take_report(&mut self) -> bool {
-        self.due = if core::mem::take(&mut self.chunks_ended) {
+        self.due = if self.unheard != Due::Nothing {
+            core::mem::replace(&mut self.unheard, Due::Nothing)
+        } else if core::mem::take(&mut self.chunks_ended) {
             Due::ChunksEnded
         } else if let Some(slot) = self.inflight.take_report() {
             Due::Ended(slot.id, slot.state)
