@@ -408,6 +408,25 @@ fn a_checkpoint_is_due_in_the_same_poll_as_the_change() {
     assert_eq!(drain(&mut session), [0x70, 2, 0, 9]);
 }
 
+/// There are no checkpoints between the chunks of a message, and nothing leaves while one is owed.
+#[test]
+fn a_checkpoint_is_due_before_a_long_message_begins() {
+    let mut storage = Small::new();
+    let mut session = Session::new(&mut storage);
+    session.set_checkpoints(true);
+    connect(&mut session, "device", &CONNACK);
+    while next(&mut session).is_some() {}
+    feed(&mut session, &[0x34, 5, 0, 1, b'x', 0, 9]);
+    while next(&mut session).is_some() {}
+    drain(&mut session);
+
+    feed(&mut session, &[0x62, 2, 0, 9]);
+    feed(&mut session, &[0x30, 99, 0, 1, b'x', b'y']);
+    assert_eq!(next(&mut session).unwrap(), "Checkpoint(Checkpoint)");
+    assert_eq!(drain(&mut session), [0x70, 2, 0, 9]);
+    assert!(next(&mut session).unwrap().starts_with("Chunk"));
+}
+
 #[test]
 fn a_checkpoint_that_is_not_used_holds_nothing_up() {
     let mut storage = Small::new();

@@ -8,7 +8,7 @@ use core::{
 
 use embedded_io_async::{Error as _, ErrorKind, ErrorType, Read, Write};
 
-use super::{Error, is_overdue, is_transient, slice_at};
+use super::{Error, flushed, is_overdue, is_transient, slice_at};
 use crate::{
     codec::{Connect, PacketId, QoS, SubackCodes},
     session::{Event, Message, Outgoing, ProtocolError, Ready, RequestError, Session},
@@ -156,7 +156,7 @@ where
         on_event: impl FnMut(Event<'_>),
     ) -> Result<(), Error<T::Error>> {
         match self.wire.session.publish(message)? {
-            None => self.flush().await,
+            None => self.drain(on_event).await,
             Some(id) => {
                 let ready = self.wait_for(id, on_event).await?;
                 self.wire.session.event(ready)?;
@@ -395,7 +395,7 @@ where
     ///
     /// # Errors
     ///
-    /// The connection is over.
+    /// [`RequestError::CheckpointDue`] if an event has to be seen first; any other ends the connection.
     pub async fn flush(&mut self) -> Result<(), Error<T::Error>> {
         self.until(|wire, clock, cx| {
             let written = wire.poll_write(clock, cx)?;
@@ -410,8 +410,7 @@ where
             written.map(Ok)
         })
         .await?;
-        let failure = self.wire.session.failure();
-        failure.map_or(Ok(()), |e| Err(e.into()))
+        flushed(self.wire.session)
     }
 
     /// When the next call has to be made, at the latest, for keep alive and the deadlines to hold; `None` means never.
@@ -446,6 +445,28 @@ where
         // What had to wait for the answer.
         self.flush().await?;
         Ok(self.wire.transport)
+    }
+
+    /// As [`Self::flush`], with all events that come before the last byte has left going to `on_event`.
+    async fn drain(&mut self, mut on_event: impl FnMut(Event<'_>)) -> Result<(), Error<T::Error>> {
+        loop {
+            let ready = self.until(|wire, clock, cx| {
+                let step = wire.poll_ready(clock, cx)?;
+                let left = wire.session.has_pending() || wire.session.owes_checkpoint();
+                match step {
+                    Poll::Pending if !left => Poll::Ready(Ok(None)),
+                    step => step.map(|ready| Ok(Some(ready))),
+                }
+            });
+            match ready.await? {
+                None => return self.flush().await,
+                Some(ready) => {
+                    if let Some(event) = self.wire.session.event(ready)? {
+                        on_event(event);
+                    }
+                }
+            }
+        }
     }
 
     /// Waits for the answer to the request with this id, which it does not redeem.

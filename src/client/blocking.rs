@@ -2,7 +2,7 @@
 
 use embedded_io::{Error as _, ErrorKind, ErrorType, Read, ReadReady, Write, WriteReady};
 
-use super::{Error, is_overdue, is_transient, slice_at};
+use super::{Error, flushed, is_overdue, is_transient, slice_at};
 use crate::{
     codec::{Connect, PacketId, QoS, SubackCodes},
     session::{Event, Message, Outgoing, Ready, RequestError, Session},
@@ -117,7 +117,7 @@ where
         on_event: impl FnMut(Event<'_>),
     ) -> Result<(), Error<T::Error>> {
         match self.session.publish(message)? {
-            None => self.flush(),
+            None => self.drain(on_event),
             Some(id) => {
                 let ready = self.wait_for(id, on_event)?;
                 self.session.event(ready)?;
@@ -295,12 +295,12 @@ where
     ///
     /// # Errors
     ///
-    /// The connection is over.
+    /// [`RequestError::CheckpointDue`] if an event has to be seen first; any other ends the connection.
     pub fn flush(&mut self) -> Result<(), Error<T::Error>> {
         loop {
             self.write_ready()?;
             if !self.session.has_pending() {
-                return self.session.failure().map_or(Ok(()), |e| Err(e.into()));
+                return flushed(self.session);
             }
             // Two full peers would wait for each other for ever if neither read.
             self.session.poll(self.clock.now())?;
@@ -340,6 +340,22 @@ where
         // What had to wait for the answer.
         self.flush()?;
         Ok(self.transport)
+    }
+
+    /// As [`Self::flush`], with all events that come before the last byte has left going to `on_event`.
+    fn drain(&mut self, mut on_event: impl FnMut(Event<'_>)) -> Result<(), Error<T::Error>> {
+        while self.session.has_pending() || self.session.owes_checkpoint() {
+            match self.round()? {
+                Round::Event(ready) => {
+                    if let Some(event) = self.session.event(ready)? {
+                        on_event(event);
+                    }
+                }
+                Round::Moved => {}
+                Round::Idle => self.clock.wait(),
+            }
+        }
+        self.flush()
     }
 
     /// Moves bytes until the payload that has begun has left; `more` is called for its next bytes.

@@ -92,6 +92,8 @@ pub struct Session<'b> {
     early: u16,
     response_timeout: u32,
     connect_since: Instant,
+    /// Packets have been left in the receive buffer since then, until there is room for their answers.
+    behind_since: Option<Instant>,
     /// Since when the transport has taken nothing of what it was lent.
     stalled_since: Option<Instant>,
 }
@@ -150,6 +152,7 @@ impl<'b> Session<'b> {
             early: 0,
             response_timeout: RESPONSE_TIMEOUT,
             connect_since: Instant::default(),
+            behind_since: None,
             stalled_since: None,
         }
     }
@@ -157,9 +160,10 @@ impl<'b> Session<'b> {
 
 impl Session<'_> {
     /// Sets how long the server may take for any answer, and the transport for taking a byte, in milliseconds
-    /// ([`RESPONSE_TIMEOUT`] at first). After that the connection ends with the reason.
+    /// ([`RESPONSE_TIMEOUT`] at first, 24.8 days at most). After that the connection ends with the reason.
     pub fn set_response_timeout(&mut self, millis: u32) {
-        self.response_timeout = millis;
+        // Two moments further apart could not be compared.
+        self.response_timeout = millis.min(u32::MAX / 2);
     }
 
     /// Ends the connection with [`ProtocolError::TooSlow`] when fewer than `bytes_per_second` come, on average over a
@@ -204,6 +208,8 @@ impl Session<'_> {
         }
         self.connection_lost();
         self.settle();
+        // Bytes may have been committed after the older connection was over.
+        self.inbound.reset();
         self.outbound.fits_connect(len, !fresh)?;
         if let Some(report) = core::mem::replace(&mut self.due, Due::Nothing).report() {
             self.unheard = report;
@@ -294,7 +300,8 @@ impl Session<'_> {
         if self.link != Link::Up {
             return Err(RequestError::NotConnected);
         }
-        if !self.outbound.lane_has_spare_room() {
+        // One place is kept for the answer to a packet at hand.
+        if !self.outbound.lane_has_room(2) {
             return Err(RequestError::LaneFull);
         }
         self.queue_ping();
@@ -333,8 +340,7 @@ impl Session<'_> {
     pub fn has_pending(&self) -> bool {
         match self.link {
             Link::Down(_) => false,
-            Link::Up if self.checkpoints && self.dirty => false,
-            Link::Up | Link::Connecting => !self.outbound.is_empty(),
+            Link::Up | Link::Connecting => !self.owes_checkpoint() && !self.outbound.is_empty(),
         }
     }
 
@@ -343,9 +349,9 @@ impl Session<'_> {
         if n == 0 || matches!(self.link, Link::Down(_)) {
             return;
         }
-        let lane_sent = self.outbound.consume(n);
-        if lane_sent {
-            self.keep_alive.lane_sent(now);
+        let lane = self.outbound.consume(n);
+        self.keep_alive.lane_sent(lane, now);
+        if lane > 0 && self.outbound.lane_len() == 0 {
             self.keep_alive.packet_sent(now);
         }
         self.bytes_sent(now);
@@ -357,8 +363,12 @@ impl Session<'_> {
             self.keep_alive.packet_sent(now);
             self.packet_sent(sent, now);
         }
-        let more = self.has_pending() || self.outbound.in_payload();
-        self.stalled_since = more.then_some(now);
+        self.stalled_since = self.has_more().then_some(now);
+    }
+
+    /// Whether the transport has something to take, now or when the caller hands it over.
+    fn has_more(&self) -> bool {
+        self.has_pending() || self.outbound.in_payload()
     }
 
     /// Where the bytes go that arrive next.
@@ -380,7 +390,8 @@ impl Session<'_> {
 
     /// Handles what has come up to the next thing that the caller has to know, and what the time `now` brings.
     ///
-    /// Call it until it returns `None`; then send what is pending, and read, or wait until [`Self::deadline`].
+    /// Call it until it returns `None`; then send what is pending, and read, or wait until [`Self::deadline`] (which is
+    /// now if what was sent made room for the answers to packets that have been left in the buffer).
     /// While an event waits, it is reported again.
     ///
     /// # Errors
@@ -398,10 +409,10 @@ impl Session<'_> {
                 self.end(reason);
                 return Err(reason);
             }
-        } else if self.is_stalled(now) {
+        } else if !matches!(self.link, Link::Down(_)) {
             // An answer may lie behind the event that waits, but nothing can lie behind it that is still to leave.
-            self.end(ProtocolError::WriteTimeout);
-            return Err(ProtocolError::WriteTimeout);
+            self.check_timeouts(now)
+                .inspect_err(|reason| self.end(*reason))?;
         }
         Ok(self.due.ready())
     }
@@ -413,19 +424,26 @@ impl Session<'_> {
     pub fn deadline(&self) -> Option<Instant> {
         let ping = match self.link {
             Link::Down(_) => return None,
-            Link::Up if self.outbound.is_idle() => self.keep_alive.due(),
-            _ => None,
+            Link::Connecting | Link::Up => self.ping_due(),
         };
         let pace = self.pace.deadline(self.response_timeout);
+        let behind = self.behind_since.filter(|_| self.may_answer());
         self.timeouts()
             .map(|(since, _)| since.after(self.response_timeout))
             // While an event waits, `poll` looks at nothing but the transport.
             .chain(
                 ping.into_iter()
                     .chain(pace)
+                    .chain(behind)
                     .filter(|_| self.due == Due::Nothing),
             )
             .reduce(Instant::earlier)
+    }
+
+    /// When a PINGREQ is due, CONNACK or not, if nothing else leaves before \[MQTT-3.1.2-23\].
+    fn ping_due(&self) -> Option<Instant> {
+        let may_leave = !self.leaving && self.outbound.is_idle();
+        may_leave.then(|| self.keep_alive.due()).flatten()
     }
 
     /// Whether CONNACK has come on a connection that is not over.
@@ -457,6 +475,11 @@ impl Session<'_> {
         }
     }
 
+    /// Whether everything waits until the caller has seen a checkpoint.
+    pub(crate) fn owes_checkpoint(&self) -> bool {
+        self.link == Link::Up && self.checkpoints && self.dirty
+    }
+
     /// How many requests wait for their acknowledgement.
     pub fn in_flight(&self) -> usize {
         self.inflight.len()
@@ -483,14 +506,6 @@ impl Session<'_> {
         write
             .into_iter()
             .chain(answers.filter(move |_| nothing_waits))
-    }
-
-    /// Whether the transport has taken nothing for longer than it may, on a connection that is not over.
-    fn is_stalled(&self, now: Instant) -> bool {
-        !matches!(self.link, Link::Down(_))
-            && self
-                .stalled_since
-                .is_some_and(|since| since.after(self.response_timeout).is_reached(now))
     }
 
     /// Queues a packet with an id of its own and takes a slot for it.
@@ -532,7 +547,7 @@ impl Session<'_> {
 
     fn queue_ping(&mut self) {
         if self.outbound.push_lane(&PINGREQ) {
-            self.keep_alive.ping_queued();
+            self.keep_alive.ping_queued(self.outbound.lane_len());
         }
     }
 
@@ -587,5 +602,6 @@ impl Session<'_> {
         self.chunks_ended |= self.inbound.reset();
         self.due.connection_ended();
         self.stalled_since = None;
+        self.behind_since = None;
     }
 }
