@@ -221,6 +221,7 @@ impl Session<'_> {
         self.chunks_ended = false;
         self.dirty = false;
         self.due = Due::Nothing;
+        self.unseen = Due::Nothing;
         Ok(())
     }
 }
