@@ -80,8 +80,8 @@ pub struct Session<'b> {
     chunks_ended: bool,
     /// The caller wants to save the session before anything leaves that follows from a change.
     checkpoints: bool,
-    /// The caller has been asked for a payload.
-    asked: bool,
+    /// The caller has been asked for this payload.
+    asked: Option<PacketId>,
     /// There has been such a change.
     dirty: bool,
     /// QoS 0 publishes that did not go out, and those that went out before CONNACK.
@@ -140,7 +140,7 @@ impl<'b> Session<'b> {
             settled: true,
             chunks_ended: false,
             checkpoints: false,
-            asked: false,
+            asked: None,
             dirty: false,
             dropped: 0,
             early: 0,
@@ -218,7 +218,7 @@ impl Session<'_> {
         self.session_present = false;
         self.leaving = false;
         self.settled = false;
-        self.asked = false;
+        self.asked = None;
         self.link = Link::Connecting;
         Ok(())
     }
@@ -298,9 +298,13 @@ impl Session<'_> {
     ///
     /// # Errors
     ///
-    /// [`RequestError::NotConnected`] if there is no connection or this was called before.
+    /// [`RequestError::NotConnected`] if there is no connection or this was called before;
+    /// [`RequestError::PayloadPending`] while a payload is being handed over.
     pub fn disconnect(&mut self) -> Result<(), RequestError> {
         self.check_open()?;
+        if self.outbound.is_attended() {
+            return Err(RequestError::PayloadPending);
+        }
         self.outbound.push_disconnect();
         self.leaving = true;
         Ok(())
@@ -352,6 +356,18 @@ impl Session<'_> {
         }
         let more = self.has_pending() || self.outbound.in_payload();
         self.stalled_since = more.then_some(now);
+        if self.outbound.in_payload() && !self.outbound.lane_has_room() {
+            // What would be answered cannot be read before the payload has left.
+            self.restart_waits(now);
+        }
+    }
+
+    /// Bytes move that go first: the answers which are waited for may come later.
+    fn restart_waits(&mut self, now: Instant) {
+        self.keep_alive.progress(now);
+        for slot in self.inflight.iter_mut().filter(|slot| slot.sent) {
+            slot.since = now;
+        }
     }
 
     /// Where the bytes go that arrive next.

@@ -268,6 +268,7 @@ impl Outbound<'_> {
     /// Forgets the packet with this id, which has been acknowledged.
     pub(super) fn acknowledge(&mut self, id: PacketId) {
         if let Some(at) = self.find(id) {
+            self.dismiss(at);
             self.remove(at, self.len_at(at));
         }
     }
@@ -335,11 +336,15 @@ impl Outbound<'_> {
         self.longs = 0;
     }
 
-    /// The bytes of each packet that the next connection would send again.
-    pub(super) fn kept_publishes(&self) -> impl Iterator<Item = &[u8]> {
+    /// The bytes of each packet that the next connection would send again: the first, and the others.
+    pub(super) fn kept_publishes(&self) -> impl Iterator<Item = (u8, &[u8])> {
         self.packets()
             .filter(|at| self.is_kept_publish(*at))
-            .filter_map(|at| self.arena.get(at..at.saturating_add(self.len_at(at))))
+            .filter_map(|at| {
+                let packet = self.arena.get(at..at.saturating_add(self.len_at(at)))?;
+                let (first, rest) = packet.split_first()?;
+                Some((self.kept_first(at, *first), rest))
+            })
     }
 
     /// Length of the room in front that belongs to the CONNECT, in bytes.

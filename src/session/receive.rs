@@ -54,9 +54,12 @@ impl Due {
         Some(Ready { completes })
     }
 
-    /// The receive buffer has been cleared.
+    /// The receive buffer has been cleared, and no payload can be given.
     pub(super) fn connection_ended(&mut self) {
-        if matches!(self, Self::Message(_) | Self::Chunk | Self::Suback(..)) {
+        if matches!(
+            self,
+            Self::Message(_) | Self::Chunk | Self::Suback(..) | Self::PayloadNeeded(_)
+        ) {
             *self = Self::Nothing;
         }
     }
@@ -129,6 +132,9 @@ impl Session<'_> {
         }
         if self.inbound.take_progress() {
             self.keep_alive.progress(now);
+            if self.inbound.is_passing() {
+                self.restart_waits(now);
+            }
         }
         if self.due == Due::Nothing {
             self.check_timeouts(now)?;
@@ -173,7 +179,7 @@ impl Session<'_> {
         if self.checkpoints && self.dirty {
             self.due = Due::Checkpoint;
         } else if let Some(id) = self.outbound.unattended()
-            && !core::mem::replace(&mut self.asked, true)
+            && self.asked.replace(id) != Some(id)
         {
             self.due = Due::PayloadNeeded(id);
         }
