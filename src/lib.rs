@@ -38,6 +38,7 @@ extern crate std;
 mod backoff;
 pub mod client;
 pub mod codec;
+mod fmt;
 mod session;
 #[cfg(feature = "std")]
 pub mod std_io;

@@ -924,3 +924,27 @@ fn packet_ids_skip_zero_and_those_in_flight() {
     assert_eq!(ids, expected);
     assert_eq!(client.session().in_flight(), in_flight.len());
 }
+
+// Checkpoints.
+
+#[test]
+fn a_flush_does_not_claim_what_a_checkpoint_holds_back() {
+    let (mut storage, network) = (storage(), Network::with_server());
+    let mut session = Session::new(&mut storage);
+    session.set_checkpoints(true);
+    let mut client = connected(&mut session, &network, &options());
+    while client.poll().unwrap().is_some() {}
+    client
+        .publish(&message("t", b"1", QoS::AtLeastOnce))
+        .unwrap();
+    let due = Err(Error::Request(RequestError::CheckpointDue));
+    assert_eq!(client.flush(), due);
+    let mut seen = Vec::new();
+    client
+        .publish_and_wait(&message("t", b"0", QoS::AtMostOnce), |event| {
+            seen.push(format!("{event:?}"));
+        })
+        .unwrap();
+    assert_eq!(seen[0], "Checkpoint(Checkpoint)");
+    assert_eq!(client.flush(), Ok(()));
+}

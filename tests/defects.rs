@@ -182,6 +182,25 @@ fn defect_05_a_suback_for_another_id() {
     });
 }
 
+/// A SUBACK with more or fewer codes than there were filters was taken for an answer to the first.
+#[test]
+fn defect_05_a_suback_with_another_number_of_codes() {
+    for codes in [&[0][..], &[0, 1, 2]] {
+        let network = Network::new();
+        with_client(&network, |client| {
+            let header = [0x90, 2 + codes.len() as u8, 0, 1];
+            network.feed(&[&header[..], codes].concat());
+            let filters = [("a", QoS::AtMostOnce), ("b", QoS::AtMostOnce)];
+            let answer = client.subscribe_and_wait(&filters, |_| panic!());
+            let count = ProtocolError::SubackCount {
+                expected: 2,
+                got: codes.len(),
+            };
+            assert_eq!(answer.map(|_| ()), Err(Error::Protocol(count)));
+        });
+    }
+}
+
 /// Lengths and flags of acknowledgements were not looked at, and CONNACK's neither.
 #[test]
 fn defect_05_acknowledgements_are_checked() {

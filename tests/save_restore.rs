@@ -6,7 +6,7 @@
 )]
 
 use umqtt::{
-    Event, ImageError, Instant, Message, ProtocolError, RequestError, Session, Storage,
+    Event, ImageError, Instant, Message, Outgoing, ProtocolError, RequestError, Session, Storage,
     codec::{Connect, PacketId, QoS},
 };
 
@@ -297,6 +297,31 @@ fn foreign_future_and_contradictory_images_are_refused_by_name() {
     }
 }
 
+/// A payload that is on its way is asked for again after the reboot, wherever the image was taken.
+#[test]
+fn a_session_can_be_saved_in_the_middle_of_a_payload() {
+    let mut first = Small::new();
+    let mut session = Session::new(&mut first);
+    connect(&mut session, "device", &CONNACK);
+    let message = Outgoing::New {
+        topic: "t",
+        qos: QoS::ExactlyOnce,
+        retain: false,
+    };
+    session.begin_payload(message, 500).unwrap();
+    let before = image(&session);
+    assert_eq!(drain(&mut session).len(), 3 + 3 + 2);
+    session.payload_sent(77, T);
+    let saved = image(&session);
+    assert_eq!(saved, before, "the whole of it is to be sent again");
+
+    let mut second = Small::new();
+    let mut session = Session::new(&mut second);
+    session.restore(&saved).unwrap();
+    connect(&mut session, "device", &CONNACK_PRESENT);
+    assert_eq!(next(&mut session).unwrap(), "PayloadNeeded(PacketId(1))");
+}
+
 #[test]
 fn an_image_that_needs_more_room_is_refused() {
     let mut first = Small::new();
@@ -406,6 +431,25 @@ fn a_checkpoint_is_due_in_the_same_poll_as_the_change() {
     feed(&mut session, &[0x62, 2, 0, 9]);
     assert_eq!(next(&mut session).unwrap(), "Checkpoint(Checkpoint)");
     assert_eq!(drain(&mut session), [0x70, 2, 0, 9]);
+}
+
+/// There are no checkpoints between the chunks of a message, and nothing leaves while one is owed.
+#[test]
+fn a_checkpoint_is_due_before_a_long_message_begins() {
+    let mut storage = Small::new();
+    let mut session = Session::new(&mut storage);
+    session.set_checkpoints(true);
+    connect(&mut session, "device", &CONNACK);
+    while next(&mut session).is_some() {}
+    feed(&mut session, &[0x34, 5, 0, 1, b'x', 0, 9]);
+    while next(&mut session).is_some() {}
+    drain(&mut session);
+
+    feed(&mut session, &[0x62, 2, 0, 9]);
+    feed(&mut session, &[0x30, 99, 0, 1, b'x', b'y']);
+    assert_eq!(next(&mut session).unwrap(), "Checkpoint(Checkpoint)");
+    assert_eq!(drain(&mut session), [0x70, 2, 0, 9]);
+    assert!(next(&mut session).unwrap().starts_with("Chunk"));
 }
 
 #[test]

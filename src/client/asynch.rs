@@ -8,10 +8,10 @@ use core::{
 
 use embedded_io_async::{Error as _, ErrorKind, ErrorType, Read, Write};
 
-use super::{Error, accepted, check_order, is_overdue, is_transient, slice_at};
+use super::{Error, accepted, check_order, flushed, is_overdue, is_transient, slice_at};
 use crate::{
     codec::{Connect, PacketId, QoS, SubackCodes},
-    session::{Event, Message, Outgoing, Ready, RequestError, Session},
+    session::{Event, Message, Outgoing, ProtocolError, Ready, RequestError, Session},
     time::{Clock, Instant},
 };
 
@@ -48,8 +48,8 @@ pub struct Client<'s, 'b, T, C> {
 struct Wire<'s, 'b, T> {
     session: &'s mut Session<'b>,
     transport: T,
-    /// Bytes have been written since the transport was flushed.
-    unflushed: bool,
+    /// When bytes were last written that have not been flushed.
+    unflushed: Option<Instant>,
 }
 
 /// How far a payload has come that is being handed over.
@@ -109,7 +109,7 @@ where
         let wire = Wire {
             session,
             transport,
-            unflushed: false,
+            unflushed: None,
         };
         Ok(Self { wire, clock })
     }
@@ -157,7 +157,7 @@ where
     ) -> Result<(), Error<T::Error>> {
         check_order(self.wire.session)?;
         match accepted(self.wire.session.publish(message), self.wire.session)? {
-            None => self.flush().await,
+            None => self.drain(on_event).await,
             Some(id) => {
                 let ready = self.wait_for(id, on_event).await?;
                 self.wire.session.event(ready)?;
@@ -173,7 +173,7 @@ where
     /// acknowledgement has come; this call with [`Outgoing::Again`] gives it.
     ///
     /// Dropping the future takes the message back if nothing of it has left. After that it ends the connection, and
-    /// the next call says so ([`ProtocolError::PayloadAborted`](crate::ProtocolError::PayloadAborted)): what came next would
+    /// the next call says so ([`ProtocolError::PayloadAborted`]): what came next would
     /// be taken for payload.
     ///
     /// # Errors
@@ -228,7 +228,7 @@ where
     /// acknowledgement has come; this call with [`Outgoing::Again`], and a reader that begins anew, gives it.
     ///
     /// Dropping the future takes the message back if nothing of it has left. After that it ends the connection, and
-    /// the next call says so ([`ProtocolError::PayloadAborted`](crate::ProtocolError::PayloadAborted)): what came next
+    /// the next call says so ([`ProtocolError::PayloadAborted`]): what came next
     /// would be taken for payload.
     ///
     /// # Errors
@@ -406,20 +406,22 @@ where
     ///
     /// # Errors
     ///
-    /// The connection is over.
+    /// [`RequestError::CheckpointDue`] if an event has to be seen first; any other ends the connection.
     pub async fn flush(&mut self) -> Result<(), Error<T::Error>> {
         self.until(|wire, clock, cx| {
             let written = wire.poll_write(clock, cx)?;
-            if written.is_pending() {
-                // Two full peers would wait for each other for ever if neither read.
+            // Two full peers would wait for each other for ever if neither read. After DISCONNECT there is no need.
+            if written.is_pending() && (wire.session.is_connected() || wire.session.is_connecting())
+            {
                 wire.session.poll(clock.now())?;
-                let _ = wire.poll_read(cx)?;
+                if wire.poll_read(cx)?.is_ready() {
+                    cx.waker().wake_by_ref();
+                }
             }
             written.map(Ok)
         })
         .await?;
-        let failure = self.wire.session.failure();
-        failure.map_or(Ok(()), |e| Err(e.into()))
+        flushed(self.wire.session)
     }
 
     /// When the next call has to be made, at the latest, for keep alive and the deadlines to hold; `None` means never.
@@ -427,7 +429,7 @@ where
         if self.wire.session.has_pending() {
             return Some(self.clock.now());
         }
-        self.wire.session.deadline()
+        self.wire.deadline()
     }
 
     /// Sends what is queued, then DISCONNECT, and gives the transport back to be shut down \[MQTT-3.14.4-1\].
@@ -454,6 +456,28 @@ where
         // What had to wait for the answer.
         self.flush().await?;
         Ok(self.wire.transport)
+    }
+
+    /// As [`Self::flush`], with all events that come before the last byte has left going to `on_event`.
+    async fn drain(&mut self, mut on_event: impl FnMut(Event<'_>)) -> Result<(), Error<T::Error>> {
+        loop {
+            let ready = self.until(|wire, clock, cx| {
+                let step = wire.poll_ready(clock, cx)?;
+                let left = wire.session.has_pending() || wire.session.owes_checkpoint();
+                match step {
+                    Poll::Pending if !left => Poll::Ready(Ok(None)),
+                    step => step.map(|ready| Ok(Some(ready))),
+                }
+            });
+            match ready.await? {
+                None => return self.flush().await,
+                Some(ready) => {
+                    if let Some(event) = self.wire.session.event(ready)? {
+                        on_event(event);
+                    }
+                }
+            }
+        }
     }
 
     /// Waits for the answer to the request with this id, which it does not redeem.
@@ -496,7 +520,7 @@ where
     ) -> Result<R, Error<T::Error>> {
         let Self { wire, clock } = self;
         loop {
-            let deadline = wire.session.deadline();
+            let deadline = wire.deadline();
             let mut sleep = pin!(async {
                 match deadline {
                     Some(at) => clock.sleep_until(at).await,
@@ -507,7 +531,7 @@ where
                 if let Poll::Ready(result) = step(wire, clock, cx) {
                     return Poll::Ready(Some(result));
                 }
-                if wire.session.deadline() != deadline {
+                if wire.deadline() != deadline {
                     return Poll::Ready(None);
                 }
                 sleep.as_mut().poll(cx).map(|()| None)
@@ -571,7 +595,7 @@ impl<T: Read + Write> Wire<'_, '_, T> {
         let Poll::Ready(written) = pin!(self.transport.write(bytes)).poll(cx) else {
             return Poll::Pending;
         };
-        self.unflushed = true;
+        self.unflushed = Some(clock.now());
         match written {
             Ok(0) => Poll::Ready(Err(self.lost(Error::Closed))),
             Ok(n) => {
@@ -602,19 +626,35 @@ impl<T: Read + Write> Wire<'_, '_, T> {
                 Ok(n) => self.session.consume(n, clock.now()),
                 Err(error) => return self.failed(error, cx).map(Err),
             }
-            self.unflushed = true;
+            self.unflushed = Some(clock.now());
         }
-        if self.unflushed {
-            let flushed = match pin!(self.transport.flush()).poll(cx) {
-                Poll::Ready(flushed) => flushed,
-                Poll::Pending => return Poll::Pending,
-            };
-            if let Err(error) = flushed {
-                return self.failed(error, cx).map(Err);
+        self.poll_flush(clock, cx)
+    }
+
+    fn poll_flush<C: Clock>(
+        &mut self,
+        clock: &C,
+        cx: &mut Context<'_>,
+    ) -> Poll<Result<(), Error<T::Error>>> {
+        if self.unflushed.is_none() {
+            return Poll::Ready(Ok(()));
+        }
+        let flushed = match pin!(self.transport.flush()).poll(cx) {
+            Poll::Ready(flushed) => Some(flushed),
+            Poll::Pending => None,
+        };
+        match flushed {
+            Some(Ok(())) => {
+                self.unflushed = None;
+                Poll::Ready(Ok(()))
             }
-            self.unflushed = false;
+            Some(Err(error)) => self.failed(error, cx).map(Err),
+            None if self.flush_is_overdue(clock.now()) => {
+                let reason = Error::Protocol(ProtocolError::WriteTimeout);
+                Poll::Ready(Err(self.lost(reason)))
+            }
+            None => Poll::Pending,
         }
-        Poll::Ready(Ok(()))
     }
 
     /// Reads once; ready when bytes came.
@@ -635,6 +675,25 @@ impl<T: Read + Write> Wire<'_, '_, T> {
             }
             Err(error) => return self.failed(error, cx).map(Err),
         })
+    }
+
+    /// When something has to be done even if the transport wakes nobody.
+    fn deadline(&self) -> Option<Instant> {
+        self.session
+            .deadline()
+            .into_iter()
+            .chain(self.flush_deadline())
+            .reduce(Instant::earlier)
+    }
+
+    /// A transport that took all bytes may still never get rid of them.
+    fn flush_deadline(&self) -> Option<Instant> {
+        let since = self.unflushed?;
+        Some(since.after(self.session.response_timeout()))
+    }
+
+    fn flush_is_overdue(&self, now: Instant) -> bool {
+        self.flush_deadline().is_some_and(|at| at.is_reached(now))
     }
 
     /// An interruption is tried again; any other error ends the connection.

@@ -2,10 +2,10 @@
 
 use embedded_io::{Error as _, ErrorKind, ErrorType, Read, ReadReady, Write, WriteReady};
 
-use super::{Error, accepted, check_order, is_overdue, is_transient, slice_at};
+use super::{Error, accepted, check_order, flushed, is_overdue, is_transient, slice_at};
 use crate::{
     codec::{Connect, PacketId, QoS, SubackCodes},
-    session::{Event, Message, Outgoing, Ready, RequestError, Session},
+    session::{Event, Message, Outgoing, ProtocolError, Ready, RequestError, Session},
     time::{Clock, Instant},
 };
 
@@ -24,8 +24,8 @@ pub struct Client<'s, 'b, T, C> {
     session: &'s mut Session<'b>,
     transport: T,
     clock: C,
-    /// Bytes have been written since the transport was flushed.
-    unflushed: bool,
+    /// When bytes were last written that have not been flushed.
+    unflushed: Option<Instant>,
 }
 
 /// What one round of moving bytes came to.
@@ -76,7 +76,7 @@ where
             session,
             transport,
             clock,
-            unflushed: false,
+            unflushed: None,
         })
     }
 
@@ -118,7 +118,7 @@ where
     ) -> Result<(), Error<T::Error>> {
         check_order(self.session)?;
         match accepted(self.session.publish(message), self.session)? {
-            None => self.flush(),
+            None => self.drain(on_event),
             Some(id) => {
                 let ready = self.wait_for(id, on_event)?;
                 self.session.event(ready)?;
@@ -298,16 +298,20 @@ where
     ///
     /// # Errors
     ///
-    /// The connection is over.
+    /// [`RequestError::CheckpointDue`] if an event has to be seen first; any other ends the connection.
     pub fn flush(&mut self) -> Result<(), Error<T::Error>> {
         loop {
             self.write_ready()?;
-            if !self.session.has_pending() {
-                return self.session.failure().map_or(Ok(()), |e| Err(e.into()));
+            if !self.session.has_pending() && self.unflushed.is_none() {
+                return flushed(self.session);
             }
-            // Two full peers would wait for each other for ever if neither read.
-            self.session.poll(self.clock.now())?;
-            if !self.read_ready()? {
+            // Two full peers would wait for each other for ever if neither read. After DISCONNECT there is no need.
+            let mut moved = false;
+            if self.session.is_open() {
+                self.session.poll(self.clock.now())?;
+                moved = self.read_ready()?;
+            }
+            if !moved {
                 self.clock.wait();
             }
         }
@@ -345,6 +349,22 @@ where
         Ok(self.transport)
     }
 
+    /// As [`Self::flush`], with all events that come before the last byte has left going to `on_event`.
+    fn drain(&mut self, mut on_event: impl FnMut(Event<'_>)) -> Result<(), Error<T::Error>> {
+        while self.session.has_pending() || self.session.owes_checkpoint() {
+            match self.round()? {
+                Round::Event(ready) => {
+                    if let Some(event) = self.session.event(ready)? {
+                        on_event(event);
+                    }
+                }
+                Round::Moved => {}
+                Round::Idle => self.clock.wait(),
+            }
+        }
+        self.flush()
+    }
+
     /// Moves bytes until the payload that has begun has left; `more` is called for its next bytes.
     fn pass_payload(
         &mut self,
@@ -375,7 +395,7 @@ where
     fn write_payload(&mut self, bytes: &[u8]) -> Result<bool, Error<T::Error>> {
         let n = write(&mut self.transport, bytes).map_err(|error| self.lost(error))?;
         self.session.payload_sent(n, self.clock.now());
-        self.unflushed = true;
+        self.unflushed = Some(self.clock.now());
         Ok(n > 0)
     }
 
@@ -434,12 +454,18 @@ where
                 Err(error) => return Err(self.lost(error)),
             }
             moved = true;
-            self.unflushed = true;
+            self.unflushed = Some(self.clock.now());
         }
-        if self.unflushed {
+        if let Some(since) = self.unflushed {
             match self.transport.flush() {
-                Ok(()) => self.unflushed = false,
-                Err(error) if is_transient(&error) => {}
+                Ok(()) => self.unflushed = None,
+                // A transport that took all bytes may still never get rid of them.
+                Err(error) if is_transient(&error) => {
+                    let end = since.after(self.session.response_timeout());
+                    if end.is_reached(self.clock.now()) {
+                        return Err(self.lost(Error::Protocol(ProtocolError::WriteTimeout)));
+                    }
+                }
                 Err(error) => return Err(self.lost(Error::Transport(error))),
             }
         }

@@ -119,6 +119,15 @@ fn check_order(session: &Session<'_>) -> Result<(), RequestError> {
     Ok(())
 }
 
+/// What a flush amounts to that has nothing more to write.
+fn flushed<E>(session: &Session<'_>) -> Result<(), Error<E>> {
+    match session.failure() {
+        Some(reason) => Err(reason.into()),
+        None if session.owes_checkpoint() => Err(RequestError::CheckpointDue.into()),
+        None => Ok(()),
+    }
+}
+
 /// Whether a deadline of the session has passed.
 fn is_overdue(session: &Session<'_>, now: Instant) -> bool {
     session

@@ -34,6 +34,9 @@ pub enum RequestError {
     },
     /// The acknowledgement lane is full; flush, then try again.
     LaneFull,
+    /// The session has changed, and nothing leaves before [`Event::Checkpoint`](super::Event::Checkpoint) has been
+    /// seen; take the events first.
+    CheckpointDue,
     /// A payload that does not lie in the send buffer has to be handed over, or declined, before anything else.
     PayloadPending,
     /// No payload is asked for under this id.
@@ -71,6 +74,7 @@ impl fmt::Display for RequestError {
                 write!(f, "the packet needs {needed} bytes and the send buffer can hold {capacity}")
             }
             Self::LaneFull => f.write_str("too many small packets are queued; flush first"),
+            Self::CheckpointDue => f.write_str("a checkpoint has to be seen first; take the events"),
             Self::PayloadPending => {
                 f.write_str("a payload has to be handed over, or declined, before anything else")
             }

@@ -138,10 +138,15 @@ impl Inbound<'_> {
 
     /// Cuts off the next packet or piece, once what was shown before has been dropped with [`Self::drop_shown`].
     ///
-    /// `delivered` are the ids of the QoS 2 messages that must not be shown again.
-    pub(super) fn frame(&mut self, delivered: &[PacketId]) -> Result<Option<Frame>, ProtocolError> {
+    /// `delivered` are the ids of the QoS 2 messages that must not be shown again, and `admit` says whether a packet of
+    /// some type may come at all.
+    pub(super) fn frame(
+        &mut self,
+        delivered: &[PacketId],
+        admit: impl Fn(PacketType) -> Result<(), ProtocolError>,
+    ) -> Result<Option<Frame>, ProtocolError> {
         if self.mode == Mode::Packets {
-            let packet = self.packet(delivered)?;
+            let packet = self.packet(delivered, admit)?;
             if self.mode == Mode::Packets {
                 return Ok(packet.map(Frame::Packet));
             }
@@ -239,11 +244,17 @@ impl Inbound<'_> {
     }
 
     /// The packet at the start if it is whole; a PUBLISH that cannot be changes the mode instead.
-    fn packet(&mut self, delivered: &[PacketId]) -> Result<Option<Whole>, ProtocolError> {
+    fn packet(
+        &mut self,
+        delivered: &[PacketId],
+        admit: impl Fn(PacketType) -> Result<(), ProtocolError>,
+    ) -> Result<Option<Whole>, ProtocolError> {
         let bytes = self.rx.get(self.start..self.end).unwrap_or_default();
         let Some((header, used)) = FixedHeader::decode(bytes)? else {
             return Ok(None);
         };
+        // Before any wait for the rest, for which there may not even be room.
+        admit(header.packet_type)?;
         let packet = Whole { header, used };
         let needed = packet.len();
         if needed <= bytes.len() {

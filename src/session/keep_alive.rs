@@ -17,8 +17,8 @@ pub(super) struct KeepAlive {
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Ping {
     Idle,
-    /// A PINGREQ is queued.
-    Queued,
+    /// A PINGREQ is queued: so many bytes have to leave before it has left.
+    Queued(usize),
     /// A PINGREQ has left, or bytes of a packet have come since, at this moment.
     Sent(Instant),
 }
@@ -47,21 +47,24 @@ impl KeepAlive {
     /// When the next PINGREQ is due, unless something else is sent before.
     pub(super) fn due(&self) -> Option<Instant> {
         let early = MARGIN.min(self.interval / 4);
-        (self.interval > 0 && self.ping != Ping::Queued)
+        (self.interval > 0 && !matches!(self.ping, Ping::Queued(_)))
             .then(|| self.last_sent.after(self.interval.saturating_sub(early)))
     }
 
-    /// A PINGREQ has been queued.
-    pub(super) fn ping_queued(&mut self) {
+    /// A PINGREQ has been queued as the last of `queued` bytes.
+    pub(super) fn ping_queued(&mut self, queued: usize) {
         if self.ping == Ping::Idle {
-            self.ping = Ping::Queued;
+            self.ping = Ping::Queued(queued);
         }
     }
 
-    /// Everything queued in the lane has left.
-    pub(super) fn lane_sent(&mut self, now: Instant) {
-        if self.ping == Ping::Queued {
-            self.ping = Ping::Sent(now);
+    /// So many of the bytes queued with it have left.
+    pub(super) fn lane_sent(&mut self, bytes: usize, now: Instant) {
+        if let Ping::Queued(left) = &mut self.ping {
+            *left = left.saturating_sub(bytes);
+            if *left == 0 {
+                self.ping = Ping::Sent(now);
+            }
         }
     }
 

@@ -47,6 +47,7 @@ use crate::{
     codec::{
         Connect, Delivery, EncodeError, PacketId, Publish, QoS, TopicName, subscribe, unsubscribe,
     },
+    fmt::debug,
     time::Instant,
 };
 
@@ -73,6 +74,7 @@ pub struct Session<'b> {
     /// The server has accepted a connection with Clean Session 0: what it keeps is known here.
     known: bool,
     session_present: bool,
+    unknown_session: bool,
     /// DISCONNECT has been queued, or has left.
     leaving: bool,
     /// What the last connection left behind has been cleared up.
@@ -80,15 +82,17 @@ pub struct Session<'b> {
     chunks_ended: bool,
     /// The caller wants to save the session before anything leaves that follows from a change.
     checkpoints: bool,
-    /// The caller has been asked for this payload.
-    asked: Option<PacketId>,
     /// There has been such a change.
     dirty: bool,
+    /// The caller has been asked for this payload.
+    asked: Option<PacketId>,
     /// QoS 0 publishes that did not go out, and those that went out before CONNACK.
     dropped: u16,
     early: u16,
     response_timeout: u32,
     connect_since: Instant,
+    /// Packets have been left in the receive buffer since then, until there is room for their answers.
+    behind_since: Option<Instant>,
     /// Since when the transport has taken nothing of what it was lent.
     stalled_since: Option<Instant>,
 }
@@ -136,16 +140,18 @@ impl<'b> Session<'b> {
             clean: false,
             known: false,
             session_present: false,
+            unknown_session: false,
             leaving: false,
             settled: true,
             chunks_ended: false,
             checkpoints: false,
-            asked: None,
             dirty: false,
+            asked: None,
             dropped: 0,
             early: 0,
             response_timeout: RESPONSE_TIMEOUT,
             connect_since: Instant::default(),
+            behind_since: None,
             stalled_since: None,
         }
     }
@@ -153,9 +159,10 @@ impl<'b> Session<'b> {
 
 impl Session<'_> {
     /// Sets how long the server may take for any answer, and the transport for taking a byte, in milliseconds
-    /// ([`RESPONSE_TIMEOUT`] at first). After that the connection ends with the reason.
+    /// ([`RESPONSE_TIMEOUT`] at first, 24.8 days at most). After that the connection ends with the reason.
     pub fn set_response_timeout(&mut self, millis: u32) {
-        self.response_timeout = millis;
+        // Two moments further apart could not be compared.
+        self.response_timeout = millis.min(u32::MAX / 2);
     }
 
     /// Ends the connection with [`ProtocolError::TooSlow`] when fewer than `bytes_per_second` come, on average over a
@@ -200,6 +207,8 @@ impl Session<'_> {
         }
         self.connection_lost();
         self.settle();
+        // Bytes may have been committed after the older connection was over.
+        self.inbound.reset();
         self.outbound.fits_connect(len, !fresh)?;
         if fresh {
             self.outbound.discard();
@@ -216,6 +225,7 @@ impl Session<'_> {
         self.connect_since = now;
         self.clean = options.clean_session;
         self.session_present = false;
+        self.unknown_session = false;
         self.leaving = false;
         self.settled = false;
         self.asked = None;
@@ -287,7 +297,8 @@ impl Session<'_> {
         if self.link != Link::Up {
             return Err(RequestError::NotConnected);
         }
-        if !self.outbound.lane_has_spare_room() {
+        // One place is kept for the answer to a packet at hand.
+        if !self.outbound.lane_has_room(2) {
             return Err(RequestError::LaneFull);
         }
         self.queue_ping();
@@ -330,8 +341,7 @@ impl Session<'_> {
     pub fn has_pending(&self) -> bool {
         match self.link {
             Link::Down(_) => false,
-            Link::Up if self.checkpoints && self.dirty => false,
-            Link::Up | Link::Connecting => !self.outbound.is_empty(),
+            Link::Up | Link::Connecting => !self.owes_checkpoint() && !self.outbound.is_empty(),
         }
     }
 
@@ -340,9 +350,9 @@ impl Session<'_> {
         if n == 0 || matches!(self.link, Link::Down(_)) {
             return;
         }
-        let lane_sent = self.outbound.consume(n);
-        if lane_sent {
-            self.keep_alive.lane_sent(now);
+        let lane = self.outbound.consume(n);
+        self.keep_alive.lane_sent(lane, now);
+        if lane > 0 && self.outbound.lane_len() == 0 {
             self.keep_alive.packet_sent(now);
         }
         self.bytes_sent(now);
@@ -354,9 +364,8 @@ impl Session<'_> {
             self.keep_alive.packet_sent(now);
             self.packet_sent(sent, now);
         }
-        let more = self.has_pending() || self.outbound.in_payload();
-        self.stalled_since = more.then_some(now);
-        if self.outbound.in_payload() && !self.outbound.lane_has_room() {
+        self.stalled_since = self.has_more().then_some(now);
+        if self.outbound.in_payload() && !self.may_answer() {
             // What would be answered cannot be read before the payload has left.
             self.restart_waits(now);
         }
@@ -368,6 +377,11 @@ impl Session<'_> {
         for slot in self.inflight.iter_mut().filter(|slot| slot.sent) {
             slot.since = now;
         }
+    }
+
+    /// Whether the transport has something to take, now or when the caller hands it over.
+    fn has_more(&self) -> bool {
+        self.has_pending() || self.outbound.in_payload()
     }
 
     /// Where the bytes go that arrive next.
@@ -389,7 +403,8 @@ impl Session<'_> {
 
     /// Handles what has come up to the next thing that the caller has to know, and what the time `now` brings.
     ///
-    /// Call it until it returns `None`; then send what is pending, and read, or wait until [`Self::deadline`].
+    /// Call it until it returns `None`; then send what is pending, and read, or wait until [`Self::deadline`] (which is
+    /// now if what was sent made room for the answers to packets that have been left in the buffer).
     /// While an event waits, it is reported again.
     ///
     /// # Errors
@@ -407,10 +422,10 @@ impl Session<'_> {
                 self.end(reason);
                 return Err(reason);
             }
-        } else if self.is_stalled(now) {
+        } else if !matches!(self.link, Link::Down(_)) {
             // An answer may lie behind the event that waits, but nothing can lie behind it that is still to leave.
-            self.end(ProtocolError::WriteTimeout);
-            return Err(ProtocolError::WriteTimeout);
+            self.check_timeouts(now)
+                .inspect_err(|reason| self.end(*reason))?;
         }
         Ok(self.due.ready())
     }
@@ -422,14 +437,26 @@ impl Session<'_> {
     pub fn deadline(&self) -> Option<Instant> {
         let ping = match self.link {
             Link::Down(_) => return None,
-            Link::Up if self.outbound.is_idle() => self.keep_alive.due(),
-            _ => None,
+            Link::Connecting | Link::Up => self.ping_due(),
         };
+        let pace = self.pace.deadline(self.response_timeout);
+        let behind = self.behind_since.filter(|_| self.may_answer());
         self.timeouts()
             .map(|(since, _)| since.after(self.response_timeout))
-            .chain(ping)
-            .chain(self.pace.deadline(self.response_timeout))
+            // While an event waits, `poll` looks at nothing but the transport.
+            .chain(
+                ping.into_iter()
+                    .chain(pace)
+                    .chain(behind)
+                    .filter(|_| self.due == Due::Nothing),
+            )
             .reduce(Instant::earlier)
+    }
+
+    /// When a PINGREQ is due, CONNACK or not, if nothing else leaves before \[MQTT-3.1.2-23\].
+    fn ping_due(&self) -> Option<Instant> {
+        let may_leave = !self.leaving && self.outbound.is_idle();
+        may_leave.then(|| self.keep_alive.due()).flatten()
     }
 
     /// Whether CONNACK has come on a connection that is not over.
@@ -447,6 +474,22 @@ impl Session<'_> {
         self.session_present
     }
 
+    /// Whether the server kept a session of which nothing is known here, as in
+    /// [`Event::Connected`](Event::Connected::unknown_session).
+    pub const fn unknown_session(&self) -> bool {
+        self.unknown_session
+    }
+
+    /// Whether a connection has begun and is not over.
+    pub(crate) fn is_open(&self) -> bool {
+        !matches!(self.link, Link::Down(_))
+    }
+
+    /// How long an answer may take, and the transport for taking a byte, in milliseconds.
+    pub const fn response_timeout(&self) -> u32 {
+        self.response_timeout
+    }
+
     /// Why the connection is over, unless that is because DISCONNECT has left.
     pub(crate) fn failure(&self) -> Option<ProtocolError> {
         match self.link {
@@ -456,13 +499,18 @@ impl Session<'_> {
         }
     }
 
+    /// Whether everything waits until the caller has seen a checkpoint.
+    pub(crate) fn owes_checkpoint(&self) -> bool {
+        self.link == Link::Up && self.checkpoints && self.dirty
+    }
+
     /// How many requests wait for their acknowledgement.
     pub fn in_flight(&self) -> usize {
         self.inflight.len()
     }
 
     /// What must be answered, or taken by the transport, within the response timeout: since when, and the error that
-    /// ends the connection otherwise.
+    /// ends the connection otherwise. While an event waits, an answer may have come and lie behind it.
     fn timeouts(&self) -> impl Iterator<Item = (Instant, ProtocolError)> {
         let connack = (self.link == Link::Connecting)
             .then_some((self.connect_since, ProtocolError::ConnackTimeout));
@@ -477,19 +525,11 @@ impl Session<'_> {
             let packet_id = slot.id;
             (slot.since, ProtocolError::RequestTimeout { packet_id })
         });
+        let nothing_waits = self.due == Due::Nothing;
+        let answers = connack.into_iter().chain(pingresp).chain(requests);
         write
             .into_iter()
-            .chain(connack)
-            .chain(pingresp)
-            .chain(requests)
-    }
-
-    /// Whether the transport has taken nothing for longer than it may, on a connection that is not over.
-    fn is_stalled(&self, now: Instant) -> bool {
-        !matches!(self.link, Link::Down(_))
-            && self
-                .stalled_since
-                .is_some_and(|since| since.after(self.response_timeout).is_reached(now))
+            .chain(answers.filter(move |_| nothing_waits))
     }
 
     /// Queues a packet with an id of its own and takes a slot for it.
@@ -531,7 +571,7 @@ impl Session<'_> {
 
     fn queue_ping(&mut self) {
         if self.outbound.push_lane(&PINGREQ) {
-            self.keep_alive.ping_queued();
+            self.keep_alive.ping_queued(self.outbound.lane_len());
         }
     }
 
@@ -560,6 +600,7 @@ impl Session<'_> {
 
     fn end(&mut self, reason: ProtocolError) {
         if !matches!(self.link, Link::Down(_)) {
+            debug!("connection over: {}", reason);
             self.link = Link::Down(reason);
             self.leaving = false;
         }
@@ -585,5 +626,6 @@ impl Session<'_> {
         self.chunks_ended |= self.inbound.reset();
         self.due.connection_ended();
         self.stalled_since = None;
+        self.behind_since = None;
     }
 }

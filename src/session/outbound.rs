@@ -172,14 +172,13 @@ impl Outbound<'_> {
         self.lane.extend_from_slice(packet).is_ok()
     }
 
-    /// Whether one more acknowledgement fits.
-    pub(super) fn lane_has_room(&self) -> bool {
-        self.lane.len() <= LANE - 4
+    pub(super) fn lane_is_empty(&self) -> bool {
+        self.lane.is_empty()
     }
 
-    /// Whether something fits that is not the answer to a packet at hand, for which room is left.
-    pub(super) fn lane_has_spare_room(&self) -> bool {
-        self.lane.len() <= LANE - 8
+    /// Whether so many acknowledgements fit.
+    pub(super) fn lane_has_room(&self, acks: usize) -> bool {
+        self.lane.len().saturating_add(acks.saturating_mul(4)) <= LANE
     }
 
     pub(super) fn is_empty(&self) -> bool {
@@ -214,8 +213,9 @@ impl Outbound<'_> {
         self.arena.get(self.sent..end).unwrap_or_default()
     }
 
-    /// The transport took `n` of the bytes that [`Self::pending`] lent; true when that emptied the lane.
-    pub(super) fn consume(&mut self, n: usize) -> bool {
+    /// The transport took `n` of the bytes that [`Self::pending`] lent; returns how many of them were the lane's.
+    pub(super) fn consume(&mut self, n: usize) -> usize {
+        let lane = self.lane.len();
         if self.lane_lent {
             let mut left = n;
             self.lane.retain(|_| match left.checked_sub(1) {
@@ -231,7 +231,12 @@ impl Outbound<'_> {
             self.sent = self.sent.saturating_add(n).min(self.offered);
             self.offered = self.sent;
         }
-        self.lane_lent && self.lane.is_empty()
+        lane.saturating_sub(self.lane.len())
+    }
+
+    /// Bytes queued in the lane.
+    pub(super) fn lane_len(&self) -> usize {
+        self.lane.len()
     }
 
     /// A packet that [`Self::consume`] completed; called until there is none.
@@ -336,14 +341,19 @@ impl Outbound<'_> {
         self.longs = 0;
     }
 
-    /// The bytes of each packet that the next connection would send again: the first, and the others.
+    /// Each packet that the next connection would send again: its first byte as it would be then, and the rest.
     pub(super) fn kept_publishes(&self) -> impl Iterator<Item = (u8, &[u8])> {
         self.packets()
             .filter(|at| self.is_kept_publish(*at))
             .filter_map(|at| {
                 let packet = self.arena.get(at..at.saturating_add(self.len_at(at)))?;
                 let (first, rest) = packet.split_first()?;
-                Some((self.kept_first(at, *first), rest))
+                let first = if self.is_long(at) {
+                    long::marked(*first)
+                } else {
+                    *first
+                };
+                Some((first | frame::DUP, rest))
             })
     }
 
@@ -423,7 +433,8 @@ impl Outbound<'_> {
             self.longs = self.longs.saturating_sub(1);
         }
         let end = at.saturating_add(len);
-        if at == self.head {
+        // Before that, the cursor stands in the CONNECT, and packets follow it without a gap.
+        if at == self.head && self.record >= at {
             self.head = end;
             for position in [&mut self.record, &mut self.sent, &mut self.offered] {
                 *position = end.max(*position);

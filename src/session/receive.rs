@@ -17,6 +17,7 @@ use crate::{
         Connack, DecodeError, Delivery, PacketId, PacketType, Puback, Pubcomp, Publish, Pubrec,
         Pubrel, QoS, Suback,
     },
+    fmt::{debug, warn},
     time::Instant,
 };
 
@@ -24,9 +25,7 @@ use crate::{
 #[derive(Clone, Copy, PartialEq)]
 pub(super) enum Due {
     Nothing,
-    Connected {
-        unknown_session: bool,
-    },
+    Connected,
     /// A PUBLISH lies in the receive buffer.
     Message(Whole),
     /// Bytes of a long PUBLISH lie in the receive buffer.
@@ -79,9 +78,9 @@ impl Session<'_> {
         let due = core::mem::replace(&mut self.due, Due::Nothing);
         Ok(Some(match due {
             Due::Nothing => return Ok(None),
-            Due::Connected { unknown_session } => Event::Connected {
+            Due::Connected => Event::Connected {
                 session_present: self.session_present,
-                unknown_session,
+                unknown_session: self.unknown_session,
             },
             Due::Message(packet) => return self.message(packet).map(Some),
             Due::Chunk => return Ok(self.chunk()),
@@ -114,21 +113,31 @@ impl Session<'_> {
 
     /// Handles packets until one is for the caller, then what the time brings.
     pub(super) fn advance(&mut self, now: Instant) -> Result<(), ProtocolError> {
+        self.behind_since = None;
         // Nothing comes between the chunks of a message.
         if self.link == Link::Up && !self.inbound.in_message() && !self.take_report() {
             self.take_question();
         }
-        while self.due == Due::Nothing && self.outbound.lane_has_room() {
-            match self.inbound.frame(self.received)? {
+        while self.due == Due::Nothing {
+            // Before any PUBREC that comes later is answered [MQTT-4.6.0-4].
+            self.send_pubrels(now);
+            if !self.may_answer() {
+                self.behind_since = Some(now);
+                break;
+            }
+            let link = self.link;
+            let frame = self.inbound.frame(self.received, |t| admit(link, t))?;
+            match frame {
                 None => break,
                 Some(Frame::Packet(packet)) => self.packet(packet)?,
-                Some(_) if self.link == Link::Connecting => {
-                    return Err(ProtocolError::BeforeConnack(PacketType::Publish));
-                }
                 Some(Frame::Chunk) => self.begin_chunk()?,
                 Some(Frame::Passed { delivery, repeated }) => self.passed(delivery, repeated),
                 Some(Frame::Skipped { len, qos, id }) => self.skipped(len, qos, id)?,
             }
+        }
+        // What had to leave may have been acknowledged instead.
+        if !self.has_more() {
+            self.stalled_since = None;
         }
         if self.inbound.take_progress() {
             self.keep_alive.progress(now);
@@ -149,15 +158,26 @@ impl Session<'_> {
                 self.take_question();
             }
         }
-        if self.link == Link::Up {
-            self.send_pubrels(now);
-            if self.outbound.is_idle()
-                && self.keep_alive.due().is_some_and(|due| due.is_reached(now))
-            {
-                self.queue_ping();
-            }
+        self.send_pubrels(now);
+        if self.ping_due().is_some_and(|due| due.is_reached(now)) {
+            self.queue_ping();
         }
         Ok(())
+    }
+
+    /// Whether the next packet may be dealt with: no checkpoint is owed, and there is room for its answer.
+    ///
+    /// A QoS 2 message for whose id there is no room ends the connection. The acknowledgements of those before it leave
+    /// first, else the next connection would begin with the same messages and get no further.
+    pub(super) fn may_answer(&self) -> bool {
+        if self.owes_checkpoint() && !self.inbound.in_message() {
+            // Nothing could leave while a long message comes that begins now.
+            false
+        } else if self.received.is_full() {
+            self.outbound.lane_is_empty()
+        } else {
+            self.outbound.lane_has_room(1)
+        }
     }
 
     /// Makes a report due, if one waits.
@@ -176,7 +196,7 @@ impl Session<'_> {
 
     /// Makes due what the caller has to be asked for.
     fn take_question(&mut self) {
-        if self.checkpoints && self.dirty {
+        if self.owes_checkpoint() {
             self.due = Due::Checkpoint;
         } else if let Some(id) = self.outbound.unattended()
             && self.asked.replace(id) != Some(id)
@@ -185,7 +205,7 @@ impl Session<'_> {
         }
     }
 
-    fn check_timeouts(&self, now: Instant) -> Result<(), ProtocolError> {
+    pub(super) fn check_timeouts(&self, now: Instant) -> Result<(), ProtocolError> {
         let mut overdue = self
             .timeouts()
             .filter(|(since, _)| since.after(self.response_timeout).is_reached(now));
@@ -194,12 +214,16 @@ impl Session<'_> {
 
     /// Sends every PUBREL that is owed, in the order of their PUBRECs, as far as the lane has room.
     fn send_pubrels(&mut self, now: Instant) {
-        for slot in self
-            .inflight
-            .iter_mut()
-            .filter(|slot| slot.state == State::Pubrel)
-        {
-            if !self.outbound.lane_has_spare_room() {
+        if self.link != Link::Up {
+            return;
+        }
+        // The answer to what waits for the caller must find room.
+        let needed = if self.due == Due::Nothing { 1 } else { 2 };
+        for slot in self.inflight.iter_mut() {
+            if slot.state != State::Pubrel {
+                continue;
+            }
+            if !self.outbound.lane_has_room(needed) {
                 break;
             }
             self.outbound.push_lane(&Pubrel::new(slot.id).to_bytes());
@@ -210,11 +234,7 @@ impl Session<'_> {
     }
 
     fn packet(&mut self, packet: Whole) -> Result<(), ProtocolError> {
-        let packet_type = packet.header.packet_type;
-        if self.link == Link::Connecting && packet_type != PacketType::Connack {
-            return Err(ProtocolError::BeforeConnack(packet_type));
-        }
-        match packet_type {
+        match packet.header.packet_type {
             // The caller's; their bytes stay until the event has been seen.
             PacketType::Publish => return self.publish_came(packet),
             PacketType::Suback => return self.suback_came(packet),
@@ -225,20 +245,18 @@ impl Session<'_> {
             | PacketType::Pubcomp
             | PacketType::Unsuback => self.acknowledged(packet)?,
             PacketType::Pingresp => self.keep_alive.pingresp(),
+            // `admit` has refused it.
             PacketType::Connect
             | PacketType::Subscribe
             | PacketType::Unsubscribe
             | PacketType::Pingreq
-            | PacketType::Disconnect => return Err(ProtocolError::UnexpectedPacket(packet_type)),
+            | PacketType::Disconnect => {}
         }
         self.inbound.drop_packet(packet);
         Ok(())
     }
 
     fn connack(&mut self, packet: Whole) -> Result<(), ProtocolError> {
-        if self.link == Link::Up {
-            return Err(ProtocolError::UnexpectedPacket(PacketType::Connack));
-        }
         if !self.outbound.connect_sent() {
             return Err(ProtocolError::BeforeConnack(PacketType::Connack));
         }
@@ -254,13 +272,14 @@ impl Session<'_> {
             self.inflight.server_forgot();
             self.dirty = true;
         }
-        let unknown_session = session_present && !self.known;
+        self.unknown_session = session_present && !self.known;
         self.known = !self.clean;
         self.session_present = session_present;
         self.early = 0;
         self.link = Link::Up;
+        debug!("connected, session present: {}", session_present);
         self.outbound.release();
-        self.due = Due::Connected { unknown_session };
+        self.due = Due::Connected;
         if self.leaving && self.outbound.is_empty() {
             self.leave();
         }
@@ -292,7 +311,6 @@ impl Session<'_> {
             return Ok(());
         };
         match (packet_type, slot.state) {
-            (PacketType::Pubrec, State::Pubrel) => Ok(()),
             (PacketType::Puback, State::Declined) => {
                 self.complete(packet_id, State::Puback);
                 Ok(())
@@ -461,24 +479,22 @@ impl Session<'_> {
 
     /// A message with a topic that does not fit is acknowledged like any other.
     fn skipped(&mut self, len: u16, qos: QoS, id: Option<PacketId>) -> Result<(), ProtocolError> {
-        self.due = Due::TopicTooLong { len };
-        let packet_id = match id {
-            Some(id) => id,
-            None if qos == QoS::AtMostOnce => return Ok(()),
-            None => return Err(DecodeError::PacketIdZero.into()),
-        };
-        if qos == QoS::AtLeastOnce {
-            self.push_ack(Puback::new(packet_id).to_bytes());
-            return Ok(());
-        }
-        self.push_ack(Pubrec::new(packet_id).to_bytes());
-        if self.received.contains(&packet_id) {
-            self.due = Due::Nothing;
-        } else {
-            self.check_received()?;
-            let _ = self.received.push(packet_id);
+        if qos > QoS::AtMostOnce {
+            let packet_id = id.ok_or(DecodeError::PacketIdZero)?;
+            if qos == QoS::AtLeastOnce {
+                self.push_ack(Puback::new(packet_id).to_bytes());
+            } else if self.received.contains(&packet_id) {
+                self.push_ack(Pubrec::new(packet_id).to_bytes());
+                return Ok(());
+            } else {
+                self.check_received()?;
+                let _ = self.received.push(packet_id);
+                self.push_ack(Pubrec::new(packet_id).to_bytes());
+            }
             self.dirty = true;
         }
+        warn!("skipped a message whose topic has {} bytes", len);
+        self.due = Due::TopicTooLong { len };
         Ok(())
     }
 
@@ -510,6 +526,25 @@ fn delivered(
         let _ = received.push(packet_id);
     }
     true
+}
+
+/// Whether a server may send a packet of this type at this stage.
+fn admit(link: Link, packet_type: PacketType) -> Result<(), ProtocolError> {
+    match (link, packet_type) {
+        (Link::Connecting, PacketType::Connack) => Ok(()),
+        // [MQTT-3.2.0-1]
+        (Link::Connecting, _) => Err(ProtocolError::BeforeConnack(packet_type)),
+        (
+            _,
+            PacketType::Connect
+            | PacketType::Connack
+            | PacketType::Subscribe
+            | PacketType::Unsubscribe
+            | PacketType::Pingreq
+            | PacketType::Disconnect,
+        ) => Err(ProtocolError::UnexpectedPacket(packet_type)),
+        _ => Ok(()),
+    }
 }
 
 /// What a PUBLISH is answered with \[MQTT-3.3.4-1\].

@@ -11,6 +11,8 @@
     reason = "every test file compiles this module, and none needs all of it"
 )]
 
+pub(crate) mod world;
+
 use std::{
     cell::{Cell, RefCell},
     collections::VecDeque,
@@ -93,6 +95,8 @@ struct Wire {
     /// Written, and not yet seen by the peer for lack of a whole packet.
     unseen: Vec<u8>,
     dropped: bool,
+    /// A call has failed for good.
+    broken: bool,
 }
 
 /// The steps of one direction: first those of the list, then always the last.
@@ -100,6 +104,7 @@ struct Script {
     steps: VecDeque<Step>,
     then: Step,
     asked: bool,
+    closed: bool,
 }
 
 impl Network {
@@ -118,6 +123,7 @@ impl Network {
             peer: None,
             unseen: Vec::new(),
             dropped: false,
+            broken: false,
         };
         Self {
             wire: Rc::new(RefCell::new(wire)),
@@ -178,7 +184,7 @@ impl Network {
         self.wire.borrow_mut().writes.set(steps, then);
     }
 
-    /// What the next flushes do; the others succeed.
+    /// What the next flushes do: fail in one of three ways, or succeed, as the others do.
     pub(crate) fn flushes(&self, steps: &[Step]) {
         self.wire.borrow_mut().flushes = steps.iter().copied().collect();
     }
@@ -207,6 +213,12 @@ impl Network {
     /// Whether the client's end has been dropped.
     pub(crate) fn is_dropped(&self) -> bool {
         self.wire.borrow().dropped
+    }
+
+    /// Whether a call has failed for good, or returned `Ok(0)`.
+    pub(crate) fn is_broken(&self) -> bool {
+        let wire = self.wire.borrow();
+        wire.broken || wire.reads.closed || wire.writes.closed
     }
 
     /// What the clock shows, in milliseconds.
@@ -257,6 +269,7 @@ impl Script {
             steps: VecDeque::new(),
             then: Step::Bytes(usize::MAX),
             asked: false,
+            closed: false,
         }
     }
 
@@ -287,7 +300,10 @@ impl Script {
         assert!(len > 0, "an empty slice looks like the end of the stream");
         match self.steps.pop_front().unwrap_or(self.then) {
             Step::Bytes(most) => Ok(len.min(most.max(1))),
-            Step::Zero => Ok(0),
+            Step::Zero => {
+                self.closed = true;
+                Ok(0)
+            }
             other => Err(other.fault()),
         }
     }
@@ -316,7 +332,8 @@ impl ErrorType for Transport {
 impl Read for Transport {
     fn read(&mut self, buf: &mut [u8]) -> core::result::Result<usize, Fault> {
         let wire = &mut *self.wire.borrow_mut();
-        let n = wire.reads.step(buf.len())?.min(wire.arrived.len());
+        let step = wire.reads.step(buf.len());
+        let n = wire.note(step)?.min(wire.arrived.len());
         for (to, byte) in buf.iter_mut().zip(wire.arrived.drain(..n)) {
             *to = byte;
         }
@@ -337,14 +354,16 @@ impl ReadReady for Transport {
         {
             return Ok(false);
         }
-        wire.reads.is_ready()
+        let ready = wire.reads.is_ready();
+        wire.note(ready)
     }
 }
 
 impl Write for Transport {
     fn write(&mut self, buf: &[u8]) -> core::result::Result<usize, Fault> {
         let wire = &mut *self.wire.borrow_mut();
-        let n = wire.writes.step(buf.len())?;
+        let step = wire.writes.step(buf.len());
+        let n = wire.note(step)?;
         if n > 0 {
             wire.written.push((wire.now, buf[..n].to_vec()));
             wire.show_to_peer(&buf[..n]);
@@ -354,23 +373,39 @@ impl Write for Transport {
 
     fn flush(&mut self) -> core::result::Result<(), Fault> {
         let wire = &mut *self.wire.borrow_mut();
-        match wire.flushes.pop_front().unwrap_or(Step::Bytes(0)) {
-            Step::Bytes(_) => {
+        match wire.flushes.pop_front() {
+            Some(step @ (Step::Interrupted | Step::TimedOut | Step::Broken)) => {
+                wire.note(Err(step.fault()))
+            }
+            _ => {
                 wire.flushed += 1;
                 Ok(())
             }
-            other => Err(other.fault()),
         }
     }
 }
 
 impl WriteReady for Transport {
     fn write_ready(&mut self) -> core::result::Result<bool, Fault> {
-        self.wire.borrow_mut().writes.is_ready()
+        let wire = &mut *self.wire.borrow_mut();
+        let ready = wire.writes.is_ready();
+        wire.note(ready)
     }
 }
 
 impl Wire {
+    /// Remembers whether the transport has failed for good.
+    fn note<T>(
+        &mut self,
+        result: core::result::Result<T, Fault>,
+    ) -> core::result::Result<T, Fault> {
+        self.broken |= matches!(
+            result,
+            Err(Fault(ErrorKind::Other | ErrorKind::ConnectionReset))
+        );
+        result
+    }
+
     fn show_to_peer(&mut self, bytes: &[u8]) {
         let Some(peer) = &mut self.peer else { return };
         self.unseen.extend_from_slice(bytes);

@@ -8,7 +8,7 @@ use std::{
     sync::atomic::{AtomicBool, Ordering},
 };
 
-use light::{Board, News};
+use light::{Board, KeptSession, News};
 
 /// The user asked for the end.
 static STOP: AtomicBool = AtomicBool::new(false);
@@ -53,7 +53,12 @@ impl Console {
 
 impl Board for Console {
     fn tell(&mut self, news: &News<'_>) {
-        self.say(news);
+        match news {
+            News::Connected(KeptSession::Earlier) => {
+                self.say(format_args!("{news}; --clean would begin afresh"));
+            }
+            _ => self.say(news),
+        }
     }
 
     /// What is published and received tells it already.

@@ -92,9 +92,16 @@ fn start(options: &Options) -> Result<End, StartError> {
     if network.said_goodbye && options.client_id.is_none() && !options.clean {
         forget(&mut session, &connect, clock, &mut network);
     }
+    let goodbye = if network.said_goodbye {
+        " Disconnected."
+    } else {
+        ""
+    };
     match end {
-        End::Done => console.say("Done: all messages asked for have come back. Disconnected."),
-        End::Stopped => console.say("Stopped. Disconnected."),
+        End::Done => console.say(format_args!(
+            "Done: all messages asked for have come back.{goodbye}"
+        )),
+        End::Stopped => console.say(format_args!("Stopped.{goodbye}")),
         End::GaveUp => {}
     }
     Ok(end)

@@ -1,5 +1,7 @@
 //! The light's way to the broker, and what to say when it fails.
 
+use std::io;
+
 use light::{
     Failure, RETRY_MS,
     blocking::{FailureOf, Network},
@@ -39,7 +41,9 @@ impl Network for Tcp {
 
     fn hang_up(&mut self, transport: Self::Transport) {
         set_connected(false);
-        self.said_goodbye = transport::hang_up(transport.into_inner()).is_ok();
+        self.said_goodbye = true;
+        // The goodbye has left; a broker that does not close in time changes nothing.
+        drop(transport::hang_up(transport.into_inner()));
     }
 
     fn failed(&mut self, failure: &FailureOf<Self>) -> bool {
@@ -67,24 +71,37 @@ fn in_words(failure: &Failure<Problem, std_io::Error>) -> (String, bool) {
                 .to_owned(),
             false,
         ),
-        Failure::Client(Error::Closed) => (
-            "The broker closed the connection. If it does so again at once, check --user, --password and --client-id, \
-             and whether the port needs --tls."
-                .to_owned(),
-            true,
-        ),
+        Failure::Client(Error::Closed) => closed(),
         Failure::Client(Error::Transport(std_io::Error(error))) => match tls::reason(error) {
             Some(reason) => (reason.text, !reason.is_final),
+            None if is_closed(error) => closed(),
             None => (format!("The connection broke: {error}."), true),
         },
         Failure::Client(Error::Request(error)) => (format!("This cannot be done: {error}."), false),
         Failure::Client(Error::Protocol(ProtocolError::Refused(code))) => refusal(*code),
         Failure::Client(Error::Protocol(error @ (ProtocolError::Decode(_) | ProtocolError::BeforeConnack(_)))) => (
-            format!("The connection ended: {error}. Check that a broker for MQTT 3.1.1 is at that port."),
+            format!("The connection ended: {error}. Check that a broker for MQTT 3.1.1 is at that port, and whether it needs --tls."),
             true,
         ),
         Failure::Client(error) => (format!("The connection ended: {error}."), true),
     }
+}
+
+fn closed() -> (String, bool) {
+    let text = "The broker closed the connection. If it does so again at once, check --user, --password and \
+                --client-id, and whether the port needs --tls.";
+    (text.to_owned(), true)
+}
+
+/// Whether the broker did that. TLS wants a goodbye of its own, which a broker that dies cannot say.
+fn is_closed(error: &io::Error) -> bool {
+    matches!(
+        error.kind(),
+        io::ErrorKind::ConnectionReset
+            | io::ErrorKind::ConnectionAborted
+            | io::ErrorKind::BrokenPipe
+            | io::ErrorKind::UnexpectedEof
+    )
 }
 
 fn refusal(code: ConnectReturnCode) -> (String, bool) {

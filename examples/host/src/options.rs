@@ -24,10 +24,10 @@ Examples:
 /// Every second the light goes on or off and publishes that to PREFIX/living_room/light, a topic to which it is
 /// subscribed itself. Publish "on" or "off" there from elsewhere to switch it.
 #[derive(Parser, Clone, Debug)]
-#[command(name = "host", version, after_help = EXAMPLES)]
+#[command(name = "host", version, after_help = EXAMPLES, max_term_width = 100)]
 pub(crate) struct Options {
-    /// The broker to use; an IPv6 address with a port is written [ADDRESS]:PORT. The port is 1883, or 8883 with --tls.
-    /// Without this option the program starts a broker inside itself
+    /// The broker to use, by name or address; it goes `[ADDRESS]:PORT` for an IPv6 address with a port. The port is
+    /// 1883, or 8883 with --tls. Without this option the program starts a broker inside itself
     #[arg(long, value_name = "HOST[:PORT]")]
     pub(crate) broker: Option<BrokerAddress>,
 

@@ -151,11 +151,12 @@ pub(crate) fn reason(error: &io::Error) -> Option<Reason> {
 
 fn certificate_reason(error: &CertificateError) -> String {
     use CertificateError::{
-        Expired, ExpiredContext, NotValidForName, NotValidForNameContext, NotValidYet,
-        NotValidYetContext, UnknownIssuer,
+        BadSignature, Expired, ExpiredContext, NotValidForName, NotValidForNameContext,
+        NotValidYet, NotValidYetContext, UnknownIssuer,
     };
     match error {
-        UnknownIssuer => {
+        // Another authority of the same name is a stranger, too.
+        UnknownIssuer | BadSignature => {
             "The broker's certificate comes from nobody trusted here. Give the certificate of the \
              authority that issued it with --ca FILE."
                 .to_owned()

@@ -220,3 +220,130 @@ pub(crate) fn hang_up(mut stream: Stream) -> io::Result<()> {
     while socket.read(&mut [0; 512])? > 0 && start.elapsed() < GOODBYE {}
     Ok(())
 }
+
+#[cfg(test)]
+mod tests {
+    use std::{net::TcpListener, sync::Arc, thread::JoinHandle};
+
+    use embedded_io::{Error as _, ErrorKind, Read as _, Write as _};
+    use rustls::{
+        ClientConfig, RootCertStore, ServerConfig, ServerConnection,
+        crypto::ring,
+        pki_types::{PrivateKeyDer, ServerName},
+    };
+    use umqtt::std_io::NonBlocking;
+
+    use super::*;
+
+    const HELLO: &[u8] = b"while you cannot write";
+
+    /// A TLS stream as the program uses it, and a server that lets the test decide when it reads.
+    fn connected<R: Send + 'static>(
+        serve: impl FnOnce(StreamOwned<ServerConnection, TcpStream>) -> R + Send + 'static,
+    ) -> (NonBlocking<Stream>, JoinHandle<R>) {
+        let pair = rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();
+        let certificate = pair.cert.der().clone();
+        let mut roots = RootCertStore::empty();
+        roots.add(certificate.clone()).unwrap();
+        let provider = Arc::new(ring::default_provider());
+        let client = ClientConfig::builder_with_provider(Arc::clone(&provider))
+            .with_safe_default_protocol_versions()
+            .unwrap()
+            .with_root_certificates(roots)
+            .with_no_client_auth();
+        let key = PrivateKeyDer::try_from(pair.signing_key.serialize_der()).unwrap();
+        let server = ServerConfig::builder_with_provider(provider)
+            .with_safe_default_protocol_versions()
+            .unwrap()
+            .with_no_client_auth()
+            .with_single_cert(vec![certificate], key)
+            .unwrap();
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let target = Target {
+            host: "127.0.0.1".to_owned(),
+            port: listener.local_addr().unwrap().port(),
+        };
+        let server = thread::spawn(move || {
+            let connection = ServerConnection::new(Arc::new(server)).unwrap();
+            let mut stream = StreamOwned::new(connection, listener.accept().unwrap().0);
+            stream.conn.complete_io(&mut stream.sock).unwrap();
+            serve(stream)
+        });
+        let tls = Tls {
+            config: Arc::new(client),
+            name: ServerName::try_from("localhost").unwrap(),
+        };
+        (NonBlocking::new(dial(&target, Some(&tls)).unwrap()), server)
+    }
+
+    /// Repeats a call while it has nothing to do.
+    fn wait<T, E: embedded_io::Error>(mut call: impl FnMut() -> Result<T, E>) -> T {
+        let start = Instant::now();
+        loop {
+            match call() {
+                Err(error) if error.kind() == ErrorKind::TimedOut => {}
+                result => return result.unwrap(),
+            }
+            assert!(start.elapsed() < DEADLINE);
+            thread::sleep(Duration::from_millis(1));
+        }
+    }
+
+    #[test]
+    fn over_tls_neither_side_blocks_the_other() {
+        let (told, hear) = mpsc::channel::<()>();
+        let (mut stream, server) = connected(move |mut stream| {
+            hear.recv().unwrap();
+            stream.write_all(HELLO).unwrap();
+            hear.recv().unwrap();
+            let mut received = Vec::new();
+            stream.read_to_end(&mut received).unwrap();
+            received
+        });
+
+        let mut buffer = [0; 64];
+        let nothing = stream.read(&mut buffer).unwrap_err();
+        assert_eq!(nothing.kind(), ErrorKind::TimedOut);
+
+        let mut sent = Vec::new();
+        let block: Vec<u8> = (0..=u8::MAX).cycle().take(10_000).collect();
+        loop {
+            match stream.write(&block) {
+                Ok(n) => sent.extend_from_slice(&block[..n]),
+                Err(full) => {
+                    assert_eq!(full.kind(), ErrorKind::TimedOut);
+                    break;
+                }
+            }
+            assert!(
+                sent.len() < 100_000_000,
+                "the server reads nothing, and all is sent"
+            );
+        }
+        assert_eq!(stream.flush().unwrap_err().kind(), ErrorKind::TimedOut);
+
+        told.send(()).unwrap();
+        let n = wait(|| stream.read(&mut buffer));
+        assert_eq!(
+            &buffer[..n],
+            HELLO,
+            "it is read although nothing can be written"
+        );
+
+        told.send(()).unwrap();
+        wait(|| stream.flush());
+        sent.extend_from_slice(b"the end");
+        assert_eq!(wait(|| stream.write(b"the end")), 7);
+        wait(|| stream.flush());
+        hang_up(stream.into_inner()).unwrap();
+        assert!(server.join().unwrap() == sent, "not what was sent");
+    }
+
+    #[test]
+    fn a_silent_server_is_given_up() {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let stream = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+        let (stream, _peer) = (stream, listener.accept().unwrap());
+        hang_up(Stream::Plain(stream)).unwrap_err();
+    }
+}

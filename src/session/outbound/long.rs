@@ -49,7 +49,7 @@ impl Outbound<'_> {
         self.push(|free| {
             let len = encode(free)?;
             if let Some(first) = free.first_mut() {
-                *first = MARK | (*first & FLAGS);
+                *first = marked(*first);
             }
             Ok(len)
         })?;
@@ -224,15 +224,6 @@ impl Outbound<'_> {
         self.is_marked(at) || (self.passing.begun && at == self.record)
     }
 
-    /// The first byte of the packet at `at` as it is when that does not leave: marked if its payload is outside.
-    pub(super) fn kept_first(&self, at: usize, first: u8) -> u8 {
-        if self.is_long(at) {
-            MARK | first
-        } else {
-            first
-        }
-    }
-
     /// Whether all of the payload at hand has left.
     pub(super) fn payload_is_sent(&self) -> bool {
         self.passing.left == 0
@@ -267,6 +258,11 @@ pub(in crate::session) fn fixed_header(packet: &[u8]) -> Option<(FixedHeader, us
         *byte = *from;
     }
     FixedHeader::decode(&bytes).ok()?
+}
+
+/// The first byte of a packet whose payload is outside, while it does not leave.
+pub(super) fn marked(first: u8) -> u8 {
+    MARK | (first & FLAGS)
 }
 
 /// Whether the payload of a kept packet is outside.

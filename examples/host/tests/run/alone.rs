@@ -1,0 +1,241 @@
+//! With nothing else installed.
+
+use std::{
+    fs,
+    process::{Command, Stdio},
+    time::{Duration, Instant},
+};
+
+use tempfile::TempDir;
+
+use crate::{
+    process::{count, host, host_command},
+    relay::{Relay, answering, nobody},
+};
+
+#[test]
+fn it_brings_its_own_broker_and_counts() {
+    for qos in 0..3 {
+        let lines = host(&format!("--count 3 --interval 0.05 --qos {qos}")).succeeds();
+        assert!(
+            lines[0].contains("one was started inside this program"),
+            "{lines:#?}"
+        );
+        assert_eq!(count(&lines, &format!("with QoS {qos}")), 1, "{lines:#?}");
+        assert_eq!(count(&lines, "Came back: on"), 2, "{lines:#?}");
+        assert_eq!(count(&lines, "Came back: off"), 1, "{lines:#?}");
+        assert_eq!(count(&lines, "Done"), 1, "{lines:#?}");
+    }
+}
+
+#[test]
+fn help_explains_every_option() {
+    let help = host("--help").succeeds().join("\n");
+    for option in [
+        "--broker <HOST[:PORT]>",
+        "--tls",
+        "--ca <FILE>",
+        "--client-cert <FILE>",
+        "--client-key <FILE>",
+        "--user <NAME>",
+        "--password <PASSWORD>",
+        "--client-id <ID>",
+        "--topic-prefix <PREFIX>",
+        "--qos <0|1|2>",
+        "--interval <SECONDS>",
+        "--count <N>",
+        "--keep-alive <SECONDS>",
+        "--will <[TOPIC=]MESSAGE>",
+        "--clean",
+    ] {
+        let mut lines = help.lines();
+        lines.find(|line| line.trim() == option).expect(option);
+        let explanation = lines.next().unwrap();
+        assert!(explanation.trim().len() > 20, "{option}: {explanation:?}");
+    }
+}
+
+#[test]
+fn wrong_options_are_explained() {
+    for (arguments, words) in [
+        ("--qos 3", "3 is no QoS"),
+        ("--broker a --ca x", "--tls"),
+        ("--broker a --tls --client-cert x", "--client-key"),
+        ("--password x", "--user"),
+        ("--topic-prefix a/#", "wildcard"),
+        ("--broker mqtt://a:1", "write a:1"),
+        ("--interval 0", "0.001 to 86400"),
+        ("--keep-alive 0", "needs --broker"),
+        ("--client-id=", "needs --clean"),
+    ] {
+        let (code, lines) = host(arguments).end();
+        assert_eq!(code, Some(2), "{arguments}: {lines:#?}");
+        assert!(lines.join(" ").contains(words), "{arguments}: {lines:#?}");
+    }
+}
+
+#[test]
+fn a_file_that_is_no_certificate_is_named() {
+    let dir = TempDir::new().unwrap();
+    let empty = dir.path().join("empty.pem");
+    fs::write(&empty, "").unwrap();
+    let missing = dir.path().join("missing.pem");
+    for (file, why) in [(&empty, "no certificate"), (&missing, "No such file")] {
+        let file = file.to_str().unwrap();
+        host(&format!("--broker localhost --tls --ca {file}")).gives_up(&[file, why]);
+    }
+}
+
+#[test]
+fn a_wrong_host_is_tried_again_until_ctrl_c() {
+    let mut host = host("--broker no-such-host.invalid");
+    let line = host.line("not found");
+    assert!(
+        line.contains("no-such-host.invalid") && line.contains("again in 5 s"),
+        "{line}"
+    );
+    let start = Instant::now();
+    host.interrupt();
+    host.succeeds();
+    assert!(
+        start.elapsed() < Duration::from_secs(3),
+        "Ctrl-C had to wait"
+    );
+}
+
+#[test]
+fn a_broker_that_comes_later_is_found() {
+    let address = nobody();
+    let mut host = host(&format!("--broker {address} --count 1"));
+    let line = host.line("refused");
+    assert!(
+        line.contains(&address.to_string()) && line.contains("again in 5 s"),
+        "{line}"
+    );
+    let _relay = Relay::at(address, embedded_broker::start().unwrap());
+    let lines = host.succeeds();
+    assert_eq!(count(&lines, "Came back"), 1, "{lines:#?}");
+}
+
+#[test]
+fn ctrl_c_says_goodbye_and_leaves_no_session() {
+    let relay = Relay::new(embedded_broker::start().unwrap());
+    let mut host = host(&format!("--broker {} --will gone", relay.address));
+    host.line("Came back");
+    host.interrupt();
+    let lines = host.succeeds();
+    assert_eq!(lines.last().unwrap(), "Stopped. Disconnected.");
+    let sent = relay.sent();
+    assert_eq!(sent[0].last().unwrap(), "Disconnect");
+    assert_eq!(sent[1..], [["Connect, clean", "Disconnect"]]);
+}
+
+#[test]
+fn a_session_with_a_name_is_kept() {
+    let relay = Relay::new(embedded_broker::start().unwrap());
+    let arguments = format!(
+        "--broker {} --client-id lamp --topic-prefix p --qos 1 --count 1",
+        relay.address
+    );
+    host(&arguments).succeeds();
+    let lines = host(&arguments).succeeds();
+    assert_eq!(
+        count(&lines, "the session of an earlier run"),
+        1,
+        "{lines:#?}"
+    );
+    assert_eq!(
+        count(&lines, "Subscribed to p/living_room/light"),
+        1,
+        "{lines:#?}"
+    );
+    let lines = host(&format!("{arguments} --clean")).succeeds();
+    assert!(lines.contains(&"Connected".to_owned()), "{lines:#?}");
+    let sent = relay.sent();
+    let connects: Vec<_> = sent.iter().map(|packets| packets[0].as_str()).collect();
+    assert_eq!(connects, ["Connect", "Connect", "Connect, clean"]);
+}
+
+#[test]
+fn a_broken_connection_is_resumed() {
+    let relay = Relay::new(embedded_broker::start().unwrap());
+    let mut host = host(&format!(
+        "--broker {} --qos 1 --count 3 --client-id lamp",
+        relay.address
+    ));
+    host.line("Came back");
+    relay.cut();
+    host.line("again in 5 s");
+    host.line("the broker kept the session");
+    let lines = host.succeeds();
+    assert_eq!(count(&lines, "Came back"), 3, "{lines:#?}");
+    let sent = relay.sent();
+    assert!(sent[0].contains(&"Subscribe".to_owned()), "{sent:?}");
+    assert!(!sent[1].contains(&"Subscribe".to_owned()), "{sent:?}");
+}
+
+#[test]
+fn a_refusal_is_explained() {
+    for (connack, words) in [
+        (b"\x20\x02\0\x01", ["version", "MQTT 3.1.1"]),
+        (b"\x20\x02\0\x02", ["client id", "--client-id"]),
+        (b"\x20\x02\0\x04", ["password", "--user"]),
+        (b"\x20\x02\0\x05", ["not authorized", "--user"]),
+    ] {
+        let broker = answering(connack);
+        host(&format!("--broker {broker}")).gives_up(&words);
+    }
+    let mut host = host(&format!("--broker {}", answering(b"\x20\x02\0\x03")));
+    let line = host.line("not available");
+    assert!(line.contains("again in 5 s"), "{line}");
+}
+
+#[test]
+fn a_server_of_something_else_is_recognised() {
+    let mut host = host(&format!(
+        "--broker {}",
+        answering(b"HTTP/1.1 400 Bad Request\r\n\r\n")
+    ));
+    let line = host.line("malformed");
+    assert!(line.contains("Check that a broker"), "{line}");
+}
+
+#[test]
+fn ctrl_c_works_while_the_broker_is_silent() {
+    let mut host = host(&format!("--broker {}", answering(b"")));
+    host.line("To watch");
+    std::thread::sleep(Duration::from_millis(300));
+    let start = Instant::now();
+    host.interrupt();
+    host.succeeds();
+    assert!(
+        start.elapsed() < Duration::from_secs(3),
+        "Ctrl-C had to wait"
+    );
+}
+
+#[test]
+fn it_ends_when_nobody_reads_what_it_prints() {
+    let mut child = host_command("--interval 0.05")
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    drop(child.stdout.take());
+    let end = Instant::now() + Duration::from_secs(20);
+    while child.try_wait().unwrap().is_none() {
+        if Instant::now() > end {
+            child.kill().unwrap();
+            panic!("it goes on");
+        }
+        std::thread::sleep(Duration::from_millis(20));
+    }
+}
+
+#[test]
+fn it_does_not_speak_of_a_password() {
+    let mut command: Command = host_command("--user ann --count 1");
+    let output = command.env("MQTT_PASSWORD", "s3cret").output().unwrap();
+    assert!(output.status.success());
+    let text = String::from_utf8(output.stdout).unwrap();
+    assert!(!text.contains("s3cret"), "{text}");
+}

@@ -1,0 +1,160 @@
+//! Mosquitto, running.
+
+use std::{
+    fs,
+    io::{self, Write},
+    net::{SocketAddr, TcpListener, TcpStream},
+    path::Path,
+    process::{Child, Command, Stdio},
+    thread,
+    time::{Duration, Instant},
+};
+
+use tempfile::TempDir;
+
+use crate::process::{LONG, Running, start};
+
+/// Whether mosquitto is installed. Where it has to be, on CI, its absence is a failure.
+pub(crate) fn is_installed() -> bool {
+    let runs = |program: &str| Command::new(program).arg("--help").output().is_ok();
+    let missing = [
+        server(),
+        "mosquitto_sub",
+        "mosquitto_pub",
+        "mosquitto_passwd",
+    ]
+    .into_iter()
+    .find(|program| !runs(program));
+    let Some(program) = missing else { return true };
+    let message = format!("{program} is missing: apt-get install mosquitto mosquitto-clients");
+    assert!(std::env::var_os("CI").is_none(), "{message}");
+    skipped(&message);
+    false
+}
+
+/// Says so past the test runner, which keeps what a test that passes prints.
+pub(crate) fn skipped(why: &str) {
+    let test = thread::current();
+    let name = test.name().unwrap_or_default();
+    drop(writeln!(io::stderr(), "{name} skipped: {why}"));
+}
+
+/// Debian's place for it is not on every user's path.
+fn server() -> &'static str {
+    let there = "/usr/sbin/mosquitto";
+    if Path::new(there).exists() {
+        there
+    } else {
+        "mosquitto"
+    }
+}
+
+/// A broker, which does not outlive the test.
+#[derive(Debug)]
+pub(crate) struct Mosquitto {
+    pub(crate) address: SocketAddr,
+    pub(crate) dir: TempDir,
+    child: Child,
+}
+
+impl Mosquitto {
+    pub(crate) fn open() -> Self {
+        Self::with("allow_anonymous true")
+    }
+
+    /// With a user and a password.
+    pub(crate) fn with_user(user: &str, password: &str) -> Self {
+        let dir = TempDir::new().unwrap();
+        let file = dir.path().join("passwords");
+        let status = Command::new("mosquitto_passwd")
+            .args(["-b", "-c", file.to_str().unwrap(), user, password])
+            .status();
+        assert!(status.unwrap().success());
+        let config = format!("allow_anonymous false\npassword_file {}", file.display());
+        Self::run(dir, free_port("127.0.0.1"), &config)
+    }
+
+    /// With these lines in its configuration.
+    pub(crate) fn with(config: &str) -> Self {
+        Self::run(TempDir::new().unwrap(), free_port("127.0.0.1"), config)
+    }
+
+    /// On the IPv6 loopback address; `None` where there is none.
+    pub(crate) fn on_ipv6() -> Option<Self> {
+        TcpListener::bind("[::1]:0").ok()?;
+        Some(Self::run(
+            TempDir::new().unwrap(),
+            free_port("[::1]"),
+            "allow_anonymous true",
+        ))
+    }
+
+    fn run(dir: TempDir, address: SocketAddr, config: &str) -> Self {
+        let file = dir.path().join("mosquitto.conf");
+        let (port, ip) = (address.port(), address.ip());
+        fs::write(
+            &file,
+            format!("user root\nlistener {port} {ip}\n{config}\n"),
+        )
+        .unwrap();
+        let child = launch(&dir, address);
+        Self {
+            address,
+            dir,
+            child,
+        }
+    }
+
+    /// Ends it and starts it again; it has forgotten everything.
+    pub(crate) fn restart(&mut self) {
+        drop(self.child.kill());
+        drop(self.child.wait());
+        self.child = launch(&self.dir, self.address);
+    }
+
+    /// `mosquitto_sub` on this topic.
+    pub(crate) fn subscribe(&self, topic: &str) -> Running {
+        let port = self.address.port().to_string();
+        let mut command = Command::new("mosquitto_sub");
+        command.args(["-h", "127.0.0.1", "-p", &port, "-v", "-t", topic]);
+        start(&mut command)
+    }
+
+    /// `mosquitto_pub`.
+    pub(crate) fn publish(&self, topic: &str, message: &str) {
+        let port = self.address.port().to_string();
+        let mut command = Command::new("mosquitto_pub");
+        command.args(["-h", "127.0.0.1", "-p", &port, "-t", topic, "-m", message]);
+        assert!(command.status().unwrap().success());
+    }
+}
+
+impl Drop for Mosquitto {
+    fn drop(&mut self) {
+        drop(self.child.kill());
+        drop(self.child.wait());
+    }
+}
+
+fn launch(dir: &TempDir, address: SocketAddr) -> Child {
+    let mut child = Command::new(server())
+        .arg("-c")
+        .arg(dir.path().join("mosquitto.conf"))
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .spawn()
+        .unwrap();
+    let start = Instant::now();
+    while TcpStream::connect(address).is_err() {
+        assert_eq!(child.try_wait().unwrap(), None, "mosquitto ended");
+        assert!(start.elapsed() < LONG, "mosquitto does not accept");
+        thread::sleep(Duration::from_millis(5));
+    }
+    child
+}
+
+fn free_port(ip: &str) -> SocketAddr {
+    let listener = TcpListener::bind(format!("{ip}:0")).unwrap();
+    listener.local_addr().unwrap()
+}

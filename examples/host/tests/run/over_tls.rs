@@ -1,0 +1,119 @@
+//! Over TLS, to a server made here.
+
+use std::{net::SocketAddr, path::Path};
+
+use crate::{
+    certificates::{Authority, Pair},
+    process::{Running, count, host},
+    relay,
+};
+
+fn server(authority: &Authority, pair: &Pair, asks: bool) -> SocketAddr {
+    relay::tls(
+        authority.server(pair, asks),
+        embedded_broker::start().unwrap(),
+    )
+}
+
+fn connect(server: SocketAddr, ca: &Path, more: &str) -> Running {
+    let (port, ca) = (server.port(), ca.display());
+    host(&format!(
+        "--broker localhost:{port} --tls --ca {ca} --count 2 --interval 0.05 {more}"
+    ))
+}
+
+#[test]
+fn a_private_authority_is_trusted() {
+    let authority = Authority::new();
+    let server = server(&authority, &authority.certify("localhost"), false);
+    let lines = connect(server, &authority.ca(), "--qos 2").succeeds();
+    assert_eq!(count(&lines, "Came back"), 2, "{lines:#?}");
+}
+
+#[test]
+fn an_address_can_be_certified() {
+    let authority = Authority::new();
+    let server = server(&authority, &authority.certify("127.0.0.1"), false);
+    let ca = authority.ca();
+    host(&format!(
+        "--broker {server} --tls --ca {} --count 1",
+        ca.display()
+    ))
+    .succeeds();
+}
+
+#[test]
+fn a_stranger_is_not_trusted() {
+    let (authority, other) = (Authority::new(), Authority::new());
+    let server = server(&authority, &authority.certify("localhost"), false);
+    connect(server, &other.ca(), "").gives_up(&["nobody trusted here", "--ca FILE"]);
+    let port = server.port();
+    host(&format!("--broker localhost:{port} --tls"))
+        .gives_up(&["nobody trusted here", "--ca FILE"]);
+}
+
+#[test]
+fn another_host_is_not_trusted() {
+    let authority = Authority::new();
+    let server = server(&authority, &authority.certify("elsewhere.example"), false);
+    connect(server, &authority.ca(), "").gives_up(&[
+        "another host",
+        "elsewhere.example",
+        "--broker",
+    ]);
+}
+
+#[test]
+fn an_old_certificate_is_not_trusted() {
+    let authority = Authority::new();
+    let server = server(&authority, &authority.certify_expired("localhost"), false);
+    connect(server, &authority.ca(), "").gives_up(&["not valid today", "clock"]);
+}
+
+#[test]
+fn it_proves_who_it_is() {
+    let authority = Authority::new();
+    let server = server(&authority, &authority.certify("localhost"), true);
+    let with = |pair: &Pair| {
+        let (certificate, key) = (pair.certificate.display(), pair.key.display());
+        let more = format!("--client-cert {certificate} --client-key {key}");
+        connect(server, &authority.ca(), &more)
+    };
+    with(&authority.certify("lamp")).succeeds();
+    connect(server, &authority.ca(), "")
+        .gives_up(&["asks for a client certificate", "--client-cert FILE"]);
+    let other = Authority::new();
+    with(&other.certify("lamp")).gives_up(&["does not accept the client certificate"]);
+}
+
+#[test]
+fn a_key_of_another_certificate_is_noticed() {
+    let authority = Authority::new();
+    let (one, two) = (authority.certify("one"), authority.certify("two"));
+    let (certificate, key) = (one.certificate.display(), two.key.display());
+    let broker = relay::nobody();
+    host(&format!(
+        "--broker {broker} --tls --client-cert {certificate} --client-key {key}"
+    ))
+    .gives_up(&["--client-cert and --client-key belong together"]);
+}
+
+#[test]
+fn without_tls_on_either_side_nothing_is_sent_in_the_clear() {
+    let relay = relay::Relay::new(embedded_broker::start().unwrap());
+    let mut running = host(&format!("--broker {} --tls", relay.address));
+    let line = running.line("TLS");
+    assert!(line.contains("8883"), "{line}");
+
+    let authority = Authority::new();
+    let server = server(&authority, &authority.certify("localhost"), false);
+    let mut running = host(&format!("--broker {server}"));
+    let line = running.line("Trying again");
+    assert!(line.contains("--tls"), "{line}");
+}
+
+#[test]
+fn an_answer_that_is_no_tls_is_recognised() {
+    let server = relay::answering(b"\x20\x02\0\0 and more than that");
+    host(&format!("--broker {server} --tls")).gives_up(&["no TLS", "8883"]);
+}

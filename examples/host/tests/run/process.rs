@@ -1,0 +1,151 @@
+//! The program, running.
+
+use std::{
+    io::{BufRead, BufReader, Read},
+    process::{Child, Command, Stdio},
+    sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel},
+    thread,
+    time::{Duration, Instant},
+};
+
+/// Nothing here takes that long, not even a retry on a busy machine.
+pub(crate) const LONG: Duration = Duration::from_secs(60);
+
+/// A program whose lines are read as they come, and which does not outlive the test.
+#[derive(Debug)]
+pub(crate) struct Running {
+    child: Child,
+    lines: Receiver<String>,
+    seen: Vec<String>,
+}
+
+/// `host` with these arguments, separated by spaces.
+pub(crate) fn host(arguments: &str) -> Running {
+    start(&mut host_command(arguments))
+}
+
+pub(crate) fn host_command(arguments: &str) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_host"));
+    command
+        .args(arguments.split_whitespace())
+        .env_remove("MQTT_PASSWORD");
+    command
+}
+
+pub(crate) fn start(command: &mut Command) -> Running {
+    let mut child = command
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let (sender, lines) = channel();
+    read_lines(child.stdout.take().unwrap(), sender.clone());
+    read_lines(child.stderr.take().unwrap(), sender);
+    Running {
+        child,
+        lines,
+        seen: Vec::new(),
+    }
+}
+
+fn read_lines(stream: impl Read + Send + 'static, sender: Sender<String>) {
+    thread::spawn(move || {
+        for line in BufReader::new(stream).lines() {
+            let Ok(line) = line else { return };
+            if sender.send(line).is_err() {
+                return;
+            }
+        }
+    });
+}
+
+impl Running {
+    /// Waits for a line that holds `text`, and returns it.
+    #[track_caller]
+    pub(crate) fn line(&mut self, text: &str) -> String {
+        let end = Instant::now() + LONG;
+        while let Ok(line) = self
+            .lines
+            .recv_timeout(end.saturating_duration_since(Instant::now()))
+        {
+            self.seen.push(line.clone());
+            if line.contains(text) {
+                return line;
+            }
+        }
+        panic!("no line with {text:?} in {:#?}", self.seen);
+    }
+
+    /// Presses Ctrl-C.
+    pub(crate) fn interrupt(&self) {
+        self.signal("-INT");
+    }
+
+    /// Ends it without a chance to say goodbye.
+    pub(crate) fn kill(&mut self) {
+        self.child.kill().unwrap();
+    }
+
+    fn signal(&self, signal: &str) {
+        let id = self.child.id().to_string();
+        let status = Command::new("kill").args([signal, &id]).status().unwrap();
+        assert!(status.success());
+    }
+
+    /// Waits for the end: the exit code and all lines.
+    #[track_caller]
+    pub(crate) fn end(mut self) -> (Option<i32>, Vec<String>) {
+        let end = Instant::now() + LONG;
+        loop {
+            match self
+                .lines
+                .recv_timeout(end.saturating_duration_since(Instant::now()))
+            {
+                Ok(line) => self.seen.push(line),
+                Err(RecvTimeoutError::Disconnected) => break,
+                Err(RecvTimeoutError::Timeout) => panic!("it goes on: {:#?}", self.seen),
+            }
+        }
+        let status = self.child.wait().unwrap();
+        (status.code(), std::mem::take(&mut self.seen))
+    }
+
+    /// Waits for the end, which has to be a success.
+    #[track_caller]
+    pub(crate) fn succeeds(self) -> Vec<String> {
+        let (code, lines) = self.end();
+        assert_eq!(code, Some(0), "{lines:#?}");
+        lines
+    }
+
+    /// Waits for the end, which has to be a failure, and come after a last line that holds all these words.
+    #[track_caller]
+    pub(crate) fn gives_up(self, words: &[&str]) {
+        let (code, lines) = self.end();
+        let last = lines.last().expect("a line that says why");
+        for word in words {
+            assert!(
+                last.contains(word),
+                "{word:?} is not in the last of {lines:#?}"
+            );
+        }
+        assert!(
+            !lines.iter().any(|line| line.contains("again in")),
+            "{lines:#?}"
+        );
+        assert_eq!(code, Some(1), "{lines:#?}");
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        drop(self.child.kill());
+        drop(self.child.wait());
+    }
+}
+
+/// How many lines hold this text.
+pub(crate) fn count(lines: &[String], text: &str) -> usize {
+    lines.iter().filter(|line| line.contains(text)).count()
+}

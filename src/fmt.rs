@@ -1,0 +1,22 @@
+//! Log events through `defmt` when that feature is on, and nothing otherwise.
+
+macro_rules! debug {
+    ($text:literal $(, $value:expr)*) => {{
+        #[cfg(feature = "defmt")]
+        defmt::debug!($text $(, $value)*);
+        #[cfg(not(feature = "defmt"))]
+        let _ = ($(&$value,)*);
+    }};
+}
+
+macro_rules! warn_ {
+    ($text:literal $(, $value:expr)*) => {{
+        #[cfg(feature = "defmt")]
+        defmt::warn!($text $(, $value)*);
+        #[cfg(not(feature = "defmt"))]
+        let _ = ($(&$value,)*);
+    }};
+}
+
+pub(crate) use debug;
+pub(crate) use warn_ as warn;

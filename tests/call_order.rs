@@ -1,0 +1,65 @@
+//! Calls in an order that a careful client would not make.
+#![allow(clippy::unwrap_used, clippy::indexing_slicing)]
+
+use umqtt::{
+    Event, Instant, Message, Outgoing, ProtocolError, Session, Storage,
+    codec::{Connect, QoS},
+};
+
+const T: Instant = Instant::from_millis(5);
+
+fn connect(session: &mut Session<'_>) {
+    session.connect(&Connect::new("device"), T).unwrap();
+    let len = session.pending(T).len();
+    session.consume(len, T);
+}
+
+fn feed(session: &mut Session<'_>, bytes: &[u8]) {
+    session.space()[..bytes.len()].copy_from_slice(bytes);
+    session.commit(bytes.len());
+}
+
+/// What was read too late belongs to the connection that it came from.
+#[test]
+fn bytes_committed_after_the_end_are_not_taken_for_the_next_connection() {
+    let mut storage = Storage::<64, 64, 1>::new();
+    let mut session = Session::new(&mut storage);
+    connect(&mut session);
+    session.connection_lost();
+    assert_eq!(session.poll(T), Err(ProtocolError::Closed));
+    feed(&mut session, &[0x30, 9, 0]);
+
+    connect(&mut session);
+    feed(&mut session, &[0x20, 2, 0, 0]);
+    let ready = session.poll(T).unwrap().unwrap();
+    assert!(matches!(
+        session.event(ready),
+        Ok(Some(Event::Connected { .. }))
+    ));
+}
+
+/// [MQTT-3.1.0-1] The first packet is a CONNECT, also when the message behind it is taken back before it has left.
+#[test]
+fn mqtt_3_1_0_1_a_message_taken_back_does_not_take_the_connect_along() {
+    let mut storage = Storage::<64, 64, 1>::new();
+    let mut session = Session::new(&mut storage);
+    session.connect(&Connect::new("device"), T).unwrap();
+    let connect = session.pending(T).to_vec();
+    let message = Outgoing::New {
+        topic: "t",
+        qos: QoS::AtMostOnce,
+        retain: false,
+    };
+    session.begin_payload(message, 9).unwrap();
+    session.abandon_payload();
+    assert_eq!(session.pending(T), connect);
+
+    session.publish(&Message::new("t", b"x")).unwrap();
+    assert_eq!(
+        session.pending(T),
+        [&connect[..], &[0x30, 4, 0, 1, b't', b'x']].concat()
+    );
+    let len = session.pending(T).len();
+    session.consume(len, T);
+    assert!(!session.has_pending());
+}

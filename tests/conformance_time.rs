@@ -1,0 +1,566 @@
+//! The statements of MQTT 3.1.1 about keep alive, and the promises about deadlines: what happens when, to the
+//! millisecond.
+#![allow(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    clippy::arithmetic_side_effects,
+    clippy::panic
+)]
+
+#[path = "common/wire.rs"]
+mod wire;
+
+use umqtt::{
+    Event, ProtocolError,
+    codec::{Connect, PacketType, QoS},
+};
+
+use wire::*;
+
+const FILTER: [(&str, QoS); 1] = [("a/#", QoS::AtMostOnce)];
+
+fn kept_alive(seconds: u16) -> Connect<'static> {
+    Connect {
+        keep_alive: seconds,
+        ..KEEP
+    }
+}
+
+impl Driven<'_> {
+    /// Nothing happens until one millisecond before the deadline, which is `millis` away; then the clock stands at it.
+    #[track_caller]
+    fn nothing_before(&mut self, millis: u32) {
+        assert_eq!(self.sleep(), Some(millis));
+        self.pass(millis - 1);
+        self.expect(&[]);
+        assert!(!self.session.has_pending(), "a millisecond too early");
+        assert_eq!(self.sleep(), Some(1));
+        self.pass(1);
+    }
+
+    /// As [`Self::nothing_before`], where the transport takes nothing.
+    #[track_caller]
+    fn stuck_until(&mut self, millis: u32) {
+        assert_eq!(self.sleep(), Some(millis));
+        self.pass(millis - 1);
+        self.expect(&[]);
+        assert_eq!(self.sleep(), Some(1));
+        self.pass(1);
+    }
+
+    /// The connection ends now, and did not a millisecond before.
+    #[track_caller]
+    fn ends_after(&mut self, millis: u32, reason: ProtocolError) -> Vec<String> {
+        self.stuck_until(millis);
+        let (events, ended) = self.last_words();
+        assert_eq!(ended, reason);
+        events
+    }
+
+    /// A device that sleeps exactly as long as it may: the moments at which PINGREQ began to leave, over `millis`.
+    fn pings(&mut self, millis: u32) -> Vec<u32> {
+        let (begin, mut slept, mut pings) = (self.now, 0, Vec::new());
+        loop {
+            let sleep = self.sleep().unwrap_or(millis);
+            slept += sleep;
+            if slept > millis {
+                return pings;
+            }
+            self.pass(sleep);
+            self.expect(&[]);
+            assert_eq!(self.sent(), PINGREQ, "it woke for nothing");
+            pings.push(self.now.wrapping_sub(begin));
+            self.feed(&PINGRESP);
+            self.expect(&[]);
+        }
+    }
+}
+
+/// No packet begins to leave later than keep alive after the end of the one before.
+#[track_caller]
+fn assert_kept_alive(begin: u32, moments: &[u32], keep_alive: u32) {
+    let mut last = begin;
+    for moment in moments {
+        assert!(moment.wrapping_sub(last) <= keep_alive);
+        last = *moment;
+    }
+}
+
+/// [MQTT-3.1.2-23] PINGREQ leaves in time on a silent connection: keep alive of 1 s, 65,535 s and some between, also
+/// when the clock wraps.
+#[test]
+fn mqtt_3_1_2_23_silence_is_ended_in_time() {
+    for seconds in [1, 2, 5, 60, 18 * 60 * 60, u16::MAX] {
+        let keep_alive = u32::from(seconds) * 1_000;
+        for start in [0, 1_000, u32::MAX - keep_alive - 5, u32::MAX] {
+            let mut storage = Room::new();
+            let mut driven = Driven::new(&mut storage);
+            driven.now = start;
+            driven.open(&kept_alive(seconds), false);
+            let pings = driven.pings(keep_alive * 5);
+            assert!(pings.len() >= 5);
+            assert!(pings.len() <= 7, "not much more often than needed");
+            assert_kept_alive(0, &pings, keep_alive);
+        }
+    }
+}
+
+/// [MQTT-3.1.2-23] What is received does not count: a device that only receives pings as often as a silent one.
+#[test]
+fn mqtt_3_1_2_23_received_traffic_does_not_count() {
+    let mut storage = Room::new();
+    let mut driven = Driven::new(&mut storage);
+    driven.open(&kept_alive(10), false);
+    let begin = driven.now;
+    let mut pings = vec![];
+    // A message each 100 ms, which are no multiple of anything, and PINGRESP at once.
+    for _ in 0..1_000 {
+        driven.pass(99);
+        driven.feed(&publish(0, 0, b"x"));
+        driven.expect(&[Event::Message(message(0, b"x"))]);
+        let sent = driven.sent();
+        if !sent.is_empty() {
+            assert_eq!(sent, PINGREQ);
+            pings.push(driven.now);
+            driven.feed(&PINGRESP);
+            driven.expect(&[]);
+        }
+    }
+    assert!(pings.len() >= 9);
+    assert_kept_alive(begin, &pings, 10_000);
+}
+
+/// [MQTT-3.1.2-23] PINGREQ goes in time even if an event waits each time, and none is left unseen.
+#[test]
+fn mqtt_3_1_2_23_a_flood_of_events_does_not_hold_it_up() {
+    let mut storage = Room::new();
+    let mut driven = Driven::new(&mut storage);
+    driven.open(&kept_alive(1), false);
+    let begin = driven.now;
+    let mut pings = vec![];
+    for _ in 0..1_000 {
+        driven.pass(10);
+        driven.feed(&publish(0, 0, b"x"));
+        assert!(driven.next().unwrap().is_some(), "one event each time");
+        let sent = driven.sent();
+        if !sent.is_empty() {
+            pings.push(driven.now);
+        }
+    }
+    assert!(pings.len() >= 10);
+    assert_kept_alive(begin, &pings, 1_000);
+}
+
+/// [MQTT-3.1.2-23] A device that sends often enough never pings; the time counts from the end of its last packet.
+#[test]
+fn mqtt_3_1_2_23_sending_takes_the_place_of_pinging() {
+    let mut storage = Room::new();
+    let mut driven = Driven::new(&mut storage);
+    driven.open(&kept_alive(10), false);
+    for level in [0, 1, 2].into_iter().cycle().take(100) {
+        driven.pass(7_900);
+        driven.expect(&[]);
+        assert_eq!(driven.sent(), b"");
+        let packet_id = driven.publish(level, b"x");
+        assert_eq!(driven.sent()[0] & 0xF0, 0x30);
+        match level {
+            0 => {}
+            1 => driven.feed(&puback(packet_id)),
+            _ => driven.feed(&wire(&[&pubrec(packet_id), &pubcomp(packet_id)])),
+        }
+        driven.events();
+        driven.sent();
+    }
+    // An acknowledgement is a packet as well.
+    driven.pass(7_000);
+    driven.feed(&publish(1, 1, b""));
+    assert_eq!(driven.events().len(), 1);
+    assert_eq!(driven.sent(), puback(1));
+    driven.nothing_before(8_000);
+    driven.expect(&[]);
+    assert_eq!(driven.sent(), PINGREQ);
+}
+
+/// [MQTT-3.1.2-23] A packet that leaves byte by byte counts when its last byte has left, and no PINGREQ gets into it.
+#[test]
+fn mqtt_3_1_2_23_a_half_written_publish() {
+    let mut storage = Room::new();
+    let mut driven = Driven::new(&mut storage);
+    driven.open(&kept_alive(2), false);
+    driven.publish(0, b"slow");
+    let whole = publish(0, 0, b"slow");
+    let mut sent = Vec::new();
+    for _ in 0..whole.len() {
+        driven.pass(1_900);
+        driven.expect(&[]);
+        sent.extend(driven.take(1));
+    }
+    assert_eq!(sent, whole);
+    driven.nothing_before(1_500);
+    driven.expect(&[]);
+    assert_eq!(driven.sent(), PINGREQ);
+}
+
+/// [MQTT-3.1.2-23] A peer that never reads cannot be kept informed; the connection ends after the response timeout,
+/// whatever it sends.
+#[test]
+fn mqtt_3_1_2_23_a_peer_that_never_reads() {
+    for half in [0, 1] {
+        let mut storage = Room::new();
+        let mut driven = Driven::new(&mut storage);
+        driven.open(&kept_alive(2), false);
+        driven.nothing_before(1_500);
+        driven.expect(&[]);
+        assert!(driven.session.has_pending(), "PINGREQ");
+        if half == 1 {
+            driven.take(1);
+        } else {
+            let now = driven.at();
+            let _ = driven.session.pending(now);
+        }
+        for _ in 0..9 {
+            driven.pass(1_000);
+            driven.feed(&publish(0, 0, b"x"));
+            assert_eq!(driven.events().len(), 1);
+        }
+        driven.ends_after(1_000, ProtocolError::WriteTimeout);
+    }
+}
+
+/// [MQTT-3.1.2-23] Keep alive goes on while the server thinks about the CONNECT.
+#[test]
+fn mqtt_3_1_2_23_connack_may_take_longer_than_keep_alive() {
+    let mut storage = Room::new();
+    let mut driven = Driven::new(&mut storage);
+    driven.connect(&kept_alive(2));
+    driven.pass(1_000);
+    assert_eq!(driven.sent(), connect(&kept_alive(2)));
+    for _ in 0..5 {
+        driven.nothing_before(1_500);
+        driven.expect(&[]);
+        assert_eq!(driven.sent(), PINGREQ);
+    }
+    // CONNACK is due 10 s after the call of connect.
+    driven.ends_after(1_500, ProtocolError::ConnackTimeout);
+
+    // Not so before the CONNECT has left, nor after a DISCONNECT.
+    driven.connect(&kept_alive(2));
+    driven.take(3);
+    driven.pass(5_000);
+    driven.expect(&[]);
+    driven.session.disconnect().unwrap();
+    assert_eq!(
+        driven.sent(),
+        wire(&[&connect(&kept_alive(2))[3..], &DISCONNECT])
+    );
+    driven.pass(3_000);
+    driven.expect(&[]);
+    assert_eq!(driven.sent(), b"");
+}
+
+/// [MQTT-3.1.2-24] Keep alive 0 turns it off: an idle session has no deadline at all.
+#[test]
+fn mqtt_3_1_2_24_keep_alive_0_is_off() {
+    let mut storage = Room::new();
+    let mut driven = Driven::new(&mut storage);
+    driven.open(&kept_alive(0), false);
+    assert_eq!(driven.sleep(), None);
+    for _ in 0..100 {
+        driven.pass(u32::MAX / 50);
+        driven.expect(&[]);
+        assert!(!driven.session.has_pending());
+        assert_eq!(driven.sleep(), None);
+    }
+}
+
+/// [MQTT-3.1.2-24] The PINGRESP deadline starts when PINGREQ has left, not when it was queued.
+#[test]
+fn mqtt_3_1_2_24_the_pingresp_deadline_starts_when_pingreq_has_left() {
+    let mut storage = Room::new();
+    let mut driven = Driven::new(&mut storage);
+    driven.open(&kept_alive(60), false);
+    driven.pass(58_000);
+    driven.expect(&[]);
+    driven.pass(5_000);
+    driven.take(1);
+    driven.pass(5_000);
+    driven.take(1);
+    driven.ends_after(TIMEOUT, ProtocolError::PingrespTimeout);
+}
+
+/// [MQTT-3.1.2-24] The PINGRESP deadline starts anew with each piece of a packet that is on its way in.
+#[test]
+fn mqtt_3_1_2_24_progress_inside_a_packet_restarts_the_deadline() {
+    let mut storage = Room::new();
+    let mut driven = Driven::new(&mut storage);
+    driven.open(&kept_alive(0), false);
+    driven.session.ping().unwrap();
+    assert_eq!(driven.sent(), PINGREQ);
+    // A message of 4 chunks, and one that fits, each byte as late as possible.
+    for packet in [publish(0, 0, &[b'x'; 200]), publish(0, 0, b"fits")] {
+        for piece in packet.chunks(9) {
+            driven.pass(TIMEOUT - 1);
+            driven.feed(piece);
+            driven.events();
+        }
+    }
+    driven.ends_after(TIMEOUT, ProtocolError::PingrespTimeout);
+}
+
+/// [MQTT-3.12.4-1] A PINGRESP that nobody asked for is harmless, and takes the place of none that is asked for later.
+#[test]
+fn mqtt_3_12_4_1_an_unasked_pingresp_is_harmless() {
+    let mut storage = Room::new();
+    let mut driven = Driven::new(&mut storage);
+    driven.open(&kept_alive(60), false);
+    for _ in 0..3 {
+        driven.feed(&PINGRESP);
+        driven.expect(&[]);
+    }
+    // Nor does one that comes before the PINGREQ has left.
+    driven.nothing_before(58_000);
+    driven.expect(&[]);
+    driven.feed(&PINGRESP);
+    driven.expect(&[]);
+    assert_eq!(driven.sent(), PINGREQ);
+    driven.ends_after(TIMEOUT, ProtocolError::PingrespTimeout);
+}
+
+/// [MQTT-3.12.4-1] A missing PINGRESP is noticed by the deadline; one that came is not missed, however late what was
+/// queued behind the PINGREQ leaves.
+#[test]
+fn mqtt_3_12_4_1_a_missing_pingresp_is_noticed() {
+    let mut storage = Room::new();
+    let mut driven = Driven::new(&mut storage);
+    driven.open(&kept_alive(0), false);
+    driven.session.ping().unwrap();
+    driven.sent();
+    driven.ends_after(TIMEOUT, ProtocolError::PingrespTimeout);
+
+    driven.open(&kept_alive(0), false);
+    driven.session.ping().unwrap();
+    driven.feed(&publish(1, 7, b""));
+    assert_eq!(driven.events().len(), 1);
+    // PINGREQ has left, half of the PUBACK behind it has not.
+    assert_eq!(driven.take(4), [&PINGREQ[..], &puback(7)[..2]].concat());
+    driven.feed(&PINGRESP);
+    driven.expect(&[]);
+    assert_eq!(driven.sent(), &puback(7)[2..]);
+    assert_eq!(driven.sleep(), None, "nothing is owed");
+}
+
+/// The CONNACK deadline starts with the call of connect.
+#[test]
+fn the_connack_deadline_is_exact() {
+    for left in [0, 5, 100] {
+        let mut storage = Room::new();
+        let mut driven = Driven::new(&mut storage);
+        driven.connect(&kept_alive(0));
+        driven.publish(1, b"x");
+        driven.pass(100);
+        if left > 0 {
+            driven.take(left);
+        }
+        driven.ends_after(TIMEOUT - 100, ProtocolError::ConnackTimeout);
+    }
+}
+
+/// The deadline of each request starts when it has left, whole, and is that of the oldest.
+#[test]
+fn the_request_deadline_is_exact() {
+    let overdue = |packet_id| ProtocolError::RequestTimeout {
+        packet_id: id(packet_id),
+    };
+    for kind in 0..4 {
+        let mut storage = Room::new();
+        let mut driven = Driven::new(&mut storage);
+        driven.open(&kept_alive(0), false);
+        let packet_id = match kind {
+            0 => driven.publish(1, b"x"),
+            1 => driven.publish(2, b"x"),
+            2 => driven.subscribe(&FILTER),
+            _ => driven.unsubscribe(&["a/#"]),
+        };
+        assert_eq!(driven.sleep(), None, "the transport has not been asked");
+        driven.take(1);
+        driven.pass(500);
+        assert_eq!(driven.sleep(), Some(TIMEOUT - 500), "it took a byte");
+        driven.sent();
+        driven.pass(400);
+        driven.publish(1, b"younger");
+        driven.sent();
+        let events = driven.ends_after(TIMEOUT - 400, overdue(packet_id));
+        assert_eq!(events.is_empty(), kind < 2);
+    }
+}
+
+/// The deadline of PUBCOMP is one of its own, and starts with PUBREL.
+#[test]
+fn the_pubcomp_deadline_is_exact() {
+    let mut storage = Room::new();
+    let mut driven = Driven::new(&mut storage);
+    driven.open(&kept_alive(0), false);
+    driven.publish(2, b"x");
+    driven.sent();
+    driven.pass(TIMEOUT - 1);
+    driven.feed(&pubrec(1));
+    driven.expect(&[]);
+    driven.sent();
+    let packet_id = id(1);
+    driven.ends_after(TIMEOUT, ProtocolError::RequestTimeout { packet_id });
+}
+
+/// An answer that lies in the receive buffer is in time, however late it is looked at.
+#[test]
+fn an_answer_that_has_come_is_in_time() {
+    let mut storage = Room::new();
+    let mut driven = Driven::new(&mut storage);
+    driven.open(&kept_alive(0), false);
+    driven.publish(1, b"x");
+    driven.sent();
+    driven.feed(&wire(&[&publish(0, 0, b""), &puback(1)]));
+    driven.pass(5 * TIMEOUT);
+    driven.expect(&[Event::Message(message(0, b"")), Event::Puback(id(1))]);
+    assert_eq!(driven.sleep(), None);
+}
+
+/// The write deadline starts when bytes are lent and the transport takes none, and anew with each byte that it takes.
+#[test]
+fn the_write_deadline_is_exact() {
+    let mut storage = Room::new();
+    let mut driven = Driven::new(&mut storage);
+    driven.open(&kept_alive(0), false);
+    driven.publish(0, b"slow");
+    for _ in 0..5 {
+        let now = driven.at();
+        assert!(!driven.session.pending(now).is_empty());
+        driven.pass(TIMEOUT - 1);
+        driven.expect(&[]);
+        driven.take(1);
+    }
+    driven.pass(1);
+    driven.ends_after(TIMEOUT - 1, ProtocolError::WriteTimeout);
+}
+
+/// The write deadline holds while an event waits that nobody looks at, and the event is not lost with the connection.
+#[test]
+fn the_write_deadline_holds_while_an_event_waits() {
+    let mut storage = Room::new();
+    let mut driven = Driven::new(&mut storage);
+    driven.open(&kept_alive(0), false);
+    driven.publish(0, b"stuck");
+    driven.take(1);
+    driven.feed(&publish(0, 0, b"x"));
+    driven.pass(TIMEOUT);
+    let now = driven.at();
+    let waiting = driven.session.poll(now).unwrap();
+    assert!(waiting.is_some());
+    assert_eq!(
+        driven.session.poll(now),
+        Err(ProtocolError::WriteTimeout),
+        "poll found the event first, then the time"
+    );
+    driven.expect_end(&[Event::Message(message(0, b"x")), Event::Dropped(1)]);
+}
+
+impl Driven<'_> {
+    #[track_caller]
+    fn expect_end(&mut self, events: &[Event<'_>]) {
+        assert_eq!(self.last_words().0, words(events));
+    }
+}
+
+/// A deadline of the transport ends with the bytes that it was about.
+#[test]
+fn nothing_to_write_is_no_stall() {
+    let mut storage = Room::new();
+    let mut driven = Driven::new(&mut storage);
+    driven.open(&kept_alive(0), false);
+    driven.publish(1, b"x");
+    driven.sent();
+    driven.lose();
+    driven.open(&kept_alive(0), true);
+    // Lent, not taken, and acknowledged before it went again.
+    let now = driven.at();
+    assert!(!driven.session.pending(now).is_empty());
+    driven.feed(&puback(1));
+    driven.expect(&[Event::Puback(id(1))]);
+    assert!(!driven.session.has_pending());
+    assert_eq!(driven.sleep(), None);
+    driven.pass(TIMEOUT);
+    driven.expect(&[]);
+    // The next bytes have all the time there is.
+    driven.publish(1, b"y");
+    let now = driven.at();
+    assert!(!driven.session.pending(now).is_empty());
+    driven.ends_after(TIMEOUT, ProtocolError::WriteTimeout);
+}
+
+/// All deadlines hold on a clock that wraps in the middle of them.
+#[test]
+fn deadlines_hold_on_a_clock_that_wraps() {
+    let mut storage = Room::new();
+    let mut driven = Driven::new(&mut storage);
+    driven.now = u32::MAX - 100;
+    driven.connect(&kept_alive(0));
+    driven.ends_after(TIMEOUT, ProtocolError::ConnackTimeout);
+    driven.now = u32::MAX - 100;
+    driven.open(&kept_alive(0), false);
+    driven.publish(1, b"x");
+    driven.sent();
+    let packet_id = id(1);
+    driven.ends_after(TIMEOUT, ProtocolError::RequestTimeout { packet_id });
+}
+
+/// A response timeout longer than half of what the clock can show is cut to that, and does not end at once.
+#[test]
+fn the_longest_response_timeout_is_long() {
+    let mut storage = Room::new();
+    let mut driven = Driven::new(&mut storage);
+    driven.session.set_response_timeout(u32::MAX);
+    driven.open(&kept_alive(0), false);
+    driven.publish(1, b"x");
+    driven.sent();
+    driven.pass(1_000_000_000);
+    driven.expect(&[]);
+    driven.feed(&puback(1));
+    driven.expect(&[Event::Puback(id(1))]);
+}
+
+/// A session that owes nothing and is owed nothing wakes for keep alive alone, and a lost one for nothing.
+#[test]
+fn an_idle_session_sleeps() {
+    let mut storage = Room::new();
+    let mut driven = Driven::new(&mut storage);
+    assert_eq!(driven.sleep(), None);
+    driven.open(&kept_alive(600), false);
+    driven.publish(2, b"x");
+    driven.sent();
+    driven.feed(&pubrec(1));
+    driven.expect(&[]);
+    driven.sent();
+    driven.feed(&pubcomp(1));
+    driven.expect(&[Event::Pubcomp(id(1))]);
+    driven.feed(&publish(2, 9, b""));
+    assert_eq!(driven.events().len(), 1);
+    driven.sent();
+    assert_eq!(driven.sleep(), Some(598_000));
+    assert_eq!(driven.pings(6_000_000).len(), 10);
+    driven.publish(1, b"unacknowledged");
+    driven.sent();
+    driven.lose();
+    assert_eq!(driven.sleep(), None);
+}
+
+/// A peer that dribbles the bytes of one packet cannot hide that it sends what it must not.
+#[test]
+fn a_forbidden_packet_is_not_waited_for() {
+    let mut storage = Room::new();
+    let mut driven = Driven::new(&mut storage);
+    driven.open(&kept_alive(0), false);
+    driven.feed(&[0x82, 0xFF, 0xFF, 0x7F]);
+    assert_eq!(
+        driven.end(),
+        ProtocolError::UnexpectedPacket(PacketType::Subscribe)
+    );
+}

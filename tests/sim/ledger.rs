@@ -1,0 +1,671 @@
+//! What was asked for, what was promised and what came of it, on both sides; every promise is checked here.
+
+use std::collections::{HashMap, VecDeque};
+
+use umqtt::codec::{Delivery, Packet, PacketId, Publish, QoS, SubackReturnCode};
+
+use crate::network::Time;
+
+/// How a request of the client ended, as its caller was told.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Outcome {
+    Puback,
+    Pubcomp,
+    Discarded,
+    DeliveryUnknown,
+    /// The client was killed before it could save the request.
+    Lost,
+}
+
+/// A message from the client; its number is its place in [`Ledger::ups`] and stands in its topic.
+#[derive(Clone)]
+pub(crate) struct Up {
+    pub(crate) qos: QoS,
+    pub(crate) len: usize,
+    pub(crate) retain: bool,
+    /// The connection on which it was queued.
+    pub(crate) queued_on: usize,
+    id: Option<PacketId>,
+    /// Values of [`Ledger::forgets`] and [`Ledger::discards`] when it was queued.
+    forgets: u32,
+    discards: u32,
+    outcome: Option<Outcome>,
+    /// The first connection that took a byte of it.
+    taken_on: Option<usize>,
+    /// It was lent to a connection that may have taken a byte of it.
+    maybe_taken: bool,
+    released: bool,
+    delivered: u32,
+}
+
+/// A message to the client.
+#[derive(Clone)]
+pub(crate) struct Down {
+    pub(crate) qos: QoS,
+    pub(crate) topic: String,
+    pub(crate) len: usize,
+    pub(crate) retain: bool,
+    /// Its topic is longer than any receive buffer here.
+    pub(crate) unreadable: bool,
+    /// The broker forgot it.
+    pub(crate) lost: bool,
+    /// The DUP flag with which it was sent last.
+    pub(crate) dup: bool,
+    pub(crate) discards: u32,
+    pub(crate) delivered: u32,
+}
+
+impl Default for Down {
+    fn default() -> Self {
+        Self {
+            qos: QoS::AtMostOnce,
+            topic: String::new(),
+            len: 0,
+            retain: false,
+            unreadable: false,
+            lost: false,
+            dup: false,
+            discards: 0,
+            delivered: 0,
+        }
+    }
+}
+
+#[derive(Clone, Copy, Debug)]
+enum Request {
+    Publish(usize),
+    Subscribe { filters: usize, queued_on: usize },
+    Unsubscribe { queued_on: usize },
+}
+
+#[derive(Default)]
+pub(crate) struct Ledger {
+    pub(crate) ups: Vec<Up>,
+    pub(crate) downs: Vec<Down>,
+    /// What the caller waits for.
+    open: HashMap<PacketId, Request>,
+    /// How often the broker has forgotten a session, and the client its own.
+    pub(crate) forgets: u32,
+    pub(crate) discards: u32,
+    /// Connections that the broker refused, and those of which the client knows it.
+    refused: Vec<usize>,
+    refusals_seen: Vec<usize>,
+    /// What the broker granted, by connection and id.
+    granted: HashMap<(usize, PacketId), Vec<SubackReturnCode>>,
+    /// The last message of each QoS that reached each side for the first time.
+    last_up: [Option<usize>; 3],
+    last_down: [Option<usize>; 3],
+    /// The message that comes in chunks at present.
+    chunks: Option<(usize, usize)>,
+    zero: Zero,
+    /// The client was restored, which tells it nothing of its QoS 0 publishes.
+    pub(crate) restored: bool,
+}
+
+/// Messages at QoS 0: accepted, handed to a transport, reported as dropped.
+#[derive(Default)]
+struct Zero {
+    accepted: usize,
+    sent: usize,
+    dropped: usize,
+}
+
+/// What a device saves along with the image of its session.
+#[derive(Clone)]
+pub(crate) struct Snapshot {
+    open: HashMap<PacketId, Request>,
+    ups: usize,
+    /// Messages in flight that had not been discarded.
+    live: Vec<usize>,
+    delivered: Vec<u32>,
+    last_down: [Option<usize>; 3],
+}
+
+pub(crate) fn payload(number: usize, len: usize) -> Vec<u8> {
+    (0..len).map(|i| (number * 31 + i * 7) as u8).collect()
+}
+
+/// The number of the message with this topic.
+pub(crate) fn number(topic: &str) -> usize {
+    topic.split('/').nth(1).unwrap().parse().unwrap()
+}
+
+// What the client's caller does and sees.
+impl Ledger {
+    pub(crate) fn accepted_publish(&mut self, up: Up, id: Option<PacketId>) {
+        let number = self.ups.len();
+        self.zero.accepted += usize::from(id.is_none());
+        assert_eq!(id.is_none(), up.qos == QoS::AtMostOnce, "an id above QoS 0");
+        self.ups.push(Up { id, ..up });
+        if let Some(id) = id {
+            self.open(id, Request::Publish(number));
+        }
+    }
+
+    pub(crate) fn new_up(&self, qos: QoS, len: usize, retain: bool, queued_on: usize) -> Up {
+        Up {
+            qos,
+            len,
+            retain,
+            queued_on,
+            id: None,
+            forgets: self.forgets,
+            discards: self.discards,
+            outcome: None,
+            taken_on: None,
+            maybe_taken: false,
+            released: false,
+            delivered: 0,
+        }
+    }
+
+    pub(crate) fn accepted_subscribe(&mut self, id: PacketId, filters: usize, queued_on: usize) {
+        self.open(id, Request::Subscribe { filters, queued_on });
+    }
+
+    pub(crate) fn accepted_unsubscribe(&mut self, id: PacketId, queued_on: usize) {
+        self.open(id, Request::Unsubscribe { queued_on });
+    }
+
+    fn open(&mut self, id: PacketId, request: Request) {
+        let before = self.open.insert(id, request);
+        assert!(before.is_none(), "id {id} is in flight: {before:?}");
+    }
+
+    fn close(&mut self, id: PacketId) -> Request {
+        let request = self.open.remove(&id);
+        request.unwrap_or_else(|| panic!("id {id} completed, for which nobody waits"))
+    }
+
+    /// A publish ended.
+    pub(crate) fn completed(&mut self, id: PacketId, outcome: Outcome) {
+        let request = self.close(id);
+        let Request::Publish(number) = request else {
+            panic!("{request:?} ended as {outcome:?}");
+        };
+        let up = &mut self.ups[number];
+        let forgotten = self.forgets - up.forgets;
+        match outcome {
+            Outcome::Puback => {
+                assert_eq!(up.qos, QoS::AtLeastOnce);
+                assert!(up.delivered > 0, "message {number} was acknowledged unseen");
+            }
+            Outcome::Pubcomp => {
+                assert_eq!(up.qos, QoS::ExactlyOnce);
+                assert!(up.delivered > 0, "message {number} completed unseen");
+            }
+            Outcome::Discarded => assert!(
+                self.discards > up.discards,
+                "message {number} was discarded"
+            ),
+            Outcome::DeliveryUnknown => {
+                assert_eq!(up.qos, QoS::ExactlyOnce);
+                assert!(forgotten > 0, "message {number} was never forgotten");
+            }
+            Outcome::Lost => {}
+        }
+        up.outcome = Some(outcome);
+    }
+
+    pub(crate) fn suback(&mut self, id: PacketId, codes: &[SubackReturnCode]) {
+        let request = self.close(id);
+        let Request::Subscribe { filters, queued_on } = request else {
+            panic!("SUBACK for {request:?}");
+        };
+        assert_eq!(filters, codes.len());
+        assert_eq!(self.granted[&(queued_on, id)], codes);
+    }
+
+    pub(crate) fn unsuback(&mut self, id: PacketId) {
+        let request = self.close(id);
+        assert!(
+            matches!(request, Request::Unsubscribe { .. }),
+            "UNSUBACK for {request:?}"
+        );
+    }
+
+    /// The caller is told that a SUBSCRIBE or UNSUBSCRIBE was refused, or that nobody knows.
+    pub(crate) fn unanswered(&mut self, id: PacketId, refused: bool) {
+        let (Request::Subscribe { queued_on, .. } | Request::Unsubscribe { queued_on }) =
+            self.close(id)
+        else {
+            panic!("no publish ends so");
+        };
+        assert_eq!(self.refusals_seen.contains(&queued_on), refused);
+    }
+
+    pub(crate) fn dropped(&mut self, count: u16) {
+        self.zero.dropped += usize::from(count);
+    }
+
+    pub(crate) fn waits_for_nothing(&self) -> bool {
+        self.open.is_empty()
+    }
+
+    pub(crate) fn requests(&self) -> usize {
+        self.open.len()
+    }
+
+    /// A message was handed to the caller, whole.
+    pub(crate) fn message(&mut self, publish: &Received<'_>) {
+        assert!(self.chunks.is_none(), "a message within a message");
+        let number = number(publish.topic);
+        let down = &self.downs[number];
+        assert_eq!(publish.bytes, payload(number, down.len));
+        self.delivered(number, publish);
+    }
+
+    pub(crate) fn chunk(&mut self, chunk: &Received<'_>, offset: usize, total: usize) {
+        let number = number(chunk.topic);
+        let expected = self.chunks.take().unwrap_or((number, 0));
+        assert_eq!((number, offset), expected, "chunks in order");
+        let down = &self.downs[number];
+        let end = offset + chunk.bytes.len();
+        assert_eq!(total, down.len);
+        assert!(end > offset, "an empty chunk");
+        assert_eq!(chunk.bytes, &payload(number, total)[offset..end]);
+        if end == total {
+            self.delivered(number, chunk);
+        } else {
+            self.chunks = Some((number, end));
+        }
+    }
+
+    pub(crate) fn chunks_ended(&mut self) {
+        assert!(self.chunks.take().is_some(), "no message was cut off");
+    }
+
+    pub(crate) fn topic_too_long(&mut self, len: usize) {
+        let number = self.downs.iter().position(|down| down.topic.len() == len);
+        let number = number.expect("a message with such a topic");
+        assert!(self.downs[number].unreadable);
+        self.delivered_first(number);
+    }
+
+    fn delivered(&mut self, number: usize, publish: &Received<'_>) {
+        let down = &self.downs[number];
+        assert_eq!(publish.topic, down.topic);
+        assert_eq!(
+            (publish.qos, publish.retain, publish.dup),
+            (down.qos, down.retain, down.dup),
+            "message {number} as it was sent"
+        );
+        assert!(!down.unreadable);
+        self.delivered_first(number);
+    }
+
+    fn delivered_first(&mut self, number: usize) {
+        let discards = self.discards;
+        let down = &mut self.downs[number];
+        down.delivered += 1;
+        let allowed = match down.qos {
+            QoS::AtMostOnce => 1,
+            QoS::AtLeastOnce => u32::MAX,
+            QoS::ExactlyOnce => 1 + discards - down.discards,
+        };
+        assert!(down.delivered <= allowed, "message {number} came again");
+        if down.delivered == 1 {
+            in_order(&mut self.last_down[down.qos as usize], number, "delivered");
+        }
+    }
+}
+
+/// A message, or a part of one, as the caller sees it.
+pub(crate) struct Received<'a> {
+    pub(crate) topic: &'a str,
+    pub(crate) bytes: &'a [u8],
+    pub(crate) qos: QoS,
+    pub(crate) retain: bool,
+    pub(crate) dup: bool,
+}
+
+fn in_order(last: &mut Option<usize>, number: usize, what: &str) {
+    assert!(
+        last.is_none_or(|last| last < number),
+        "message {number} is {what} after {last:?}"
+    );
+    *last = Some(number);
+}
+
+// What the broker does and sees.
+impl Ledger {
+    pub(crate) fn new_down(&mut self, down: Down) -> usize {
+        self.downs.push(Down {
+            discards: self.discards,
+            delivered: 0,
+            ..down
+        });
+        self.downs.len() - 1
+    }
+
+    /// The broker hands a message of the client on. `ordered`: the broker keeps their order itself.
+    pub(crate) fn arrived(&mut self, number: usize, ordered: bool) {
+        let up = &mut self.ups[number];
+        up.delivered += 1;
+        let allowed = match up.qos {
+            QoS::AtMostOnce => 1,
+            QoS::AtLeastOnce => u32::MAX,
+            QoS::ExactlyOnce => 1 + self.forgets - up.forgets,
+        };
+        assert!(up.delivered <= allowed, "message {number} arrived again");
+        if up.delivered == 1 && ordered {
+            in_order(&mut self.last_up[up.qos as usize], number, "new");
+        }
+    }
+
+    /// The client acknowledges a message, which its caller must have had.
+    pub(crate) fn acknowledged(&self, number: usize) {
+        let down = &self.downs[number];
+        assert!(
+            // One that is skipped is acknowledged when its event is announced.
+            down.delivered > 0 || down.unreadable,
+            "message {number} was acknowledged before it was delivered"
+        );
+    }
+
+    pub(crate) fn grant(&mut self, connection: usize, id: PacketId, codes: Vec<SubackReturnCode>) {
+        self.granted.insert((connection, id), codes);
+    }
+
+    pub(crate) fn refuse(&mut self, connection: usize) {
+        self.refused.push(connection);
+    }
+
+    /// The client says that the broker refused.
+    pub(crate) fn refusal_seen(&mut self, connection: usize) {
+        assert!(self.refused.contains(&connection), "nobody refused");
+        self.refusals_seen.push(connection);
+    }
+}
+
+// Kill and restore.
+impl Ledger {
+    pub(crate) fn snapshot(&self) -> Snapshot {
+        let live = |request: &Request| match *request {
+            Request::Publish(number) if self.ups[number].discards == self.discards => Some(number),
+            _ => None,
+        };
+        Snapshot {
+            open: self.open.clone(),
+            ups: self.ups.len(),
+            live: self.open.values().filter_map(live).collect(),
+            delivered: self.downs.iter().map(|down| down.delivered).collect(),
+            last_down: self.last_down,
+        }
+    }
+
+    /// The device was killed; it comes back as it was at that snapshot, or knowing nothing.
+    pub(crate) fn roll_back(&mut self, snapshot: Option<&Snapshot>) {
+        self.chunks = None;
+        self.restored = true;
+        let Some(snapshot) = snapshot else {
+            for (_, request) in self.open.drain() {
+                if let Request::Publish(number) = request {
+                    self.ups[number].outcome = Some(Outcome::Lost);
+                }
+            }
+            self.discards += 1;
+            return;
+        };
+        for (number, up) in self.ups.iter_mut().enumerate().skip(snapshot.ups) {
+            if up.qos > QoS::AtMostOnce {
+                assert!(
+                    up.taken_on.is_none(),
+                    "message {number} left before its checkpoint"
+                );
+                up.outcome = Some(Outcome::Lost);
+            }
+        }
+        self.open.clone_from(&snapshot.open);
+        for request in self.open.values() {
+            if let Request::Publish(number) = *request {
+                let up = &mut self.ups[number];
+                up.outcome = None;
+                up.maybe_taken = true;
+            }
+        }
+        for number in &snapshot.live {
+            // A discard after the snapshot never was.
+            self.ups[*number].discards = self.discards;
+        }
+        for (number, down) in self.downs.iter_mut().enumerate() {
+            down.delivered = snapshot.delivered.get(number).copied().unwrap_or(0);
+        }
+        self.last_down = snapshot.last_down;
+    }
+}
+
+// The end.
+impl Ledger {
+    pub(crate) fn check_at_rest(&self) {
+        assert!(
+            self.open.is_empty(),
+            "nobody completed these: {:?}",
+            self.open
+        );
+        for up in &self.ups {
+            assert_eq!(up.outcome.is_some(), up.qos > QoS::AtMostOnce);
+        }
+        for (number, down) in self.downs.iter().enumerate() {
+            let safe = !down.lost && down.qos > QoS::AtMostOnce;
+            assert!(
+                !safe || down.delivered > 0 || down.discards < self.discards,
+                "message {number} to the client is lost"
+            );
+        }
+        assert!(self.chunks.is_none(), "half a message");
+        if !self.restored {
+            assert_eq!(
+                self.zero.accepted,
+                self.zero.sent + self.zero.dropped,
+                "QoS 0 publishes, accepted and accounted for"
+            );
+        }
+    }
+}
+
+/// What the client has written on one connection, checked packet by packet.
+pub(crate) struct Tap {
+    connection: usize,
+    keep_alive: Time,
+    /// The part of the last packet that has been taken.
+    partial: Vec<u8>,
+    packets: usize,
+    disconnected: bool,
+    /// When the last packet had left, or the moment from which on silence is the client's fault.
+    quiet_since: Time,
+    last: [Option<usize>; 2],
+    /// Messages lent, of which the transport has not said whether it took a byte.
+    lent: Vec<usize>,
+    /// Messages at QoS 0 that left before CONNACK was seen.
+    early: usize,
+    pub(crate) connack_seen: bool,
+    pub(crate) subscribes: VecDeque<PacketId>,
+}
+
+impl Tap {
+    pub(crate) fn new(connection: usize, keep_alive: u16, now: Time) -> Self {
+        Self {
+            connection,
+            keep_alive: Time::from(keep_alive) * 1000,
+            partial: Vec::new(),
+            packets: 0,
+            disconnected: false,
+            quiet_since: now,
+            last: [None; 2],
+            lent: Vec::new(),
+            early: 0,
+            connack_seen: false,
+            subscribes: VecDeque::new(),
+        }
+    }
+
+    /// Silence up to now is not the client's fault.
+    pub(crate) fn excuse(&mut self, now: Time) {
+        self.quiet_since = self.quiet_since.max(now);
+    }
+
+    pub(crate) fn check_silence(&self, now: Time) {
+        let silence = now - self.quiet_since;
+        assert!(
+            self.keep_alive == 0 || !self.partial.is_empty() || silence <= self.keep_alive,
+            "silent for {silence} ms with a keep alive of {} ms",
+            self.keep_alive
+        );
+    }
+
+    /// `bytes` are lent to the transport, which takes the first `taken` of them; `told` if the client learns of it.
+    pub(crate) fn write(
+        &mut self,
+        ledger: &mut Ledger,
+        bytes: &[u8],
+        taken: usize,
+        told: bool,
+        now: Time,
+    ) {
+        let mut stream = std::mem::take(&mut self.partial);
+        let known = stream.len();
+        let taken_end = known + taken;
+        stream.extend_from_slice(bytes);
+        if taken > 0 && known == 0 && self.connack_seen {
+            self.check_silence(now);
+        }
+        let mut at = 0;
+        let mut complete = 0;
+        while at < stream.len() {
+            let decoded = Packet::decode(&stream[at..]).expect("what a client writes is valid");
+            let (packet, len) = decoded.expect("pending ends with a whole packet");
+            if at == 0 && taken > 0 && told && !is_small(&packet) {
+                // What was lent before lay behind this, and has not been taken.
+                self.lent.clear();
+            }
+            if let Some(number) = kept(&packet) {
+                if at < taken_end {
+                    let up = &mut ledger.ups[number];
+                    up.taken_on.get_or_insert(self.connection);
+                }
+                if at >= taken_end || !told {
+                    self.lent.push(number);
+                }
+            }
+            if at + len <= taken_end {
+                complete = at + len;
+                self.packet(ledger, &packet, told);
+                self.quiet_since = now;
+            }
+            at += len;
+        }
+        stream.truncate(taken_end);
+        self.partial = stream.split_off(complete);
+    }
+
+    fn packet(&mut self, ledger: &mut Ledger, packet: &Packet<'_>, told: bool) {
+        assert!(!self.disconnected, "{packet:?} after DISCONNECT");
+        assert_eq!(
+            matches!(packet, Packet::Connect(_)),
+            self.packets == 0,
+            "CONNECT comes first, and once: {packet:?}"
+        );
+        self.packets += 1;
+        match packet {
+            Packet::Publish(publish) => self.publish(ledger, publish, told),
+            Packet::Pubrel(pubrel) => {
+                if let Some(Request::Publish(number)) = ledger.open.get(&pubrel.packet_id) {
+                    ledger.ups[*number].released = true;
+                }
+            }
+            Packet::Subscribe(subscribe) => self.request(ledger, subscribe.packet_id()),
+            Packet::Unsubscribe(unsubscribe) => self.request(ledger, unsubscribe.packet_id()),
+            Packet::Disconnect => self.disconnected = true,
+            Packet::Connect(_) => {}
+            small if is_small(small) => {}
+            _ => panic!("a client does not send {packet:?}"),
+        }
+    }
+
+    fn publish(&mut self, ledger: &mut Ledger, publish: &Publish<'_>, told: bool) {
+        let number = number(publish.topic.as_str());
+        let up = &ledger.ups[number];
+        assert_eq!(publish.payload, payload(number, up.len));
+        assert_eq!(
+            (publish.delivery.qos(), publish.retain),
+            (up.qos, up.retain)
+        );
+        assert_eq!(publish.delivery.packet_id(), up.id);
+        let class = usize::from(up.qos > QoS::AtMostOnce);
+        in_order(&mut self.last[class], number, "sent");
+        if up.qos == QoS::AtMostOnce {
+            assert_eq!(
+                up.queued_on, self.connection,
+                "QoS 0 is for one connection only"
+            );
+            if told {
+                ledger.zero.sent += 1;
+                self.early += usize::from(!self.connack_seen);
+            }
+            return;
+        }
+        let must = up
+            .taken_on
+            .is_some_and(|connection| connection < self.connection);
+        let dup = publish.delivery.dup();
+        assert!(dup || !must, "message {number} goes again without DUP");
+        assert!(
+            !dup || must || up.maybe_taken,
+            "message {number} goes for the first time with DUP"
+        );
+        assert!(!up.released, "message {number} goes again after PUBREL");
+        assert!(
+            up.outcome.is_none(),
+            "message {number} goes after {:?}",
+            up.outcome
+        );
+        assert!(
+            up.discards == ledger.discards,
+            "message {number} goes after it was discarded"
+        );
+    }
+
+    fn request(&mut self, ledger: &Ledger, id: PacketId) {
+        match ledger.open.get(&id) {
+            Some(Request::Subscribe { queued_on, .. } | Request::Unsubscribe { queued_on }) => {
+                assert_eq!(*queued_on, self.connection, "a request for one connection");
+            }
+            other => panic!("a SUBSCRIBE or UNSUBSCRIBE {id} for {other:?}"),
+        }
+        assert!(!self.subscribes.contains(&id), "{id} is sent twice");
+        self.subscribes.push_back(id);
+    }
+
+    /// The connection is gone.
+    pub(crate) fn end(&mut self, ledger: &mut Ledger) {
+        for number in self.lent.drain(..) {
+            ledger.ups[number].maybe_taken = true;
+        }
+        if ledger.refusals_seen.contains(&self.connection) {
+            ledger.zero.sent -= std::mem::take(&mut self.early);
+        }
+    }
+}
+
+/// What overtakes the rest.
+fn is_small(packet: &Packet<'_>) -> bool {
+    matches!(
+        packet,
+        Packet::Puback(_)
+            | Packet::Pubrec(_)
+            | Packet::Pubrel(_)
+            | Packet::Pubcomp(_)
+            | Packet::Pingreq
+    )
+}
+
+/// The number of a PUBLISH above QoS 0.
+fn kept(packet: &Packet<'_>) -> Option<usize> {
+    match packet {
+        Packet::Publish(publish) if publish.delivery != Delivery::AtMostOnce => {
+            Some(number(publish.topic.as_str()))
+        }
+        _ => None,
+    }
+}
