@@ -63,3 +63,25 @@ fn mqtt_3_1_0_1_a_message_taken_back_does_not_take_the_connect_along() {
     session.consume(len, T);
     assert!(!session.has_pending());
 }
+
+/// A DISCONNECT goes before a payload that waits, but not into a packet that has begun to leave.
+#[test]
+fn a_disconnect_does_not_land_in_a_packet_that_is_leaving() {
+    let mut storage = Storage::<64, 64, 1>::new();
+    let mut session = Session::new(&mut storage);
+    connect(&mut session);
+    let message = Outgoing::New {
+        topic: "t",
+        qos: QoS::AtMostOnce,
+        retain: false,
+    };
+    session.begin_payload(message, 1).unwrap();
+    assert_eq!(session.pending(T), [0x30, 4, 0, 1, b't']);
+    session.consume(2, T);
+    session.disconnect().unwrap();
+    assert_eq!(session.pending(T)[..3], [0, 1, b't']);
+    session.consume(3, T);
+    assert_eq!(session.payload_left(), 1);
+    session.payload_sent(1, T);
+    assert_eq!(session.pending(T), [0xE0, 0]);
+}

@@ -9,7 +9,7 @@ use crate::{
     time::{Clock, Instant},
 };
 
-/// A [`Session`] on one network connection.
+/// A [`Session`] on one network connection, which is any ordered, lossless byte stream \[MQTT-7.1.2-1\].
 ///
 /// Calls that wait do so until the session's deadlines end the connection: an answer, or a byte taken by the
 /// transport, may take the response timeout (10 s unless set), and a silent peer is noticed by keep alive. That holds

@@ -58,7 +58,8 @@ const PINGREQ: [u8; 2] = [0xC0, 0];
 
 /// An MQTT session (section 1.2): what client and server remember of each other, across network connections.
 ///
-/// It lives as long as the caller wants, outlives every connection, and is bound to one client id.
+/// It lives as long as the caller wants, outlives every connection \[MQTT-4.1.0-1\] \[MQTT-4.1.0-2\], and is bound to
+/// one client id.
 pub struct Session<'b> {
     outbound: Outbound<'b>,
     inbound: Inbound<'b>,
@@ -69,6 +70,8 @@ pub struct Session<'b> {
     pace: Pace,
     link: Link,
     due: Due,
+    /// An event of an older connection that has not been seen.
+    unseen: Due,
     /// The Clean Session flag of the last CONNECT.
     clean: bool,
     /// The server has accepted a connection with Clean Session 0: what it keeps is known here.
@@ -137,6 +140,7 @@ impl<'b> Session<'b> {
             pace: Pace::default(),
             link: Link::Down(ProtocolError::Closed),
             due: Due::Nothing,
+            unseen: Due::Nothing,
             clean: false,
             known: false,
             session_present: false,
@@ -183,7 +187,8 @@ impl Session<'_> {
         self.checkpoints = on;
     }
 
-    /// Begins a connection on a new transport by queueing CONNECT; an older connection counts as lost.
+    /// Begins a connection on a new transport by queueing CONNECT; an older connection counts as lost, so that each has
+    /// one CONNECT \[MQTT-3.1.0-2\].
     ///
     /// With Clean Session 0, everything unacknowledged goes out again after CONNACK, before anything new
     /// (section 4.4). With Clean Session 1 it is given up, and reported as [`Event::Discarded`]; the same holds after
@@ -196,6 +201,7 @@ impl Session<'_> {
     pub fn connect(&mut self, options: &Connect<'_>, now: Instant) -> Result<(), RequestError> {
         let len = options.encoded_len()?;
         let fresh = options.clean_session || self.clean;
+        // [MQTT-3.1.3-2]
         if !fresh
             && self.holds_state()
             && self
@@ -210,6 +216,7 @@ impl Session<'_> {
         // Bytes may have been committed after the older connection was over.
         self.inbound.reset();
         self.outbound.fits_connect(len, !fresh)?;
+        self.postpone_event();
         if fresh {
             self.outbound.discard();
             self.inflight.discard();
@@ -612,7 +619,18 @@ impl Session<'_> {
         self.leaving = true;
     }
 
-    /// Clears up after a connection that is over, once.
+    /// An event that waits is for the new connection to tell, unless it is about the old one only.
+    fn postpone_event(&mut self) {
+        match core::mem::replace(&mut self.due, Due::Nothing) {
+            // These are asked again.
+            Due::Nothing | Due::Connected | Due::PayloadNeeded(_) | Due::Checkpoint => {}
+            unseen => self.unseen = unseen,
+        }
+    }
+
+    /// Clears up after a connection that is over, once; what a session must keep stays \[MQTT-4.8.0-1\].
+    ///
+    /// After a refusal, what left before CONNACK did not happen \[MQTT-3.1.4-5\].
     fn settle(&mut self) {
         if core::mem::replace(&mut self.settled, true) {
             return;

@@ -40,7 +40,7 @@ pub(super) struct Outbound<'b> {
     sent: usize,
     /// End of what has been lent to the transport, which may have taken it even if it never said so.
     offered: usize,
-    /// Nothing but the CONNECT may leave: older packets have to go out again first, after CONNACK.
+    /// Nothing but the CONNECT may leave: older packets have to go out again first, after CONNACK \[MQTT-4.6.0-1\].
     held: bool,
     /// How many packets there are whose payload is outside.
     longs: u16,
@@ -52,7 +52,7 @@ pub(super) struct Outbound<'b> {
 /// A packet that has left, whole.
 pub(super) enum Sent {
     Connect,
-    /// A PUBLISH at QoS 0.
+    /// A PUBLISH at QoS 0, which is not kept \[MQTT-4.3.1-1\].
     Publish,
     /// A packet that is kept until it is acknowledged.
     Request(PacketId),
@@ -94,7 +94,7 @@ impl Outbound<'_> {
         Ok(())
     }
 
-    /// Puts a CONNECT in front of everything. What is older than it waits for [`Self::release`].
+    /// Puts a CONNECT in front of everything \[MQTT-3.1.0-1\]. What is older than it waits for [`Self::release`].
     pub(super) fn push_connect(&mut self, connect: &Connect<'_>) -> Result<(), RequestError> {
         let len = connect.encoded_len()?;
         self.fits_connect(len, true)?;
@@ -152,9 +152,9 @@ impl Outbound<'_> {
     }
 
     /// Queues a DISCONNECT, for which there is always room: behind everything, but not behind a payload that may never
-    /// be handed over.
+    /// be handed over, unless its packet has begun to leave.
     pub(super) fn push_disconnect(&mut self) {
-        let at = self.next_long().unwrap_or(self.tail);
+        let at = self.next_waiting_long().unwrap_or(self.tail);
         let end = self.tail.saturating_add(DISCONNECT.len());
         if let Some(place) = self.arena.get_mut(at..end)
             && let Some(waiting) = place.len().checked_sub(DISCONNECT.len())
@@ -291,10 +291,11 @@ impl Outbound<'_> {
             .is_some_and(|(header, _)| header.flags & frame::DUP != 0)
     }
 
-    /// The connection is gone: keeps the PUBLISHes above QoS 0, from the first of which the next connection begins,
-    /// and returns how many at QoS 0 had not left.
+    /// The connection is gone: keeps the PUBLISHes above QoS 0, from the first of which the next connection begins
+    /// \[MQTT-4.4.0-1\], and returns how many at QoS 0 had not left.
     pub(super) fn end_connection(&mut self) -> u16 {
         self.end_long();
+        // [MQTT-3.3.1-1] One byte attempted is enough.
         let attempted = self.sent.max(self.offered);
         let mut at = self.head;
         while at < attempted.min(self.tail) {
