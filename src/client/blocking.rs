@@ -2,7 +2,7 @@
 
 use embedded_io::{Error as _, ErrorKind, ErrorType, Read, ReadReady, Write, WriteReady};
 
-use super::{Error, flushed, is_overdue, is_transient, slice_at};
+use super::{Error, accepted, check_order, flushed, is_overdue, is_transient, slice_at};
 use crate::{
     codec::{Connect, PacketId, QoS, SubackCodes},
     session::{Event, Message, Outgoing, ProtocolError, Ready, RequestError, Session},
@@ -99,7 +99,7 @@ where
     ///
     /// [`Error::Request`] when it was not accepted; any other ends the connection.
     pub fn publish(&mut self, message: &Message<'_>) -> Result<Option<PacketId>, Error<T::Error>> {
-        let id = self.session.publish(message)?;
+        let id = accepted(self.session.publish(message), self.session)?;
         self.write_ready()?;
         Ok(id)
     }
@@ -116,7 +116,8 @@ where
         message: &Message<'_>,
         on_event: impl FnMut(Event<'_>),
     ) -> Result<(), Error<T::Error>> {
-        match self.session.publish(message)? {
+        check_order(self.session)?;
+        match accepted(self.session.publish(message), self.session)? {
             None => self.drain(on_event),
             Some(id) => {
                 let ready = self.wait_for(id, on_event)?;
@@ -144,7 +145,7 @@ where
         let len = payload
             .iter()
             .fold(0, |len: usize, slice| len.saturating_add(slice.len()));
-        let id = self.session.begin_payload(message, len)?;
+        let id = accepted(self.session.begin_payload(message, len), self.session)?;
         self.pass_payload(on_event, |client| {
             let left = client.session.payload_left();
             client.write_payload(slice_at(payload, len.saturating_sub(left)))
@@ -170,7 +171,7 @@ where
         mut reader: impl Read,
         on_event: impl FnMut(Event<'_>),
     ) -> Result<Option<PacketId>, Error<T::Error>> {
-        let id = self.session.begin_payload(message, len)?;
+        let id = accepted(self.session.begin_payload(message, len), self.session)?;
         self.pass_payload(on_event, |client| {
             let missing = client.session.payload_left();
             let space = client.session.payload_space();
@@ -205,7 +206,7 @@ where
     ///
     /// As [`Self::publish`].
     pub fn subscribe(&mut self, filters: &[(&str, QoS)]) -> Result<PacketId, Error<T::Error>> {
-        let id = self.session.subscribe(filters)?;
+        let id = accepted(self.session.subscribe(filters), self.session)?;
         self.write_ready()?;
         Ok(id)
     }
@@ -221,7 +222,8 @@ where
         filters: &[(&str, QoS)],
         on_event: impl FnMut(Event<'_>),
     ) -> Result<SubackCodes<'_>, Error<T::Error>> {
-        let id = self.session.subscribe(filters)?;
+        check_order(self.session)?;
+        let id = accepted(self.session.subscribe(filters), self.session)?;
         let ready = self.wait_for(id, on_event)?;
         match self.session.event(ready)? {
             Some(Event::Suback(_, codes)) => Ok(codes),
@@ -235,7 +237,7 @@ where
     ///
     /// As [`Self::publish`].
     pub fn unsubscribe(&mut self, filters: &[&str]) -> Result<PacketId, Error<T::Error>> {
-        let id = self.session.unsubscribe(filters)?;
+        let id = accepted(self.session.unsubscribe(filters), self.session)?;
         self.write_ready()?;
         Ok(id)
     }
@@ -250,7 +252,8 @@ where
         filters: &[&str],
         on_event: impl FnMut(Event<'_>),
     ) -> Result<(), Error<T::Error>> {
-        let id = self.session.unsubscribe(filters)?;
+        check_order(self.session)?;
+        let id = accepted(self.session.unsubscribe(filters), self.session)?;
         let ready = self.wait_for(id, on_event)?;
         self.session.event(ready)?;
         Ok(())
@@ -262,7 +265,7 @@ where
     ///
     /// As [`Self::publish`].
     pub fn ping(&mut self) -> Result<(), Error<T::Error>> {
-        self.session.ping()?;
+        accepted(self.session.ping(), self.session)?;
         self.write_ready()?;
         Ok(())
     }
@@ -534,7 +537,11 @@ where
                 return Ok(n);
             }
             let ready = self.client.ready()?;
-            self.client.session.event(ready)?;
+            match self.client.session.event(ready)? {
+                Some(Event::Chunk(_)) => {}
+                // The rest will not come.
+                _ => return Err(Error::Closed),
+            }
         }
     }
 }

@@ -87,8 +87,8 @@ pub struct Session<'b> {
     checkpoints: bool,
     /// There has been such a change.
     dirty: bool,
-    /// The caller has been asked for a payload.
-    asked: bool,
+    /// The caller has been asked for this payload.
+    asked: Option<PacketId>,
     /// QoS 0 publishes that did not go out, and those that went out before CONNACK.
     dropped: u16,
     early: u16,
@@ -150,7 +150,7 @@ impl<'b> Session<'b> {
             chunks_ended: false,
             checkpoints: false,
             dirty: false,
-            asked: false,
+            asked: None,
             dropped: 0,
             early: 0,
             response_timeout: RESPONSE_TIMEOUT,
@@ -235,7 +235,7 @@ impl Session<'_> {
         self.unknown_session = false;
         self.leaving = false;
         self.settled = false;
-        self.asked = false;
+        self.asked = None;
         self.link = Link::Connecting;
         Ok(())
     }
@@ -316,9 +316,13 @@ impl Session<'_> {
     ///
     /// # Errors
     ///
-    /// [`RequestError::NotConnected`] if there is no connection or this was called before.
+    /// [`RequestError::NotConnected`] if there is no connection or this was called before;
+    /// [`RequestError::PayloadPending`] while a payload is being handed over.
     pub fn disconnect(&mut self) -> Result<(), RequestError> {
         self.check_open()?;
+        if self.outbound.is_attended() {
+            return Err(RequestError::PayloadPending);
+        }
         self.outbound.push_disconnect();
         self.leaving = true;
         Ok(())
@@ -368,6 +372,18 @@ impl Session<'_> {
             self.packet_sent(sent, now);
         }
         self.stalled_since = self.has_more().then_some(now);
+        if self.outbound.in_payload() && !self.may_answer() {
+            // What would be answered cannot be read before the payload has left.
+            self.restart_waits(now);
+        }
+    }
+
+    /// Bytes move that go first: the answers which are waited for may come later.
+    fn restart_waits(&mut self, now: Instant) {
+        self.keep_alive.progress(now);
+        for slot in self.inflight.iter_mut().filter(|slot| slot.sent) {
+            slot.since = now;
+        }
     }
 
     /// Whether the transport has something to take, now or when the caller hands it over.

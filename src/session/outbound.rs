@@ -273,6 +273,7 @@ impl Outbound<'_> {
     /// Forgets the packet with this id, which has been acknowledged.
     pub(super) fn acknowledge(&mut self, id: PacketId) {
         if let Some(at) = self.find(id) {
+            self.dismiss(at);
             self.remove(at, self.len_at(at));
         }
     }

@@ -53,9 +53,12 @@ impl Due {
         Some(Ready { completes })
     }
 
-    /// The receive buffer has been cleared.
+    /// The receive buffer has been cleared, and no payload can be given.
     pub(super) fn connection_ended(&mut self) {
-        if matches!(self, Self::Message(_) | Self::Chunk | Self::Suback(..)) {
+        if matches!(
+            self,
+            Self::Message(_) | Self::Chunk | Self::Suback(..) | Self::PayloadNeeded(_)
+        ) {
             *self = Self::Nothing;
         }
     }
@@ -138,6 +141,9 @@ impl Session<'_> {
         }
         if self.inbound.take_progress() {
             self.keep_alive.progress(now);
+            if self.inbound.is_passing() {
+                self.restart_waits(now);
+            }
         }
         if self.due == Due::Nothing {
             self.check_timeouts(now)?;
@@ -195,7 +201,7 @@ impl Session<'_> {
         if self.owes_checkpoint() {
             self.due = Due::Checkpoint;
         } else if let Some(id) = self.outbound.unattended()
-            && !core::mem::replace(&mut self.asked, true)
+            && self.asked.replace(id) != Some(id)
         {
             self.due = Due::PayloadNeeded(id);
         }
