@@ -10,7 +10,7 @@
     dead_code,
     reason = "every test file compiles this module, and none needs all of it"
 )]
-#![allow(clippy::arithmetic_side_effects)]
+#![allow(clippy::arithmetic_side_effects, clippy::panic)]
 
 pub(crate) mod world;
 
