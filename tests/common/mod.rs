@@ -11,6 +11,7 @@
     reason = "every test file compiles this module, and none needs all of it"
 )]
 
+pub(crate) mod scenarios;
 pub(crate) mod world;
 
 use std::{
