@@ -198,7 +198,7 @@ fn collect<'b>(client: &mut impl Calls<'b>, seen: &mut Vec<Seen>, count: usize) 
             "the messages do not end: {seen:?}"
         );
     }
-    seen.retain(|event| is_message(event));
+    seen.retain(is_message);
     for event in &mut *seen {
         if let Seen::Message { dup, .. } = event {
             *dup = false;
