@@ -11,7 +11,7 @@ use embedded_io::{ErrorKind, ErrorType, Read, ReadReady, Write, WriteReady};
 use crate::time::{Clock, Instant};
 
 /// How long [`StdClock::wait`](Clock::wait) sleeps.
-const NAP: Duration = Duration::from_micros(200);
+const NAP: Duration = Duration::from_millis(1);
 
 /// The operating system's monotonic clock, counted from when this was made.
 #[derive(Clone, Copy, Debug)]

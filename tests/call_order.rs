@@ -1,7 +1,10 @@
 //! Calls in an order that a careful client would not make.
 #![allow(clippy::unwrap_used, clippy::indexing_slicing)]
 
-use umqtt::{Event, Instant, ProtocolError, Session, Storage, codec::Connect};
+use umqtt::{
+    Event, Instant, Message, Outgoing, ProtocolError, Session, Storage,
+    codec::{Connect, QoS},
+};
 
 const T: Instant = Instant::from_millis(5);
 
@@ -33,4 +36,52 @@ fn bytes_committed_after_the_end_are_not_taken_for_the_next_connection() {
         session.event(ready),
         Ok(Some(Event::Connected { .. }))
     ));
+}
+
+/// [MQTT-3.1.0-1] The first packet is a CONNECT, also when the message behind it is taken back before it has left.
+#[test]
+fn mqtt_3_1_0_1_a_message_taken_back_does_not_take_the_connect_along() {
+    let mut storage = Storage::<64, 64, 1>::new();
+    let mut session = Session::new(&mut storage);
+    session.connect(&Connect::new("device"), T).unwrap();
+    let connect = session.pending(T).to_vec();
+    let message = Outgoing::New {
+        topic: "t",
+        qos: QoS::AtMostOnce,
+        retain: false,
+    };
+    session.begin_payload(message, 9).unwrap();
+    session.abandon_payload();
+    assert_eq!(session.pending(T), connect);
+
+    session.publish(&Message::new("t", b"x")).unwrap();
+    assert_eq!(
+        session.pending(T),
+        [&connect[..], &[0x30, 4, 0, 1, b't', b'x']].concat()
+    );
+    let len = session.pending(T).len();
+    session.consume(len, T);
+    assert!(!session.has_pending());
+}
+
+/// A DISCONNECT goes before a payload that waits, but not into a packet that has begun to leave.
+#[test]
+fn a_disconnect_does_not_land_in_a_packet_that_is_leaving() {
+    let mut storage = Storage::<64, 64, 1>::new();
+    let mut session = Session::new(&mut storage);
+    connect(&mut session);
+    let message = Outgoing::New {
+        topic: "t",
+        qos: QoS::AtMostOnce,
+        retain: false,
+    };
+    session.begin_payload(message, 1).unwrap();
+    assert_eq!(session.pending(T), [0x30, 4, 0, 1, b't']);
+    session.consume(2, T);
+    session.disconnect().unwrap();
+    assert_eq!(session.pending(T)[..3], [0, 1, b't']);
+    session.consume(3, T);
+    assert_eq!(session.payload_left(), 1);
+    session.payload_sent(1, T);
+    assert_eq!(session.pending(T), [0xE0, 0]);
 }

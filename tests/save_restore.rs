@@ -6,7 +6,7 @@
 )]
 
 use umqtt::{
-    Event, ImageError, Instant, Message, ProtocolError, RequestError, Session, Storage,
+    Event, ImageError, Instant, Message, Outgoing, ProtocolError, RequestError, Session, Storage,
     codec::{Connect, PacketId, QoS},
 };
 
@@ -295,6 +295,31 @@ fn foreign_future_and_contradictory_images_are_refused_by_name() {
             "{what}"
         );
     }
+}
+
+/// A payload that is on its way is asked for again after the reboot, wherever the image was taken.
+#[test]
+fn a_session_can_be_saved_in_the_middle_of_a_payload() {
+    let mut first = Small::new();
+    let mut session = Session::new(&mut first);
+    connect(&mut session, "device", &CONNACK);
+    let message = Outgoing::New {
+        topic: "t",
+        qos: QoS::ExactlyOnce,
+        retain: false,
+    };
+    session.begin_payload(message, 500).unwrap();
+    let before = image(&session);
+    assert_eq!(drain(&mut session).len(), 3 + 3 + 2);
+    session.payload_sent(77, T);
+    let saved = image(&session);
+    assert_eq!(saved, before, "the whole of it is to be sent again");
+
+    let mut second = Small::new();
+    let mut session = Session::new(&mut second);
+    session.restore(&saved).unwrap();
+    connect(&mut session, "device", &CONNACK_PRESENT);
+    assert_eq!(next(&mut session).unwrap(), "PayloadNeeded(PacketId(1))");
 }
 
 #[test]

@@ -8,7 +8,7 @@ use core::{
 
 use embedded_io_async::{Error as _, ErrorKind, ErrorType, Read, Write};
 
-use super::{Error, flushed, is_overdue, is_transient, slice_at};
+use super::{Error, accepted, check_order, flushed, is_overdue, is_transient, slice_at};
 use crate::{
     codec::{Connect, PacketId, QoS, SubackCodes},
     session::{Event, Message, Outgoing, ProtocolError, Ready, RequestError, Session},
@@ -136,7 +136,7 @@ where
         &mut self,
         message: &Message<'_>,
     ) -> Result<Option<PacketId>, Error<T::Error>> {
-        let id = self.wire.session.publish(message)?;
+        let id = accepted(self.wire.session.publish(message), self.wire.session)?;
         self.write_ready().await?;
         Ok(id)
     }
@@ -155,7 +155,8 @@ where
         message: &Message<'_>,
         on_event: impl FnMut(Event<'_>),
     ) -> Result<(), Error<T::Error>> {
-        match self.wire.session.publish(message)? {
+        check_order(self.wire.session)?;
+        match accepted(self.wire.session.publish(message), self.wire.session)? {
             None => self.drain(on_event).await,
             Some(id) => {
                 let ready = self.wait_for(id, on_event).await?;
@@ -172,7 +173,7 @@ where
     /// acknowledgement has come; this call with [`Outgoing::Again`] gives it.
     ///
     /// Dropping the future takes the message back if nothing of it has left. After that it ends the connection, and
-    /// the next call says so ([`ProtocolError::PayloadAborted`](crate::ProtocolError::PayloadAborted)): what came next would
+    /// the next call says so ([`ProtocolError::PayloadAborted`]): what came next would
     /// be taken for payload.
     ///
     /// # Errors
@@ -187,7 +188,10 @@ where
         let len = payload
             .iter()
             .fold(0, |len: usize, slice| len.saturating_add(slice.len()));
-        let id = self.wire.session.begin_payload(message, len)?;
+        let id = accepted(
+            self.wire.session.begin_payload(message, len),
+            self.wire.session,
+        )?;
         let sending = Sending(self);
         loop {
             let step = sending.0.until(|wire, clock, cx| {
@@ -198,6 +202,8 @@ where
                         .poll_payload(slice_at(payload, offset), clock, cx)?
                         .is_pending();
                 }
+                // The turn of the payload may come below, and then nobody has asked the transport to wake us for it.
+                blocked &= wire.session.payload_left() > 0;
                 let step = wire.poll_step(clock, cx)?;
                 if step.is_pending() && !blocked && wire.session.payload_left() > 0 {
                     cx.waker().wake_by_ref();
@@ -222,7 +228,7 @@ where
     /// acknowledgement has come; this call with [`Outgoing::Again`], and a reader that begins anew, gives it.
     ///
     /// Dropping the future takes the message back if nothing of it has left. After that it ends the connection, and
-    /// the next call says so ([`ProtocolError::PayloadAborted`](crate::ProtocolError::PayloadAborted)): what came next
+    /// the next call says so ([`ProtocolError::PayloadAborted`]): what came next
     /// would be taken for payload.
     ///
     /// # Errors
@@ -237,7 +243,10 @@ where
         mut reader: impl Read,
         mut on_event: impl FnMut(Event<'_>),
     ) -> Result<Option<PacketId>, Error<T::Error>> {
-        let id = self.wire.session.begin_payload(message, len)?;
+        let id = accepted(
+            self.wire.session.begin_payload(message, len),
+            self.wire.session,
+        )?;
         let sending = Sending(self);
         loop {
             let step = sending.0.until(|wire, clock, cx| {
@@ -292,7 +301,7 @@ where
         &mut self,
         filters: &[(&str, QoS)],
     ) -> Result<PacketId, Error<T::Error>> {
-        let id = self.wire.session.subscribe(filters)?;
+        let id = accepted(self.wire.session.subscribe(filters), self.wire.session)?;
         self.write_ready().await?;
         Ok(id)
     }
@@ -310,7 +319,8 @@ where
         filters: &[(&str, QoS)],
         on_event: impl FnMut(Event<'_>),
     ) -> Result<SubackCodes<'_>, Error<T::Error>> {
-        let id = self.wire.session.subscribe(filters)?;
+        check_order(self.wire.session)?;
+        let id = accepted(self.wire.session.subscribe(filters), self.wire.session)?;
         let ready = self.wait_for(id, on_event).await?;
         match self.wire.session.event(ready)? {
             Some(Event::Suback(_, codes)) => Ok(codes),
@@ -326,7 +336,7 @@ where
     ///
     /// As [`Self::publish`].
     pub async fn unsubscribe(&mut self, filters: &[&str]) -> Result<PacketId, Error<T::Error>> {
-        let id = self.wire.session.unsubscribe(filters)?;
+        let id = accepted(self.wire.session.unsubscribe(filters), self.wire.session)?;
         self.write_ready().await?;
         Ok(id)
     }
@@ -343,7 +353,8 @@ where
         filters: &[&str],
         on_event: impl FnMut(Event<'_>),
     ) -> Result<(), Error<T::Error>> {
-        let id = self.wire.session.unsubscribe(filters)?;
+        check_order(self.wire.session)?;
+        let id = accepted(self.wire.session.unsubscribe(filters), self.wire.session)?;
         let ready = self.wait_for(id, on_event).await?;
         self.wire.session.event(ready)?;
         Ok(())
@@ -357,7 +368,7 @@ where
     ///
     /// As [`Self::publish`].
     pub async fn ping(&mut self) -> Result<(), Error<T::Error>> {
-        self.wire.session.ping()?;
+        accepted(self.wire.session.ping(), self.wire.session)?;
         self.write_ready().await
     }
 
@@ -566,7 +577,10 @@ impl<T: Read + Write> Wire<'_, '_, T> {
         cx: &mut Context<'_>,
     ) -> Poll<Result<Step, Error<T::Error>>> {
         if self.session.is_payload_open() {
-            return self.poll_ready(clock, cx).map_ok(Step::Event);
+            let ready = self.poll_ready(clock, cx);
+            if ready.is_ready() || self.session.is_payload_open() {
+                return ready.map_ok(Step::Event);
+            }
         }
         self.poll_write(clock, cx).map_ok(|()| Step::Done)
     }
@@ -715,7 +729,11 @@ impl<T: Read + Write, C: Sleep> Read for Payload<'_, '_, '_, T, C> {
                 return Ok(n);
             }
             let ready = self.client.ready().await?;
-            self.client.wire.session.event(ready)?;
+            match self.client.wire.session.event(ready)? {
+                Some(Event::Chunk(_)) => {}
+                // The rest will not come.
+                _ => return Err(Error::Closed),
+            }
         }
     }
 }

@@ -2,14 +2,14 @@
 
 use embedded_io::{Error as _, ErrorKind, ErrorType, Read, ReadReady, Write, WriteReady};
 
-use super::{Error, flushed, is_overdue, is_transient, slice_at};
+use super::{Error, accepted, check_order, flushed, is_overdue, is_transient, slice_at};
 use crate::{
     codec::{Connect, PacketId, QoS, SubackCodes},
-    session::{Event, Message, Outgoing, Ready, RequestError, Session},
+    session::{Event, Message, Outgoing, ProtocolError, Ready, RequestError, Session},
     time::{Clock, Instant},
 };
 
-/// A [`Session`] on one network connection.
+/// A [`Session`] on one network connection, which is any ordered, lossless byte stream \[MQTT-7.1.2-1\].
 ///
 /// Calls that wait do so until the session's deadlines end the connection: an answer, or a byte taken by the
 /// transport, may take the response timeout (10 s unless set), and a silent peer is noticed by keep alive. That holds
@@ -24,8 +24,8 @@ pub struct Client<'s, 'b, T, C> {
     session: &'s mut Session<'b>,
     transport: T,
     clock: C,
-    /// Bytes have been written since the transport was flushed.
-    unflushed: bool,
+    /// When bytes were last written that have not been flushed.
+    unflushed: Option<Instant>,
 }
 
 /// What one round of moving bytes came to.
@@ -76,7 +76,7 @@ where
             session,
             transport,
             clock,
-            unflushed: false,
+            unflushed: None,
         })
     }
 
@@ -99,7 +99,7 @@ where
     ///
     /// [`Error::Request`] when it was not accepted; any other ends the connection.
     pub fn publish(&mut self, message: &Message<'_>) -> Result<Option<PacketId>, Error<T::Error>> {
-        let id = self.session.publish(message)?;
+        let id = accepted(self.session.publish(message), self.session)?;
         self.write_ready()?;
         Ok(id)
     }
@@ -116,7 +116,8 @@ where
         message: &Message<'_>,
         on_event: impl FnMut(Event<'_>),
     ) -> Result<(), Error<T::Error>> {
-        match self.session.publish(message)? {
+        check_order(self.session)?;
+        match accepted(self.session.publish(message), self.session)? {
             None => self.drain(on_event),
             Some(id) => {
                 let ready = self.wait_for(id, on_event)?;
@@ -144,7 +145,7 @@ where
         let len = payload
             .iter()
             .fold(0, |len: usize, slice| len.saturating_add(slice.len()));
-        let id = self.session.begin_payload(message, len)?;
+        let id = accepted(self.session.begin_payload(message, len), self.session)?;
         self.pass_payload(on_event, |client| {
             let left = client.session.payload_left();
             client.write_payload(slice_at(payload, len.saturating_sub(left)))
@@ -170,7 +171,7 @@ where
         mut reader: impl Read,
         on_event: impl FnMut(Event<'_>),
     ) -> Result<Option<PacketId>, Error<T::Error>> {
-        let id = self.session.begin_payload(message, len)?;
+        let id = accepted(self.session.begin_payload(message, len), self.session)?;
         self.pass_payload(on_event, |client| {
             let missing = client.session.payload_left();
             let space = client.session.payload_space();
@@ -205,7 +206,7 @@ where
     ///
     /// As [`Self::publish`].
     pub fn subscribe(&mut self, filters: &[(&str, QoS)]) -> Result<PacketId, Error<T::Error>> {
-        let id = self.session.subscribe(filters)?;
+        let id = accepted(self.session.subscribe(filters), self.session)?;
         self.write_ready()?;
         Ok(id)
     }
@@ -221,7 +222,8 @@ where
         filters: &[(&str, QoS)],
         on_event: impl FnMut(Event<'_>),
     ) -> Result<SubackCodes<'_>, Error<T::Error>> {
-        let id = self.session.subscribe(filters)?;
+        check_order(self.session)?;
+        let id = accepted(self.session.subscribe(filters), self.session)?;
         let ready = self.wait_for(id, on_event)?;
         match self.session.event(ready)? {
             Some(Event::Suback(_, codes)) => Ok(codes),
@@ -235,7 +237,7 @@ where
     ///
     /// As [`Self::publish`].
     pub fn unsubscribe(&mut self, filters: &[&str]) -> Result<PacketId, Error<T::Error>> {
-        let id = self.session.unsubscribe(filters)?;
+        let id = accepted(self.session.unsubscribe(filters), self.session)?;
         self.write_ready()?;
         Ok(id)
     }
@@ -250,7 +252,8 @@ where
         filters: &[&str],
         on_event: impl FnMut(Event<'_>),
     ) -> Result<(), Error<T::Error>> {
-        let id = self.session.unsubscribe(filters)?;
+        check_order(self.session)?;
+        let id = accepted(self.session.unsubscribe(filters), self.session)?;
         let ready = self.wait_for(id, on_event)?;
         self.session.event(ready)?;
         Ok(())
@@ -262,7 +265,7 @@ where
     ///
     /// As [`Self::publish`].
     pub fn ping(&mut self) -> Result<(), Error<T::Error>> {
-        self.session.ping()?;
+        accepted(self.session.ping(), self.session)?;
         self.write_ready()?;
         Ok(())
     }
@@ -299,12 +302,16 @@ where
     pub fn flush(&mut self) -> Result<(), Error<T::Error>> {
         loop {
             self.write_ready()?;
-            if !self.session.has_pending() {
+            if !self.session.has_pending() && self.unflushed.is_none() {
                 return flushed(self.session);
             }
-            // Two full peers would wait for each other for ever if neither read.
-            self.session.poll(self.clock.now())?;
-            if !self.read_ready()? {
+            // Two full peers would wait for each other for ever if neither read. After DISCONNECT there is no need.
+            let mut moved = false;
+            if self.session.is_open() {
+                self.session.poll(self.clock.now())?;
+                moved = self.read_ready()?;
+            }
+            if !moved {
                 self.clock.wait();
             }
         }
@@ -388,7 +395,7 @@ where
     fn write_payload(&mut self, bytes: &[u8]) -> Result<bool, Error<T::Error>> {
         let n = write(&mut self.transport, bytes).map_err(|error| self.lost(error))?;
         self.session.payload_sent(n, self.clock.now());
-        self.unflushed = true;
+        self.unflushed = Some(self.clock.now());
         Ok(n > 0)
     }
 
@@ -447,12 +454,18 @@ where
                 Err(error) => return Err(self.lost(error)),
             }
             moved = true;
-            self.unflushed = true;
+            self.unflushed = Some(self.clock.now());
         }
-        if self.unflushed {
+        if let Some(since) = self.unflushed {
             match self.transport.flush() {
-                Ok(()) => self.unflushed = false,
-                Err(error) if is_transient(&error) => {}
+                Ok(()) => self.unflushed = None,
+                // A transport that took all bytes may still never get rid of them.
+                Err(error) if is_transient(&error) => {
+                    let end = since.after(self.session.response_timeout());
+                    if end.is_reached(self.clock.now()) {
+                        return Err(self.lost(Error::Protocol(ProtocolError::WriteTimeout)));
+                    }
+                }
                 Err(error) => return Err(self.lost(Error::Transport(error))),
             }
         }
@@ -524,7 +537,11 @@ where
                 return Ok(n);
             }
             let ready = self.client.ready()?;
-            self.client.session.event(ready)?;
+            match self.client.session.event(ready)? {
+                Some(Event::Chunk(_)) => {}
+                // The rest will not come.
+                _ => return Err(Error::Closed),
+            }
         }
     }
 }

@@ -101,6 +101,24 @@ fn is_transient<E: embedded_io::Error>(error: &E) -> bool {
     matches!(error.kind(), ErrorKind::Interrupted | ErrorKind::TimedOut)
 }
 
+/// What a call of the session came to; on a connection that the protocol ended, the error is why it did.
+fn accepted<R, E>(result: Result<R, RequestError>, session: &Session<'_>) -> Result<R, Error<E>> {
+    result.map_err(|error| match session.failure() {
+        Some(reason) if error == RequestError::NotConnected && reason != ProtocolError::Closed => {
+            Error::Protocol(reason)
+        }
+        _ => Error::Request(error),
+    })
+}
+
+/// Refuses to wait for what cannot leave before the caller, who would wait, has given a payload again.
+fn check_order(session: &Session<'_>) -> Result<(), RequestError> {
+    if session.payload_waits() {
+        return Err(RequestError::PayloadPending);
+    }
+    Ok(())
+}
+
 /// What a flush amounts to that has nothing more to write.
 fn flushed<E>(session: &Session<'_>) -> Result<(), Error<E>> {
     match session.failure() {

@@ -134,7 +134,12 @@ impl Session<'_> {
     /// [`ImageError::BufferTooSmall`].
     pub fn save(&self, out: &mut [u8]) -> Result<usize, ImageError> {
         let client_id = self.outbound.client_id().unwrap_or_default();
-        let kept: usize = self.outbound.kept_publishes().map(<[u8]>::len).sum();
+        let kept = self
+            .outbound
+            .kept_publishes()
+            .fold(0, |len: usize, (_, rest)| {
+                len.saturating_add(1).saturating_add(rest.len())
+            });
         let needed = FIXED
             .saturating_add(client_id.len())
             .saturating_add(self.received.len().saturating_mul(2))
@@ -164,12 +169,10 @@ impl Session<'_> {
             let [high, low] = slot.id.get().to_be_bytes();
             image.put(&[high, low, slot.state as u8, u8::from(slot.forgotten)]);
         }
-        for packet in self.outbound.kept_publishes() {
-            // What leaves after this moment has been attempted when the image is read.
-            if let Some((first, rest)) = packet.split_first() {
-                image.put(&[first | frame::DUP]);
-                image.put(rest);
-            }
+        // With DUP: what leaves after this moment has been attempted when the image is read.
+        for (first, rest) in self.outbound.kept_publishes() {
+            image.put(&[first]);
+            image.put(rest);
         }
         let crc = image.crc.value();
         image.put(&crc.to_be_bytes());
@@ -218,7 +221,7 @@ impl Session<'_> {
         self.chunks_ended = false;
         self.dirty = false;
         self.due = Due::Nothing;
-        self.unheard = Due::Nothing;
+        self.unseen = Due::Nothing;
         Ok(())
     }
 }

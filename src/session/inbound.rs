@@ -126,6 +126,11 @@ impl Inbound<'_> {
         core::mem::take(&mut self.progress) && self.is_inside()
     }
 
+    /// Whether a long message passes by, shown or not: every answer has to wait behind it.
+    pub(super) fn is_passing(&self) -> bool {
+        self.mode != Mode::Packets
+    }
+
     /// Whether a packet has begun of which more has to come.
     pub(super) fn is_inside(&self) -> bool {
         self.mode != Mode::Packets || self.end > self.start

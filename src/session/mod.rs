@@ -58,7 +58,8 @@ const PINGREQ: [u8; 2] = [0xC0, 0];
 
 /// An MQTT session (section 1.2): what client and server remember of each other, across network connections.
 ///
-/// It lives as long as the caller wants, outlives every connection, and is bound to one client id.
+/// It lives as long as the caller wants, outlives every connection \[MQTT-4.1.0-1\] \[MQTT-4.1.0-2\], and is bound to
+/// one client id.
 pub struct Session<'b> {
     outbound: Outbound<'b>,
     inbound: Inbound<'b>,
@@ -69,13 +70,14 @@ pub struct Session<'b> {
     pace: Pace,
     link: Link,
     due: Due,
-    /// A report that waited when a new connection began: it is made after CONNACK, which the caller waits for first.
-    unheard: Due,
+    /// An event of an older connection that has not been seen.
+    unseen: Due,
     /// The Clean Session flag of the last CONNECT.
     clean: bool,
     /// The server has accepted a connection with Clean Session 0: what it keeps is known here.
     known: bool,
     session_present: bool,
+    unknown_session: bool,
     /// DISCONNECT has been queued, or has left.
     leaving: bool,
     /// What the last connection left behind has been cleared up.
@@ -83,10 +85,10 @@ pub struct Session<'b> {
     chunks_ended: bool,
     /// The caller wants to save the session before anything leaves that follows from a change.
     checkpoints: bool,
-    /// The caller has been asked for a payload.
-    asked: bool,
     /// There has been such a change.
     dirty: bool,
+    /// The caller has been asked for this payload.
+    asked: Option<PacketId>,
     /// QoS 0 publishes that did not go out, and those that went out before CONNACK.
     dropped: u16,
     early: u16,
@@ -138,16 +140,17 @@ impl<'b> Session<'b> {
             pace: Pace::default(),
             link: Link::Down(ProtocolError::Closed),
             due: Due::Nothing,
-            unheard: Due::Nothing,
+            unseen: Due::Nothing,
             clean: false,
             known: false,
             session_present: false,
+            unknown_session: false,
             leaving: false,
             settled: true,
             chunks_ended: false,
             checkpoints: false,
-            asked: false,
             dirty: false,
+            asked: None,
             dropped: 0,
             early: 0,
             response_timeout: RESPONSE_TIMEOUT,
@@ -184,7 +187,8 @@ impl Session<'_> {
         self.checkpoints = on;
     }
 
-    /// Begins a connection on a new transport by queueing CONNECT; an older connection counts as lost.
+    /// Begins a connection on a new transport by queueing CONNECT; an older connection counts as lost, so that each has
+    /// one CONNECT \[MQTT-3.1.0-2\].
     ///
     /// With Clean Session 0, everything unacknowledged goes out again after CONNACK, before anything new
     /// (section 4.4). With Clean Session 1 it is given up, and reported as [`Event::Discarded`]; the same holds after
@@ -197,6 +201,7 @@ impl Session<'_> {
     pub fn connect(&mut self, options: &Connect<'_>, now: Instant) -> Result<(), RequestError> {
         let len = options.encoded_len()?;
         let fresh = options.clean_session || self.clean;
+        // [MQTT-3.1.3-2]
         if !fresh
             && self.holds_state()
             && self
@@ -211,9 +216,7 @@ impl Session<'_> {
         // Bytes may have been committed after the older connection was over.
         self.inbound.reset();
         self.outbound.fits_connect(len, !fresh)?;
-        if let Some(report) = core::mem::replace(&mut self.due, Due::Nothing).report() {
-            self.unheard = report;
-        }
+        self.postpone_event();
         if fresh {
             self.outbound.discard();
             self.inflight.discard();
@@ -229,9 +232,10 @@ impl Session<'_> {
         self.connect_since = now;
         self.clean = options.clean_session;
         self.session_present = false;
+        self.unknown_session = false;
         self.leaving = false;
         self.settled = false;
-        self.asked = false;
+        self.asked = None;
         self.link = Link::Connecting;
         Ok(())
     }
@@ -312,9 +316,13 @@ impl Session<'_> {
     ///
     /// # Errors
     ///
-    /// [`RequestError::NotConnected`] if there is no connection or this was called before.
+    /// [`RequestError::NotConnected`] if there is no connection or this was called before;
+    /// [`RequestError::PayloadPending`] while a payload is being handed over.
     pub fn disconnect(&mut self) -> Result<(), RequestError> {
         self.check_open()?;
+        if self.outbound.is_attended() {
+            return Err(RequestError::PayloadPending);
+        }
         self.outbound.push_disconnect();
         self.leaving = true;
         Ok(())
@@ -364,6 +372,18 @@ impl Session<'_> {
             self.packet_sent(sent, now);
         }
         self.stalled_since = self.has_more().then_some(now);
+        if self.outbound.in_payload() && !self.may_answer() {
+            // What would be answered cannot be read before the payload has left.
+            self.restart_waits(now);
+        }
+    }
+
+    /// Bytes move that go first: the answers which are waited for may come later.
+    fn restart_waits(&mut self, now: Instant) {
+        self.keep_alive.progress(now);
+        for slot in self.inflight.iter_mut().filter(|slot| slot.sent) {
+            slot.since = now;
+        }
     }
 
     /// Whether the transport has something to take, now or when the caller hands it over.
@@ -459,6 +479,17 @@ impl Session<'_> {
     /// Whether the server kept the session, as its last CONNACK said (section 3.2.2.2).
     pub const fn session_present(&self) -> bool {
         self.session_present
+    }
+
+    /// Whether the server kept a session of which nothing is known here, as in
+    /// [`Event::Connected`](Event::Connected::unknown_session).
+    pub const fn unknown_session(&self) -> bool {
+        self.unknown_session
+    }
+
+    /// Whether a connection has begun and is not over.
+    pub(crate) fn is_open(&self) -> bool {
+        !matches!(self.link, Link::Down(_))
     }
 
     /// How long an answer may take, and the transport for taking a byte, in milliseconds.
@@ -588,7 +619,18 @@ impl Session<'_> {
         self.leaving = true;
     }
 
-    /// Clears up after a connection that is over, once.
+    /// An event that waits is for the new connection to tell, unless it is about the old one only.
+    fn postpone_event(&mut self) {
+        match core::mem::replace(&mut self.due, Due::Nothing) {
+            // These are asked again.
+            Due::Nothing | Due::Connected | Due::PayloadNeeded(_) | Due::Checkpoint => {}
+            unseen => self.unseen = unseen,
+        }
+    }
+
+    /// Clears up after a connection that is over, once; what a session must keep stays \[MQTT-4.8.0-1\].
+    ///
+    /// After a refusal, what left before CONNACK did not happen \[MQTT-3.1.4-5\].
     fn settle(&mut self) {
         if core::mem::replace(&mut self.settled, true) {
             return;

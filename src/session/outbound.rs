@@ -40,7 +40,7 @@ pub(super) struct Outbound<'b> {
     sent: usize,
     /// End of what has been lent to the transport, which may have taken it even if it never said so.
     offered: usize,
-    /// Nothing but the CONNECT may leave: older packets have to go out again first, after CONNACK.
+    /// Nothing but the CONNECT may leave: older packets have to go out again first, after CONNACK \[MQTT-4.6.0-1\].
     held: bool,
     /// How many packets there are whose payload is outside.
     longs: u16,
@@ -52,7 +52,7 @@ pub(super) struct Outbound<'b> {
 /// A packet that has left, whole.
 pub(super) enum Sent {
     Connect,
-    /// A PUBLISH at QoS 0.
+    /// A PUBLISH at QoS 0, which is not kept \[MQTT-4.3.1-1\].
     Publish,
     /// A packet that is kept until it is acknowledged.
     Request(PacketId),
@@ -94,7 +94,7 @@ impl Outbound<'_> {
         Ok(())
     }
 
-    /// Puts a CONNECT in front of everything. What is older than it waits for [`Self::release`].
+    /// Puts a CONNECT in front of everything \[MQTT-3.1.0-1\]. What is older than it waits for [`Self::release`].
     pub(super) fn push_connect(&mut self, connect: &Connect<'_>) -> Result<(), RequestError> {
         let len = connect.encoded_len()?;
         self.fits_connect(len, true)?;
@@ -152,9 +152,9 @@ impl Outbound<'_> {
     }
 
     /// Queues a DISCONNECT, for which there is always room: behind everything, but not behind a payload that may never
-    /// be handed over.
+    /// be handed over, unless its packet has begun to leave.
     pub(super) fn push_disconnect(&mut self) {
-        let at = self.next_long().unwrap_or(self.tail);
+        let at = self.next_waiting_long().unwrap_or(self.tail);
         let end = self.tail.saturating_add(DISCONNECT.len());
         if let Some(place) = self.arena.get_mut(at..end)
             && let Some(waiting) = place.len().checked_sub(DISCONNECT.len())
@@ -273,6 +273,7 @@ impl Outbound<'_> {
     /// Forgets the packet with this id, which has been acknowledged.
     pub(super) fn acknowledge(&mut self, id: PacketId) {
         if let Some(at) = self.find(id) {
+            self.dismiss(at);
             self.remove(at, self.len_at(at));
         }
     }
@@ -290,10 +291,11 @@ impl Outbound<'_> {
             .is_some_and(|(header, _)| header.flags & frame::DUP != 0)
     }
 
-    /// The connection is gone: keeps the PUBLISHes above QoS 0, from the first of which the next connection begins,
-    /// and returns how many at QoS 0 had not left.
+    /// The connection is gone: keeps the PUBLISHes above QoS 0, from the first of which the next connection begins
+    /// \[MQTT-4.4.0-1\], and returns how many at QoS 0 had not left.
     pub(super) fn end_connection(&mut self) -> u16 {
         self.end_long();
+        // [MQTT-3.3.1-1] One byte attempted is enough.
         let attempted = self.sent.max(self.offered);
         let mut at = self.head;
         while at < attempted.min(self.tail) {
@@ -340,11 +342,20 @@ impl Outbound<'_> {
         self.longs = 0;
     }
 
-    /// The bytes of each packet that the next connection would send again.
-    pub(super) fn kept_publishes(&self) -> impl Iterator<Item = &[u8]> {
+    /// Each packet that the next connection would send again: its first byte as it would be then, and the rest.
+    pub(super) fn kept_publishes(&self) -> impl Iterator<Item = (u8, &[u8])> {
         self.packets()
             .filter(|at| self.is_kept_publish(*at))
-            .filter_map(|at| self.arena.get(at..at.saturating_add(self.len_at(at))))
+            .filter_map(|at| {
+                let packet = self.arena.get(at..at.saturating_add(self.len_at(at)))?;
+                let (first, rest) = packet.split_first()?;
+                let first = if self.is_long(at) {
+                    long::marked(*first)
+                } else {
+                    *first
+                };
+                Some((first | frame::DUP, rest))
+            })
     }
 
     /// Length of the room in front that belongs to the CONNECT, in bytes.
@@ -423,7 +434,8 @@ impl Outbound<'_> {
             self.longs = self.longs.saturating_sub(1);
         }
         let end = at.saturating_add(len);
-        if at == self.head {
+        // Before that, the cursor stands in the CONNECT, and packets follow it without a gap.
+        if at == self.head && self.record >= at {
             self.head = end;
             for position in [&mut self.record, &mut self.sent, &mut self.offered] {
                 *position = end.max(*position);

@@ -25,9 +25,7 @@ use crate::{
 #[derive(Clone, Copy, PartialEq)]
 pub(super) enum Due {
     Nothing,
-    Connected {
-        unknown_session: bool,
-    },
+    Connected,
     /// A PUBLISH lies in the receive buffer.
     Message(Whole),
     /// Bytes of a long PUBLISH lie in the receive buffer.
@@ -55,20 +53,14 @@ impl Due {
         Some(Ready { completes })
     }
 
-    /// The receive buffer has been cleared.
+    /// The receive buffer has been cleared, and no payload can be given.
     pub(super) fn connection_ended(&mut self) {
-        if matches!(self, Self::Message(_) | Self::Chunk | Self::Suback(..)) {
+        if matches!(
+            self,
+            Self::Message(_) | Self::Chunk | Self::Suback(..) | Self::PayloadNeeded(_)
+        ) {
             *self = Self::Nothing;
         }
-    }
-
-    /// What has to be told even when another connection has begun. Questions are asked again.
-    pub(super) fn report(self) -> Option<Self> {
-        let keeps = matches!(
-            self,
-            Self::Ended(..) | Self::TopicTooLong { .. } | Self::ChunksEnded | Self::Dropped(_)
-        );
-        keeps.then_some(self)
     }
 }
 
@@ -86,9 +78,9 @@ impl Session<'_> {
         let due = core::mem::replace(&mut self.due, Due::Nothing);
         Ok(Some(match due {
             Due::Nothing => return Ok(None),
-            Due::Connected { unknown_session } => Event::Connected {
+            Due::Connected => Event::Connected {
                 session_present: self.session_present,
-                unknown_session,
+                unknown_session: self.unknown_session,
             },
             Due::Message(packet) => return self.message(packet).map(Some),
             Due::Chunk => return Ok(self.chunk()),
@@ -149,6 +141,9 @@ impl Session<'_> {
         }
         if self.inbound.take_progress() {
             self.keep_alive.progress(now);
+            if self.inbound.is_passing() {
+                self.restart_waits(now);
+            }
         }
         if self.due == Due::Nothing {
             self.check_timeouts(now)?;
@@ -187,8 +182,8 @@ impl Session<'_> {
 
     /// Makes a report due, if one waits.
     pub(super) fn take_report(&mut self) -> bool {
-        self.due = if self.unheard != Due::Nothing {
-            core::mem::replace(&mut self.unheard, Due::Nothing)
+        self.due = if self.unseen != Due::Nothing {
+            core::mem::replace(&mut self.unseen, Due::Nothing)
         } else if core::mem::take(&mut self.chunks_ended) {
             Due::ChunksEnded
         } else if let Some(slot) = self.inflight.take_report() {
@@ -206,7 +201,7 @@ impl Session<'_> {
         if self.owes_checkpoint() {
             self.due = Due::Checkpoint;
         } else if let Some(id) = self.outbound.unattended()
-            && !core::mem::replace(&mut self.asked, true)
+            && self.asked.replace(id) != Some(id)
         {
             self.due = Due::PayloadNeeded(id);
         }
@@ -251,6 +246,7 @@ impl Session<'_> {
             | PacketType::Pubrel
             | PacketType::Pubcomp
             | PacketType::Unsuback => self.acknowledged(packet)?,
+            // [MQTT-3.12.4-1]
             PacketType::Pingresp => self.keep_alive.pingresp(),
             // `admit` has refused it.
             PacketType::Connect
@@ -269,24 +265,28 @@ impl Session<'_> {
         }
         let session_present = match Connack::decode_body(self.inbound.body(packet))? {
             Connack::Accepted { session_present } => session_present,
+            // [MQTT-3.2.2-5]
             Connack::Refused(code) => return Err(ProtocolError::Refused(code)),
         };
+        // [MQTT-3.2.2-1]
         if session_present && self.clean {
             return Err(ProtocolError::SessionPresentAfterCleanSession);
         }
         if !session_present {
+            // [MQTT-3.1.2-4], [MQTT-3.2.2-3] PUBLISHes stay; the ids of what came do not.
             self.received.clear();
             self.inflight.server_forgot();
             self.dirty = true;
         }
-        let unknown_session = session_present && !self.known;
+        self.unknown_session = session_present && !self.known;
         self.known = !self.clean;
+        // [MQTT-3.2.2-2]
         self.session_present = session_present;
         self.early = 0;
         self.link = Link::Up;
         debug!("connected, session present: {}", session_present);
         self.outbound.release();
-        self.due = Due::Connected { unknown_session };
+        self.due = Due::Connected;
         if self.leaving && self.outbound.is_empty() {
             self.leave();
         }
@@ -301,6 +301,7 @@ impl Session<'_> {
         let packet_type = packet.header.packet_type;
         let packet_id = frame::packet_id(&packet.header, self.inbound.body(packet))
             .ok_or(DecodeError::PacketIdZero)?;
+        // [MQTT-4.3.3-2] PUBCOMP also for an id that is not known.
         if packet_type == PacketType::Pubrel {
             self.dirty |= self.received.contains(&packet_id);
             self.received.retain(|id| *id != packet_id);
@@ -333,10 +334,12 @@ impl Session<'_> {
                     packet_id,
                 })
             }
+            // [MQTT-4.3.2-1], [MQTT-3.10.4-4]
             (PacketType::Puback, State::Puback) | (PacketType::Unsuback, State::Unsuback) => {
                 self.complete(packet_id, slot.state);
                 Ok(())
             }
+            // [MQTT-4.3.3-1] The PUBLISH never goes again.
             (PacketType::Pubrec, State::Pubrec) => {
                 self.dirty = true;
                 self.outbound.acknowledge(packet_id);
@@ -363,13 +366,14 @@ impl Session<'_> {
         }
     }
 
-    /// The request with this id is over; the caller is told how.
+    /// The request with this id is over, and the id is free \[MQTT-2.3.1-3\]; the caller is told how.
     fn complete(&mut self, id: PacketId, outcome: State) {
         self.outbound.acknowledge(id);
         self.inflight.remove(id);
         self.due = Due::Ended(id, outcome);
     }
 
+    /// A SUBACK answers the SUBSCRIBE of its id and no other \[MQTT-2.3.1-7\] \[MQTT-3.8.4-2\].
     fn suback_came(&mut self, packet: Whole) -> Result<(), ProtocolError> {
         let body = self.inbound.body(packet);
         let packet_id = frame::packet_id(&packet.header, body).ok_or(DecodeError::PacketIdZero)?;
@@ -396,6 +400,7 @@ impl Session<'_> {
         Ok(())
     }
 
+    /// Checked against the filters asked for \[MQTT-3.8.4-5\], in whose order the codes are \[MQTT-3.9.3-1\].
     fn suback(&mut self, id: PacketId, packet: Whole) -> Result<Event<'_>, ProtocolError> {
         let expected = self.outbound.body_of(id).map_or(0, frame::filters);
         let answer = Suback::decode_body(self.inbound.show_packet(packet))
@@ -420,6 +425,7 @@ impl Session<'_> {
     fn publish_came(&mut self, packet: Whole) -> Result<(), ProtocolError> {
         let body = self.inbound.body(packet);
         let id = frame::packet_id(&packet.header, body);
+        // [MQTT-4.3.3-2] The id decides whether it is new, not DUP [MQTT-3.3.1-3].
         match id.filter(|_| frame::qos(&packet.header) == QoS::ExactlyOnce) {
             Some(id) if self.received.contains(&id) => {
                 Publish::decode_body(&packet.header, body)?;
@@ -474,7 +480,8 @@ impl Session<'_> {
         Some(Event::Chunk(chunk))
     }
 
-    /// A message has passed by of which the caller did not want to see the rest, or that is not new.
+    /// A message has passed by of which the caller did not want to see the rest, or that is not new; it is acknowledged
+    /// all the same \[MQTT-4.5.0-2\].
     fn passed(&mut self, delivery: Delivery, repeated: bool) {
         if !repeated {
             // `begin_chunk` has seen that there is room.
@@ -505,6 +512,7 @@ impl Session<'_> {
         Ok(())
     }
 
+    /// Lack of room ends the connection, and keeps the session \[MQTT-4.8.0-2\].
     fn check_received(&self) -> Result<(), ProtocolError> {
         if self.received.is_full() {
             let capacity = self.received.capacity();
@@ -519,7 +527,8 @@ impl Session<'_> {
     }
 }
 
-/// The caller has had a message: it is answered, and remembered at QoS 2. Says whether that changed anything.
+/// The caller has had a message: it is answered, in its turn \[MQTT-4.6.0-2\] \[MQTT-4.6.0-3\] and only now
+/// \[MQTT-4.3.2-2\], and remembered at QoS 2. Says whether that changed anything.
 fn delivered(
     delivery: Delivery,
     outbound: &mut Outbound<'_>,
@@ -554,7 +563,7 @@ fn admit(link: Link, packet_type: PacketType) -> Result<(), ProtocolError> {
     }
 }
 
-/// What a PUBLISH is answered with \[MQTT-3.3.4-1\].
+/// What a PUBLISH is answered with \[MQTT-3.3.4-1\], under its id \[MQTT-2.3.1-6\].
 fn answer(delivery: Delivery) -> Option<[u8; 4]> {
     match delivery {
         Delivery::AtMostOnce => None,

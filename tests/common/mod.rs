@@ -10,6 +10,7 @@
     dead_code,
     reason = "every test file compiles this module, and none needs all of it"
 )]
+#![allow(clippy::arithmetic_side_effects)]
 
 pub(crate) mod scenarios;
 pub(crate) mod world;
