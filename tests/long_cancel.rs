@@ -193,7 +193,7 @@ fn connected<'s, 'b>(
     session_present: bool,
 ) -> Client<'s, 'b, Wire, Still> {
     let mut client = Client::open(session, wire.clone(), Still, &KEEP).unwrap();
-    run(client.flush()).unwrap();
+    assert_eq!(run(client.poll()), Ok(None));
     wire.feed(&[0x20, 2, u8::from(session_present), 0]);
     while !client.session().is_connected() {
         run(client.recv()).unwrap();

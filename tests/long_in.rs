@@ -295,6 +295,10 @@ fn a_message_can_be_skipped_after_each_chunk() {
     for qos in ALL {
         for chunks in 0..12 {
             for redeemed in [false, true] {
+                // What has not been shown cannot be skipped.
+                if chunks == 0 && !redeemed {
+                    continue;
+                }
                 with_rx(16, |session| {
                     let mut peer = Peer::connect(session, false);
                     let case = Case::new(2, 60, qos);

@@ -127,6 +127,9 @@ impl Session<'_> {
     ///
     /// An event that [`poll`](Session::poll) has announced and nobody has taken is not saved: take all events first.
     ///
+    /// What is restored counts as sent: nobody knows what left after the image was made, so every PUBLISH goes out again
+    /// with DUP, even one that never left.
+    ///
     /// Restoring an image that is older than the last packet sent may repeat a QoS 2 message or swallow one. Either
     /// save when nothing more will be sent, before a deep sleep, or turn on
     /// [checkpoints](Session::set_checkpoints).

@@ -196,8 +196,9 @@ impl Session<'_> {
     ///
     /// # Errors
     ///
-    /// [`RequestError`] if the CONNECT is not valid or does not fit, or if the session belongs to another client id;
-    /// nothing is given up then.
+    /// [`RequestError`] if the CONNECT is not valid or too large, or if the session belongs to another client id: all is
+    /// as it was. [`RequestError::ArenaFull`] if what is kept leaves no room for a CONNECT that is longer than those
+    /// before: nothing kept is given up, but an older connection is over.
     pub fn connect(&mut self, options: &Connect<'_>, now: Instant) -> Result<(), RequestError> {
         let len = options.encoded_len()?;
         let fresh = options.clean_session || self.clean;
@@ -211,6 +212,7 @@ impl Session<'_> {
         {
             return Err(RequestError::OtherClientId);
         }
+        self.outbound.fits_connect(len, false)?;
         self.connection_lost();
         self.settle();
         // Bytes may have been committed after the older connection was over.
@@ -506,14 +508,26 @@ impl Session<'_> {
         }
     }
 
+    /// Whether something is queued that cannot leave before CONNACK.
+    pub(crate) fn waits_for_connack(&self) -> bool {
+        self.link == Link::Connecting && self.outbound.waits_for_connack()
+    }
+
     /// Whether everything waits until the caller has seen a checkpoint.
     pub(crate) fn owes_checkpoint(&self) -> bool {
         self.link == Link::Up && self.checkpoints && self.dirty
     }
 
-    /// How many requests wait for their acknowledgement.
+    /// How many requests wait for their acknowledgement. (What has to be reported takes slots as well, until its event
+    /// has been seen.)
     pub fn in_flight(&self) -> usize {
-        self.inflight.len()
+        let waits = |slot: &&inflight::Slot| !slot.state.is_report();
+        self.inflight.iter().filter(waits).count()
+    }
+
+    /// The id that the last accepted publish at QoS 1 or 2, subscribe or unsubscribe got.
+    pub fn last_packet_id(&self) -> Option<PacketId> {
+        PacketId::new(self.inflight.last_id())
     }
 
     /// What must be answered, or taken by the transport, within the response timeout: since when, and the error that

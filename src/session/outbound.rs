@@ -122,7 +122,7 @@ impl Outbound<'_> {
         self.held = false;
     }
 
-    /// Whether older packets wait until CONNACK has come.
+    /// Lets nothing but the CONNECT leave until [`Self::release`].
     pub(super) fn hold(&mut self) {
         self.held = true;
     }
@@ -186,6 +186,11 @@ impl Outbound<'_> {
             return self.staged().is_empty();
         }
         self.lane.is_empty() && self.sent >= self.end()
+    }
+
+    /// Whether packets wait for CONNACK, older ones or what was queued after them.
+    pub(super) fn waits_for_connack(&self) -> bool {
+        self.held && self.tail > self.room
     }
 
     /// Whether nothing is queued, and no packet has begun and not ended.

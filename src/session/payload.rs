@@ -127,10 +127,12 @@ impl Session<'_> {
     /// Lets the rest of the message at hand pass by unseen; it is acknowledged like any other. Does nothing between
     /// messages.
     pub fn skip_message(&mut self) {
-        if self.due == Due::Chunk {
-            self.due = Due::Nothing;
+        if self.inbound.is_message_open() {
+            if self.due == Due::Chunk {
+                self.due = Due::Nothing;
+            }
+            self.inbound.skip_message();
         }
-        self.inbound.skip_message();
     }
 
     /// Whether a payload has to be given again before anything that is queued from now on can leave.

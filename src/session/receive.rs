@@ -295,8 +295,8 @@ impl Session<'_> {
 
     /// PUBACK, PUBREC, PUBREL, PUBCOMP or UNSUBACK.
     ///
-    /// One for an id that nobody waits for may be late; it completes nothing. One of the wrong kind, or for a packet
-    /// that has not left, cannot come from a lawful server.
+    /// One for an id that nobody waits for may be late; it completes nothing. One of the wrong kind, or for a PUBLISH,
+    /// SUBSCRIBE or UNSUBSCRIBE that has not left, cannot come from a lawful server.
     fn acknowledged(&mut self, packet: Whole) -> Result<(), ProtocolError> {
         let packet_type = packet.header.packet_type;
         let packet_id = frame::packet_id(&packet.header, self.inbound.body(packet))
