@@ -59,6 +59,8 @@ pub(crate) enum Problem {
     Unreachable(Vec<(SocketAddr, io::Error)>),
     /// It did, but they could not agree on TLS.
     Tls(tls::Reason),
+    /// The connection stands, but the async runtime cannot watch it.
+    Runtime(io::Error),
 }
 
 impl Problem {
@@ -84,6 +86,9 @@ impl fmt::Display for Problem {
                 f.write_str(". Check --broker, and that a broker is running there.")
             }
             Self::Tls(reason) => f.write_str(&reason.text),
+            Self::Runtime(error) => {
+                write!(f, "The async runtime cannot watch the connection: {error}.")
+            }
         }
     }
 }

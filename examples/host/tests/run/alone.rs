@@ -47,6 +47,7 @@ fn help_explains_every_option() {
         "--keep-alive <SECONDS>",
         "--will <[TOPIC=]MESSAGE>",
         "--clean",
+        "--async",
     ] {
         let mut lines = help.lines();
         lines.find(|line| line.trim() == option).expect(option);
