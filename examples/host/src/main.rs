@@ -69,8 +69,9 @@ fn start(options: &Options) -> Result<End, StartError> {
         ..Connect::new(&client_id)
     };
 
+    let client = if options.asynch { "async" } else { "blocking" };
     console.say(format_args!(
-        "Connecting to {} as {client_id:?}.",
+        "Connecting to {} as {client_id:?}, with the {client} client.",
         network.target
     ));
     console.say(format_args!(

@@ -146,3 +146,88 @@ impl Sleep for TokioClock {
         tokio::time::sleep(Duration::from_millis(millis.into())).await;
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::{sync::mpsc::Sender, thread};
+
+    use embedded_io_async::{Read as _, Write as _};
+    use tokio::{runtime::Builder, time::timeout};
+
+    use super::*;
+    use crate::transport::{
+        hang_up,
+        tests::{HELLO, connected},
+    };
+
+    const SOON: Duration = Duration::from_millis(100);
+    const LONG: Duration = Duration::from_secs(10);
+
+    fn block_on<R>(future: impl Future<Output = R>) -> R {
+        let runtime = Builder::new_current_thread().enable_all().build().unwrap();
+        runtime.block_on(future)
+    }
+
+    /// Tells the server when the test is waiting already.
+    fn tell_soon(server: &Sender<()>) {
+        let server = server.clone();
+        thread::spawn(move || {
+            thread::sleep(SOON);
+            server.send(()).unwrap();
+        });
+    }
+
+    /// Writes until the stream takes no more, and returns what it took.
+    async fn fill(stream: &mut AsyncStream) -> Vec<u8> {
+        let block: Vec<u8> = (0..=u8::MAX).cycle().take(10_000).collect();
+        let mut sent = Vec::new();
+        while let Ok(written) = timeout(SOON, stream.write(&block)).await {
+            sent.extend_from_slice(&block[..written.unwrap()]);
+            assert!(
+                sent.len() < 100_000_000,
+                "the server reads nothing, and all is sent"
+            );
+        }
+        sent
+    }
+
+    #[test]
+    fn over_tls_each_side_is_woken_by_itself() {
+        let (stream, tell, server) = connected();
+        let (stream, sent) = block_on(async {
+            let mut stream = AsyncStream::new(stream).unwrap();
+            let mut buffer = [0; 64];
+            let nothing = timeout(SOON, stream.read(&mut buffer)).await;
+            assert!(nothing.is_err(), "{nothing:?}");
+            let mut sent = fill(&mut stream).await;
+            let full = timeout(SOON, stream.flush()).await;
+            assert!(full.is_err(), "{full:?}");
+
+            tell_soon(&tell);
+            let read = timeout(LONG, stream.read(&mut buffer)).await;
+            let n = read.expect("a reader is woken").unwrap();
+            assert_eq!(&buffer[..n], HELLO, "although nothing can be written");
+
+            tell_soon(&tell);
+            let flushed = timeout(LONG, stream.flush()).await;
+            flushed.expect("a writer is woken").unwrap();
+            assert_eq!(stream.write(b"the end").await.unwrap(), 7);
+            sent.extend_from_slice(b"the end");
+            stream.flush().await.unwrap();
+            (stream.into_stream().unwrap(), sent)
+        });
+        hang_up(stream).unwrap();
+        assert!(server.join().unwrap() == sent, "not what was sent");
+    }
+
+    #[test]
+    fn it_sleeps_until_then_and_not_much_longer() {
+        let clock = TokioClock(StdClock::new());
+        let at = clock.now().after(30);
+        block_on(clock.sleep_until(at));
+        let now = clock.now();
+        assert!(at.is_reached(now), "it is {now:?}, and not yet {at:?}");
+        let past = block_on(async { timeout(LONG, clock.sleep_until(at)).await });
+        past.expect("a moment of the past needs no sleep");
+    }
+}

@@ -22,6 +22,16 @@ fn it_brings_its_own_broker_and_counts() {
                 lines[0].contains("one was started inside this program"),
                 "{lines:#?}"
             );
+            let name = if client.is_empty() {
+                "blocking"
+            } else {
+                "async"
+            };
+            assert_eq!(
+                count(&lines, &format!("with the {name} client")),
+                1,
+                "{lines:#?}"
+            );
             assert_eq!(count(&lines, &format!("with QoS {qos}")), 1, "{lines:#?}");
             assert_eq!(count(&lines, "Came back: on"), 2, "{lines:#?}");
             assert_eq!(count(&lines, "Came back: off"), 1, "{lines:#?}");
