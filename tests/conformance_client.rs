@@ -2,6 +2,8 @@
 #![allow(
     clippy::unwrap_used,
     clippy::indexing_slicing,
+    clippy::arithmetic_side_effects,
+    clippy::cast_possible_truncation,
     clippy::panic,
     reason = "helpers of a test"
 )]

@@ -364,6 +364,7 @@ fn a_second_payload_waits_for_the_first() {
                     let second = session.begin_payload(outgoing("u", qos), 5);
                     assert_eq!(second, Err(RequestError::PayloadPending));
                 }
+                assert_eq!(session.disconnect(), Err(RequestError::PayloadPending));
                 assert_eq!(session.in_flight(), before);
                 let rest = send(session, &pattern(50), From::Memory, &[9], usize::MAX);
                 assert_eq!(rest, expected("t", &pattern(50), qos, false)[sent..]);

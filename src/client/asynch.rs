@@ -32,7 +32,9 @@ impl<C: Sleep> Sleep for &C {
 /// **Cancel-safety.** The future of any call may be dropped at any point, and any other call made next: no event is
 /// lost, no QoS 2 message comes twice, no byte of the stream is damaged. All that a call knows is kept in the session,
 /// and it awaits only the transport and the clock. The transport's own `read`, `write` and `flush` have to be
-/// cancel-safe (those of embassy-net and of buffered UARTs are): they may be polled, dropped, and begun anew.
+/// cancel-safe (those of embassy-net and of buffered UARTs are): a new future of each is made at every poll, polled once,
+/// and dropped if it is not ready. A transport whose futures have work of their own to do before they move bytes, as many
+/// TLS stacks have, needs a task that pumps it.
 ///
 /// Calls that wait do so until the session's deadlines end the connection: an answer, or a byte taken by the
 /// transport, may take the response timeout (10 s unless set), and a silent peer is noticed by keep alive.

@@ -317,9 +317,12 @@ impl Session<'_> {
     /// # Errors
     ///
     /// [`RequestError::NotConnected`] if there is no connection or this was called before;
-    /// [`RequestError::PayloadPending`] while a payload leaves.
+    /// [`RequestError::PayloadPending`] while a payload is being handed over.
     pub fn disconnect(&mut self) -> Result<(), RequestError> {
         self.check_open()?;
+        if self.outbound.is_attended() {
+            return Err(RequestError::PayloadPending);
+        }
         self.outbound.push_disconnect();
         self.leaving = true;
         Ok(())

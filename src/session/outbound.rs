@@ -152,9 +152,9 @@ impl Outbound<'_> {
     }
 
     /// Queues a DISCONNECT, for which there is always room: behind everything, but not behind a payload that may never
-    /// be handed over, unless its packet has begun to leave.
+    /// be handed over. (While one is being handed over, the session queues none.)
     pub(super) fn push_disconnect(&mut self) {
-        let at = self.next_waiting_long().unwrap_or(self.tail);
+        let at = self.next_long().unwrap_or(self.tail);
         let end = self.tail.saturating_add(DISCONNECT.len());
         if let Some(place) = self.arena.get_mut(at..end)
             && let Some(waiting) = place.len().checked_sub(DISCONNECT.len())

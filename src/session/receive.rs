@@ -114,8 +114,8 @@ impl Session<'_> {
     /// Handles packets until one is for the caller, then what the time brings.
     pub(super) fn advance(&mut self, now: Instant) -> Result<(), ProtocolError> {
         self.behind_since = None;
-        // Nothing comes between the chunks of a message.
-        if self.link == Link::Up && !self.inbound.in_message() && !self.take_report() {
+        // Between the chunks of a message no report comes: whoever reads its payload would not see it.
+        if self.link == Link::Up && (self.inbound.in_message() || !self.take_report()) {
             self.take_question();
         }
         while self.due == Due::Nothing {
@@ -154,7 +154,7 @@ impl Session<'_> {
                 return Err(ProtocolError::TooSlow);
             }
             // What has come may have changed the session, and a caller to whom nothing is told goes to sleep.
-            if self.link == Link::Up && !self.inbound.in_message() {
+            if self.link == Link::Up {
                 self.take_question();
             }
         }
@@ -170,8 +170,7 @@ impl Session<'_> {
     /// A QoS 2 message for whose id there is no room ends the connection. The acknowledgements of those before it leave
     /// first, else the next connection would begin with the same messages and get no further.
     pub(super) fn may_answer(&self) -> bool {
-        if self.owes_checkpoint() && !self.inbound.in_message() {
-            // Nothing could leave while a long message comes that begins now.
+        if self.owes_checkpoint() {
             false
         } else if self.received.is_full() {
             self.outbound.lane_is_empty()
@@ -200,7 +199,8 @@ impl Session<'_> {
     fn take_question(&mut self) {
         if self.owes_checkpoint() {
             self.due = Due::Checkpoint;
-        } else if let Some(id) = self.outbound.unattended()
+        } else if !self.inbound.in_message()
+            && let Some(id) = self.outbound.unattended()
             && self.asked.replace(id) != Some(id)
         {
             self.due = Due::PayloadNeeded(id);

@@ -208,15 +208,6 @@ impl Outbound<'_> {
         self.packets_from(self.record).find(|at| self.is_long(*at))
     }
 
-    /// Where the next one of them begins that has not begun to leave.
-    pub(super) fn next_waiting_long(&self) -> Option<usize> {
-        if self.longs == 0 {
-            return None;
-        }
-        self.packets_from(self.record)
-            .find(|at| self.is_marked(*at))
-    }
-
     /// Where the next such packet stops what may leave at present: at its start, unless it is its turn and its payload is attended to.
     pub(super) fn long_limit(&self) -> Option<usize> {
         let at = self.next_long()?;
