@@ -3,7 +3,8 @@
     clippy::unwrap_used,
     clippy::indexing_slicing,
     clippy::arithmetic_side_effects,
-    clippy::cast_possible_truncation
+    clippy::cast_possible_truncation,
+    clippy::panic
 )]
 
 mod common;
@@ -595,5 +596,20 @@ fn a_reader_of_a_cut_message_fails() {
         drop(reader);
         assert!(client.recv().is_err());
         assert!(network.take_sent().is_empty(), "no answer");
+    }
+}
+
+/// A topic that just does not fit is skipped unseen, whether or not the buffer holds all of it.
+#[test]
+fn a_topic_that_does_not_fit_is_not_judged() {
+    let mut bytes = Case::new(12, 30, QoS::AtMostOnce).bytes();
+    bytes[7] = 0;
+    for sizes in [&[1][..], &[usize::MAX]] {
+        with_rx(16, |session| {
+            let mut peer = Peer::connect(session, false);
+            peer.feed(&bytes, sizes);
+            let skipped = format!("{:?}", Event::TopicTooLong { len: 12 });
+            assert_eq!(peer.heard, [Heard::Other(skipped)]);
+        });
     }
 }

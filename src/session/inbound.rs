@@ -279,10 +279,18 @@ impl Inbound<'_> {
         let bytes = self.rx.get(self.start..self.end).unwrap_or_default();
         let body = bytes.get(used..).unwrap_or_default();
         let remaining = frame::body_len(&header);
-        let found = PublishHeader::decode_body(&header, body)?;
-        if let Some((message, part)) = found
-            && used.saturating_add(part) < self.rx.len()
-        {
+        let Some((topic_len, _)) = body.split_first_chunk() else {
+            return Ok(());
+        };
+        let part = frame::publish_part(&header, body);
+        if used.saturating_add(part) >= self.rx.len() {
+            // Only its length is judged, however much of it has come.
+            PublishHeader::decode_body(&header, topic_len)?;
+            let len = u16::from_be_bytes(*topic_len);
+            self.left = remaining.saturating_sub(2);
+            self.mode = Mode::Topic { len };
+            self.keep_front(used.saturating_add(2));
+        } else if let Some((message, part)) = PublishHeader::decode_body(&header, body)? {
             self.mode = match message.delivery {
                 Delivery::ExactlyOnce { packet_id, .. } if delivered.contains(&packet_id) => {
                     Mode::Passing { repeated: true }
@@ -291,19 +299,6 @@ impl Inbound<'_> {
             };
             self.left = remaining.saturating_sub(part);
             self.keep_front(used.saturating_add(part));
-        } else if let Some(len) = body.first_chunk().map(|len| u16::from_be_bytes(*len)) {
-            let id = if frame::qos(&header) > QoS::AtMostOnce {
-                2
-            } else {
-                0
-            };
-            let front = used.saturating_add(2);
-            let needed = front.saturating_add(usize::from(len)).saturating_add(id);
-            if needed >= self.rx.len() {
-                self.left = remaining.saturating_sub(2);
-                self.mode = Mode::Topic { len };
-                self.keep_front(front);
-            }
         }
         Ok(())
     }
