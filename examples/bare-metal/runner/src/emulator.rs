@@ -34,7 +34,7 @@ impl Emulator {
     }
 
     /// Waits for its end, which has to be a success.
-    pub(crate) fn succeeds(mut self) -> Result<()> {
+    pub(crate) fn succeeds(&mut self) -> Result<()> {
         let start = Instant::now();
         loop {
             match self.ended()? {

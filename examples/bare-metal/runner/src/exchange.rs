@@ -27,35 +27,39 @@ const FROM: &str = "check/from/";
 type Host<'s, 'b> = Client<'s, 'b, NonBlocking<TcpStream>, StdClock>;
 
 /// Sends, restarts the broker, sends again, and waits for the end of the program.
-pub(crate) fn run(broker: &mut Mosquitto, relay: &Relay, mut emulator: Emulator) -> Result<()> {
+pub(crate) fn run(broker: &mut Mosquitto, relay: &Relay, emulator: Emulator) -> Result<()> {
     let mut storage = Storage::<4096, 4096, 8>::new();
     let mut session = Session::new(&mut storage);
-    let mut inbox = Inbox::default();
+    let mut program = Program {
+        emulator,
+        answers: Vec::new(),
+    };
 
     let mut host = connect(&mut session, broker)?;
     host.subscribe_and_wait(&[("check/from/#", QoS::ExactlyOnce)], |_| {})?;
-    wait_until_it_hears(&mut host, &mut inbox, &mut emulator)?;
+    wait_until_it_hears(&mut host, &mut program)?;
     for (name, qos) in [
         ("qos-0", QoS::AtMostOnce),
         ("qos-1", QoS::AtLeastOnce),
         ("qos-2", QoS::ExactlyOnce),
     ] {
-        send(&mut host, name, name.as_bytes(), qos, &mut inbox)?;
-        inbox.wait_for(&mut host, name, name.as_bytes())?;
+        send(&mut host, name, name.as_bytes(), qos, &mut program)?;
+        program.wait_for(&mut host, name, name.as_bytes())?;
     }
-    large(&mut host, &mut inbox)?;
+    large(&mut host, &mut program)?;
 
     // The program has the message and answers; nobody hears it, and then the broker is gone.
     relay.stop_listening();
-    send(&mut host, "unheard", b"once", QoS::ExactlyOnce, &mut inbox)?;
-    let end = Instant::now();
-    while !relay.has_swallowed(PacketType::Publish) {
-        if end.elapsed() > PATIENCE {
-            return Err("the program does not answer".into());
-        }
-        host.poll()?;
-        thread::sleep(Duration::from_millis(1));
-    }
+    send(
+        &mut host,
+        "unheard",
+        b"once",
+        QoS::ExactlyOnce,
+        &mut program,
+    )?;
+    program.wait_until(&mut host, "an answer that nobody hears", |_| {
+        relay.has_swallowed(PacketType::Publish)
+    })?;
     drop(host);
     broker.stop()?;
     broker.start_again()?;
@@ -64,16 +68,16 @@ pub(crate) fn run(broker: &mut Mosquitto, relay: &Relay, mut emulator: Emulator)
         return Err("the broker forgot the session of the host".into());
     }
     // It waits in the broker for a program that does not know yet what happened.
-    send(&mut host, "away", b"kept", QoS::AtLeastOnce, &mut inbox)?;
+    send(&mut host, "away", b"kept", QoS::AtLeastOnce, &mut program)?;
     relay.listen();
-    inbox.wait_for(&mut host, "unheard", b"once")?;
-    inbox.wait_for(&mut host, "away", b"kept")?;
+    program.wait_for(&mut host, "unheard", b"once")?;
+    program.wait_for(&mut host, "away", b"kept")?;
 
-    send(&mut host, "last", b"", QoS::AtLeastOnce, &mut inbox)?;
-    emulator.succeeds()?;
-    inbox.collect(&mut host, GRACE)?;
+    send(&mut host, "last", b"", QoS::AtLeastOnce, &mut program)?;
+    program.emulator.succeeds()?;
+    program.collect(&mut host, GRACE)?;
     for name in ["qos-2", "unheard", "large"] {
-        match inbox.count(name) {
+        match program.count(name) {
             1 => {}
             n => return Err(format!("{n} answers to {name:?}, sent once at QoS 2").into()),
         }
@@ -105,39 +109,30 @@ fn send(
     name: &str,
     payload: &[u8],
     qos: QoS,
-    inbox: &mut Inbox,
+    program: &mut Program,
 ) -> Result<()> {
     let topic = format!("{TO}{name}");
     let message = Message {
         qos,
         ..Message::new(&topic, payload)
     };
-    host.publish_and_wait(&message, |event| inbox.take(&event))?;
+    host.publish_and_wait(&message, |event| program.take(&event))?;
     Ok(())
 }
 
 /// The program has subscribed as soon as it answers.
-fn wait_until_it_hears(
-    host: &mut Host<'_, '_>,
-    inbox: &mut Inbox,
-    emulator: &mut Emulator,
-) -> Result<()> {
+fn wait_until_it_hears(host: &mut Host<'_, '_>, program: &mut Program) -> Result<()> {
     let start = Instant::now();
-    while inbox.count("ready") == 0 {
-        if let Some(status) = emulator.ended()? {
-            return Err(format!("the program ended with {status}").into());
-        }
-        if start.elapsed() > PATIENCE {
-            return Err("the program does not answer".into());
-        }
-        send(host, "ready", b"?", QoS::AtMostOnce, inbox)?;
-        inbox.collect(host, Duration::from_millis(100))?;
+    while program.count("ready") == 0 && start.elapsed() < PATIENCE {
+        send(host, "ready", b"?", QoS::AtMostOnce, program)?;
+        program.collect(host, Duration::from_millis(100))?;
+        program.is_running()?;
     }
-    Ok(())
+    program.wait_for(host, "ready", b"?")
 }
 
 /// A message of 64 KiB; the answer is its length and checksum.
-fn large(host: &mut Host<'_, '_>, inbox: &mut Inbox) -> Result<()> {
+fn large(host: &mut Host<'_, '_>, program: &mut Program) -> Result<()> {
     let mut random: u32 = 1;
     let payload: Vec<u8> = (0..65_536)
         .map(|_| {
@@ -154,28 +149,31 @@ fn large(host: &mut Host<'_, '_>, inbox: &mut Inbox) -> Result<()> {
         retain: false,
     };
     let start = Instant::now();
-    host.publish_slices(message, &[&payload], |event| inbox.take(&event))?;
+    host.publish_slices(message, &[&payload], |event| program.take(&event))?;
     let expected = format!("{} {sum:08x}", payload.len());
-    inbox.wait_for(host, "large", expected.as_bytes())?;
+    program.wait_for(host, "large", expected.as_bytes())?;
     println!("64 KiB took {:.1} s", start.elapsed().as_secs_f32());
     Ok(())
 }
 
-/// The answers that have come, by name.
-#[derive(Default)]
-struct Inbox(Vec<(String, Vec<u8>)>);
+/// The program at the other end, and its answers so far, by name.
+struct Program {
+    emulator: Emulator,
+    answers: Vec<(String, Vec<u8>)>,
+}
 
-impl Inbox {
+impl Program {
     fn take(&mut self, event: &Event<'_>) {
         if let Event::Message(message) = event
             && let Some(name) = message.topic.strip_prefix(FROM)
         {
-            self.0.push((name.to_owned(), message.payload.to_vec()));
+            self.answers
+                .push((name.to_owned(), message.payload.to_vec()));
         }
     }
 
     fn count(&self, name: &str) -> usize {
-        self.0.iter().filter(|(from, _)| from == name).count()
+        self.answers.iter().filter(|(from, _)| from == name).count()
     }
 
     /// Takes what comes within this time.
@@ -191,16 +189,34 @@ impl Inbox {
     }
 
     fn wait_for(&mut self, host: &mut Host<'_, '_>, name: &str, payload: &[u8]) -> Result<()> {
+        self.wait_until(host, name, |program| program.count(name) > 0)?;
+        match self.answers.iter().find(|(from, _)| from == name) {
+            Some((_, answer)) if answer == payload => Ok(()),
+            _ => Err(format!("a wrong answer to {name:?}: {:?}", self.answers).into()),
+        }
+    }
+
+    fn wait_until(
+        &mut self,
+        host: &mut Host<'_, '_>,
+        what: &str,
+        done: impl Fn(&Self) -> bool,
+    ) -> Result<()> {
         let start = Instant::now();
-        while self.count(name) == 0 {
+        while !done(self) {
+            self.is_running()?;
             if start.elapsed() > PATIENCE {
-                return Err(format!("no answer to {name:?}").into());
+                return Err(format!("in vain waited for: {what}").into());
             }
             self.collect(host, Duration::from_millis(10))?;
         }
-        match self.0.iter().find(|(from, _)| from == name) {
-            Some((_, answer)) if answer == payload => Ok(()),
-            _ => Err(format!("a wrong answer to {name:?}: {:?}", self.0).into()),
+        Ok(())
+    }
+
+    fn is_running(&mut self) -> Result<()> {
+        match self.emulator.ended()? {
+            None => Ok(()),
+            Some(status) => Err(format!("the program ended with {status}").into()),
         }
     }
 }
