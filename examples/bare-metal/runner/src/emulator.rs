@@ -1,0 +1,55 @@
+//! A machine that is emulated.
+
+use std::{
+    net::SocketAddr,
+    path::Path,
+    process::{Child, Command, ExitStatus, Stdio},
+    thread,
+    time::{Duration, Instant},
+};
+
+use crate::Result;
+
+/// From the last thing that is asked of it to its end.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+/// QEMU, which does not outlive the run.
+pub(crate) struct Emulator(Child);
+
+impl Emulator {
+    /// Starts an image with its serial line connected to `server`, which has to listen.
+    pub(crate) fn start(image: &Path, server: SocketAddr) -> Result<Self> {
+        let script = concat!(env!("CARGO_MANIFEST_DIR"), "/../firmware/emulate");
+        let child = Command::new(script)
+            .arg(image)
+            .env("SERIAL", server.to_string())
+            .stdin(Stdio::null())
+            .spawn()?;
+        Ok(Self(child))
+    }
+
+    /// How it has ended, if it has.
+    pub(crate) fn ended(&mut self) -> Result<Option<ExitStatus>> {
+        Ok(self.0.try_wait()?)
+    }
+
+    /// Waits for its end, which has to be a success.
+    pub(crate) fn succeeds(&mut self) -> Result<()> {
+        let start = Instant::now();
+        loop {
+            match self.ended()? {
+                Some(status) if status.success() => return Ok(()),
+                Some(status) => return Err(format!("the program ended with {status}").into()),
+                None if start.elapsed() > PATIENCE => return Err("the program does not end".into()),
+                None => thread::sleep(Duration::from_millis(10)),
+            }
+        }
+    }
+}
+
+impl Drop for Emulator {
+    fn drop(&mut self) {
+        drop(self.0.kill());
+        drop(self.0.wait());
+    }
+}
