@@ -124,8 +124,11 @@ impl Light {
         }
         match self.subscription {
             Subscription::None => {
-                let id = session.subscribe(&[(&self.topic, self.qos)])?;
-                self.subscription = Subscription::Asked(id);
+                let asked = session.subscribe(&[(&self.topic, self.qos)]);
+                if let Some(id) = unless_busy(asked, board)? {
+                    self.subscription = Subscription::Asked(id);
+                }
+                // If the session is busy, the next event makes room.
                 Ok(Next::Wait(None))
             }
             Subscription::Asked(_) => Ok(Next::Wait(None)),
@@ -149,27 +152,16 @@ impl Light {
             qos: self.qos,
             ..Message::new(&self.topic, state(on).as_bytes())
         };
-        match session.publish(&message) {
-            Ok(_) => {
-                self.on = on;
-                self.under_way.add(on);
-                board.set_light(on);
-                board.tell(&News::Published {
-                    topic: &self.topic,
-                    on,
-                });
-                Ok(())
-            }
-            Err(
-                error @ (RequestError::InflightFull { .. }
-                | RequestError::ArenaFull { .. }
-                | RequestError::LaneFull),
-            ) => {
-                board.tell(&News::Busy(error));
-                Ok(())
-            }
-            Err(error) => Err(error),
+        if unless_busy(session.publish(&message), board)?.is_some() {
+            self.on = on;
+            self.under_way.add(on);
+            board.set_light(on);
+            board.tell(&News::Published {
+                topic: &self.topic,
+                on,
+            });
         }
+        Ok(())
     }
 
     /// In step with the clock, unless that has been missed by a whole interval.
@@ -260,6 +252,25 @@ impl Light {
             self.on = on;
             board.set_light(on);
         }
+    }
+}
+
+/// A session that is full has room again later: the board is told, and nothing has happened.
+fn unless_busy<R, B: Board>(
+    result: Result<R, RequestError>,
+    board: &mut B,
+) -> Result<Option<R>, RequestError> {
+    match result {
+        Ok(value) => Ok(Some(value)),
+        Err(
+            error @ (RequestError::InflightFull { .. }
+            | RequestError::ArenaFull { .. }
+            | RequestError::LaneFull),
+        ) => {
+            board.tell(&News::Busy(error));
+            Ok(None)
+        }
+        Err(error) => Err(error),
     }
 }
 
@@ -562,6 +573,24 @@ mod tests {
         assert_eq!(next, Next::Wait(Some(at(2_000))));
         assert!(light.is_on());
         assert_eq!(notes.told.len(), 2);
-        assert!(notes.told[1].starts_with("Could not publish now"));
+        assert!(notes.told[1].starts_with("Busy, and going on soon"));
+    }
+
+    #[test]
+    fn a_subscription_waits_for_room() {
+        let mut storage = Storage::<256, 256, 1>::new();
+        let mut session = Session::new(&mut storage);
+        let (mut light, mut notes) = ready(&mut session, &settings());
+        light.act(&mut session, at(0), &mut notes).unwrap();
+        sent(&mut session);
+        session.connection_lost();
+        // The broker forgot the session, and the only slot is taken by what goes out again.
+        connect(&mut session, &mut light, &mut notes, false);
+        let next = light.act(&mut session, at(0), &mut notes).unwrap();
+        assert_eq!(next, Next::Wait(None));
+        sent(&mut session);
+        arrive(&[0x40, 2, 0, 2], &mut session, &mut light, &mut notes).unwrap();
+        light.act(&mut session, at(0), &mut notes).unwrap();
+        assert_eq!(sent(&mut session), ["Subscribe"]);
     }
 }

@@ -83,7 +83,7 @@ impl fmt::Display for News<'_> {
                     "Skipped a message of {len} bytes, which is too large here"
                 )
             }
-            Self::Busy(error) => write!(f, "Could not publish now: {error}"),
+            Self::Busy(error) => write!(f, "Busy, and going on soon: {error}"),
         }
     }
 }
