@@ -184,18 +184,19 @@ fn a_flush_that_breaks_is_reported() {
     let mut client = connected(&mut session, &network, &options());
     network.flushes(&[Step::Broken]);
     let error = Error::Transport(Fault(ErrorKind::ConnectionReset));
-    assert_eq!(client.publish(&Message::new("t", b"")), Err(error));
+    assert_eq!(
+        client.publish(&Message::new("t", b"")),
+        Ok(None),
+        "accepted"
+    );
+    assert_eq!(client.recv(), Err(error));
     assert_closed(&mut client);
 }
 
 /// Every call on a connection that is over says so, and none of them waits.
 fn assert_closed(client: &mut Client<'_, '_, '_>) {
-    let not_connected = Err(Error::Request(RequestError::NotConnected));
-    assert_eq!(client.publish(&Message::new("t", b"")), not_connected);
-    assert_eq!(
-        client.ping(),
-        Err(Error::Request(RequestError::NotConnected))
-    );
+    assert_eq!(client.publish(&Message::new("t", b"")), Err(Error::Closed));
+    assert_eq!(client.ping(), Err(Error::Closed));
     // Reports about what the connection took with it come first.
     while client.poll().is_ok() {}
     assert_eq!(client.poll(), Err(Error::Closed));

@@ -2,7 +2,7 @@
 #![allow(clippy::unwrap_used, clippy::indexing_slicing)]
 
 use umqtt::{
-    Event, Instant, Message, Outgoing, ProtocolError, Session, Storage,
+    Event, Instant, Message, Outgoing, ProtocolError, RequestError, Session, Storage,
     codec::{Connect, QoS},
 };
 
@@ -62,4 +62,23 @@ fn mqtt_3_1_0_1_a_message_taken_back_does_not_take_the_connect_along() {
     let len = session.pending(T).len();
     session.consume(len, T);
     assert!(!session.has_pending());
+}
+
+/// A DISCONNECT would land in the payload that is being handed over.
+#[test]
+fn a_disconnect_waits_for_the_payload_at_hand() {
+    let mut storage = Storage::<64, 64, 1>::new();
+    let mut session = Session::new(&mut storage);
+    connect(&mut session);
+    session.begin_payload(Outgoing::new("t"), 1).unwrap();
+    for taken in [2, 3] {
+        assert_eq!(session.disconnect(), Err(RequestError::PayloadPending));
+        assert!(session.pending(T).len() >= taken);
+        session.consume(taken, T);
+    }
+    assert_eq!(session.disconnect(), Err(RequestError::PayloadPending));
+    assert_eq!(session.payload_left(), 1);
+    session.payload_sent(1, T);
+    session.disconnect().unwrap();
+    assert_eq!(session.pending(T), [0xE0, 0]);
 }

@@ -1,5 +1,5 @@
 //! Dropping the future of any call of the async client at any of its polls loses no event, repeats no QoS 2 message
-//! and damages no byte of the stream (promise 4 of the design).
+//! and damages no byte of the stream (promise 4 of the design). Long payloads have `long_cancel.rs`.
 //!
 //! One program of all calls runs against a scripted server, first undisturbed; then with reads, writes and arrivals of
 //! a few bytes and with pauses, its calls dropped here and there. The stream that the server sees and the events that
@@ -23,7 +23,7 @@ use common::{
     world::{AsyncClient, Mood, Outcome, World},
 };
 use umqtt::{
-    Event, Session, Storage,
+    Clock, Event, Session, Storage,
     codec::{Connect, Delivery, Packet, QoS},
 };
 
@@ -445,6 +445,48 @@ fn each_call_dropped_at_each_of_its_polls_loses_nothing() {
                 if run.dropped.get() == 0 {
                     break;
                 }
+            }
+        }
+    }
+}
+
+/// A dropped connect drops its connection, and the next sends again what waits: all arrives, and in order.
+#[test]
+fn a_connect_dropped_at_each_of_its_polls_resumes() {
+    for most in [1, 5, usize::MAX] {
+        for polls in 0.. {
+            let run = Run::new(
+                polls.into(),
+                Mood { pauses: 30, most },
+                Drops::Once { call: 0, polls },
+            );
+            let mut storage = Storage::<RX, 256, 4>::new();
+            let mut session = Session::new(&mut storage);
+            session.connect(&options(), run.world.now()).unwrap();
+            for qos in [QoS::AtLeastOnce, QoS::ExactlyOnce, QoS::AtLeastOnce] {
+                session.publish(&message("out", b"x", qos)).unwrap();
+            }
+            connect(&run, &mut session);
+            let mut client = reopened(&run, &mut session);
+            run.drain(&mut client);
+            let acknowledged = [
+                Event::Puback(packet_id(1)),
+                Event::Pubcomp(packet_id(2)),
+                Event::Puback(packet_id(3)),
+            ];
+            for event in acknowledged {
+                let event = Seen::other(event);
+                let times = run
+                    .seen
+                    .borrow()
+                    .iter()
+                    .filter(|seen| **seen == event)
+                    .count();
+                assert_eq!(times, 1, "{event:?}, dropped after {polls} polls");
+            }
+            assert_eq!(client.session().in_flight(), 0);
+            if run.dropped.get() == 0 {
+                break;
             }
         }
     }

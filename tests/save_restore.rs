@@ -466,3 +466,21 @@ fn a_checkpoint_that_is_not_used_holds_nothing_up() {
     session.connection_lost();
     assert_eq!(session.poll(T), Err(ProtocolError::Closed));
 }
+
+/// A message published between the chunks of another must not hold everything up until that has ended.
+#[test]
+fn a_checkpoint_is_due_between_the_chunks_of_a_message() {
+    let mut storage = Storage::<16, 64, 4>::new();
+    let mut session = Session::new(&mut storage);
+    session.set_checkpoints(true);
+    connect(&mut session, "device", &CONNACK);
+    while next(&mut session).is_some() {}
+    feed(&mut session, &[0x30, 30, 0, 1, b't', 1, 2, 3]);
+    assert!(next(&mut session).unwrap().starts_with("Chunk"));
+    publish(&mut session, b"a", QoS::AtLeastOnce);
+    assert!(!session.has_pending());
+    assert_eq!(next(&mut session).unwrap(), "Checkpoint(Checkpoint)");
+    assert_eq!(drain(&mut session)[0], 0x32);
+    feed(&mut session, &[4, 5, 6]);
+    assert!(next(&mut session).unwrap().starts_with("Chunk"));
+}

@@ -8,7 +8,7 @@ use core::{
 
 use embedded_io_async::{Error as _, ErrorKind, ErrorType, Read, Write};
 
-use super::{Error, flushed, is_overdue, is_transient, slice_at};
+use super::{Error, accepted, check_order, flushed, has_rest, is_overdue, is_transient, slice_at};
 use crate::{
     codec::{Connect, PacketId, QoS, SubackCodes},
     session::{Event, Message, Outgoing, ProtocolError, Ready, RequestError, Session},
@@ -32,24 +32,28 @@ impl<C: Sleep> Sleep for &C {
 /// **Cancel-safety.** The future of any call may be dropped at any point, and any other call made next: no event is
 /// lost, no QoS 2 message comes twice, no byte of the stream is damaged. All that a call knows is kept in the session,
 /// and it awaits only the transport and the clock. The transport's own `read`, `write` and `flush` have to be
-/// cancel-safe (those of embassy-net and of buffered UARTs are): they may be polled, dropped, and begun anew.
+/// cancel-safe (those of embassy-net and of buffered UARTs are): a new future of each is made at every poll, polled once,
+/// and dropped if it is not ready. A transport whose futures have work of their own to do before they move bytes, as many
+/// TLS stacks have, needs a task that pumps it.
 ///
 /// Calls that wait do so until the session's deadlines end the connection: an answer, or a byte taken by the
 /// transport, may take the response timeout (10 s unless set), and a silent peer is noticed by keep alive.
 ///
 /// After an error that [is fatal](Error::is_fatal), drop the client (which closes the transport, so that the server
 /// sends the will), dial again, and connect with the same session.
-pub struct Client<'s, 'b, T, C> {
+pub struct Client<'s, 'b, T: ErrorType, C> {
     wire: Wire<'s, 'b, T>,
     clock: C,
 }
 
 /// All but the clock, which a sleeping future borrows.
-struct Wire<'s, 'b, T> {
+struct Wire<'s, 'b, T: ErrorType> {
     session: &'s mut Session<'b>,
     transport: T,
     /// When bytes were last written that have not been flushed.
     unflushed: Option<Instant>,
+    /// What ended the connection in a call that had something else to return.
+    failure: Option<Error<T::Error>>,
 }
 
 /// How far a payload has come that is being handed over.
@@ -59,9 +63,9 @@ enum Step {
 }
 
 /// Gives the payload up that is being handed over if it is dropped before that has left.
-struct Sending<'c, 's, 'b, T, C>(&'c mut Client<'s, 'b, T, C>);
+struct Sending<'c, 's, 'b, T: ErrorType, C>(&'c mut Client<'s, 'b, T, C>);
 
-impl<T, C> Drop for Sending<'_, '_, '_, T, C> {
+impl<T: ErrorType, C> Drop for Sending<'_, '_, '_, T, C> {
     fn drop(&mut self) {
         self.0.wire.session.abandon_payload();
     }
@@ -110,6 +114,7 @@ where
             session,
             transport,
             unflushed: None,
+            failure: None,
         };
         Ok(Self { wire, clock })
     }
@@ -131,13 +136,15 @@ where
     ///
     /// # Errors
     ///
-    /// [`Error::Request`] when it was not accepted; any other ends the connection.
+    /// [`Error::Request`] when it was not accepted, [`Error::Closed`] on a connection that is over. If the connection
+    /// fails in this very call, the id is returned all the same, and the next call says why: a message that has been
+    /// accepted at QoS 1 or 2 goes out again on the next connection.
     pub async fn publish(
         &mut self,
         message: &Message<'_>,
     ) -> Result<Option<PacketId>, Error<T::Error>> {
-        let id = self.wire.session.publish(message)?;
-        self.write_ready().await?;
+        let id = accepted(self.wire.session.publish(message), self.wire.session)?;
+        self.wire.failure = self.write_ready().await.err();
         Ok(id)
     }
 
@@ -155,7 +162,8 @@ where
         message: &Message<'_>,
         on_event: impl FnMut(Event<'_>),
     ) -> Result<(), Error<T::Error>> {
-        match self.wire.session.publish(message)? {
+        check_order(self.wire.session)?;
+        match accepted(self.wire.session.publish(message), self.wire.session)? {
             None => self.drain(on_event).await,
             Some(id) => {
                 let ready = self.wait_for(id, on_event).await?;
@@ -177,7 +185,8 @@ where
     ///
     /// # Errors
     ///
-    /// [`Error::Request`] when it was not accepted; any other ends the connection.
+    /// [`Error::Request`] when it was not accepted; any other ends the connection, and
+    /// [`last_packet_id`](Session::last_packet_id) tells under which id a message at QoS 1 or 2 had been accepted.
     pub async fn publish_slices(
         &mut self,
         message: Outgoing<'_>,
@@ -187,7 +196,10 @@ where
         let len = payload
             .iter()
             .fold(0, |len: usize, slice| len.saturating_add(slice.len()));
-        let id = self.wire.session.begin_payload(message, len)?;
+        let id = accepted(
+            self.wire.session.begin_payload(message, len),
+            self.wire.session,
+        )?;
         let sending = Sending(self);
         loop {
             let step = sending.0.until(|wire, clock, cx| {
@@ -198,6 +210,8 @@ where
                         .poll_payload(slice_at(payload, offset), clock, cx)?
                         .is_pending();
                 }
+                // The turn of the payload may come below, and then nobody has asked the transport to wake us for it.
+                blocked &= wire.session.payload_left() > 0;
                 let step = wire.poll_step(clock, cx)?;
                 if step.is_pending() && !blocked && wire.session.payload_left() > 0 {
                     cx.waker().wake_by_ref();
@@ -216,7 +230,8 @@ where
     }
 
     /// Publishes a message whose payload of `len` bytes comes from a reader, in pieces that pass through what is free
-    /// of the send buffer, and waits until it has left. Everything that comes meanwhile goes to `on_event`.
+    /// of the send buffer, and waits until it has left. Everything that comes meanwhile goes to `on_event`. While the
+    /// reader is awaited, nothing else happens: its waits have no deadline here.
     ///
     /// At QoS 1 and 2, [`Event::PayloadNeeded`] asks for the payload again if the connection is lost before the
     /// acknowledgement has come; this call with [`Outgoing::Again`], and a reader that begins anew, gives it.
@@ -237,7 +252,10 @@ where
         mut reader: impl Read,
         mut on_event: impl FnMut(Event<'_>),
     ) -> Result<Option<PacketId>, Error<T::Error>> {
-        let id = self.wire.session.begin_payload(message, len)?;
+        let id = accepted(
+            self.wire.session.begin_payload(message, len),
+            self.wire.session,
+        )?;
         let sending = Sending(self);
         loop {
             let step = sending.0.until(|wire, clock, cx| {
@@ -275,7 +293,7 @@ where
     /// first byte of that event on.
     ///
     /// It reads from the network as needed. Dropping it half-way skips the rest of the message. Dropping the future of
-    /// a read loses nothing.
+    /// a read loses nothing. Call this right after the event: any other call may let the bytes go that it showed.
     pub fn payload(&mut self) -> Payload<'_, 's, 'b, T, C> {
         Payload { client: self }
     }
@@ -292,8 +310,8 @@ where
         &mut self,
         filters: &[(&str, QoS)],
     ) -> Result<PacketId, Error<T::Error>> {
-        let id = self.wire.session.subscribe(filters)?;
-        self.write_ready().await?;
+        let id = accepted(self.wire.session.subscribe(filters), self.wire.session)?;
+        self.wire.failure = self.write_ready().await.err();
         Ok(id)
     }
 
@@ -310,7 +328,8 @@ where
         filters: &[(&str, QoS)],
         on_event: impl FnMut(Event<'_>),
     ) -> Result<SubackCodes<'_>, Error<T::Error>> {
-        let id = self.wire.session.subscribe(filters)?;
+        check_order(self.wire.session)?;
+        let id = accepted(self.wire.session.subscribe(filters), self.wire.session)?;
         let ready = self.wait_for(id, on_event).await?;
         match self.wire.session.event(ready)? {
             Some(Event::Suback(_, codes)) => Ok(codes),
@@ -326,8 +345,8 @@ where
     ///
     /// As [`Self::publish`].
     pub async fn unsubscribe(&mut self, filters: &[&str]) -> Result<PacketId, Error<T::Error>> {
-        let id = self.wire.session.unsubscribe(filters)?;
-        self.write_ready().await?;
+        let id = accepted(self.wire.session.unsubscribe(filters), self.wire.session)?;
+        self.wire.failure = self.write_ready().await.err();
         Ok(id)
     }
 
@@ -343,7 +362,8 @@ where
         filters: &[&str],
         on_event: impl FnMut(Event<'_>),
     ) -> Result<(), Error<T::Error>> {
-        let id = self.wire.session.unsubscribe(filters)?;
+        check_order(self.wire.session)?;
+        let id = accepted(self.wire.session.unsubscribe(filters), self.wire.session)?;
         let ready = self.wait_for(id, on_event).await?;
         self.wire.session.event(ready)?;
         Ok(())
@@ -357,7 +377,7 @@ where
     ///
     /// As [`Self::publish`].
     pub async fn ping(&mut self) -> Result<(), Error<T::Error>> {
-        self.wire.session.ping()?;
+        accepted(self.wire.session.ping(), self.wire.session)?;
         self.write_ready().await
     }
 
@@ -399,15 +419,18 @@ where
     pub async fn flush(&mut self) -> Result<(), Error<T::Error>> {
         self.until(|wire, clock, cx| {
             let written = wire.poll_write(clock, cx)?;
+            if written.is_ready() && !has_rest(wire.session) {
+                return Poll::Ready(Ok(()));
+            }
             // Two full peers would wait for each other for ever if neither read. After DISCONNECT there is no need.
-            if written.is_pending() && (wire.session.is_connected() || wire.session.is_connecting())
-            {
+            if wire.session.is_open() {
                 wire.session.poll(clock.now())?;
-                if wire.poll_read(cx)?.is_ready() {
+                let more = written.is_ready() && wire.session.has_pending();
+                if wire.poll_read(cx)?.is_ready() || more {
                     cx.waker().wake_by_ref();
                 }
             }
-            written.map(Ok)
+            Poll::Pending
         })
         .await?;
         flushed(self.wire.session)
@@ -430,7 +453,8 @@ where
     ///
     /// # Errors
     ///
-    /// The connection is over; the transport is dropped.
+    /// The connection is over; the transport is dropped. With checkpoints on, take the events first: one that is due
+    /// holds everything back, and [`RequestError::CheckpointDue`] says so.
     pub async fn disconnect(mut self) -> Result<T, Error<T::Error>> {
         match self.wire.session.disconnect() {
             // It had been queued by hand.
@@ -452,7 +476,7 @@ where
         loop {
             let ready = self.until(|wire, clock, cx| {
                 let step = wire.poll_ready(clock, cx)?;
-                let left = wire.session.has_pending() || wire.session.owes_checkpoint();
+                let left = has_rest(wire.session) || wire.session.owes_checkpoint();
                 match step {
                     Poll::Pending if !left => Poll::Ready(Ok(None)),
                     step => step.map(|ready| Ok(Some(ready))),
@@ -566,7 +590,10 @@ impl<T: Read + Write> Wire<'_, '_, T> {
         cx: &mut Context<'_>,
     ) -> Poll<Result<Step, Error<T::Error>>> {
         if self.session.is_payload_open() {
-            return self.poll_ready(clock, cx).map_ok(Step::Event);
+            let ready = self.poll_ready(clock, cx);
+            if ready.is_ready() || self.session.is_payload_open() {
+                return ready.map_ok(Step::Event);
+            }
         }
         self.poll_write(clock, cx).map_ok(|()| Step::Done)
     }
@@ -598,6 +625,9 @@ impl<T: Read + Write> Wire<'_, '_, T> {
         clock: &C,
         cx: &mut Context<'_>,
     ) -> Poll<Result<(), Error<T::Error>>> {
+        if let Some(error) = self.failure.take() {
+            return Poll::Ready(Err(error));
+        }
         loop {
             let bytes = self.session.pending(clock.now());
             if bytes.is_empty() {
@@ -698,7 +728,7 @@ impl<T: Read + Write> Wire<'_, '_, T> {
 }
 
 /// The payload of the message at hand, to be given to whatever reads; see [`Client::payload`].
-pub struct Payload<'c, 's, 'b, T, C> {
+pub struct Payload<'c, 's, 'b, T: ErrorType, C> {
     client: &'c mut Client<'s, 'b, T, C>,
 }
 
@@ -708,6 +738,9 @@ impl<T: ErrorType, C> ErrorType for Payload<'_, '_, '_, T, C> {
 
 impl<T: Read + Write, C: Sleep> Read for Payload<'_, '_, '_, T, C> {
     /// Copies the next bytes of the payload to `buf`, waiting for them if need be; 0 at its end.
+    ///
+    /// A checkpoint that is due (after a publish between two chunks) has to be seen first, which
+    /// [`RequestError::CheckpointDue`] says.
     async fn read(&mut self, buf: &mut [u8]) -> Result<usize, Self::Error> {
         loop {
             let n = self.client.wire.session.read_payload(buf);
@@ -715,12 +748,19 @@ impl<T: Read + Write, C: Sleep> Read for Payload<'_, '_, '_, T, C> {
                 return Ok(n);
             }
             let ready = self.client.ready().await?;
-            self.client.wire.session.event(ready)?;
+            if self.client.wire.session.owes_checkpoint() {
+                return Err(RequestError::CheckpointDue.into());
+            }
+            match self.client.wire.session.event(ready)? {
+                Some(Event::Chunk(_)) => {}
+                // The rest will not come.
+                _ => return Err(Error::Closed),
+            }
         }
     }
 }
 
-impl<T, C> Drop for Payload<'_, '_, '_, T, C> {
+impl<T: ErrorType, C> Drop for Payload<'_, '_, '_, T, C> {
     fn drop(&mut self) {
         self.client.wire.session.skip_message();
     }

@@ -2,14 +2,14 @@
 
 use embedded_io::{Error as _, ErrorKind, ErrorType, Read, ReadReady, Write, WriteReady};
 
-use super::{Error, flushed, is_overdue, is_transient, slice_at};
+use super::{Error, accepted, check_order, flushed, has_rest, is_overdue, is_transient, slice_at};
 use crate::{
     codec::{Connect, PacketId, QoS, SubackCodes},
     session::{Event, Message, Outgoing, ProtocolError, Ready, RequestError, Session},
     time::{Clock, Instant},
 };
 
-/// A [`Session`] on one network connection.
+/// A [`Session`] on one network connection, which is any ordered, lossless byte stream \[MQTT-7.1.2-1\].
 ///
 /// Calls that wait do so until the session's deadlines end the connection: an answer, or a byte taken by the
 /// transport, may take the response timeout (10 s unless set), and a silent peer is noticed by keep alive. That holds
@@ -20,12 +20,14 @@ use crate::{
 ///
 /// After an error that [is fatal](Error::is_fatal), drop the client (which closes the transport, so that the server
 /// sends the will), dial again, and connect with the same session.
-pub struct Client<'s, 'b, T, C> {
+pub struct Client<'s, 'b, T: ErrorType, C> {
     session: &'s mut Session<'b>,
     transport: T,
     clock: C,
     /// When bytes were last written that have not been flushed.
     unflushed: Option<Instant>,
+    /// What ended the connection in a call that had something else to return.
+    failure: Option<Error<T::Error>>,
 }
 
 /// What one round of moving bytes came to.
@@ -77,6 +79,7 @@ where
             transport,
             clock,
             unflushed: None,
+            failure: None,
         })
     }
 
@@ -97,10 +100,12 @@ where
     ///
     /// # Errors
     ///
-    /// [`Error::Request`] when it was not accepted; any other ends the connection.
+    /// [`Error::Request`] when it was not accepted, [`Error::Closed`] on a connection that is over. If the connection
+    /// fails in this very call, the id is returned all the same, and the next call says why: a message that has been
+    /// accepted at QoS 1 or 2 goes out again on the next connection.
     pub fn publish(&mut self, message: &Message<'_>) -> Result<Option<PacketId>, Error<T::Error>> {
-        let id = self.session.publish(message)?;
-        self.write_ready()?;
+        let id = accepted(self.session.publish(message), self.session)?;
+        self.failure = self.write_ready().err();
         Ok(id)
     }
 
@@ -116,7 +121,8 @@ where
         message: &Message<'_>,
         on_event: impl FnMut(Event<'_>),
     ) -> Result<(), Error<T::Error>> {
-        match self.session.publish(message)? {
+        check_order(self.session)?;
+        match accepted(self.session.publish(message), self.session)? {
             None => self.drain(on_event),
             Some(id) => {
                 let ready = self.wait_for(id, on_event)?;
@@ -134,7 +140,8 @@ where
     ///
     /// # Errors
     ///
-    /// [`Error::Request`] when it was not accepted; any other ends the connection.
+    /// [`Error::Request`] when it was not accepted; any other ends the connection, and
+    /// [`last_packet_id`](Session::last_packet_id) tells under which id a message at QoS 1 or 2 had been accepted.
     pub fn publish_slices(
         &mut self,
         message: Outgoing<'_>,
@@ -144,7 +151,7 @@ where
         let len = payload
             .iter()
             .fold(0, |len: usize, slice| len.saturating_add(slice.len()));
-        let id = self.session.begin_payload(message, len)?;
+        let id = accepted(self.session.begin_payload(message, len), self.session)?;
         self.pass_payload(on_event, |client| {
             let left = client.session.payload_left();
             client.write_payload(slice_at(payload, len.saturating_sub(left)))
@@ -170,7 +177,7 @@ where
         mut reader: impl Read,
         on_event: impl FnMut(Event<'_>),
     ) -> Result<Option<PacketId>, Error<T::Error>> {
-        let id = self.session.begin_payload(message, len)?;
+        let id = accepted(self.session.begin_payload(message, len), self.session)?;
         self.pass_payload(on_event, |client| {
             let missing = client.session.payload_left();
             let space = client.session.payload_space();
@@ -193,7 +200,8 @@ where
     /// A reader over the payload of the message that the last [`Event::Message`] or [`Event::Chunk`] showed, from the
     /// first byte of that event on.
     ///
-    /// It reads from the network as needed. Dropping it half-way skips the rest of the message.
+    /// It reads from the network as needed. Dropping it half-way skips the rest of the message. Call this right after the
+    /// event: any other call may let the bytes go that it showed.
     pub fn payload(&mut self) -> Payload<'_, 's, 'b, T, C> {
         Payload { client: self }
     }
@@ -205,8 +213,8 @@ where
     ///
     /// As [`Self::publish`].
     pub fn subscribe(&mut self, filters: &[(&str, QoS)]) -> Result<PacketId, Error<T::Error>> {
-        let id = self.session.subscribe(filters)?;
-        self.write_ready()?;
+        let id = accepted(self.session.subscribe(filters), self.session)?;
+        self.failure = self.write_ready().err();
         Ok(id)
     }
 
@@ -221,7 +229,8 @@ where
         filters: &[(&str, QoS)],
         on_event: impl FnMut(Event<'_>),
     ) -> Result<SubackCodes<'_>, Error<T::Error>> {
-        let id = self.session.subscribe(filters)?;
+        check_order(self.session)?;
+        let id = accepted(self.session.subscribe(filters), self.session)?;
         let ready = self.wait_for(id, on_event)?;
         match self.session.event(ready)? {
             Some(Event::Suback(_, codes)) => Ok(codes),
@@ -235,8 +244,8 @@ where
     ///
     /// As [`Self::publish`].
     pub fn unsubscribe(&mut self, filters: &[&str]) -> Result<PacketId, Error<T::Error>> {
-        let id = self.session.unsubscribe(filters)?;
-        self.write_ready()?;
+        let id = accepted(self.session.unsubscribe(filters), self.session)?;
+        self.failure = self.write_ready().err();
         Ok(id)
     }
 
@@ -250,7 +259,8 @@ where
         filters: &[&str],
         on_event: impl FnMut(Event<'_>),
     ) -> Result<(), Error<T::Error>> {
-        let id = self.session.unsubscribe(filters)?;
+        check_order(self.session)?;
+        let id = accepted(self.session.unsubscribe(filters), self.session)?;
         let ready = self.wait_for(id, on_event)?;
         self.session.event(ready)?;
         Ok(())
@@ -262,7 +272,7 @@ where
     ///
     /// As [`Self::publish`].
     pub fn ping(&mut self) -> Result<(), Error<T::Error>> {
-        self.session.ping()?;
+        accepted(self.session.ping(), self.session)?;
         self.write_ready()?;
         Ok(())
     }
@@ -279,7 +289,7 @@ where
 
     /// Does what can be done without waiting, keep alive included, and returns the next event if there is one.
     ///
-    /// It reads at most once, and never waits for the rest of a packet.
+    /// It reads once, or twice if a deadline has passed, and never waits for the rest of a packet.
     ///
     /// # Errors
     ///
@@ -299,7 +309,7 @@ where
     pub fn flush(&mut self) -> Result<(), Error<T::Error>> {
         loop {
             self.write_ready()?;
-            if !self.session.has_pending() && self.unflushed.is_none() {
+            if !has_rest(self.session) && self.unflushed.is_none() {
                 return flushed(self.session);
             }
             // Two full peers would wait for each other for ever if neither read. After DISCONNECT there is no need.
@@ -329,7 +339,8 @@ where
     ///
     /// # Errors
     ///
-    /// The connection is over; the transport is dropped.
+    /// The connection is over; the transport is dropped. With checkpoints on, take the events first: one that is due
+    /// holds everything back, and [`RequestError::CheckpointDue`] says so.
     pub fn disconnect(mut self) -> Result<T, Error<T::Error>> {
         match self.session.disconnect() {
             // It had been queued by hand.
@@ -348,7 +359,7 @@ where
 
     /// As [`Self::flush`], with all events that come before the last byte has left going to `on_event`.
     fn drain(&mut self, mut on_event: impl FnMut(Event<'_>)) -> Result<(), Error<T::Error>> {
-        while self.session.has_pending() || self.session.owes_checkpoint() {
+        while has_rest(self.session) || self.session.owes_checkpoint() {
             match self.round()? {
                 Round::Event(ready) => {
                     if let Some(event) = self.session.event(ready)? {
@@ -442,6 +453,9 @@ where
 
     /// Writes as much as the transport takes without waiting; true if that was anything.
     fn write_ready(&mut self) -> Result<bool, Error<T::Error>> {
+        if let Some(error) = self.failure.take() {
+            return Err(error);
+        }
         let mut moved = false;
         while self.session.has_pending() {
             let now = self.clock.now();
@@ -513,7 +527,7 @@ fn write<T: Write + WriteReady>(transport: &mut T, bytes: &[u8]) -> Result<usize
 }
 
 /// The payload of the message at hand, to be given to whatever reads; see [`Client::payload`].
-pub struct Payload<'c, 's, 'b, T, C> {
+pub struct Payload<'c, 's, 'b, T: ErrorType, C> {
     client: &'c mut Client<'s, 'b, T, C>,
 }
 
@@ -527,6 +541,9 @@ where
     C: Clock,
 {
     /// Copies the next bytes of the payload to `buf`, waiting for them if need be; 0 at its end.
+    ///
+    /// A checkpoint that is due (after a publish between two chunks) has to be seen first, which
+    /// [`RequestError::CheckpointDue`] says.
     fn read(&mut self, buf: &mut [u8]) -> Result<usize, Self::Error> {
         loop {
             let n = self.client.session.read_payload(buf);
@@ -534,12 +551,19 @@ where
                 return Ok(n);
             }
             let ready = self.client.ready()?;
-            self.client.session.event(ready)?;
+            if self.client.session.owes_checkpoint() {
+                return Err(RequestError::CheckpointDue.into());
+            }
+            match self.client.session.event(ready)? {
+                Some(Event::Chunk(_)) => {}
+                // The rest will not come.
+                _ => return Err(Error::Closed),
+            }
         }
     }
 }
 
-impl<T, C> Drop for Payload<'_, '_, '_, T, C> {
+impl<T: ErrorType, C> Drop for Payload<'_, '_, '_, T, C> {
     fn drop(&mut self) {
         self.client.session.skip_message();
     }

@@ -101,6 +101,27 @@ fn is_transient<E: embedded_io::Error>(error: &E) -> bool {
     matches!(error.kind(), ErrorKind::Interrupted | ErrorKind::TimedOut)
 }
 
+/// What a call of the session came to; on a connection that is over, the error is why it is.
+fn accepted<R, E>(result: Result<R, RequestError>, session: &Session<'_>) -> Result<R, Error<E>> {
+    result.map_err(|error| match session.failure() {
+        Some(reason) if error == RequestError::NotConnected => reason.into(),
+        _ => Error::Request(error),
+    })
+}
+
+/// Refuses to wait for what cannot leave before the caller, who would wait, has given a payload again.
+fn check_order(session: &Session<'_>) -> Result<(), RequestError> {
+    if session.payload_waits() {
+        return Err(RequestError::PayloadPending);
+    }
+    Ok(())
+}
+
+/// Whether a flush has to go on: something may leave, or will once CONNACK has come.
+fn has_rest(session: &Session<'_>) -> bool {
+    session.has_pending() || session.waits_for_connack()
+}
+
 /// What a flush amounts to that has nothing more to write.
 fn flushed<E>(session: &Session<'_>) -> Result<(), Error<E>> {
     match session.failure() {

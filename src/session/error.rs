@@ -13,7 +13,8 @@ use crate::codec::{ConnectReturnCode, DecodeError, EncodeError, PacketId, Packet
 pub enum RequestError {
     /// There is no connection, or DISCONNECT has been queued on it.
     NotConnected,
-    /// Every in-flight slot is taken. Try again after the next acknowledgement.
+    /// Every in-flight slot is taken. Try again after the next acknowledgement. (What an event has still to report, such
+    /// as [`Event::OutcomeUnknown`](super::Event::OutcomeUnknown), takes a slot as well: take the events first.)
     InflightFull {
         /// Slots that the [`Storage`](super::Storage) has.
         capacity: usize,

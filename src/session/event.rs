@@ -110,8 +110,9 @@ pub enum Event<'a> {
         /// Whether the server kept the session. If not, subscribe again: it knows of no subscription
         /// \[MQTT-3.2.2-3\].
         session_present: bool,
-        /// The server kept a session of which this [`Session`](super::Session) knows nothing: its packet ids may
-        /// collide with ours. Connecting once with Clean Session 1 resets it.
+        /// The server kept a session of which this [`Session`](super::Session) knows nothing, or whose beginning it
+        /// did not hear of because that CONNACK was lost: packet ids may collide with ours. Connecting once with
+        /// Clean Session 1 resets both sides, and gives up what is not acknowledged.
         unknown_session: bool,
     },
     /// A message came. A message at QoS 1 or 2 is acknowledged when the borrow of this event ends.
@@ -122,7 +123,8 @@ pub enum Event<'a> {
     /// The rest of the message whose chunks came will not come: the connection is gone. At QoS 1 and 2 the message
     /// comes again from its beginning.
     ChunksEnded,
-    /// A message was skipped, and acknowledged, because its topic does not fit into the receive buffer.
+    /// A message was skipped, and acknowledged, because its topic does not fit into the receive buffer. Nobody has seen
+    /// that topic whole: it is checked for U+0000, wildcards and bytes that no UTF-8 contains, but for nothing more.
     TopicTooLong {
         /// Length of the topic, in bytes.
         len: usize,

@@ -125,6 +125,11 @@ impl Session<'_> {
     /// Writes all that has to survive a reboot to `out` and returns how many bytes that took, at most
     /// [`Storage::IMAGE_LEN`](super::Storage::IMAGE_LEN).
     ///
+    /// An event that [`poll`](Session::poll) has announced and nobody has taken is not saved: take all events first.
+    ///
+    /// What is restored counts as sent: nobody knows what left after the image was made, so every PUBLISH goes out again
+    /// with DUP, even one that never left.
+    ///
     /// Restoring an image that is older than the last packet sent may repeat a QoS 2 message or swallow one. Either
     /// save when nothing more will be sent, before a deep sleep, or turn on
     /// [checkpoints](Session::set_checkpoints).
@@ -221,6 +226,7 @@ impl Session<'_> {
         self.chunks_ended = false;
         self.dirty = false;
         self.due = Due::Nothing;
+        self.unseen = Due::Nothing;
         Ok(())
     }
 }

@@ -9,7 +9,9 @@
 //! ```
 
 use super::{error::ProtocolError, frame};
-use crate::codec::{Delivery, FixedHeader, PacketId, PacketType, PublishHeader, QoS};
+use crate::codec::{
+    DecodeError, Delivery, FixedHeader, PacketId, PacketType, PublishHeader, QoS, TopicError,
+};
 
 pub(super) struct Inbound<'b> {
     rx: &'b mut [u8],
@@ -46,7 +48,7 @@ enum Mode {
 pub(super) enum Frame {
     /// A whole packet, which [`Inbound::body`] shows.
     Packet(Whole),
-    /// Bytes of a long message, which [`Inbound::chunk`] shows.
+    /// Bytes of a long message, which [`Inbound::show_chunk`] shows.
     Chunk,
     /// A long message has passed by, unseen to its end.
     Passed { delivery: Delivery, repeated: bool },
@@ -126,6 +128,11 @@ impl Inbound<'_> {
         core::mem::take(&mut self.progress) && self.is_inside()
     }
 
+    /// Whether a long message passes by, shown or not: every answer has to wait behind it.
+    pub(super) fn is_passing(&self) -> bool {
+        self.mode != Mode::Packets
+    }
+
     /// Whether a packet has begun of which more has to come.
     pub(super) fn is_inside(&self) -> bool {
         self.mode != Mode::Packets || self.end > self.start
@@ -150,7 +157,10 @@ impl Inbound<'_> {
             Mode::Packets => None,
             Mode::Chunks => (self.start < self.end).then_some(Frame::Chunk),
             Mode::Passing { repeated } => self.pass().then(|| self.passed(repeated)).flatten(),
-            Mode::Topic { len } => self.topic(len),
+            Mode::Topic { len } => {
+                self.check_topic(len)?;
+                self.topic(len)
+            }
             Mode::Skipped { len, id } => self.pass().then(|| self.skipped(len, id)).flatten(),
         })
     }
@@ -216,17 +226,16 @@ impl Inbound<'_> {
         len
     }
 
-    /// Whether more will come of the message at hand.
+    /// Whether more will come of the message at hand, of which at least one chunk has been shown.
     pub(super) fn is_message_open(&self) -> bool {
-        self.mode == Mode::Chunks && self.left > self.shown
+        let begun = self.shown > 0 || self.left < self.total();
+        self.mode == Mode::Chunks && self.left > self.shown && begun
     }
 
     /// Nobody wants to see the rest of the message at hand.
     pub(super) fn skip_message(&mut self) {
-        if self.is_message_open() {
-            self.drop_shown();
-            self.mode = Mode::Passing { repeated: false };
-        }
+        self.drop_shown();
+        self.mode = Mode::Passing { repeated: false };
     }
 
     /// How the long message at hand is to be answered, once its last bytes have come.
@@ -270,10 +279,18 @@ impl Inbound<'_> {
         let bytes = self.rx.get(self.start..self.end).unwrap_or_default();
         let body = bytes.get(used..).unwrap_or_default();
         let remaining = frame::body_len(&header);
-        let found = PublishHeader::decode_body(&header, body)?;
-        if let Some((message, part)) = found
-            && used.saturating_add(part) < self.rx.len()
-        {
+        let Some((topic_len, _)) = body.split_first_chunk() else {
+            return Ok(());
+        };
+        let part = frame::publish_part(&header, body);
+        if used.saturating_add(part) >= self.rx.len() {
+            // Only its length is judged, however much of it has come.
+            PublishHeader::decode_body(&header, topic_len)?;
+            let len = u16::from_be_bytes(*topic_len);
+            self.left = remaining.saturating_sub(2);
+            self.mode = Mode::Topic { len };
+            self.keep_front(used.saturating_add(2));
+        } else if let Some((message, part)) = PublishHeader::decode_body(&header, body)? {
             self.mode = match message.delivery {
                 Delivery::ExactlyOnce { packet_id, .. } if delivered.contains(&packet_id) => {
                     Mode::Passing { repeated: true }
@@ -282,19 +299,6 @@ impl Inbound<'_> {
             };
             self.left = remaining.saturating_sub(part);
             self.keep_front(used.saturating_add(part));
-        } else if let Some(len) = body.first_chunk().map(|len| u16::from_be_bytes(*len)) {
-            let id = if frame::qos(&header) > QoS::AtMostOnce {
-                2
-            } else {
-                0
-            };
-            let front = used.saturating_add(2);
-            let needed = front.saturating_add(usize::from(len)).saturating_add(id);
-            if needed >= self.rx.len() {
-                self.left = remaining.saturating_sub(2);
-                self.mode = Mode::Topic { len };
-                self.keep_front(front);
-            }
         }
         Ok(())
     }
@@ -302,16 +306,11 @@ impl Inbound<'_> {
     /// Lets a topic pass by, up to the id behind it, which it takes.
     fn topic(&mut self, len: u16) -> Option<Frame> {
         let header = self.front()?;
-        let behind = frame::body_len(&header)
-            .saturating_sub(2)
-            .saturating_sub(usize::from(len));
-        let passing = self
-            .left
-            .saturating_sub(behind)
-            .min(self.end.saturating_sub(self.start));
+        let left = self.topic_left(len);
+        let passing = left.min(self.end.saturating_sub(self.start));
         self.start = self.start.saturating_add(passing);
         self.left = self.left.saturating_sub(passing);
-        if self.left > behind {
+        if passing < left {
             return None;
         }
         let mut id = None;
@@ -323,6 +322,33 @@ impl Inbound<'_> {
         }
         self.mode = Mode::Skipped { len, id };
         self.pass().then(|| self.skipped(len, id)).flatten()
+    }
+
+    /// Refuses what no topic name contains, as far as single bytes tell: a skipped topic is never seen whole.
+    fn check_topic(&self, len: u16) -> Result<(), DecodeError> {
+        let left = self.topic_left(len);
+        let begin = usize::from(len).saturating_sub(left);
+        let bytes = self.rx.get(self.start..self.end).unwrap_or_default();
+        for (offset, byte) in bytes.iter().take(left).enumerate() {
+            let at = begin.saturating_add(offset);
+            match byte {
+                0 => return Err(DecodeError::TopicName(TopicError::Nul { at })),
+                b'#' | b'+' => return Err(DecodeError::TopicName(TopicError::Wildcard { at })),
+                0xC0 | 0xC1 | 0xF5.. => return Err(DecodeError::InvalidUtf8 { at }),
+                _ => {}
+            }
+        }
+        Ok(())
+    }
+
+    /// Bytes of the topic at hand, of this length, that have not passed by.
+    fn topic_left(&self, len: u16) -> usize {
+        let behind = self.front().map_or(0, |header| {
+            frame::body_len(&header)
+                .saturating_sub(2)
+                .saturating_sub(usize::from(len))
+        });
+        self.left.saturating_sub(behind)
     }
 
     /// Lets the bytes that have come pass by; true when they were the last.

@@ -47,6 +47,7 @@ impl KeepAlive {
     /// When the next PINGREQ is due, unless something else is sent before.
     pub(super) fn due(&self) -> Option<Instant> {
         let early = MARGIN.min(self.interval / 4);
+        // [MQTT-3.1.2-24] 0 is off.
         (self.interval > 0 && !matches!(self.ping, Ping::Queued(_)))
             .then(|| self.last_sent.after(self.interval.saturating_sub(early)))
     }

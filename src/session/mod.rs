@@ -58,7 +58,8 @@ const PINGREQ: [u8; 2] = [0xC0, 0];
 
 /// An MQTT session (section 1.2): what client and server remember of each other, across network connections.
 ///
-/// It lives as long as the caller wants, outlives every connection, and is bound to one client id.
+/// It lives as long as the caller wants, outlives every connection \[MQTT-4.1.0-1\] \[MQTT-4.1.0-2\], and is bound to
+/// one client id.
 pub struct Session<'b> {
     outbound: Outbound<'b>,
     inbound: Inbound<'b>,
@@ -69,6 +70,8 @@ pub struct Session<'b> {
     pace: Pace,
     link: Link,
     due: Due,
+    /// An event of an older connection that has not been seen.
+    unseen: Due,
     /// The Clean Session flag of the last CONNECT.
     clean: bool,
     /// The server has accepted a connection with Clean Session 0: what it keeps is known here.
@@ -84,8 +87,8 @@ pub struct Session<'b> {
     checkpoints: bool,
     /// There has been such a change.
     dirty: bool,
-    /// The caller has been asked for a payload.
-    asked: bool,
+    /// The caller has been asked for this payload.
+    asked: Option<PacketId>,
     /// QoS 0 publishes that did not go out, and those that went out before CONNACK.
     dropped: u16,
     early: u16,
@@ -137,6 +140,7 @@ impl<'b> Session<'b> {
             pace: Pace::default(),
             link: Link::Down(ProtocolError::Closed),
             due: Due::Nothing,
+            unseen: Due::Nothing,
             clean: false,
             known: false,
             session_present: false,
@@ -146,7 +150,7 @@ impl<'b> Session<'b> {
             chunks_ended: false,
             checkpoints: false,
             dirty: false,
-            asked: false,
+            asked: None,
             dropped: 0,
             early: 0,
             response_timeout: RESPONSE_TIMEOUT,
@@ -183,7 +187,8 @@ impl Session<'_> {
         self.checkpoints = on;
     }
 
-    /// Begins a connection on a new transport by queueing CONNECT; an older connection counts as lost.
+    /// Begins a connection on a new transport by queueing CONNECT; an older connection counts as lost, so that each has
+    /// one CONNECT \[MQTT-3.1.0-2\].
     ///
     /// With Clean Session 0, everything unacknowledged goes out again after CONNACK, before anything new
     /// (section 4.4). With Clean Session 1 it is given up, and reported as [`Event::Discarded`]; the same holds after
@@ -191,11 +196,13 @@ impl Session<'_> {
     ///
     /// # Errors
     ///
-    /// [`RequestError`] if the CONNECT is not valid or does not fit, or if the session belongs to another client id;
-    /// nothing is given up then.
+    /// [`RequestError`] if the CONNECT is not valid or too large, or if the session belongs to another client id: all is
+    /// as it was. [`RequestError::ArenaFull`] if what is kept leaves no room for a CONNECT that is longer than those
+    /// before: nothing kept is given up, but an older connection is over.
     pub fn connect(&mut self, options: &Connect<'_>, now: Instant) -> Result<(), RequestError> {
         let len = options.encoded_len()?;
         let fresh = options.clean_session || self.clean;
+        // [MQTT-3.1.3-2]
         if !fresh
             && self.holds_state()
             && self
@@ -205,11 +212,13 @@ impl Session<'_> {
         {
             return Err(RequestError::OtherClientId);
         }
+        self.outbound.fits_connect(len, false)?;
         self.connection_lost();
         self.settle();
         // Bytes may have been committed after the older connection was over.
         self.inbound.reset();
         self.outbound.fits_connect(len, !fresh)?;
+        self.postpone_event();
         if fresh {
             self.outbound.discard();
             self.inflight.discard();
@@ -228,7 +237,7 @@ impl Session<'_> {
         self.unknown_session = false;
         self.leaving = false;
         self.settled = false;
-        self.asked = false;
+        self.asked = None;
         self.link = Link::Connecting;
         Ok(())
     }
@@ -309,9 +318,13 @@ impl Session<'_> {
     ///
     /// # Errors
     ///
-    /// [`RequestError::NotConnected`] if there is no connection or this was called before.
+    /// [`RequestError::NotConnected`] if there is no connection or this was called before;
+    /// [`RequestError::PayloadPending`] while a payload is being handed over.
     pub fn disconnect(&mut self) -> Result<(), RequestError> {
         self.check_open()?;
+        if self.outbound.is_attended() {
+            return Err(RequestError::PayloadPending);
+        }
         self.outbound.push_disconnect();
         self.leaving = true;
         Ok(())
@@ -361,6 +374,18 @@ impl Session<'_> {
             self.packet_sent(sent, now);
         }
         self.stalled_since = self.has_more().then_some(now);
+        if self.outbound.in_payload() && !self.may_answer() {
+            // What would be answered cannot be read before the payload has left.
+            self.restart_waits(now);
+        }
+    }
+
+    /// Bytes move that go first: the answers which are waited for may come later.
+    fn restart_waits(&mut self, now: Instant) {
+        self.keep_alive.progress(now);
+        for slot in self.inflight.iter_mut().filter(|slot| slot.sent) {
+            slot.since = now;
+        }
     }
 
     /// Whether the transport has something to take, now or when the caller hands it over.
@@ -483,14 +508,26 @@ impl Session<'_> {
         }
     }
 
+    /// Whether something is queued that cannot leave before CONNACK.
+    pub(crate) fn waits_for_connack(&self) -> bool {
+        self.link == Link::Connecting && self.outbound.waits_for_connack()
+    }
+
     /// Whether everything waits until the caller has seen a checkpoint.
     pub(crate) fn owes_checkpoint(&self) -> bool {
         self.link == Link::Up && self.checkpoints && self.dirty
     }
 
-    /// How many requests wait for their acknowledgement.
+    /// How many requests wait for their acknowledgement. (What has to be reported takes slots as well, until its event
+    /// has been seen.)
     pub fn in_flight(&self) -> usize {
-        self.inflight.len()
+        let waits = |slot: &&inflight::Slot| !slot.state.is_report();
+        self.inflight.iter().filter(waits).count()
+    }
+
+    /// The id that the last accepted publish at QoS 1 or 2, subscribe or unsubscribe got.
+    pub fn last_packet_id(&self) -> Option<PacketId> {
+        PacketId::new(self.inflight.last_id())
     }
 
     /// What must be answered, or taken by the transport, within the response timeout: since when, and the error that
@@ -596,7 +633,18 @@ impl Session<'_> {
         self.leaving = true;
     }
 
-    /// Clears up after a connection that is over, once.
+    /// An event that waits is for the new connection to tell, unless it is about the old one only.
+    fn postpone_event(&mut self) {
+        match core::mem::replace(&mut self.due, Due::Nothing) {
+            // These are asked again.
+            Due::Nothing | Due::Connected | Due::PayloadNeeded(_) | Due::Checkpoint => {}
+            unseen => self.unseen = unseen,
+        }
+    }
+
+    /// Clears up after a connection that is over, once; what a session must keep stays \[MQTT-4.8.0-1\].
+    ///
+    /// After a refusal, what left before CONNACK did not happen \[MQTT-3.1.4-5\].
     fn settle(&mut self) {
         if core::mem::replace(&mut self.settled, true) {
             return;

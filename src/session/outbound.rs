@@ -40,7 +40,7 @@ pub(super) struct Outbound<'b> {
     sent: usize,
     /// End of what has been lent to the transport, which may have taken it even if it never said so.
     offered: usize,
-    /// Nothing but the CONNECT may leave: older packets have to go out again first, after CONNACK.
+    /// Nothing but the CONNECT may leave: older packets have to go out again first, after CONNACK \[MQTT-4.6.0-1\].
     held: bool,
     /// How many packets there are whose payload is outside.
     longs: u16,
@@ -52,7 +52,7 @@ pub(super) struct Outbound<'b> {
 /// A packet that has left, whole.
 pub(super) enum Sent {
     Connect,
-    /// A PUBLISH at QoS 0.
+    /// A PUBLISH at QoS 0, which is not kept \[MQTT-4.3.1-1\].
     Publish,
     /// A packet that is kept until it is acknowledged.
     Request(PacketId),
@@ -94,7 +94,7 @@ impl Outbound<'_> {
         Ok(())
     }
 
-    /// Puts a CONNECT in front of everything. What is older than it waits for [`Self::release`].
+    /// Puts a CONNECT in front of everything \[MQTT-3.1.0-1\]. What is older than it waits for [`Self::release`].
     pub(super) fn push_connect(&mut self, connect: &Connect<'_>) -> Result<(), RequestError> {
         let len = connect.encoded_len()?;
         self.fits_connect(len, true)?;
@@ -122,7 +122,7 @@ impl Outbound<'_> {
         self.held = false;
     }
 
-    /// Whether older packets wait until CONNACK has come.
+    /// Lets nothing but the CONNECT leave until [`Self::release`].
     pub(super) fn hold(&mut self) {
         self.held = true;
     }
@@ -152,7 +152,7 @@ impl Outbound<'_> {
     }
 
     /// Queues a DISCONNECT, for which there is always room: behind everything, but not behind a payload that may never
-    /// be handed over.
+    /// be handed over. (While one is being handed over, the session queues none.)
     pub(super) fn push_disconnect(&mut self) {
         let at = self.next_long().unwrap_or(self.tail);
         let end = self.tail.saturating_add(DISCONNECT.len());
@@ -186,6 +186,11 @@ impl Outbound<'_> {
             return self.staged().is_empty();
         }
         self.lane.is_empty() && self.sent >= self.end()
+    }
+
+    /// Whether packets wait for CONNACK, older ones or what was queued after them.
+    pub(super) fn waits_for_connack(&self) -> bool {
+        self.held && self.tail > self.room
     }
 
     /// Whether nothing is queued, and no packet has begun and not ended.
@@ -273,6 +278,7 @@ impl Outbound<'_> {
     /// Forgets the packet with this id, which has been acknowledged.
     pub(super) fn acknowledge(&mut self, id: PacketId) {
         if let Some(at) = self.find(id) {
+            self.dismiss(at);
             self.remove(at, self.len_at(at));
         }
     }
@@ -290,10 +296,11 @@ impl Outbound<'_> {
             .is_some_and(|(header, _)| header.flags & frame::DUP != 0)
     }
 
-    /// The connection is gone: keeps the PUBLISHes above QoS 0, from the first of which the next connection begins,
-    /// and returns how many at QoS 0 had not left.
+    /// The connection is gone: keeps the PUBLISHes above QoS 0, from the first of which the next connection begins
+    /// \[MQTT-4.4.0-1\], and returns how many at QoS 0 had not left.
     pub(super) fn end_connection(&mut self) -> u16 {
         self.end_long();
+        // [MQTT-3.3.1-1] One byte attempted is enough.
         let attempted = self.sent.max(self.offered);
         let mut at = self.head;
         while at < attempted.min(self.tail) {

@@ -28,7 +28,7 @@ impl Session<'_> {
             Outgoing::Again(id) => {
                 self.check_open()?;
                 self.outbound.attend(id, len)?;
-                self.asked = false;
+                self.asked = None;
                 return Ok(Some(id));
             }
         };
@@ -88,7 +88,11 @@ impl Session<'_> {
 
     /// `n` bytes have been put into the [`Self::payload_space`].
     pub fn payload_commit(&mut self, n: usize) {
-        self.outbound.payload_commit(n);
+        if n > 0 && !self.payload_space().is_empty() {
+            self.outbound.payload_commit(n);
+            // However long the caller took, the transport begins anew.
+            self.stalled_since = None;
+        }
     }
 
     /// The caller gives up the payload of [`Self::begin_payload`].
@@ -97,11 +101,12 @@ impl Session<'_> {
     /// Otherwise the connection is over, with [`ProtocolError::PayloadAborted`]: whatever came next would be taken
     /// for payload. Does nothing when no payload is open.
     pub fn abandon_payload(&mut self) {
-        if !self.outbound.is_attended() {
+        // What the end of the connection leaves behind at QoS 1 and 2 will be asked for on the next.
+        if !self.outbound.is_attended() || matches!(self.link, Link::Down(_)) {
             return;
         }
         match self.outbound.abandon() {
-            Abandoned::Postponed => self.asked = false,
+            Abandoned::Postponed => self.asked = None,
             Abandoned::Halfway => self.end(ProtocolError::PayloadAborted),
             Abandoned::Withdrawn(None) => {}
             Abandoned::Withdrawn(Some(id)) => self.inflight.remove(id),
@@ -122,10 +127,17 @@ impl Session<'_> {
     /// Lets the rest of the message at hand pass by unseen; it is acknowledged like any other. Does nothing between
     /// messages.
     pub fn skip_message(&mut self) {
-        if self.due == Due::Chunk {
-            self.due = Due::Nothing;
+        if self.inbound.is_message_open() {
+            if self.due == Due::Chunk {
+                self.due = Due::Nothing;
+            }
+            self.inbound.skip_message();
         }
-        self.inbound.skip_message();
+    }
+
+    /// Whether a payload has to be given again before anything that is queued from now on can leave.
+    pub(crate) fn payload_waits(&self) -> bool {
+        !matches!(self.link, Link::Down(_)) && self.outbound.payload_waits()
     }
 
     /// The message for which [`Event::PayloadNeeded`](super::Event::PayloadNeeded) asks, if any.
@@ -144,7 +156,7 @@ impl Session<'_> {
     /// [`RequestError::PayloadNotNeeded`].
     pub fn decline_payload(&mut self, id: PacketId) -> Result<(), RequestError> {
         self.outbound.decline(id)?;
-        self.asked = false;
+        self.asked = None;
         self.dirty = true;
         if let Some(slot) = self.inflight.get_mut(id) {
             slot.state = State::Declined;

@@ -53,9 +53,12 @@ impl Due {
         Some(Ready { completes })
     }
 
-    /// The receive buffer has been cleared.
+    /// The receive buffer has been cleared, and no payload can be given.
     pub(super) fn connection_ended(&mut self) {
-        if matches!(self, Self::Message(_) | Self::Chunk | Self::Suback(..)) {
+        if matches!(
+            self,
+            Self::Message(_) | Self::Chunk | Self::Suback(..) | Self::PayloadNeeded(_)
+        ) {
             *self = Self::Nothing;
         }
     }
@@ -111,8 +114,8 @@ impl Session<'_> {
     /// Handles packets until one is for the caller, then what the time brings.
     pub(super) fn advance(&mut self, now: Instant) -> Result<(), ProtocolError> {
         self.behind_since = None;
-        // Nothing comes between the chunks of a message.
-        if self.link == Link::Up && !self.inbound.in_message() && !self.take_report() {
+        // Between the chunks of a message no report comes: whoever reads its payload would not see it.
+        if self.link == Link::Up && (self.inbound.in_message() || !self.take_report()) {
             self.take_question();
         }
         while self.due == Due::Nothing {
@@ -138,6 +141,9 @@ impl Session<'_> {
         }
         if self.inbound.take_progress() {
             self.keep_alive.progress(now);
+            if self.inbound.is_passing() {
+                self.restart_waits(now);
+            }
         }
         if self.due == Due::Nothing {
             self.check_timeouts(now)?;
@@ -148,7 +154,7 @@ impl Session<'_> {
                 return Err(ProtocolError::TooSlow);
             }
             // What has come may have changed the session, and a caller to whom nothing is told goes to sleep.
-            if self.link == Link::Up && !self.inbound.in_message() {
+            if self.link == Link::Up {
                 self.take_question();
             }
         }
@@ -164,8 +170,7 @@ impl Session<'_> {
     /// A QoS 2 message for whose id there is no room ends the connection. The acknowledgements of those before it leave
     /// first, else the next connection would begin with the same messages and get no further.
     pub(super) fn may_answer(&self) -> bool {
-        if self.owes_checkpoint() && !self.inbound.in_message() {
-            // Nothing could leave while a long message comes that begins now.
+        if self.owes_checkpoint() {
             false
         } else if self.received.is_full() {
             self.outbound.lane_is_empty()
@@ -176,7 +181,9 @@ impl Session<'_> {
 
     /// Makes a report due, if one waits.
     pub(super) fn take_report(&mut self) -> bool {
-        self.due = if core::mem::take(&mut self.chunks_ended) {
+        self.due = if self.unseen != Due::Nothing {
+            core::mem::replace(&mut self.unseen, Due::Nothing)
+        } else if core::mem::take(&mut self.chunks_ended) {
             Due::ChunksEnded
         } else if let Some(slot) = self.inflight.take_report() {
             Due::Ended(slot.id, slot.state)
@@ -192,8 +199,9 @@ impl Session<'_> {
     fn take_question(&mut self) {
         if self.owes_checkpoint() {
             self.due = Due::Checkpoint;
-        } else if let Some(id) = self.outbound.unattended()
-            && !core::mem::replace(&mut self.asked, true)
+        } else if !self.inbound.in_message()
+            && let Some(id) = self.outbound.unattended()
+            && self.asked.replace(id) != Some(id)
         {
             self.due = Due::PayloadNeeded(id);
         }
@@ -238,6 +246,7 @@ impl Session<'_> {
             | PacketType::Pubrel
             | PacketType::Pubcomp
             | PacketType::Unsuback => self.acknowledged(packet)?,
+            // [MQTT-3.12.4-1]
             PacketType::Pingresp => self.keep_alive.pingresp(),
             // `admit` has refused it.
             PacketType::Connect
@@ -256,18 +265,22 @@ impl Session<'_> {
         }
         let session_present = match Connack::decode_body(self.inbound.body(packet))? {
             Connack::Accepted { session_present } => session_present,
+            // [MQTT-3.2.2-5]
             Connack::Refused(code) => return Err(ProtocolError::Refused(code)),
         };
+        // [MQTT-3.2.2-1]
         if session_present && self.clean {
             return Err(ProtocolError::SessionPresentAfterCleanSession);
         }
         if !session_present {
+            // [MQTT-3.1.2-4], [MQTT-3.2.2-3] PUBLISHes stay; the ids of what came do not.
             self.received.clear();
             self.inflight.server_forgot();
             self.dirty = true;
         }
         self.unknown_session = session_present && !self.known;
         self.known = !self.clean;
+        // [MQTT-3.2.2-2]
         self.session_present = session_present;
         self.early = 0;
         self.link = Link::Up;
@@ -282,12 +295,13 @@ impl Session<'_> {
 
     /// PUBACK, PUBREC, PUBREL, PUBCOMP or UNSUBACK.
     ///
-    /// One for an id that nobody waits for may be late; it completes nothing. One of the wrong kind, or for a packet
-    /// that has not left, cannot come from a lawful server.
+    /// One for an id that nobody waits for may be late; it completes nothing. One of the wrong kind, or for a PUBLISH,
+    /// SUBSCRIBE or UNSUBSCRIBE that has not left, cannot come from a lawful server.
     fn acknowledged(&mut self, packet: Whole) -> Result<(), ProtocolError> {
         let packet_type = packet.header.packet_type;
         let packet_id = frame::packet_id(&packet.header, self.inbound.body(packet))
             .ok_or(DecodeError::PacketIdZero)?;
+        // [MQTT-4.3.3-2] PUBCOMP also for an id that is not known.
         if packet_type == PacketType::Pubrel {
             self.dirty |= self.received.contains(&packet_id);
             self.received.retain(|id| *id != packet_id);
@@ -320,10 +334,12 @@ impl Session<'_> {
                     packet_id,
                 })
             }
+            // [MQTT-4.3.2-1], [MQTT-3.10.4-4]
             (PacketType::Puback, State::Puback) | (PacketType::Unsuback, State::Unsuback) => {
                 self.complete(packet_id, slot.state);
                 Ok(())
             }
+            // [MQTT-4.3.3-1] The PUBLISH never goes again.
             (PacketType::Pubrec, State::Pubrec) => {
                 self.dirty = true;
                 self.outbound.acknowledge(packet_id);
@@ -350,13 +366,14 @@ impl Session<'_> {
         }
     }
 
-    /// The request with this id is over; the caller is told how.
+    /// The request with this id is over, and the id is free \[MQTT-2.3.1-3\]; the caller is told how.
     fn complete(&mut self, id: PacketId, outcome: State) {
         self.outbound.acknowledge(id);
         self.inflight.remove(id);
         self.due = Due::Ended(id, outcome);
     }
 
+    /// A SUBACK answers the SUBSCRIBE of its id and no other \[MQTT-2.3.1-7\] \[MQTT-3.8.4-2\].
     fn suback_came(&mut self, packet: Whole) -> Result<(), ProtocolError> {
         let body = self.inbound.body(packet);
         let packet_id = frame::packet_id(&packet.header, body).ok_or(DecodeError::PacketIdZero)?;
@@ -383,6 +400,7 @@ impl Session<'_> {
         Ok(())
     }
 
+    /// Checked against the filters asked for \[MQTT-3.8.4-5\], in whose order the codes are \[MQTT-3.9.3-1\].
     fn suback(&mut self, id: PacketId, packet: Whole) -> Result<Event<'_>, ProtocolError> {
         let expected = self.outbound.body_of(id).map_or(0, frame::filters);
         let answer = Suback::decode_body(self.inbound.show_packet(packet))
@@ -407,6 +425,7 @@ impl Session<'_> {
     fn publish_came(&mut self, packet: Whole) -> Result<(), ProtocolError> {
         let body = self.inbound.body(packet);
         let id = frame::packet_id(&packet.header, body);
+        // [MQTT-4.3.3-2] The id decides whether it is new, not DUP [MQTT-3.3.1-3].
         match id.filter(|_| frame::qos(&packet.header) == QoS::ExactlyOnce) {
             Some(id) if self.received.contains(&id) => {
                 Publish::decode_body(&packet.header, body)?;
@@ -461,7 +480,8 @@ impl Session<'_> {
         Some(Event::Chunk(chunk))
     }
 
-    /// A message has passed by of which the caller did not want to see the rest, or that is not new.
+    /// A message has passed by of which the caller did not want to see the rest, or that is not new; it is acknowledged
+    /// all the same \[MQTT-4.5.0-2\].
     fn passed(&mut self, delivery: Delivery, repeated: bool) {
         if !repeated {
             // `begin_chunk` has seen that there is room.
@@ -492,6 +512,7 @@ impl Session<'_> {
         Ok(())
     }
 
+    /// Lack of room ends the connection, and keeps the session \[MQTT-4.8.0-2\].
     fn check_received(&self) -> Result<(), ProtocolError> {
         if self.received.is_full() {
             let capacity = self.received.capacity();
@@ -506,7 +527,8 @@ impl Session<'_> {
     }
 }
 
-/// The caller has had a message: it is answered, and remembered at QoS 2. Says whether that changed anything.
+/// The caller has had a message: it is answered, in its turn \[MQTT-4.6.0-2\] \[MQTT-4.6.0-3\] and only now
+/// \[MQTT-4.3.2-2\], and remembered at QoS 2. Says whether that changed anything.
 fn delivered(
     delivery: Delivery,
     outbound: &mut Outbound<'_>,
@@ -541,7 +563,7 @@ fn admit(link: Link, packet_type: PacketType) -> Result<(), ProtocolError> {
     }
 }
 
-/// What a PUBLISH is answered with \[MQTT-3.3.4-1\].
+/// What a PUBLISH is answered with \[MQTT-3.3.4-1\], under its id \[MQTT-2.3.1-6\].
 fn answer(delivery: Delivery) -> Option<[u8; 4]> {
     match delivery {
         Delivery::AtMostOnce => None,

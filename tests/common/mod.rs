@@ -10,7 +10,16 @@
     dead_code,
     reason = "every test file compiles this module, and none needs all of it"
 )]
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    clippy::arithmetic_side_effects,
+    clippy::cast_possible_truncation,
+    reason = "the helpers of tests"
+)]
 
+pub(crate) mod scenarios;
 pub(crate) mod world;
 
 use std::{

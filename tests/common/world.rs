@@ -78,6 +78,8 @@ struct Wire {
     broken: bool,
     /// How many bytes the peer's end takes before it is full.
     room: usize,
+    /// The peer goes on taking bytes when what it has sent has been read.
+    stubborn: bool,
     written: Vec<Vec<u8>>,
     peer: Option<Peer>,
     unseen: Vec<u8>,
@@ -135,6 +137,7 @@ impl World {
             flush: Flush::Done,
             broken: false,
             room: usize::MAX,
+            stubborn: false,
             written: Vec::new(),
             peer: None,
             unseen: Vec::new(),
@@ -196,6 +199,12 @@ impl World {
         let wire = &mut *self.wire.borrow_mut();
         wire.room = bytes;
         wire.write.wake();
+    }
+
+    /// The peer takes nothing until all that it has sent has been read.
+    pub(crate) fn take_nothing_until_read(&self) {
+        self.set_room(0);
+        self.wire.borrow_mut().stubborn = true;
     }
 
     /// How `flush` behaves from now on.
@@ -459,6 +468,10 @@ impl Read for Socket {
             let n = wire.some_of(buf.len().min(wire.arrived.len()));
             for (to, byte) in buf.iter_mut().zip(wire.arrived.drain(..n)) {
                 *to = byte;
+            }
+            if wire.stubborn && wire.arrived.is_empty() {
+                wire.room = usize::MAX;
+                wire.write.wake();
             }
             Poll::Ready(Ok(n))
         })

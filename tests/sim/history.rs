@@ -4,7 +4,7 @@ use std::collections::HashSet;
 
 use fastrand::Rng;
 use umqtt::{
-    Checkpoint, Event, Instant, Message, ProtocolError, RequestError, Session, Storage,
+    Checkpoint, Event, Instant, Message, Outgoing, ProtocolError, RequestError, Session, Storage,
     codec::{Connect, Credentials, QoS, TopicName, Will},
 };
 
@@ -92,6 +92,8 @@ struct Plan {
     forget: f64,
     kill: f64,
     absence: f64,
+    /// Ids come round once.
+    wrap: bool,
     /// Writes and reads of any size, calls in any order.
     fragments: bool,
     keep_alive: u16,
@@ -123,6 +125,7 @@ impl Plan {
             absence: sometimes(0.02),
             turns: rng.usize(10..120),
             pipeline: rng.bool(),
+            wrap: rng.u16(..500) == 0,
             fragments: rng.bool(),
             keep_alive: *rng.choice(&[0, 1, 2, 5, 30, 65_535]).unwrap(),
             window: *rng.choice(&[1, 7, 64, 1_000]).unwrap(),
@@ -396,6 +399,7 @@ impl History {
     fn cut(&mut self, number: usize, session: &mut Session<'_>) {
         let kind = self.rng.u8(..4);
         trace!(self, "connection {number} is cut, kind {kind}");
+        self.see_connack(session);
         let connection = &mut self.connections[number];
         match kind {
             // Nobody is told.
@@ -571,11 +575,19 @@ impl History {
         };
     }
 
+    fn see_connack(&mut self, session: &Session<'_>) {
+        if session.is_connected() && !self.tap.connack_seen {
+            self.tap.connack_seen = true;
+            self.tap.excuse(self.now);
+        }
+    }
+
     fn sleep(&mut self, session: &mut Session<'_>) {
         if self.dialled.is_none() {
             return;
         }
         self.told = true;
+        self.see_connack(session);
         if !session.has_pending() {
             assert!(!session.space().is_empty(), "nowhere to read to");
             if self.tap.connack_seen {
@@ -651,6 +663,9 @@ impl History {
         while self.chance(self.plan.up.min(0.8)) {
             self.publish(session);
         }
+        if self.plan.wrap && session.in_flight() > 0 {
+            self.use_up_ids(session);
+        }
         if self.chance(self.plan.subscribe) {
             self.subscribe(session);
         }
@@ -670,6 +685,22 @@ impl History {
             trace!(self, "disconnect");
             let _ = session.disconnect();
         }
+    }
+
+    /// Messages that are taken back bring the next id to those in flight.
+    fn use_up_ids(&mut self, session: &mut Session<'_>) {
+        for _ in 0..self.rng.u32(65_530..65_535) {
+            let message = Outgoing::New {
+                topic: "t",
+                qos: QoS::AtLeastOnce,
+                retain: false,
+            };
+            if session.begin_payload(message, 1).is_err() {
+                return;
+            }
+            session.abandon_payload();
+        }
+        self.plan.wrap = false;
     }
 
     fn publish(&mut self, session: &mut Session<'_>) {
@@ -747,6 +778,7 @@ impl History {
         let Some(number) = self.dialled else {
             return false;
         };
+        self.see_connack(session);
         let now = self.instant();
         let bytes = session.pending(now);
         if bytes.is_empty() {
@@ -852,8 +884,6 @@ impl History {
                     self.blind = since.is_some_and(|since| !self.connacks.contains(&since));
                 }
                 self.connacks.extend(self.dialled);
-                self.tap.connack_seen = true;
-                self.tap.excuse(self.now);
             }
             Event::Message(message) => ledger.message(&Received {
                 topic: message.topic,

@@ -246,6 +246,17 @@ impl Ledger {
         self.open.len()
     }
 
+    /// Whether messages from before this connection are to be sent again on it.
+    fn resumes(&self, connection: usize) -> bool {
+        self.open.values().any(|request| match *request {
+            Request::Publish(number) => {
+                let up = &self.ups[number];
+                up.queued_on < connection && up.discards == self.discards && !up.released
+            }
+            _ => false,
+        })
+    }
+
     /// A message was handed to the caller, whole.
     pub(crate) fn message(&mut self, publish: &Received<'_>) {
         assert!(self.chunks.is_none(), "a message within a message");
@@ -605,6 +616,10 @@ impl Tap {
             }
             return;
         }
+        assert!(
+            self.connack_seen || !ledger.resumes(self.connection),
+            "message {number} goes before CONNACK, and older ones wait"
+        );
         let must = up
             .taken_on
             .is_some_and(|connection| connection < self.connection);

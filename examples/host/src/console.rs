@@ -8,10 +8,13 @@ use std::{
     sync::atomic::{AtomicBool, Ordering},
 };
 
-use light::{Board, KeptSession, News};
+use light::{Board, KeptSession, News, asynch::Stop};
+use tokio::sync::Notify;
 
 /// The user asked for the end.
 static STOP: AtomicBool = AtomicBool::new(false);
+/// Wakes whoever awaits that.
+static STOPPED: Notify = Notify::const_new();
 /// There is a connection on which to say goodbye.
 static CONNECTED: AtomicBool = AtomicBool::new(false);
 
@@ -27,6 +30,7 @@ pub(crate) fn listen_for_ctrl_c() -> Result<(), ctrlc::Error> {
             drop(writeln!(io::stdout(), "Stopped."));
             process::exit(0);
         }
+        STOPPED.notify_one();
     })
 }
 
@@ -66,6 +70,15 @@ impl Board for Console {
 
     fn is_stopped(&mut self) -> bool {
         STOP.load(Ordering::SeqCst) || self.closed.get()
+    }
+}
+
+impl Stop for Console {
+    /// That nobody reads any more needs no waking: the program learns it when it prints.
+    async fn stopped(&self) {
+        while !STOP.load(Ordering::SeqCst) {
+            STOPPED.notified().await;
+        }
     }
 }
 

@@ -1,29 +1,28 @@
 //! The living room light on a PC. `host --help` tells its options.
 
 mod address;
+mod clients;
 mod console;
 mod network;
 mod options;
+mod runtime;
 mod tls;
 mod transport;
 
 use std::{fmt, io, process::ExitCode};
 
-use light::{
-    Light, PrefixTooLong, Settings,
-    blocking::{End, Network, run},
-};
+use light::{End, Light, PrefixTooLong, Settings};
+use tokio::runtime::Builder;
 use umqtt::{
     Session, Storage,
-    blocking::Client,
     codec::{Connect, Credentials, TopicError, TopicName, Will},
-    std_io::StdClock,
 };
 use uuid::Uuid;
 
 use crate::{
     address::Target,
-    console::{Console, complain, listen_for_ctrl_c, set_connected},
+    clients::Work,
+    console::{Console, complain, listen_for_ctrl_c},
     network::Tcp,
     options::Options,
     tls::{Tls, Unprepared},
@@ -70,8 +69,9 @@ fn start(options: &Options) -> Result<End, StartError> {
         ..Connect::new(&client_id)
     };
 
+    let client = if options.asynch { "async" } else { "blocking" };
     console.say(format_args!(
-        "Connecting to {} as {client_id:?}.",
+        "Connecting to {} as {client_id:?}, with the {client} client.",
         network.target
     ));
     console.say(format_args!(
@@ -80,18 +80,21 @@ fn start(options: &Options) -> Result<End, StartError> {
     ));
     let mut storage = Memory::new();
     let mut session = Session::new(&mut storage);
-    let clock = StdClock::new();
-    let end = run(
-        &mut light,
-        &mut session,
-        &connect,
-        &clock,
-        &mut network,
-        &mut console,
-    );
-    if network.said_goodbye && options.client_id.is_none() && !options.clean {
-        forget(&mut session, &connect, clock, &mut network);
-    }
+    let work = Work {
+        light: &mut light,
+        session: &mut session,
+        connect: &connect,
+        network: &mut network,
+        console: &mut console,
+        forget: options.client_id.is_none() && !options.clean,
+    };
+    let end = if options.asynch {
+        let runtime = Builder::new_current_thread().enable_all().build();
+        let runtime = runtime.map_err(StartError::Runtime)?;
+        runtime.block_on(clients::asynch(work))
+    } else {
+        clients::blocking(work)
+    };
     let goodbye = if network.said_goodbye {
         " Disconnected."
     } else {
@@ -168,28 +171,12 @@ fn watch_command(options: &Options, target: &Target, topic: &str) -> String {
     command
 }
 
-/// Nobody comes back under a random client id: a connection with a clean session makes the broker forget it.
-fn forget(session: &mut Session<'_>, options: &Connect<'_>, clock: StdClock, network: &mut Tcp) {
-    let options = Connect {
-        clean_session: true,
-        will: None,
-        ..*options
-    };
-    let Ok(transport) = network.dial() else {
-        return;
-    };
-    let client = Client::connect(session, transport, clock, &options);
-    if let Ok(transport) = client.and_then(Client::disconnect) {
-        network.hang_up(transport);
-    }
-    set_connected(false);
-}
-
 /// Why the program cannot start.
 #[derive(Debug)]
 enum StartError {
     CtrlC(ctrlc::Error),
     Broker(io::Error),
+    Runtime(io::Error),
     Tls(Unprepared),
     Prefix(PrefixTooLong),
     Will(TopicError),
@@ -203,6 +190,7 @@ impl fmt::Display for StartError {
                 f,
                 "The broker inside this program did not start: {error}. Name another one with --broker."
             ),
+            Self::Runtime(error) => write!(f, "The async runtime did not start: {error}."),
             Self::Tls(error) => error.fmt(f),
             Self::Prefix(error) => write!(f, "Take a shorter --topic-prefix: {error}."),
             Self::Will(error) => write!(f, "The topic of --will is not valid: {error}."),

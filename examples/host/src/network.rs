@@ -2,10 +2,7 @@
 
 use std::io;
 
-use light::{
-    Failure, RETRY_MS,
-    blocking::{FailureOf, Network},
-};
+use light::{Failure, RETRY_MS, asynch, blocking};
 use umqtt::{
     ProtocolError,
     client::Error,
@@ -16,6 +13,7 @@ use umqtt::{
 use crate::{
     address::Target,
     console::{complain, set_connected},
+    runtime::AsyncStream,
     tls::{self, Tls},
     transport::{self, Problem, Stream},
 };
@@ -29,40 +27,76 @@ pub(crate) struct Tcp {
     pub(crate) said_goodbye: bool,
 }
 
-impl Network for Tcp {
+/// Why a connection could not be made, or ended.
+type TcpFailure = Failure<Problem, std_io::Error>;
+
+impl Tcp {
+    fn connect(&self) -> Result<Stream, Problem> {
+        let stream = transport::dial(&self.target, self.tls.as_ref())?;
+        set_connected(true);
+        Ok(stream)
+    }
+
+    fn close(&mut self, stream: io::Result<Stream>) {
+        set_connected(false);
+        self.said_goodbye = true;
+        // The goodbye has left; a broker that does not close in time changes nothing.
+        drop(stream.and_then(transport::hang_up));
+    }
+}
+
+impl blocking::Network for Tcp {
     type Transport = NonBlocking<Stream>;
     type Error = Problem;
 
     fn dial(&mut self) -> Result<Self::Transport, Problem> {
-        let stream = transport::dial(&self.target, self.tls.as_ref())?;
-        set_connected(true);
-        Ok(NonBlocking::new(stream))
+        self.connect().map(NonBlocking::new)
     }
 
     fn hang_up(&mut self, transport: Self::Transport) {
-        set_connected(false);
-        self.said_goodbye = true;
-        // The goodbye has left; a broker that does not close in time changes nothing.
-        drop(transport::hang_up(transport.into_inner()));
+        self.close(Ok(transport.into_inner()));
     }
 
-    fn failed(&mut self, failure: &FailureOf<Self>) -> bool {
-        set_connected(false);
-        let (text, retry) = in_words(failure);
-        if retry {
-            let seconds = RETRY_MS / 1_000;
-            complain(format_args!(
-                "{text} Trying again in {seconds} s; Ctrl-C ends the program."
-            ));
-        } else {
-            complain(text);
-        }
-        retry
+    fn failed(&mut self, failure: &TcpFailure) -> bool {
+        report(failure)
     }
 }
 
+/// Dialling and closing block, each within its time: this thread has nothing else to do meanwhile.
+impl asynch::Network for Tcp {
+    type Transport = AsyncStream;
+    type Error = Problem;
+
+    async fn dial(&mut self) -> Result<Self::Transport, Problem> {
+        AsyncStream::new(self.connect()?).map_err(Problem::Runtime)
+    }
+
+    async fn hang_up(&mut self, transport: Self::Transport) {
+        self.close(transport.into_stream());
+    }
+
+    fn failed(&mut self, failure: &TcpFailure) -> bool {
+        report(failure)
+    }
+}
+
+/// Tells what went wrong, and returns whether it may pass.
+fn report(failure: &TcpFailure) -> bool {
+    set_connected(false);
+    let (text, retry) = in_words(failure);
+    if retry {
+        let seconds = RETRY_MS / 1_000;
+        complain(format_args!(
+            "{text} Trying again in {seconds} s; Ctrl-C ends the program."
+        ));
+    } else {
+        complain(text);
+    }
+    retry
+}
+
 /// What went wrong and what to do about it, and whether it may pass.
-fn in_words(failure: &Failure<Problem, std_io::Error>) -> (String, bool) {
+fn in_words(failure: &TcpFailure) -> (String, bool) {
     match failure {
         Failure::Dial(problem) => (problem.to_string(), !problem.is_final()),
         Failure::SubscriptionRefused => (

@@ -15,6 +15,7 @@ const EXAMPLES: &str = "\
 Examples:
   host                                          with a broker of its own, until Ctrl-C
   host --count 3                                the same, until 3 messages have come back
+  host --async                                  on the async client instead of the blocking one
   host --broker test.mosquitto.org              over a public broker
   host --broker 192.168.1.7:1884 --user ann     with a login; the password is in MQTT_PASSWORD
   host --broker my-broker --tls --ca ca.pem     over TLS, with a private certificate authority";
@@ -89,6 +90,10 @@ pub(crate) struct Options {
     /// Begin every connection with a clean session: the broker forgets subscriptions and messages when it ends
     #[arg(long)]
     pub(crate) clean: bool,
+
+    /// Use umqtt's async client, on one thread of tokio, instead of its blocking client; all else stays the same
+    #[arg(long = "async")]
+    pub(crate) asynch: bool,
 }
 
 /// The last will.
@@ -189,7 +194,7 @@ mod tests {
         let options = parse("").unwrap();
         assert_eq!(options.interval, Duration::from_secs(1));
         assert_eq!((options.qos, options.keep_alive), (QoS::AtMostOnce, 30));
-        assert!(!options.clean && !options.tls && options.broker.is_none());
+        assert!(!options.asynch && !options.clean && !options.tls && options.broker.is_none());
         assert_eq!(options.password(), None);
     }
 

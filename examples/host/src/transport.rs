@@ -59,6 +59,8 @@ pub(crate) enum Problem {
     Unreachable(Vec<(SocketAddr, io::Error)>),
     /// It did, but they could not agree on TLS.
     Tls(tls::Reason),
+    /// The connection stands, but the async runtime cannot watch it.
+    Runtime(io::Error),
 }
 
 impl Problem {
@@ -84,6 +86,9 @@ impl fmt::Display for Problem {
                 f.write_str(". Check --broker, and that a broker is running there.")
             }
             Self::Tls(reason) => f.write_str(&reason.text),
+            Self::Runtime(error) => {
+                write!(f, "The async runtime cannot watch the connection: {error}.")
+            }
         }
     }
 }
@@ -222,8 +227,12 @@ pub(crate) fn hang_up(mut stream: Stream) -> io::Result<()> {
 }
 
 #[cfg(test)]
-mod tests {
-    use std::{net::TcpListener, sync::Arc, thread::JoinHandle};
+pub(crate) mod tests {
+    use std::{
+        net::TcpListener,
+        sync::{Arc, mpsc::Sender},
+        thread::JoinHandle,
+    };
 
     use embedded_io::{Error as _, ErrorKind, Read as _, Write as _};
     use rustls::{
@@ -235,12 +244,11 @@ mod tests {
 
     use super::*;
 
-    const HELLO: &[u8] = b"while you cannot write";
+    pub(crate) const HELLO: &[u8] = b"while you cannot write";
 
-    /// A TLS stream as the program uses it, and a server that lets the test decide when it reads.
-    fn connected<R: Send + 'static>(
-        serve: impl FnOnce(StreamOwned<ServerConnection, TcpStream>) -> R + Send + 'static,
-    ) -> (NonBlocking<Stream>, JoinHandle<R>) {
+    /// A TLS stream as the program uses it, and a server that says [`HELLO`] when told so for the first time, and for
+    /// the second time begins to read; it returns what it read.
+    pub(crate) fn connected() -> (Stream, Sender<()>, JoinHandle<Vec<u8>>) {
         let pair = rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();
         let certificate = pair.cert.der().clone();
         let mut roots = RootCertStore::empty();
@@ -263,17 +271,23 @@ mod tests {
             host: "127.0.0.1".to_owned(),
             port: listener.local_addr().unwrap().port(),
         };
+        let (tell, hear) = mpsc::channel();
         let server = thread::spawn(move || {
             let connection = ServerConnection::new(Arc::new(server)).unwrap();
             let mut stream = StreamOwned::new(connection, listener.accept().unwrap().0);
             stream.conn.complete_io(&mut stream.sock).unwrap();
-            serve(stream)
+            hear.recv().unwrap();
+            stream.write_all(HELLO).unwrap();
+            hear.recv().unwrap();
+            let mut received = Vec::new();
+            stream.read_to_end(&mut received).unwrap();
+            received
         });
         let tls = Tls {
             config: Arc::new(client),
             name: ServerName::try_from("localhost").unwrap(),
         };
-        (NonBlocking::new(dial(&target, Some(&tls)).unwrap()), server)
+        (dial(&target, Some(&tls)).unwrap(), tell, server)
     }
 
     /// Repeats a call while it has nothing to do.
@@ -291,15 +305,8 @@ mod tests {
 
     #[test]
     fn over_tls_neither_side_blocks_the_other() {
-        let (told, hear) = mpsc::channel::<()>();
-        let (mut stream, server) = connected(move |mut stream| {
-            hear.recv().unwrap();
-            stream.write_all(HELLO).unwrap();
-            hear.recv().unwrap();
-            let mut received = Vec::new();
-            stream.read_to_end(&mut received).unwrap();
-            received
-        });
+        let (stream, tell, server) = connected();
+        let mut stream = NonBlocking::new(stream);
 
         let mut buffer = [0; 64];
         let nothing = stream.read(&mut buffer).unwrap_err();
@@ -322,7 +329,7 @@ mod tests {
         }
         assert_eq!(stream.flush().unwrap_err().kind(), ErrorKind::TimedOut);
 
-        told.send(()).unwrap();
+        tell.send(()).unwrap();
         let n = wait(|| stream.read(&mut buffer));
         assert_eq!(
             &buffer[..n],
@@ -330,7 +337,7 @@ mod tests {
             "it is read although nothing can be written"
         );
 
-        told.send(()).unwrap();
+        tell.send(()).unwrap();
         wait(|| stream.flush());
         sent.extend_from_slice(b"the end");
         assert_eq!(wait(|| stream.write(b"the end")), 7);

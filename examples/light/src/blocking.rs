@@ -3,7 +3,7 @@
 use embedded_io::{ErrorType, Read, ReadReady, Write, WriteReady};
 use umqtt::{Clock, Instant, Session, blocking::Client, codec::Connect};
 
-use crate::{Board, Failure, Light, Next, RETRY_MS};
+use crate::{Board, End, Failure, Light, Next, RETRY_MS};
 
 /// The way to the broker.
 pub trait Network {
@@ -31,18 +31,6 @@ pub trait Network {
 /// Why a connection over this network could not be made, or ended.
 pub type FailureOf<N> =
     Failure<<N as Network>::Error, <<N as Network>::Transport as ErrorType>::Error>;
-
-/// How the program ended.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-#[cfg_attr(feature = "defmt", derive(defmt::Format))]
-pub enum End {
-    /// As many messages have come back as were asked for.
-    Done,
-    /// The board asked for the end.
-    Stopped,
-    /// The network said that trying again is of no use.
-    GaveUp,
-}
 
 /// Runs the light until it ends: connects, works, and after a failure waits and connects again with the same session.
 pub fn run<N: Network, C: Clock, B: Board>(

@@ -1,11 +1,13 @@
 //! The "living room light": a program that publishes the state of a light every second, shows what arrives, and
 //! reconnects after a failure with its session kept.
 //!
-//! It runs on a chip and on a PC. [`Light`] decides and does no I/O; [`blocking::run`] moves the bytes.
-//! A program brings a [`Board`] (where to show things, how to switch the light) and a [`blocking::Network`] (how to
-//! reach the broker).
+//! It runs on a chip and on a PC. [`Light`] decides and does no I/O; [`blocking::run`] moves the bytes, and so does
+//! `asynch::run` (feature `async`). A program brings a [`Board`] (where to show things, how to switch the light) and a
+//! `Network` of one of the two modules (how to reach the broker).
 #![no_std]
 
+#[cfg(feature = "async")]
+pub mod asynch;
 pub mod blocking;
 mod failure;
 mod logic;
@@ -40,6 +42,18 @@ pub trait Board {
     fn is_stopped(&mut self) -> bool {
         false
     }
+}
+
+/// How the program ended.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
+pub enum End {
+    /// As many messages have come back as were asked for.
+    Done,
+    /// The board asked for the end.
+    Stopped,
+    /// The network said that trying again is of no use.
+    GaveUp,
 }
 
 /// What one light does.

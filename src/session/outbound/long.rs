@@ -16,7 +16,9 @@ const FLAGS: u8 = 0x0F;
 pub(super) struct Passing {
     /// Someone is about to hand it over.
     pub(super) attended: bool,
-    /// The packet at the cursor has begun to leave, and has lost its mark.
+    /// It was asked for: if it is given up, it is asked for again.
+    again: bool,
+    /// The packet at the cursor has been lent to the transport, and has lost its mark.
     pub(super) begun: bool,
     /// Bytes that the transport has not taken.
     left: usize,
@@ -66,6 +68,11 @@ impl Outbound<'_> {
         }
     }
 
+    /// Whether someone has to hand over a payload before what is queued last can leave, and nobody is about to.
+    pub(in crate::session) fn payload_waits(&self) -> bool {
+        self.next_long().is_some() && !self.passing.attended
+    }
+
     /// The caller is about to hand over the payload that [`Self::unattended`] told of, of this length in bytes.
     pub(in crate::session) fn attend(
         &mut self,
@@ -80,6 +87,7 @@ impl Outbound<'_> {
             return Err(RequestError::PayloadLength { expected });
         }
         self.passing.attended = true;
+        self.passing.again = true;
         Ok(())
     }
 
@@ -119,7 +127,7 @@ impl Outbound<'_> {
         free.get_mut(..len).unwrap_or_default()
     }
 
-    /// `n` bytes have been put into the payload space.
+    /// `n` bytes have been put into the payload space, which was not empty.
     pub(in crate::session) fn payload_commit(&mut self, n: usize) {
         let n = n.min(self.payload_space().len());
         self.passing.staged = self.tail;
@@ -131,19 +139,24 @@ impl Outbound<'_> {
         let Some(at) = self.next_long() else {
             return Abandoned::Postponed;
         };
-        if self.passing.begun {
+        if self.sent > at {
             return Abandoned::Halfway;
         }
-        self.passing.attended = false;
-        if self
-            .header_at(at)
-            .is_some_and(|(header, _)| header.flags & frame::DUP != 0)
-        {
+        let again = self.passing.again;
+        self.end_long();
+        if again {
             return Abandoned::Postponed;
         }
         let id = self.id_at(at);
         self.remove(at, self.len_at(at));
         Abandoned::Withdrawn(id)
+    }
+
+    /// The packet at `at` was acknowledged: if it has not begun to leave again, its payload is not wanted any more.
+    pub(super) fn dismiss(&mut self, at: usize) {
+        if self.sent <= at && self.next_long() == Some(at) {
+            self.end_long();
+        }
     }
 
     /// Forgets the packet whose payload the caller cannot give again.

@@ -9,23 +9,35 @@ use std::{
 use tempfile::TempDir;
 
 use crate::{
-    process::{count, host, host_command},
+    process::{count, host, host_command, with_both_clients},
     relay::{Relay, answering, nobody},
 };
 
 #[test]
 fn it_brings_its_own_broker_and_counts() {
-    for qos in 0..3 {
-        let lines = host(&format!("--count 3 --interval 0.05 --qos {qos}")).succeeds();
-        assert!(
-            lines[0].contains("one was started inside this program"),
-            "{lines:#?}"
-        );
-        assert_eq!(count(&lines, &format!("with QoS {qos}")), 1, "{lines:#?}");
-        assert_eq!(count(&lines, "Came back: on"), 2, "{lines:#?}");
-        assert_eq!(count(&lines, "Came back: off"), 1, "{lines:#?}");
-        assert_eq!(count(&lines, "Done"), 1, "{lines:#?}");
-    }
+    with_both_clients(|client| {
+        for qos in 0..3 {
+            let lines = host(&format!("{client} --count 3 --interval 0.05 --qos {qos}")).succeeds();
+            assert!(
+                lines[0].contains("one was started inside this program"),
+                "{lines:#?}"
+            );
+            let name = if client.is_empty() {
+                "blocking"
+            } else {
+                "async"
+            };
+            assert_eq!(
+                count(&lines, &format!("with the {name} client")),
+                1,
+                "{lines:#?}"
+            );
+            assert_eq!(count(&lines, &format!("with QoS {qos}")), 1, "{lines:#?}");
+            assert_eq!(count(&lines, "Came back: on"), 2, "{lines:#?}");
+            assert_eq!(count(&lines, "Came back: off"), 1, "{lines:#?}");
+            assert_eq!(count(&lines, "Done"), 1, "{lines:#?}");
+        }
+    });
 }
 
 #[test]
@@ -47,6 +59,7 @@ fn help_explains_every_option() {
         "--keep-alive <SECONDS>",
         "--will <[TOPIC=]MESSAGE>",
         "--clean",
+        "--async",
     ] {
         let mut lines = help.lines();
         lines.find(|line| line.trim() == option).expect(option);
@@ -88,46 +101,52 @@ fn a_file_that_is_no_certificate_is_named() {
 
 #[test]
 fn a_wrong_host_is_tried_again_until_ctrl_c() {
-    let mut host = host("--broker no-such-host.invalid");
-    let line = host.line("not found");
-    assert!(
-        line.contains("no-such-host.invalid") && line.contains("again in 5 s"),
-        "{line}"
-    );
-    let start = Instant::now();
-    host.interrupt();
-    host.succeeds();
-    assert!(
-        start.elapsed() < Duration::from_secs(3),
-        "Ctrl-C had to wait"
-    );
+    with_both_clients(|client| {
+        let mut host = host(&format!("{client} --broker no-such-host.invalid"));
+        let line = host.line("not found");
+        assert!(
+            line.contains("no-such-host.invalid") && line.contains("again in 5 s"),
+            "{line}"
+        );
+        let start = Instant::now();
+        host.interrupt();
+        host.succeeds();
+        assert!(
+            start.elapsed() < Duration::from_secs(3),
+            "Ctrl-C had to wait"
+        );
+    });
 }
 
 #[test]
 fn a_broker_that_comes_later_is_found() {
-    let address = nobody();
-    let mut host = host(&format!("--broker {address} --count 1"));
-    let line = host.line("refused");
-    assert!(
-        line.contains(&address.to_string()) && line.contains("again in 5 s"),
-        "{line}"
-    );
-    let _relay = Relay::at(address, embedded_broker::start().unwrap());
-    let lines = host.succeeds();
-    assert_eq!(count(&lines, "Came back"), 1, "{lines:#?}");
+    with_both_clients(|client| {
+        let address = nobody();
+        let mut host = host(&format!("{client} --broker {address} --count 1"));
+        let line = host.line("refused");
+        assert!(
+            line.contains(&address.to_string()) && line.contains("again in 5 s"),
+            "{line}"
+        );
+        let _relay = Relay::at(address, embedded_broker::start().unwrap());
+        let lines = host.succeeds();
+        assert_eq!(count(&lines, "Came back"), 1, "{lines:#?}");
+    });
 }
 
 #[test]
 fn ctrl_c_says_goodbye_and_leaves_no_session() {
-    let relay = Relay::new(embedded_broker::start().unwrap());
-    let mut host = host(&format!("--broker {} --will gone", relay.address));
-    host.line("Came back");
-    host.interrupt();
-    let lines = host.succeeds();
-    assert_eq!(lines.last().unwrap(), "Stopped. Disconnected.");
-    let sent = relay.sent();
-    assert_eq!(sent[0].last().unwrap(), "Disconnect");
-    assert_eq!(sent[1..], [["Connect, clean", "Disconnect"]]);
+    with_both_clients(|client| {
+        let relay = Relay::new(embedded_broker::start().unwrap());
+        let mut host = host(&format!("{client} --broker {} --will gone", relay.address));
+        host.line("Came back");
+        host.interrupt();
+        let lines = host.succeeds();
+        assert_eq!(lines.last().unwrap(), "Stopped. Disconnected.");
+        let sent = relay.sent();
+        assert_eq!(sent[0].last().unwrap(), "Disconnect");
+        assert_eq!(sent[1..], [["Connect, clean", "Disconnect"]]);
+    });
 }
 
 #[test]
@@ -158,77 +177,90 @@ fn a_session_with_a_name_is_kept() {
 
 #[test]
 fn a_broken_connection_is_resumed() {
-    let relay = Relay::new(embedded_broker::start().unwrap());
-    let mut host = host(&format!(
-        "--broker {} --qos 1 --count 3 --client-id lamp",
-        relay.address
-    ));
-    host.line("Came back");
-    relay.cut();
-    host.line("again in 5 s");
-    host.line("the broker kept the session");
-    let lines = host.succeeds();
-    assert_eq!(count(&lines, "Came back"), 3, "{lines:#?}");
-    let sent = relay.sent();
-    assert!(sent[0].contains(&"Subscribe".to_owned()), "{sent:?}");
-    assert!(!sent[1].contains(&"Subscribe".to_owned()), "{sent:?}");
+    with_both_clients(|client| {
+        let relay = Relay::new(embedded_broker::start().unwrap());
+        let mut host = host(&format!(
+            "{client} --broker {} --qos 1 --count 3 --client-id lamp",
+            relay.address
+        ));
+        host.line("Came back");
+        relay.cut();
+        host.line("again in 5 s");
+        host.line("the broker kept the session");
+        let lines = host.succeeds();
+        assert_eq!(count(&lines, "Came back"), 3, "{lines:#?}");
+        let sent = relay.sent();
+        assert!(sent[0].contains(&"Subscribe".to_owned()), "{sent:?}");
+        assert!(!sent[1].contains(&"Subscribe".to_owned()), "{sent:?}");
+    });
 }
 
 #[test]
 fn a_refusal_is_explained() {
-    for (connack, words) in [
-        (b"\x20\x02\0\x01", ["version", "MQTT 3.1.1"]),
-        (b"\x20\x02\0\x02", ["client id", "--client-id"]),
-        (b"\x20\x02\0\x04", ["password", "--user"]),
-        (b"\x20\x02\0\x05", ["not authorized", "--user"]),
-    ] {
-        let broker = answering(connack);
-        host(&format!("--broker {broker}")).gives_up(&words);
-    }
-    let mut host = host(&format!("--broker {}", answering(b"\x20\x02\0\x03")));
-    let line = host.line("not available");
-    assert!(line.contains("again in 5 s"), "{line}");
+    with_both_clients(|client| {
+        for (connack, words) in [
+            (b"\x20\x02\0\x01", ["version", "MQTT 3.1.1"]),
+            (b"\x20\x02\0\x02", ["client id", "--client-id"]),
+            (b"\x20\x02\0\x04", ["password", "--user"]),
+            (b"\x20\x02\0\x05", ["not authorized", "--user"]),
+        ] {
+            let broker = answering(connack);
+            host(&format!("{client} --broker {broker}")).gives_up(&words);
+        }
+        let mut host = host(&format!(
+            "{client} --broker {}",
+            answering(b"\x20\x02\0\x03")
+        ));
+        let line = host.line("not available");
+        assert!(line.contains("again in 5 s"), "{line}");
+    });
 }
 
 #[test]
 fn a_server_of_something_else_is_recognised() {
-    let mut host = host(&format!(
-        "--broker {}",
-        answering(b"HTTP/1.1 400 Bad Request\r\n\r\n")
-    ));
-    let line = host.line("malformed");
-    assert!(line.contains("Check that a broker"), "{line}");
+    with_both_clients(|client| {
+        let mut host = host(&format!(
+            "{client} --broker {}",
+            answering(b"HTTP/1.1 400 Bad Request\r\n\r\n")
+        ));
+        let line = host.line("malformed");
+        assert!(line.contains("Check that a broker"), "{line}");
+    });
 }
 
 #[test]
 fn ctrl_c_works_while_the_broker_is_silent() {
-    let mut host = host(&format!("--broker {}", answering(b"")));
-    host.line("To watch");
-    std::thread::sleep(Duration::from_millis(300));
-    let start = Instant::now();
-    host.interrupt();
-    host.succeeds();
-    assert!(
-        start.elapsed() < Duration::from_secs(3),
-        "Ctrl-C had to wait"
-    );
+    with_both_clients(|client| {
+        let mut host = host(&format!("{client} --broker {}", answering(b"")));
+        host.line("To watch");
+        std::thread::sleep(Duration::from_millis(300));
+        let start = Instant::now();
+        host.interrupt();
+        host.succeeds();
+        assert!(
+            start.elapsed() < Duration::from_secs(3),
+            "Ctrl-C had to wait"
+        );
+    });
 }
 
 #[test]
 fn it_ends_when_nobody_reads_what_it_prints() {
-    let mut child = host_command("--interval 0.05")
-        .stdout(Stdio::piped())
-        .spawn()
-        .unwrap();
-    drop(child.stdout.take());
-    let end = Instant::now() + Duration::from_secs(20);
-    while child.try_wait().unwrap().is_none() {
-        if Instant::now() > end {
-            child.kill().unwrap();
-            panic!("it goes on");
+    with_both_clients(|client| {
+        let mut child = host_command(&format!("{client} --interval 0.05"))
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap();
+        drop(child.stdout.take());
+        let end = Instant::now() + Duration::from_secs(20);
+        while child.try_wait().unwrap().is_none() {
+            if Instant::now() > end {
+                child.kill().unwrap();
+                panic!("it goes on");
+            }
+            std::thread::sleep(Duration::from_millis(20));
         }
-        std::thread::sleep(Duration::from_millis(20));
-    }
+    });
 }
 
 #[test]

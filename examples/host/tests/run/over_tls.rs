@@ -4,7 +4,7 @@ use std::{net::SocketAddr, path::Path};
 
 use crate::{
     certificates::{Authority, Pair},
-    process::{Running, count, host},
+    process::{Running, count, host, with_both_clients},
     relay,
 };
 
@@ -24,10 +24,12 @@ fn connect(server: SocketAddr, ca: &Path, more: &str) -> Running {
 
 #[test]
 fn a_private_authority_is_trusted() {
-    let authority = Authority::new();
-    let server = server(&authority, &authority.certify("localhost"), false);
-    let lines = connect(server, &authority.ca(), "--qos 2").succeeds();
-    assert_eq!(count(&lines, "Came back"), 2, "{lines:#?}");
+    with_both_clients(|client| {
+        let authority = Authority::new();
+        let server = server(&authority, &authority.certify("localhost"), false);
+        let lines = connect(server, &authority.ca(), &format!("{client} --qos 2")).succeeds();
+        assert_eq!(count(&lines, "Came back"), 2, "{lines:#?}");
+    });
 }
 
 #[test]
@@ -44,12 +46,14 @@ fn an_address_can_be_certified() {
 
 #[test]
 fn a_stranger_is_not_trusted() {
-    let (authority, other) = (Authority::new(), Authority::new());
-    let server = server(&authority, &authority.certify("localhost"), false);
-    connect(server, &other.ca(), "").gives_up(&["nobody trusted here", "--ca FILE"]);
-    let port = server.port();
-    host(&format!("--broker localhost:{port} --tls"))
-        .gives_up(&["nobody trusted here", "--ca FILE"]);
+    with_both_clients(|client| {
+        let (authority, other) = (Authority::new(), Authority::new());
+        let server = server(&authority, &authority.certify("localhost"), false);
+        connect(server, &other.ca(), client).gives_up(&["nobody trusted here", "--ca FILE"]);
+        let port = server.port();
+        host(&format!("{client} --broker localhost:{port} --tls"))
+            .gives_up(&["nobody trusted here", "--ca FILE"]);
+    });
 }
 
 #[test]
@@ -72,18 +76,20 @@ fn an_old_certificate_is_not_trusted() {
 
 #[test]
 fn it_proves_who_it_is() {
-    let authority = Authority::new();
-    let server = server(&authority, &authority.certify("localhost"), true);
-    let with = |pair: &Pair| {
-        let (certificate, key) = (pair.certificate.display(), pair.key.display());
-        let more = format!("--client-cert {certificate} --client-key {key}");
-        connect(server, &authority.ca(), &more)
-    };
-    with(&authority.certify("lamp")).succeeds();
-    connect(server, &authority.ca(), "")
-        .gives_up(&["asks for a client certificate", "--client-cert FILE"]);
-    let other = Authority::new();
-    with(&other.certify("lamp")).gives_up(&["does not accept the client certificate"]);
+    with_both_clients(|client| {
+        let authority = Authority::new();
+        let server = server(&authority, &authority.certify("localhost"), true);
+        let with = |pair: &Pair| {
+            let (certificate, key) = (pair.certificate.display(), pair.key.display());
+            let more = format!("{client} --client-cert {certificate} --client-key {key}");
+            connect(server, &authority.ca(), &more)
+        };
+        with(&authority.certify("lamp")).succeeds();
+        connect(server, &authority.ca(), client)
+            .gives_up(&["asks for a client certificate", "--client-cert FILE"]);
+        let other = Authority::new();
+        with(&other.certify("lamp")).gives_up(&["does not accept the client certificate"]);
+    });
 }
 
 #[test]

@@ -19,6 +19,16 @@ pub(crate) struct Running {
     seen: Vec<String>,
 }
 
+/// Tests with either client at the same time: `test` is given the option that chooses one.
+pub(crate) fn with_both_clients(test: impl Fn(&str) + Sync) {
+    thread::scope(|scope| {
+        for client in ["", "--async"] {
+            let test = &test;
+            scope.spawn(move || test(client));
+        }
+    });
+}
+
 /// `host` with these arguments, separated by spaces.
 pub(crate) fn host(arguments: &str) -> Running {
     start(&mut host_command(arguments))

@@ -3,7 +3,7 @@
 use crate::{
     certificates::{Authority, Pair},
     mosquitto::{Mosquitto, is_installed, skipped},
-    process::{Running, count, host, host_command, start},
+    process::{Running, count, host, host_command, start, with_both_clients},
 };
 
 #[test]
@@ -11,24 +11,26 @@ fn plain() {
     if !is_installed() {
         return;
     }
-    let broker = Mosquitto::open();
-    for more in [
-        "--qos 0",
-        "--qos 1",
-        "--qos 2",
-        "--keep-alive 0",
-        "--clean",
-        "--client-id= --clean",
-    ] {
-        let arguments = format!(
-            "--broker {} --count 3 --interval 0.05 {more}",
-            broker.address
-        );
-        let lines = host(&arguments).succeeds();
-        assert_eq!(count(&lines, "Came back"), 3, "{lines:#?}");
-    }
-    let port = broker.address.port();
-    host(&format!("--broker localhost:{port} --count 1")).succeeds();
+    with_both_clients(|client| {
+        let broker = Mosquitto::open();
+        for more in [
+            "--qos 0",
+            "--qos 1",
+            "--qos 2",
+            "--keep-alive 0",
+            "--clean",
+            "--client-id= --clean",
+        ] {
+            let arguments = format!(
+                "{client} --broker {} --count 3 --interval 0.05 {more}",
+                broker.address
+            );
+            let lines = host(&arguments).succeeds();
+            assert_eq!(count(&lines, "Came back"), 3, "{lines:#?}");
+        }
+        let port = broker.address.port();
+        host(&format!("{client} --broker localhost:{port} --count 1")).succeeds();
+    });
 }
 
 #[test]
@@ -48,20 +50,22 @@ fn a_login() {
     if !is_installed() {
         return;
     }
-    let broker = Mosquitto::with_user("ann", "s3cret");
-    let arguments = format!("--broker {} --count 1", broker.address);
-    host(&format!("{arguments} --user ann --password s3cret")).succeeds();
-    let mut command = host_command(&format!("{arguments} --user ann"));
-    start(command.env("MQTT_PASSWORD", "s3cret")).succeeds();
-    for login in [
-        "",
-        "--user ann",
-        "--user ann --password wrong",
-        "--user bob --password s3cret",
-    ] {
-        let refused = host(&format!("{arguments} {login}"));
-        refused.gives_up(&["refused", "--user and --password"]);
-    }
+    with_both_clients(|client| {
+        let broker = Mosquitto::with_user("ann", "s3cret");
+        let arguments = format!("{client} --broker {} --count 1", broker.address);
+        host(&format!("{arguments} --user ann --password s3cret")).succeeds();
+        let mut command = host_command(&format!("{arguments} --user ann"));
+        start(command.env("MQTT_PASSWORD", "s3cret")).succeeds();
+        for login in [
+            "",
+            "--user ann",
+            "--user ann --password wrong",
+            "--user bob --password s3cret",
+        ] {
+            let refused = host(&format!("{arguments} {login}"));
+            refused.gives_up(&["refused", "--user and --password"]);
+        }
+    });
 }
 
 #[test]
@@ -69,19 +73,21 @@ fn the_article() {
     if !is_installed() {
         return;
     }
-    let broker = Mosquitto::open();
-    let topic = "living-1/living_room/light";
-    let mut watcher = broker.subscribe(topic);
-    let mut host = host(&format!(
-        "--broker {} --topic-prefix living-1",
-        broker.address
-    ));
-    watcher.line("living-1/living_room/light on");
-    watcher.line("living-1/living_room/light off");
-    broker.publish(topic, "how do you do?");
-    host.line("Received on living-1/living_room/light: how do you do?");
-    host.interrupt();
-    host.succeeds();
+    with_both_clients(|client| {
+        let broker = Mosquitto::open();
+        let topic = "living-1/living_room/light";
+        let mut watcher = broker.subscribe(topic);
+        let mut host = host(&format!(
+            "{client} --broker {} --topic-prefix living-1",
+            broker.address
+        ));
+        watcher.line("living-1/living_room/light on");
+        watcher.line("living-1/living_room/light off");
+        broker.publish(topic, "how do you do?");
+        host.line("Received on living-1/living_room/light: how do you do?");
+        host.interrupt();
+        host.succeeds();
+    });
 }
 
 #[test]
@@ -89,20 +95,22 @@ fn a_will() {
     if !is_installed() {
         return;
     }
-    let broker = Mosquitto::open();
-    for (will, seen) in [
-        ("gone", "w/living_room/light gone"),
-        ("wills/w=gone", "wills/w gone"),
-    ] {
-        let mut watcher = broker.subscribe("#");
-        let mut host = host(&format!(
-            "--broker {} --topic-prefix w --qos 1 --will {will}",
-            broker.address
-        ));
-        watcher.line("w/living_room/light on");
-        host.kill();
-        watcher.line(seen);
-    }
+    with_both_clients(|client| {
+        let broker = Mosquitto::open();
+        for (will, seen) in [
+            ("gone", "w/living_room/light gone"),
+            ("wills/w=gone", "wills/w gone"),
+        ] {
+            let mut watcher = broker.subscribe("#");
+            let mut host = host(&format!(
+                "{client} --broker {} --topic-prefix w --qos 1 --will {will}",
+                broker.address
+            ));
+            watcher.line("w/living_room/light on");
+            host.kill();
+            watcher.line(seen);
+        }
+    });
 }
 
 #[test]
@@ -110,14 +118,19 @@ fn a_broker_that_restarts_and_forgets() {
     if !is_installed() {
         return;
     }
-    let mut broker = Mosquitto::open();
-    let mut host = host(&format!("--broker {} --qos 2 --count 3", broker.address));
-    host.line("Came back");
-    broker.restart();
-    host.line("again in 5 s");
-    let lines = host.succeeds();
-    assert_eq!(count(&lines, "Subscribed"), 2, "{lines:#?}");
-    assert_eq!(count(&lines, "Came back"), 3, "{lines:#?}");
+    with_both_clients(|client| {
+        let mut broker = Mosquitto::open();
+        let mut host = host(&format!(
+            "{client} --broker {} --qos 2 --count 3",
+            broker.address
+        ));
+        host.line("Came back");
+        broker.restart();
+        host.line("again in 5 s");
+        let lines = host.succeeds();
+        assert_eq!(count(&lines, "Subscribed"), 2, "{lines:#?}");
+        assert_eq!(count(&lines, "Came back"), 3, "{lines:#?}");
+    });
 }
 
 fn over_tls(broker: &Mosquitto, authority: &Authority, more: &str) -> Running {
@@ -128,12 +141,12 @@ fn over_tls(broker: &Mosquitto, authority: &Authority, more: &str) -> Running {
     ))
 }
 
-fn with_pair(broker: &Mosquitto, authority: &Authority, pair: &Pair) -> Running {
+fn with_pair(broker: &Mosquitto, authority: &Authority, pair: &Pair, more: &str) -> Running {
     let (certificate, key) = (pair.certificate.display(), pair.key.display());
     over_tls(
         broker,
         authority,
-        &format!("--client-cert {certificate} --client-key {key}"),
+        &format!("{more} --client-cert {certificate} --client-key {key}"),
     )
 }
 
@@ -152,16 +165,19 @@ fn a_private_authority() {
     if !is_installed() {
         return;
     }
-    let authority = Authority::new();
-    let broker = Mosquitto::with(&tls_config(&authority, "localhost"));
-    for qos in 0..3 {
-        over_tls(&broker, &authority, &format!("--qos {qos}")).succeeds();
-    }
-    over_tls(&broker, &Authority::new(), "").gives_up(&["nobody trusted here", "--ca FILE"]);
-    let address = broker.address;
-    let mut plain = host(&format!("--broker {address}"));
-    let line = plain.line("Trying again");
-    assert!(line.contains("--tls"), "{line}");
+    with_both_clients(|client| {
+        let authority = Authority::new();
+        let broker = Mosquitto::with(&tls_config(&authority, "localhost"));
+        for qos in 0..3 {
+            over_tls(&broker, &authority, &format!("{client} --qos {qos}")).succeeds();
+        }
+        over_tls(&broker, &Authority::new(), client)
+            .gives_up(&["nobody trusted here", "--ca FILE"]);
+        let address = broker.address;
+        let mut plain = host(&format!("{client} --broker {address}"));
+        let line = plain.line("Trying again");
+        assert!(line.contains("--tls"), "{line}");
+    });
 }
 
 #[test]
@@ -169,14 +185,16 @@ fn client_certificates() {
     if !is_installed() {
         return;
     }
-    let authority = Authority::new();
-    let config = tls_config(&authority, "localhost") + "\nrequire_certificate true";
-    let broker = Mosquitto::with(&config);
-    with_pair(&broker, &authority, &authority.certify("lamp")).succeeds();
-    over_tls(&broker, &authority, "").gives_up(&["client certificate", "--client-cert"]);
-    let other = Authority::new();
-    with_pair(&broker, &authority, &other.certify("lamp"))
-        .gives_up(&["does not accept the client certificate"]);
+    with_both_clients(|client| {
+        let authority = Authority::new();
+        let config = tls_config(&authority, "localhost") + "\nrequire_certificate true";
+        let broker = Mosquitto::with(&config);
+        with_pair(&broker, &authority, &authority.certify("lamp"), client).succeeds();
+        over_tls(&broker, &authority, client).gives_up(&["client certificate", "--client-cert"]);
+        let other = Authority::new();
+        with_pair(&broker, &authority, &other.certify("lamp"), client)
+            .gives_up(&["does not accept the client certificate"]);
+    });
 }
 
 #[test]

@@ -1,0 +1,85 @@
+//! What `ota` and `log_upload` share: the way to a broker, and a progress bar.
+
+use std::{
+    error::Error,
+    io,
+    net::{SocketAddr, TcpStream, ToSocketAddrs},
+    time::Duration,
+};
+
+use indicatif::{ProgressBar, ProgressStyle};
+use umqtt::{
+    Session, Storage,
+    blocking::Client,
+    codec::Connect,
+    std_io::{NonBlocking, StdClock},
+};
+
+/// All the memory that a device needs here: 128 bytes to receive, 128 to send, four requests in flight.
+pub type Memory = Storage<128, 128, 4>;
+
+/// A client on a socket.
+pub type Device<'s, 'b> = Client<'s, 'b, NonBlocking<TcpStream>, StdClock>;
+
+/// The result of a step of an example.
+pub type Result<T> = core::result::Result<T, Box<dyn Error>>;
+
+/// The address of the broker named HOST:PORT, or of one inside this program.
+///
+/// # Errors
+///
+/// There is no such host, or the broker does not start.
+pub fn broker(named: Option<&str>) -> Result<SocketAddr> {
+    let Some(name) = named else {
+        let address = embedded_broker::start()?;
+        println!("No --broker is named, so one was started inside this program, at {address}.");
+        return Ok(address);
+    };
+    let mut addresses = name.to_socket_addrs()?;
+    Ok(addresses.next().ok_or("the broker has no address")?)
+}
+
+/// A connection to the broker.
+///
+/// # Errors
+///
+/// The broker cannot be reached.
+pub fn dial(broker: SocketAddr) -> io::Result<TcpStream> {
+    let socket = TcpStream::connect_timeout(&broker, Duration::from_secs(5))?;
+    socket.set_nonblocking(true)?;
+    Ok(socket)
+}
+
+/// An MQTT connection whose session the broker keeps when it is lost.
+///
+/// # Errors
+///
+/// The broker does not accept it.
+pub fn connect<'s, 'b>(
+    session: &'s mut Session<'b>,
+    socket: TcpStream,
+    client_id: &str,
+) -> Result<Device<'s, 'b>> {
+    let options = Connect {
+        clean_session: false,
+        keep_alive: 30,
+        ..Connect::new(client_id)
+    };
+    let transport = NonBlocking::new(socket);
+    Ok(Client::connect(
+        session,
+        transport,
+        StdClock::new(),
+        &options,
+    )?)
+}
+
+/// A bar that shows so many bytes as they pass.
+pub fn progress(bytes: usize) -> ProgressBar {
+    let style = "{bar:40} {bytes}/{total_bytes} {bytes_per_sec}";
+    let bar = ProgressBar::new(bytes as u64);
+    match ProgressStyle::with_template(style) {
+        Ok(style) => bar.with_style(style),
+        Err(_) => bar,
+    }
+}

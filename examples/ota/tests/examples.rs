@@ -1,0 +1,73 @@
+//! Both programs from the command line, with the broker inside them.
+#![allow(clippy::unwrap_used)]
+
+use std::{
+    fs,
+    process::{Command, Stdio},
+    thread::sleep,
+    time::{Duration, Instant},
+};
+
+use sha2::{Digest, Sha256};
+
+/// What the program says; it has a minute.
+fn output(program: &str, arguments: &[&str]) -> String {
+    let mut child = Command::new(program)
+        .args(arguments)
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let start = Instant::now();
+    while child.try_wait().unwrap().is_none() {
+        if start.elapsed() > Duration::from_secs(60) {
+            child.kill().unwrap();
+        }
+        sleep(Duration::from_millis(20));
+    }
+    let output = child.wait_with_output().unwrap();
+    let text = String::from_utf8(output.stdout).unwrap();
+    let errors = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{text}{errors}");
+    text
+}
+
+#[test]
+fn an_image_comes() {
+    let said = output(env!("CARGO_BIN_EXE_ota"), &["--kib", "3000"]);
+    assert!(said.contains("The image of 3072032 bytes"), "{said}");
+    assert!(!said.contains("begins anew"), "{said}");
+}
+
+#[test]
+fn an_image_comes_again_after_a_cut() {
+    let arguments = ["--kib", "3000", "--cut-after", "1000000"];
+    let said = output(env!("CARGO_BIN_EXE_ota"), &arguments);
+    let mut lines = said.lines().skip(1);
+    let cut = lines.next().unwrap();
+    assert!(cut.starts_with("After 1"), "{said}");
+    assert!(lines.next().unwrap().contains("begins anew"), "{said}");
+    assert!(lines.next().unwrap().contains("3072032 bytes"), "{said}");
+}
+
+#[test]
+fn a_log_goes_out() {
+    let said = output(env!("CARGO_BIN_EXE_log_upload"), &[]);
+    assert!(said.contains("2200000 bytes have arrived"), "{said}");
+
+    // A file of one's own, which fits into a packet or does not.
+    for len in [0, 50, 12_345] {
+        let path = std::env::temp_dir().join(format!("umqtt-test-{}-{len}", std::process::id()));
+        fs::write(&path, vec![b'x'; len]).unwrap();
+        let said = output(env!("CARGO_BIN_EXE_log_upload"), &[path.to_str().unwrap()]);
+        fs::remove_file(&path).unwrap();
+        let sum: String = Sha256::digest(vec![b'x'; len])
+            .iter()
+            .map(|byte| format!("{byte:02x}"))
+            .collect();
+        assert!(
+            said.contains(&format!("{len} bytes have arrived, with SHA-256 {sum}")),
+            "{said}"
+        );
+    }
+}

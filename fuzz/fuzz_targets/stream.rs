@@ -1,0 +1,64 @@
+//! Bytes in arbitrary pieces into a session with a small buffer tell its caller the same, and are answered the same, as
+//! all of them at once.
+#![no_main]
+
+use libfuzzer_sys::fuzz_target;
+use umqtt::{Event, Instant, Session, Storage, codec::Connect};
+
+const T: Instant = Instant::from_millis(0);
+
+/// Events without the cuts between chunks, how the stream ended, and what was sent.
+fn run(bytes: &[u8], mut pieces: impl Iterator<Item = usize>) -> (Vec<u8>, String, Vec<u8>) {
+    let mut storage = Storage::<24, 96, 3, 4>::new();
+    let mut session = Session::new(&mut storage);
+    session.connect(&Connect::new("a"), T).expect("it fits");
+    let mut rest = &[&[0x20, 2, 0, 0], bytes].concat()[..];
+    let (mut heard, mut sent) = (Vec::new(), Vec::new());
+    loop {
+        while session.has_pending() {
+            let pending = session.pending(T).to_vec();
+            session.consume(pending.len(), T);
+            sent.extend(pending);
+        }
+        match session.poll(T) {
+            Ok(Some(ready)) => match session.event(ready) {
+                Ok(Some(Event::Chunk(chunk))) => {
+                    if chunk.offset == 0 {
+                        heard.extend(chunk.topic.as_bytes());
+                        heard.extend(chunk.total.to_be_bytes());
+                    }
+                    heard.extend(chunk.bytes);
+                }
+                Ok(Some(event)) => heard.extend(format!("{event:?}").bytes()),
+                Ok(None) => unreachable!("an event was announced"),
+                Err(reason) => return (heard, format!("{reason:?}"), sent),
+            },
+            Ok(None) if session.has_pending() => {}
+            Ok(None) => {
+                let space = session.space();
+                let n = pieces
+                    .next()
+                    .unwrap_or(1)
+                    .clamp(1, space.len())
+                    .min(rest.len());
+                if n == 0 {
+                    return (heard, String::new(), sent);
+                }
+                space[..n].copy_from_slice(&rest[..n]);
+                session.commit(n);
+                rest = &rest[n..];
+            }
+            Err(reason) => return (heard, format!("{reason:?}"), sent),
+        }
+    }
+}
+
+fuzz_target!(|input: (&[u8], Vec<u8>)| {
+    let (bytes, pieces) = input;
+    let whole = run(bytes, core::iter::repeat(usize::MAX));
+    let cut = run(bytes, pieces.iter().cycle().map(|n| usize::from(*n % 32)));
+    assert_eq!((&whole.0, &whole.1), (&cut.0, &cut.1));
+    // An answer that is queued when the connection ends does not leave any more.
+    let complete = whole.1.is_empty() && whole.2 != cut.2;
+    assert!(!complete && cut.2.starts_with(&whole.2));
+});

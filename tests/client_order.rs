@@ -1,0 +1,225 @@
+//! Calls of a client in an order that its author may not have had in mind: nothing is lost, and nothing is claimed that
+//! did not happen.
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "helpers of a test"
+)]
+
+mod common;
+
+use common::{Network, Step};
+use embedded_io::Read;
+use umqtt::{
+    Event, Message, Outgoing, ProtocolError, RequestError, Session, Storage, blocking,
+    client::Error,
+    codec::{Connect, DecodeError, Delivery, PacketId, Publish, QoS, TopicError, TopicName},
+};
+
+type Memory = Storage<64, 256, 4>;
+type Client<'s, 'b, 'n> = blocking::Client<'s, 'b, common::Transport, &'n Network>;
+
+const FRESH: [u8; 4] = [0x20, 2, 0, 0];
+const PRESENT: [u8; 4] = [0x20, 2, 1, 0];
+
+fn options() -> Connect<'static> {
+    Connect {
+        clean_session: false,
+        ..Connect::new("device")
+    }
+}
+
+fn at_qos_1<'a>(topic: &'a str, payload: &'a [u8]) -> Message<'a> {
+    Message {
+        qos: QoS::AtLeastOnce,
+        ..Message::new(topic, payload)
+    }
+}
+
+fn id(number: u16) -> PacketId {
+    PacketId::new(number).unwrap()
+}
+
+/// A PUBLISH at QoS 1 under id 7.
+fn incoming(topic: &str, payload: &[u8]) -> Vec<u8> {
+    let delivery = Delivery::AtLeastOnce {
+        packet_id: id(7),
+        dup: false,
+    };
+    let mut out = vec![0; 2_000];
+    let topic = TopicName::new(topic).unwrap();
+    let publish = Publish {
+        delivery,
+        ..Publish::new(topic, payload)
+    };
+    publish.encode(&mut out).unwrap().to_vec()
+}
+
+fn connect<'s, 'b, 'n>(session: &'s mut Session<'b>, network: &'n Network) -> Client<'s, 'b, 'n> {
+    network.feed(&FRESH);
+    Client::connect(session, network.transport(), network, &options()).unwrap()
+}
+
+/// A client that has opened a connection, with a message of an older one to send again; the answer comes late.
+fn reopen<'s, 'b, 'n>(session: &'s mut Session<'b>, network: &'n Network) -> Client<'s, 'b, 'n> {
+    let older = Network::new();
+    connect(session, &older)
+        .publish(&at_qos_1("old", b"x"))
+        .unwrap();
+    network.feed_at(50, &PRESENT);
+    Client::open(session, network.transport(), network, &options()).unwrap()
+}
+
+fn contains(sent: &[u8], part: &[u8]) -> bool {
+    sent.windows(part.len()).any(|window| window == part)
+}
+
+#[test]
+fn a_reader_leaves_a_checkpoint_to_be_seen() {
+    let (network, mut storage) = (Network::new(), Memory::new());
+    let mut session = Session::new(&mut storage);
+    session.set_checkpoints(true);
+    let mut client = connect(&mut session, &network);
+    while client.poll().unwrap().is_some() {}
+    network.feed(&incoming("a", &[9; 300]));
+    assert!(matches!(client.recv().unwrap(), Event::Chunk(_)));
+    client.publish(&at_qos_1("t", b"x")).unwrap();
+
+    let mut reader = client.payload();
+    let mut buf = [0; 500];
+    assert!(reader.read(&mut buf).unwrap() > 0, "what was shown");
+    let due = Error::Request(RequestError::CheckpointDue);
+    assert_eq!(reader.read(&mut buf), Err(due));
+    drop(reader);
+    assert!(matches!(client.recv().unwrap(), Event::Checkpoint(_)));
+}
+
+/// A flush that has to wait finds the first chunk of another message, which nobody has seen.
+#[test]
+fn a_reader_is_of_the_message_shown_and_skips_no_other() {
+    let (network, mut storage) = (Network::new(), Memory::new());
+    let mut session = Session::new(&mut storage);
+    let mut client = connect(&mut session, &network);
+    network.feed(&[0x30, 8, 0, 1, b'a', b'f', b'i', b'r', b's', b't']);
+    network.feed(&incoming("b", &[9; 300]));
+    assert!(matches!(client.recv().unwrap(), Event::Message(_)));
+    network.writes(&[Step::NotReady, Step::NotReady], Step::Bytes(usize::MAX));
+    client.publish(&Message::new("t", b"x")).unwrap();
+    client.flush().unwrap();
+
+    let mut buf = [0; 400];
+    assert_eq!(client.payload().read(&mut buf), Ok(0));
+    let mut bytes = 0;
+    while bytes < 300 {
+        match client.recv().unwrap() {
+            Event::Chunk(chunk) => {
+                assert_eq!((chunk.topic, chunk.offset), ("b", bytes));
+                bytes += chunk.bytes.len();
+            }
+            other => panic!("{other:?}"),
+        }
+    }
+}
+
+#[test]
+fn a_flush_waits_for_what_the_connack_holds_back() {
+    let (network, mut storage) = (Network::new(), Memory::new());
+    let mut session = Session::new(&mut storage);
+    let mut client = reopen(&mut session, &network);
+    client.publish(&Message::new("t", b"now")).unwrap();
+    client.flush().unwrap();
+    assert!(contains(&network.take_sent(), b"now"));
+}
+
+#[test]
+fn a_publish_at_qos_0_waits_for_what_the_connack_holds_back() {
+    let (network, mut storage) = (Network::new(), Memory::new());
+    let mut session = Session::new(&mut storage);
+    let mut client = reopen(&mut session, &network);
+    client
+        .publish_and_wait(&Message::new("t", b"now"), |_| {})
+        .unwrap();
+    assert!(contains(&network.take_sent(), b"now"));
+}
+
+#[test]
+fn a_message_that_was_accepted_has_an_id_even_if_the_connection_fails_at_once() {
+    let (network, mut storage) = (Network::new(), Memory::new());
+    let mut session = Session::new(&mut storage);
+    let mut client = connect(&mut session, &network);
+    network.writes(&[], Step::Broken);
+    assert_eq!(client.publish(&at_qos_1("t", b"x")), Ok(Some(id(1))));
+    assert!(matches!(client.recv(), Err(Error::Transport(_))));
+    assert_eq!(client.recv(), Err(Error::Closed));
+    assert_eq!(client.publish(&at_qos_1("t", b"y")), Err(Error::Closed));
+    assert_eq!(session.in_flight(), 1);
+}
+
+#[test]
+fn the_id_of_a_long_message_is_known_even_if_the_connection_fails_inside_it() {
+    let (network, mut storage) = (Network::new(), Memory::new());
+    let mut session = Session::new(&mut storage);
+    let mut client = connect(&mut session, &network);
+    network.writes(&[Step::Bytes(100)], Step::Broken);
+    let message = Outgoing::New {
+        topic: "t",
+        qos: QoS::AtLeastOnce,
+        retain: false,
+    };
+    let failed = client.publish_slices(message, &[&[1; 1_000]], |_| {});
+    assert!(matches!(failed, Err(Error::Transport(_))));
+    let known = client.session().last_packet_id();
+    let network = Network::new();
+    let mut client = connect(&mut session, &network);
+    assert_eq!(client.recv().map(|event| format!("{event:?}")), {
+        let needed = Event::PayloadNeeded(known.unwrap());
+        Ok(format!("{needed:?}"))
+    });
+}
+
+#[test]
+fn a_report_is_no_request_in_flight() {
+    let (network, mut storage) = (Network::new(), Storage::<64, 256, 1>::new());
+    let mut session = Session::new(&mut storage);
+    let filters = [("led/#", QoS::AtLeastOnce)];
+    connect(&mut session, &network).subscribe(&filters).unwrap();
+    let network = Network::new();
+    let mut client = connect(&mut session, &network);
+    assert_eq!(client.session().in_flight(), 0);
+    assert_eq!(client.recv().unwrap(), Event::OutcomeUnknown(id(1)));
+    client.subscribe(&filters).unwrap();
+}
+
+#[test]
+fn a_connect_that_cannot_fit_leaves_the_connection_as_it_was() {
+    let (network, mut storage) = (Network::new(), Storage::<64, 64, 4>::new());
+    let mut session = Session::new(&mut storage);
+    connect(&mut session, &network);
+    let too_long = "i".repeat(60);
+    let options = Connect::new(&too_long);
+    let refused = session.connect(&options, umqtt::Instant::default());
+    assert!(matches!(refused, Err(RequestError::PacketTooLarge { .. })));
+    assert!(session.is_connected());
+}
+
+/// [MQTT-1.5.3-2] [MQTT-3.3.2-2] A topic that is too long to be seen whole is checked byte by byte.
+#[test]
+fn a_skipped_topic_is_checked_as_far_as_single_bytes_tell() {
+    let at = 40;
+    for (byte, expected) in [
+        (0, DecodeError::TopicName(TopicError::Nul { at })),
+        (b'#', DecodeError::TopicName(TopicError::Wildcard { at })),
+        (b'+', DecodeError::TopicName(TopicError::Wildcard { at })),
+        (0xFF, DecodeError::InvalidUtf8 { at }),
+    ] {
+        let (network, mut storage) = (Network::new(), Memory::new());
+        let mut session = Session::new(&mut storage);
+        let mut client = connect(&mut session, &network);
+        let mut packet = incoming(&"a".repeat(100), b"x");
+        packet[4 + at] = byte;
+        network.feed(&packet);
+        let reason = ProtocolError::Decode(expected);
+        assert_eq!(client.recv(), Err(Error::Protocol(reason)), "{byte:#x}");
+    }
+}

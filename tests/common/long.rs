@@ -1,0 +1,255 @@
+//! What the tests of long payloads share: sessions of many sizes, and a peer that moves bytes in pieces of any size.
+#![allow(
+    dead_code,
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    clippy::arithmetic_side_effects,
+    clippy::cast_possible_truncation,
+    clippy::panic,
+    reason = "test helpers may panic, and no test file needs all of them"
+)]
+
+use umqtt::{
+    Event, Instant, ProtocolError, Session, Storage,
+    codec::{Connect, Delivery, PacketId, Publish, QoS, TopicName},
+};
+
+/// The time, where it does not matter.
+pub(crate) const T: Instant = Instant::from_millis(7);
+
+/// A client whose state is kept.
+pub(crate) const KEEP: Connect<'static> = Connect {
+    clean_session: false,
+    ..Connect::new("c")
+};
+
+/// Receive buffers from the smallest on.
+pub(crate) const RX: [usize; 9] = [16, 17, 18, 19, 31, 64, 127, 128, 130];
+
+/// Calls `test` with a session that has a receive buffer of this size, one of [`RX`].
+pub(crate) fn with_rx<R>(rx: usize, test: impl FnOnce(&mut Session<'_>) -> R) -> R {
+    fn run<const N: usize, R>(test: impl FnOnce(&mut Session<'_>) -> R) -> R {
+        let mut storage = Storage::<N, 512, 8, 4>::new();
+        test(&mut Session::new(&mut storage))
+    }
+    match rx {
+        16 => run::<16, R>(test),
+        17 => run::<17, R>(test),
+        18 => run::<18, R>(test),
+        19 => run::<19, R>(test),
+        31 => run::<31, R>(test),
+        64 => run::<64, R>(test),
+        127 => run::<127, R>(test),
+        128 => run::<128, R>(test),
+        130 => run::<130, R>(test),
+        _ => unreachable!("not one of RX"),
+    }
+}
+
+/// Bytes in which a gap, a repetition or a swap shows.
+pub(crate) fn pattern(len: usize) -> Vec<u8> {
+    (0..len)
+        .map(|i| (i.wrapping_mul(167) ^ (i >> 8).wrapping_mul(59)) as u8)
+        .collect()
+}
+
+pub(crate) fn id(number: u16) -> PacketId {
+    PacketId::new(number).unwrap()
+}
+
+/// A message in flight under id 5, or at QoS 0.
+pub(crate) fn delivery(qos: QoS, dup: bool) -> Delivery {
+    let packet_id = id(5);
+    match qos {
+        QoS::AtMostOnce => Delivery::AtMostOnce,
+        QoS::AtLeastOnce => Delivery::AtLeastOnce { packet_id, dup },
+        QoS::ExactlyOnce => Delivery::ExactlyOnce { packet_id, dup },
+    }
+}
+
+/// A PUBLISH as bytes.
+pub(crate) fn publish(topic: &str, payload: &[u8], delivery: Delivery, retain: bool) -> Vec<u8> {
+    let publish = Publish {
+        topic: TopicName::new(topic).unwrap(),
+        payload,
+        delivery,
+        retain,
+    };
+    let mut out = vec![0; publish.encoded_len().unwrap()];
+    publish.encode(&mut out).unwrap();
+    out
+}
+
+/// What a message is answered with.
+pub(crate) fn ack(delivery: Delivery) -> Vec<u8> {
+    let first = match delivery {
+        Delivery::AtMostOnce => return Vec::new(),
+        Delivery::AtLeastOnce { .. } => 0x40,
+        Delivery::ExactlyOnce { .. } => 0x50,
+    };
+    let [high, low] = delivery.packet_id().unwrap().get().to_be_bytes();
+    vec![first, 2, high, low]
+}
+
+/// Sizes that come round and round.
+pub(crate) struct Sizes<'a>(std::iter::Cycle<std::slice::Iter<'a, usize>>);
+
+impl<'a> Sizes<'a> {
+    pub(crate) fn new(sizes: &'a [usize]) -> Self {
+        Self(sizes.iter().cycle())
+    }
+
+    pub(crate) fn next(&mut self) -> usize {
+        self.0.next().map_or(1, |size| (*size).max(1))
+    }
+}
+
+/// A message that came, or other news.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(crate) enum Heard {
+    Message {
+        topic: String,
+        payload: Vec<u8>,
+        /// The id and the DUP flag of a message that came whole are not told.
+        delivery: Option<Delivery>,
+        qos: QoS,
+        retain: bool,
+    },
+    Other(String),
+}
+
+/// A session at work: what its caller has heard, and what it has sent.
+pub(crate) struct Peer<'s, 'b> {
+    pub(crate) session: &'s mut Session<'b>,
+    pub(crate) heard: Vec<Heard>,
+    /// The chunks of a message that is not complete.
+    pub(crate) part: Option<(String, Vec<u8>)>,
+    pub(crate) sent: Vec<u8>,
+    /// What had been sent when each message, or each chunk of one, was about to be heard.
+    pub(crate) before: Vec<(usize, Vec<u8>)>,
+}
+
+impl<'s, 'b> Peer<'s, 'b> {
+    /// A peer that has accepted a connection.
+    pub(crate) fn connect(session: &'s mut Session<'b>, session_present: bool) -> Self {
+        session.connect(&KEEP, T).unwrap();
+        let mut peer = Self {
+            session,
+            heard: Vec::new(),
+            part: None,
+            sent: Vec::new(),
+            before: Vec::new(),
+        };
+        peer.send();
+        peer.feed(&[0x20, 2, u8::from(session_present), 0], &[4]);
+        assert!(matches!(&peer.heard[..], [.., Heard::Other(event)] if event.starts_with("Conn")));
+        peer.heard.clear();
+        peer.before.clear();
+        peer
+    }
+
+    /// Brings bytes in pieces of these sizes, as far as there is room, and handles all that follows.
+    pub(crate) fn feed(&mut self, mut bytes: &[u8], sizes: &[usize]) {
+        let mut sizes = Sizes::new(sizes);
+        while !bytes.is_empty() {
+            let space = self.session.space();
+            assert!(!space.is_empty(), "nowhere to read to");
+            let n = sizes.next().min(space.len()).min(bytes.len());
+            space[..n].copy_from_slice(&bytes[..n]);
+            self.session.commit(n);
+            bytes = &bytes[n..];
+            self.listen();
+        }
+    }
+
+    /// Sends all that is pending.
+    pub(crate) fn send(&mut self) {
+        while self.session.has_pending() {
+            let bytes = self.session.pending(T).to_vec();
+            assert!(!bytes.is_empty());
+            self.session.consume(bytes.len(), T);
+            self.sent.extend(bytes);
+        }
+    }
+
+    /// Handles everything until there is nothing left to do.
+    pub(crate) fn listen(&mut self) {
+        self.try_listen().unwrap();
+    }
+
+    pub(crate) fn try_listen(&mut self) -> Result<(), ProtocolError> {
+        loop {
+            let polled = self.session.poll(T);
+            self.send();
+            let Some(ready) = polled? else { return Ok(()) };
+            let event = self.session.event(ready)?;
+            hear(
+                event.unwrap(),
+                &mut self.heard,
+                &mut self.part,
+                &self.sent,
+                &mut self.before,
+            );
+        }
+    }
+
+    /// The connection breaks; whatever its end brings is heard.
+    pub(crate) fn cut(&mut self) {
+        self.session.connection_lost();
+        assert_eq!(self.try_listen(), Err(ProtocolError::Closed));
+    }
+}
+
+/// Adds an event; chunks become a message again, and are checked for gaps on the way.
+fn hear(
+    event: Event<'_>,
+    heard: &mut Vec<Heard>,
+    part: &mut Option<(String, Vec<u8>)>,
+    sent: &[u8],
+    before: &mut Vec<(usize, Vec<u8>)>,
+) {
+    match event {
+        Event::Message(message) => {
+            assert_eq!(*part, None, "a message inside another");
+            before.push((heard.len(), sent.to_vec()));
+            heard.push(Heard::Message {
+                topic: message.topic.to_owned(),
+                payload: message.payload.to_vec(),
+                delivery: None,
+                qos: message.qos,
+                retain: message.retain,
+            });
+        }
+        Event::Chunk(chunk) => {
+            before.push((heard.len(), sent.to_vec()));
+            let (topic, mut payload) = part.take().unwrap_or_else(|| {
+                assert_eq!(chunk.offset, 0, "a message that does not begin");
+                (chunk.topic.to_owned(), Vec::new())
+            });
+            assert!(!chunk.bytes.is_empty());
+            assert_eq!((chunk.topic, chunk.offset), (&*topic, payload.len()));
+            payload.extend(chunk.bytes);
+            assert!(payload.len() <= chunk.total);
+            assert_eq!(chunk.is_last(), payload.len() == chunk.total);
+            if chunk.is_last() {
+                heard.push(Heard::Message {
+                    topic,
+                    payload,
+                    delivery: Some(chunk.delivery),
+                    qos: chunk.delivery.qos(),
+                    retain: chunk.retain,
+                });
+            } else {
+                *part = Some((topic, payload));
+            }
+        }
+        Event::ChunksEnded => {
+            assert!(part.take().is_some(), "the end of what had not begun");
+            heard.push(Heard::Other(format!("{event:?}")));
+        }
+        other => {
+            assert_eq!(*part, None, "news inside a message");
+            heard.push(Heard::Other(format!("{other:?}")));
+        }
+    }
+}

@@ -1,0 +1,69 @@
+//! The examples run to their end, and say what they are for.
+#![allow(clippy::unwrap_used, clippy::panic, reason = "helpers of a test")]
+
+use std::{
+    env,
+    path::PathBuf,
+    process::{Command, Output},
+};
+
+/// Runs an example, which `cargo test` has built beside this test; alone (`cargo test --test examples`) it is built here.
+fn run(example: &str) -> String {
+    let folder = env::current_exe()
+        .unwrap()
+        .parent()
+        .unwrap()
+        .join("../examples");
+    let program: PathBuf = folder
+        .join(example)
+        .with_extension(env::consts::EXE_EXTENSION);
+    if !program.exists() {
+        let built = Command::new(env!("CARGO"))
+            .args(["build", "--example", example])
+            .status();
+        assert!(built.unwrap().success());
+    }
+    let Output {
+        status,
+        stdout,
+        stderr,
+    } = Command::new(program).output().unwrap();
+    let stdout = String::from_utf8(stdout).unwrap();
+    let stderr = String::from_utf8_lossy(&stderr);
+    assert!(status.success(), "{example}: {status}\n{stdout}{stderr}");
+    stdout
+}
+
+fn count(text: &str, line: &str) -> usize {
+    text.lines().filter(|it| it.contains(line)).count()
+}
+
+#[test]
+fn select() {
+    let output = run("select");
+    assert_eq!(count(&output, "The broker has message"), 5);
+    assert_eq!(count(&output, "umqtt/select/uptime: "), 5);
+}
+
+#[test]
+fn shared() {
+    let output = run("shared");
+    assert_eq!(count(&output, "The broker has message"), 10);
+    assert_eq!(count(&output, "umqtt/shared/light = "), 5);
+    assert_eq!(count(&output, "umqtt/shared/noise = "), 5);
+}
+
+#[test]
+fn sensor_qos0() {
+    let output = run("sensor_qos0");
+    assert_eq!(count(&output, "in 1 write"), 3);
+    assert_eq!(count(&output, "The watcher got it."), 3);
+}
+
+#[test]
+fn sensor_qos1() {
+    let output = run("sensor_qos1");
+    assert_eq!(count(&output, "left in 1 write"), 3);
+    // The second goes out twice, and is acknowledged once.
+    assert_eq!(count(&output, "The broker has message"), 4);
+}
