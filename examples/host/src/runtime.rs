@@ -149,7 +149,7 @@ impl Sleep for TokioClock {
 
 #[cfg(test)]
 mod tests {
-    use std::{sync::mpsc::Sender, thread};
+    use std::{sync::mpsc::Sender, thread, time::Instant};
 
     use embedded_io_async::{Read as _, Write as _};
     use tokio::{runtime::Builder, time::timeout};
@@ -168,13 +168,18 @@ mod tests {
         runtime.block_on(future)
     }
 
-    /// Tells the server when the test is waiting already.
-    fn tell_soon(server: &Sender<()>) {
+    /// Waits for what becomes ready once the server, a little later, is told to go on.
+    async fn woken<R>(server: &Sender<()>, ready: impl Future<Output = R>) -> R {
         let server = server.clone();
         thread::spawn(move || {
             thread::sleep(SOON);
             server.send(()).unwrap();
         });
+        let start = Instant::now();
+        let result = timeout(LONG, ready).await.unwrap();
+        // The end of the time would wake it, too.
+        assert!(start.elapsed() < LONG, "it was not woken");
+        result
     }
 
     /// Writes until the stream takes no more, and returns what it took.
@@ -203,14 +208,10 @@ mod tests {
             let full = timeout(SOON, stream.flush()).await;
             assert!(full.is_err(), "{full:?}");
 
-            tell_soon(&tell);
-            let read = timeout(LONG, stream.read(&mut buffer)).await;
-            let n = read.expect("a reader is woken").unwrap();
+            let n = woken(&tell, stream.read(&mut buffer)).await.unwrap();
             assert_eq!(&buffer[..n], HELLO, "although nothing can be written");
 
-            tell_soon(&tell);
-            let flushed = timeout(LONG, stream.flush()).await;
-            flushed.expect("a writer is woken").unwrap();
+            woken(&tell, stream.flush()).await.unwrap();
             assert_eq!(stream.write(b"the end").await.unwrap(), 7);
             sent.extend_from_slice(b"the end");
             stream.flush().await.unwrap();

@@ -138,10 +138,18 @@ fn a_broker_that_comes_later_is_found() {
 fn ctrl_c_says_goodbye_and_leaves_no_session() {
     with_both_clients(|client| {
         let relay = Relay::new(embedded_broker::start().unwrap());
-        let mut host = host(&format!("{client} --broker {} --will gone", relay.address));
+        let mut host = host(&format!(
+            "{client} --broker {} --interval 3600 --will gone",
+            relay.address
+        ));
         host.line("Came back");
+        let start = Instant::now();
         host.interrupt();
         let lines = host.succeeds();
+        assert!(
+            start.elapsed() < Duration::from_secs(5),
+            "Ctrl-C had to wait"
+        );
         assert_eq!(lines.last().unwrap(), "Stopped. Disconnected.");
         let sent = relay.sent();
         assert_eq!(sent[0].last().unwrap(), "Disconnect");
