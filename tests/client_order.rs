@@ -223,3 +223,28 @@ fn a_skipped_topic_is_checked_as_far_as_single_bytes_tell() {
         assert_eq!(client.recv(), Err(Error::Protocol(reason)), "{byte:#x}");
     }
 }
+
+/// The acknowledgement of a long message comes after its id is known, however fast the server is.
+#[test]
+fn the_acknowledgement_of_a_long_message_is_the_callers() {
+    for pieces in [1, 7, 1_000] {
+        let (network, mut storage) = (Network::with_server(), Memory::new());
+        let mut session = Session::new(&mut storage);
+        let mut client =
+            Client::connect(&mut session, network.transport(), &network, &options()).unwrap();
+        network.writes(&[], Step::Bytes(pieces));
+        let message = Outgoing::New {
+            topic: "t",
+            qos: QoS::AtLeastOnce,
+            retain: false,
+        };
+        let payload = [1; 1_000];
+        let meanwhile = |event: Event<'_>| panic!("{event:?}");
+        let sent = client.publish_slices(message, &[&payload], meanwhile);
+        assert_eq!(sent, Ok(Some(id(1))));
+        assert_eq!(client.recv(), Ok(Event::Puback(id(1))));
+        let sent = client.publish_from(message, payload.len(), &payload[..], meanwhile);
+        assert_eq!(sent, Ok(Some(id(2))));
+        assert_eq!(client.recv(), Ok(Event::Puback(id(2))));
+    }
+}

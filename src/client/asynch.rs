@@ -174,7 +174,8 @@ where
     }
 
     /// Publishes a message whose payload lies in memory in one or more slices of any size, from where it goes to the
-    /// transport without a copy, and waits until it has left. Everything that comes meanwhile goes to `on_event`.
+    /// transport without a copy, and waits until it has left. Everything that comes meanwhile goes to `on_event`;
+    /// its own acknowledgement comes later.
     ///
     /// At QoS 1 and 2, [`Event::PayloadNeeded`] asks for the payload again if the connection is lost before the
     /// acknowledgement has come; this call with [`Outgoing::Again`] gives it.
@@ -583,19 +584,21 @@ impl<T: Read + Write> Wire<'_, '_, T> {
         Poll::Pending
     }
 
-    /// As [`Self::poll_ready`], until the payload that is open has left.
+    /// Reads up to the next event, until the payload that is open has left. After its last byte nothing is read: its
+    /// acknowledgement is for the caller, who has no id yet.
     fn poll_step<C: Clock>(
         &mut self,
         clock: &C,
         cx: &mut Context<'_>,
     ) -> Poll<Result<Step, Error<T::Error>>> {
-        if self.session.is_payload_open() {
-            let ready = self.poll_ready(clock, cx);
-            if ready.is_ready() || self.session.is_payload_open() {
-                return ready.map_ok(Step::Event);
-            }
+        if !self.session.is_payload_open() {
+            return self.poll_write(clock, cx).map_ok(|()| Step::Done);
         }
-        self.poll_write(clock, cx).map_ok(|()| Step::Done)
+        if self.poll_read(cx)?.is_ready() {
+            cx.waker().wake_by_ref();
+        }
+        let ready = self.session.poll(clock.now())?;
+        ready.map_or(Poll::Pending, |ready| Poll::Ready(Ok(Step::Event(ready))))
     }
 
     /// One write of payload bytes from the caller's memory.

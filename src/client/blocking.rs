@@ -133,7 +133,8 @@ where
     }
 
     /// Publishes a message whose payload lies in memory in one or more slices of any size, from where it goes to the
-    /// transport without a copy, and waits until it has left. Everything that comes meanwhile goes to `on_event`.
+    /// transport without a copy, and waits until it has left. Everything that comes meanwhile goes to `on_event`;
+    /// its own acknowledgement comes later.
     ///
     /// At QoS 1 and 2, [`Event::PayloadNeeded`] asks for the payload again if the connection is lost before the
     /// acknowledgement has come; this call with [`Outgoing::Again`] gives it.
@@ -160,7 +161,8 @@ where
     }
 
     /// Publishes a message whose payload of `len` bytes comes from a reader, in pieces that pass through what is free
-    /// of the send buffer, and waits until it has left. Everything that comes meanwhile goes to `on_event`.
+    /// of the send buffer, and waits until it has left. Everything that comes meanwhile goes to `on_event`;
+    /// its own acknowledgement comes later.
     ///
     /// At QoS 1 and 2, [`Event::PayloadNeeded`] asks for the payload again if the connection is lost before the
     /// acknowledgement has come; this call with [`Outgoing::Again`], and a reader that begins anew, gives it.
@@ -379,24 +381,25 @@ where
         mut on_event: impl FnMut(Event<'_>),
         mut more: impl FnMut(&mut Self) -> Result<bool, Error<T::Error>>,
     ) -> Result<(), Error<T::Error>> {
-        while self.session.is_payload_open() {
+        loop {
             let mut moved = self.write_ready()?;
             if self.session.payload_left() > 0 {
                 moved |= more(self).inspect_err(|_| self.session.abandon_payload())?;
             }
-            match self.round()? {
-                Round::Event(ready) => {
-                    if let Some(event) = self.session.event(ready)? {
-                        on_event(event);
-                    }
+            // Nothing is read after the last byte has left: its acknowledgement is for the caller, who has no id yet.
+            if !self.session.is_payload_open() {
+                self.write_ready()?;
+                return Ok(());
+            }
+            moved |= self.read_ready()?;
+            if let Some(ready) = self.session.poll(self.clock.now())? {
+                if let Some(event) = self.session.event(ready)? {
+                    on_event(event);
                 }
-                Round::Moved => {}
-                Round::Idle if moved => {}
-                Round::Idle => self.clock.wait(),
+            } else if !moved {
+                self.clock.wait();
             }
         }
-        self.write_ready()?;
-        Ok(())
     }
 
     /// Writes payload bytes from the caller's memory, if that needs no waiting; true if any were taken.
