@@ -50,8 +50,8 @@ fn main() -> ! {
             &mut Console,
         );
         match end {
-            blocking::End::Done => End::Success,
-            blocking::End::Stopped | blocking::End::GaveUp => End::Failure,
+            light::End::Done => End::Success,
+            light::End::Stopped | light::End::GaveUp => End::Failure,
         }
     })
 }
