@@ -1,5 +1,7 @@
 //! The async client, over `embedded_io_async` (feature `async`). No executor is required.
 
+mod wire;
+
 use core::{
     future::{Future, pending, poll_fn},
     pin::pin,
@@ -8,10 +10,11 @@ use core::{
 
 use embedded_io_async::{Error as _, ErrorKind, ErrorType, Read, Write};
 
-use super::{Error, accepted, check_order, flushed, has_rest, is_overdue, is_transient, slice_at};
+use self::wire::{Step, Wire};
+use super::{Error, accepted, check_order, flushed, has_rest, slice_at};
 use crate::{
     codec::{Connect, PacketId, QoS, SubackCodes},
-    session::{Event, Message, Outgoing, ProtocolError, Ready, RequestError, Session},
+    session::{Event, Message, Outgoing, Ready, RequestError, Session},
     time::{Clock, Instant},
 };
 
@@ -44,22 +47,6 @@ impl<C: Sleep> Sleep for &C {
 pub struct Client<'s, 'b, T: ErrorType, C> {
     wire: Wire<'s, 'b, T>,
     clock: C,
-}
-
-/// All but the clock, which a sleeping future borrows.
-struct Wire<'s, 'b, T: ErrorType> {
-    session: &'s mut Session<'b>,
-    transport: T,
-    /// When bytes were last written that have not been flushed.
-    unflushed: Option<Instant>,
-    /// What ended the connection in a call that had something else to return.
-    failure: Option<Error<T::Error>>,
-}
-
-/// How far a payload has come that is being handed over.
-enum Step {
-    Done,
-    Event(Ready),
 }
 
 /// Gives the payload up that is being handed over if it is dropped before that has left.
@@ -181,7 +168,7 @@ where
     /// acknowledgement has come; this call with [`Outgoing::Again`] gives it.
     ///
     /// Dropping the future takes the message back if nothing of it has left. After that it ends the connection, and
-    /// the next call says so ([`ProtocolError::PayloadAborted`]): what came next would
+    /// the next call says so ([`ProtocolError::PayloadAborted`](crate::ProtocolError::PayloadAborted)): what came next would
     /// be taken for payload.
     ///
     /// # Errors
@@ -238,7 +225,7 @@ where
     /// acknowledgement has come; this call with [`Outgoing::Again`], and a reader that begins anew, gives it.
     ///
     /// Dropping the future takes the message back if nothing of it has left. After that it ends the connection, and
-    /// the next call says so ([`ProtocolError::PayloadAborted`]): what came next
+    /// the next call says so ([`ProtocolError::PayloadAborted`](crate::ProtocolError::PayloadAborted)): what came next
     /// would be taken for payload.
     ///
     /// # Errors
@@ -554,179 +541,6 @@ where
                 return result;
             }
         }
-    }
-}
-
-impl<T: Read + Write> Wire<'_, '_, T> {
-    /// Moves bytes both ways up to the next event. What is owed leaves first, as far as the transport takes it.
-    ///
-    /// Reads at most once a call, and asks to be called again, so that a peer that sends without end stops nobody else.
-    fn poll_ready<C: Clock>(
-        &mut self,
-        clock: &C,
-        cx: &mut Context<'_>,
-    ) -> Poll<Result<Ready, Error<T::Error>>> {
-        // An answer that waits to be read is in time, however late the caller comes.
-        if is_overdue(self.session, clock.now()) {
-            let _ = self.poll_read(cx)?;
-        }
-        for read in [false, true] {
-            if read && self.poll_read(cx)?.is_pending() {
-                return Poll::Pending;
-            }
-            let _ = self.poll_write(clock, cx)?;
-            if let Some(ready) = self.session.poll(clock.now())? {
-                return Poll::Ready(Ok(ready));
-            }
-            let _ = self.poll_write(clock, cx)?;
-        }
-        cx.waker().wake_by_ref();
-        Poll::Pending
-    }
-
-    /// Reads up to the next event, until the payload that is open has left. After its last byte nothing is read: its
-    /// acknowledgement is for the caller, who has no id yet.
-    fn poll_step<C: Clock>(
-        &mut self,
-        clock: &C,
-        cx: &mut Context<'_>,
-    ) -> Poll<Result<Step, Error<T::Error>>> {
-        if !self.session.is_payload_open() {
-            return self.poll_write(clock, cx).map_ok(|()| Step::Done);
-        }
-        if self.poll_read(cx)?.is_ready() {
-            cx.waker().wake_by_ref();
-        }
-        let ready = self.session.poll(clock.now())?;
-        ready.map_or(Poll::Pending, |ready| Poll::Ready(Ok(Step::Event(ready))))
-    }
-
-    /// One write of payload bytes from the caller's memory.
-    fn poll_payload<C: Clock>(
-        &mut self,
-        bytes: &[u8],
-        clock: &C,
-        cx: &mut Context<'_>,
-    ) -> Poll<Result<(), Error<T::Error>>> {
-        let Poll::Ready(written) = pin!(self.transport.write(bytes)).poll(cx) else {
-            return Poll::Pending;
-        };
-        self.unflushed = Some(clock.now());
-        match written {
-            Ok(0) => Poll::Ready(Err(self.lost(Error::Closed))),
-            Ok(n) => {
-                self.session.payload_sent(n, clock.now());
-                Poll::Ready(Ok(()))
-            }
-            Err(error) => self.failed(error, cx).map(Err),
-        }
-    }
-
-    /// Writes as much as the transport takes; ready when that was everything.
-    fn poll_write<C: Clock>(
-        &mut self,
-        clock: &C,
-        cx: &mut Context<'_>,
-    ) -> Poll<Result<(), Error<T::Error>>> {
-        if let Some(error) = self.failure.take() {
-            return Poll::Ready(Err(error));
-        }
-        loop {
-            let bytes = self.session.pending(clock.now());
-            if bytes.is_empty() {
-                break;
-            }
-            let written = match pin!(self.transport.write(bytes)).poll(cx) {
-                Poll::Ready(written) => written,
-                Poll::Pending => return Poll::Pending,
-            };
-            match written {
-                Ok(0) => return Poll::Ready(Err(self.lost(Error::Closed))),
-                Ok(n) => self.session.consume(n, clock.now()),
-                Err(error) => return self.failed(error, cx).map(Err),
-            }
-            self.unflushed = Some(clock.now());
-        }
-        self.poll_flush(clock, cx)
-    }
-
-    fn poll_flush<C: Clock>(
-        &mut self,
-        clock: &C,
-        cx: &mut Context<'_>,
-    ) -> Poll<Result<(), Error<T::Error>>> {
-        if self.unflushed.is_none() {
-            return Poll::Ready(Ok(()));
-        }
-        let flushed = match pin!(self.transport.flush()).poll(cx) {
-            Poll::Ready(flushed) => Some(flushed),
-            Poll::Pending => None,
-        };
-        match flushed {
-            Some(Ok(())) => {
-                self.unflushed = None;
-                Poll::Ready(Ok(()))
-            }
-            Some(Err(error)) => self.failed(error, cx).map(Err),
-            None if self.flush_is_overdue(clock.now()) => {
-                let reason = Error::Protocol(ProtocolError::WriteTimeout);
-                Poll::Ready(Err(self.lost(reason)))
-            }
-            None => Poll::Pending,
-        }
-    }
-
-    /// Reads once; ready when bytes came.
-    fn poll_read(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Error<T::Error>>> {
-        let space = self.session.space();
-        if space.is_empty() {
-            return Poll::Pending;
-        }
-        let read = match pin!(self.transport.read(space)).poll(cx) {
-            Poll::Ready(read) => read,
-            Poll::Pending => return Poll::Pending,
-        };
-        Poll::Ready(match read {
-            Ok(0) => Err(self.lost(Error::Closed)),
-            Ok(n) => {
-                self.session.commit(n);
-                Ok(())
-            }
-            Err(error) => return self.failed(error, cx).map(Err),
-        })
-    }
-
-    /// When something has to be done even if the transport wakes nobody.
-    fn deadline(&self) -> Option<Instant> {
-        self.session
-            .deadline()
-            .into_iter()
-            .chain(self.flush_deadline())
-            .reduce(Instant::earlier)
-    }
-
-    /// A transport that took all bytes may still never get rid of them.
-    fn flush_deadline(&self) -> Option<Instant> {
-        let since = self.unflushed?;
-        Some(since.after(self.session.response_timeout()))
-    }
-
-    fn flush_is_overdue(&self, now: Instant) -> bool {
-        self.flush_deadline().is_some_and(|at| at.is_reached(now))
-    }
-
-    /// An interruption is tried again; any other error ends the connection.
-    fn failed(&mut self, error: T::Error, cx: &mut Context<'_>) -> Poll<Error<T::Error>> {
-        if is_transient(&error) {
-            cx.waker().wake_by_ref();
-            return Poll::Pending;
-        }
-        Poll::Ready(self.lost(Error::Transport(error)))
-    }
-
-    fn lost(&mut self, error: Error<T::Error>) -> Error<T::Error> {
-        self.session.connection_lost();
-        error
     }
 }
 

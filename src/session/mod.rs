@@ -3,15 +3,6 @@
 //! A [`Session`] is told what happened (bytes came, bytes went, time passed) and tells what to do next (bytes to send,
 //! an event for the caller, how long there is nothing to do). It never waits, and it never looks at a clock.
 //!
-//! | kind | calls |
-//! | --- | --- |
-//! | commands | [`connect`](Session::connect), [`publish`](Session::publish), [`subscribe`](Session::subscribe), [`unsubscribe`](Session::unsubscribe), [`ping`](Session::ping), [`disconnect`](Session::disconnect) |
-//! | bytes out | [`pending`](Session::pending), [`consume`](Session::consume) |
-//! | bytes in | [`space`](Session::space), [`commit`](Session::commit) |
-//! | turning the crank | [`poll`](Session::poll), [`event`](Session::event) |
-//! | time | [`deadline`](Session::deadline) |
-//! | the connection is gone | [`connection_lost`](Session::connection_lost) |
-//!
 //! Whatever the peer sends and in whatever order these are called, nothing here panics, recurses or loops without bound.
 
 mod error;
@@ -25,7 +16,9 @@ mod outbound;
 mod pace;
 mod payload;
 mod receive;
+mod request;
 mod storage;
+mod timeouts;
 
 use heapless::VecView;
 
@@ -37,16 +30,14 @@ pub use self::{
 };
 use self::{
     inbound::Inbound,
-    inflight::{Inflight, State},
+    inflight::Inflight,
     keep_alive::KeepAlive,
     outbound::{Outbound, Sent},
     pace::Pace,
     receive::Due,
 };
 use crate::{
-    codec::{
-        Connect, Delivery, EncodeError, PacketId, Publish, QoS, TopicName, subscribe, unsubscribe,
-    },
+    codec::{Connect, PacketId},
     fmt::debug,
     time::Instant,
 };
@@ -54,12 +45,22 @@ use crate::{
 /// How long an answer may take unless [`Session::set_response_timeout`] says otherwise, in milliseconds.
 pub const RESPONSE_TIMEOUT: u32 = 10_000;
 
-const PINGREQ: [u8; 2] = [0xC0, 0];
-
 /// An MQTT session (section 1.2): what client and server remember of each other, across network connections.
 ///
 /// It lives as long as the caller wants, outlives every connection \[MQTT-4.1.0-1\] \[MQTT-4.1.0-2\], and is bound to
 /// one client id.
+///
+/// | kind | calls |
+/// | --- | --- |
+/// | commands | [`connect`](Self::connect), [`publish`](Self::publish), [`subscribe`](Self::subscribe), [`unsubscribe`](Self::unsubscribe), [`ping`](Self::ping), [`disconnect`](Self::disconnect) |
+/// | bytes out | [`pending`](Self::pending), [`consume`](Self::consume) |
+/// | bytes in | [`space`](Self::space), [`commit`](Self::commit) |
+/// | turning the crank | [`poll`](Self::poll), [`event`](Self::event) |
+/// | time | [`deadline`](Self::deadline) |
+/// | the connection is gone | [`connection_lost`](Self::connection_lost) |
+/// | a payload from outside | [`begin_payload`](Self::begin_payload), [`payload_left`](Self::payload_left), [`payload_sent`](Self::payload_sent), [`payload_space`](Self::payload_space), [`payload_commit`](Self::payload_commit), [`abandon_payload`](Self::abandon_payload), [`decline_payload`](Self::decline_payload) |
+/// | a message at hand | [`read_payload`](Self::read_payload), [`skip_message`](Self::skip_message) |
+/// | deep sleep | [`save`](Self::save), [`restore`](Self::restore), [`set_checkpoints`](Self::set_checkpoints) |
 pub struct Session<'b> {
     outbound: Outbound<'b>,
     inbound: Inbound<'b>,
@@ -242,94 +243,6 @@ impl Session<'_> {
         Ok(())
     }
 
-    /// Queues a message; at QoS 1 and 2 the id under which [`Event::Puback`] or [`Event::Pubcomp`] will report it.
-    ///
-    /// # Errors
-    ///
-    /// [`RequestError`]; nothing was queued, and the connection is fine.
-    pub fn publish(&mut self, message: &Message<'_>) -> Result<Option<PacketId>, RequestError> {
-        let topic = TopicName::new(message.topic).map_err(EncodeError::Topic)?;
-        let publish = Publish {
-            topic,
-            payload: message.payload,
-            delivery: Delivery::AtMostOnce,
-            retain: message.retain,
-        };
-        let Some(state) = State::of_publish(message.qos) else {
-            self.check_open()?;
-            self.outbound
-                .push(|free| publish.encode(free).map(<[u8]>::len))?;
-            return Ok(None);
-        };
-        self.request(state, |id, free| {
-            let delivery = state.delivery(id);
-            Publish {
-                delivery,
-                ..publish
-            }
-            .encode(free)
-            .map(<[u8]>::len)
-        })
-        .map(Some)
-    }
-
-    /// Queues a SUBSCRIBE for one or more topic filters, each with the highest QoS wanted; [`Event::Suback`] brings
-    /// the answers, in the same order, under the id returned.
-    ///
-    /// # Errors
-    ///
-    /// [`RequestError`]; nothing was queued, and the connection is fine.
-    pub fn subscribe(&mut self, filters: &[(&str, QoS)]) -> Result<PacketId, RequestError> {
-        self.request(State::Suback, |id, free| {
-            subscribe::encode(id, filters.iter().copied(), free)
-        })
-    }
-
-    /// Queues an UNSUBSCRIBE for one or more topic filters; [`Event::Unsuback`] answers it under the id returned.
-    ///
-    /// # Errors
-    ///
-    /// [`RequestError`]; nothing was queued, and the connection is fine.
-    pub fn unsubscribe(&mut self, filters: &[&str]) -> Result<PacketId, RequestError> {
-        self.request(State::Unsuback, |id, free| {
-            unsubscribe::encode(id, filters.iter().copied(), free)
-        })
-    }
-
-    /// Queues a PINGREQ. Keep alive needs no help from the caller; this asks whether the server is there right now.
-    ///
-    /// # Errors
-    ///
-    /// [`RequestError::NotConnected`] before CONNACK; [`RequestError::LaneFull`] while too much is queued.
-    pub fn ping(&mut self) -> Result<(), RequestError> {
-        self.check_open()?;
-        if self.link != Link::Up {
-            return Err(RequestError::NotConnected);
-        }
-        // One place is kept for the answer to a packet at hand.
-        if !self.outbound.lane_has_room(2) {
-            return Err(RequestError::LaneFull);
-        }
-        self.queue_ping();
-        Ok(())
-    }
-
-    /// Queues a DISCONNECT behind everything else; nothing can be queued after it \[MQTT-3.14.4-2\].
-    ///
-    /// # Errors
-    ///
-    /// [`RequestError::NotConnected`] if there is no connection or this was called before;
-    /// [`RequestError::PayloadPending`] while a payload is being handed over.
-    pub fn disconnect(&mut self) -> Result<(), RequestError> {
-        self.check_open()?;
-        if self.outbound.is_attended() {
-            return Err(RequestError::PayloadPending);
-        }
-        self.outbound.push_disconnect();
-        self.leaving = true;
-        Ok(())
-    }
-
     /// The transport failed, was closed by the peer, or was dropped. What has to be kept is kept.
     pub fn connection_lost(&mut self) {
         self.end(ProtocolError::Closed);
@@ -439,35 +352,6 @@ impl Session<'_> {
         Ok(self.due.ready())
     }
 
-    /// When [`Self::poll`] has to be called even if nothing comes; `None` means never.
-    ///
-    /// This is for a caller that has sent what is pending, or whose transport takes nothing at present, and to whom
-    /// `poll` has nothing to tell.
-    pub fn deadline(&self) -> Option<Instant> {
-        let ping = match self.link {
-            Link::Down(_) => return None,
-            Link::Connecting | Link::Up => self.ping_due(),
-        };
-        let pace = self.pace.deadline(self.response_timeout);
-        let behind = self.behind_since.filter(|_| self.may_answer());
-        self.timeouts()
-            .map(|(since, _)| since.after(self.response_timeout))
-            // While an event waits, `poll` looks at nothing but the transport.
-            .chain(
-                ping.into_iter()
-                    .chain(pace)
-                    .chain(behind)
-                    .filter(|_| self.due == Due::Nothing),
-            )
-            .reduce(Instant::earlier)
-    }
-
-    /// When a PINGREQ is due, CONNACK or not, if nothing else leaves before \[MQTT-3.1.2-23\].
-    fn ping_due(&self) -> Option<Instant> {
-        let may_leave = !self.leaving && self.outbound.is_idle();
-        may_leave.then(|| self.keep_alive.due()).flatten()
-    }
-
     /// Whether CONNACK has come on a connection that is not over.
     pub fn is_connected(&self) -> bool {
         self.link == Link::Up
@@ -528,72 +412,6 @@ impl Session<'_> {
     /// The id that the last accepted publish at QoS 1 or 2, subscribe or unsubscribe got.
     pub fn last_packet_id(&self) -> Option<PacketId> {
         PacketId::new(self.inflight.last_id())
-    }
-
-    /// What must be answered, or taken by the transport, within the response timeout: since when, and the error that
-    /// ends the connection otherwise. While an event waits, an answer may have come and lie behind it.
-    fn timeouts(&self) -> impl Iterator<Item = (Instant, ProtocolError)> {
-        let connack = (self.link == Link::Connecting)
-            .then_some((self.connect_since, ProtocolError::ConnackTimeout));
-        let write = self
-            .stalled_since
-            .map(|since| (since, ProtocolError::WriteTimeout));
-        let pingresp = self
-            .keep_alive
-            .waiting_since()
-            .map(|since| (since, ProtocolError::PingrespTimeout));
-        let requests = self.inflight.iter().filter(|slot| slot.sent).map(|slot| {
-            let packet_id = slot.id;
-            (slot.since, ProtocolError::RequestTimeout { packet_id })
-        });
-        let nothing_waits = self.due == Due::Nothing;
-        let answers = connack.into_iter().chain(pingresp).chain(requests);
-        write
-            .into_iter()
-            .chain(answers.filter(move |_| nothing_waits))
-    }
-
-    /// Queues a packet with an id of its own and takes a slot for it.
-    fn request(
-        &mut self,
-        state: State,
-        encode: impl Fn(PacketId, &mut [u8]) -> Result<usize, EncodeError>,
-    ) -> Result<PacketId, RequestError> {
-        let id = self.free_slot()?;
-        self.outbound.push(|free| encode(id, free))?;
-        self.take_slot(id, state);
-        Ok(id)
-    }
-
-    /// The id that the next request gets, if there is a slot for it.
-    fn free_slot(&self) -> Result<PacketId, RequestError> {
-        self.check_open()?;
-        if self.inflight.is_full() {
-            let capacity = self.inflight.capacity();
-            return Err(RequestError::InflightFull { capacity });
-        }
-        Ok(self.inflight.free_id())
-    }
-
-    fn take_slot(&mut self, id: PacketId, state: State) {
-        self.inflight.insert(id, state);
-        self.dirty |= matches!(state, State::Puback | State::Pubrec);
-    }
-
-    fn check_open(&self) -> Result<(), RequestError> {
-        if self.leaving || matches!(self.link, Link::Down(_)) {
-            return Err(RequestError::NotConnected);
-        }
-        if self.outbound.in_payload() {
-            return Err(RequestError::PayloadPending);
-        }
-        Ok(())
-    }
-
-    fn queue_ping(&mut self) {
-        if self.outbound.push_lane(&PINGREQ) {
-            self.keep_alive.ping_queued(self.outbound.lane_len());
-        }
     }
 
     fn packet_sent(&mut self, sent: Sent, now: Instant) {

@@ -207,13 +207,6 @@ impl Session<'_> {
         }
     }
 
-    pub(super) fn check_timeouts(&self, now: Instant) -> Result<(), ProtocolError> {
-        let mut overdue = self
-            .timeouts()
-            .filter(|(since, _)| since.after(self.response_timeout).is_reached(now));
-        overdue.next().map_or(Ok(()), |(_, reason)| Err(reason))
-    }
-
     /// Sends every PUBREL that is owed, in the order of their PUBRECs, as far as the lane has room.
     fn send_pubrels(&mut self, now: Instant) {
         if self.link != Link::Up {
