@@ -179,14 +179,16 @@ fn the_id_of_a_long_message_is_known_even_if_the_connection_fails_inside_it() {
 }
 
 #[test]
-fn a_report_is_no_request_in_flight() {
+fn a_report_takes_a_slot_until_it_is_seen() {
     let (network, mut storage) = (Network::new(), Storage::<64, 256, 1>::new());
     let mut session = Session::new(&mut storage);
     let filters = [("led/#", QoS::AtLeastOnce)];
     connect(&mut session, &network).subscribe(&filters).unwrap();
     let network = Network::new();
     let mut client = connect(&mut session, &network);
-    assert_eq!(client.session().in_flight(), 0);
+    let full = Err(Error::Request(RequestError::InflightFull { capacity: 1 }));
+    assert_eq!(client.session().in_flight(), 1);
+    assert_eq!(client.subscribe(&filters), full);
     assert_eq!(client.recv().unwrap(), Event::OutcomeUnknown(id(1)));
     client.subscribe(&filters).unwrap();
 }

@@ -402,11 +402,10 @@ impl Session<'_> {
         self.link == Link::Up && self.checkpoints && self.dirty
     }
 
-    /// How many requests wait for their acknowledgement. (What has to be reported takes slots as well, until its event
-    /// has been seen.)
+    /// How many in-flight slots are taken: by requests that wait for their acknowledgement, and by what has become of
+    /// earlier ones, until its event has been seen.
     pub fn in_flight(&self) -> usize {
-        let waits = |slot: &&inflight::Slot| !slot.state.is_report();
-        self.inflight.iter().filter(waits).count()
+        self.inflight.len()
     }
 
     /// The id that the last accepted publish at QoS 1 or 2, subscribe or unsubscribe got.
