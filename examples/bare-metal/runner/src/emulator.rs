@@ -11,7 +11,7 @@ use std::{
 use crate::Result;
 
 /// From the last thing that is asked of it to its end.
-const PATIENCE: Duration = Duration::from_secs(30);
+const PATIENCE: Duration = Duration::from_secs(90);
 
 /// QEMU, which does not outlive the run.
 pub(crate) struct Emulator(Child);

@@ -17,7 +17,7 @@ use crate::{Result, emulator::Emulator, mosquitto::Mosquitto, relay::Relay};
 
 /// Nothing takes that long: a large message is slow on the way into QEMU, and the loss of the broker is only noticed
 /// by the clock.
-const PATIENCE: Duration = Duration::from_secs(60);
+const PATIENCE: Duration = Duration::from_secs(90);
 /// Time for an answer that is one too many.
 const GRACE: Duration = Duration::from_millis(500);
 

@@ -17,7 +17,10 @@ use crate::Registers;
 pub const NAME: &str = "thumbv7m";
 
 /// The clock that the board has after a reset: 12.5 MHz.
-const TICKS_PER_MS: u32 = 12_500;
+const CYCLES_PER_MS: u32 = 12_500;
+/// From one interrupt to the next. An emulator on a busy computer is late, and loses those that come close together.
+const TICK_MS: u32 = 10;
+const RELOAD: u32 = CYCLES_PER_MS * TICK_MS - 1;
 
 /// Received and transmitted bytes.
 const DR: *mut u32 = ptr::without_provenance_mut(0x4000_C000);
@@ -40,7 +43,7 @@ static MILLIS: AtomicU32 = AtomicU32::new(0);
 pub fn start() -> Option<(Uart, Timer)> {
     let mut timer = Peripherals::take()?.SYST;
     timer.set_clock_source(SystClkSource::Core);
-    timer.set_reload(TICKS_PER_MS.saturating_sub(1));
+    timer.set_reload(RELOAD);
     timer.clear_current();
     timer.enable_interrupt();
     timer.enable_counter();
@@ -54,7 +57,7 @@ pub fn start() -> Option<(Uart, Timer)> {
 
 #[exception]
 fn SysTick() {
-    MILLIS.fetch_add(1, Ordering::Relaxed);
+    MILLIS.fetch_add(TICK_MS, Ordering::Relaxed);
 }
 
 /// The machine's timer.
