@@ -44,8 +44,10 @@ pub use unsubscribe::Unsubscribe;
 /// let bytes = Publish::new(topic, b"21.5").encode(&mut buf)?;
 /// assert_eq!(bytes, b"\x30\x0C\0\x06room/121.5");
 ///
-/// let Some((Packet::Publish(publish), used)) = Packet::decode(bytes)? else { panic!("another
-/// packet") }; assert_eq!((publish.topic, publish.payload, used), (topic, &b"21.5"[..], 14));
+/// let Some((Packet::Publish(publish), used)) = Packet::decode(bytes)? else {
+///     unreachable!("it is a PUBLISH, and whole")
+/// };
+/// assert_eq!((publish.topic, publish.payload, used), (topic, &b"21.5"[..], 14));
 ///
 /// assert_eq!(Packet::decode(&bytes[..13])?, None); // one byte is still to come
 /// # Ok::<(), Box<dyn std::error::Error>>(())

@@ -1,0 +1,210 @@
+//! The broker is killed while an image is on its way, and started again: the image comes whole.
+//!
+//! It needs the program `mosquitto` (on Debian: `apt-get install mosquitto`). Without it nothing is tested and the test
+//! says so, except in CI, where it has to be there.
+#![allow(clippy::unwrap_used, clippy::panic, reason = "helpers of a test")]
+
+use std::{
+    fs,
+    io::{ErrorKind, Read, Write},
+    net::{Shutdown, SocketAddr, TcpListener, TcpStream},
+    path::{Path, PathBuf},
+    process::{Child, Command, Stdio},
+    sync::mpsc::{Receiver, SyncSender, sync_channel},
+    thread::{sleep, spawn},
+    time::{Duration, Instant},
+};
+
+use ota::{Memory, connect, dial};
+use sha2::{Digest, Sha256};
+use umqtt::{Event, Outgoing, Session, codec::QoS};
+
+const TOPIC: &str = "firmware/image";
+/// More than the operating system keeps of a stream that has been cut.
+const IMAGE: usize = 32 << 20;
+
+/// A mosquitto that keeps what it knows in a folder.
+struct Mosquitto {
+    process: Child,
+    folder: PathBuf,
+    address: SocketAddr,
+}
+
+impl Mosquitto {
+    fn start(program: &Path) -> Self {
+        let address = free_address();
+        let folder = folder(address);
+        Self {
+            process: run(program, &folder, address),
+            folder,
+            address,
+        }
+    }
+
+    fn kill(&mut self) {
+        self.process.kill().unwrap();
+        self.process.wait().unwrap();
+    }
+}
+
+impl Drop for Mosquitto {
+    fn drop(&mut self) {
+        drop(self.process.kill());
+        drop(self.process.wait());
+        drop(fs::remove_dir_all(&self.folder));
+    }
+}
+
+fn run(program: &Path, folder: &Path, address: SocketAddr) -> Child {
+    let process = Command::new(program)
+        .arg("-c")
+        .arg(folder.join("conf"))
+        .stderr(Stdio::null())
+        .spawn()
+        .unwrap();
+    let start = Instant::now();
+    while TcpStream::connect(address).is_err() {
+        assert!(
+            start.elapsed() < Duration::from_secs(10),
+            "mosquitto does not start"
+        );
+        sleep(Duration::from_millis(20));
+    }
+    process
+}
+
+fn mosquitto() -> Option<PathBuf> {
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    let program = std::env::split_paths(&path)
+        .chain(["/usr/sbin".into()])
+        .map(|folder| folder.join("mosquitto"))
+        .find(|program| program.is_file());
+    if program.is_none() {
+        assert!(
+            std::env::var_os("CI").is_none(),
+            "mosquitto has to be there in CI"
+        );
+        eprintln!("skipped: there is no mosquitto here; `apt-get install mosquitto` brings it");
+    }
+    program
+}
+
+/// A folder with what mosquitto needs to keep its state over a kill.
+fn folder(address: SocketAddr) -> PathBuf {
+    let folder = std::env::temp_dir().join(format!("umqtt-ota-{}", std::process::id()));
+    fs::create_dir_all(&folder).unwrap();
+    let port = address.port();
+    let conf = format!(
+        "listener {port} 127.0.0.1\nallow_anonymous true\nuser root\n\
+         persistence true\npersistence_location {}/\nautosave_on_changes true\nautosave_interval 1\n",
+        folder.display()
+    );
+    fs::write(folder.join("conf"), conf).unwrap();
+    folder
+}
+
+fn free_address() -> SocketAddr {
+    TcpListener::bind("127.0.0.1:0")
+        .unwrap()
+        .local_addr()
+        .unwrap()
+}
+
+/// Passes bytes on to `broker`, and tells how many have come from it, which somebody has to hear before it goes on.
+fn relay(broker: SocketAddr) -> (SocketAddr, Receiver<usize>) {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap();
+    let (sender, passed) = sync_channel(0);
+    spawn(move || {
+        for device in listener.incoming() {
+            // While the broker is away, the connection is closed at once.
+            if let (Ok(device), Ok(broker)) = (device, TcpStream::connect(broker)) {
+                let up = (device.try_clone().unwrap(), broker.try_clone().unwrap());
+                spawn(move || pass(up.0, up.1, None));
+                let sender = sender.clone();
+                spawn(move || pass(broker, device, Some(sender)));
+            }
+        }
+    });
+    (address, passed)
+}
+
+fn pass(mut from: TcpStream, mut to: TcpStream, count: Option<SyncSender<usize>>) {
+    let mut buf = [0; 4_096];
+    loop {
+        match from.read(&mut buf) {
+            Ok(0) => break,
+            Err(error) if error.kind() == ErrorKind::Interrupted => {}
+            Err(_) => break,
+            Ok(n) => {
+                if to.write_all(buf.get(..n).unwrap_or_default()).is_err() {
+                    break;
+                }
+                if let Some(count) = &count {
+                    let _ = count.send(n);
+                }
+            }
+        }
+    }
+    drop((from.shutdown(Shutdown::Both), to.shutdown(Shutdown::Both)));
+}
+
+/// Leaves an image at the broker, retained, and waits until that is on its disk.
+fn publish(broker: &Mosquitto) {
+    let image = vec![0xA5; IMAGE];
+    let sum = Sha256::digest(&image);
+    let mut memory = Memory::new();
+    let mut session = Session::new(&mut memory);
+    let mut server = connect(&mut session, dial(broker.address).unwrap(), "ota-server").unwrap();
+    let message = Outgoing::New {
+        topic: TOPIC,
+        qos: QoS::AtLeastOnce,
+        retain: true,
+    };
+    let id = server
+        .publish_slices(message, &[&image, &sum], |_| {})
+        .unwrap();
+    while server.recv().ok() != id.map(Event::Puback) {}
+    server.disconnect().unwrap();
+    let start = Instant::now();
+    let kept = || fs::metadata(broker.folder.join("mosquitto.db")).map_or(0, |file| file.len());
+    while kept() < IMAGE as u64 {
+        assert!(
+            start.elapsed() < Duration::from_secs(20),
+            "mosquitto keeps nothing"
+        );
+        sleep(Duration::from_millis(50));
+    }
+}
+
+#[test]
+fn an_image_comes_whole_although_the_broker_is_killed_half_way() {
+    let Some(program) = mosquitto() else { return };
+    let mut broker = Mosquitto::start(&program);
+    publish(&broker);
+    let (relay, passed) = relay(broker.address);
+    let device = Command::new(env!("CARGO_BIN_EXE_ota"))
+        .args(["--broker", &relay.to_string()])
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+
+    let mut half = IMAGE / 2;
+    while half > 0 {
+        half = half.saturating_sub(passed.recv_timeout(Duration::from_secs(20)).unwrap());
+    }
+    broker.kill();
+    sleep(Duration::from_millis(800));
+    broker.process = run(&program, &broker.folder, broker.address);
+    spawn(move || passed.into_iter().for_each(drop));
+
+    let output = device.wait_with_output().unwrap();
+    let said = String::from_utf8_lossy(&output.stdout);
+    assert!(output.status.success(), "{said}");
+    assert!(said.contains("Dialling again"), "{said}");
+    assert!(said.contains("begins anew"), "{said}");
+    assert!(
+        said.contains(&format!("{} bytes is in the flash", IMAGE + 32)),
+        "{said}"
+    );
+}
