@@ -50,7 +50,7 @@ pub use self::client::EmbassyClock;
 pub use self::client::asynch;
 pub use self::{
     backoff::Backoff,
-    client::blocking,
+    client::{ReadFn, blocking},
     session::{
         Checkpoint, Chunk, Event, ImageError, Message, Outgoing, ProtocolError, RESPONSE_TIMEOUT,
         Ready, RequestError, Session, Storage,

@@ -10,9 +10,9 @@
 mod common;
 
 use common::{Network, Step};
-use embedded_io::Read;
+use embedded_io::{ErrorKind, Read};
 use umqtt::{
-    Event, Message, Outgoing, ProtocolError, RequestError, Session, Storage, blocking,
+    Event, Message, Outgoing, ProtocolError, ReadFn, RequestError, Session, Storage, blocking,
     client::Error,
     codec::{Connect, DecodeError, Delivery, PacketId, Publish, QoS, TopicError, TopicName},
 };
@@ -248,5 +248,16 @@ fn the_acknowledgement_of_a_long_message_is_the_callers() {
         let sent = client.publish_from(message, payload.len(), &payload[..], meanwhile);
         assert_eq!(sent, Ok(Some(id(2))));
         assert_eq!(client.recv(), Ok(Event::Puback(id(2))));
+        let mut bytes = payload.iter();
+        let closure = ReadFn(|buf: &mut [u8]| {
+            let len = buf.len().min(3);
+            for (to, from) in buf.iter_mut().zip(bytes.by_ref().take(len)) {
+                *to = *from;
+            }
+            Ok::<_, ErrorKind>(len)
+        });
+        let sent = client.publish_from(message, payload.len(), closure, meanwhile);
+        assert_eq!(sent, Ok(Some(id(3))));
+        assert_eq!(client.recv(), Ok(Event::Puback(id(3))));
     }
 }

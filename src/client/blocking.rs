@@ -160,7 +160,8 @@ where
         Ok(id)
     }
 
-    /// Publishes a message whose payload of `len` bytes comes from a reader, in pieces that pass through what is free
+    /// Publishes a message whose payload of `len` bytes comes from a reader (or a closure, with
+    /// [`ReadFn`](crate::ReadFn)), in pieces that pass through what is free
     /// of the send buffer, and waits until it has left. Everything that comes meanwhile goes to `on_event`;
     /// its own acknowledgement comes later.
     ///

@@ -5,11 +5,13 @@ pub mod asynch;
 pub mod blocking;
 #[cfg(feature = "embassy-time")]
 mod embassy;
+mod read_fn;
 
 use core::fmt;
 
 #[cfg(feature = "embassy-time")]
 pub use self::embassy::EmbassyClock;
+pub use self::read_fn::ReadFn;
 
 use embedded_io::ErrorKind;
 

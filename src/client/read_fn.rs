@@ -1,0 +1,57 @@
+//! A closure as a reader.
+
+use embedded_io::{Error, ErrorType, Read};
+
+/// A reader that asks a closure for its bytes, for payloads that are made up while they leave.
+///
+/// The closure puts bytes into the slice that it gets, and says how many; 0 ends the payload.
+///
+/// ```
+/// use embedded_io::{ErrorKind, Read};
+/// use umqtt::ReadFn;
+///
+/// let mut measured = [20u8, 21, 22].into_iter();
+/// let mut reader = ReadFn(|buf: &mut [u8]| {
+///     let Some(value) = measured.next() else { return Ok(0) };
+///     buf[0] = value;
+///     Ok::<_, ErrorKind>(1)
+/// });
+/// let mut buf = [0; 8];
+/// assert_eq!(reader.read(&mut buf), Ok(1));
+/// assert_eq!(buf[0], 20);
+/// ```
+#[derive(Clone, Copy, Debug)]
+pub struct ReadFn<F>(
+    /// Puts bytes into a slice.
+    pub F,
+);
+
+impl<F, E> ErrorType for ReadFn<F>
+where
+    F: FnMut(&mut [u8]) -> Result<usize, E>,
+    E: Error,
+{
+    type Error = E;
+}
+
+impl<F, E> Read for ReadFn<F>
+where
+    F: FnMut(&mut [u8]) -> Result<usize, E>,
+    E: Error,
+{
+    fn read(&mut self, buf: &mut [u8]) -> Result<usize, E> {
+        (self.0)(buf)
+    }
+}
+
+#[cfg(feature = "async")]
+impl<F, E> embedded_io_async::Read for ReadFn<F>
+where
+    F: FnMut(&mut [u8]) -> Result<usize, E>,
+    E: Error,
+{
+    /// Ready at once; dropping the future before it is polled asks for nothing.
+    async fn read(&mut self, buf: &mut [u8]) -> Result<usize, E> {
+        (self.0)(buf)
+    }
+}
