@@ -10,10 +10,7 @@
     reason = "test helpers may panic, and no test file needs all of them"
 )]
 
-#[path = "packets.rs"]
-mod packets;
-
-pub(crate) use packets::{packet_id as id, publish_as as publish};
+pub(crate) use crate::common::{packet_id as id, publish_as as publish};
 use umqtt::{
     Event, Instant, ProtocolError, Session, Storage,
     codec::{Connect, Delivery, QoS},
@@ -60,7 +57,7 @@ pub(crate) fn pattern(len: usize) -> Vec<u8> {
 
 /// A message in flight under id 5, or at QoS 0.
 pub(crate) fn delivery(qos: QoS, dup: bool) -> Delivery {
-    packets::delivery(qos, 5, dup)
+    crate::common::delivery(qos, 5, dup)
 }
 
 /// What a message is answered with.
