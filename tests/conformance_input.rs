@@ -1,7 +1,11 @@
 //! The statements of MQTT 3.1.1 about strings, flags and topics, as the session keeps them, one test each.
 //!
 //! What the codec alone has to say about them is in `conformance_codec.rs`.
-#![allow(clippy::unwrap_used, clippy::indexing_slicing)]
+#![allow(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    clippy::arithmetic_side_effects
+)]
 
 #[path = "common/wire.rs"]
 mod wire;
