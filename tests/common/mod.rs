@@ -19,7 +19,6 @@
     reason = "the helpers of tests"
 )]
 
-pub(crate) mod scenarios;
 pub(crate) mod world;
 
 use std::{
