@@ -199,7 +199,8 @@ impl Session<'_> {
             ..Connect::new(image.client_id)
         };
         let connect_len = match connect.encoded_len() {
-            _ if image.room == 0 => 0,
+            // No CONNECT has been queued so far.
+            _ if image.room == 0 && image.client_id.is_empty() => 0,
             Ok(len) if len <= image.room => len,
             _ => return Err(ImageError::Inconsistent),
         };
