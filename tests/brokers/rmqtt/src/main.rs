@@ -6,7 +6,8 @@ use rmqtt::{Result, context::ServerContext, net::Builder, server::MqttServer};
 
 /// Who may do what, for each door.
 const OPEN: &str = r#"rules = [["allow", "all"]]"#;
-const LOGIN: &str = r#"rules = [["allow", { user = "user", password = "password" }], ["deny", "all"]]"#;
+const LOGIN: &str =
+    r#"rules = [["allow", { user = "user", password = "password" }], ["deny", "all"]]"#;
 const GUARDED: &str = r#"
 disconnect_if_pub_rejected = false
 rules = [
@@ -36,5 +37,9 @@ async fn main() -> Result<()> {
         .laddr(format!("127.0.0.1:{port}").parse()?)
         .bind()?
         .tcp()?;
-    MqttServer::new(context).listener(listener).build().run().await
+    MqttServer::new(context)
+        .listener(listener)
+        .build()
+        .run()
+        .await
 }
