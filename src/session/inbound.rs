@@ -30,7 +30,7 @@ pub(super) struct Inbound<'b> {
     progress: bool,
 }
 
-#[derive(Clone, Copy, PartialEq, Eq)]
+#[derive(Clone, Copy)]
 enum Mode {
     /// Packets, each whole.
     Packets,
@@ -61,7 +61,7 @@ pub(super) enum Frame {
 }
 
 /// A whole packet at the start of the unread bytes.
-#[derive(Clone, Copy, PartialEq, Eq)]
+#[derive(Clone, Copy)]
 pub(super) struct Whole {
     pub(super) header: FixedHeader,
     /// Length of the fixed header as it came, padded or not.
@@ -70,7 +70,7 @@ pub(super) struct Whole {
 
 impl Whole {
     fn len(self) -> usize {
-        self.used.saturating_add(frame::body_len(&self.header))
+        self.used.wrapping_add(frame::body_len(&self.header))
     }
 }
 
@@ -94,7 +94,7 @@ impl Inbound<'_> {
     /// Forgets everything that came; says whether that cuts a message of which chunks have been shown.
     pub(super) fn reset(&mut self) -> bool {
         self.drop_shown();
-        let cut = self.mode == Mode::Chunks && self.left < self.total();
+        let cut = self.in_message() && self.left < self.total();
         self.base = 0;
         self.start = 0;
         self.end = 0;
@@ -108,7 +108,7 @@ impl Inbound<'_> {
 
     /// Whether chunks of a message have been shown and more of them will come.
     pub(super) fn in_message(&self) -> bool {
-        self.mode == Mode::Chunks
+        matches!(self.mode, Mode::Chunks)
     }
 
     /// Where the next bytes go. Empty only while there are bytes that [`Self::frame`] has not dealt with.
@@ -119,7 +119,7 @@ impl Inbound<'_> {
 
     /// `n` bytes have been put into the space.
     pub(super) fn commit(&mut self, n: usize) {
-        self.end = self.end.saturating_add(n).min(self.rx.len());
+        self.end = self.end.wrapping_add(n).min(self.rx.len());
         self.progress |= n > 0;
     }
 
@@ -130,26 +130,27 @@ impl Inbound<'_> {
 
     /// Whether a long message passes by, shown or not: every answer has to wait behind it.
     pub(super) fn is_passing(&self) -> bool {
-        self.mode != Mode::Packets
+        !matches!(self.mode, Mode::Packets)
     }
 
     /// Whether a packet has begun of which more has to come.
     pub(super) fn is_inside(&self) -> bool {
-        self.mode != Mode::Packets || self.end > self.start
+        self.is_passing() || self.end > self.start
     }
 
     /// Cuts off the next packet or piece, once what was shown before has been dropped with [`Self::drop_shown`].
     ///
-    /// `delivered` are the ids of the QoS 2 messages that must not be shown again, and `admit` says whether a packet of
-    /// some type may come at all.
+    /// `delivered` are the ids of the QoS 2 messages that must not be shown again, and `is_connected` says whether
+    /// CONNACK has come.
+    #[inline(never)]
     pub(super) fn frame(
         &mut self,
         delivered: &[PacketId],
-        admit: impl Fn(PacketType) -> Result<(), ProtocolError>,
+        is_connected: bool,
     ) -> Result<Option<Frame>, ProtocolError> {
-        if self.mode == Mode::Packets {
-            let packet = self.packet(delivered, admit)?;
-            if self.mode == Mode::Packets {
+        if !self.is_passing() {
+            let packet = self.packet(delivered, is_connected)?;
+            if !self.is_passing() {
                 return Ok(packet.map(Frame::Packet));
             }
         }
@@ -167,20 +168,20 @@ impl Inbound<'_> {
 
     /// The body of the packet that [`Self::frame`] found.
     pub(super) fn body(&self, packet: Whole) -> &[u8] {
-        let begin = self.start.saturating_add(packet.used);
-        let end = self.start.saturating_add(packet.len());
+        let begin = self.start.wrapping_add(packet.used);
+        let end = self.start.wrapping_add(packet.len());
         self.rx.get(begin..end).unwrap_or_default()
     }
 
     /// Drops the packet that [`Self::frame`] found.
     pub(super) fn drop_packet(&mut self, packet: Whole) {
-        self.start = self.start.saturating_add(packet.len()).min(self.end);
+        self.start = self.start.wrapping_add(packet.len()).min(self.end);
     }
 
     /// Lets the packet be looked at until [`Self::drop_shown`].
     pub(super) fn show_packet(&mut self, packet: Whole) -> &[u8] {
         self.shown = packet.len();
-        let before = frame::publish_part(&packet.header, self.body(packet));
+        let before = frame::publish_part(packet.header.flags, self.body(packet));
         self.unread = frame::body_len(&packet.header).saturating_sub(before);
         self.body(packet)
     }
@@ -189,8 +190,8 @@ impl Inbound<'_> {
     pub(super) fn drop_shown(&mut self) {
         let shown = core::mem::take(&mut self.shown);
         self.unread = 0;
-        self.start = self.start.saturating_add(shown).min(self.end);
-        if self.mode == Mode::Chunks {
+        self.start = self.start.wrapping_add(shown).min(self.end);
+        if self.in_message() {
             self.left = self.left.saturating_sub(shown);
             if self.left == 0 {
                 self.mode = Mode::Packets;
@@ -201,19 +202,19 @@ impl Inbound<'_> {
 
     /// The long message at hand, the offset of the bytes that have come of it, and those bytes; and marks them shown.
     pub(super) fn show_chunk(&mut self) -> Option<(PublishHeader<'_>, usize, &[u8])> {
-        let len = self.end.saturating_sub(self.start).min(self.left);
+        let len = self.end.wrapping_sub(self.start).min(self.left);
         self.shown = len;
         self.unread = len;
         let (head, rest) = self.rx.split_at_checked(self.base)?;
         let message = long_publish(head)?;
         let offset = message.payload_len.saturating_sub(self.left);
         let begin = self.start.saturating_sub(self.base);
-        Some((message, offset, rest.get(begin..begin.saturating_add(len))?))
+        Some((message, offset, rest.get(begin..begin.wrapping_add(len))?))
     }
 
     /// Copies shown payload bytes that have not been copied yet.
     pub(super) fn read_shown(&mut self, buf: &mut [u8]) -> usize {
-        let end = self.start.saturating_add(self.shown);
+        let end = self.start.wrapping_add(self.shown);
         let bytes = self
             .rx
             .get(end.saturating_sub(self.unread)..end)
@@ -229,7 +230,7 @@ impl Inbound<'_> {
     /// Whether more will come of the message at hand, of which at least one chunk has been shown.
     pub(super) fn is_message_open(&self) -> bool {
         let begun = self.shown > 0 || self.left < self.total();
-        self.mode == Mode::Chunks && self.left > self.shown && begun
+        self.in_message() && self.left > self.shown && begun
     }
 
     /// Nobody wants to see the rest of the message at hand.
@@ -243,7 +244,7 @@ impl Inbound<'_> {
         let message = long_publish(self.rx.get(..self.base)?)?;
         Some((
             message.delivery,
-            self.end.saturating_sub(self.start) >= self.left,
+            self.end.wrapping_sub(self.start) >= self.left,
         ))
     }
 
@@ -251,14 +252,14 @@ impl Inbound<'_> {
     fn packet(
         &mut self,
         delivered: &[PacketId],
-        admit: impl Fn(PacketType) -> Result<(), ProtocolError>,
+        is_connected: bool,
     ) -> Result<Option<Whole>, ProtocolError> {
         let bytes = self.rx.get(self.start..self.end).unwrap_or_default();
         let Some((header, used)) = FixedHeader::decode(bytes)? else {
             return Ok(None);
         };
         // Before any wait for the rest, for which there may not even be room.
-        admit(header.packet_type)?;
+        admit(is_connected, header.packet_type)?;
         let packet = Whole { header, used };
         let needed = packet.len();
         if needed <= bytes.len() {
@@ -274,6 +275,7 @@ impl Inbound<'_> {
     }
 
     /// Begins with a PUBLISH that is larger than the buffer, once enough of it has come.
+    #[inline(never)]
     fn long_message(&mut self, packet: Whole, delivered: &[PacketId]) -> Result<(), ProtocolError> {
         let Whole { header, used } = packet;
         let bytes = self.rx.get(self.start..self.end).unwrap_or_default();
@@ -282,14 +284,14 @@ impl Inbound<'_> {
         let Some((topic_len, _)) = body.split_first_chunk() else {
             return Ok(());
         };
-        let part = frame::publish_part(&header, body);
-        if used.saturating_add(part) >= self.rx.len() {
+        let part = frame::publish_part(header.flags, body);
+        if used.wrapping_add(part) >= self.rx.len() {
             // Only its length is judged, however much of it has come.
             PublishHeader::decode_body(&header, topic_len)?;
             let len = u16::from_be_bytes(*topic_len);
             self.left = remaining.saturating_sub(2);
             self.mode = Mode::Topic { len };
-            self.keep_front(used.saturating_add(2));
+            self.keep_front(used.wrapping_add(2));
         } else if let Some((message, part)) = PublishHeader::decode_body(&header, body)? {
             self.mode = match message.delivery {
                 Delivery::ExactlyOnce { packet_id, .. } if delivered.contains(&packet_id) => {
@@ -298,18 +300,19 @@ impl Inbound<'_> {
                 _ => Mode::Chunks,
             };
             self.left = remaining.saturating_sub(part);
-            self.keep_front(used.saturating_add(part));
+            self.keep_front(used.wrapping_add(part));
         }
         Ok(())
     }
 
     /// Lets a topic pass by, up to the id behind it, which it takes.
+    #[inline(never)]
     fn topic(&mut self, len: u16) -> Option<Frame> {
         let header = self.front()?;
         let left = self.topic_left(len);
-        let passing = left.min(self.end.saturating_sub(self.start));
-        self.start = self.start.saturating_add(passing);
-        self.left = self.left.saturating_sub(passing);
+        let passing = left.min(self.end.wrapping_sub(self.start));
+        self.start = self.start.wrapping_add(passing);
+        self.left = self.left.wrapping_sub(passing);
         if passing < left {
             return None;
         }
@@ -317,7 +320,7 @@ impl Inbound<'_> {
         if frame::qos(&header) > QoS::AtMostOnce {
             let bytes = self.rx.get(self.start..self.end)?.first_chunk()?;
             id = PacketId::new(u16::from_be_bytes(*bytes));
-            self.start = self.start.saturating_add(2);
+            self.start = self.start.wrapping_add(2);
             self.left = self.left.saturating_sub(2);
         }
         self.mode = Mode::Skipped { len, id };
@@ -330,7 +333,7 @@ impl Inbound<'_> {
         let begin = usize::from(len).saturating_sub(left);
         let bytes = self.rx.get(self.start..self.end).unwrap_or_default();
         for (offset, byte) in bytes.iter().take(left).enumerate() {
-            let at = begin.saturating_add(offset);
+            let at = begin.wrapping_add(offset);
             match byte {
                 0 => return Err(DecodeError::TopicName(TopicError::Nul { at })),
                 b'#' | b'+' => return Err(DecodeError::TopicName(TopicError::Wildcard { at })),
@@ -353,9 +356,9 @@ impl Inbound<'_> {
 
     /// Lets the bytes that have come pass by; true when they were the last.
     fn pass(&mut self) -> bool {
-        let passing = self.left.min(self.end.saturating_sub(self.start));
-        self.start = self.start.saturating_add(passing);
-        self.left = self.left.saturating_sub(passing);
+        let passing = self.left.min(self.end.wrapping_sub(self.start));
+        self.start = self.start.wrapping_add(passing);
+        self.left = self.left.wrapping_sub(passing);
         self.left == 0
     }
 
@@ -385,13 +388,9 @@ impl Inbound<'_> {
         if self.start == to {
             return;
         }
-        if let Some(span) = self.rx.get_mut(to..self.end) {
-            let from = self.start.saturating_sub(to);
-            if from <= span.len() {
-                span.copy_within(from.., 0);
-            }
-        }
-        self.end = self.end.saturating_sub(self.start).saturating_add(to);
+        let len = self.end.wrapping_sub(self.start);
+        frame::move_bytes(self.rx, self.start, to, len);
+        self.end = to.wrapping_add(len);
         self.start = to;
     }
 
@@ -406,6 +405,22 @@ impl Inbound<'_> {
             .get(..self.base)
             .and_then(long_publish)
             .map_or(0, |message| message.payload_len)
+    }
+}
+
+/// Whether a server may send a packet of this type at this stage.
+fn admit(is_connected: bool, packet_type: PacketType) -> Result<(), ProtocolError> {
+    match packet_type {
+        PacketType::Connack if !is_connected => Ok(()),
+        // [MQTT-3.2.0-1]
+        _ if !is_connected => Err(ProtocolError::BeforeConnack(packet_type)),
+        PacketType::Connect
+        | PacketType::Connack
+        | PacketType::Subscribe
+        | PacketType::Unsubscribe
+        | PacketType::Pingreq
+        | PacketType::Disconnect => Err(ProtocolError::UnexpectedPacket(packet_type)),
+        _ => Ok(()),
     }
 }
 
