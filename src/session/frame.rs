@@ -86,13 +86,3 @@ pub(super) fn filters(subscribe: &[u8]) -> usize {
     }
     count
 }
-
-/// Moves `len` bytes that lie at `from` to `to`; does nothing if they do not lie, or fit, there.
-#[inline(never)] // one copy of its checks serves every buffer
-pub(super) fn move_bytes(bytes: &mut [u8], from: usize, to: usize, len: usize) {
-    let end = from.wrapping_add(len);
-    let fits = from <= end && end <= bytes.len() && to <= bytes.len().wrapping_sub(len);
-    if fits {
-        bytes.copy_within(from..end, to);
-    }
-}

@@ -9,8 +9,11 @@
 //! ```
 
 use super::{error::ProtocolError, frame};
-use crate::codec::{
-    DecodeError, Delivery, FixedHeader, PacketId, PacketType, PublishHeader, QoS, TopicError,
+use crate::{
+    bytes,
+    codec::{
+        DecodeError, Delivery, FixedHeader, PacketId, PacketType, PublishHeader, QoS, TopicError,
+    },
 };
 
 pub(super) struct Inbound<'b> {
@@ -220,9 +223,7 @@ impl Inbound<'_> {
             .get(end.saturating_sub(self.unread)..end)
             .unwrap_or_default();
         let len = bytes.len().min(buf.len());
-        if let (Some(to), Some(from)) = (buf.get_mut(..len), bytes.get(..len)) {
-            to.copy_from_slice(from);
-        }
+        bytes::copy(buf, bytes);
         self.unread = self.unread.saturating_sub(len);
         len
     }
@@ -389,7 +390,7 @@ impl Inbound<'_> {
             return;
         }
         let len = self.end.wrapping_sub(self.start);
-        frame::move_bytes(self.rx, self.start, to, len);
+        bytes::move_within(self.rx, self.start, to, len);
         self.end = to.wrapping_add(len);
         self.start = to;
     }

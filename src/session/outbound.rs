@@ -17,7 +17,10 @@ pub(super) mod long;
 
 use self::long::Passing;
 use super::{error::RequestError, frame};
-use crate::codec::{Connect, EncodeError, PacketId};
+use crate::{
+    bytes,
+    codec::{Connect, EncodeError, PacketId},
+};
 
 /// A DISCONNECT finds room whatever else is queued.
 const DISCONNECT: [u8; 2] = [0xE0, 0];
@@ -174,7 +177,7 @@ impl Outbound<'_> {
     pub(super) fn push_disconnect(&mut self) {
         let at = self.next_long().unwrap_or(self.tail);
         let behind = at.wrapping_add(DISCONNECT.len());
-        frame::move_bytes(self.arena, at, behind, self.tail.wrapping_sub(at));
+        bytes::move_within(self.arena, at, behind, self.tail.wrapping_sub(at));
         if let Some(place) = self.arena.get_mut(at..).and_then(<[u8]>::first_chunk_mut) {
             *place = DISCONNECT;
             self.tail = self.tail.wrapping_add(DISCONNECT.len());
@@ -188,9 +191,7 @@ impl Outbound<'_> {
         let Some(place) = self.lane.get_mut(begin..end) else {
             return false;
         };
-        for (to, from) in place.iter_mut().zip(packet) {
-            *to = *from;
-        }
+        bytes::copy(place, packet);
         self.set_lane_len(end);
         true
     }
@@ -247,7 +248,7 @@ impl Outbound<'_> {
             let len = self.lane_len();
             let n = n.min(len);
             let left = len.wrapping_sub(n);
-            frame::move_bytes(&mut self.lane, n, 0, left);
+            bytes::move_within(&mut self.lane, n, 0, left);
             self.set_lane_len(left);
             return n;
         }
@@ -404,7 +405,7 @@ impl Outbound<'_> {
         if let Some(place) = self.arena.get_mut(room..end)
             && place.len() == packets.len()
         {
-            place.copy_from_slice(packets);
+            bytes::copy(place, packets);
             self.tail = end;
         }
         let longs = self
@@ -465,7 +466,7 @@ impl Outbound<'_> {
             self.move_cursors(|position| position.max(end));
             return;
         }
-        frame::move_bytes(self.arena, end, at, self.tail.wrapping_sub(end));
+        bytes::move_within(self.arena, end, at, self.tail.wrapping_sub(end));
         let len = end.wrapping_sub(at);
         let moved = |position: usize| match position.checked_sub(len) {
             Some(moved) if position >= end => moved,
@@ -484,7 +485,7 @@ impl Outbound<'_> {
     /// Moves all packets so that the first begins at `head`, where the caller knows that they fit.
     fn move_to(&mut self, head: usize) {
         let from = self.head;
-        frame::move_bytes(self.arena, from, head, self.tail.wrapping_sub(from));
+        bytes::move_within(self.arena, from, head, self.tail.wrapping_sub(from));
         let moved = |position: usize| position.wrapping_sub(from).wrapping_add(head);
         self.tail = moved(self.tail);
         self.move_cursors(moved);
@@ -494,13 +495,13 @@ impl Outbound<'_> {
     /// What lies at `at`, where a packet begins. Its end is never at `at`, so that every walk ends.
     #[inline(never)] // walks call it everywhere
     fn packet_at(&self, at: usize) -> Packet {
-        let bytes = self.arena.get(at..).unwrap_or_default();
-        let (remaining, used) = frame::own_header(bytes);
-        let first = bytes.first().copied().unwrap_or_default();
+        let packet = self.arena.get(at..).unwrap_or_default();
+        let (remaining, used) = frame::own_header(packet);
+        let first = packet.first().copied().unwrap_or_default();
         let is_long = long::is_mark(first) || (self.passing.begun && at == self.record);
         let (mut len, mut payload) = (remaining, 0);
         if is_long {
-            len = frame::publish_part(first, bytes.get(used..).unwrap_or_default());
+            len = frame::publish_part(first, packet.get(used..).unwrap_or_default());
             payload = remaining.wrapping_sub(len);
         }
         let body = at.wrapping_add(used);

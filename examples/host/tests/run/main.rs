@@ -14,4 +14,5 @@ mod relay;
 
 mod alone;
 mod over_tls;
+mod over_tls_with_mosquitto;
 mod with_mosquitto;
