@@ -150,7 +150,14 @@ class Stacks:
                 if not begin <= target < end:
                     yield target
             elif low is None and half & 0xFF87 == 0x4780:
-                yield from self.pointed_at
+                yield from self.own_pointers(function) or self.pointed_at
+
+    def own_pointers(self, function):
+        """Functions whose addresses lie among the code of this one, which calls them more than twice: that is shorter."""
+        begin = (function.address + 3 & ~3) - self.text.address
+        end = (function.address & ~1) + function.size - self.text.address
+        words = struct.iter_unpack("<I", self.code[begin : begin + (end - begin & ~3)])
+        return {word & ~1 for word, in words if word & 1 and word & ~1 in self.functions}
 
     @cache
     def deepest(self, address):

@@ -17,20 +17,22 @@ use crate::{
 };
 
 pub(super) struct Inbound<'b> {
+    mode: Mode,
+    /// Bytes have come since the last call of [`Self::take_progress`].
+    progress: bool,
     rx: &'b mut [u8],
     /// Bytes at the front that belong to the message that is passing through; 0 between messages.
     base: usize,
     start: usize,
     end: usize,
-    mode: Mode,
     /// Payload bytes, or bytes to be skipped, that have not been seen yet.
     left: usize,
     /// Bytes at `start` that the caller has been shown, and that go with the next call.
     shown: usize,
     /// How many of the last of them are payload that [`Self::read_shown`] has not copied.
     unread: usize,
-    /// Bytes have come since the last call of [`Self::take_progress`].
-    progress: bool,
+    /// The packet that [`Self::frame`] found last.
+    packet: Whole,
 }
 
 #[derive(Clone, Copy)]
@@ -50,7 +52,7 @@ enum Mode {
 /// What the bytes in the buffer amount to.
 pub(super) enum Frame {
     /// A whole packet, which [`Inbound::body`] shows.
-    Packet(Whole),
+    Packet,
     /// Bytes of a long message, which [`Inbound::show_chunk`] shows.
     Chunk,
     /// A long message has passed by, unseen to its end.
@@ -65,15 +67,24 @@ pub(super) enum Frame {
 
 /// A whole packet at the start of the unread bytes.
 #[derive(Clone, Copy)]
-pub(super) struct Whole {
-    pub(super) header: FixedHeader,
+struct Whole {
+    header: FixedHeader,
     /// Length of the fixed header as it came, padded or not.
-    used: usize,
+    used: u8,
 }
 
 impl Whole {
+    const NONE: Self = Self {
+        header: FixedHeader {
+            packet_type: PacketType::Pingresp,
+            flags: 0,
+            remaining_length: 0,
+        },
+        used: 0,
+    };
+
     fn len(self) -> usize {
-        self.used.wrapping_add(frame::body_len(&self.header))
+        usize::from(self.used).wrapping_add(frame::body_len(&self.header))
     }
 }
 
@@ -88,6 +99,7 @@ impl<'b> Inbound<'b> {
             left: 0,
             shown: 0,
             unread: 0,
+            packet: Whole::NONE,
             progress: false,
         }
     }
@@ -152,9 +164,9 @@ impl Inbound<'_> {
         is_connected: bool,
     ) -> Result<Option<Frame>, ProtocolError> {
         if !self.is_passing() {
-            let packet = self.packet(delivered, is_connected)?;
+            let is_whole = self.packet(delivered, is_connected)?;
             if !self.is_passing() {
-                return Ok(packet.map(Frame::Packet));
+                return Ok(is_whole.then_some(Frame::Packet));
             }
         }
         Ok(match self.mode {
@@ -165,28 +177,34 @@ impl Inbound<'_> {
                 self.check_topic(len)?;
                 self.topic(len)
             }
-            Mode::Skipped { len, id } => self.pass().then(|| self.skipped(len, id)).flatten(),
+            Mode::Skipped { len, id } => self.pass().then(|| self.skipped(len, id)),
         })
     }
 
-    /// The body of the packet that [`Self::frame`] found.
-    pub(super) fn body(&self, packet: Whole) -> &[u8] {
-        let begin = self.start.wrapping_add(packet.used);
-        let end = self.start.wrapping_add(packet.len());
+    /// The header of the packet that [`Self::frame`] found.
+    pub(super) fn header(&self) -> FixedHeader {
+        self.packet.header
+    }
+
+    /// The body of that packet.
+    #[inline(never)] // wherever a packet is looked at
+    pub(super) fn body(&self) -> &[u8] {
+        let begin = self.start.wrapping_add(usize::from(self.packet.used));
+        let end = self.start.wrapping_add(self.packet.len());
         self.rx.get(begin..end).unwrap_or_default()
     }
 
-    /// Drops the packet that [`Self::frame`] found.
-    pub(super) fn drop_packet(&mut self, packet: Whole) {
-        self.start = self.start.wrapping_add(packet.len()).min(self.end);
+    /// Drops that packet.
+    pub(super) fn drop_packet(&mut self) {
+        self.start = self.start.wrapping_add(self.packet.len()).min(self.end);
     }
 
-    /// Lets the packet be looked at until [`Self::drop_shown`].
-    pub(super) fn show_packet(&mut self, packet: Whole) -> &[u8] {
-        self.shown = packet.len();
-        let before = frame::publish_part(packet.header.flags, self.body(packet));
-        self.unread = frame::body_len(&packet.header).saturating_sub(before);
-        self.body(packet)
+    /// Lets that packet be looked at until [`Self::drop_shown`].
+    pub(super) fn show_packet(&mut self) -> &[u8] {
+        self.shown = self.packet.len();
+        let before = frame::publish_part(self.packet.header.flags, self.body());
+        self.unread = frame::body_len(&self.packet.header).saturating_sub(before);
+        self.body()
     }
 
     /// Drops what was shown.
@@ -209,7 +227,7 @@ impl Inbound<'_> {
         self.shown = len;
         self.unread = len;
         let (head, rest) = self.rx.split_at_checked(self.base)?;
-        let message = long_publish(head)?;
+        let message = long_publish(self.packet, head)?;
         let offset = message.payload_len.saturating_sub(self.left);
         let begin = self.start.saturating_sub(self.base);
         Some((message, offset, rest.get(begin..begin.wrapping_add(len))?))
@@ -242,43 +260,45 @@ impl Inbound<'_> {
 
     /// How the long message at hand is to be answered, once its last bytes have come.
     pub(super) fn chunk_delivery(&self) -> Option<(Delivery, bool)> {
-        let message = long_publish(self.rx.get(..self.base)?)?;
+        let message = self.long_message_at_hand()?;
         Some((
             message.delivery,
             self.end.wrapping_sub(self.start) >= self.left,
         ))
     }
 
-    /// The packet at the start if it is whole; a PUBLISH that cannot be changes the mode instead.
+    /// Looks for a packet at the start, and says whether it is whole; a PUBLISH that cannot be changes the mode instead.
     fn packet(
         &mut self,
         delivered: &[PacketId],
         is_connected: bool,
-    ) -> Result<Option<Whole>, ProtocolError> {
+    ) -> Result<bool, ProtocolError> {
         let bytes = self.rx.get(self.start..self.end).unwrap_or_default();
         let Some((header, used)) = FixedHeader::decode(bytes)? else {
-            return Ok(None);
+            return Ok(false);
         };
         // Before any wait for the rest, for which there may not even be room.
         admit(is_connected, header.packet_type)?;
-        let packet = Whole { header, used };
-        let needed = packet.len();
+        let [used, ..] = used.to_le_bytes();
+        self.packet = Whole { header, used };
+        let needed = self.packet.len();
         if needed <= bytes.len() {
-            return Ok(Some(packet));
+            return Ok(true);
         }
         if needed > self.rx.len() {
             if header.packet_type != PacketType::Publish {
                 return Err(ProtocolError::RxTooSmall { needed });
             }
-            self.long_message(packet, delivered)?;
+            self.long_message(delivered)?;
         }
-        Ok(None)
+        Ok(false)
     }
 
     /// Begins with a PUBLISH that is larger than the buffer, once enough of it has come.
     #[inline(never)]
-    fn long_message(&mut self, packet: Whole, delivered: &[PacketId]) -> Result<(), ProtocolError> {
-        let Whole { header, used } = packet;
+    fn long_message(&mut self, delivered: &[PacketId]) -> Result<(), ProtocolError> {
+        let Whole { header, used } = self.packet;
+        let used = usize::from(used);
         let bytes = self.rx.get(self.start..self.end).unwrap_or_default();
         let body = bytes.get(used..).unwrap_or_default();
         let remaining = frame::body_len(&header);
@@ -309,7 +329,7 @@ impl Inbound<'_> {
     /// Lets a topic pass by, up to the id behind it, which it takes.
     #[inline(never)]
     fn topic(&mut self, len: u16) -> Option<Frame> {
-        let header = self.front()?;
+        let header = self.packet.header;
         let left = self.topic_left(len);
         let passing = left.min(self.end.wrapping_sub(self.start));
         self.start = self.start.wrapping_add(passing);
@@ -325,7 +345,7 @@ impl Inbound<'_> {
             self.left = self.left.saturating_sub(2);
         }
         self.mode = Mode::Skipped { len, id };
-        self.pass().then(|| self.skipped(len, id)).flatten()
+        self.pass().then(|| self.skipped(len, id))
     }
 
     /// Refuses what no topic name contains, as far as single bytes tell: a skipped topic is never seen whole.
@@ -347,11 +367,9 @@ impl Inbound<'_> {
 
     /// Bytes of the topic at hand, of this length, that have not passed by.
     fn topic_left(&self, len: u16) -> usize {
-        let behind = self.front().map_or(0, |header| {
-            frame::body_len(&header)
-                .saturating_sub(2)
-                .saturating_sub(usize::from(len))
-        });
+        let behind = frame::body_len(&self.packet.header)
+            .saturating_sub(2)
+            .saturating_sub(usize::from(len));
         self.left.saturating_sub(behind)
     }
 
@@ -364,17 +382,17 @@ impl Inbound<'_> {
     }
 
     fn passed(&mut self, repeated: bool) -> Option<Frame> {
-        let delivery = long_publish(self.rx.get(..self.base)?)?.delivery;
+        let delivery = self.long_message_at_hand()?.delivery;
         self.mode = Mode::Packets;
         self.base = 0;
         Some(Frame::Passed { delivery, repeated })
     }
 
-    fn skipped(&mut self, len: u16, id: Option<PacketId>) -> Option<Frame> {
-        let qos = frame::qos(&self.front()?);
+    fn skipped(&mut self, len: u16, id: Option<PacketId>) -> Frame {
+        let qos = frame::qos(&self.packet.header);
         self.mode = Mode::Packets;
         self.base = 0;
-        Some(Frame::Skipped { len, qos, id })
+        Frame::Skipped { len, qos, id }
     }
 
     /// Keeps the first `len` unread bytes at the front of the buffer.
@@ -395,16 +413,14 @@ impl Inbound<'_> {
         self.start = to;
     }
 
-    fn front(&self) -> Option<FixedHeader> {
-        let (header, _) = FixedHeader::decode(self.rx.get(..self.base)?).ok()??;
-        Some(header)
+    /// The part before the payload of the long message at hand.
+    fn long_message_at_hand(&self) -> Option<PublishHeader<'_>> {
+        long_publish(self.packet, self.rx.get(..self.base)?)
     }
 
     /// Length of the payload of the long message at hand.
     fn total(&self) -> usize {
-        self.rx
-            .get(..self.base)
-            .and_then(long_publish)
+        self.long_message_at_hand()
             .map_or(0, |message| message.payload_len)
     }
 }
@@ -426,8 +442,8 @@ fn admit(is_connected: bool, packet_type: PacketType) -> Result<(), ProtocolErro
 }
 
 /// The part before the payload of a long message, which has been decoded once before.
-fn long_publish(front: &[u8]) -> Option<PublishHeader<'_>> {
-    let (header, used) = FixedHeader::decode(front).ok()??;
-    let (message, _) = PublishHeader::decode_body(&header, front.get(used..)?).ok()??;
+fn long_publish(packet: Whole, front: &[u8]) -> Option<PublishHeader<'_>> {
+    let body = front.get(usize::from(packet.used)..)?;
+    let (message, _) = PublishHeader::decode_body(&packet.header, body).ok()??;
     Some(message)
 }

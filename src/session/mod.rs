@@ -61,33 +61,28 @@ pub const RESPONSE_TIMEOUT: u32 = 10_000;
 /// | a payload from outside | [`begin_payload`](Self::begin_payload), [`payload_left`](Self::payload_left), [`payload_sent`](Self::payload_sent), [`payload_space`](Self::payload_space), [`payload_commit`](Self::payload_commit), [`abandon_payload`](Self::abandon_payload), [`decline_payload`](Self::decline_payload) |
 /// | a message at hand | [`read_payload`](Self::read_payload), [`skip_message`](Self::skip_message) |
 /// | deep sleep | [`save`](Self::save), [`restore`](Self::restore), [`set_checkpoints`](Self::set_checkpoints) |
+// In this order, what is small stands in front, where a Thumb instruction reaches it: 330 bytes of code.
+#[repr(C)]
 pub struct Session<'b> {
-    outbound: Outbound<'b>,
-    inbound: Inbound<'b>,
-    inflight: Inflight<'b>,
-    /// Ids of QoS 2 messages that have been delivered and not been released.
-    received: &'b mut VecView<PacketId>,
-    keep_alive: KeepAlive,
-    pace: Pace,
-    link: Link,
-    due: Due,
-    /// An event of an older connection that has not been seen.
-    unseen: Due,
+    /// What the last connection left behind has been cleared up.
+    settled: bool,
+    /// DISCONNECT has been queued, or has left.
+    leaving: bool,
     /// The Clean Session flag of the last CONNECT.
     clean: bool,
     /// The server has accepted a connection with Clean Session 0: what it keeps is known here.
     known: bool,
     session_present: bool,
     unknown_session: bool,
-    /// DISCONNECT has been queued, or has left.
-    leaving: bool,
-    /// What the last connection left behind has been cleared up.
-    settled: bool,
     chunks_ended: bool,
     /// The caller wants to save the session before anything leaves that follows from a change.
     checkpoints: bool,
     /// There has been such a change.
     dirty: bool,
+    link: Link,
+    due: Due,
+    /// An event of an older connection that has not been seen.
+    unseen: Due,
     /// The caller has been asked for this payload.
     asked: Option<PacketId>,
     /// QoS 0 publishes that did not go out, and those that went out before CONNACK.
@@ -99,6 +94,13 @@ pub struct Session<'b> {
     behind_since: Option<Instant>,
     /// Since when the transport has taken nothing of what it was lent.
     stalled_since: Option<Instant>,
+    keep_alive: KeepAlive,
+    /// Ids of QoS 2 messages that have been delivered and not been released.
+    received: &'b mut VecView<PacketId>,
+    inflight: Inflight<'b>,
+    inbound: Inbound<'b>,
+    outbound: Outbound<'b>,
+    pace: Pace,
 }
 
 /// The network connection, as the session sees it.

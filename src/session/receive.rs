@@ -8,7 +8,7 @@ use super::{
     event::{Chunk, Event, Message},
     frame,
     image::Checkpoint,
-    inbound::{Frame, Whole},
+    inbound::Frame,
     inflight::State,
     outbound::Outbound,
 };
@@ -27,7 +27,7 @@ pub(super) enum Due {
     Nothing,
     Connected,
     /// A PUBLISH lies in the receive buffer.
-    Message(Whole),
+    Message,
     /// Bytes of a long PUBLISH lie in the receive buffer.
     Chunk,
     TopicTooLong {
@@ -36,7 +36,7 @@ pub(super) enum Due {
     /// An answer, or the news that there will be none.
     Ended(PacketId, State),
     /// A SUBACK lies in the receive buffer.
-    Suback(PacketId, Whole),
+    Suback(PacketId),
     ChunksEnded,
     PayloadNeeded(PacketId),
     Checkpoint,
@@ -51,7 +51,7 @@ impl Due {
     pub(super) fn ready(&self) -> Option<Ready> {
         let completes = match *self {
             Self::Nothing => return None,
-            Self::Ended(id, _) | Self::Suback(id, _) => Some(id),
+            Self::Ended(id, _) | Self::Suback(id) => Some(id),
             _ => None,
         };
         Some(Ready { completes })
@@ -61,7 +61,7 @@ impl Due {
     pub(super) fn connection_ended(&mut self) {
         if matches!(
             self,
-            Self::Message(_) | Self::Chunk | Self::Suback(..) | Self::PayloadNeeded(_)
+            Self::Message | Self::Chunk | Self::Suback(_) | Self::PayloadNeeded(_)
         ) {
             *self = Self::Nothing;
         }
@@ -86,7 +86,7 @@ impl Session<'_> {
                 session_present: self.session_present,
                 unknown_session: self.unknown_session,
             },
-            Due::Message(packet) => return self.message(packet).map(Some),
+            Due::Message => return self.message().map(Some),
             Due::Chunk => return Ok(self.chunk()),
             Due::TopicTooLong { len } => Event::TopicTooLong {
                 len: usize::from(len),
@@ -104,7 +104,7 @@ impl Session<'_> {
                 | State::Suback
                 | State::Declined => Event::Pubcomp(id),
             },
-            Due::Suback(id, packet) => return self.suback(id, packet).map(Some),
+            Due::Suback(id) => return self.suback(id).map(Some),
             Due::ChunksEnded => Event::ChunksEnded,
             Due::Dropped(count) => Event::Dropped(count),
             Due::PayloadNeeded(id) => Event::PayloadNeeded(id),
@@ -133,7 +133,7 @@ impl Session<'_> {
             match self.inbound.frame(self.received, is_connected) {
                 Err(reason) => return Err(self.fail(reason)),
                 Ok(None) => break,
-                Ok(Some(Frame::Packet(packet))) => self.packet(packet)?,
+                Ok(Some(Frame::Packet)) => self.packet()?,
                 Ok(Some(Frame::Chunk)) => self.begin_chunk()?,
                 Ok(Some(Frame::Passed { delivery, repeated })) => self.passed(delivery, repeated),
                 Ok(Some(Frame::Skipped { len, qos, id })) => self.skipped(len, qos, id)?,
@@ -231,17 +231,17 @@ impl Session<'_> {
         }
     }
 
-    fn packet(&mut self, packet: Whole) -> Result<(), Over> {
-        match packet.header.packet_type {
+    fn packet(&mut self) -> Result<(), Over> {
+        match self.inbound.header().packet_type {
             // The caller's; their bytes stay until the event has been seen.
-            PacketType::Publish => return self.publish_came(packet),
-            PacketType::Suback => return self.suback_came(packet),
-            PacketType::Connack => self.connack(packet)?,
+            PacketType::Publish => return self.publish_came(),
+            PacketType::Suback => return self.suback_came(),
+            PacketType::Connack => self.connack()?,
             PacketType::Puback
             | PacketType::Pubrec
             | PacketType::Pubrel
             | PacketType::Pubcomp
-            | PacketType::Unsuback => self.acknowledged(packet)?,
+            | PacketType::Unsuback => self.acknowledged()?,
             // [MQTT-3.12.4-1]
             PacketType::Pingresp => self.keep_alive.pingresp(),
             // `admit` has refused it.
@@ -251,14 +251,14 @@ impl Session<'_> {
             | PacketType::Pingreq
             | PacketType::Disconnect => {}
         }
-        self.inbound.drop_packet(packet);
+        self.inbound.drop_packet();
         Ok(())
     }
 
     #[inline(never)]
-    fn connack(&mut self, packet: Whole) -> Result<(), Over> {
+    fn connack(&mut self) -> Result<(), Over> {
         let early = ProtocolError::BeforeConnack(PacketType::Connack);
-        let session_present = match Connack::decode_body(self.inbound.body(packet)) {
+        let session_present = match Connack::decode_body(self.inbound.body()) {
             _ if !self.outbound.connect_sent() => return Err(self.fail(early)),
             Err(error) => return Err(self.fail(error.into())),
             // [MQTT-3.2.2-5]
@@ -295,9 +295,10 @@ impl Session<'_> {
     /// One for an id that nobody waits for may be late; it completes nothing. One of the wrong kind, or for a PUBLISH,
     /// SUBSCRIBE or UNSUBSCRIBE that has not left, cannot come from a lawful server.
     #[inline(never)]
-    fn acknowledged(&mut self, packet: Whole) -> Result<(), Over> {
-        let packet_type = packet.header.packet_type;
-        let Some(packet_id) = frame::packet_id(&packet.header, self.inbound.body(packet)) else {
+    fn acknowledged(&mut self) -> Result<(), Over> {
+        let header = self.inbound.header();
+        let packet_type = header.packet_type;
+        let Some(packet_id) = frame::packet_id(&header, self.inbound.body()) else {
             return Err(self.fail(DecodeError::PacketIdZero.into()));
         };
         // [MQTT-4.3.3-2] PUBCOMP also for an id that is not known.
@@ -363,30 +364,31 @@ impl Session<'_> {
 
     /// A SUBACK answers the SUBSCRIBE of its id and no other \[MQTT-2.3.1-7\] \[MQTT-3.8.4-2\].
     #[inline(never)]
-    fn suback_came(&mut self, packet: Whole) -> Result<(), Over> {
-        let body = self.inbound.body(packet);
-        let Some(packet_id) = frame::packet_id(&packet.header, body) else {
+    fn suback_came(&mut self) -> Result<(), Over> {
+        let header = self.inbound.header();
+        let body = self.inbound.body();
+        let Some(packet_id) = frame::packet_id(&header, body) else {
             return Err(self.fail(DecodeError::PacketIdZero.into()));
         };
         match self.inflight.waiting(packet_id) {
             Some(slot) if slot.state == State::Suback && slot.is_sent() => {
-                self.due = Due::Suback(packet_id, packet)
+                self.due = Due::Suback(packet_id)
             }
             Some(_) => return Err(self.unexpected(PacketType::Suback, packet_id)),
             None => {
                 if let Err(error) = Suback::decode_body(body) {
                     return Err(self.fail(error.into()));
                 }
-                self.inbound.drop_packet(packet);
+                self.inbound.drop_packet();
             }
         }
         Ok(())
     }
 
     /// Checked against the filters asked for \[MQTT-3.8.4-5\], in whose order the codes are \[MQTT-3.9.3-1\].
-    fn suback(&mut self, id: PacketId, packet: Whole) -> Result<Event<'_>, ProtocolError> {
+    fn suback(&mut self, id: PacketId) -> Result<Event<'_>, ProtocolError> {
         let expected = self.outbound.body_of(id).map_or(0, frame::filters);
-        let reason = match Suback::decode_body(self.inbound.show_packet(packet)) {
+        let reason = match Suback::decode_body(self.inbound.show_packet()) {
             Ok(suback) if suback.codes().len() == expected => {
                 self.outbound.acknowledge(id);
                 self.inflight.remove(id);
@@ -403,29 +405,31 @@ impl Session<'_> {
     }
 
     #[inline(never)]
-    fn publish_came(&mut self, packet: Whole) -> Result<(), Over> {
-        let body = self.inbound.body(packet);
-        let id = frame::packet_id(&packet.header, body);
+    fn publish_came(&mut self) -> Result<(), Over> {
+        let header = self.inbound.header();
+        let body = self.inbound.body();
+        let id = frame::packet_id(&header, body);
         // [MQTT-4.3.3-2] The id decides whether it is new, not DUP [MQTT-3.3.1-3].
         if let Some(id) = id
-            && frame::qos(&packet.header) == QoS::ExactlyOnce
+            && frame::qos(&header) == QoS::ExactlyOnce
         {
             if self.received.contains(&id) {
-                if let Err(error) = Publish::decode_body(&packet.header, body) {
+                if let Err(error) = Publish::decode_body(&header, body) {
                     return Err(self.fail(error.into()));
                 }
                 self.push_ack(Pubrec::new(id).to_bytes());
-                self.inbound.drop_packet(packet);
+                self.inbound.drop_packet();
                 return Ok(());
             }
             self.check_received()?;
         }
-        self.due = Due::Message(packet);
+        self.due = Due::Message;
         Ok(())
     }
 
-    fn message(&mut self, packet: Whole) -> Result<Event<'_>, ProtocolError> {
-        match Publish::decode_body(&packet.header, self.inbound.show_packet(packet)) {
+    fn message(&mut self) -> Result<Event<'_>, ProtocolError> {
+        let header = self.inbound.header();
+        match Publish::decode_body(&header, self.inbound.show_packet()) {
             Ok(publish) => {
                 // `publish_came` has seen that there is room.
                 self.dirty |= delivered(publish.delivery, &mut self.outbound, self.received);
