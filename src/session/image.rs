@@ -17,7 +17,10 @@ use super::{
     outbound::long,
     receive::Due,
 };
-use crate::codec::{Connect, PacketId, PacketType, PublishHeader, QoS};
+use crate::{
+    bytes,
+    codec::{Connect, PacketId, PacketType, PublishHeader, QoS},
+};
 
 const MAGIC: [u8; 3] = *b"uMQ";
 const VERSION: u8 = 1;
@@ -401,7 +404,7 @@ impl Writer<'_> {
         if let Some(place) = self.out.get_mut(self.at..end)
             && place.len() == bytes.len()
         {
-            place.copy_from_slice(bytes);
+            bytes::copy(place, bytes);
             self.at = end;
             self.crc.add(bytes);
         }

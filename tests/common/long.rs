@@ -10,7 +10,7 @@
     reason = "test helpers may panic, and no test file needs all of them"
 )]
 
-pub(crate) use crate::common::{packet_id as id, publish_as as publish};
+pub(crate) use super::common::{packet_id as id, publish_as as publish};
 use umqtt::{
     Event, Instant, ProtocolError, Session, Storage,
     codec::{Connect, Delivery, QoS},
@@ -57,7 +57,7 @@ pub(crate) fn pattern(len: usize) -> Vec<u8> {
 
 /// A message in flight under id 5, or at QoS 0.
 pub(crate) fn delivery(qos: QoS, dup: bool) -> Delivery {
-    crate::common::delivery(qos, 5, dup)
+    super::common::delivery(qos, 5, dup)
 }
 
 /// What a message is answered with.

@@ -20,7 +20,6 @@
 )]
 
 mod packets;
-pub(crate) mod scenarios;
 pub(crate) mod world;
 
 pub(crate) use packets::*;
