@@ -57,6 +57,7 @@ impl<const TYPE: u8> Ack<TYPE> {
     ///
     /// [`DecodeError::Truncated`], [`TrailingBytes`](DecodeError::TrailingBytes) and
     /// [`PacketIdZero`](DecodeError::PacketIdZero).
+    #[inline]
     pub fn decode_body(body: &[u8]) -> Result<Self, DecodeError> {
         const { Self::FIRST_BYTE };
         let mut reader = Reader::new(body);

@@ -28,6 +28,7 @@ impl Connack {
     /// [`ReservedConnackFlags`](DecodeError::ReservedConnackFlags),
     /// [`UnknownConnectReturnCode`](DecodeError::UnknownConnectReturnCode) and
     /// [`SessionPresentWithRefusal`](DecodeError::SessionPresentWithRefusal).
+    #[inline]
     pub fn decode_body(body: &[u8]) -> Result<Self, DecodeError> {
         let mut reader = Reader::new(body);
         let flags = reader.u8()?;

@@ -8,6 +8,9 @@ use super::{DecodeError, EncodeError, FixedHeader, PacketType, QoS, TopicName, t
 const PROTOCOL_NAME: &[u8] = b"MQTT";
 const PROTOCOL_LEVEL: u8 = 4;
 
+/// Name, level, flags and keep alive.
+const VARIABLE_HEADER_LEN: usize = 10;
+
 const USER_NAME: u8 = 0b1000_0000;
 const PASSWORD: u8 = 0b0100_0000;
 const WILL_RETAIN: u8 = 0b0010_0000;
@@ -103,69 +106,77 @@ impl<'a> Connect<'a> {
     pub fn encode<'o>(&self, out: &'o mut [u8]) -> Result<&'o [u8], EncodeError> {
         let header = self.fixed()?;
         writer::write(out, header.frame_len(), header, |writer| {
-            writer.prefixed(PROTOCOL_NAME);
-            writer.bytes(&[PROTOCOL_LEVEL, self.flags()]);
-            writer.u16(self.keep_alive);
-            self.fields(|field| writer.prefixed(field));
+            writer.bytes(&self.variable_header());
+            // [MQTT-3.1.3-1] [MQTT-3.1.3-3] Client id, will topic, will message, user name, password.
+            writer.prefixed(self.client_id.as_bytes());
+            if let Some(will) = self.will {
+                writer.prefixed(will.topic.as_bytes());
+                writer.prefixed(will.message);
+            }
+            if let Some(credentials) = self.credentials {
+                writer.prefixed(credentials.user_name.as_bytes());
+                if let Some(password) = credentials.password {
+                    writer.prefixed(password);
+                }
+            }
         })
     }
 
+    /// Checks what is to be sent, and measures it.
     fn fixed(&self) -> Result<FixedHeader, EncodeError> {
-        self.check()?;
-        // Name, level, flags and keep alive take ten bytes.
-        let mut remaining_length = 10_usize;
-        self.fields(|field| {
-            remaining_length = remaining_length
-                .saturating_add(2)
-                .saturating_add(field.len())
-        });
-        FixedHeader::new(PacketType::Connect, remaining_length)
-    }
-
-    fn check(&self) -> Result<(), EncodeError> {
         // [MQTT-3.1.3-7] The server would have to refuse it.
         if self.lacks_client_id() {
             return Err(EncodeError::EmptyClientId);
         }
         // [MQTT-3.1.3-4] [MQTT-3.1.3-10] [MQTT-3.1.3-11] Valid strings; a topic name is one
         // already.
-        text::check(self.client_id)?;
+        let mut len = text::string_len(self.client_id)?;
         if let Some(will) = self.will {
-            text::check_len(will.message)?;
+            len = len
+                .saturating_add(text::field_len(will.topic.as_bytes())?)
+                .saturating_add(text::field_len(will.message)?);
         }
         if let Some(credentials) = self.credentials {
-            text::check(credentials.user_name)?;
-            text::check_len(credentials.password.unwrap_or_default())?;
+            len = len.saturating_add(text::string_len(credentials.user_name)?);
+            if let Some(password) = credentials.password {
+                len = len.saturating_add(text::field_len(password)?);
+            }
         }
-        Ok(())
+        FixedHeader::new(PacketType::Connect, len.saturating_add(VARIABLE_HEADER_LEN))
     }
 
     const fn lacks_client_id(&self) -> bool {
         self.client_id.is_empty() && !self.clean_session
     }
 
-    fn flags(&self) -> u8 {
+    const fn flags(&self) -> u8 {
         let clean_session = if self.clean_session { CLEAN_SESSION } else { 0 };
-        let will = self.will.map_or(0, |will| will.flags());
-        let credentials = self
-            .credentials
-            .map_or(0, |credentials| credentials.flags());
+        let will = match self.will {
+            Some(will) => will.flags(),
+            None => 0,
+        };
+        let credentials = match self.credentials {
+            Some(credentials) => credentials.flags(),
+            None => 0,
+        };
         clean_session | will | credentials
     }
 
-    /// Hands out the payload's fields.
-    ///
-    /// [MQTT-3.1.3-1] [MQTT-3.1.3-3] Client id, will topic, will message, user name, password.
-    fn fields(&self, mut field: impl FnMut(&[u8])) {
-        field(self.client_id.as_bytes());
-        if let Some(will) = self.will {
-            field(will.topic.as_bytes());
-            field(will.message);
-        }
-        if let Some(credentials) = self.credentials {
-            field(credentials.user_name.as_bytes());
-            credentials.password.into_iter().for_each(field);
-        }
+    const fn variable_header(&self) -> [u8; VARIABLE_HEADER_LEN] {
+        let [high, low] = self.keep_alive.to_be_bytes();
+        let flags = self.flags();
+        [
+            0,
+            4,
+            b'M',
+            b'Q',
+            b'T',
+            b'T',
+            PROTOCOL_LEVEL,
+            flags,
+            high,
+            low,
+        ]
     }
 }
 

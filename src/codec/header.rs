@@ -61,56 +61,28 @@ impl PacketType {
         })
     }
 
-    /// The flags of table 2.2; those of a PUBLISH are its own.
-    ///
-    /// [MQTT-2.2.2-1] Sent so by every encoder, [MQTT-2.2.2-2] and asked for by the decoder.
-    const fn reserved_flags(self) -> u8 {
-        match self {
-            // [MQTT-3.6.1-1] [MQTT-3.8.1-1] [MQTT-3.10.1-1]
-            Self::Pubrel | Self::Subscribe | Self::Unsubscribe => 0b0010,
-            // [MQTT-3.14.1-1] and all others.
-            _ => 0b0000,
-        }
+    fn shape(self) -> Shape {
+        SHAPES.get(self as usize).copied().unwrap_or(RESERVED)
     }
 
-    fn check_flags(self, flags: u8) -> Result<(), DecodeError> {
-        match self {
-            Self::Publish => publish::Flags::decode(flags).map(drop),
-            // [MQTT-2.2.2-2] Any other flags are refused.
-            packet_type if flags != packet_type.reserved_flags() => {
-                Err(DecodeError::InvalidFlags { packet_type, flags })
-            }
-            _ => Ok(()),
+    /// The smallest Remaining Length with these flags, which are judged.
+    fn smallest(self, flags: u8) -> Result<u8, DecodeError> {
+        let shape = self.shape();
+        if flags == shape.flags {
+            return Ok(shape.smallest);
         }
+        if self == Self::Publish {
+            return publish::smallest(flags);
+        }
+        // [MQTT-2.2.2-2] Any other flags are refused.
+        Err(DecodeError::InvalidFlags {
+            packet_type: self,
+            flags,
+        })
     }
 
-    /// The Remaining Lengths between which every packet of this type lies.
-    const fn lengths(self, flags: u8) -> (u32, u32) {
-        match self {
-            // Protocol name, level, flags, keep alive, an empty client id. There is no upper bound:
-            // a packet of another protocol level may be longer than ours can be, and has a right to
-            // its answer.
-            Self::Connect => (12, MAX_REMAINING_LENGTH),
-            // A topic of one character, and an id above QoS 0.
-            Self::Publish if flags & publish::QOS_BITS == 0 => (3, MAX_REMAINING_LENGTH),
-            Self::Publish => (5, MAX_REMAINING_LENGTH),
-            // An id, and a filter of one character (with its QoS).
-            Self::Subscribe => (6, MAX_REMAINING_LENGTH),
-            Self::Unsubscribe => (5, MAX_REMAINING_LENGTH),
-            Self::Suback => (3, MAX_REMAINING_LENGTH),
-            Self::Connack
-            | Self::Puback
-            | Self::Pubrec
-            | Self::Pubrel
-            | Self::Pubcomp
-            | Self::Unsuback => (2, 2),
-            // [MQTT-3.14.1-1] No body.
-            Self::Pingreq | Self::Pingresp | Self::Disconnect => (0, 0),
-        }
-    }
-
-    fn check_length(self, flags: u8, length: u32) -> Result<(), DecodeError> {
-        let (smallest, largest) = self.lengths(flags);
+    fn check_length(self, smallest: u8, length: u32) -> Result<(), DecodeError> {
+        let smallest = u32::from(smallest);
         if length < smallest {
             return Err(match (self, length) {
                 // [MQTT-3.8.3-3] [MQTT-3.10.3-2] An id and nothing else.
@@ -118,14 +90,76 @@ impl PacketType {
                 _ => DecodeError::Truncated,
             });
         }
-        match length.saturating_sub(largest) {
-            0 => Ok(()),
-            extra => Err(DecodeError::TrailingBytes {
-                extra: to_usize(extra),
-            }),
+        if length > smallest && !self.shape().may_be_longer {
+            return Err(DecodeError::TrailingBytes {
+                extra: to_usize(length.saturating_sub(smallest)),
+            });
+        }
+        Ok(())
+    }
+}
+
+/// What the fixed header of a packet type looks like.
+#[derive(Clone, Copy)]
+struct Shape {
+    /// The flags of table 2.2; a PUBLISH may have its own.
+    ///
+    /// [MQTT-2.2.2-1] Sent so by every encoder.
+    flags: u8,
+    /// The smallest Remaining Length with these flags.
+    smallest: u8,
+    /// No other bound is set, not even for a CONNECT: one of another protocol level may be longer than ours can be,
+    /// and has a right to its answer.
+    may_be_longer: bool,
+}
+
+impl Shape {
+    const fn fixed(flags: u8, smallest: u8) -> Self {
+        Self {
+            flags,
+            smallest,
+            may_be_longer: false,
+        }
+    }
+
+    const fn at_least(flags: u8, smallest: u8) -> Self {
+        Self {
+            flags,
+            smallest,
+            may_be_longer: true,
         }
     }
 }
+
+/// Of no packet.
+const RESERVED: Shape = Shape::fixed(0, 0);
+
+/// The shapes of all types, by number.
+const SHAPES: [Shape; 15] = [
+    RESERVED,
+    // Protocol name, level, flags, keep alive, an empty client id.
+    Shape::at_least(0, 12),
+    Shape::fixed(0, 2),
+    // A topic of one character.
+    Shape::at_least(0, 3),
+    Shape::fixed(0, 2),
+    Shape::fixed(0, 2),
+    // [MQTT-3.6.1-1]
+    Shape::fixed(0b0010, 2),
+    Shape::fixed(0, 2),
+    // [MQTT-3.8.1-1] An id, a filter of one character, its QoS.
+    Shape::at_least(0b0010, 6),
+    // An id, a return code.
+    Shape::at_least(0, 3),
+    // [MQTT-3.10.1-1] An id, a filter of one character.
+    Shape::at_least(0b0010, 5),
+    Shape::fixed(0, 2),
+    // No body.
+    Shape::fixed(0, 0),
+    Shape::fixed(0, 0),
+    // [MQTT-3.14.1-1]
+    Shape::fixed(0, 0),
+];
 
 /// The first two to five bytes of every packet (section 2.2).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -154,6 +188,12 @@ impl FixedHeader {
     /// [`NoFilters`](DecodeError::NoFilters), [`Truncated`](DecodeError::Truncated) and
     /// [`TrailingBytes`](DecodeError::TrailingBytes).
     pub fn decode(bytes: &[u8]) -> Result<Option<(Self, usize)>, DecodeError> {
+        Self::read(bytes)
+    }
+
+    /// [`decode`](Self::decode) for whoever decodes the rest at once.
+    #[inline(always)]
+    pub(super) fn read(bytes: &[u8]) -> Result<Option<(Self, usize)>, DecodeError> {
         let Some((&first, rest)) = bytes.split_first() else {
             return Ok(None);
         };
@@ -161,11 +201,11 @@ impl FixedHeader {
         let packet_type =
             PacketType::from_number(value).ok_or(DecodeError::ReservedPacketType { value })?;
         let flags = first & 0x0F;
-        packet_type.check_flags(flags)?;
+        let smallest = packet_type.smallest(flags)?;
         let Some((remaining_length, used)) = decode_remaining_length(rest)? else {
             return Ok(None);
         };
-        packet_type.check_length(flags, remaining_length)?;
+        packet_type.check_length(smallest, remaining_length)?;
         Ok(Some((
             Self {
                 packet_type,
@@ -184,7 +224,7 @@ impl FixedHeader {
         match u32::try_from(remaining_length) {
             Ok(length @ 0..=MAX_REMAINING_LENGTH) => Ok(Self {
                 packet_type,
-                flags: packet_type.reserved_flags(),
+                flags: packet_type.shape().flags,
                 remaining_length: length,
             }),
             _ => Err(EncodeError::PacketTooLong { remaining_length }),
@@ -222,9 +262,9 @@ impl FixedHeader {
 }
 
 /// The Remaining Length and the length of the fixed header that it ends.
-const fn decode_remaining_length(bytes: &[u8]) -> Result<Option<(u32, usize)>, DecodeError> {
+fn decode_remaining_length(bytes: &[u8]) -> Result<Option<(u32, usize)>, DecodeError> {
     Ok(match *bytes {
-        [a @ ..0x80, ..] => Some((a as u32, 2)),
+        [a @ ..0x80, ..] => Some((u32::from(a), 2)),
         [a, b @ ..0x80, ..] => Some((from_digits([a, b, 0, 0]), 3)),
         [a, b, c @ ..0x80, ..] => Some((from_digits([a, b, c, 0]), 4)),
         [a, b, c, d @ ..0x80, ..] => Some((from_digits([a, b, c, d]), 5)),

@@ -10,6 +10,9 @@ use super::{DecodeError, EncodeError, FixedHeader, PacketId, PacketType};
 /// What a list can hold when it comes from the wire.
 pub(super) trait Decode<'a>: Copy {
     fn read(reader: &mut Reader<'a>) -> Result<Self, DecodeError>;
+
+    /// Reads an item that [`read`](Self::read) has checked before; `None` at the end.
+    fn read_again(reader: &mut Reader<'a>) -> Option<Self>;
 }
 
 /// What can be written into a list.
@@ -61,8 +64,7 @@ impl<'a, T: Decode<'a>> Iterator for Items<'a, T> {
         match &mut self.0 {
             List::Wire(bytes) => {
                 let mut reader = Reader::new(bytes);
-                // Checked already: the only error is that nothing is left.
-                let item = T::read(&mut reader).ok()?;
+                let item = T::read_again(&mut reader)?;
                 *bytes = reader.rest();
                 Some(item)
             }

@@ -95,30 +95,31 @@ impl<'a> Packet<'a> {
     ///
     /// [`DecodeError`], if no bytes that may follow can make this a packet.
     pub fn decode(bytes: &'a [u8]) -> Result<Option<(Self, usize)>, DecodeError> {
-        let Some((header, start)) = FixedHeader::decode(bytes)? else {
+        let Some((header, start)) = FixedHeader::read(bytes)? else {
             return Ok(None);
         };
         let end = start.saturating_add(header::to_usize(header.remaining_length));
         let Some(body) = bytes.get(start..end) else {
             return Ok(None);
         };
-        let packet = match header.packet_type {
-            PacketType::Connect => Self::Connect(Connect::decode_body(body)?),
-            PacketType::Connack => Self::Connack(Connack::decode_body(body)?),
-            PacketType::Publish => Self::Publish(Publish::decode_body(&header, body)?),
-            PacketType::Puback => Self::Puback(Puback::decode_body(body)?),
-            PacketType::Pubrec => Self::Pubrec(Pubrec::decode_body(body)?),
-            PacketType::Pubrel => Self::Pubrel(Pubrel::decode_body(body)?),
-            PacketType::Pubcomp => Self::Pubcomp(Pubcomp::decode_body(body)?),
-            PacketType::Subscribe => Self::Subscribe(Subscribe::decode_body(body)?),
-            PacketType::Suback => Self::Suback(Suback::decode_body(body)?),
-            PacketType::Unsubscribe => Self::Unsubscribe(Unsubscribe::decode_body(body)?),
-            PacketType::Unsuback => Self::Unsuback(Unsuback::decode_body(body)?),
-            PacketType::Pingreq => Self::Pingreq,
-            PacketType::Pingresp => Self::Pingresp,
-            PacketType::Disconnect => Self::Disconnect,
-        };
-        Ok(Some((packet, end)))
+        match header.packet_type {
+            PacketType::Connect => whole(body, end, Connect::decode_body, Self::Connect),
+            PacketType::Connack => whole(body, end, Connack::decode_body, Self::Connack),
+            PacketType::Publish => publish(header.flags, body, end),
+            PacketType::Puback => whole(body, end, Puback::decode_body, Self::Puback),
+            PacketType::Pubrec => whole(body, end, Pubrec::decode_body, Self::Pubrec),
+            PacketType::Pubrel => whole(body, end, Pubrel::decode_body, Self::Pubrel),
+            PacketType::Pubcomp => whole(body, end, Pubcomp::decode_body, Self::Pubcomp),
+            PacketType::Subscribe => whole(body, end, Subscribe::decode_body, Self::Subscribe),
+            PacketType::Suback => whole(body, end, Suback::decode_body, Self::Suback),
+            PacketType::Unsubscribe => {
+                whole(body, end, Unsubscribe::decode_body, Self::Unsubscribe)
+            }
+            PacketType::Unsuback => whole(body, end, Unsuback::decode_body, Self::Unsuback),
+            PacketType::Pingreq => Ok(Some((Self::Pingreq, end))),
+            PacketType::Pingresp => Ok(Some((Self::Pingresp, end))),
+            PacketType::Disconnect => Ok(Some((Self::Disconnect, end))),
+        }
     }
 
     /// Which of the fourteen it is.
@@ -189,4 +190,37 @@ impl<'a> Packet<'a> {
             }
         }
     }
+}
+
+type Decoded<'a> = Result<Option<(Packet<'a>, usize)>, DecodeError>;
+
+/// The packet of `end` bytes with this body.
+///
+/// Each kind has a function of its own, in which its fields go straight to their place: a common end for all would
+/// move every packet once more.
+#[inline(never)]
+fn whole<'a, T>(
+    body: &'a [u8],
+    end: usize,
+    decode: impl Fn(&'a [u8]) -> Result<T, DecodeError>,
+    packet: impl Fn(T) -> Packet<'a>,
+) -> Decoded<'a> {
+    Ok(Some((packet(decode(body)?), end)))
+}
+
+#[inline(never)]
+fn publish(flags: u8, body: &[u8], end: usize) -> Decoded<'_> {
+    match Publish::parse(flags, body) {
+        Ok(publish) if publish.topic.is_usual() => Ok(Some((Packet::Publish(publish), end))),
+        _ => unusual_publish(flags, body, end),
+    }
+}
+
+/// A PUBLISH of which more has to be looked at, or in which there is an error.
+#[cold]
+#[inline(never)]
+fn unusual_publish(flags: u8, body: &[u8], end: usize) -> Decoded<'_> {
+    let publish = Publish::parse(flags, body)?;
+    publish.topic.check_received()?;
+    Ok(Some((Packet::Publish(publish), end)))
 }

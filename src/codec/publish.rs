@@ -45,13 +45,22 @@ impl<'a> Publish<'a> {
     /// [`TrailingBytes`](DecodeError::TrailingBytes) if the body is shorter or longer than the
     /// header says.
     pub fn decode_body(header: &FixedHeader, body: &'a [u8]) -> Result<Self, DecodeError> {
-        let (message, used) =
-            PublishHeader::decode_body(header, body)?.ok_or(DecodeError::Truncated)?;
-        let (_, rest) = body.split_at_checked(used).ok_or(DecodeError::Truncated)?;
-        let (payload, extra) = rest
-            .split_at_checked(message.payload_len)
+        smallest(header.flags)?;
+        let (body, extra) = body
+            .split_at_checked(to_usize(header.remaining_length))
             .ok_or(DecodeError::Truncated)?;
         Reader::new(extra).finish()?;
+        let publish = Self::parse(header.flags, body)?;
+        publish.topic.check_received()?;
+        Ok(publish)
+    }
+
+    /// The packet with these flags, which were checked, and this body, which is whole; the topic is not checked.
+    #[inline(always)]
+    pub(super) fn parse(flags: u8, body: &'a [u8]) -> Result<Self, DecodeError> {
+        let (message, used) =
+            PublishHeader::parse(flags, body.len(), body)?.ok_or(DecodeError::Truncated)?;
+        let (_, payload) = body.split_at_checked(used).ok_or(DecodeError::Truncated)?;
         Ok(Self {
             topic: message.topic,
             payload,
@@ -135,12 +144,27 @@ impl<'a> PublishHeader<'a> {
         header: &FixedHeader,
         prefix: &'a [u8],
     ) -> Result<Option<(Self, usize)>, DecodeError> {
-        let flags = Flags::decode(header.flags)?;
+        smallest(header.flags)?;
+        let found = Self::parse(header.flags, to_usize(header.remaining_length), prefix)?;
+        if let Some((message, _)) = &found {
+            message.topic.check_received()?;
+        }
+        Ok(found)
+    }
+
+    /// [`decode_body`](Self::decode_body) with flags that were checked; the topic is not checked.
+    #[inline(always)]
+    fn parse(
+        flags: u8,
+        remaining_length: usize,
+        prefix: &'a [u8],
+    ) -> Result<Option<(Self, usize)>, DecodeError> {
         let Some((&topic_len, _)) = prefix.split_first_chunk() else {
             return Ok(None);
         };
-        let used = body_len(usize::from(u16::from_be_bytes(topic_len)), flags.qos);
-        let payload_len = to_usize(header.remaining_length)
+        let topic_len = usize::from(u16::from_be_bytes(topic_len));
+        let used = body_len(topic_len, qos(flags));
+        let payload_len = remaining_length
             .checked_sub(used)
             .ok_or(DecodeError::Truncated)?;
         let Some((head, _)) = prefix.split_at_checked(used) else {
@@ -148,13 +172,15 @@ impl<'a> PublishHeader<'a> {
         };
         let mut reader = Reader::new(head);
         // [MQTT-3.3.2-1] The topic comes first.
-        let topic = TopicName::decode(reader.prefixed()?)?;
-        let delivery = flags.delivery(&mut reader)?;
+        let topic = TopicName::unchecked(reader.prefixed()?);
+        let delivery = delivery(flags, &mut reader)?;
+        // [MQTT-3.3.1-8] RETAIN is handed on as it came.
+        let retain = flags & RETAIN != 0;
         Ok(Some((
             Self {
                 topic,
                 delivery,
-                retain: flags.retain,
+                retain,
                 payload_len,
             },
             used,
@@ -182,7 +208,7 @@ impl<'a> PublishHeader<'a> {
     }
 
     fn len(&self, header: &FixedHeader) -> usize {
-        header.encoded_len().saturating_add(self.body_len())
+        header.encoded_len().wrapping_add(self.body_len())
     }
 
     fn body_len(&self) -> usize {
@@ -213,53 +239,52 @@ impl<'a> PublishHeader<'a> {
     }
 }
 
-/// The flags of a received PUBLISH (section 3.3.1).
-pub(super) struct Flags {
-    qos: QoS,
-    dup: bool,
-    retain: bool,
+/// The smallest Remaining Length of a PUBLISH with these flags, which are judged (section 3.3.1).
+pub(super) fn smallest(flags: u8) -> Result<u8, DecodeError> {
+    match flags & (DUP | QOS_BITS) {
+        // [MQTT-3.3.1-4] QoS 3 is refused.
+        0b0110 | 0b1110 => Err(DecodeError::PublishQosThree),
+        // [MQTT-3.3.1-2] DUP is 0 at QoS 0.
+        DUP => Err(DecodeError::DupAtQosZero),
+        // A topic of one character.
+        0 => Ok(3),
+        // [MQTT-2.3.1-1] An id behind it.
+        _ => Ok(5),
+    }
 }
 
-impl Flags {
-    pub(super) fn decode(flags: u8) -> Result<Self, DecodeError> {
-        // [MQTT-3.3.1-4] QoS 3 is refused.
-        let qos =
-            QoS::try_from((flags & QOS_BITS) >> 1).map_err(|_| DecodeError::PublishQosThree)?;
-        let dup = flags & DUP != 0;
-        // [MQTT-3.3.1-2] DUP is 0 at QoS 0.
-        if dup && qos == QoS::AtMostOnce {
-            return Err(DecodeError::DupAtQosZero);
-        }
-        // [MQTT-3.3.1-8] RETAIN is handed on as it came.
-        Ok(Self {
-            qos,
-            dup,
-            retain: flags & RETAIN != 0,
-        })
+/// What checked flags say.
+const fn qos(flags: u8) -> QoS {
+    match flags & QOS_BITS {
+        0b0000 => QoS::AtMostOnce,
+        0b0010 => QoS::AtLeastOnce,
+        _ => QoS::ExactlyOnce,
     }
+}
 
-    fn delivery(&self, reader: &mut Reader<'_>) -> Result<Delivery, DecodeError> {
-        let dup = self.dup;
-        Ok(match self.qos {
-            // [MQTT-2.3.1-5] There is no identifier to read.
-            QoS::AtMostOnce => Delivery::AtMostOnce,
-            // [MQTT-2.3.1-1] Read, and refused if 0.
-            QoS::AtLeastOnce => Delivery::AtLeastOnce {
-                packet_id: reader.packet_id()?,
-                dup,
-            },
-            QoS::ExactlyOnce => Delivery::ExactlyOnce {
-                packet_id: reader.packet_id()?,
-                dup,
-            },
-        })
-    }
+#[inline(always)]
+fn delivery(flags: u8, reader: &mut Reader<'_>) -> Result<Delivery, DecodeError> {
+    let dup = flags & DUP != 0;
+    Ok(match qos(flags) {
+        // [MQTT-2.3.1-5] There is no identifier to read.
+        QoS::AtMostOnce => Delivery::AtMostOnce,
+        // [MQTT-2.3.1-1] Read, and refused if 0.
+        QoS::AtLeastOnce => Delivery::AtLeastOnce {
+            packet_id: reader.packet_id()?,
+            dup,
+        },
+        QoS::ExactlyOnce => Delivery::ExactlyOnce {
+            packet_id: reader.packet_id()?,
+            dup,
+        },
+    })
 }
 
 /// Length of topic and identifier with the topic's length in front, in bytes.
 fn body_len(topic_len: usize, qos: QoS) -> usize {
-    let id_len = if qos == QoS::AtMostOnce { 0 } else { 2 };
-    topic_len.saturating_add(2).saturating_add(id_len)
+    let around = if qos == QoS::AtMostOnce { 2 } else { 4 };
+    // A topic has at most 65,535 bytes.
+    topic_len.wrapping_add(around)
 }
 
 impl fmt::Debug for Publish<'_> {

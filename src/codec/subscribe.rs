@@ -92,17 +92,22 @@ pub(crate) fn encode<'s>(
 impl<'a> Decode<'a> for (TopicFilter<'a>, QoS) {
     fn read(reader: &mut Reader<'a>) -> Result<Self, DecodeError> {
         // [MQTT-3.8.3-1] A valid string.
-        let filter = TopicFilter::decode(reader.prefixed()?)?;
+        let filter = TopicFilter::read(reader)?;
         let value = reader.u8()?;
         // [MQTT-3.8.3-4] The reserved bits are part of the number, so they are refused too.
         let qos = QoS::try_from(value).map_err(|_| DecodeError::InvalidRequestedQos { value })?;
         Ok((filter, qos))
     }
+
+    fn read_again(reader: &mut Reader<'a>) -> Option<Self> {
+        let filter = TopicFilter::read_again(reader)?;
+        Some((filter, QoS::try_from(reader.u8().ok()?).ok()?))
+    }
 }
 
 impl Encode for (TopicFilter<'_>, QoS) {
     fn encoded_len(&self) -> Result<usize, EncodeError> {
-        Ok(self.0.as_bytes().len().saturating_add(3))
+        Ok(self.0.as_bytes().len().wrapping_add(3))
     }
 
     fn write(&self, writer: &mut Writer<'_>) {
@@ -250,6 +255,10 @@ impl Decode<'_> for SubackReturnCode {
                 Err(_) => Err(DecodeError::UnknownSubackReturnCode { code }),
             },
         }
+    }
+
+    fn read_again(reader: &mut Reader<'_>) -> Option<Self> {
+        Self::read(reader).ok()
     }
 }
 

@@ -22,21 +22,33 @@ impl<'a> TopicName<'a> {
     /// [`TopicError`], if it is empty, too long, or contains U+0000, `#` or `+`.
     pub fn new(name: &'a str) -> Result<Self, TopicError> {
         let bytes = name.as_bytes();
-        check_len(bytes)?;
-        if !text::is_plain(bytes) {
-            check_name(bytes)?;
-        }
+        check(Kind::Name, bytes)?;
         Ok(Self { bytes })
     }
 
     /// The topic of a received name.
     pub(super) fn decode(bytes: &'a [u8]) -> Result<Self, DecodeError> {
-        check_len(bytes).map_err(DecodeError::TopicName)?;
-        if !text::is_plain(bytes) {
-            text::utf8(bytes)?;
-            check_name(bytes).map_err(DecodeError::TopicName)?;
+        let name = Self::unchecked(bytes);
+        name.check_received()?;
+        Ok(name)
+    }
+
+    /// The topic of a received name that has to be checked before anybody sees it.
+    pub(super) const fn unchecked(bytes: &'a [u8]) -> Self {
+        Self { bytes }
+    }
+
+    /// True if it is soon seen that the name is right.
+    #[inline(always)]
+    pub(super) fn is_usual(&self) -> bool {
+        is_usual(Kind::Name, self.bytes)
+    }
+
+    pub(super) fn check_received(&self) -> Result<(), DecodeError> {
+        if !is_usual(Kind::Name, self.bytes) {
+            check_received_slowly(Kind::Name, self.bytes)?;
         }
-        Ok(Self { bytes })
+        Ok(())
     }
 
     /// The name.
@@ -69,21 +81,21 @@ impl<'a> TopicFilter<'a> {
     /// be.
     pub fn new(filter: &'a str) -> Result<Self, TopicError> {
         let bytes = filter.as_bytes();
-        check_len(bytes)?;
-        if !text::is_plain(bytes) {
-            check_filter(bytes)?;
-        }
+        check(Kind::Filter, bytes)?;
         Ok(Self { bytes })
     }
 
     /// The received filter.
     pub(super) fn decode(bytes: &'a [u8]) -> Result<Self, DecodeError> {
-        check_len(bytes).map_err(DecodeError::TopicFilter)?;
-        if !text::is_plain(bytes) {
-            text::utf8(bytes)?;
-            check_filter(bytes).map_err(DecodeError::TopicFilter)?;
+        if !is_usual(Kind::Filter, bytes) {
+            check_received_slowly(Kind::Filter, bytes)?;
         }
         Ok(Self { bytes })
+    }
+
+    /// The filter of bytes that were checked.
+    pub(super) const fn unchecked(bytes: &'a [u8]) -> Self {
+        Self { bytes }
     }
 
     /// The filter as it is written.
@@ -171,46 +183,78 @@ impl fmt::Display for TopicError {
 
 impl core::error::Error for TopicError {}
 
-fn check_len(bytes: &[u8]) -> Result<(), TopicError> {
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Kind {
+    Name,
+    Filter,
+}
+
+/// Checks what came and is not usual.
+#[cold]
+fn check_received_slowly(kind: Kind, bytes: &[u8]) -> Result<(), DecodeError> {
+    if !text::is_ascii(bytes) {
+        text::utf8(bytes)?;
+    }
+    check_each(kind, bytes).map_err(match kind {
+        Kind::Name => DecodeError::TopicName,
+        Kind::Filter => DecodeError::TopicFilter,
+    })
+}
+
+/// Checks what is UTF-8.
+fn check(kind: Kind, bytes: &[u8]) -> Result<(), TopicError> {
+    if is_usual(kind, bytes) {
+        return Ok(());
+    }
+    check_each(kind, bytes)
+}
+
+/// True if it is soon seen that nothing is wrong: there is no wildcard, or in a filter only a last level `#`.
+#[inline(always)]
+fn is_usual(kind: Kind, bytes: &[u8]) -> bool {
+    let names = match bytes {
+        [names @ .., b'/', b'#'] if kind == Kind::Filter => names,
+        _ => bytes,
+    };
+    matches!(bytes.len(), 1..=text::MAX_LEN) && text::is_plain(names)
+}
+
+fn check_each(kind: Kind, bytes: &[u8]) -> Result<(), TopicError> {
     match bytes.len() {
         // [MQTT-4.7.3-1] At least one character.
-        0 => Err(TopicError::Empty),
-        1..=text::MAX_LEN => Ok(()),
+        0 => return Err(TopicError::Empty),
+        1..=text::MAX_LEN => {}
         // [MQTT-4.7.3-3] At most 65,535 bytes.
-        len => Err(TopicError::TooLong { len }),
+        len => return Err(TopicError::TooLong { len }),
     }
-}
-
-fn check_name(bytes: &[u8]) -> Result<(), TopicError> {
     for (at, &byte) in bytes.iter().enumerate() {
-        match byte {
-            // [MQTT-4.7.3-2] No U+0000.
-            0 => return Err(TopicError::Nul { at }),
-            // [MQTT-3.3.2-2] [MQTT-4.7.1-1] Wildcards are for filters.
-            b'#' | b'+' => return Err(TopicError::Wildcard { at }),
-            _ => {}
+        // Most bytes are letters, digits or `/`, and above all that may be wrong.
+        if byte > b'+' {
+            continue;
+        }
+        // [MQTT-4.7.3-2] No U+0000.
+        if byte == 0 {
+            return Err(TopicError::Nul { at });
+        }
+        // [MQTT-3.3.2-2] [MQTT-4.7.1-1] Wildcards are for filters.
+        let is_wildcard = matches!(byte, b'#' | b'+');
+        if is_wildcard && (kind == Kind::Name || !fits(byte, at, bytes)) {
+            return Err(TopicError::Wildcard { at });
         }
     }
     Ok(())
 }
 
-fn check_filter(bytes: &[u8]) -> Result<(), TopicError> {
-    let mut before = b'/';
-    for (at, &byte) in bytes.iter().enumerate() {
-        let after = bytes.get(at.saturating_add(1));
-        let fills_level = before == b'/' && matches!(after, None | Some(b'/'));
-        match byte {
-            // [MQTT-4.7.3-2] No U+0000.
-            0 => return Err(TopicError::Nul { at }),
-            // [MQTT-4.7.1-2] Alone in its level, and that level the last.
-            b'#' if !fills_level || after.is_some() => return Err(TopicError::Wildcard { at }),
-            // [MQTT-4.7.1-3] Alone in its level.
-            b'+' if !fills_level => return Err(TopicError::Wildcard { at }),
-            _ => {}
+/// True if this wildcard at this place of a filter may stand there.
+fn fits(wildcard: u8, at: usize, filter: &[u8]) -> bool {
+    let before = at.checked_sub(1).and_then(|at| filter.get(at));
+    let after = filter.get(at.saturating_add(1));
+    // [MQTT-4.7.1-2] [MQTT-4.7.1-3] Alone in its level, and with `#` that level the last.
+    matches!(before, None | Some(b'/'))
+        && match after {
+            None => true,
+            Some(after) => wildcard == b'+' && *after == b'/',
         }
-        before = byte;
-    }
-    Ok(())
 }
 
 fn levels(bytes: &[u8]) -> impl Iterator<Item = &[u8]> {

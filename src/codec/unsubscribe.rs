@@ -91,13 +91,17 @@ pub(crate) fn encode<'s>(
 impl<'a> Decode<'a> for TopicFilter<'a> {
     fn read(reader: &mut Reader<'a>) -> Result<Self, DecodeError> {
         // [MQTT-3.10.3-1] A valid string.
-        TopicFilter::decode(reader.prefixed()?)
+        Self::decode(reader.prefixed()?)
+    }
+
+    fn read_again(reader: &mut Reader<'a>) -> Option<Self> {
+        reader.prefixed().ok().map(Self::unchecked)
     }
 }
 
 impl Encode for TopicFilter<'_> {
     fn encoded_len(&self) -> Result<usize, EncodeError> {
-        Ok(self.as_bytes().len().saturating_add(2))
+        Ok(self.as_bytes().len().wrapping_add(2))
     }
 
     fn write(&self, writer: &mut Writer<'_>) {

@@ -2,6 +2,7 @@
 //! buffer.
 
 use super::{EncodeError, FixedHeader, PacketId};
+use crate::bytes;
 
 /// The bytes of a frame that are not written yet.
 ///
@@ -27,15 +28,24 @@ impl Writer<'_> {
     /// A field of at most 65,535 bytes, which was checked, with its length in front of it.
     pub(super) fn prefixed(&mut self, field: &[u8]) {
         let [.., high, low] = field.len().to_be_bytes();
-        self.bytes(&[high, low]);
-        self.bytes(field);
+        let Some((place, rest)) =
+            core::mem::take(&mut self.rest).split_at_mut_checked(field.len().wrapping_add(2))
+        else {
+            return;
+        };
+        if let [a, b, place @ ..] = place {
+            *a = high;
+            *b = low;
+            place.copy_from_slice(field);
+            self.rest = rest;
+        }
     }
 
     pub(super) fn bytes(&mut self, bytes: &[u8]) {
         if let Some((field, rest)) =
             core::mem::take(&mut self.rest).split_at_mut_checked(bytes.len())
         {
-            field.copy_from_slice(bytes);
+            bytes::copy(field, bytes);
             self.rest = rest;
         }
     }

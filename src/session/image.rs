@@ -17,7 +17,10 @@ use super::{
     outbound::long,
     receive::Due,
 };
-use crate::codec::{Connect, PacketId, PacketType, PublishHeader, QoS};
+use crate::{
+    bytes,
+    codec::{Connect, PacketId, PacketType, PublishHeader, QoS},
+};
 
 const MAGIC: [u8; 3] = *b"uMQ";
 const VERSION: u8 = 1;
@@ -196,7 +199,8 @@ impl Session<'_> {
             ..Connect::new(image.client_id)
         };
         let connect_len = match connect.encoded_len() {
-            _ if image.room == 0 => 0,
+            // No CONNECT has been queued so far.
+            _ if image.room == 0 && image.client_id.is_empty() => 0,
             Ok(len) if len <= image.room => len,
             _ => return Err(ImageError::Inconsistent),
         };
@@ -400,7 +404,7 @@ impl Writer<'_> {
         if let Some(place) = self.out.get_mut(self.at..end)
             && place.len() == bytes.len()
         {
-            place.copy_from_slice(bytes);
+            bytes::copy(place, bytes);
             self.at = end;
             self.crc.add(bytes);
         }

@@ -9,8 +9,11 @@
 //! ```
 
 use super::{error::ProtocolError, frame};
-use crate::codec::{
-    DecodeError, Delivery, FixedHeader, PacketId, PacketType, PublishHeader, QoS, TopicError,
+use crate::{
+    bytes,
+    codec::{
+        DecodeError, Delivery, FixedHeader, PacketId, PacketType, PublishHeader, QoS, TopicError,
+    },
 };
 
 pub(super) struct Inbound<'b> {
@@ -219,9 +222,7 @@ impl Inbound<'_> {
             .get(end.saturating_sub(self.unread)..end)
             .unwrap_or_default();
         let len = bytes.len().min(buf.len());
-        if let (Some(to), Some(from)) = (buf.get_mut(..len), bytes.get(..len)) {
-            to.copy_from_slice(from);
-        }
+        bytes::copy(buf, bytes);
         self.unread = self.unread.saturating_sub(len);
         len
     }
@@ -386,10 +387,7 @@ impl Inbound<'_> {
             return;
         }
         if let Some(span) = self.rx.get_mut(to..self.end) {
-            let from = self.start.saturating_sub(to);
-            if from <= span.len() {
-                span.copy_within(from.., 0);
-            }
+            bytes::move_down(span, self.start.saturating_sub(to));
         }
         self.end = self.end.saturating_sub(self.start).saturating_add(to);
         self.start = to;

@@ -19,7 +19,10 @@ use heapless::Vec;
 
 use self::long::Passing;
 use super::{error::RequestError, frame};
-use crate::codec::{Connect, EncodeError, FixedHeader, PacketId, PacketType, QoS};
+use crate::{
+    bytes,
+    codec::{Connect, EncodeError, FixedHeader, PacketId, PacketType, QoS},
+};
 
 /// A DISCONNECT finds room whatever else is queued.
 const DISCONNECT: [u8; 2] = [0xE0, 0];
@@ -156,13 +159,9 @@ impl Outbound<'_> {
     pub(super) fn push_disconnect(&mut self) {
         let at = self.next_long().unwrap_or(self.tail);
         let end = self.tail.saturating_add(DISCONNECT.len());
-        if let Some(place) = self.arena.get_mut(at..end)
-            && let Some(waiting) = place.len().checked_sub(DISCONNECT.len())
-        {
-            place.copy_within(..waiting, DISCONNECT.len());
-            for (byte, from) in place.iter_mut().zip(DISCONNECT) {
-                *byte = from;
-            }
+        if let Some(place) = self.arena.get_mut(at..end) {
+            bytes::move_up(place, DISCONNECT.len());
+            bytes::copy(place, &DISCONNECT);
             self.tail = end;
         }
     }
@@ -389,7 +388,7 @@ impl Outbound<'_> {
         if let Some(place) = self.arena.get_mut(room..end)
             && place.len() == packets.len()
         {
-            place.copy_from_slice(packets);
+            bytes::copy(place, packets);
             self.tail = end;
         }
         let longs = self.packets().filter(|at| self.is_long(*at)).count();
@@ -447,10 +446,8 @@ impl Outbound<'_> {
             }
             return;
         }
-        if let Some(rest) = self.arena.get_mut(at..self.tail)
-            && len <= rest.len()
-        {
-            rest.copy_within(len.., 0);
+        if let Some(rest) = self.arena.get_mut(at..self.tail) {
+            bytes::move_down(rest, len);
         }
         for position in [
             &mut self.tail,
@@ -467,13 +464,12 @@ impl Outbound<'_> {
     /// Moves all packets so that the first begins at `head`, where the caller knows that they fit.
     fn move_to(&mut self, head: usize) {
         let kept = self.tail.saturating_sub(self.head);
-        let low = self.head.min(head);
-        let (from, to) = (self.head.saturating_sub(low), head.saturating_sub(low));
-        if let Some(span) = self.arena.get_mut(low..)
-            && from.saturating_add(kept) <= span.len()
-            && to.saturating_add(kept) <= span.len()
-        {
-            span.copy_within(from..from.saturating_add(kept), to);
+        let span = self.head.min(head)..self.head.max(head).saturating_add(kept);
+        if let Some(span) = self.arena.get_mut(span) {
+            match self.head.checked_sub(head) {
+                Some(down) => bytes::move_down(span, down),
+                None => bytes::move_up(span, head.saturating_sub(self.head)),
+            }
         }
         for position in [
             &mut self.tail,
