@@ -468,15 +468,14 @@ impl Outbound<'_> {
         }
         bytes::move_within(self.arena, end, at, self.tail.wrapping_sub(end));
         let len = end.wrapping_sub(at);
-        let moved = |position: usize| match position.checked_sub(len) {
+        self.move_cursors(|position| match position.checked_sub(len) {
             Some(moved) if position >= end => moved,
             _ => position.min(at),
-        };
-        self.tail = moved(self.tail);
-        self.move_cursors(moved);
+        });
     }
 
     fn move_cursors(&mut self, moved: impl Fn(usize) -> usize) {
+        self.tail = moved(self.tail);
         self.record = moved(self.record);
         self.sent = moved(self.sent);
         self.offered = moved(self.offered);
@@ -486,9 +485,7 @@ impl Outbound<'_> {
     fn move_to(&mut self, head: usize) {
         let from = self.head;
         bytes::move_within(self.arena, from, head, self.tail.wrapping_sub(from));
-        let moved = |position: usize| position.wrapping_sub(from).wrapping_add(head);
-        self.tail = moved(self.tail);
-        self.move_cursors(moved);
+        self.move_cursors(|position| position.wrapping_sub(from).wrapping_add(head));
         self.head = head;
     }
 
