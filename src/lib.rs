@@ -36,6 +36,7 @@
 extern crate std;
 
 mod backoff;
+mod bytes;
 pub mod client;
 pub mod codec;
 mod fmt;

@@ -45,17 +45,33 @@ impl Clock for StdClock {
     }
 }
 
-/// A standard stream in non-blocking mode (`TcpStream`, a TLS stream over one, ...) as a transport.
+/// A standard stream (`TcpStream`, a TLS stream over one, ...) that never blocks for long, as a transport.
 ///
-/// The stream's `WouldBlock` becomes [`ErrorKind::TimedOut`], which a blocking client takes as "nothing yet". So no
-/// call on it blocks, and `read_ready` and `write_ready` may always say yes.
+/// The stream's `WouldBlock` becomes [`ErrorKind::TimedOut`], which a blocking client takes as "nothing yet", so
+/// `read_ready` and `write_ready` may always say yes. There are two ways to see to it:
+///
+/// - non-blocking mode: no call blocks, and what comes while the client waits is seen when its clock's nap ends
+///   ([`StdClock`]: 1 ms);
+/// - time-outs of some milliseconds for reads and writes: the operating system does the waiting and wakes the client at
+///   once, which makes an exchange of short messages many times as fast. `poll` may take as long as the time-out then.
+///
+/// ```no_run
+/// # use std::{net::TcpStream, time::Duration};
+/// # use umqtt::std_io::NonBlocking;
+/// let socket = TcpStream::connect("localhost:1883")?;
+/// socket.set_nodelay(true)?;
+/// socket.set_read_timeout(Some(Duration::from_millis(10)))?;
+/// socket.set_write_timeout(Some(Duration::from_millis(10)))?;
+/// let transport = NonBlocking::new(socket);
+/// # Ok::<_, std::io::Error>(())
+/// ```
 #[derive(Debug)]
 pub struct NonBlocking<S> {
     stream: S,
 }
 
 impl<S> NonBlocking<S> {
-    /// Wraps a stream that the caller has put into non-blocking mode.
+    /// Wraps a stream that the caller has put into non-blocking mode, or given time-outs.
     pub const fn new(stream: S) -> Self {
         Self { stream }
     }

@@ -272,8 +272,9 @@ fn a_flush_that_is_never_done_ends_in_time() {
     assert_eq!(world.millis(), RESPONSE_TIMEOUT);
 }
 
+/// [MQTT-3.14.4-1] The async client gives the transport back after DISCONNECT has been flushed, however long that takes.
 #[test]
-fn disconnect_waits_for_a_slow_flush() {
+fn mqtt_3_14_4_1_disconnect_waits_for_a_slow_flush() {
     let (mut storage, world) = (storage(), World::new());
     let mut session = Session::new(&mut storage);
     let mut client = connected(&mut session, &world, &options());
@@ -289,6 +290,7 @@ fn disconnect_waits_for_a_slow_flush() {
     );
     assert!(!world.is_dropped());
     drop(socket);
+    assert_eq!(world.take_sent(), b"");
     assert_eq!(world.millis(), 0);
 }
 

@@ -231,15 +231,34 @@ impl WriteReady for Scripted {
     }
 }
 
-/// [MQTT-7.1.2-1] A TCP connection serves.
+/// [MQTT-7.1.2-1] A TCP connection serves, in non-blocking mode or with time-outs; with these the operating system does
+/// all the waiting.
 #[cfg(feature = "std")]
 #[test]
 fn mqtt_7_1_2_1_tcp_serves() {
+    use std::time::Duration;
+    use umqtt::std_io::{NonBlocking, StdClock};
+
+    let (stream, peer) = tcp();
+    stream.set_nonblocking(true).unwrap();
+    exchange(NonBlocking::new(stream), StdClock::new());
+    assert_exchanged(&peer.join().unwrap());
+
+    let (stream, peer) = tcp();
+    let timeout = Some(Duration::from_secs(5));
+    stream.set_read_timeout(timeout).unwrap();
+    stream.set_write_timeout(timeout).unwrap();
+    exchange(NonBlocking::new(stream), Sleepless(StdClock::new()));
+    assert_exchanged(&peer.join().unwrap());
+}
+
+/// A connection to a peer that answers as [`Scripted`] does, and returns what it got.
+#[cfg(feature = "std")]
+fn tcp() -> (std::net::TcpStream, std::thread::JoinHandle<Vec<u8>>) {
     use std::{
         io::{Read as _, Write as _},
         net::{TcpListener, TcpStream},
     };
-    use umqtt::std_io::{NonBlocking, StdClock};
 
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = listener.local_addr().unwrap();
@@ -257,8 +276,20 @@ fn mqtt_7_1_2_1_tcp_serves() {
             stream.write_all(&std::mem::take(&mut wire.unread)).unwrap();
         }
     });
-    let stream = TcpStream::connect(address).unwrap();
-    stream.set_nonblocking(true).unwrap();
-    exchange(NonBlocking::new(stream), StdClock::new());
-    assert_exchanged(&peer.join().unwrap());
+    (TcpStream::connect(address).unwrap(), peer)
+}
+
+/// A clock that need not wait.
+#[cfg(feature = "std")]
+struct Sleepless(umqtt::std_io::StdClock);
+
+#[cfg(feature = "std")]
+impl umqtt::Clock for Sleepless {
+    fn now(&self) -> umqtt::Instant {
+        self.0.now()
+    }
+
+    fn wait(&self) {
+        panic!("the stream had waited");
+    }
 }

@@ -313,6 +313,9 @@ fn mqtt_3_1_2_9_a_will_is_whole() {
     for (qos, retain, flags) in [
         (QoS::AtMostOnce, false, 0x06),
         (QoS::AtLeastOnce, false, 0x0E),
+        (QoS::ExactlyOnce, false, 0x16),
+        (QoS::AtMostOnce, true, 0x26),
+        (QoS::AtLeastOnce, true, 0x2E),
         (QoS::ExactlyOnce, true, 0x36),
     ] {
         let will = Will {
@@ -368,8 +371,10 @@ fn mqtt_3_1_2_13_a_will_qos_without_a_will_is_refused() {
 /// [MQTT-3.1.2-14] Will QoS 3 is refused; [`QoS`] has no such value.
 #[test]
 fn mqtt_3_1_2_14_will_qos_3_is_refused() {
-    let packet = connect(0x1E, &[b"id", b"w", b"bye"]);
-    assert_eq!(error(&packet), Some(DecodeError::WillQosThree));
+    for flags in [0x1E, 0x3E] {
+        let packet = connect(flags, &[b"id", b"w", b"bye"]);
+        assert_eq!(error(&packet), Some(DecodeError::WillQosThree));
+    }
     assert!(QoS::try_from(3).is_err());
 }
 
@@ -463,8 +468,12 @@ fn mqtt_3_1_2_21_a_password_with_its_flag() {
 /// [MQTT-3.1.2-22] A password without a user name is refused; [`Credentials`] cannot express it.
 #[test]
 fn mqtt_3_1_2_22_a_password_needs_a_user_name() {
-    let packet = connect(0x42, &[b"id", b"pwd"]);
-    assert_eq!(error(&packet), Some(DecodeError::PasswordWithoutUserName));
+    for packet in [
+        connect(0x42, &[b"id", b"pwd"]),
+        connect(0x46, &[b"id", b"w", b"bye", b"pwd"]),
+    ] {
+        assert_eq!(error(&packet), Some(DecodeError::PasswordWithoutUserName));
+    }
 }
 
 /// [MQTT-3.1.3-1] Payload order: client id, will topic, will message, user name, password.
@@ -904,10 +913,12 @@ fn mqtt_3_14_1_1_disconnect_and_pings_are_two_bytes() {
         (Packet::Disconnect, 0xE0),
     ] {
         only_flags(packet.packet_type(), 0);
-        assert_eq!(
-            error(&[first, 1]),
-            Some(DecodeError::TrailingBytes { extra: 1 })
-        );
+        for extra in 1..0x80 {
+            let expected = DecodeError::TrailingBytes {
+                extra: usize::from(extra),
+            };
+            assert_eq!(error(&[first, extra]), Some(expected));
+        }
         assert_eq!(encode(packet), [first, 0]);
         assert_eq!(decode(&[first, 0]), packet);
     }
@@ -1050,6 +1061,12 @@ fn mqtt_4_7_3_3_topics_have_at_most_65_535_bytes() {
         decode(bytes),
         Packet::Publish(Publish::new(topic(&name), b""))
     );
+    let filters = [(filter(&name), QoS::AtMostOnce)];
+    let packet = Packet::Subscribe(Subscribe::new(ID, &filters).unwrap());
+    let mut buf = vec![0; 65_544];
+    let bytes = packet.encode(&mut buf).unwrap();
+    assert_eq!(bytes.len(), 65_544);
+    assert_eq!(decode(bytes), packet);
 }
 
 /// [MQTT-4.7.3-4] Matching is byte for byte, nothing is normalised.

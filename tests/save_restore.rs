@@ -5,14 +5,14 @@
     clippy::arithmetic_side_effects
 )]
 
-use umqtt::{
-    Event, ImageError, Instant, Message, Outgoing, ProtocolError, RequestError, Session, Storage,
-    codec::{Connect, PacketId, QoS},
-};
+#[path = "common/wire.rs"]
+mod wire;
 
-const T: Instant = Instant::from_millis(5);
-const CONNACK: [u8; 4] = [0x20, 2, 0, 0];
-const CONNACK_PRESENT: [u8; 4] = [0x20, 2, 1, 0];
+use umqtt::{
+    Event, ImageError, Message, Outgoing, ProtocolError, RequestError, Session, Storage,
+    codec::{Connect, QoS},
+};
+use wire::{Driven, connack};
 
 type Small = Storage<64, 128, 4, 4>;
 
@@ -23,67 +23,34 @@ fn options(client_id: &str) -> Connect<'_> {
     }
 }
 
-fn id(number: u16) -> PacketId {
-    PacketId::new(number).unwrap()
+/// A connection of the client `device`.
+fn open(driven: &mut Driven<'_>, session_present: bool) {
+    driven.open(&options("device"), session_present);
 }
 
-fn feed(session: &mut Session<'_>, bytes: &[u8]) {
-    session.space()[..bytes.len()].copy_from_slice(bytes);
-    session.commit(bytes.len());
-}
-
-fn drain(session: &mut Session<'_>) -> Vec<u8> {
-    let mut sent = Vec::new();
-    while session.has_pending() {
-        let bytes = session.pending(T).to_vec();
-        session.consume(bytes.len(), T);
-        sent.extend(bytes);
-    }
-    sent
-}
-
-/// The next event, in words.
-fn next(session: &mut Session<'_>) -> Option<String> {
-    let ready = session.poll(T).unwrap()?;
-    Some(format!("{:?}", session.event(ready).unwrap().unwrap()))
-}
-
-fn connect(session: &mut Session<'_>, client_id: &str, connack: &[u8]) {
-    session.connect(&options(client_id), T).unwrap();
-    let (connect, _) = (drain(session), ());
-    assert_eq!(connect[0], 0x10);
-    feed(session, connack);
-    assert!(next(session).unwrap().starts_with("Connected"));
-}
-
-fn publish(session: &mut Session<'_>, payload: &[u8], qos: QoS) -> PacketId {
-    let message = Message {
-        qos,
-        ..Message::new("t", payload)
-    };
-    session.publish(&message).unwrap().unwrap()
-}
-
-fn image(session: &Session<'_>) -> Vec<u8> {
+fn image(driven: &Driven<'_>) -> Vec<u8> {
     let mut out = [0; Small::IMAGE_LEN];
-    let used = session.save(&mut out).unwrap();
+    let used = driven.session.save(&mut out).unwrap();
     out[..used].to_vec()
 }
 
 /// A session with something in every state that is saved.
-fn busy(storage: &mut Small) -> Session<'_> {
-    let mut session = Session::new(storage);
-    connect(&mut session, "device", &CONNACK);
-    publish(&mut session, b"one", QoS::AtLeastOnce);
-    publish(&mut session, b"two", QoS::ExactlyOnce);
-    publish(&mut session, b"three", QoS::ExactlyOnce);
-    session.subscribe(&[("s/#", QoS::AtMostOnce)]).unwrap();
-    drain(&mut session);
-    feed(&mut session, &[0x50, 2, 0, 3]); // PUBREC: the third is the server's
-    feed(&mut session, &[0x34, 6, 0, 1, b'x', 0, 9, b'y']); // a message at QoS 2
-    assert!(next(&mut session).unwrap().starts_with("Message"));
-    drain(&mut session);
-    session
+fn busy(storage: &mut Small) -> Driven<'_> {
+    let mut driven = Driven::new(storage);
+    open(&mut driven, false);
+    driven.publish(1, b"one");
+    driven.publish(2, b"two");
+    driven.publish(2, b"three");
+    driven
+        .session
+        .subscribe(&[("s/#", QoS::AtMostOnce)])
+        .unwrap();
+    driven.sent();
+    driven.feed(&[0x50, 2, 0, 3]); // PUBREC: the third is the server's
+    driven.feed(&[0x34, 6, 0, 1, b'x', 0, 9, b'y']); // a message at QoS 2
+    assert!(driven.next().unwrap().unwrap().starts_with("Message"));
+    driven.sent();
+    driven
 }
 
 /// [MQTT-4.1.0-1] The session state lives across reboots if it is saved.
@@ -93,19 +60,19 @@ fn mqtt_4_1_0_1_a_restored_session_goes_on_where_it_stopped() {
     let saved = image(&busy(&mut first));
 
     let mut second = Small::new();
-    let mut session = Session::new(&mut second);
-    session.restore(&saved).unwrap();
-    assert_eq!(session.in_flight(), 4);
-    session.connect(&options("device"), T).unwrap();
-    assert_eq!(drain(&mut session)[0], 0x10);
-    feed(&mut session, &CONNACK_PRESENT);
+    let mut driven = Driven::new(&mut second);
+    driven.session.restore(&saved).unwrap();
+    assert_eq!(driven.session.in_flight(), 4);
+    driven.connect(&options("device"));
+    assert_eq!(driven.sent()[0], 0x10);
+    driven.feed(&connack(true));
     assert_eq!(
-        next(&mut session).unwrap(),
+        driven.next().unwrap().unwrap(),
         "Connected { session_present: true, unknown_session: false }"
     );
     // The PUBREL, then both PUBLISHes with their ids and DUP, in their order.
     assert_eq!(
-        drain(&mut session),
+        driven.sent(),
         [
             &[0x62, 2, 0, 3][..],
             &[0x3A, 8, 0, 1, b't', 0, 1],
@@ -116,17 +83,17 @@ fn mqtt_4_1_0_1_a_restored_session_goes_on_where_it_stopped() {
         .concat()
     );
     assert_eq!(
-        next(&mut session).unwrap(),
+        driven.next().unwrap().unwrap(),
         "OutcomeUnknown(PacketId(4))",
         "the subscribe was not answered"
     );
     // The message at QoS 2 was delivered before the reboot.
-    feed(&mut session, &[0x3C, 6, 0, 1, b'x', 0, 9, b'y']);
-    assert_eq!(next(&mut session), None);
-    assert_eq!(drain(&mut session), [0x50, 2, 0, 9]);
+    driven.feed(&[0x3C, 6, 0, 1, b'x', 0, 9, b'y']);
+    assert_eq!(driven.next().unwrap(), None);
+    assert_eq!(driven.sent(), [0x50, 2, 0, 9]);
     assert_eq!(
-        publish(&mut session, b"", QoS::AtLeastOnce),
-        id(5),
+        driven.publish(1, b""),
+        5,
         "ids go on behind those that were used"
     );
 }
@@ -137,69 +104,69 @@ fn mqtt_3_1_3_2_a_restored_session_refuses_another_client_id() {
     let mut first = Small::new();
     let saved = image(&busy(&mut first));
     let mut second = Small::new();
-    let mut session = Session::new(&mut second);
-    session.restore(&saved).unwrap();
-    let other = session.connect(&options("other"), T);
+    let mut driven = Driven::new(&mut second);
+    driven.session.restore(&saved).unwrap();
+    let other = driven.session.connect(&options("other"), driven.at());
     assert_eq!(other, Err(RequestError::OtherClientId));
-    assert_eq!(session.in_flight(), 4, "nothing is given up");
+    assert_eq!(driven.session.in_flight(), 4, "nothing is given up");
     // With Clean Session 1 it may be given up.
-    session.connect(&Connect::new("other"), T).unwrap();
+    driven.connect(&Connect::new("other"));
 }
 
 #[test]
 fn a_saved_and_restored_image_is_saved_again_byte_for_byte() {
     let mut first = Small::new();
-    let mut session = busy(&mut first);
-    session.connection_lost();
-    session.poll(T).unwrap_or_default();
-    let saved = image(&session);
+    let mut driven = busy(&mut first);
+    driven.session.connection_lost();
+    driven.session.poll(driven.at()).unwrap_or_default();
+    let saved = image(&driven);
     let mut second = Small::new();
-    let mut restored = Session::new(&mut second);
-    restored.restore(&saved).unwrap();
+    let mut restored = Driven::new(&mut second);
+    restored.session.restore(&saved).unwrap();
     let again = image(&restored);
-    restored.restore(&again).unwrap();
+    restored.session.restore(&again).unwrap();
     assert_eq!(image(&restored), again);
 }
 
 #[test]
 fn a_session_that_never_connected_can_be_saved() {
     let mut first = Small::new();
-    let saved = image(&Session::new(&mut first));
+    let saved = image(&Driven::new(&mut first));
     let mut second = Small::new();
-    let mut session = Session::new(&mut second);
-    session.restore(&saved).unwrap();
-    connect(&mut session, "device", &CONNACK);
+    let mut driven = Driven::new(&mut second);
+    driven.session.restore(&saved).unwrap();
+    open(&mut driven, false);
 }
 
 #[test]
 fn the_worst_case_fits_into_image_len_and_one_byte_less_is_refused() {
     let mut storage = Small::new();
-    let mut session = Session::new(&mut storage);
+    let mut driven = Driven::new(&mut storage);
     let long_id = "i".repeat(40);
-    connect(&mut session, &long_id, &CONNACK);
+    driven.open(&options(&long_id), false);
     for number in 1..=4 {
-        feed(&mut session, &[0x34, 5, 0, 1, b'x', 0, number]);
-        next(&mut session).unwrap();
-        drain(&mut session);
+        driven.feed(&[0x34, 5, 0, 1, b'x', 0, number]);
+        driven.next().unwrap().unwrap();
+        driven.sent();
     }
     for _ in 0..3 {
-        publish(&mut session, b"", QoS::ExactlyOnce);
+        driven.publish(2, b"");
     }
     // The arena of 128 bytes: CONNECT 54, three times 7, DISCONNECT 2; the last PUBLISH fills it to the brim.
-    publish(&mut session, &[7; 44], QoS::AtLeastOnce);
+    driven.publish(1, &[7; 44]);
     let mut out = [0; Small::IMAGE_LEN];
-    let needed = session.save(&mut out).unwrap();
+    let needed = driven.session.save(&mut out).unwrap();
     assert!(needed <= Small::IMAGE_LEN);
     for len in 0..needed {
         assert_eq!(
-            session.save(&mut out[..len]),
+            driven.session.save(&mut out[..len]),
             Err(ImageError::BufferTooSmall { needed })
         );
     }
     let mut second = Small::new();
-    let mut restored = Session::new(&mut second);
-    restored.restore(&out[..needed]).unwrap();
-    connect(&mut restored, &long_id, &CONNACK_PRESENT);
+    let mut restored = Driven::new(&mut second);
+    restored.session.restore(&out[..needed]).unwrap();
+    restored.open(&options(&long_id), true);
 }
 
 #[test]
@@ -216,20 +183,26 @@ fn an_image_with_any_byte_changed_or_missing_is_refused_and_changes_nothing() {
     let mut first = Small::new();
     let saved = image(&busy(&mut first));
     let mut second = Small::new();
-    let mut session = Session::new(&mut second);
-    connect(&mut session, "device", &CONNACK);
+    let mut driven = Driven::new(&mut second);
+    open(&mut driven, false);
     for len in 0..saved.len() {
-        assert!(session.restore(&saved[..len]).is_err(), "{len} bytes");
+        assert!(
+            driven.session.restore(&saved[..len]).is_err(),
+            "{len} bytes"
+        );
     }
     for at in 0..saved.len() {
         for bit in 0..8 {
             let mut changed = saved.clone();
             changed[at] ^= 1 << bit;
-            assert!(session.restore(&changed).is_err(), "bit {bit} of byte {at}");
+            assert!(
+                driven.session.restore(&changed).is_err(),
+                "bit {bit} of byte {at}"
+            );
         }
     }
-    assert!(session.is_connected());
-    assert_eq!(session.in_flight(), 0);
+    assert!(driven.session.is_connected());
+    assert_eq!(driven.session.in_flight(), 0);
 }
 
 /// An image with some bytes replaced and its checksum made right again.
@@ -252,16 +225,19 @@ fn foreign_future_and_contradictory_images_are_refused_by_name() {
     let mut first = Small::new();
     let saved = image(&busy(&mut first));
     let mut second = Small::new();
-    let mut session = Session::new(&mut second);
+    let mut driven = Driven::new(&mut second);
     assert_eq!(
         forged(&saved, 0, b"uMQ"),
         saved,
         "the checksum here is the library's"
     );
-    assert_eq!(session.restore(&[]), Err(ImageError::NotAnImage));
-    assert_eq!(session.restore(b"PNG...."), Err(ImageError::NotAnImage));
+    assert_eq!(driven.session.restore(&[]), Err(ImageError::NotAnImage));
     assert_eq!(
-        session.restore(&forged(&saved, 3, &[2])),
+        driven.session.restore(b"PNG...."),
+        Err(ImageError::NotAnImage)
+    );
+    assert_eq!(
+        driven.session.restore(&forged(&saved, 3, &[2])),
         Err(ImageError::UnknownVersion { version: 2 })
     );
     let client_id = 17;
@@ -271,6 +247,7 @@ fn foreign_future_and_contradictory_images_are_refused_by_name() {
     for (what, at, bytes) in [
         ("an unknown flag", 8, &[4][..]),
         ("room without space for the client id", 11, &[0, 0, 0, 3]),
+        ("a client id without room", 11, &[0, 0, 0, 0]),
         ("a client id that is not UTF-8", client_id, &[0xFF]),
         ("a client id with U+0000", client_id, &[0]),
         (
@@ -290,7 +267,7 @@ fn foreign_future_and_contradictory_images_are_refused_by_name() {
         ("a packet that is too long", packets + 1, &[0x7F]),
     ] {
         assert_eq!(
-            session.restore(&forged(&saved, at, bytes)),
+            driven.session.restore(&forged(&saved, at, bytes)),
             Err(ImageError::Inconsistent),
             "{what}"
         );
@@ -301,25 +278,28 @@ fn foreign_future_and_contradictory_images_are_refused_by_name() {
 #[test]
 fn a_session_can_be_saved_in_the_middle_of_a_payload() {
     let mut first = Small::new();
-    let mut session = Session::new(&mut first);
-    connect(&mut session, "device", &CONNACK);
+    let mut driven = Driven::new(&mut first);
+    open(&mut driven, false);
     let message = Outgoing::New {
         topic: "t",
         qos: QoS::ExactlyOnce,
         retain: false,
     };
-    session.begin_payload(message, 500).unwrap();
-    let before = image(&session);
-    assert_eq!(drain(&mut session).len(), 3 + 3 + 2);
-    session.payload_sent(77, T);
-    let saved = image(&session);
+    driven.session.begin_payload(message, 500).unwrap();
+    let before = image(&driven);
+    assert_eq!(driven.sent().len(), 3 + 3 + 2);
+    driven.session.payload_sent(77, driven.at());
+    let saved = image(&driven);
     assert_eq!(saved, before, "the whole of it is to be sent again");
 
     let mut second = Small::new();
-    let mut session = Session::new(&mut second);
-    session.restore(&saved).unwrap();
-    connect(&mut session, "device", &CONNACK_PRESENT);
-    assert_eq!(next(&mut session).unwrap(), "PayloadNeeded(PacketId(1))");
+    let mut driven = Driven::new(&mut second);
+    driven.session.restore(&saved).unwrap();
+    open(&mut driven, true);
+    assert_eq!(
+        driven.next().unwrap().unwrap(),
+        "PayloadNeeded(PacketId(1))"
+    );
 }
 
 #[test]
@@ -343,17 +323,17 @@ fn restoring_ends_a_connection() {
     let mut first = Small::new();
     let saved = image(&busy(&mut first));
     let mut second = Small::new();
-    let mut session = Session::new(&mut second);
-    connect(&mut session, "device", &CONNACK);
-    session.restore(&saved).unwrap();
-    assert!(!session.is_connected());
-    assert!(session.pending(T).is_empty());
+    let mut driven = Driven::new(&mut second);
+    open(&mut driven, false);
+    driven.session.restore(&saved).unwrap();
+    assert!(!driven.session.is_connected());
+    assert!(driven.session.pending(driven.at()).is_empty());
 }
 
 /// Saves when a checkpoint is due; anything else is returned.
-fn checkpoint(session: &mut Session<'_>, saved: &mut Vec<u8>) -> Option<String> {
-    let ready = session.poll(T).unwrap()?;
-    match session.event(ready).unwrap().unwrap() {
+fn checkpoint(driven: &mut Driven<'_>, saved: &mut Vec<u8>) -> Option<String> {
+    let ready = driven.session.poll(driven.at()).unwrap()?;
+    match driven.session.event(ready).unwrap().unwrap() {
         Event::Checkpoint(checkpoint) => {
             let mut out = [0; Small::IMAGE_LEN];
             let used = checkpoint.save(&mut out).unwrap();
@@ -367,120 +347,120 @@ fn checkpoint(session: &mut Session<'_>, saved: &mut Vec<u8>) -> Option<String> 
 #[test]
 fn with_checkpoints_nothing_leaves_before_the_caller_could_save() {
     let mut storage = Small::new();
-    let mut session = Session::new(&mut storage);
-    session.set_checkpoints(true);
-    session.connect(&options("device"), T).unwrap();
-    publish(&mut session, b"a", QoS::ExactlyOnce);
-    let sent = drain(&mut session);
+    let mut driven = Driven::new(&mut storage);
+    driven.session.set_checkpoints(true);
+    driven.connect(&options("device"));
+    driven.publish(2, b"a");
+    let sent = driven.sent();
     assert_eq!(
         sent.len(),
         2 + usize::from(sent[1]),
         "the CONNECT alone leaves before CONNACK"
     );
-    feed(&mut session, &CONNACK);
+    driven.feed(&connack(false));
     let mut saved = Vec::new();
     assert!(
-        checkpoint(&mut session, &mut saved)
+        checkpoint(&mut driven, &mut saved)
             .unwrap()
             .starts_with("Connected")
     );
 
     // PUBLISH
-    assert!(!session.has_pending() && session.pending(T).is_empty());
-    assert_eq!(checkpoint(&mut session, &mut saved).unwrap(), "Checkpoint");
-    assert_eq!(drain(&mut session), [0x34, 6, 0, 1, b't', 0, 1, b'a']);
+    assert!(!driven.session.has_pending() && driven.session.pending(driven.at()).is_empty());
+    assert_eq!(checkpoint(&mut driven, &mut saved).unwrap(), "Checkpoint");
+    assert_eq!(driven.sent(), [0x34, 6, 0, 1, b't', 0, 1, b'a']);
     // PUBREL
-    feed(&mut session, &[0x50, 2, 0, 1]);
-    assert!(session.pending(T).is_empty());
-    assert_eq!(checkpoint(&mut session, &mut saved).unwrap(), "Checkpoint");
-    assert_eq!(drain(&mut session), [0x62, 2, 0, 1]);
+    driven.feed(&[0x50, 2, 0, 1]);
+    assert!(driven.session.pending(driven.at()).is_empty());
+    assert_eq!(checkpoint(&mut driven, &mut saved).unwrap(), "Checkpoint");
+    assert_eq!(driven.sent(), [0x62, 2, 0, 1]);
     // PUBREC
-    feed(&mut session, &[0x34, 5, 0, 1, b'x', 0, 9]);
+    driven.feed(&[0x34, 5, 0, 1, b'x', 0, 9]);
     assert!(
-        checkpoint(&mut session, &mut saved)
+        checkpoint(&mut driven, &mut saved)
             .unwrap()
             .starts_with("Message")
     );
-    assert!(session.pending(T).is_empty());
-    assert_eq!(checkpoint(&mut session, &mut saved).unwrap(), "Checkpoint");
-    assert_eq!(drain(&mut session), [0x50, 2, 0, 9]);
+    assert!(driven.session.pending(driven.at()).is_empty());
+    assert_eq!(checkpoint(&mut driven, &mut saved).unwrap(), "Checkpoint");
+    assert_eq!(driven.sent(), [0x50, 2, 0, 9]);
     // PUBCOMP
-    feed(&mut session, &[0x62, 2, 0, 9]);
-    assert!(session.pending(T).is_empty());
-    assert_eq!(checkpoint(&mut session, &mut saved).unwrap(), "Checkpoint");
-    assert_eq!(drain(&mut session), [0x70, 2, 0, 9]);
+    driven.feed(&[0x62, 2, 0, 9]);
+    assert!(driven.session.pending(driven.at()).is_empty());
+    assert_eq!(checkpoint(&mut driven, &mut saved).unwrap(), "Checkpoint");
+    assert_eq!(driven.sent(), [0x70, 2, 0, 9]);
     // A PING, a message at QoS 0 and a repeated packet change nothing.
-    session.ping().unwrap();
-    session.publish(&Message::new("t", b"0")).unwrap();
-    assert_eq!(drain(&mut session), [0xC0, 0, 0x30, 4, 0, 1, b't', b'0']);
-    assert_eq!(checkpoint(&mut session, &mut saved), None);
+    driven.session.ping().unwrap();
+    driven.session.publish(&Message::new("t", b"0")).unwrap();
+    assert_eq!(driven.sent(), [0xC0, 0, 0x30, 4, 0, 1, b't', b'0']);
+    assert_eq!(checkpoint(&mut driven, &mut saved), None);
 }
 
 /// What `poll` handles by itself may owe a checkpoint too. A caller to whom nothing is told would sleep on it.
 #[test]
 fn a_checkpoint_is_due_in_the_same_poll_as_the_change() {
     let mut storage = Small::new();
-    let mut session = Session::new(&mut storage);
-    session.set_checkpoints(true);
-    connect(&mut session, "device", &CONNACK);
-    while next(&mut session).is_some() {}
-    feed(&mut session, &[0x34, 5, 0, 1, b'x', 0, 9]);
-    while next(&mut session).is_some() {}
-    assert_eq!(drain(&mut session), [0x50, 2, 0, 9]);
+    let mut driven = Driven::new(&mut storage);
+    driven.session.set_checkpoints(true);
+    open(&mut driven, false);
+    while driven.next().unwrap().is_some() {}
+    driven.feed(&[0x34, 5, 0, 1, b'x', 0, 9]);
+    while driven.next().unwrap().is_some() {}
+    assert_eq!(driven.sent(), [0x50, 2, 0, 9]);
 
-    feed(&mut session, &[0x62, 2, 0, 9]);
-    assert_eq!(next(&mut session).unwrap(), "Checkpoint(Checkpoint)");
-    assert_eq!(drain(&mut session), [0x70, 2, 0, 9]);
+    driven.feed(&[0x62, 2, 0, 9]);
+    assert_eq!(driven.next().unwrap().unwrap(), "Checkpoint(Checkpoint)");
+    assert_eq!(driven.sent(), [0x70, 2, 0, 9]);
 }
 
 /// There are no checkpoints between the chunks of a message, and nothing leaves while one is owed.
 #[test]
 fn a_checkpoint_is_due_before_a_long_message_begins() {
     let mut storage = Small::new();
-    let mut session = Session::new(&mut storage);
-    session.set_checkpoints(true);
-    connect(&mut session, "device", &CONNACK);
-    while next(&mut session).is_some() {}
-    feed(&mut session, &[0x34, 5, 0, 1, b'x', 0, 9]);
-    while next(&mut session).is_some() {}
-    drain(&mut session);
+    let mut driven = Driven::new(&mut storage);
+    driven.session.set_checkpoints(true);
+    open(&mut driven, false);
+    while driven.next().unwrap().is_some() {}
+    driven.feed(&[0x34, 5, 0, 1, b'x', 0, 9]);
+    while driven.next().unwrap().is_some() {}
+    driven.sent();
 
-    feed(&mut session, &[0x62, 2, 0, 9]);
-    feed(&mut session, &[0x30, 99, 0, 1, b'x', b'y']);
-    assert_eq!(next(&mut session).unwrap(), "Checkpoint(Checkpoint)");
-    assert_eq!(drain(&mut session), [0x70, 2, 0, 9]);
-    assert!(next(&mut session).unwrap().starts_with("Chunk"));
+    driven.feed(&[0x62, 2, 0, 9]);
+    driven.feed(&[0x30, 99, 0, 1, b'x', b'y']);
+    assert_eq!(driven.next().unwrap().unwrap(), "Checkpoint(Checkpoint)");
+    assert_eq!(driven.sent(), [0x70, 2, 0, 9]);
+    assert!(driven.next().unwrap().unwrap().starts_with("Chunk"));
 }
 
 #[test]
 fn a_checkpoint_that_is_not_used_holds_nothing_up() {
     let mut storage = Small::new();
-    let mut session = Session::new(&mut storage);
-    session.set_checkpoints(true);
-    connect(&mut session, "device", &CONNACK);
-    while next(&mut session).is_some() {}
-    publish(&mut session, b"a", QoS::AtLeastOnce);
-    assert_eq!(next(&mut session).unwrap(), "Checkpoint(Checkpoint)");
-    assert_eq!(drain(&mut session)[0], 0x32);
-    assert_eq!(session.poll(T), Ok(None));
-    session.connection_lost();
-    assert_eq!(session.poll(T), Err(ProtocolError::Closed));
+    let mut driven = Driven::new(&mut storage);
+    driven.session.set_checkpoints(true);
+    open(&mut driven, false);
+    while driven.next().unwrap().is_some() {}
+    driven.publish(1, b"a");
+    assert_eq!(driven.next().unwrap().unwrap(), "Checkpoint(Checkpoint)");
+    assert_eq!(driven.sent()[0], 0x32);
+    assert_eq!(driven.session.poll(driven.at()), Ok(None));
+    driven.session.connection_lost();
+    assert_eq!(driven.session.poll(driven.at()), Err(ProtocolError::Closed));
 }
 
 /// A message published between the chunks of another must not hold everything up until that has ended.
 #[test]
 fn a_checkpoint_is_due_between_the_chunks_of_a_message() {
     let mut storage = Storage::<16, 64, 4>::new();
-    let mut session = Session::new(&mut storage);
-    session.set_checkpoints(true);
-    connect(&mut session, "device", &CONNACK);
-    while next(&mut session).is_some() {}
-    feed(&mut session, &[0x30, 30, 0, 1, b't', 1, 2, 3]);
-    assert!(next(&mut session).unwrap().starts_with("Chunk"));
-    publish(&mut session, b"a", QoS::AtLeastOnce);
-    assert!(!session.has_pending());
-    assert_eq!(next(&mut session).unwrap(), "Checkpoint(Checkpoint)");
-    assert_eq!(drain(&mut session)[0], 0x32);
-    feed(&mut session, &[4, 5, 6]);
-    assert!(next(&mut session).unwrap().starts_with("Chunk"));
+    let mut driven = Driven::new(&mut storage);
+    driven.session.set_checkpoints(true);
+    open(&mut driven, false);
+    while driven.next().unwrap().is_some() {}
+    driven.feed(&[0x30, 30, 0, 1, b't', 1, 2, 3]);
+    assert!(driven.next().unwrap().unwrap().starts_with("Chunk"));
+    driven.publish(1, b"a");
+    assert!(!driven.session.has_pending());
+    assert_eq!(driven.next().unwrap().unwrap(), "Checkpoint(Checkpoint)");
+    assert_eq!(driven.sent()[0], 0x32);
+    driven.feed(&[4, 5, 6]);
+    assert!(driven.next().unwrap().unwrap().starts_with("Chunk"));
 }

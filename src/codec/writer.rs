@@ -2,6 +2,7 @@
 //! buffer.
 
 use super::{EncodeError, FixedHeader, PacketId};
+use crate::bytes;
 
 /// The bytes of a frame that are not written yet.
 ///
@@ -44,7 +45,7 @@ impl Writer<'_> {
         if let Some((field, rest)) =
             core::mem::take(&mut self.rest).split_at_mut_checked(bytes.len())
         {
-            field.copy_from_slice(bytes);
+            bytes::copy(field, bytes);
             self.rest = rest;
         }
     }

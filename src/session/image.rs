@@ -17,7 +17,10 @@ use super::{
     outbound::long,
     receive::Due,
 };
-use crate::codec::{Connect, PacketId, PacketType, PublishHeader, QoS};
+use crate::{
+    bytes,
+    codec::{Connect, PacketId, PacketType, PublishHeader, QoS},
+};
 
 const MAGIC: [u8; 3] = *b"uMQ";
 const VERSION: u8 = 1;
@@ -172,7 +175,7 @@ impl Session<'_> {
         image.u16(self.inflight.len());
         for slot in self.inflight.iter() {
             let [high, low] = slot.id.get().to_be_bytes();
-            image.put(&[high, low, slot.state as u8, u8::from(slot.forgotten)]);
+            image.put(&[high, low, slot.state as u8, u8::from(slot.is_forgotten())]);
         }
         // With DUP: what leaves after this moment has been attempted when the image is read.
         for (first, rest) in self.outbound.kept_publishes() {
@@ -196,7 +199,8 @@ impl Session<'_> {
             ..Connect::new(image.client_id)
         };
         let connect_len = match connect.encoded_len() {
-            _ if image.room == 0 => 0,
+            // No CONNECT has been queued so far.
+            _ if image.room == 0 && image.client_id.is_empty() => 0,
             Ok(len) if len <= image.room => len,
             _ => return Err(ImageError::Inconsistent),
         };
@@ -329,11 +333,11 @@ fn slot(bytes: &[u8]) -> Option<Slot> {
     let &[high, low, state, forgotten] = bytes else {
         return None;
     };
-    let mut slot = Slot::new(
+    let slot = Slot::new(
         PacketId::new(u16::from_be_bytes([high, low]))?,
         State::from_saved(state)?,
+        forgotten == 1,
     );
-    slot.forgotten = forgotten == 1;
     (forgotten <= 1).then_some(slot)
 }
 
@@ -400,7 +404,7 @@ impl Writer<'_> {
         if let Some(place) = self.out.get_mut(self.at..end)
             && place.len() == bytes.len()
         {
-            place.copy_from_slice(bytes);
+            bytes::copy(place, bytes);
             self.at = end;
             self.crc.add(bytes);
         }

@@ -1,6 +1,7 @@
 //! What the tests of long payloads share: sessions of many sizes, and a peer that moves bytes in pieces of any size.
 #![allow(
     dead_code,
+    unused_imports,
     clippy::unwrap_used,
     clippy::indexing_slicing,
     clippy::arithmetic_side_effects,
@@ -9,9 +10,10 @@
     reason = "test helpers may panic, and no test file needs all of them"
 )]
 
+pub(crate) use super::common::{packet_id as id, publish_as as publish};
 use umqtt::{
     Event, Instant, ProtocolError, Session, Storage,
-    codec::{Connect, Delivery, PacketId, Publish, QoS, TopicName},
+    codec::{Connect, Delivery, QoS},
 };
 
 /// The time, where it does not matter.
@@ -53,31 +55,9 @@ pub(crate) fn pattern(len: usize) -> Vec<u8> {
         .collect()
 }
 
-pub(crate) fn id(number: u16) -> PacketId {
-    PacketId::new(number).unwrap()
-}
-
 /// A message in flight under id 5, or at QoS 0.
 pub(crate) fn delivery(qos: QoS, dup: bool) -> Delivery {
-    let packet_id = id(5);
-    match qos {
-        QoS::AtMostOnce => Delivery::AtMostOnce,
-        QoS::AtLeastOnce => Delivery::AtLeastOnce { packet_id, dup },
-        QoS::ExactlyOnce => Delivery::ExactlyOnce { packet_id, dup },
-    }
-}
-
-/// A PUBLISH as bytes.
-pub(crate) fn publish(topic: &str, payload: &[u8], delivery: Delivery, retain: bool) -> Vec<u8> {
-    let publish = Publish {
-        topic: TopicName::new(topic).unwrap(),
-        payload,
-        delivery,
-        retain,
-    };
-    let mut out = vec![0; publish.encoded_len().unwrap()];
-    publish.encode(&mut out).unwrap();
-    out
+    super::common::delivery(qos, 5, dup)
 }
 
 /// What a message is answered with.

@@ -19,8 +19,10 @@
     reason = "the helpers of tests"
 )]
 
-pub(crate) mod scenarios;
+mod packets;
 pub(crate) mod world;
+
+pub(crate) use packets::*;
 
 use std::{
     cell::{Cell, RefCell},
@@ -32,10 +34,7 @@ use std::{
 use embedded_io::{ErrorKind, ErrorType, Read, ReadReady, Write, WriteReady};
 use umqtt::{
     Clock, Event, Instant, Message, Session, blocking,
-    codec::{
-        Connack, Connect, Delivery, Packet, PacketId, Puback, Pubcomp, Publish, Pubrec, Pubrel,
-        QoS, Suback, SubackReturnCode, TopicName, Unsuback,
-    },
+    codec::{Connect, Delivery, Packet, QoS, SubackReturnCode},
 };
 
 /// The client under test.
@@ -486,86 +485,6 @@ pub(crate) fn message<'a>(topic: &'a str, payload: &'a [u8], qos: QoS) -> Messag
         qos,
         ..Message::new(topic, payload)
     }
-}
-
-/// PINGRESP.
-pub(crate) const PINGRESP: [u8; 2] = [0xD0, 0];
-
-/// CONNACK with return code 0.
-pub(crate) fn connack(session_present: bool) -> Vec<u8> {
-    encode(&Packet::Connack(Connack::Accepted { session_present }))
-}
-
-/// PUBLISH; `id` is not used at QoS 0.
-pub(crate) fn publish(topic: &str, payload: &[u8], qos: QoS, id: u16) -> Vec<u8> {
-    let delivery = match qos {
-        QoS::AtMostOnce => Delivery::AtMostOnce,
-        QoS::AtLeastOnce => Delivery::AtLeastOnce {
-            packet_id: packet_id(id),
-            dup: false,
-        },
-        QoS::ExactlyOnce => Delivery::ExactlyOnce {
-            packet_id: packet_id(id),
-            dup: false,
-        },
-    };
-    encode(&Packet::Publish(Publish {
-        delivery,
-        ..Publish::new(TopicName::new(topic).unwrap(), payload)
-    }))
-}
-
-/// PUBACK.
-pub(crate) fn puback(id: u16) -> Vec<u8> {
-    Puback::new(packet_id(id)).to_bytes().to_vec()
-}
-
-/// PUBREC.
-pub(crate) fn pubrec(id: u16) -> Vec<u8> {
-    Pubrec::new(packet_id(id)).to_bytes().to_vec()
-}
-
-/// PUBREL.
-pub(crate) fn pubrel(id: u16) -> Vec<u8> {
-    Pubrel::new(packet_id(id)).to_bytes().to_vec()
-}
-
-/// PUBCOMP.
-pub(crate) fn pubcomp(id: u16) -> Vec<u8> {
-    Pubcomp::new(packet_id(id)).to_bytes().to_vec()
-}
-
-/// SUBACK.
-pub(crate) fn suback(id: u16, codes: &[SubackReturnCode]) -> Vec<u8> {
-    encode(&Packet::Suback(Suback::new(packet_id(id), codes).unwrap()))
-}
-
-/// UNSUBACK.
-pub(crate) fn unsuback(id: u16) -> Vec<u8> {
-    Unsuback::new(packet_id(id)).to_bytes().to_vec()
-}
-
-/// A packet as bytes.
-pub(crate) fn encode(packet: &Packet<'_>) -> Vec<u8> {
-    let mut out = vec![0; packet.encoded_len().unwrap()];
-    packet.encode(&mut out).unwrap();
-    out
-}
-
-/// The whole packets in a stream, each as bytes, and what is left behind them. Panics on a byte that is no MQTT.
-pub(crate) fn packets(mut stream: &[u8]) -> (Vec<&[u8]>, &[u8]) {
-    let mut all = Vec::new();
-    while let Some((_, used)) = Packet::decode(stream).unwrap() {
-        let (packet, rest) = stream.split_at(used);
-        all.push(packet);
-        stream = rest;
-    }
-    (all, stream)
-}
-
-/// The packet id of this number.
-pub(crate) fn packet_id(id: u16) -> PacketId {
-    PacketId::new(id).unwrap()
 }
 
 /// An event that outlives its borrow. A message that came in chunks is one message again.

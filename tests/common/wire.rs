@@ -9,6 +9,7 @@
 //! ```
 #![allow(
     dead_code,
+    unused_imports,
     clippy::unwrap_used,
     clippy::indexing_slicing,
     clippy::arithmetic_side_effects,
@@ -17,12 +18,16 @@
     reason = "test helpers may panic, and no test file needs all of them"
 )]
 
+#[path = "packets.rs"]
+mod packets;
+
+pub(crate) use packets::{
+    DISCONNECT, PINGREQ, PINGRESP, connack, dup, packet_id as id, puback, pubcomp, pubrec, pubrel,
+    refused, suback, subscribe, unsuback, unsubscribe,
+};
 use umqtt::{
     Event, Instant, Message, ProtocolError, Session, Storage,
-    codec::{
-        Connack, Connect, ConnectReturnCode, Delivery, Packet, PacketId, Puback, Pubcomp, Publish,
-        Pubrec, Pubrel, QoS, Suback, SubackReturnCode, TopicName, Unsuback,
-    },
+    codec::{Connect, Packet, PacketId, QoS},
 };
 
 /// The topic of every message whose topic does not matter.
@@ -39,10 +44,6 @@ pub(crate) const CLEAN: Connect<'static> = Connect::new("c");
 
 /// Room for what most tests do.
 pub(crate) type Room = Storage<64, 256, 8, 4>;
-
-pub(crate) const PINGREQ: [u8; 2] = [0xC0, 0];
-pub(crate) const PINGRESP: [u8; 2] = [0xD0, 0];
-pub(crate) const DISCONNECT: [u8; 2] = [0xE0, 0];
 
 /// The response timeout, unless a test sets another.
 pub(crate) const TIMEOUT: u32 = umqtt::RESPONSE_TIMEOUT;
@@ -236,10 +237,6 @@ pub(crate) fn words(events: &[Event<'_>]) -> Vec<String> {
     events.iter().map(|event| format!("{event:?}")).collect()
 }
 
-pub(crate) fn id(number: u16) -> PacketId {
-    PacketId::new(number).unwrap()
-}
-
 pub(crate) fn qos(number: u8) -> QoS {
     QoS::try_from(number).unwrap()
 }
@@ -259,31 +256,18 @@ pub(crate) fn wire(packets: &[&[u8]]) -> Vec<u8> {
 
 /// What a stream consists of; all of it must be whole packets.
 #[track_caller]
-pub(crate) fn packets(mut stream: &[u8]) -> Vec<Vec<u8>> {
-    let mut packets = Vec::new();
-    while !stream.is_empty() {
-        let (_, used) = Packet::decode(stream).unwrap().unwrap();
-        packets.push(stream[..used].to_vec());
-        stream = &stream[used..];
-    }
-    packets
+pub(crate) fn packets(stream: &[u8]) -> Vec<Vec<u8>> {
+    let (packets, rest) = packets::packets(stream);
+    assert_eq!(rest, b"");
+    packets.into_iter().map(<[u8]>::to_vec).collect()
 }
 
 pub(crate) fn encoded(packet: Packet<'_>) -> Vec<u8> {
-    let mut out = [0; 1_024];
-    packet.encode(&mut out).unwrap().to_vec()
+    packets::encode(&packet)
 }
 
 pub(crate) fn connect(options: &Connect<'_>) -> Vec<u8> {
     encoded(Packet::Connect(*options))
-}
-
-pub(crate) fn connack(session_present: bool) -> Vec<u8> {
-    encoded(Packet::Connack(Connack::Accepted { session_present }))
-}
-
-pub(crate) fn refused(code: ConnectReturnCode) -> Vec<u8> {
-    encoded(Packet::Connack(Connack::Refused(code)))
 }
 
 /// A PUBLISH in either direction; the id of one at QoS 0 does not matter.
@@ -291,73 +275,6 @@ pub(crate) fn publish(qos: u8, packet_id: u16, payload: &[u8]) -> Vec<u8> {
     publish_on(TOPIC, qos, packet_id, payload)
 }
 
-pub(crate) fn publish_on(topic: &str, qos: u8, packet_id: u16, payload: &[u8]) -> Vec<u8> {
-    let delivery = match qos {
-        0 => Delivery::AtMostOnce,
-        1 => Delivery::AtLeastOnce {
-            packet_id: id(packet_id),
-            dup: false,
-        },
-        _ => Delivery::ExactlyOnce {
-            packet_id: id(packet_id),
-            dup: false,
-        },
-    };
-    encoded(Packet::Publish(Publish {
-        delivery,
-        ..Publish::new(TopicName::new(topic).unwrap(), payload)
-    }))
-}
-
-/// The same PUBLISH with DUP.
-pub(crate) fn dup(mut publish: Vec<u8>) -> Vec<u8> {
-    publish[0] |= 0b1000;
-    publish
-}
-
-pub(crate) fn puback(packet_id: u16) -> Vec<u8> {
-    encoded(Packet::Puback(Puback::new(id(packet_id))))
-}
-
-pub(crate) fn pubrec(packet_id: u16) -> Vec<u8> {
-    encoded(Packet::Pubrec(Pubrec::new(id(packet_id))))
-}
-
-pub(crate) fn pubrel(packet_id: u16) -> Vec<u8> {
-    encoded(Packet::Pubrel(Pubrel::new(id(packet_id))))
-}
-
-pub(crate) fn pubcomp(packet_id: u16) -> Vec<u8> {
-    encoded(Packet::Pubcomp(Pubcomp::new(id(packet_id))))
-}
-
-pub(crate) fn unsuback(packet_id: u16) -> Vec<u8> {
-    encoded(Packet::Unsuback(Unsuback::new(id(packet_id))))
-}
-
-pub(crate) fn suback(packet_id: u16, codes: &[SubackReturnCode]) -> Vec<u8> {
-    encoded(Packet::Suback(Suback::new(id(packet_id), codes).unwrap()))
-}
-
-/// A SUBSCRIBE for one filter at QoS 0.
-pub(crate) fn subscribe(packet_id: u16, filter: &str) -> Vec<u8> {
-    let mut bytes = vec![
-        0x82,
-        filter.len() as u8 + 5,
-        (packet_id >> 8) as u8,
-        packet_id as u8,
-    ];
-    bytes.extend([0, filter.len() as u8]);
-    bytes.extend(filter.as_bytes());
-    bytes.push(0);
-    bytes
-}
-
-/// An UNSUBSCRIBE from one filter.
-pub(crate) fn unsubscribe(packet_id: u16, filter: &str) -> Vec<u8> {
-    let mut bytes = subscribe(packet_id, filter);
-    bytes[0] = 0xA2;
-    bytes[1] -= 1;
-    bytes.pop();
-    bytes
+pub(crate) fn publish_on(topic: &str, number: u8, packet_id: u16, payload: &[u8]) -> Vec<u8> {
+    packets::publish(topic, payload, qos(number), packet_id)
 }

@@ -1,5 +1,7 @@
 //! The program on the async client (feature `async`). No executor is required.
 
+mod report;
+
 use core::future::{Future, pending};
 
 use embassy_futures::select::{Either3, select, select3};
@@ -10,6 +12,7 @@ use umqtt::{
     codec::Connect,
 };
 
+pub use self::report::report;
 use crate::{Board, End, Failure, Light, Next, RETRY_MS};
 
 /// The way to the broker.

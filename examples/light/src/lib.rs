@@ -10,11 +10,16 @@
 pub mod asynch;
 pub mod blocking;
 mod failure;
+#[cfg(feature = "identity")]
+mod identity;
+pub mod kept;
 mod logic;
 mod news;
 
 use umqtt::codec::QoS;
 
+#[cfg(feature = "identity")]
+pub use self::identity::Identity;
 pub use self::{
     failure::{Failure, SubscriptionRefused},
     logic::{Light, Next},

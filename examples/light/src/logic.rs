@@ -256,7 +256,7 @@ impl Light {
 }
 
 /// A session that is full has room again later: the board is told, and nothing has happened.
-fn unless_busy<R, B: Board>(
+pub(crate) fn unless_busy<R, B: Board>(
     result: Result<R, RequestError>,
     board: &mut B,
 ) -> Result<Option<R>, RequestError> {

@@ -1,6 +1,6 @@
 //! A private certificate authority, for as long as a test runs.
 
-use std::{fs, path::PathBuf, sync::Arc};
+use std::{fs, path::PathBuf, process::Command, sync::Arc};
 
 use rcgen::{
     BasicConstraints, CertificateParams, CertifiedIssuer, DnType, IsCa, KeyPair, date_time_ymd,
@@ -26,14 +26,28 @@ pub(crate) struct Pair {
     pub(crate) key: PathBuf,
 }
 
+/// An RSA key of 2,048 bits, which rcgen cannot make with *ring*.
+pub(crate) fn rsa_key() -> KeyPair {
+    let made = Command::new("openssl")
+        .args(["genpkey", "-quiet", "-algorithm", "RSA"])
+        .args(["-pkeyopt", "rsa_keygen_bits:2048"])
+        .output()
+        .unwrap();
+    KeyPair::from_pem(&String::from_utf8(made.stdout).unwrap()).unwrap()
+}
+
 impl Authority {
     pub(crate) fn new() -> Self {
+        Self::with_key(KeyPair::generate().unwrap())
+    }
+
+    pub(crate) fn with_key(key: KeyPair) -> Self {
         let mut params = CertificateParams::default();
         params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
         params
             .distinguished_name
             .push(DnType::CommonName, "Living room authority");
-        let issuer = CertifiedIssuer::self_signed(params, KeyPair::generate().unwrap()).unwrap();
+        let issuer = CertifiedIssuer::self_signed(params, key).unwrap();
         let dir = TempDir::new().unwrap();
         fs::write(dir.path().join("ca.pem"), issuer.pem()).unwrap();
         Self { dir, issuer }
@@ -45,20 +59,24 @@ impl Authority {
 
     /// A certificate for this name or address.
     pub(crate) fn certify(&self, name: &str) -> Pair {
-        self.certify_with(name, CertificateParams::new([name.to_owned()]).unwrap())
+        self.certify_key(name, &KeyPair::generate().unwrap())
+    }
+
+    pub(crate) fn certify_key(&self, name: &str, key: &KeyPair) -> Pair {
+        let params = CertificateParams::new([name.to_owned()]).unwrap();
+        self.certify_with(name, params, key)
     }
 
     pub(crate) fn certify_expired(&self, name: &str) -> Pair {
         let mut params = CertificateParams::new([name.to_owned()]).unwrap();
         params.not_before = date_time_ymd(2000, 1, 1);
         params.not_after = date_time_ymd(2001, 1, 1);
-        self.certify_with(name, params)
+        self.certify_with(name, params, &KeyPair::generate().unwrap())
     }
 
-    fn certify_with(&self, name: &str, mut params: CertificateParams) -> Pair {
-        let key = KeyPair::generate().unwrap();
+    fn certify_with(&self, name: &str, mut params: CertificateParams, key: &KeyPair) -> Pair {
         params.distinguished_name.push(DnType::CommonName, name);
-        let certificate = params.signed_by(&key, &self.issuer).unwrap();
+        let certificate = params.signed_by(key, &self.issuer).unwrap();
         let file = |extension| self.dir.path().join(format!("{name}.{extension}"));
         let pair = Pair {
             certificate: file("crt"),

@@ -12,11 +12,23 @@ use std::{
 
 use tempfile::TempDir;
 
-use crate::process::{LONG, Running, start};
+use crate::{
+    certificates::{Authority, Pair},
+    process::{LONG, Running, start},
+};
 
 /// Whether mosquitto is installed. Where it has to be, on CI, its absence is a failure.
 pub(crate) fn is_installed() -> bool {
-    let runs = |program: &str| Command::new(program).arg("--help").output().is_ok();
+    are_installed(&[])
+}
+
+/// Whether mosquitto is installed, and openssl.
+pub(crate) fn is_installed_with_openssl() -> bool {
+    are_installed(&["openssl"])
+}
+
+fn are_installed(more: &[&str]) -> bool {
+    let runs = |program: &&str| Command::new(program).arg("--help").output().is_ok();
     let missing = [
         server(),
         "mosquitto_sub",
@@ -24,9 +36,11 @@ pub(crate) fn is_installed() -> bool {
         "mosquitto_passwd",
     ]
     .into_iter()
+    .chain(more.iter().copied())
     .find(|program| !runs(program));
     let Some(program) = missing else { return true };
-    let message = format!("{program} is missing: apt-get install mosquitto mosquitto-clients");
+    let message =
+        format!("{program} is missing: apt-get install mosquitto mosquitto-clients openssl");
     assert!(std::env::var_os("CI").is_none(), "{message}");
     skipped(&message);
     false
@@ -77,6 +91,17 @@ impl Mosquitto {
     /// With these lines in its configuration.
     pub(crate) fn with(config: &str) -> Self {
         Self::run(TempDir::new().unwrap(), free_port("127.0.0.1"), config)
+    }
+
+    /// Over TLS 1.3 alone, with this certificate and these lines.
+    pub(crate) fn over_tls(authority: &Authority, pair: &Pair, more: &str) -> Self {
+        let (ca, certificate, key) = (authority.ca(), &pair.certificate, &pair.key);
+        Self::with(&format!(
+            "allow_anonymous true\ntls_version tlsv1.3\ncafile {}\ncertfile {}\nkeyfile {}\n{more}",
+            ca.display(),
+            certificate.display(),
+            key.display()
+        ))
     }
 
     /// On the IPv6 loopback address; `None` where there is none.

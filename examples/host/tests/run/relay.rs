@@ -72,6 +72,13 @@ impl Relay {
             .map(|link| in_words(&link.sent.lock().unwrap()))
             .collect()
     }
+
+    /// What the program has sent on each connection.
+    pub(crate) fn sent_bytes(&self) -> Vec<Vec<u8>> {
+        let links = self.links.lock().unwrap();
+        let sent = links.iter().map(|link| link.sent.lock().unwrap().clone());
+        sent.collect()
+    }
 }
 
 fn pump(mut from: TcpStream, mut to: TcpStream, copy: Arc<Mutex<Vec<u8>>>) {

@@ -1,9 +1,8 @@
 //! Against mosquitto, where it is installed.
 
 use crate::{
-    certificates::{Authority, Pair},
     mosquitto::{Mosquitto, is_installed, skipped},
-    process::{Running, count, host, host_command, start, with_both_clients},
+    process::{count, host, host_command, start, with_both_clients},
 };
 
 #[test]
@@ -131,79 +130,4 @@ fn a_broker_that_restarts_and_forgets() {
         assert_eq!(count(&lines, "Subscribed"), 2, "{lines:#?}");
         assert_eq!(count(&lines, "Came back"), 3, "{lines:#?}");
     });
-}
-
-fn over_tls(broker: &Mosquitto, authority: &Authority, more: &str) -> Running {
-    let (port, ca) = (broker.address.port(), authority.ca());
-    host(&format!(
-        "--broker localhost:{port} --count 2 --interval 0.05 --tls --ca {} {more}",
-        ca.display()
-    ))
-}
-
-fn with_pair(broker: &Mosquitto, authority: &Authority, pair: &Pair, more: &str) -> Running {
-    let (certificate, key) = (pair.certificate.display(), pair.key.display());
-    over_tls(
-        broker,
-        authority,
-        &format!("{more} --client-cert {certificate} --client-key {key}"),
-    )
-}
-
-fn tls_config(authority: &Authority, name: &str) -> String {
-    let Pair { certificate, key } = authority.certify(name);
-    format!(
-        "allow_anonymous true\ncafile {}\ncertfile {}\nkeyfile {}",
-        authority.ca().display(),
-        certificate.display(),
-        key.display()
-    )
-}
-
-#[test]
-fn a_private_authority() {
-    if !is_installed() {
-        return;
-    }
-    with_both_clients(|client| {
-        let authority = Authority::new();
-        let broker = Mosquitto::with(&tls_config(&authority, "localhost"));
-        for qos in 0..3 {
-            over_tls(&broker, &authority, &format!("{client} --qos {qos}")).succeeds();
-        }
-        over_tls(&broker, &Authority::new(), client)
-            .gives_up(&["nobody trusted here", "--ca FILE"]);
-        let address = broker.address;
-        let mut plain = host(&format!("{client} --broker {address}"));
-        let line = plain.line("Trying again");
-        assert!(line.contains("--tls"), "{line}");
-    });
-}
-
-#[test]
-fn client_certificates() {
-    if !is_installed() {
-        return;
-    }
-    with_both_clients(|client| {
-        let authority = Authority::new();
-        let config = tls_config(&authority, "localhost") + "\nrequire_certificate true";
-        let broker = Mosquitto::with(&config);
-        with_pair(&broker, &authority, &authority.certify("lamp"), client).succeeds();
-        over_tls(&broker, &authority, client).gives_up(&["client certificate", "--client-cert"]);
-        let other = Authority::new();
-        with_pair(&broker, &authority, &other.certify("lamp"), client)
-            .gives_up(&["does not accept the client certificate"]);
-    });
-}
-
-#[test]
-fn tls_asked_of_a_plain_port() {
-    if !is_installed() {
-        return;
-    }
-    let broker = Mosquitto::open();
-    let mut host = host(&format!("--broker {} --tls", broker.address));
-    let line = host.line("TLS");
-    assert!(line.contains("8883"), "{line}");
 }

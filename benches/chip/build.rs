@@ -1,0 +1,8 @@
+//! Links for the machine whose memory `firmware` describes.
+
+fn main() {
+    for script in ["memory.x", "link.x"] {
+        println!("cargo:rustc-link-arg-bins=-T{script}");
+    }
+    println!("cargo:rerun-if-changed=build.rs");
+}

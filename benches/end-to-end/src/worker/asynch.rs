@@ -1,0 +1,104 @@
+//! Our async client, on tokio.
+
+use std::time::Duration;
+
+use anyhow::Result;
+use embedded_io_adapters::tokio_1::FromTokio;
+use tokio::{net::TcpStream, runtime::Builder, time::timeout};
+use umqtt::{
+    Clock, Event, Instant, Session,
+    asynch::{Client, Sleep},
+    codec::QoS,
+    std_io::StdClock,
+};
+
+use super::{Memory, Meter, Sample, Source, consume, options};
+use crate::case::{Case, Direction};
+
+type Device<'s, 'b> = Client<'s, 'b, FromTokio<TcpStream>, TokioClock>;
+
+/// The operating system's clock, with tokio's timer.
+#[derive(Clone, Copy)]
+struct TokioClock(StdClock);
+
+impl Clock for TokioClock {
+    fn now(&self) -> Instant {
+        self.0.now()
+    }
+}
+
+impl Sleep for TokioClock {
+    async fn sleep_until(&self, at: Instant) {
+        let millis = at.millis_from(self.now());
+        tokio::time::sleep(Duration::from_millis(millis.into())).await;
+    }
+}
+
+pub(crate) fn run(case: &Case) -> Result<Sample> {
+    let runtime = Builder::new_current_thread().enable_all().build()?;
+    let mut storage = Box::new(Memory::new());
+    let mut session = Session::new(&mut storage);
+    runtime.block_on(async {
+        match case.direction {
+            Direction::Publish => {
+                let mut client = connect(case, &mut session).await?;
+                publish(case, &mut client).await
+            }
+            Direction::Receive => {
+                let meter = Meter::start(case)?;
+                let mut client = connect(case, &mut session).await?;
+                receive(case, meter, &mut client).await
+            }
+        }
+    })
+}
+
+async fn connect<'s, 'b>(case: &Case, session: &'s mut Session<'b>) -> Result<Device<'s, 'b>> {
+    let socket = TcpStream::connect(("127.0.0.1", case.port)).await?;
+    socket.set_nodelay(true)?;
+    let clock = TokioClock(StdClock::new());
+    Ok(Client::connect(session, FromTokio::new(socket), clock, &options(case)).await?)
+}
+
+async fn publish(case: &Case, client: &mut Device<'_, '_>) -> Result<Sample> {
+    let clock = StdClock::new();
+    let meter = Meter::start(case)?;
+    let mut source = Source::new(case);
+    while !source.has_ended() || client.session().in_flight() > 0 {
+        let mut queued = 0;
+        while queued + client.session().in_flight() < case.window
+            && let Some(message) = source.next(&meter)
+        {
+            client.session().publish(&message)?;
+            queued += usize::from(message.qos == QoS::AtMostOnce);
+        }
+        if client.session().in_flight() == 0 {
+            client.flush().await?;
+            continue;
+        }
+        client.recv().await?;
+        // Whatever came with it.
+        while let Some(ready) = client.session().poll(clock.now())? {
+            client.session().event(ready)?;
+        }
+    }
+    meter.stop(source.sent())
+}
+
+async fn receive(case: &Case, meter: Meter, client: &mut Device<'_, '_>) -> Result<Sample> {
+    let mut messages = 0;
+    let all = async {
+        while messages < case.count {
+            if let Event::Message(message) = client.recv().await? {
+                consume(case, message.payload)?;
+                messages += 1;
+            }
+        }
+        anyhow::Ok(())
+    };
+    // When the time is over, those that came count.
+    if let Ok(result) = timeout(case.limit, all).await {
+        result?;
+    }
+    meter.stop(messages)
+}

@@ -1,0 +1,11 @@
+//! Gives the linker where things lie, and addresses for what stands outside the programs.
+
+use std::{env, path::Path};
+
+fn main() {
+    let root = env::var_os("CARGO_MANIFEST_DIR").unwrap_or_default();
+    let script = Path::new(&root).join("link.x");
+    println!("cargo:rustc-link-arg-bins=-T{}", script.display());
+    println!("cargo:rerun-if-changed=link.x");
+    println!("cargo:rerun-if-changed=build.rs");
+}

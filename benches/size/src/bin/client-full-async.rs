@@ -1,0 +1,71 @@
+//! The device of `client-full` on the async client, with the smallest executor.
+#![no_std]
+#![no_main]
+
+use core::{
+    future::Future,
+    pin::pin,
+    task::{Context, Waker},
+};
+
+use size::{Line, Timer, show};
+use umqtt::{
+    Event, Message, Outgoing, Session, Storage, asynch::Client, client::Error, codec::Connect,
+    codec::QoS,
+};
+
+#[unsafe(no_mangle)]
+fn run(storage: &mut Storage<256, 256, 4>, log: &[u8]) {
+    let mut device = pin!(device(storage, log));
+    let mut context = Context::from_waker(Waker::noop());
+    while device.as_mut().poll(&mut context).is_pending() {}
+}
+
+async fn device(storage: &mut Storage<256, 256, 4>, log: &[u8]) {
+    let mut session = Session::new(storage);
+    loop {
+        // With the same session: what is not acknowledged goes out again.
+        let _ = connection(&mut session, log).await;
+    }
+}
+
+async fn connection(
+    session: &mut Session<'_>,
+    log: &[u8],
+) -> Result<(), Error<embedded_io::ErrorKind>> {
+    let options = Connect {
+        keep_alive: 60,
+        clean_session: false,
+        ..Connect::new("sensor-7")
+    };
+    let mut client = Client::connect(session, Line, Timer, &options).await?;
+    if !client.session_present() {
+        client.subscribe(&[("light/set", QoS::ExactlyOnce)]).await?;
+    }
+    loop {
+        match client.recv().await? {
+            Event::Message(message) => show(message.payload),
+            Event::Chunk(chunk) => show(chunk.bytes),
+            Event::Pubcomp(_) => {
+                let message = Outgoing::New {
+                    topic: "light/log",
+                    qos: QoS::AtLeastOnce,
+                    retain: false,
+                };
+                client.publish_slices(message, &[log], |_| {}).await?;
+            }
+            Event::PayloadNeeded(id) => {
+                let again = Outgoing::Again(id);
+                client.publish_slices(again, &[log], |_| {}).await?;
+            }
+            _ => {
+                client
+                    .publish(&Message {
+                        qos: QoS::ExactlyOnce,
+                        ..Message::new("light/state", b"on")
+                    })
+                    .await?;
+            }
+        }
+    }
+}

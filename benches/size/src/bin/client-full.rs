@@ -1,0 +1,54 @@
+//! A device on the blocking client that uses all of it: QoS 2, resume with retained messages, keep alive, deadlines,
+//! payloads larger than the buffers in both directions.
+#![no_std]
+#![no_main]
+
+use size::{Line, Timer, show};
+use umqtt::{
+    Event, Message, Outgoing, Session, Storage, blocking::Client, client::Error, codec::Connect,
+    codec::QoS,
+};
+
+#[unsafe(no_mangle)]
+fn run(storage: &mut Storage<256, 256, 4>, log: &[u8]) {
+    let mut session = Session::new(storage);
+    loop {
+        // With the same session: what is not acknowledged goes out again.
+        let _ = connection(&mut session, log);
+    }
+}
+
+fn connection(session: &mut Session<'_>, log: &[u8]) -> Result<(), Error<embedded_io::ErrorKind>> {
+    let options = Connect {
+        keep_alive: 60,
+        clean_session: false,
+        ..Connect::new("sensor-7")
+    };
+    let mut client = Client::connect(session, Line, Timer, &options)?;
+    if !client.session_present() {
+        client.subscribe(&[("light/set", QoS::ExactlyOnce)])?;
+    }
+    loop {
+        match client.poll()? {
+            Some(Event::Message(message)) => show(message.payload),
+            Some(Event::Chunk(chunk)) => show(chunk.bytes),
+            Some(Event::Pubcomp(_)) => {
+                let message = Outgoing::New {
+                    topic: "light/log",
+                    qos: QoS::AtLeastOnce,
+                    retain: false,
+                };
+                client.publish_slices(message, &[log], |_| {})?;
+            }
+            Some(Event::PayloadNeeded(id)) => {
+                client.publish_slices(Outgoing::Again(id), &[log], |_| {})?;
+            }
+            _ => {
+                client.publish(&Message {
+                    qos: QoS::ExactlyOnce,
+                    ..Message::new("light/state", b"on")
+                })?;
+            }
+        }
+    }
+}

@@ -1,0 +1,300 @@
+//! The settings that the environment gives.
+
+use std::net::{Ipv4Addr, Ipv6Addr};
+
+use light::PrefixTooLong;
+use umqtt::codec::TopicName;
+
+use crate::Features;
+
+/// What embedded-tls has room for.
+const LONGEST_CERTIFIED_NAME: usize = 64;
+
+/// What the environment says.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Settings {
+    features: Features,
+    ssid: String,
+    wifi_password: String,
+    host: String,
+    port: u32,
+    user: Option<String>,
+    password: Option<String>,
+    prefix: Option<String>,
+    tls_name: String,
+    sleep_seconds: u32,
+    led_pin: Option<u32>,
+    led_lit_by: &'static str,
+}
+
+/// The environment, and what was wrong with it.
+struct Environment<'e> {
+    value: &'e dyn Fn(&str) -> Option<String>,
+    wrong: Vec<String>,
+}
+
+impl Environment<'_> {
+    /// The value of a variable; unset and empty are the same.
+    fn text(&self, name: &str) -> Option<String> {
+        (self.value)(name).filter(|value| !value.is_empty())
+    }
+
+    fn number(&mut self, name: &str, min: u32, max: u32) -> Option<u32> {
+        let number = self.text(name)?.parse().ok();
+        let number = number.filter(|number| (min..=max).contains(number));
+        self.require(
+            number.is_some(),
+            format!("{name} is a number from {min} to {max}"),
+        );
+        number
+    }
+
+    fn require(&mut self, right: bool, otherwise: impl Into<String>) {
+        if !right {
+            self.wrong.push(otherwise.into());
+        }
+    }
+}
+
+impl Settings {
+    /// Reads and checks the variables that the README lists.
+    ///
+    /// # Errors
+    ///
+    /// Everything that is wrong with them. What is missing is not: [`Self::missing`].
+    pub fn read(
+        features: Features,
+        value: &dyn Fn(&str) -> Option<String>,
+    ) -> Result<Self, Vec<String>> {
+        let wrong = Vec::new();
+        let mut env = Environment { value, wrong };
+        let host = env.text("MQTT_HOST").unwrap_or_default();
+        let lit_by_low = match env.text("LED_LIT_BY").as_deref() {
+            None | Some("high") => false,
+            low => {
+                env.require(low == Some("low"), "LED_LIT_BY is high or low");
+                true
+            }
+        };
+        let settings = Self {
+            features,
+            ssid: env.text("WIFI_SSID").unwrap_or_default(),
+            wifi_password: env.text("WIFI_PASSWORD").unwrap_or_default(),
+            port: env
+                .number("MQTT_PORT", 1, 65_535)
+                .unwrap_or(features.port()),
+            user: env.text("MQTT_USER"),
+            password: env.text("MQTT_PASSWORD"),
+            prefix: env.text("TOPIC_PREFIX"),
+            tls_name: env.text("TLS_NAME").unwrap_or_else(|| host.clone()),
+            sleep_seconds: env.number("SLEEP_SECONDS", 1, 86_400).unwrap_or(60),
+            led_pin: env.number("LED_PIN", 0, 48),
+            led_lit_by: if lit_by_low { "Low" } else { "High" },
+            host,
+        };
+        settings.check(&mut env);
+        if env.wrong.is_empty() {
+            Ok(settings)
+        } else {
+            Err(env.wrong)
+        }
+    }
+
+    fn check(&self, env: &mut Environment<'_>) {
+        env.require(
+            self.ssid.len() <= 32,
+            "WIFI_SSID is longer than 32 bytes, which no network's name is",
+        );
+        env.require(
+            self.wifi_password.is_empty() || (8..=64).contains(&self.wifi_password.len()),
+            "WIFI_PASSWORD has 8 to 64 bytes; leave it empty for an open network",
+        );
+        env.require(
+            self.password.is_none() || self.user.is_some(),
+            "MQTT_PASSWORD is set, and MQTT_USER is not",
+        );
+        self.check_host(env);
+        if let Some(prefix) = &self.prefix {
+            env.require(
+                TopicName::new(prefix).is_ok(),
+                "TOPIC_PREFIX may contain neither + nor #",
+            );
+            let max = PrefixTooLong::MAX;
+            env.require(
+                prefix.len() <= max,
+                format!("TOPIC_PREFIX is longer than {max} bytes"),
+            );
+        }
+    }
+
+    fn check_host(&self, env: &mut Environment<'_>) {
+        env.require(
+            self.host.parse::<Ipv6Addr>().is_err(),
+            "MQTT_HOST is a name or an IPv4 address; the example speaks no IPv6",
+        );
+        env.require(
+            !self.host.contains([':', '/', ' ']) || self.host.parse::<Ipv6Addr>().is_ok(),
+            "MQTT_HOST is a name or an address and nothing else: no mqtt://, and the port in MQTT_PORT",
+        );
+        if self.features.tls {
+            let name = &self.tls_name;
+            env.require(
+                name.parse::<Ipv4Addr>().is_err() && name.len() <= LONGEST_CERTIFIED_NAME,
+                format!(
+                    "TLS_NAME, or else MQTT_HOST, is the name in the broker's certificate: at most {LONGEST_CERTIFIED_NAME} \
+                     bytes, and not an address"
+                ),
+            );
+        }
+    }
+
+    /// The variables without which the program can do nothing.
+    pub fn missing(&self) -> Vec<&'static str> {
+        let needed = [("WIFI_SSID", &self.ssid), ("MQTT_HOST", &self.host)];
+        let missing = needed.into_iter().filter(|(_, value)| value.is_empty());
+        missing.map(|(name, _)| name).collect()
+    }
+
+    /// The settings as a module of the program.
+    pub fn to_rust(&self) -> String {
+        let text = |name, value: &str| format!("const {name}: &str = {value:?};");
+        let option =
+            |name, value: &Option<String>| format!("const {name}: Option<&str> = {value:?};");
+        let mut lines = vec![
+            text("WIFI_SSID", &self.ssid),
+            text("WIFI_PASSWORD", &self.wifi_password),
+            text("MQTT_HOST", &self.host),
+            format!("const MQTT_PORT: u16 = {};", self.port),
+            option("MQTT_USER", &self.user),
+            option("MQTT_PASSWORD", &self.password),
+            option("TOPIC_PREFIX", &self.prefix),
+            format!(
+                "const LED_LIT_BY: esp_hal::gpio::Level = esp_hal::gpio::Level::{};",
+                self.led_lit_by
+            ),
+        ];
+        if self.features.tls {
+            lines.push(text("TLS_NAME", &self.tls_name));
+        }
+        if self.features.deep_sleep {
+            lines.push(format!(
+                "const SLEEP_SECONDS: u64 = {};",
+                self.sleep_seconds
+            ));
+        }
+        let lines: String = lines
+            .iter()
+            .map(|line| format!("pub(crate) {line}\n"))
+            .collect();
+        lines + &self.led_macro()
+    }
+
+    /// A macro, since each pin is a field, and a type, of its own.
+    fn led_macro(&self) -> String {
+        let pin = match self.led_pin {
+            None => "{ let _ = $pins; None }".to_owned(),
+            Some(pin) => format!("Some($pins.GPIO{pin}.into())"),
+        };
+        format!("macro_rules! led_pin {{ ($pins:expr) => {{ {pin} }} }}\npub(crate) use led_pin;\n")
+    }
+}
+
+impl Features {
+    const fn port(self) -> u32 {
+        if self.tls { 8883 } else { 1883 }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const PLAIN: Features = Features {
+        tls: false,
+        deep_sleep: false,
+    };
+    const TLS: Features = Features { tls: true, ..PLAIN };
+
+    fn read(features: Features, variables: &[(&str, &str)]) -> Result<Settings, Vec<String>> {
+        Settings::read(features, &|name| {
+            let found = variables.iter().find(|(known, _)| *known == name)?;
+            Some(found.1.to_owned())
+        })
+    }
+
+    #[test]
+    fn nothing_set_is_no_mistake_but_is_told() {
+        let settings = read(PLAIN, &[]).unwrap();
+        assert_eq!(settings.missing(), ["WIFI_SSID", "MQTT_HOST"]);
+        assert_eq!(settings.port, 1883);
+        let empty = [("WIFI_SSID", ""), ("MQTT_HOST", ""), ("MQTT_PORT", "")];
+        assert_eq!(read(PLAIN, &empty), Ok(settings));
+    }
+
+    #[test]
+    fn all_that_is_set_reaches_the_program() {
+        let variables = [
+            ("WIFI_SSID", "a \"network\""),
+            ("WIFI_PASSWORD", "passwort \\ ü"),
+            ("MQTT_HOST", "10.0.0.2"),
+            ("MQTT_USER", "someone"),
+            ("TOPIC_PREFIX", "house/1"),
+            ("TLS_NAME", "broker.example"),
+            ("SLEEP_SECONDS", "5"),
+            ("LED_PIN", "8"),
+            ("LED_LIT_BY", "low"),
+        ];
+        let all = Features {
+            tls: true,
+            deep_sleep: true,
+        };
+        let settings = read(all, &variables).unwrap();
+        assert!(settings.missing().is_empty());
+        let program = settings.to_rust();
+        for line in [
+            r#"WIFI_SSID: &str = "a \"network\"";"#,
+            r#"WIFI_PASSWORD: &str = "passwort \\ ü";"#,
+            r#"MQTT_HOST: &str = "10.0.0.2";"#,
+            "MQTT_PORT: u16 = 8883;",
+            r#"MQTT_USER: Option<&str> = Some("someone");"#,
+            "MQTT_PASSWORD: Option<&str> = None;",
+            r#"TOPIC_PREFIX: Option<&str> = Some("house/1");"#,
+            r#"TLS_NAME: &str = "broker.example";"#,
+            "SLEEP_SECONDS: u64 = 5;",
+            "Level::Low;",
+            "Some($pins.GPIO8.into())",
+        ] {
+            assert!(program.contains(line), "{line} is not in\n{program}");
+        }
+    }
+
+    #[test]
+    fn each_mistake_names_the_variable_and_no_value() {
+        let long = "x".repeat(240);
+        for (features, name, value) in [
+            (PLAIN, "WIFI_SSID", &long[..33]),
+            (PLAIN, "WIFI_PASSWORD", "secret!"),
+            (PLAIN, "WIFI_PASSWORD", &long[..65]),
+            (PLAIN, "MQTT_HOST", "mqtt://broker"),
+            (PLAIN, "MQTT_HOST", "broker:1884"),
+            (PLAIN, "MQTT_HOST", "fe80::1"),
+            (PLAIN, "MQTT_PORT", "0"),
+            (PLAIN, "MQTT_PORT", "65536"),
+            (PLAIN, "MQTT_PORT", "eighteen"),
+            (PLAIN, "MQTT_PASSWORD", "secret!"),
+            (PLAIN, "TOPIC_PREFIX", "house/#"),
+            (PLAIN, "TOPIC_PREFIX", &long),
+            (PLAIN, "SLEEP_SECONDS", "a day"),
+            (PLAIN, "LED_PIN", "49"),
+            (PLAIN, "LED_LIT_BY", "light"),
+            (TLS, "MQTT_HOST", "10.0.0.2"),
+            (TLS, "TLS_NAME", "10.0.0.2"),
+            (TLS, "TLS_NAME", &long[..65]),
+        ] {
+            let wrong = read(features, &[(name, value)]).unwrap_err();
+            assert_eq!(wrong.len(), 1, "{name}={value}: {wrong:?}");
+            assert!(wrong[0].contains(name), "{name}={value}: {wrong:?}");
+            assert!(!wrong[0].contains(value), "{name}={value}: {wrong:?}");
+        }
+    }
+}

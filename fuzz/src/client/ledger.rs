@@ -1,0 +1,179 @@
+//! What was published on both sides, and how often it arrived.
+
+use std::collections::HashMap;
+
+use umqtt::{
+    Event, Session,
+    codec::{PacketId, Publish},
+};
+
+/// A message from the client.
+pub(super) struct Up {
+    pub(super) qos: u8,
+    pub(super) len: usize,
+    /// The client has said that it has it.
+    pub(super) accepted: bool,
+    pub(super) arrived: u32,
+}
+
+/// A message to the client.
+pub(super) struct Down {
+    pub(super) qos: u8,
+    pub(super) len: usize,
+    /// How often its end was shown.
+    pub(super) seen: u32,
+    /// Somebody read it as a stream, and so need not see its end.
+    pub(super) skipped: bool,
+}
+
+/// Both, by the number that stands in the topic.
+#[derive(Default)]
+pub(super) struct Ledger {
+    pub(super) ups: Vec<Up>,
+    pub(super) downs: Vec<Down>,
+    /// The messages whose payloads do not lie in the arena.
+    long: HashMap<PacketId, usize>,
+    /// The payloads that have to be given again.
+    pub(super) needed: Option<PacketId>,
+    last_id: Option<PacketId>,
+    /// Where the next chunk has to begin.
+    chunk_at: Option<(usize, usize)>,
+}
+
+pub(super) fn payload(number: usize, len: usize) -> Vec<u8> {
+    (0..len).map(|at| byte(number, at)).collect()
+}
+
+pub(super) fn byte(number: usize, at: usize) -> u8 {
+    (number * 31 + at * 7) as u8
+}
+
+fn number(topic: &str) -> usize {
+    let (_, number) = topic.split_once('/').expect("a topic of ours");
+    number.parse().expect("a number")
+}
+
+impl Ledger {
+    pub(super) fn up(&mut self, qos: u8, len: usize) -> usize {
+        let accepted = false;
+        let arrived = 0;
+        self.ups.push(Up {
+            qos,
+            len,
+            accepted,
+            arrived,
+        });
+        self.ups.len() - 1
+    }
+
+    pub(super) fn down(&mut self, qos: u8, len: usize) -> usize {
+        let (seen, skipped) = (0, false);
+        self.downs.push(Down {
+            qos,
+            len,
+            seen,
+            skipped,
+        });
+        self.downs.len() - 1
+    }
+
+    /// A message has reached the server.
+    pub(super) fn arrived(&mut self, publish: &Publish<'_>) {
+        let number = number(publish.topic.as_str());
+        let up = &mut self.ups[number];
+        assert_eq!(publish.delivery.qos() as u8, up.qos);
+        assert_eq!(publish.payload, payload(number, up.len));
+        up.arrived += 1;
+    }
+
+    /// A payload has been handed over, or a part of it; its id is known to the session alone.
+    pub(super) fn begun(&mut self, number: usize, session: &Session<'_>) {
+        let id = session.last_packet_id();
+        if id != self.last_id && self.ups[number].qos > 0 {
+            self.long.extend(id.map(|id| (id, number)));
+        }
+        self.note_id(session);
+    }
+
+    pub(super) fn note_id(&mut self, session: &Session<'_>) {
+        self.last_id = session.last_packet_id();
+    }
+
+    /// The message that was begun under this id.
+    pub(super) fn begun_as(&self, id: PacketId) -> usize {
+        self.long[&id]
+    }
+
+    /// Something was told; the message is returned whose end it was not.
+    pub(super) fn event(&mut self, event: &Event<'_>) {
+        let expected = self.chunk_at.take();
+        match event {
+            Event::Message(message) => {
+                let number = number(message.topic);
+                let down = &mut self.downs[number];
+                assert_eq!(message.qos as u8, down.qos);
+                assert_eq!(message.payload, payload(number, down.len));
+                down.seen += 1;
+            }
+            Event::Chunk(chunk) => {
+                let number = number(chunk.topic);
+                let down = &mut self.downs[number];
+                if chunk.offset > 0 {
+                    assert_eq!(
+                        expected,
+                        Some((number, chunk.offset)),
+                        "chunks in their order"
+                    );
+                }
+                let end = chunk.offset + chunk.bytes.len();
+                assert_eq!(chunk.total, down.len);
+                assert_eq!(chunk.bytes, &payload(number, down.len)[chunk.offset..end]);
+                if chunk.is_last() {
+                    down.seen += 1;
+                } else {
+                    self.chunk_at = Some((number, end));
+                }
+            }
+            Event::PayloadNeeded(id) => self.needed = Some(*id),
+            Event::Discarded(id) | Event::DeliveryUnknown(id) => {
+                panic!("{id:?} is given up, and nobody asked for it")
+            }
+            _ => self.chunk_at = expected,
+        }
+    }
+
+    /// The message that this event shows is read as a stream: its number, and where it has come to.
+    pub(super) fn skip(&mut self, event: &Event<'_>) -> Option<(usize, usize)> {
+        let (number, at) = match event {
+            Event::Message(message) => (number(message.topic), 0),
+            Event::Chunk(chunk) => (number(chunk.topic), chunk.offset),
+            _ => return None,
+        };
+        self.downs[number].skipped = true;
+        self.chunk_at = None;
+        Some((number, at))
+    }
+
+    /// Everything has come to rest.
+    pub(super) fn close(&self) {
+        for (number, up) in self.ups.iter().enumerate() {
+            let arrived = up.arrived;
+            assert!(up.qos == 1 || arrived <= 1, "message {number} came twice");
+            assert!(
+                up.qos == 0 || !up.accepted || arrived > 0,
+                "message {number} was lost"
+            );
+        }
+        for (number, down) in self.downs.iter().enumerate() {
+            let seen = down.seen;
+            assert!(
+                down.qos == 1 || seen <= 1,
+                "message {number} was shown twice"
+            );
+            assert!(
+                down.qos == 0 || down.skipped || seen > 0,
+                "message {number} was swallowed"
+            );
+        }
+    }
+}

@@ -1,0 +1,458 @@
+//! A network connection that misbehaves in every lawful way, and the clock: no other time passes.
+
+use std::{
+    cell::RefCell,
+    collections::VecDeque,
+    future::{Future, poll_fn},
+    pin::pin,
+    rc::Rc,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    task::{Context, Poll, Wake, Waker},
+};
+
+use embedded_io::{ErrorKind, ErrorType, Read, ReadReady, Write, WriteReady};
+use umqtt::{Clock, Instant, asynch::Sleep};
+
+use super::server::Server;
+
+/// Calls of a transport within one call of a client.
+const BUSY: u32 = 100_000;
+/// Milliseconds that pass when a blocking client waits.
+const STEP: u32 = 250;
+/// Waits after which a peer that says nothing hangs up.
+const PATIENCE: u32 = 500;
+
+/// What one call of a transport does.
+enum Mood {
+    Moves(usize),
+    NotReady,
+    /// So many milliseconds pass, and nothing else happens.
+    Slow(u32),
+    Fails(ErrorKind),
+    Ends,
+    Breaks,
+}
+
+pub(super) struct Line {
+    moods: VecDeque<u8>,
+    pub(super) server: Server,
+    to_server: VecDeque<u8>,
+    to_client: VecDeque<u8>,
+    /// The server is busy with something else.
+    pub(super) mute: bool,
+    state: State,
+    now: u32,
+    waits: u32,
+    calls: u32,
+    /// Who found the line not ready, who waits for bytes, and who for a time.
+    paused: Vec<Waker>,
+    readers: Vec<Waker>,
+    timer: Option<(Instant, Waker)>,
+}
+
+#[derive(Clone, Copy, PartialEq)]
+enum State {
+    Open,
+    Ended,
+    Broken,
+}
+
+/// The line, to its client's transport and to its clock.
+#[derive(Clone)]
+pub(super) struct Shared(pub(super) Rc<RefCell<Line>>);
+
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(super) struct Fault(ErrorKind);
+
+impl Shared {
+    pub(super) fn new(moods: &[u8]) -> Self {
+        let line = Line {
+            moods: moods.iter().copied().collect(),
+            server: Server::default(),
+            to_server: VecDeque::new(),
+            to_client: VecDeque::new(),
+            mute: false,
+            state: State::Ended,
+            now: u32::MAX - 20_000,
+            waits: 0,
+            calls: 0,
+            paused: Vec::new(),
+            readers: Vec::new(),
+            timer: None,
+        };
+        Self(Rc::new(RefCell::new(line)))
+    }
+
+    /// A new connection; of what was on its way to the server on the older one, some bytes may be lost.
+    pub(super) fn dial(&self, refuses: bool) -> Self {
+        let line = &mut *self.0.borrow_mut();
+        let lost = line.moods.pop_front().unwrap_or_default();
+        let arrives = line.to_server.len().saturating_sub(lost.into());
+        line.to_server.truncate(arrives);
+        line.serve();
+        line.to_server.clear();
+        line.to_client.clear();
+        line.state = State::Open;
+        line.server.accept(refuses);
+        self.clone()
+    }
+
+    pub(super) fn pass(&self, millis: u32) {
+        let line = &mut *self.0.borrow_mut();
+        line.now = line.now.wrapping_add(millis);
+    }
+
+    /// From now on all is well.
+    pub(super) fn calm_down(&self) {
+        let line = &mut *self.0.borrow_mut();
+        line.moods.clear();
+        line.mute = false;
+    }
+
+    /// Polls a call whenever it was woken, and drops it after so many polls, if so many are needed.
+    pub(super) fn drive<F: Future>(&self, future: F, polls: Option<u8>) -> Option<F::Output> {
+        self.begin();
+        let woken = Arc::new(Woken(AtomicBool::new(true)));
+        let waker = Waker::from(Arc::clone(&woken));
+        let mut future = pin!(future);
+        let mut polled = 0;
+        loop {
+            if polls.is_some_and(|polls| polled >= u32::from(polls)) {
+                return None;
+            }
+            if woken.0.swap(false, Ordering::Relaxed) {
+                polled += 1;
+                if let Poll::Ready(output) = future.as_mut().poll(&mut Context::from_waker(&waker))
+                {
+                    return Some(output);
+                }
+            } else {
+                self.0.borrow_mut().turn();
+            }
+        }
+    }
+
+    /// A call of a client begins.
+    pub(super) fn begin(&self) {
+        let line = &mut *self.0.borrow_mut();
+        (line.calls, line.waits) = (0, 0);
+    }
+}
+
+impl Line {
+    /// Nobody is to be polled: something happens, or else time passes, or else the peer hangs up.
+    fn turn(&mut self) {
+        self.waits += 1;
+        self.serve();
+        let mut woken = std::mem::take(&mut self.paused);
+        if self.has_news() {
+            woken.append(&mut self.readers);
+        }
+        if woken.is_empty()
+            && let Some((at, waker)) = self.timer.take()
+        {
+            self.now = self.now.wrapping_add(at.millis_from(self.instant()));
+            woken.push(waker);
+        }
+        if woken.is_empty() || self.waits > PATIENCE {
+            self.state = State::Ended;
+            woken.append(&mut self.readers);
+            assert!(!woken.is_empty(), "nobody waits for anything");
+        }
+        woken.into_iter().for_each(Waker::wake);
+    }
+
+    /// Whether a read would not wait.
+    fn has_news(&self) -> bool {
+        self.state != State::Open || !self.to_client.is_empty() || self.server.has_closed()
+    }
+
+    /// The server takes what has come.
+    fn serve(&mut self) {
+        if !self.mute {
+            let came: Vec<u8> = self.to_server.drain(..).collect();
+            self.to_client.extend(self.server.take(&came));
+            self.to_client.extend(self.server.pump());
+        }
+    }
+
+    fn instant(&self) -> Instant {
+        Instant::from_millis(self.now)
+    }
+
+    fn mood(&mut self) -> Mood {
+        self.calls += 1;
+        assert!(self.calls < BUSY, "the call never ends");
+        match self.state {
+            State::Open => {}
+            State::Ended => return Mood::Ends,
+            State::Broken => return Mood::Breaks,
+        }
+        let Some(mood) = self.moods.pop_front() else {
+            return Mood::Moves(usize::MAX);
+        };
+        match mood {
+            0..0x40 => Mood::Moves(usize::MAX),
+            0x40..0x90 => Mood::Moves(usize::from(mood % 16) + 1),
+            0x90..0xC0 => Mood::NotReady,
+            0xC0..0xD0 => Mood::Fails(ErrorKind::Interrupted),
+            0xD0..0xE0 => Mood::Fails(ErrorKind::TimedOut),
+            0xE0..0xF0 => Mood::Slow(u32::from(mood % 16) * 400),
+            0xF0..0xF8 => Mood::Ends,
+            0xF8.. => Mood::Breaks,
+        }
+    }
+
+    /// What a call comes to that would move bytes: `None` if nothing moves this time.
+    fn attempt(&mut self) -> Option<Result<usize, Fault>> {
+        match self.mood() {
+            Mood::Moves(most) => Some(Ok(most)),
+            Mood::NotReady => None,
+            Mood::Slow(millis) => {
+                self.now = self.now.wrapping_add(millis);
+                None
+            }
+            Mood::Fails(kind) => Some(Err(Fault(kind))),
+            Mood::Ends => {
+                self.state = State::Ended;
+                Some(Ok(0))
+            }
+            Mood::Breaks => {
+                self.state = State::Broken;
+                Some(Err(Fault(ErrorKind::ConnectionReset)))
+            }
+        }
+    }
+
+    fn read(&mut self, buf: &mut [u8]) -> Option<Result<usize, Fault>> {
+        assert!(!buf.is_empty(), "a read into nothing looks like the end");
+        self.serve();
+        match self.attempt()? {
+            Ok(0) => Some(Ok(0)),
+            Ok(_) if self.to_client.is_empty() => self.server.has_closed().then_some(Ok(0)),
+            Ok(most) => {
+                let n = buf.len().min(most).min(self.to_client.len());
+                for (place, byte) in buf.iter_mut().zip(self.to_client.drain(..n)) {
+                    *place = byte;
+                }
+                Some(Ok(n))
+            }
+            Err(fault) => Some(Err(fault)),
+        }
+    }
+
+    fn write(&mut self, buf: &[u8]) -> Option<Result<usize, Fault>> {
+        assert!(!buf.is_empty(), "a write of nothing");
+        match self.attempt()? {
+            Ok(most) => {
+                let n = buf.len().min(most);
+                self.to_server.extend(&buf[..n]);
+                Some(Ok(n))
+            }
+            Err(fault) => Some(Err(fault)),
+        }
+    }
+
+    fn flush(&mut self) -> Option<Result<(), Fault>> {
+        Some(self.attempt()?.map(|_| ()))
+    }
+
+    fn ready(&mut self) -> Result<bool, Fault> {
+        match self.attempt() {
+            None => Ok(false),
+            Some(Ok(_)) => Ok(true),
+            Some(Err(fault)) if fault.0 == ErrorKind::ConnectionReset => Err(fault),
+            // A time-out of its own comes later.
+            Some(Err(_)) => Ok(true),
+        }
+    }
+
+    /// A blocking call that cannot go on has a time-out of its own.
+    fn blocking<R>(&mut self, result: Option<Result<R, Fault>>) -> Result<R, Fault> {
+        result.unwrap_or_else(|| {
+            self.now = self.now.wrapping_add(STEP);
+            Err(Fault(ErrorKind::TimedOut))
+        })
+    }
+}
+
+impl embedded_io::Error for Fault {
+    fn kind(&self) -> ErrorKind {
+        self.0
+    }
+}
+
+impl std::fmt::Display for Fault {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+impl std::error::Error for Fault {}
+
+impl ErrorType for Shared {
+    type Error = Fault;
+}
+
+impl Read for Shared {
+    fn read(&mut self, buf: &mut [u8]) -> Result<usize, Fault> {
+        let line = &mut *self.0.borrow_mut();
+        let read = line.read(buf);
+        line.blocking(read)
+    }
+}
+
+impl Write for Shared {
+    fn write(&mut self, buf: &[u8]) -> Result<usize, Fault> {
+        let line = &mut *self.0.borrow_mut();
+        let written = line.write(buf);
+        line.blocking(written)
+    }
+
+    fn flush(&mut self) -> Result<(), Fault> {
+        let line = &mut *self.0.borrow_mut();
+        let flushed = line.flush();
+        line.blocking(flushed)
+    }
+}
+
+impl ReadReady for Shared {
+    fn read_ready(&mut self) -> Result<bool, Fault> {
+        let line = &mut *self.0.borrow_mut();
+        line.serve();
+        let ready = line.ready()?;
+        // It cannot tell, now and then.
+        Ok(ready && (line.has_news() || line.calls.is_multiple_of(8)))
+    }
+}
+
+impl WriteReady for Shared {
+    fn write_ready(&mut self) -> Result<bool, Fault> {
+        self.0.borrow_mut().ready()
+    }
+}
+
+impl Shared {
+    /// As a socket does it: whoever finds it not ready is woken when it may be.
+    async fn poll<R>(
+        &self,
+        mut call: impl FnMut(&mut Line) -> Option<Result<R, Fault>>,
+        waiting: impl Fn(&mut Line) -> &mut Vec<Waker>,
+    ) -> Result<R, Fault> {
+        poll_fn(|cx| {
+            let line = &mut *self.0.borrow_mut();
+            match call(line) {
+                Some(result) => Poll::Ready(result),
+                None => {
+                    waiting(line).push(cx.waker().clone());
+                    Poll::Pending
+                }
+            }
+        })
+        .await
+    }
+}
+
+impl embedded_io_async::Read for Shared {
+    async fn read(&mut self, buf: &mut [u8]) -> Result<usize, Fault> {
+        self.poll(
+            |line| line.read(buf),
+            |line| {
+                // Not for lack of bytes.
+                match line.has_news() {
+                    true => &mut line.paused,
+                    false => &mut line.readers,
+                }
+            },
+        )
+        .await
+    }
+}
+
+impl embedded_io_async::Write for Shared {
+    async fn write(&mut self, buf: &[u8]) -> Result<usize, Fault> {
+        self.poll(|line| line.write(buf), |line| &mut line.paused)
+            .await
+    }
+
+    async fn flush(&mut self) -> Result<(), Fault> {
+        self.poll(Line::flush, |line| &mut line.paused).await
+    }
+}
+
+impl Clock for Shared {
+    fn now(&self) -> Instant {
+        self.0.borrow().instant()
+    }
+
+    fn wait(&self) {
+        let line = &mut *self.0.borrow_mut();
+        line.now = line.now.wrapping_add(STEP);
+        line.waits += 1;
+        if line.waits > PATIENCE {
+            line.state = State::Ended;
+        }
+    }
+}
+
+impl Sleep for Shared {
+    async fn sleep_until(&self, at: Instant) {
+        poll_fn(|cx| {
+            let line = &mut *self.0.borrow_mut();
+            if at.is_reached(line.instant()) {
+                return Poll::Ready(());
+            }
+            line.timer = Some((at, cx.waker().clone()));
+            Poll::Pending
+        })
+        .await
+    }
+}
+
+struct Woken(AtomicBool);
+
+impl Wake for Woken {
+    fn wake(self: Arc<Self>) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+}
+
+/// The source of a payload, which may fail or end too early.
+pub(super) struct Source<'a> {
+    pub(super) rest: &'a [u8],
+    pub(super) moods: &'a [u8],
+}
+
+impl ErrorType for Source<'_> {
+    type Error = Fault;
+}
+
+impl Read for Source<'_> {
+    fn read(&mut self, buf: &mut [u8]) -> Result<usize, Fault> {
+        let (most, moods) = match self.moods {
+            [mood, moods @ ..] => (*mood, moods),
+            [] => (u8::MAX, self.moods),
+        };
+        self.moods = moods;
+        match most {
+            0 => return Err(Fault(ErrorKind::Other)),
+            1 => return Err(Fault(ErrorKind::Interrupted)),
+            2 => return Ok(0),
+            _ => {}
+        }
+        let n = buf.len().min(most.into()).min(self.rest.len());
+        let (bytes, rest) = self.rest.split_at(n);
+        buf[..n].copy_from_slice(bytes);
+        self.rest = rest;
+        Ok(n)
+    }
+}
+
+impl embedded_io_async::Read for Source<'_> {
+    async fn read(&mut self, buf: &mut [u8]) -> Result<usize, Fault> {
+        Read::read(self, buf)
+    }
+}

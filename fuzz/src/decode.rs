@@ -1,0 +1,30 @@
+//! Whatever the bytes are, they are judged by the rules and without a panic.
+
+use umqtt::codec::{FixedHeader, Packet, Publish, PublishHeader};
+
+use super::checker::{Verdict, judge};
+
+/// Any bytes.
+pub fn run(bytes: &[u8]) {
+    match Packet::decode(bytes) {
+        Ok(None) => assert_eq!(judge(bytes), Verdict::Incomplete),
+        Ok(Some((packet, used))) => {
+            assert_eq!(judge(bytes), Verdict::Accepted(used));
+            if let Packet::Publish(publish) = packet {
+                comes_in_pieces(&bytes[..used], publish);
+            }
+        }
+        Err(_) => assert_eq!(judge(bytes), Verdict::Refused),
+    }
+}
+
+/// What comes before the payload is known as soon as it has come, and is the same then.
+fn comes_in_pieces(packet: &[u8], publish: Publish<'_>) {
+    let (header, at) = FixedHeader::decode(packet).expect("whole").expect("whole");
+    let before = packet.len() - at - publish.payload.len();
+    for end in 0..=before {
+        let found = PublishHeader::decode_body(&header, &packet[at..at + end]);
+        let expected = (end == before).then(|| (publish.header(), before));
+        assert_eq!(found, Ok(expected));
+    }
+}

@@ -1,0 +1,337 @@
+//! Images: what is restored goes on as the session that was saved would have done; bytes that are no image change
+//! nothing; and an image that was made up, but holds together, makes a session that keeps within the rules.
+
+use arbitrary::Arbitrary;
+use umqtt::{
+    Event, ImageError, Instant, Message, Outgoing, Session, Storage,
+    codec::{Connect, Delivery, Packet, PacketId, QoS},
+};
+
+use super::wire::Wire;
+
+const T: Instant = Instant::from_millis(7);
+const CLIENT_ID: &str = "dev";
+/// Length of every payload that does not lie in the arena.
+const LONG: usize = 40;
+
+type Memory = Storage<48, 160, 4, 3>;
+type Smaller = Storage<48, 96, 2, 1>;
+
+/// Where an image comes from, and what is done to it.
+#[derive(Arbitrary, Debug)]
+pub struct Input<'a> {
+    image: Image<'a>,
+    /// Bytes that change, and how.
+    edits: Vec<(u16, u8)>,
+    cut: Option<u16>,
+    /// Length and checksum are mended after that.
+    seal: bool,
+    /// It is restored into a storage that has less room.
+    smaller: bool,
+    session_present: bool,
+}
+
+#[derive(Arbitrary, Debug)]
+enum Image<'a> {
+    Bytes(&'a [u8]),
+    /// All that stands between the length and the checksum.
+    Content(&'a [u8]),
+    /// That of a session which has seen this.
+    Saved(Vec<Call>),
+}
+
+#[derive(Arbitrary, Debug)]
+enum Call {
+    Connect {
+        clean: bool,
+    },
+    Lose,
+    Publish {
+        qos: u8,
+        len: u8,
+    },
+    Long {
+        qos: u8,
+    },
+    Subscribe,
+    Unsubscribe,
+    /// Some of what is pending leaves.
+    Write(u8),
+    WriteAll,
+    /// An acknowledgement: its first byte and its id.
+    Acknowledge(u8, u8),
+    /// A message at QoS 2.
+    Deliver(u8),
+    Release(u8),
+    Connack(bool),
+}
+
+/// An image, and what becomes of it.
+pub fn run(input: &Input<'_>) {
+    let mut storage = Memory::new();
+    let mut saved = Session::new(&mut storage);
+    let mut image = match &input.image {
+        Image::Bytes(bytes) => bytes.to_vec(),
+        Image::Content(content) => sealed(content),
+        Image::Saved(calls) => {
+            calls.iter().for_each(|call| live(&mut saved, call));
+            image_of(&saved)
+        }
+    };
+    let original = image.clone();
+    change(&mut image, input);
+    let is_as_saved = matches!(input.image, Image::Saved(_)) && image == original;
+    let (mut storage, mut smaller) = (Memory::new(), Smaller::new());
+    let mut session = match input.smaller {
+        true => Session::new(&mut smaller),
+        false => Session::new(&mut storage),
+    };
+    // It has a past, which is lost if the image is good and kept if it is not.
+    live(&mut session, &Call::Connect { clean: false });
+    live(&mut session, &Call::Connack(false));
+    live(&mut session, &Call::Publish { qos: 2, len: 3 });
+    let before = image_of(&session);
+    match session.restore(&image) {
+        Ok(()) => restored(&mut session, &image),
+        Err(error) => {
+            assert_eq!(image_of(&session), before, "{error}");
+            let excused = error == ImageError::StorageTooSmall && input.smaller;
+            assert!(!is_as_saved || excused, "{error}");
+            return;
+        }
+    }
+    let told = resume(&mut session, input.session_present);
+    // (With less room, less may come at once.)
+    if is_as_saved && !input.smaller {
+        assert_eq!(told, resume(&mut saved, input.session_present));
+    }
+}
+
+/// What was taken from an image gives the same image.
+fn restored(session: &mut Session<'_>, image: &[u8]) {
+    let again = image_of(session);
+    session.restore(&again).expect("its own image");
+    assert_eq!(image_of(session), again);
+    assert_eq!(again.len(), image_len(image), "{image:?}\n{again:?}");
+}
+
+fn change(image: &mut Vec<u8>, input: &Input<'_>) {
+    if let Some(len) = input.cut {
+        image.truncate(len.into());
+    }
+    for (at, change) in &input.edits {
+        let len = image.len().max(1);
+        if let Some(byte) = image.get_mut(usize::from(*at) % len) {
+            *byte ^= change;
+        }
+    }
+    if input.seal && image.len() > 12 {
+        *image = sealed(&image[8..image.len() - 4]);
+    }
+}
+
+/// An image with this content, whose frame is right.
+fn sealed(content: &[u8]) -> Vec<u8> {
+    let mut image = b"uMQ\x01".to_vec();
+    let len = u32::try_from(content.len() + 12).expect("an input is short");
+    image.extend(len.to_be_bytes());
+    image.extend(content);
+    let crc = crc32fast::hash(&image);
+    image.extend(crc.to_be_bytes());
+    image
+}
+
+fn image_len(image: &[u8]) -> usize {
+    let len = image[4..8].try_into().expect("four bytes");
+    u32::from_be_bytes(len) as usize
+}
+
+fn image_of(session: &Session<'_>) -> Vec<u8> {
+    let mut out = [0; Memory::IMAGE_LEN];
+    let len = session.save(&mut out).expect("IMAGE_LEN is enough");
+    assert_eq!(len, image_len(&out));
+    out[..len].to_vec()
+}
+
+/// One thing that happens to a session; all events are seen.
+fn live(session: &mut Session<'_>, call: &Call) {
+    match call {
+        Call::Connect { clean } => {
+            let options = Connect {
+                clean_session: *clean,
+                ..Connect::new(CLIENT_ID)
+            };
+            let _ = session.connect(&options, T);
+        }
+        Call::Lose => session.connection_lost(),
+        Call::Publish { qos, len } => {
+            let payload = vec![b'p'; usize::from(*len)];
+            let qos = QoS::try_from(qos % 3).expect("0, 1 and 2 are levels");
+            let _ = session.publish(&Message {
+                qos,
+                ..Message::new("t", &payload)
+            });
+        }
+        Call::Long { qos } => {
+            let qos = QoS::try_from(qos % 3).expect("0, 1 and 2 are levels");
+            let message = Outgoing::New {
+                topic: "long",
+                qos,
+                retain: true,
+            };
+            if session.begin_payload(message, LONG).is_ok() {
+                write(session, usize::MAX);
+                if !session.has_pending() {
+                    session.payload_sent(session.payload_left(), T);
+                }
+            }
+        }
+        Call::Subscribe => drop(session.subscribe(&[("s", QoS::AtMostOnce)])),
+        Call::Unsubscribe => drop(session.unsubscribe(&["s"])),
+        Call::Write(n) => write(session, usize::from(*n)),
+        Call::WriteAll => write(session, usize::MAX),
+        Call::Acknowledge(kind, id) => {
+            let bytes: &[u8] = match kind % 5 {
+                0 => &[0x40, 2, 0, *id],
+                1 => &[0x50, 2, 0, *id],
+                2 => &[0x70, 2, 0, *id],
+                3 => &[0x90, 3, 0, *id, 0],
+                _ => &[0xB0, 2, 0, *id],
+            };
+            read(session, bytes);
+        }
+        Call::Deliver(id) => read(session, &[0x34, 5, 0, 1, b'm', 0, *id]),
+        Call::Release(id) => read(session, &[0x62, 2, 0, *id]),
+        Call::Connack(present) => read(session, &[0x20, 2, u8::from(*present), 0]),
+    }
+    take_events(session, &mut Vec::new());
+}
+
+/// A new connection with a server that does as it should: what leaves on it, what it tells its caller, and how it ends.
+fn resume(session: &mut Session<'_>, session_present: bool) -> (Vec<Vec<u8>>, Vec<String>) {
+    let options = Connect {
+        clean_session: false,
+        ..Connect::new(CLIENT_ID)
+    };
+    let (mut left, mut told) = (Vec::new(), Vec::new());
+    if let Err(reason) = session.connect(&options, T) {
+        told.push(format!("{reason:?}"));
+        return (left, told);
+    }
+    let mut wire = Wire::default();
+    let mut answers = vec![vec![0x20, 2, u8::from(session_present), 0]];
+    // A message that was delivered before is told from one that was not.
+    for id in 0..4 {
+        answers.push(vec![0x3C, 5, 0, 1, b'm', 0, id + 1]);
+        answers.push(vec![0x62, 2, 0, id + 1]);
+    }
+    for round in 0.. {
+        assert!(round < 100, "it comes to no rest");
+        let mut answer = |packet: &Packet<'_>| {
+            left.push(as_bytes(packet));
+            answers.extend(answer_to(packet));
+        };
+        flush(session, &mut wire, &mut answer);
+        if session.payload_left() > 0 {
+            send_payload(session, &mut wire, &mut answer);
+        }
+        take_events(session, &mut told);
+        if session.has_pending() {
+            continue;
+        }
+        if answers.is_empty() || !session.is_connected() && round > 0 {
+            break;
+        }
+        read(session, &answers.remove(0));
+        take_events(session, &mut told);
+    }
+    (left, told)
+}
+
+/// What a server answers.
+fn answer_to(packet: &Packet<'_>) -> Option<Vec<u8>> {
+    let (kind, id) = match packet {
+        Packet::Publish(publish) => match publish.delivery {
+            Delivery::AtMostOnce => return None,
+            Delivery::AtLeastOnce { packet_id, .. } => (0x40, packet_id),
+            Delivery::ExactlyOnce { packet_id, .. } => (0x50, packet_id),
+        },
+        Packet::Pubrel(pubrel) => (0x70, pubrel.packet_id),
+        _ => return None,
+    };
+    let [high, low] = id.get().to_be_bytes();
+    Some(vec![kind, 2, high, low])
+}
+
+/// The packet with DUP, if it may have it: what is restored counts as sent.
+fn as_bytes(packet: &Packet<'_>) -> Vec<u8> {
+    let mut bytes = vec![0; packet.encoded_len().expect("it was received")];
+    packet.encode(&mut bytes).expect("it was received");
+    if bytes[0] & 0xF6 > 0x30 && bytes[0] & 0xF0 == 0x30 {
+        bytes[0] |= 8;
+    }
+    bytes
+}
+
+/// Sees all events, and hands over again what they ask for. Of a message at QoS 0 that was not sent, and of one that
+/// was cut, nothing is kept.
+fn take_events(session: &mut Session<'_>, told: &mut Vec<String>) {
+    for events in 0.. {
+        assert!(events < 100, "the events never end");
+        let needed = match session.poll(T) {
+            Ok(None) => return,
+            Ok(Some(ready)) => match session.event(ready) {
+                Ok(Some(Event::Dropped(_) | Event::ChunksEnded)) => None,
+                Ok(Some(event)) => {
+                    told.push(format!("{event:?}"));
+                    match event {
+                        Event::PayloadNeeded(id) => Some(id),
+                        _ => None,
+                    }
+                }
+                Ok(None) => unreachable!("an event was announced"),
+                Err(reason) => return told.push(format!("{reason:?}")),
+            },
+            Err(reason) => return told.push(format!("{reason:?}")),
+        };
+        if let Some(id) = needed {
+            hand_over(session, id);
+        }
+    }
+}
+
+/// Begins the payload again; in an image that was made up it may have any length.
+fn hand_over(session: &mut Session<'_>, id: PacketId) {
+    if session.begin_payload(Outgoing::Again(id), LONG).is_err() {
+        session.decline_payload(id).expect("it was asked for");
+    }
+}
+
+fn send_payload(session: &mut Session<'_>, wire: &mut Wire, on_packet: impl FnMut(&Packet<'_>)) {
+    if !session.has_pending() {
+        let left = session.payload_left();
+        wire.take(&vec![b'x'; left], on_packet);
+        session.payload_sent(left, T);
+    }
+}
+
+fn write(session: &mut Session<'_>, limit: usize) {
+    let n = session.pending(T).len().min(limit);
+    session.consume(n, T);
+}
+
+fn flush(session: &mut Session<'_>, wire: &mut Wire, mut on_packet: impl FnMut(&Packet<'_>)) {
+    while session.has_pending() {
+        let bytes = session.pending(T).to_vec();
+        session.consume(bytes.len(), T);
+        wire.take(&bytes, &mut on_packet);
+    }
+}
+
+fn read(session: &mut Session<'_>, bytes: &[u8]) {
+    let space = session.space();
+    if let Some(place) = space.get_mut(..bytes.len()) {
+        place.copy_from_slice(bytes);
+        session.commit(bytes.len());
+    }
+}

@@ -1,0 +1,26 @@
+//! What a client has written on a connection: a stream of valid packets that begins with its only CONNECT.
+
+use umqtt::codec::Packet;
+
+/// What has left on the present connection and is no whole packet yet.
+#[derive(Default)]
+pub(crate) struct Wire {
+    unparsed: Vec<u8>,
+    packets: usize,
+}
+
+impl Wire {
+    pub(crate) fn take(&mut self, bytes: &[u8], mut on_packet: impl FnMut(&Packet<'_>)) {
+        self.unparsed.extend_from_slice(bytes);
+        let mut at = 0;
+        while let Some((packet, used)) =
+            Packet::decode(&self.unparsed[at..]).expect("what leaves is valid")
+        {
+            assert_eq!(self.packets == 0, matches!(packet, Packet::Connect(_)));
+            on_packet(&packet);
+            self.packets += 1;
+            at += used;
+        }
+        self.unparsed.drain(..at);
+    }
+}

@@ -1,0 +1,245 @@
+//! The two clients behind one face, so that a scenario is written once.
+
+use std::{
+    fmt::Debug,
+    net::{SocketAddr, TcpStream},
+    rc::Rc,
+    thread,
+    time::{Duration, Instant},
+};
+
+use embedded_io_adapters::tokio_1::FromTokio;
+use tokio::{net::TcpStream as TokioStream, runtime::Runtime, time::timeout};
+use umqtt::{
+    EmbassyClock, Event, Message, Outgoing, Session, asynch, blocking,
+    codec::{Connect, PacketId, QoS, SubackReturnCode},
+    std_io::{NonBlocking, StdClock},
+};
+
+/// The text of an error is all that the clients' errors have in common.
+pub(crate) type Result<T> = core::result::Result<T, String>;
+
+/// One kind of client.
+pub(crate) trait Kind {
+    /// It begins its client ids and topics with this.
+    const NAME: &'static str;
+
+    /// The client, connected.
+    type Client<'s, 'b: 's>: Calls<'b>;
+
+    /// Dials and connects.
+    fn connect<'s, 'b: 's>(
+        &self,
+        session: &'s mut Session<'b>,
+        address: SocketAddr,
+        options: &Connect<'_>,
+    ) -> Result<Self::Client<'s, 'b>>;
+}
+
+/// The calls of a client, as if all of them blocked.
+pub(crate) trait Calls<'b> {
+    fn session(&mut self) -> &mut Session<'b>;
+    fn publish(&mut self, message: &Message<'_>) -> Result<Option<PacketId>>;
+    fn publish_and_wait(
+        &mut self,
+        message: &Message<'_>,
+        on_event: impl FnMut(Event<'_>),
+    ) -> Result<()>;
+    fn publish_slices(&mut self, message: Outgoing<'_>, payload: &[&[u8]]) -> Result<()>;
+    fn subscribe_and_wait(
+        &mut self,
+        filters: &[(&str, QoS)],
+        on_event: impl FnMut(Event<'_>),
+    ) -> Result<Vec<SubackReturnCode>>;
+    fn unsubscribe_and_wait(
+        &mut self,
+        filters: &[&str],
+        on_event: impl FnMut(Event<'_>),
+    ) -> Result<()>;
+    /// Waits for an event; false if none came in time.
+    fn recv_for(&mut self, time: Duration, on_event: impl FnMut(Event<'_>)) -> Result<bool>;
+    fn disconnect(self) -> Result<()>;
+}
+
+fn plain(error: impl Debug) -> String {
+    format!("{error:?}")
+}
+
+/// The blocking client on a stream of the standard library.
+pub(crate) struct Blocking;
+
+pub(crate) type BlockingClient<'s, 'b> = blocking::Client<'s, 'b, NonBlocking<TcpStream>, StdClock>;
+
+impl Kind for Blocking {
+    const NAME: &'static str = "blocking";
+    type Client<'s, 'b: 's> = BlockingClient<'s, 'b>;
+
+    fn connect<'s, 'b: 's>(
+        &self,
+        session: &'s mut Session<'b>,
+        address: SocketAddr,
+        options: &Connect<'_>,
+    ) -> Result<Self::Client<'s, 'b>> {
+        let stream = TcpStream::connect(address).map_err(plain)?;
+        stream.set_nodelay(true).map_err(plain)?;
+        stream.set_nonblocking(true).map_err(plain)?;
+        BlockingClient::connect(session, NonBlocking::new(stream), StdClock::new(), options)
+            .map_err(plain)
+    }
+}
+
+impl<'b> Calls<'b> for BlockingClient<'_, 'b> {
+    fn session(&mut self) -> &mut Session<'b> {
+        self.session()
+    }
+
+    fn publish(&mut self, message: &Message<'_>) -> Result<Option<PacketId>> {
+        self.publish(message).map_err(plain)
+    }
+
+    fn publish_and_wait(
+        &mut self,
+        message: &Message<'_>,
+        on_event: impl FnMut(Event<'_>),
+    ) -> Result<()> {
+        self.publish_and_wait(message, on_event).map_err(plain)
+    }
+
+    fn publish_slices(&mut self, message: Outgoing<'_>, payload: &[&[u8]]) -> Result<()> {
+        self.publish_slices(message, payload, |_| {})
+            .map(|_| ())
+            .map_err(plain)
+    }
+
+    fn subscribe_and_wait(
+        &mut self,
+        filters: &[(&str, QoS)],
+        on_event: impl FnMut(Event<'_>),
+    ) -> Result<Vec<SubackReturnCode>> {
+        let codes = self.subscribe_and_wait(filters, on_event).map_err(plain)?;
+        Ok(codes.iter().collect())
+    }
+
+    fn unsubscribe_and_wait(
+        &mut self,
+        filters: &[&str],
+        on_event: impl FnMut(Event<'_>),
+    ) -> Result<()> {
+        self.unsubscribe_and_wait(filters, on_event).map_err(plain)
+    }
+
+    fn recv_for(&mut self, time: Duration, mut on_event: impl FnMut(Event<'_>)) -> Result<bool> {
+        let start = Instant::now();
+        loop {
+            if let Some(event) = self.poll().map_err(plain)? {
+                on_event(event);
+                return Ok(true);
+            }
+            if start.elapsed() > time {
+                return Ok(false);
+            }
+            thread::sleep(Duration::from_micros(200));
+        }
+    }
+
+    fn disconnect(self) -> Result<()> {
+        self.disconnect().map(drop).map_err(plain)
+    }
+}
+
+/// The async client on a stream of tokio's.
+pub(crate) struct Async(Rc<Runtime>);
+
+impl Async {
+    pub(crate) fn new() -> Self {
+        let mut runtime = tokio::runtime::Builder::new_current_thread();
+        Self(Rc::new(runtime.enable_all().build().unwrap()))
+    }
+}
+
+pub(crate) struct AsyncClient<'s, 'b> {
+    runtime: Rc<Runtime>,
+    client: asynch::Client<'s, 'b, FromTokio<TokioStream>, EmbassyClock>,
+}
+
+impl Kind for Async {
+    const NAME: &'static str = "async";
+    type Client<'s, 'b: 's> = AsyncClient<'s, 'b>;
+
+    fn connect<'s, 'b: 's>(
+        &self,
+        session: &'s mut Session<'b>,
+        address: SocketAddr,
+        options: &Connect<'_>,
+    ) -> Result<Self::Client<'s, 'b>> {
+        let runtime = Rc::clone(&self.0);
+        let client = runtime.block_on(async {
+            let stream = TokioStream::connect(address).await.map_err(plain)?;
+            stream.set_nodelay(true).map_err(plain)?;
+            asynch::Client::connect(session, FromTokio::new(stream), EmbassyClock, options)
+                .await
+                .map_err(plain)
+        })?;
+        Ok(AsyncClient { runtime, client })
+    }
+}
+
+impl<'b> Calls<'b> for AsyncClient<'_, 'b> {
+    fn session(&mut self) -> &mut Session<'b> {
+        self.client.session()
+    }
+
+    fn publish(&mut self, message: &Message<'_>) -> Result<Option<PacketId>> {
+        let call = self.client.publish(message);
+        self.runtime.block_on(call).map_err(plain)
+    }
+
+    fn publish_and_wait(
+        &mut self,
+        message: &Message<'_>,
+        on_event: impl FnMut(Event<'_>),
+    ) -> Result<()> {
+        let call = self.client.publish_and_wait(message, on_event);
+        self.runtime.block_on(call).map_err(plain)
+    }
+
+    fn publish_slices(&mut self, message: Outgoing<'_>, payload: &[&[u8]]) -> Result<()> {
+        let call = self.client.publish_slices(message, payload, |_| {});
+        self.runtime.block_on(call).map(|_| ()).map_err(plain)
+    }
+
+    fn subscribe_and_wait(
+        &mut self,
+        filters: &[(&str, QoS)],
+        on_event: impl FnMut(Event<'_>),
+    ) -> Result<Vec<SubackReturnCode>> {
+        let call = self.client.subscribe_and_wait(filters, on_event);
+        let codes = self.runtime.block_on(call).map_err(plain)?;
+        Ok(codes.iter().collect())
+    }
+
+    fn unsubscribe_and_wait(
+        &mut self,
+        filters: &[&str],
+        on_event: impl FnMut(Event<'_>),
+    ) -> Result<()> {
+        let call = self.client.unsubscribe_and_wait(filters, on_event);
+        self.runtime.block_on(call).map_err(plain)
+    }
+
+    fn recv_for(&mut self, time: Duration, mut on_event: impl FnMut(Event<'_>)) -> Result<bool> {
+        let call = async { timeout(time, self.client.recv()).await };
+        match self.runtime.block_on(call) {
+            Ok(event) => {
+                on_event(event.map_err(plain)?);
+                Ok(true)
+            }
+            Err(_) => Ok(false),
+        }
+    }
+
+    fn disconnect(self) -> Result<()> {
+        let call = self.client.disconnect();
+        self.runtime.block_on(call).map(drop).map_err(plain)
+    }
+}

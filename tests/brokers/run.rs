@@ -1,0 +1,148 @@
+//! Plays the list with both clients, and judges what came of it.
+
+use std::{
+    any::Any,
+    env,
+    panic::{AssertUnwindSafe, catch_unwind},
+    thread,
+    time::Instant,
+};
+
+use crate::{
+    clients::{Async, Blocking, Kind},
+    scenarios::{self, Scenario},
+    stage::{Result, Stage},
+    start::{Broker, Otherwise, Verdict},
+    table,
+};
+
+/// What a scenario showed, as it stands in the table.
+pub(crate) struct Row {
+    pub(crate) scenario: &'static str,
+    pub(crate) client: &'static str,
+    pub(crate) cell: String,
+}
+
+/// Plays every scenario with both clients at a time, but no further apart: the last one may end the broker.
+pub(crate) fn run(broker: &Broker) {
+    let both = |blocking: &_, asynch: &_| {
+        thread::scope(|scope| {
+            let asynch = scope.spawn(|| play(&Async::new(), broker, asynch));
+            [play(&Blocking, broker, blocking), asynch.join().unwrap()]
+        })
+    };
+    judge_all(&broker.title(), broker.name, both);
+}
+
+/// The same with a new broker each time, for one that mixes up what is not to be mixed.
+pub(crate) fn run_apart(start: impl Fn() -> Broker) {
+    let (title, name) = {
+        let broker = start();
+        (broker.title(), broker.name)
+    };
+    let both = |blocking: &_, asynch: &_| {
+        let blocking = play(&Blocking, &start(), blocking);
+        [blocking, play(&Async::new(), &start(), asynch)]
+    };
+    judge_all(&title, name, both);
+}
+
+/// A failure that is not known fails the run, and so does a known one that does not happen.
+fn judge_all(
+    title: &str,
+    name: &str,
+    both: impl Fn(&Scenario<Blocking>, &Scenario<Async>) -> [Result<Row>; 2],
+) {
+    let only = only();
+    let (mut rows, mut surprises) = (Vec::new(), Vec::new());
+    for (blocking, asynch) in scenarios::all().iter().zip(&scenarios::all()) {
+        if only.as_ref().is_some_and(|name| name != blocking.name) {
+            continue;
+        }
+        for result in both(blocking, asynch) {
+            match result {
+                Ok(row) => rows.push(row),
+                Err(surprise) => surprises.push(surprise),
+            }
+        }
+    }
+    assert!(
+        surprises.is_empty(),
+        "{title} does not do as the list in tests/brokers/start says:\n{}",
+        surprises.join("\n")
+    );
+    if only.is_none() {
+        table::hold_against(name, title, &rows);
+    }
+}
+
+/// The one scenario that is to be played, for who looks closer at a broker.
+fn only() -> Option<String> {
+    env::var("UMQTT_SCENARIO").ok()
+}
+
+fn play<K: Kind>(kind: &K, broker: &Broker, scenario: &Scenario<K>) -> Result<Row> {
+    let known = broker.known(scenario.name);
+    let cell = match known {
+        Some(known) if known.shows.is_empty() => Ok(cell(known)),
+        _ => judge(known, attempt(kind, broker, scenario)),
+    };
+    match cell {
+        Ok(cell) => Ok(Row {
+            scenario: scenario.name,
+            client: K::NAME,
+            cell,
+        }),
+        Err(why) => Err(format!(
+            "{} {} {}: {why}",
+            broker.name,
+            scenario.name,
+            K::NAME
+        )),
+    }
+}
+
+/// Plays it; the error says what did not hold.
+fn attempt<K: Kind>(kind: &K, broker: &Broker, scenario: &Scenario<K>) -> Result<()> {
+    let stage = Stage {
+        kind,
+        broker,
+        name: scenario.name,
+    };
+    let start = Instant::now();
+    let result = catch_unwind(AssertUnwindSafe(|| (scenario.play)(&stage)));
+    let result = result.unwrap_or_else(|panic| Err(text(&*panic)));
+    println!(
+        "{} {} {}: {} after {:.1?}",
+        broker.name,
+        scenario.name,
+        K::NAME,
+        if result.is_ok() { "passes" } else { "fails" },
+        start.elapsed()
+    );
+    result
+}
+
+fn text(panic: &(dyn Any + Send)) -> String {
+    let text = panic.downcast_ref::<String>().cloned();
+    text.or_else(|| panic.downcast_ref::<&str>().map(ToString::to_string))
+        .unwrap_or_default()
+}
+
+fn judge(known: Option<&Otherwise>, result: Result<()>) -> Result<String> {
+    match (known, result) {
+        (None, Ok(())) => Ok("passes".to_owned()),
+        (None, Err(why)) => Err(format!("fails: {why}")),
+        (Some(_), Ok(())) => Err("passes, but is listed as a failure".to_owned()),
+        (Some(known), Err(why)) if why.contains(known.shows) => Ok(cell(known)),
+        (Some(known), Err(why)) => Err(format!("fails without \"{}\": {why}", known.shows)),
+    }
+}
+
+fn cell(known: &Otherwise) -> String {
+    match known.verdict {
+        Verdict::Breaks(statement) => format!("breaks {statement}"),
+        Verdict::May(section) => format!("no, as {section} allows"),
+        Verdict::NotOffered => "not offered".to_owned(),
+    }
+}

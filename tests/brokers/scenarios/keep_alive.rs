@@ -1,0 +1,76 @@
+//! Silence, and what becomes of it.
+
+use std::{
+    thread,
+    time::{Duration, Instant},
+};
+
+use umqtt::{
+    Session,
+    codec::{Connect, QoS},
+};
+
+use super::wills::mortal;
+use crate::stage::{
+    Calls, Kind, PATIENCE, Result, Stage, contents, ended, ignore, message, options, record,
+    storage,
+};
+
+/// A client that only waits is not disconnected, though the broker would do so after one and a half keep alives.
+pub(super) fn keep_alive<K: Kind>(stage: &Stage<'_, K>) -> Result<()> {
+    let mut storage = storage();
+    let mut session = Session::new(&mut storage);
+    let id = stage.id("client");
+    let options = Connect {
+        keep_alive: 1,
+        ..options(&id)
+    };
+    let mut client = stage.connect(&mut session, &options)?;
+    assert!(!client.recv_for(Duration::from_secs(3), ignore)?);
+    client.publish_and_wait(&message(&stage.topic("a"), b"x", QoS::AtLeastOnce), ignore)?;
+    client.disconnect()
+}
+
+pub(super) fn keep_alive_expires<K: Kind>(stage: &Stage<'_, K>) -> Result<()> {
+    let keep_alive = Duration::from_secs(2);
+    let topic = stage.topic("status");
+    let (mut storage_a, mut storage_b) = (storage(), storage());
+    let mut session_a = Session::new(&mut storage_a);
+    let mut watcher = stage.client(&mut session_a, "watcher")?;
+    watcher.subscribe_and_wait(&[(&topic, QoS::AtLeastOnce)], ignore)?;
+    let mut session_b = Session::new(&mut storage_b);
+    let id = stage.id("silent");
+    let options = Connect {
+        keep_alive: 2,
+        ..mortal(&id, &topic, QoS::AtLeastOnce)
+    };
+    let mut silent = stage.connect(&mut session_b, &options)?;
+    let start = Instant::now();
+    let mut seen = Vec::new();
+    let came = watcher.recv_for(3 * keep_alive / 2 + 2 * PATIENCE, |event| {
+        record(&mut seen, event)
+    })?;
+    assert!(came, "a silent client is not cut");
+    assert!(
+        start.elapsed() >= keep_alive,
+        "it is cut after {:?} already",
+        start.elapsed()
+    );
+    assert_eq!(contents(&seen), [(&*topic, &b"gone"[..])]);
+    ended(&mut silent);
+    watcher.disconnect()
+}
+
+pub(super) fn keep_alive_off<K: Kind>(stage: &Stage<'_, K>) -> Result<()> {
+    let mut storage = storage();
+    let mut session = Session::new(&mut storage);
+    let id = stage.id("client");
+    let options = Connect {
+        keep_alive: 0,
+        ..options(&id)
+    };
+    let mut client = stage.connect(&mut session, &options)?;
+    thread::sleep(Duration::from_secs(2));
+    client.publish_and_wait(&message(&stage.topic("a"), b"x", QoS::AtLeastOnce), ignore)?;
+    client.disconnect()
+}

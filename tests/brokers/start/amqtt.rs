@@ -1,0 +1,129 @@
+//! amqtt, on Python.
+
+use std::{fs, net::SocketAddr, process::Command, sync::Arc, time::Duration};
+
+use super::{
+    Broker, Otherwise, Process,
+    Verdict::{Breaks, NotOffered},
+    installed, output, version_in,
+};
+
+pub(crate) const NAME: &str = "amqtt";
+pub(crate) const OTHERWISE: &[Otherwise] = &[
+    Otherwise {
+        scenario: "lower_qos",
+        verdict: Breaks("[MQTT-3.8.4-6]"),
+        does: "it sends at the QoS of the subscription",
+        shows: "QoS, published at",
+    },
+    Otherwise {
+        scenario: "will_retained",
+        verdict: Breaks("[MQTT-3.3.1-6]"),
+        does: "it sends the retained message also to a client that has not subscribed to it yet, so it comes twice",
+        shows: "what is kept",
+    },
+    Otherwise {
+        scenario: "replaced",
+        verdict: Breaks("[MQTT-3.8.4-3]"),
+        does: "the QoS of the first subscription stays",
+        shows: "the QoS of the last subscription",
+    },
+    Otherwise {
+        scenario: "resume_inbound",
+        verdict: Breaks("[MQTT-3.1.2-5]"),
+        does: "it stores no messages for clients that log in without a name",
+        shows: "messages came: []",
+    },
+    Otherwise {
+        scenario: "clean_session",
+        verdict: Breaks("[MQTT-3.1.2-5]"),
+        does: "it stores no messages for clients that log in without a name",
+        shows: "messages came: []",
+    },
+    Otherwise {
+        scenario: "take_over",
+        verdict: Breaks("[MQTT-3.1.4-2]"),
+        does: "it ends the connection of the second client",
+        shows: "Closed",
+    },
+    Otherwise {
+        scenario: "take_over_will",
+        verdict: Breaks("[MQTT-3.1.4-2]"),
+        does: "the connection of the first client stays open",
+        shows: "the connection does not end",
+    },
+    Otherwise {
+        scenario: "server_unavailable",
+        verdict: NotOffered,
+        does: "nothing in its configuration makes it answer with code 3",
+        shows: "",
+    },
+    Otherwise {
+        scenario: "keep_alive_expires",
+        verdict: Breaks("[MQTT-3.1.2-24]"),
+        does: "it leaves the connection open",
+        shows: "a silent client is not cut",
+    },
+];
+
+const ANYBODY: &str =
+    "  amqtt.plugins.authentication.AnonymousAuthPlugin: { allow_anonymous: true }\n";
+const LOGIN: &str = "  amqtt.plugins.authentication.FileAuthPlugin: { password_file: passwords }\n";
+const GUARD: &str = "  amqtt.plugins.topic_checking.TopicAccessControlListPlugin:\n    \
+    publish_acl: { anonymous: ['open/#'] }\n    \
+    acl: { anonymous: ['open/#', 'closed/#'] }\n";
+
+/// The doors that are none the worse for use, and how another of the third is made.
+pub(crate) struct Doors {
+    version: String,
+    login: (Arc<Process>, SocketAddr),
+    guarded: (Arc<Process>, SocketAddr),
+}
+
+impl Doors {
+    pub(crate) fn start() -> Self {
+        let program = installed("amqtt/bin/amqtt");
+        Self {
+            version: version_in(&output(Command::new(program).arg("--version"))),
+            login: door(LOGIN),
+            guarded: door(&format!("{ANYBODY}{GUARD}")),
+        }
+    }
+
+    /// A broker that has seen nobody yet, where everybody may enter.
+    pub(crate) fn broker(&self) -> Broker {
+        let (process, address) = door(ANYBODY);
+        Broker {
+            name: NAME,
+            version: self.version.clone(),
+            address,
+            login: self.login.1,
+            guarded: self.guarded.1,
+            rest: Duration::ZERO,
+            otherwise: OTHERWISE,
+            processes: vec![process, self.login.0.clone(), self.guarded.0.clone()],
+        }
+    }
+}
+
+fn door(plugins: &str) -> (Arc<Process>, SocketAddr) {
+    Process::start(NAME, |folder, address| {
+        fs::write(folder.join("passwords"), format!("user:{}\n", hash())).unwrap();
+        let file = folder.join("broker.yaml");
+        let config = format!(
+            "listeners:\n  default: {{ type: tcp, bind: '{address}' }}\nplugins:\n{plugins}"
+        );
+        fs::write(&file, config).unwrap();
+        let mut command = Command::new(installed("amqtt/bin/amqtt"));
+        command.arg("-c").arg(file);
+        command
+    })
+}
+
+/// Of the password "password".
+fn hash() -> String {
+    let program =
+        "from pwdlib.hashers.argon2 import Argon2Hasher as H; print(H().hash('password'))";
+    let mut python = Command::new(installed("amqtt/bin/python"));
+    output(python.args(["-c", program])).trim().to_owned()
+}

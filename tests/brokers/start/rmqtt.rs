@@ -1,0 +1,54 @@
+//! rmqtt, the broker of the program rmqttd, which `tests/brokers/rmqtt` builds in a tenth of the time.
+
+use std::{net::SocketAddr, process::Command, sync::Arc, time::Duration};
+
+use super::{
+    Broker, Otherwise, Process,
+    Verdict::{Breaks, NotOffered},
+    installed, locked_version,
+};
+
+pub(crate) const NAME: &str = "rmqtt";
+pub(crate) const OTHERWISE: &[Otherwise] = &[
+    Otherwise {
+        scenario: "resume_unread_acks",
+        verdict: Breaks("[MQTT-4.3.3-2]"),
+        does: "a message at QoS 2 that is sent again on the next connection is delivered again",
+        shows: "what was queued",
+    },
+    Otherwise {
+        scenario: "unacceptable_version",
+        verdict: Breaks("[MQTT-3.1.2-2]"),
+        does: "it closes the connection without a CONNACK",
+        shows: "Closed",
+    },
+    Otherwise {
+        scenario: "server_unavailable",
+        verdict: NotOffered,
+        does: "it answers with code 3 when its computer is busy, and at no other time",
+        shows: "",
+    },
+];
+
+pub(crate) fn start() -> Broker {
+    let doors = ["open", "login", "guarded"].map(door);
+    let [address, login, guarded] = [0, 1, 2].map(|door: usize| doors[door].1);
+    Broker {
+        name: NAME,
+        version: locked_version("tests/brokers/rmqtt", NAME),
+        address,
+        login,
+        guarded,
+        rest: Duration::from_millis(100),
+        otherwise: OTHERWISE,
+        processes: doors.map(|(process, _)| process).into(),
+    }
+}
+
+fn door(name: &str) -> (Arc<Process>, SocketAddr) {
+    Process::start(NAME, |_, address| {
+        let mut command = Command::new(installed("rmqtt/debug/rmqtt-broker"));
+        command.args([name, &address.port().to_string()]);
+        command
+    })
+}

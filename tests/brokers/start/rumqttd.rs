@@ -1,0 +1,105 @@
+//! rumqttd, inside this process.
+
+use std::time::Duration;
+
+use super::{
+    Broker, Otherwise,
+    Verdict::{Breaks, May, NotOffered},
+    locked_version,
+};
+
+pub(crate) const NAME: &str = "rumqttd";
+pub(crate) const OTHERWISE: &[Otherwise] = &[
+    Otherwise {
+        scenario: "lower_qos",
+        verdict: Breaks("[MQTT-3.8.4-6]"),
+        does: "it sends at the QoS of the subscription",
+        shows: "QoS, published at",
+    },
+    Otherwise {
+        scenario: "retained_untouched",
+        verdict: Breaks("[MQTT-3.3.1-12]"),
+        does: "an empty message without the flag clears the retained one",
+        shows: "after 0 bytes",
+    },
+    Otherwise {
+        scenario: "retained_again",
+        verdict: Breaks("[MQTT-3.8.4-3]"),
+        does: "it sends the retained message the first time only",
+        shows: "the second time",
+    },
+    Otherwise {
+        scenario: "replaced",
+        verdict: Breaks("[MQTT-3.8.4-3]"),
+        does: "the QoS of the first subscription stays",
+        shows: "the QoS of the last subscription",
+    },
+    Otherwise {
+        scenario: "unsubscribe_unknown",
+        verdict: Breaks("[MQTT-3.10.4-5]"),
+        does: "it does not answer",
+        shows: "RequestTimeout",
+    },
+    Otherwise {
+        scenario: "wrong_password",
+        verdict: May("3.1.4"),
+        does: "it closes the connection without a CONNACK",
+        shows: "refused by Closed",
+    },
+    Otherwise {
+        scenario: "no_login",
+        verdict: May("3.1.4"),
+        does: "it closes the connection without a CONNACK",
+        shows: "refused by Closed",
+    },
+    Otherwise {
+        scenario: "unacceptable_version",
+        verdict: Breaks("[MQTT-3.1.2-2]"),
+        does: "it closes the connection without a CONNACK",
+        shows: "Closed",
+    },
+    Otherwise {
+        scenario: "server_unavailable",
+        verdict: NotOffered,
+        does: "nothing in its configuration makes it answer with code 3",
+        shows: "",
+    },
+    Otherwise {
+        scenario: "subscription_denied",
+        verdict: NotOffered,
+        does: "it has no access lists",
+        shows: "",
+    },
+    Otherwise {
+        scenario: "publish_denied",
+        verdict: NotOffered,
+        does: "it has no access lists",
+        shows: "",
+    },
+    Otherwise {
+        scenario: "keep_alive_off",
+        verdict: Breaks("section 3.1.2.10"),
+        does: "it closes the connection",
+        shows: "Closed",
+    },
+    Otherwise {
+        scenario: "byte_order_mark_in_front",
+        verdict: Breaks("[MQTT-1.5.3-3]"),
+        does: "a topic that begins with a character of several bytes ends the broker: it panics",
+        shows: "with the mark in front",
+    },
+];
+
+pub(crate) fn start() -> Broker {
+    let address = embedded_broker::start().unwrap();
+    Broker {
+        name: NAME,
+        version: locked_version(".", NAME),
+        address,
+        login: embedded_broker::start_with_users(&[("user", "password")]).unwrap(),
+        guarded: address,
+        rest: Duration::from_millis(100),
+        otherwise: OTHERWISE,
+        processes: Vec::new(),
+    }
+}

@@ -1,0 +1,41 @@
+//! Puts bytes of the test's own in the place of a client's CONNECT.
+
+use std::{
+    io::{self, Read, Write},
+    net::{Ipv4Addr, Shutdown, SocketAddr, TcpListener, TcpStream},
+    thread,
+};
+
+use umqtt::codec::Packet;
+
+/// Where a client has to connect so that `broker` gets `packet` instead of its CONNECT, and all else as it is.
+pub(crate) fn connect(broker: SocketAddr, packet: &'static [u8]) -> SocketAddr {
+    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+    let address = listener.local_addr().unwrap();
+    thread::spawn(move || {
+        let (mut client, _) = listener.accept().unwrap();
+        let mut server = TcpStream::connect(broker).unwrap();
+        swallow(&mut client);
+        server.write_all(packet).unwrap();
+        let (from, to) = (server.try_clone().unwrap(), client.try_clone().unwrap());
+        thread::spawn(|| carry(from, to));
+        carry(client, server);
+    });
+    address
+}
+
+/// Reads one packet.
+fn swallow(client: &mut TcpStream) {
+    let mut packet = Vec::new();
+    while Packet::decode(&packet).unwrap().is_none() {
+        let mut byte = [0];
+        client.read_exact(&mut byte).unwrap();
+        packet.extend(byte);
+    }
+}
+
+fn carry(mut from: TcpStream, mut to: TcpStream) {
+    // Either end may be gone, with bytes on their way.
+    drop(io::copy(&mut from, &mut to));
+    drop(to.shutdown(Shutdown::Both));
+}

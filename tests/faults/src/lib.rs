@@ -1,0 +1,34 @@
+//! A network that misbehaves, and what both clients make of it with a real broker behind it.
+//!
+//! - [`Proxy`] stands between a client and its broker and cuts, delays, dribbles, stalls or resets at any byte.
+//! - [`Mosquitto`] is a broker that can be killed and started again.
+//! - [`Kind`] is either client behind one face, so that every run is made with both.
+//! - [`Party`] publishes numbered messages, receives those of another party, and survives anything.
+//!
+//! The runs are the tests of this package: a sample of each in `cargo test`, more in `.ci/faults`, and the whole with
+//! `.ci/faults --all`. Those that draw lots print their seed; `FAULTS_SEED` sets it.
+#![allow(
+    clippy::arithmetic_side_effects,
+    clippy::cast_possible_truncation,
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    clippy::unwrap_used,
+    reason = "tests are all that this is for"
+)]
+
+mod clients;
+mod memory;
+mod mosquitto;
+mod party;
+mod proxy;
+mod scale;
+
+pub use self::{
+    clients::{Client, Failure, Kind, Result},
+    memory::{peak_kib, remembers_nothing},
+    mosquitto::Mosquitto,
+    party::{End, Party, Progress, Store, Task},
+    proxy::{Cut, Cuts, How, Plan, Proxy, Record, Way},
+    scale::{Scale, seed},
+};

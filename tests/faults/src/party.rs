@@ -1,0 +1,274 @@
+//! One end of a conversation in numbered messages, which survives cuts and, with its [`Store`], being killed.
+
+use std::{
+    fs,
+    net::SocketAddr,
+    path::PathBuf,
+    thread,
+    time::{Duration, Instant as StdInstant},
+};
+
+use umqtt::{
+    Event, Message, RequestError, Session, Storage,
+    client::Error,
+    codec::{Connect, QoS},
+};
+
+use crate::{Client, Failure, Kind, remembers_nothing};
+
+/// Room for ten messages in flight each way and more.
+type Memory = Storage<256, 1_024, 10, 32>;
+
+/// How long an answer may take: the broker is on this machine, and each silent stall costs so much.
+const ANSWER: u32 = 500;
+/// How long nothing may happen before the conversation counts as dead.
+const PATIENCE: Duration = Duration::from_secs(60);
+/// How long a party that has finished waits for what should not come.
+const QUIET: Duration = Duration::from_millis(100);
+/// How many more messages a party publishes than it has received. mosquitto 2.0.11 forgets `max_inflight_messages` when
+/// a client comes back, and sends all that it has queued at once.
+const AHEAD: u32 = 12;
+/// Between two attempts to connect.
+const PAUSE: Duration = Duration::from_millis(3);
+
+/// What a party has to do.
+#[derive(Clone, Copy, Debug)]
+pub struct Task<'a> {
+    /// The client id.
+    pub name: &'a str,
+    /// Where its messages go.
+    pub to: &'a str,
+    /// Where those of the other come from.
+    pub from: &'a str,
+    /// The quality of service of both.
+    pub qos: QoS,
+    /// How many messages each publishes.
+    pub count: u32,
+    /// It is the first to speak.
+    pub begins: bool,
+}
+
+/// What it has done so far. This and the image of the session are one thing: they are stored together.
+#[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
+pub struct Progress {
+    /// Messages published.
+    pub published: u32,
+    /// Messages received: all numbers below this have come.
+    pub received: u32,
+    /// Messages that came again.
+    pub repeated: u32,
+    /// The broker has granted the subscription.
+    pub subscribed: bool,
+    /// Connections that the broker accepted.
+    pub connections: u32,
+}
+
+/// Where the progress and the image are kept.
+#[derive(Clone, Debug)]
+pub enum Store {
+    /// In a file, which outlives the process.
+    File(PathBuf),
+    /// Nowhere: the process is not killed.
+    None,
+}
+
+/// How a conversation ends that does not end well.
+pub type End = String;
+
+/// One end of a conversation.
+pub struct Party<'a> {
+    task: Task<'a>,
+    store: Store,
+    progress: Progress,
+    /// The number that came last on this connection.
+    last: Option<u32>,
+    wrong: Option<End>,
+    moved: StdInstant,
+}
+
+impl<'a> Party<'a> {
+    /// A party that goes on where its store says.
+    pub fn new(task: Task<'a>, store: Store) -> Self {
+        Self {
+            task,
+            store,
+            progress: Progress::default(),
+            last: None,
+            wrong: None,
+            moved: StdInstant::now(),
+        }
+    }
+
+    /// Converses until all messages have gone and come and nothing is left in the session.
+    ///
+    /// # Errors
+    ///
+    /// A message was lost, repeated at QoS 2, or out of order; or nothing happened for a minute.
+    pub fn run(mut self, kind: Kind, address: SocketAddr) -> Result<Progress, End> {
+        let mut memory = Box::new(Memory::new());
+        let mut session = Session::new(&mut memory);
+        session.set_response_timeout(ANSWER);
+        session.set_checkpoints(matches!(self.store, Store::File(_)));
+        if let Some((progress, image)) = self.store.load() {
+            self.progress = progress;
+            session.restore(&image).map_err(|error| error.to_string())?;
+        }
+        let options = Connect {
+            clean_session: false,
+            keep_alive: 5,
+            ..Connect::new(self.task.name)
+        };
+        self.moved = StdInstant::now();
+        loop {
+            self.last = None;
+            let ended = match kind.connect(&mut session, address, &options) {
+                Ok(client) => self.converse(client),
+                Err(error) => Err(error),
+            };
+            match (self.wrong.take(), ended) {
+                (Some(wrong), _) => return Err(wrong),
+                (None, Ok(())) => return Ok(self.progress),
+                (None, Err(error)) if self.moved.elapsed() > PATIENCE => {
+                    return Err(format!("{self:?} goes nowhere: {error}"));
+                }
+                (None, Err(_)) => thread::sleep(PAUSE),
+            }
+        }
+    }
+
+    /// Converses over one connection; `Ok` when there is nothing more to say.
+    fn converse(&mut self, mut client: Box<dyn Client<'_> + '_>) -> Result<(), Failure> {
+        self.progress.connections += 1;
+        if self.progress.subscribed && !client.session().session_present() {
+            self.wrong = Some("the broker has forgotten the session".to_owned());
+        }
+        if !self.progress.subscribed {
+            client.subscribe(&[(self.task.from, self.task.qos)])?;
+        }
+        while self.wrong.is_none() && !self.is_done(client.session()) {
+            if self.moved.elapsed() > PATIENCE {
+                return Err(Error::Closed);
+            }
+            self.speak(&mut *client)?;
+            self.listen(&mut *client, Duration::from_millis(200))?;
+        }
+        while self.wrong.is_none() && self.listen(&mut *client, QUIET)? {}
+        client.disconnect()
+    }
+
+    fn is_done(&self, session: &Session<'_>) -> bool {
+        self.progress.published == self.task.count
+            && self.progress.received == self.task.count
+            && remembers_nothing(session, self.task.name)
+    }
+
+    /// Publishes as much as there is room for.
+    fn speak(&mut self, client: &mut (dyn Client<'_> + '_)) -> Result<(), Failure> {
+        let may = self.progress.subscribed && (self.task.begins || self.progress.received > 0);
+        let until = self.task.count.min(self.progress.received + AHEAD);
+        while may && self.progress.published < until {
+            let payload = self.progress.published.to_be_bytes();
+            let message = Message {
+                qos: self.task.qos,
+                ..Message::new(self.task.to, &payload)
+            };
+            match client.publish(&message) {
+                Ok(_) => self.progress.published += 1,
+                Err(Error::Request(
+                    RequestError::InflightFull { .. } | RequestError::ArenaFull { .. },
+                )) => break,
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(())
+    }
+
+    /// Waits for an event and makes of it what there is to make; false if none came.
+    fn listen(
+        &mut self,
+        client: &mut (dyn Client<'_> + '_),
+        time: Duration,
+    ) -> Result<bool, Failure> {
+        client.recv_for(time, &mut |event| match event {
+            Event::Message(message) => self.hear(&message),
+            Event::Suback(..) => self.progress.subscribed = true,
+            Event::Checkpoint(checkpoint) => {
+                let mut image = [0; Memory::IMAGE_LEN];
+                let len = checkpoint.save(&mut image).unwrap();
+                self.store.save(&self.progress, &image[..len]);
+            }
+            Event::Puback(_) | Event::Pubcomp(_) => self.moved = StdInstant::now(),
+            Event::Connected { .. } | Event::OutcomeUnknown(_) | Event::NotDone(_) => {}
+            other => self.wrong = Some(format!("unexpected: {other:?}")),
+        })
+    }
+
+    fn hear(&mut self, message: &Message<'_>) {
+        let number = message.payload.try_into().map(u32::from_be_bytes).unwrap();
+        let expected = self.progress.received;
+        self.moved = StdInstant::now();
+        // On one connection each follows the one before, wherever the first of them began.
+        let known = number < expected;
+        let follows = self.last.is_none_or(|last| number == last + 1);
+        let in_order = follows || (known && self.other_may_repeat());
+        let name = self.task.name;
+        if number > expected {
+            self.wrong = Some(format!("{name}: {number} came, {expected} was lost"));
+        } else if known && self.task.qos == QoS::ExactlyOnce {
+            self.wrong = Some(format!("{name}: {number} came twice at QoS 2"));
+        } else if !in_order {
+            self.wrong = Some(format!("{name}: {number} came after {:?}", self.last));
+        }
+        self.last = Some(number);
+        self.progress.repeated += u32::from(known);
+        self.progress.received = expected.max(number + 1);
+    }
+
+    /// What the broker passes on was repeated before it came to the broker.
+    fn other_may_repeat(&self) -> bool {
+        self.task.qos == QoS::AtLeastOnce && !self.task.begins
+    }
+}
+
+impl core::fmt::Debug for Party<'_> {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        write!(f, "{:?} after {:?}", self.task, self.progress)
+    }
+}
+
+impl Store {
+    /// Nobody ever reads half of it: the name changes hands when it is complete.
+    fn save(&self, progress: &Progress, image: &[u8]) {
+        let Self::File(path) = self else { return };
+        let numbers = [
+            progress.published,
+            progress.received,
+            progress.repeated,
+            u32::from(progress.subscribed),
+            progress.connections,
+        ];
+        let mut bytes: Vec<u8> = numbers.into_iter().flat_map(u32::to_be_bytes).collect();
+        bytes.extend_from_slice(image);
+        let new = path.with_extension("new");
+        fs::write(&new, bytes).unwrap();
+        fs::rename(new, path).unwrap();
+    }
+
+    fn load(&self) -> Option<(Progress, Vec<u8>)> {
+        let Self::File(path) = self else { return None };
+        let bytes = fs::read(path).ok()?;
+        let (numbers, image) = bytes.split_at(20);
+        let mut numbers = numbers
+            .chunks(4)
+            .map(|number| u32::from_be_bytes(number.try_into().unwrap()));
+        let mut next = || numbers.next().unwrap();
+        let progress = Progress {
+            published: next(),
+            received: next(),
+            repeated: next(),
+            subscribed: next() == 1,
+            connections: next(),
+        };
+        Some((progress, image.to_vec()))
+    }
+}

@@ -1,0 +1,308 @@
+//! Brokers that are no use, and networks that fall silent: each ends in an error that names it, within its deadline.
+#![allow(
+    clippy::arithmetic_side_effects,
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    clippy::unwrap_used,
+    reason = "helpers of a test"
+)]
+
+use std::{
+    io::{Read, Write},
+    net::{SocketAddr, TcpListener, TcpStream},
+    ops::Range,
+    thread,
+    time::{Duration, Instant},
+};
+
+use fastrand::Rng;
+use faults::{Client, Cut, Failure, How, Kind, Mosquitto, Plan, Proxy, Result, Scale, Way, seed};
+use umqtt::{
+    Message, ProtocolError, RequestError, Session, Storage,
+    client::Error,
+    codec::{Connect, QoS},
+};
+
+type Memory = Storage<128, 65_536, 4>;
+
+/// How long an answer may take here, in milliseconds.
+const ANSWER: u32 = 1_500;
+const SECOND: u32 = 1_000;
+/// How late a busy computer may notice a deadline, in milliseconds.
+const LATE: u32 = 900;
+const CONNACK: [u8; 4] = [0x20, 2, 0, 0];
+/// How a QoS 0 message of 1,000 bytes begins.
+const LONG_PUBLISH: [u8; 6] = [0x30, 0xE8, 7, 0, 1, b't'];
+
+/// A server that does this with each connection.
+fn server(serve: impl Fn(TcpStream) + Copy + Send + 'static) -> SocketAddr {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap();
+    thread::spawn(move || {
+        for client in listener.incoming().flatten() {
+            thread::spawn(move || serve(client));
+        }
+    });
+    address
+}
+
+/// Reads and discards until the client goes.
+fn swallow(mut client: TcpStream) {
+    while let Ok(1..) = client.read(&mut [0; 512]) {}
+}
+
+/// Waits for the CONNECT, and says something.
+fn answer(mut client: &TcpStream, bytes: &[u8]) {
+    drop(client.read(&mut [0; 512]));
+    drop(client.write_all(bytes));
+}
+
+/// What a client says that does `work` there, and after how many milliseconds.
+fn end_of(
+    kind: Kind,
+    address: SocketAddr,
+    keep_alive: u16,
+    work: impl Fn(&mut (dyn Client<'_> + '_)) -> Result<()>,
+) -> (Failure, u32) {
+    let mut memory = Box::new(Memory::new());
+    let mut session = Session::new(&mut memory);
+    session.set_response_timeout(ANSWER);
+    session.set_minimum_rate(100);
+    let options = Connect {
+        keep_alive,
+        ..Connect::new("device")
+    };
+    let start = Instant::now();
+    let ended = kind
+        .connect(&mut session, address, &options)
+        .and_then(|mut client| work(&mut *client));
+    let error = ended.expect_err("nothing good can come of it");
+    let took = u32::try_from(start.elapsed().as_millis()).unwrap();
+    println!("{kind:?}: {error}, after {took} ms");
+    (error, took)
+}
+
+fn listen(client: &mut (dyn Client<'_> + '_)) -> Result<()> {
+    loop {
+        client.recv_for(Duration::from_secs(60), &mut |_| {})?;
+    }
+}
+
+/// Both clients end so, and within this many milliseconds.
+fn both_end_with(
+    address: SocketAddr,
+    keep_alive: u16,
+    reason: ProtocolError,
+    within: Range<u32>,
+    work: impl Fn(&mut (dyn Client<'_> + '_)) -> Result<()> + Copy,
+) {
+    for kind in Kind::BOTH {
+        let (error, took) = end_of(kind, address, keep_alive, work);
+        assert_eq!(error, Error::Protocol(reason), "{kind:?}");
+        assert!(
+            within.contains(&took),
+            "{kind:?}: {took} ms, not {within:?}"
+        );
+    }
+}
+
+#[test]
+fn one_that_accepts_and_never_answers() {
+    let address = server(swallow);
+    let within = ANSWER..ANSWER + LATE;
+    both_end_with(address, 0, ProtocolError::ConnackTimeout, within, listen);
+}
+
+#[test]
+fn one_that_answers_garbage() {
+    let seed = seed("garbage");
+    for first in 0..64 {
+        let address = server(move |client| {
+            let mut rng = Rng::with_seed(seed.wrapping_add(first));
+            let garbage: Vec<u8> = (0..1_000).map(|_| rng.u8(..)).collect();
+            // Half of them are sane at first.
+            if first % 2 == 0 {
+                answer(&client, &CONNACK);
+                drop((&client).write_all(&garbage));
+            } else {
+                answer(&client, &garbage);
+            }
+            swallow(client);
+        });
+        for kind in Kind::BOTH {
+            let (error, took) = end_of(kind, address, 1, listen);
+            assert!(
+                matches!(
+                    error,
+                    // A PUBLISH may be among it that goes on for ever.
+                    Error::Protocol(
+                        ProtocolError::Decode(_)
+                            | ProtocolError::UnexpectedPacket(_)
+                            | ProtocolError::UnexpectedAck { .. }
+                            | ProtocolError::BeforeConnack(_)
+                            | ProtocolError::Refused(_)
+                            | ProtocolError::RxTooSmall { .. }
+                            | ProtocolError::SessionPresentAfterCleanSession
+                            | ProtocolError::PingrespTimeout
+                            | ProtocolError::ConnackTimeout
+                            | ProtocolError::TooSlow
+                    )
+                ),
+                "{kind:?}: {error:?}"
+            );
+            assert!(took < 2 * ANSWER + SECOND + LATE, "{kind:?}: {took} ms");
+        }
+    }
+}
+
+#[test]
+fn one_that_speaks_http() {
+    let address = server(|client| {
+        answer(&client, b"HTTP/1.1 400 Bad Request\r\n\r\n");
+        swallow(client);
+    });
+    for kind in Kind::BOTH {
+        let (error, took) = end_of(kind, address, 0, listen);
+        assert!(
+            matches!(error, Error::Protocol(ProtocolError::Decode(_))),
+            "{error:?}"
+        );
+        assert!(took < LATE, "{kind:?}: {took} ms");
+    }
+}
+
+#[test]
+fn one_that_dribbles() {
+    let address = server(|client| {
+        answer(&client, &CONNACK);
+        drop((&client).write_all(&LONG_PUBLISH));
+        while (&client).write_all(b"x").is_ok() {
+            thread::sleep(Duration::from_secs(1));
+        }
+    });
+    // The window begins with the packet.
+    let within = ANSWER..ANSWER + LATE;
+    both_end_with(address, 0, ProtocolError::TooSlow, within, listen);
+}
+
+#[test]
+fn one_that_never_reads() {
+    let address = server(|client| {
+        answer(&client, &CONNACK);
+        thread::sleep(Duration::from_secs(20));
+    });
+    for kind in Kind::BOTH {
+        // Pings would tell it, too.
+        let (error, took) = end_of(kind, address, 0, |client| {
+            let payload = [0; 16_384];
+            loop {
+                match client.publish(&Message::new("t", &payload)) {
+                    Ok(_) => {}
+                    Err(Error::Request(RequestError::ArenaFull { .. })) => {
+                        client.recv_for(Duration::from_millis(10), &mut |_| {})?;
+                    }
+                    Err(error) => return Err(error),
+                }
+            }
+        });
+        assert_eq!(error, Error::Protocol(ProtocolError::WriteTimeout));
+        // The operating system takes some megabytes first.
+        assert!(took >= ANSWER, "{kind:?}: {took} ms");
+        assert!(took < ANSWER + 4 * LATE, "{kind:?}: {took} ms");
+    }
+}
+
+#[test]
+fn one_that_never_acknowledges() {
+    let address = server(|client| {
+        answer(&client, &CONNACK);
+        swallow(client);
+    });
+    for kind in Kind::BOTH {
+        let (error, took) = end_of(kind, address, 0, |client| {
+            client.publish(&Message {
+                qos: QoS::AtLeastOnce,
+                ..Message::new("t", b"")
+            })?;
+            listen(client)
+        });
+        assert!(
+            matches!(error, Error::Protocol(ProtocolError::RequestTimeout { .. })),
+            "{error:?}"
+        );
+        assert!((ANSWER..ANSWER + LATE).contains(&took), "{took} ms");
+    }
+}
+
+/// The network goes silent behind CONNACK.
+#[test]
+fn a_half_open_connection() {
+    let Some(broker) = Mosquitto::start() else {
+        return;
+    };
+    let plan = || Plan {
+        cut: Some(Cut {
+            way: Way::Down,
+            after: CONNACK.len(),
+            how: How::Stall,
+        }),
+        ..Plan::default()
+    };
+    let (proxy, _cuts) = Proxy::with(broker.address, plan);
+    let keep_alives: &[u16] = Scale::pick(&[2], &[2, 4], &[2, 4, 20]);
+    for &keep_alive in keep_alives {
+        let latest = u32::from(keep_alive) * SECOND + ANSWER;
+        // A PINGREQ leaves two seconds before it is due, or a quarter of the keep alive if that is less.
+        let early = (2 * SECOND).min(u32::from(keep_alive) * SECOND / 4);
+        let within = latest - early..latest - early + LATE;
+        let reason = ProtocolError::PingrespTimeout;
+        both_end_with(proxy.address, keep_alive, reason, within, listen);
+    }
+}
+
+/// What is slow but steady is not given up: a byte a segment, and pauses.
+#[test]
+fn a_network_that_is_merely_slow() {
+    let Some(broker) = Mosquitto::start() else {
+        return;
+    };
+    for (delay, dribble) in [
+        (Duration::from_millis(100), None),
+        (Duration::ZERO, Some(Duration::from_millis(1))),
+    ] {
+        let plan = move || Plan {
+            delay,
+            dribble,
+            ..Plan::default()
+        };
+        let (proxy, _cuts) = Proxy::with(broker.address, plan);
+        for kind in Kind::BOTH {
+            echo(kind, proxy.address);
+        }
+    }
+}
+
+/// A message at each QoS, there and back.
+fn echo(kind: Kind, address: SocketAddr) {
+    let mut memory = Box::new(Memory::new());
+    let mut session = Session::new(&mut memory);
+    let options = Connect::new("slow");
+    let mut client = kind.connect(&mut session, address, &options).unwrap();
+    client.subscribe(&[("slow", QoS::ExactlyOnce)]).unwrap();
+    let mut came = 0;
+    for qos in [QoS::AtMostOnce, QoS::AtLeastOnce, QoS::ExactlyOnce] {
+        let message = Message {
+            qos,
+            ..Message::new("slow", b"but steady")
+        };
+        client.publish(&message).unwrap();
+    }
+    while came < 3 {
+        let heard = client.recv_for(Duration::from_secs(5), &mut |event| {
+            came += u32::from(matches!(event, umqtt::Event::Message(_)));
+        });
+        assert!(heard.unwrap(), "{kind:?}: it does not come");
+    }
+    client.disconnect().unwrap();
+}

@@ -1,0 +1,210 @@
+//! A fixed exchange, cut once at every byte of either direction, with both clients, and resumed.
+//!
+//! The device publishes to a topic to which it is subscribed, so that each message goes and comes. Whatever the byte,
+//! at QoS 2 each comes exactly once, at QoS 1 at least once, and in the end neither side remembers anything.
+#![allow(
+    clippy::arithmetic_side_effects,
+    clippy::cast_possible_truncation,
+    clippy::indexing_slicing,
+    clippy::panic,
+    clippy::unwrap_used,
+    reason = "helpers of a test"
+)]
+
+use std::{
+    net::SocketAddr,
+    time::{Duration, Instant},
+};
+
+use faults::{
+    Client, Cut, How, Kind, Mosquitto, Plan, Proxy, Record, Result, Way, remembers_nothing,
+};
+use umqtt::{
+    Event, Message, Session, Storage,
+    client::Error,
+    codec::{Connect, QoS},
+};
+
+type Memory = Storage<128, 256, 4, 4>;
+
+const QOS: [QoS; 3] = [QoS::AtMostOnce, QoS::AtLeastOnce, QoS::ExactlyOnce];
+
+/// How long a resumed exchange may take.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// What a device has done and seen, over all its connections.
+#[derive(Default)]
+struct Log {
+    /// The messages that it has handed to its session.
+    published: usize,
+    acknowledged: usize,
+    granted: bool,
+    /// How often each message came.
+    came: [u32; 3],
+    order: Vec<u8>,
+}
+
+impl Log {
+    fn is_complete(&self) -> bool {
+        self.granted && self.acknowledged == 2 && self.came[1] > 0 && self.came[2] > 0
+    }
+
+    fn hear(&mut self, event: Event<'_>) {
+        match event {
+            Event::Puback(_) | Event::Pubcomp(_) => self.acknowledged += 1,
+            Event::Suback(..) => self.granted = true,
+            Event::Message(message) => {
+                let [number] = message.payload.try_into().unwrap();
+                self.came[usize::from(number)] += 1;
+                self.order.push(number);
+            }
+            _ => {}
+        }
+    }
+
+    fn judge(&self, what: &str) {
+        let [zero, one, two] = self.came;
+        assert!(zero <= 1, "{what}: QoS 0 came {zero} times");
+        assert!(one >= 1, "{what}: QoS 1 did not come");
+        assert_eq!(two, 1, "{what}: QoS 2");
+    }
+}
+
+fn options(name: &str) -> Connect<'_> {
+    Connect {
+        clean_session: false,
+        ..Connect::new(name)
+    }
+}
+
+/// Listens until `done`; an error if that does not come to pass.
+fn listen(
+    client: &mut (dyn Client<'_> + '_),
+    log: &mut Log,
+    mut done: impl FnMut(&Log) -> bool,
+) -> Result<()> {
+    let start = Instant::now();
+    while !done(log) {
+        assert!(start.elapsed() < PATIENCE, "it does not come to an end");
+        client.recv_for(Duration::from_millis(50), &mut |event| log.hear(event))?;
+    }
+    Ok(())
+}
+
+/// What is left of the exchange, step by step, so that it is the same bytes every time.
+fn exchange(mut client: Box<dyn Client<'_> + '_>, name: &str, log: &mut Log) -> Result<()> {
+    let topic = format!("{name}/t");
+    if !log.granted {
+        client.subscribe(&[(&topic, QoS::ExactlyOnce)])?;
+        listen(&mut *client, log, |log| log.granted)?;
+    }
+    while log.published < QOS.len() {
+        let payload = [log.published as u8];
+        client.publish(&Message {
+            qos: QOS[log.published],
+            ..Message::new(&topic, &payload)
+        })?;
+        log.published += 1;
+        let (number, acknowledged) = (usize::from(payload[0]), log.published - 1);
+        listen(&mut *client, log, |log| {
+            log.came[number] > 0 && log.acknowledged >= acknowledged
+        })?;
+    }
+    listen(&mut *client, log, Log::is_complete)?;
+    // No event tells that the PUBREL has come.
+    while !remembers_nothing(client.session(), name) {
+        client.recv_for(Duration::from_millis(1), &mut |event| log.hear(event))?;
+    }
+    client.disconnect()
+}
+
+/// One exchange: with this cut, if any, then as often as it takes without one. Returns what passed on the first
+/// connection.
+fn run(kind: Kind, broker: SocketAddr, name: &str, cut: Option<Cut>) -> Record {
+    let mut plans = [cut].into_iter();
+    let (proxy, _cuts) = Proxy::with(broker, move || Plan {
+        cut: plans.next().flatten(),
+        record: true,
+        ..Plan::default()
+    });
+    let mut memory = Memory::new();
+    let mut session = Session::new(&mut memory);
+    session.set_response_timeout(1_000);
+    let mut log = Log::default();
+    let start = Instant::now();
+    loop {
+        let ended = kind
+            .connect(&mut session, proxy.address, &options(name))
+            .and_then(|client| exchange(client, name, &mut log));
+        match ended {
+            Ok(()) => break,
+            Err(Error::Request(error)) => panic!("{name}: {error}"),
+            Err(error) => assert!(start.elapsed() < PATIENCE, "{name}: {error}"),
+        }
+    }
+    let what = format!("{kind:?}, {cut:?}, {:?}", log.order);
+    log.judge(&what);
+    nothing_is_left(&mut session, &proxy, name, &what);
+    proxy.records().swap_remove(0)
+}
+
+/// Comes back twice: what was cut off behind the device's last word is said again, and then the broker has nothing to
+/// say but CONNACK, and the session has nothing to send but CONNECT and DISCONNECT.
+fn nothing_is_left(session: &mut Session<'_>, proxy: &Proxy, name: &str, what: &str) {
+    for _ in 0..2 {
+        assert!(remembers_nothing(session, name), "{what}");
+        let mut client = Kind::Blocking
+            .connect(session, proxy.address, &options(name))
+            .unwrap();
+        client
+            .recv_for(Duration::from_millis(10), &mut |event| {
+                assert!(
+                    matches!(event, Event::Connected { .. }),
+                    "{what}: {event:?}"
+                );
+            })
+            .unwrap();
+        client.disconnect().unwrap();
+    }
+    let last = proxy.records().pop().unwrap();
+    let [up, down] = last.in_words();
+    assert_eq!(down.len(), 1, "{what}: {down:?}");
+    assert!(up.len() <= 2, "{what}: {up:?}");
+}
+
+fn every_byte(kind: Kind) {
+    let Some(broker) = Mosquitto::start() else {
+        return;
+    };
+    let whole = run(kind, broker.address, "whole", None);
+    let [up, down] = whole.in_words();
+    println!(
+        "{kind:?}\n  up   {}\n  down {}",
+        up.join(", "),
+        down.join(", ")
+    );
+    let mut cuts = 0;
+    for (way, len) in [(Way::Up, whole.up.len()), (Way::Down, whole.down.len())] {
+        for after in 0..=len {
+            let how = if after % 2 == 0 {
+                How::Close
+            } else {
+                How::Reset
+            };
+            let name = format!("{way:?}{after:03}");
+            run(kind, broker.address, &name, Some(Cut { way, after, how }));
+            cuts += 1;
+        }
+    }
+    println!("{kind:?}: {cuts} cuts, each resumed");
+}
+
+#[test]
+fn blocking() {
+    every_byte(Kind::Blocking);
+}
+
+#[test]
+fn asynch() {
+    every_byte(Kind::Async);
+}

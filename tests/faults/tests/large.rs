@@ -1,0 +1,224 @@
+//! The largest message that MQTT knows, 256 MB, and a million small ones, through a few hundred bytes of buffer: the
+//! process does not grow.
+//!
+//! The packet ids go round on the way, at QoS 1 and 2. `cargo test` passes on a sample.
+#![allow(
+    clippy::arithmetic_side_effects,
+    clippy::indexing_slicing,
+    clippy::panic,
+    clippy::unwrap_used,
+    reason = "helpers of a test"
+)]
+
+use std::{
+    net::{SocketAddr, TcpStream},
+    sync::Mutex,
+    thread,
+    time::{Duration, Instant as StdInstant},
+};
+
+use embedded_io::ErrorKind;
+use faults::{Mosquitto, Scale, peak_kib};
+use umqtt::{
+    Clock, Event, Instant, Message, Outgoing, ReadFn, RequestError, Session, Storage,
+    blocking::Client,
+    client::Error,
+    codec::{Connect, QoS},
+    std_io::{NonBlocking, StdClock},
+};
+
+/// How much the process may grow, in KiB: what an allocator needs, and far from a message.
+const GROWTH: u64 = 2_048;
+/// The largest Remaining Length (section 2.2.3).
+const LARGEST: usize = 268_435_455;
+const TOPIC: &str = "large";
+/// How long the broker may think.
+const PATIENCE: u32 = 60_000;
+
+/// One run at a time: the memory of a process is measured.
+static ALONE: Mutex<()> = Mutex::new(());
+
+/// A clock that loses little time where there is nothing to do.
+struct Brisk(StdClock);
+
+impl Clock for Brisk {
+    fn now(&self) -> Instant {
+        self.0.now()
+    }
+
+    fn wait(&self) {
+        thread::sleep(Duration::from_micros(50));
+    }
+}
+
+type Device<'s, 'b> = Client<'s, 'b, NonBlocking<TcpStream>, Brisk>;
+
+fn connect<'s, 'b>(session: &'s mut Session<'b>, address: SocketAddr) -> Device<'s, 'b> {
+    let stream = TcpStream::connect(address).unwrap();
+    stream.set_nodelay(true).unwrap();
+    stream.set_nonblocking(true).unwrap();
+    session.set_response_timeout(PATIENCE);
+    let options = Connect {
+        keep_alive: 60,
+        ..Connect::new("large")
+    };
+    let mut client = Client::connect(
+        session,
+        NonBlocking::new(stream),
+        Brisk(StdClock::new()),
+        &options,
+    )
+    .unwrap();
+    client
+        .subscribe_and_wait(&[(TOPIC, QoS::ExactlyOnce)], |_| {})
+        .unwrap();
+    client
+}
+
+/// Runs this, and says how it went; the process may not grow meanwhile.
+fn flat(what: &str, run: impl FnOnce()) {
+    let before = peak_kib();
+    let start = StdInstant::now();
+    run();
+    let took = start.elapsed();
+    match (before, peak_kib()) {
+        (Some(before), Some(after)) => {
+            println!("{what}: {took:.1?}, peak memory {before} KiB before, {after} KiB after");
+            assert!(after - before < GROWTH, "the process grew");
+        }
+        _ => println!("{what}: {took:.1?}; the memory was not measured: this is not Linux"),
+    }
+}
+
+/// Whether these bytes are those of the payload from this place on.
+fn is_right(offset: usize, bytes: &[u8]) -> bool {
+    let expected = (offset..).map(pattern);
+    bytes.iter().copied().eq(expected.take(bytes.len()))
+}
+
+/// A byte of the payload; its period fits no buffer.
+fn pattern(at: usize) -> u8 {
+    (at % 251).to_be_bytes()[size_of::<usize>() - 1]
+}
+
+/// One message goes and comes; the device looks at it, or lets it pass.
+fn there_and_back(client: &mut Device<'_, '_>, len: usize, looks: bool) {
+    let mut written = 0;
+    let source = ReadFn(|space: &mut [u8]| {
+        for byte in space.iter_mut() {
+            *byte = pattern(written);
+            written += 1;
+        }
+        Ok::<_, ErrorKind>(space.len())
+    });
+    let message = Outgoing::New {
+        topic: TOPIC,
+        qos: QoS::AtLeastOnce,
+        retain: false,
+    };
+    client.publish_from(message, len, source, |_| {}).unwrap();
+    let mut read = 0;
+    loop {
+        match client.recv().unwrap() {
+            Event::Chunk(chunk) => {
+                assert_eq!((chunk.total, chunk.offset), (len, read));
+                assert!(is_right(read, chunk.bytes), "another byte at {read}");
+                read += chunk.bytes.len();
+            }
+            Event::Puback(_) => continue,
+            other => panic!("{other:?}"),
+        }
+        if read == len {
+            return;
+        }
+        if !looks {
+            // The rest passes by unseen. What comes next says that it was all.
+            drop(client.payload());
+            let end = Message {
+                qos: QoS::AtLeastOnce,
+                ..Message::new(TOPIC, b"end")
+            };
+            client.publish(&end).unwrap();
+            loop {
+                match client.recv().unwrap() {
+                    Event::Message(message) => return assert_eq!(message.payload, b"end"),
+                    Event::Puback(_) => {}
+                    other => panic!("{other:?}"),
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn the_largest_message() {
+    let _alone = ALONE.lock().unwrap();
+    let Some(broker) = Mosquitto::start() else {
+        return;
+    };
+    let len = Scale::pick(16 << 20, LARGEST, LARGEST) - TOPIC.len() - 4;
+    let mut memory = Storage::<1_024, 1_024, 4>::new();
+    let mut session = Session::new(&mut memory);
+    let mut client = connect(&mut session, broker.address);
+    // What a first message costs is not what a large one costs.
+    there_and_back(&mut client, 4_096, true);
+    for (how, looks) in [("streamed", true), ("skipped", false)] {
+        let what = format!("{len} bytes sent and {how}");
+        flat(&what, || there_and_back(&mut client, len, looks));
+    }
+    client.disconnect().unwrap();
+}
+
+/// So many messages, each there and back, with up to 64 on their way.
+fn many(client: &mut Device<'_, '_>, qos: QoS, count: u32) {
+    let (mut published, mut acknowledged, mut came) = (0_u32, 0, 0_u32);
+    while acknowledged < count || came < count {
+        while published < count && published - came < 64 {
+            let payload = published.to_be_bytes();
+            let message = Message {
+                qos,
+                ..Message::new(TOPIC, &payload)
+            };
+            match client.publish(&message) {
+                Ok(_) => published += 1,
+                Err(Error::Request(
+                    RequestError::InflightFull { .. } | RequestError::ArenaFull { .. },
+                )) => break,
+                Err(error) => panic!("{error}"),
+            }
+        }
+        match client.recv().unwrap() {
+            Event::Message(message) => {
+                assert_eq!(message.payload, came.to_be_bytes(), "in order, and once");
+                came += 1;
+            }
+            Event::Puback(_) | Event::Pubcomp(_) => acknowledged += 1,
+            other => panic!("{other:?}"),
+        }
+    }
+}
+
+#[test]
+fn a_million_messages_and_ids_that_go_round() {
+    let _alone = ALONE.lock().unwrap();
+    let Some(broker) = Mosquitto::start() else {
+        return;
+    };
+    // mosquitto closes the connection of a client with more than its `max_inflight_messages` at QoS 2.
+    let mut memory = Box::new(Storage::<1_024, 4_096, 20>::new());
+    let mut session = Session::new(&mut memory);
+    let mut client = connect(&mut session, broker.address);
+    many(&mut client, QoS::ExactlyOnce, 100);
+    for (qos, count) in [
+        (QoS::ExactlyOnce, Scale::pick(1_000, 70_000, 200_000)),
+        (QoS::AtLeastOnce, Scale::pick(1_000, 70_000, 1_000_000)),
+    ] {
+        let what = format!("{count} messages each way at QoS {}", qos as u8);
+        flat(&what, || many(&mut client, qos, count));
+        println!(
+            "the last packet id is {:?}",
+            client.session().last_packet_id()
+        );
+    }
+    client.disconnect().unwrap();
+}

@@ -1,0 +1,249 @@
+//! Thousands of messages each way through a network that cuts, and a device that is killed over and over.
+//!
+//! The device is a process of its own. It saves its session with each checkpoint, and with it what it has made of the
+//! messages; when it is killed, the next process goes on from there. QoS 2 has to arrive exactly once, QoS 1 at least
+//! once, both in order, and in the end nobody may remember anything.
+#![allow(
+    clippy::arithmetic_side_effects,
+    clippy::indexing_slicing,
+    clippy::panic,
+    clippy::unwrap_used,
+    reason = "helpers of a test"
+)]
+
+use std::{
+    fs,
+    net::SocketAddr,
+    process::{Child, Command, Stdio},
+    sync::mpsc::Receiver,
+    thread,
+    time::{Duration, Instant},
+};
+
+use fastrand::Rng;
+use faults::{
+    Cut, How, Kind, Mosquitto, Party, Plan, Proxy, Record, Scale, Store, Task, Way, seed,
+};
+use tempfile::TempDir;
+use umqtt::{
+    Event, Session, Storage,
+    codec::{Connect, QoS},
+};
+
+/// The other end, which is neither killed nor cut off.
+const PEER: Task<'static> = Task {
+    name: "peer",
+    to: "down",
+    from: "up",
+    qos: QoS::ExactlyOnce,
+    count: 0,
+    begins: false,
+};
+
+fn plan(rng: &mut Rng, kill: How, reach: usize) -> Plan {
+    let how = match rng.u8(..20) {
+        0..10 => kill,
+        10 => How::Stall,
+        11..15 => How::Reset,
+        _ => How::Close,
+    };
+    let cut = Cut {
+        way: if rng.bool() { Way::Up } else { Way::Down },
+        after: rng.usize(..reach),
+        how,
+    };
+    Plan {
+        cut: Some(cut),
+        grace: GRACE,
+        record: true,
+        ..Plan::default()
+    }
+}
+
+/// How long the device may have nothing new to remember.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// mosquitto 2.0.11 sends a message at QoS 2 for which it has had the PUBREC again as a PUBLISH, against
+/// \[MQTT-4.3.3-1\], if a connection breaks while it re-sends PUBRELs on it. So it hears of each cut when it has done so.
+const GRACE: Duration = Duration::from_millis(10);
+
+struct Device {
+    folder: TempDir,
+    qos: QoS,
+    count: u32,
+    proxy: SocketAddr,
+    process: Child,
+    rng: Rng,
+}
+
+impl Device {
+    fn start(qos: QoS, count: u32, proxy: SocketAddr, mut rng: Rng) -> Self {
+        let folder = TempDir::new().unwrap();
+        let process = launch(&folder, qos, count, proxy, rng.bool());
+        Self {
+            folder,
+            qos,
+            count,
+            proxy,
+            process,
+            rng,
+        }
+    }
+
+    fn kill(&mut self) {
+        self.process.kill().unwrap();
+        self.process.wait().unwrap();
+        let asynch = self.rng.bool();
+        self.process = launch(&self.folder, self.qos, self.count, self.proxy, asynch);
+    }
+}
+
+impl Drop for Device {
+    fn drop(&mut self) {
+        drop(self.process.kill());
+        drop(self.process.wait());
+    }
+}
+
+fn launch(folder: &TempDir, qos: QoS, count: u32, proxy: SocketAddr, asynch: bool) -> Child {
+    let output = fs::File::create(folder.path().join("output")).unwrap();
+    Command::new(env!("CARGO_BIN_EXE_device"))
+        .arg(proxy.to_string())
+        .arg(folder.path().join("session"))
+        .arg((qos as u8).to_string())
+        .arg(count.to_string())
+        .arg(if asynch { "async" } else { "blocking" })
+        .stdin(Stdio::null())
+        .stdout(output)
+        .spawn()
+        .unwrap()
+}
+
+/// Kills what has to be killed until the device has finished.
+fn weather(
+    device: &mut Device,
+    broker: &mut Mosquitto,
+    cuts: &Receiver<How>,
+) -> Result<(), String> {
+    let state = device.folder.path().join("session");
+    loop {
+        let idle = fs::metadata(&state).map(|state| state.modified().unwrap().elapsed());
+        if let Ok(Ok(idle)) = idle
+            && idle > PATIENCE
+        {
+            return Err("nothing happens any more".to_owned());
+        }
+        match cuts.recv_timeout(Duration::from_millis(20)) {
+            Ok(How::KillClient) => device.kill(),
+            Ok(How::KillBroker) => broker.restart(),
+            _ => {}
+        }
+        if let Some(status) = device.process.try_wait().unwrap() {
+            let said = fs::read_to_string(device.folder.path().join("output")).unwrap();
+            println!("the device: {}", said.trim());
+            return if status.success() { Ok(()) } else { Err(said) };
+        }
+    }
+}
+
+/// What passed over the last connections.
+fn tell_of(records: &[Record]) {
+    for record in &records[records.len().saturating_sub(8)..] {
+        let [up, down] = record.in_words();
+        println!(
+            "a connection\n  up   {}\n  down {}",
+            up.join(", "),
+            down.join(", ")
+        );
+    }
+}
+
+/// What the broker sends a client that comes back when all is done: its CONNACK and nothing else.
+fn nothing_is_left(broker: &Mosquitto, name: &str) {
+    let (proxy, _cuts) = Proxy::with(broker.address, || Plan {
+        record: true,
+        ..Plan::default()
+    });
+    let options = Connect {
+        clean_session: false,
+        ..Connect::new(name)
+    };
+    let mut memory = Storage::<64, 64, 1>::new();
+    let mut session = Session::new(&mut memory);
+    let mut client = Kind::Blocking
+        .connect(&mut session, proxy.address, &options)
+        .unwrap();
+    client
+        .recv_for(Duration::from_millis(300), &mut |event| {
+            assert!(matches!(event, Event::Connected { .. }), "{event:?}");
+        })
+        .unwrap();
+    client.disconnect().unwrap();
+    let records = proxy.records();
+    assert_eq!(records.first().unwrap().down, [0x20, 2, 1, 0], "{name}");
+}
+
+fn storm(name: &str, qos: QoS, count: u32, kill: How) -> Option<u64> {
+    let mut broker = Mosquitto::start()?;
+    let mut rng = Rng::with_seed(seed(name));
+    let start = Instant::now();
+    // The bytes of a dozen messages, there and back.
+    let reach = if qos == QoS::ExactlyOnce { 450 } else { 300 };
+    let device_rng = rng.fork();
+    let (proxy, cuts) = Proxy::with(broker.address, move || plan(&mut rng, kill, reach));
+    let task = Task { qos, count, ..PEER };
+    let address = broker.address;
+    let peer = thread::spawn(move || Party::new(task, Store::None).run(Kind::Blocking, address));
+    // Whoever has not subscribed misses what is said.
+    thread::sleep(Duration::from_millis(200));
+    let mut device = Device::start(qos, count, proxy.address, device_rng);
+    if let Err(why) = weather(&mut device, &mut broker, &cuts) {
+        tell_of(&proxy.records());
+        panic!("{why}");
+    }
+    let progress = peer.join().unwrap().unwrap();
+    println!("the peer: {progress:?}");
+    let cuts = proxy.cuts();
+    println!(
+        "{count} messages each way at QoS {}, {} cuts ({} closed, {} reset, {} silent, {} with the device killed, \
+         {} with the broker restarted), {:.1?}",
+        qos as u8,
+        cuts.all(),
+        cuts.of(How::Close),
+        cuts.of(How::Reset),
+        cuts.of(How::Stall),
+        cuts.of(How::KillClient),
+        cuts.of(How::KillBroker),
+        start.elapsed()
+    );
+    nothing_is_left(&broker, "device");
+    nothing_is_left(&broker, "peer");
+    Some(cuts.all())
+}
+
+#[test]
+fn qos_2_comes_exactly_once() {
+    let count = Scale::pick(200, 1_000, 10_000);
+    if let Some(cuts) = storm("storm at QoS 2", QoS::ExactlyOnce, count, How::KillClient) {
+        assert!(cuts >= u64::from(count) / 10);
+    }
+}
+
+#[test]
+fn qos_1_comes_at_least_once_and_in_order() {
+    let count = Scale::pick(200, 1_000, 10_000);
+    if let Some(cuts) = storm("storm at QoS 1", QoS::AtLeastOnce, count, How::KillClient) {
+        assert!(cuts >= u64::from(count) / 10);
+    }
+}
+
+#[test]
+fn the_broker_is_restarted_over_and_over() {
+    let count = Scale::pick(50, 200, 1_000);
+    for (name, qos) in [
+        ("restarts at QoS 1", QoS::AtLeastOnce),
+        ("restarts at QoS 2", QoS::ExactlyOnce),
+    ] {
+        storm(name, qos, count, How::KillBroker);
+    }
+}

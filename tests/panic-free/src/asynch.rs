@@ -1,0 +1,95 @@
+//! The async client.
+
+use core::{
+    future::Future,
+    hint::black_box,
+    pin::pin,
+    task::{Context, Poll, Waker},
+};
+
+use embedded_io::ErrorKind;
+use embedded_io_async::Read;
+use umqtt::{ReadFn, Session, Storage, asynch::Client};
+
+use crate::{
+    opaque::{any, bytes, hide, message, options, outgoing, qos, text},
+    session::see,
+    transport::Anything,
+};
+
+type Any<'s, 'b> = Client<'s, 'b, Anything, Anything>;
+
+/// Polls, and perhaps drops.
+fn run<T>(future: impl Future<Output = T>) -> Option<T> {
+    let mut future = pin!(future);
+    let mut context = Context::from_waker(Waker::noop());
+    while black_box(true) {
+        if let Poll::Ready(output) = future.as_mut().poll(&mut context) {
+            return Some(output);
+        }
+    }
+    None
+}
+
+pub(crate) fn every_call() {
+    let mut storage = Storage::<64, 128, 4>::new();
+    let mut session = Session::new(black_box(&mut storage));
+    let options = options();
+    if let Some(Ok(mut client)) = run(Client::connect(&mut session, Anything, Anything, &options)) {
+        publish(&mut client);
+        payloads(&mut client);
+        subscribe(&mut client);
+        receive(&mut client);
+        hide(run(client.disconnect()));
+    }
+    hide(Client::open(&mut session, Anything, Anything, &options).is_ok());
+}
+
+#[inline(never)]
+fn publish(client: &mut Any<'_, '_>) {
+    hide(run(client.publish(&message())));
+    hide(run(client.publish_and_wait(&message(), see)));
+}
+
+#[inline(never)]
+fn payloads(client: &mut Any<'_, '_>) {
+    let slices = [bytes(), bytes()];
+    hide(run(client.publish_slices(
+        outgoing(),
+        black_box(&slices),
+        see,
+    )));
+    hide(run(client.publish_from(outgoing(), any(), Anything, see)));
+    let closure = ReadFn(|buf: &mut [u8]| {
+        hide(buf);
+        black_box(Ok::<_, ErrorKind>(0))
+    });
+    hide(run(client.publish_from(outgoing(), any(), closure, see)));
+    let mut buf = [0; 64];
+    hide(run(client.payload().read(black_box(&mut buf))));
+}
+
+#[inline(never)]
+fn subscribe(client: &mut Any<'_, '_>) {
+    let filters = [(text(), qos()), (text(), qos())];
+    hide(run(client.subscribe(black_box(&filters))));
+    if let Some(Ok(codes)) = run(client.subscribe_and_wait(black_box(&filters), see)) {
+        hide(codes.len());
+    }
+    hide(run(client.unsubscribe(black_box(&[text()]))));
+    hide(run(client.unsubscribe_and_wait(black_box(&[text()]), see)));
+}
+
+#[inline(never)]
+fn receive(client: &mut Any<'_, '_>) {
+    if let Some(Ok(event)) = run(client.recv()) {
+        see(event);
+    }
+    if let Some(Ok(Some(event))) = run(client.poll()) {
+        see(event);
+    }
+    hide(run(client.flush()));
+    hide(run(client.ping()));
+    hide((client.deadline(), client.session_present()));
+    hide(client.session());
+}

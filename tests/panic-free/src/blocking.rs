@@ -1,0 +1,77 @@
+//! The blocking client.
+
+use core::hint::black_box;
+
+use embedded_io::{ErrorKind, Read};
+use umqtt::{ReadFn, Session, Storage, blocking::Client};
+
+use crate::{
+    opaque::{any, bytes, hide, message, options, outgoing, qos, text},
+    session::see,
+    transport::Anything,
+};
+
+type Any<'s, 'b> = Client<'s, 'b, Anything, Anything>;
+
+pub(crate) fn every_call() {
+    let mut storage = Storage::<64, 128, 4>::new();
+    let mut session = Session::new(black_box(&mut storage));
+    if let Ok(mut client) = Client::connect(&mut session, Anything, Anything, &options()) {
+        publish(&mut client);
+        payloads(&mut client);
+        subscribe(&mut client);
+        receive(&mut client);
+        hide(client.disconnect());
+    }
+    if let Err(error) = Client::open(&mut session, Anything, Anything, &options()).map(drop) {
+        hide(error.is_fatal());
+        hide(embedded_io::Error::kind(&error));
+    }
+}
+
+#[inline(never)]
+fn publish(client: &mut Any<'_, '_>) {
+    hide(client.publish(&message()));
+    hide(client.publish_and_wait(&message(), see));
+}
+
+#[inline(never)]
+fn payloads(client: &mut Any<'_, '_>) {
+    let slices = [bytes(), bytes()];
+    hide(client.publish_slices(outgoing(), black_box(&slices), see));
+    hide(client.publish_from(outgoing(), any(), Anything, see));
+    let closure = ReadFn(|buf: &mut [u8]| {
+        hide(buf);
+        black_box(Ok::<_, ErrorKind>(0))
+    });
+    hide(client.publish_from(outgoing(), any(), closure, see));
+    let mut buf = [0; 64];
+    hide(client.payload().read(black_box(&mut buf)));
+}
+
+#[inline(never)]
+fn subscribe(client: &mut Any<'_, '_>) {
+    let filters = [(text(), qos()), (text(), qos())];
+    hide(client.subscribe(black_box(&filters)));
+    hide(
+        client
+            .subscribe_and_wait(black_box(&filters), see)
+            .map(|codes| codes.len()),
+    );
+    hide(client.unsubscribe(black_box(&[text()])));
+    hide(client.unsubscribe_and_wait(black_box(&[text()]), see));
+}
+
+#[inline(never)]
+fn receive(client: &mut Any<'_, '_>) {
+    if let Ok(event) = client.recv() {
+        see(event);
+    }
+    if let Ok(Some(event)) = client.poll() {
+        see(event);
+    }
+    hide(client.flush());
+    hide(client.ping());
+    hide((client.deadline(), client.session_present()));
+    hide(client.session());
+}

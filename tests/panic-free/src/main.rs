@@ -1,0 +1,62 @@
+//! Everything public of the library, called with inputs of which the compiler knows nothing. `.ci/panic-free` links this
+//! for chips and looks for the panic handler: if it is in the image, something can reach it.
+#![no_std]
+#![no_main]
+
+#[cfg(feature = "async")]
+mod asynch;
+mod blocking;
+mod codec;
+mod opaque;
+mod session;
+mod transport;
+
+use core::panic::PanicInfo;
+
+use umqtt::{Backoff, Instant};
+
+use opaque::{any, hide};
+
+/// Where the image begins.
+#[allow(unsafe_code, reason = "the linker looks for this name")]
+#[unsafe(no_mangle)]
+extern "C" fn _start() {
+    small();
+    codec::every_call();
+    session::every_call();
+    blocking::every_call();
+    #[cfg(feature = "async")]
+    asynch::every_call();
+    #[cfg(feature = "seeded")]
+    seed();
+}
+
+/// What is in no layer.
+#[inline(never)]
+fn small() {
+    let (now, later) = (Instant::from_millis(any()), Instant::from_millis(any()));
+    hide(now.after(any()).is_reached(later));
+    hide(now.earlier(later).millis_from(now));
+    hide(later.as_millis());
+    hide(now == later);
+    let mut backoff = Backoff::new(any(), any());
+    hide(backoff.next(any()));
+    backoff.reset();
+    hide(backoff);
+}
+
+/// An index that may be out of bounds.
+#[cfg(feature = "seeded")]
+#[inline(never)]
+#[allow(clippy::indexing_slicing, reason = "it is to be found")]
+fn seed() {
+    hide(opaque::bytes()[opaque::any::<usize>()]);
+}
+
+/// The end of every path to a panic; none leads here.
+#[panic_handler]
+fn panic(_: &PanicInfo<'_>) -> ! {
+    loop {
+        core::hint::spin_loop();
+    }
+}

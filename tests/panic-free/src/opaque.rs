@@ -1,0 +1,92 @@
+//! Values of which the compiler knows nothing.
+
+use core::hint::black_box;
+
+use umqtt::{
+    Message, Outgoing,
+    codec::{
+        Connect, Credentials, Delivery, PacketId, QoS, SubackReturnCode, TopicFilter, TopicName,
+        Will,
+    },
+};
+
+/// Any value of this type.
+pub(crate) fn any<T: Default>() -> T {
+    black_box(T::default())
+}
+
+/// Keeps a value from being left out because nobody uses it.
+pub(crate) fn hide<T>(value: T) {
+    black_box(value);
+}
+
+pub(crate) fn bytes() -> &'static [u8] {
+    black_box(&[0; 64])
+}
+
+pub(crate) fn text() -> &'static str {
+    black_box("text")
+}
+
+pub(crate) fn id() -> PacketId {
+    black_box(PacketId::MIN)
+}
+
+pub(crate) fn qos() -> QoS {
+    black_box(QoS::AtMostOnce)
+}
+
+pub(crate) fn code() -> SubackReturnCode {
+    black_box(SubackReturnCode::Failure)
+}
+
+pub(crate) fn delivery() -> Delivery {
+    black_box(Delivery::AtMostOnce)
+}
+
+pub(crate) fn topic() -> Option<TopicName<'static>> {
+    TopicName::new(text()).ok()
+}
+
+pub(crate) fn filter() -> Option<TopicFilter<'static>> {
+    TopicFilter::new(text()).ok()
+}
+
+pub(crate) fn message() -> Message<'static> {
+    Message {
+        qos: qos(),
+        retain: any(),
+        dup: any(),
+        ..Message::new(text(), bytes())
+    }
+}
+
+pub(crate) fn outgoing() -> Outgoing<'static> {
+    let new = Outgoing::New {
+        topic: text(),
+        qos: qos(),
+        retain: any(),
+    };
+    black_box([Outgoing::new(text()), new, Outgoing::Again(id())])
+        .into_iter()
+        .nth(any())
+        .unwrap_or(new)
+}
+
+pub(crate) fn options() -> Connect<'static> {
+    let will = topic().map(|topic| Will {
+        qos: qos(),
+        retain: any(),
+        ..Will::new(topic, bytes())
+    });
+    black_box(Connect {
+        clean_session: any(),
+        keep_alive: any(),
+        will,
+        credentials: black_box(Some(Credentials {
+            user_name: text(),
+            password: black_box(Some(bytes())),
+        })),
+        ..Connect::new(text())
+    })
+}

@@ -1,0 +1,101 @@
+//! The session, by itself.
+
+use core::hint::black_box;
+
+use umqtt::{Event, Instant, Session, Storage};
+
+use crate::opaque::{any, bytes, hide, id, message, options, outgoing, qos, text};
+
+pub(crate) fn every_call() {
+    let mut storage = Storage::<64, 128, 4>::new();
+    hide(Storage::<64, 128, 4>::default());
+    let mut session = Session::new(black_box(&mut storage));
+    configure(&mut session);
+    connection(&mut session);
+    requests(&mut session);
+    payloads(&mut session);
+    image(&mut session);
+    ask(&session);
+}
+
+fn now() -> Instant {
+    Instant::from_millis(any())
+}
+
+#[inline(never)]
+fn configure(session: &mut Session<'_>) {
+    session.set_response_timeout(any());
+    session.set_minimum_rate(any());
+    session.set_checkpoints(any());
+}
+
+#[inline(never)]
+fn connection(session: &mut Session<'_>) {
+    hide(session.connect(&options(), now()));
+    hide(session.pending(now()));
+    session.consume(any(), now());
+    hide(session.space());
+    session.commit(any());
+    if let Ok(Some(ready)) = session.poll(now()) {
+        hide(ready.completes());
+        if let Ok(Some(event)) = session.event(ready) {
+            see(event);
+        }
+    }
+    session.connection_lost();
+}
+
+/// What can be done with an event.
+pub(crate) fn see(event: Event<'_>) {
+    hide(event == event);
+    match event {
+        Event::Chunk(chunk) => hide(chunk.is_last()),
+        Event::Suback(_, codes) => codes.iter().for_each(hide),
+        Event::Checkpoint(checkpoint) => {
+            let mut image = [0; 64];
+            hide(checkpoint.save(black_box(&mut image)));
+        }
+        other => hide(other),
+    }
+}
+
+#[inline(never)]
+fn requests(session: &mut Session<'_>) {
+    hide(session.publish(&message()));
+    hide(session.subscribe(black_box(&[(text(), qos())])));
+    hide(session.unsubscribe(black_box(&[text()])));
+    hide(session.ping());
+    hide(session.disconnect());
+}
+
+#[inline(never)]
+fn payloads(session: &mut Session<'_>) {
+    hide(session.begin_payload(outgoing(), any()));
+    hide((session.payload_left(), session.is_payload_open()));
+    session.payload_sent(any(), now());
+    hide(session.payload_space());
+    session.payload_commit(any());
+    session.abandon_payload();
+    hide(session.payload_needed());
+    hide(session.decline_payload(id()));
+    let mut buf = [0; 64];
+    hide(session.read_payload(black_box(&mut buf)));
+    hide(session.is_message_open());
+    session.skip_message();
+}
+
+#[inline(never)]
+fn image(session: &mut Session<'_>) {
+    let mut image = [0; 64];
+    hide(session.save(black_box(&mut image)));
+    hide(session.restore(bytes()));
+}
+
+#[inline(never)]
+fn ask(session: &Session<'_>) {
+    hide((session.has_pending(), session.deadline()));
+    hide((session.is_connected(), session.is_connecting()));
+    hide((session.session_present(), session.unknown_session()));
+    hide((session.response_timeout(), session.in_flight()));
+    hide(session.last_packet_id());
+}
