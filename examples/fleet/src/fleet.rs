@@ -147,7 +147,7 @@ impl<'b, 'o> Fleet<'b, 'o> {
         }
         self.figures.publishing = begun.elapsed();
         let end = StdInstant::now();
-        while self.figures.received < self.figures.sent && end.elapsed() < REST {
+        while !self.figures.is_complete(self.options.qos) && end.elapsed() < REST {
             self.round(NAP)?;
         }
         bar.finish_and_clear();
