@@ -3,6 +3,7 @@
 use std::{
     io::{self, ErrorKind, Read, Write},
     net::SocketAddr,
+    time::Instant as StdInstant,
 };
 
 use mio::net::TcpStream;
@@ -39,12 +40,21 @@ enum Link {
     Over,
 }
 
-/// The time, in the two forms that are needed.
+/// Tells the time since the program began.
 #[derive(Clone, Copy)]
-pub(crate) struct Now {
-    pub(crate) instant: Instant,
-    /// Since the program began.
-    pub(crate) micros: u64,
+pub(crate) struct Watch(pub(crate) StdInstant);
+
+impl Watch {
+    /// As a session wants it.
+    pub(crate) fn now(self) -> Instant {
+        // Moments may wrap.
+        let millis = self.0.elapsed().as_millis() & u128::from(u32::MAX);
+        Instant::from_millis(u32::try_from(millis).unwrap_or_default())
+    }
+
+    pub(crate) fn micros(self) -> u64 {
+        u64::try_from(self.0.elapsed().as_micros()).unwrap_or(u64::MAX)
+    }
 }
 
 impl<'b> Device<'b> {
@@ -74,14 +84,14 @@ impl<'b> Device<'b> {
     }
 
     /// Whether it is time to dial.
-    pub(crate) fn wants_to_dial(&self, now: Now) -> bool {
-        matches!(self.link, Link::Down(again) if again.is_reached(now.instant))
+    pub(crate) fn wants_to_dial(&self, watch: Watch) -> bool {
+        matches!(self.link, Link::Down(again) if again.is_reached(watch.now()))
     }
 
     /// Begins a connection; the socket is to be watched.
-    pub(crate) fn dial(&mut self, address: SocketAddr, now: Now) -> io::Result<&mut TcpStream> {
+    pub(crate) fn dial(&mut self, address: SocketAddr, watch: Watch) -> io::Result<&mut TcpStream> {
         let stream = TcpStream::connect(address)?;
-        let give_up = now.instant.after(ANSWER);
+        let give_up = watch.now().after(ANSWER);
         self.link = Link::Dialling(stream, give_up);
         match &mut self.link {
             Link::Dialling(stream, _) => Ok(stream),
@@ -106,24 +116,24 @@ impl<'b> Device<'b> {
     /// The connection is over. It will be dialled again.
     pub(crate) fn turn(
         &mut self,
-        now: Now,
+        watch: Watch,
         options: &Options,
         figures: &mut Figures,
     ) -> Result<()> {
         let turned = self
-            .open(now, options)
-            .and_then(|()| self.exchange(now, options, figures));
+            .open(watch, options)
+            .and_then(|()| self.exchange(watch, options, figures));
         if turned.is_err() {
             self.session.connection_lost();
             self.is_ready = false;
             let pause = self.backoff.next(fastrand::u32(..));
-            self.link = Link::Down(now.instant.after(pause));
+            self.link = Link::Down(watch.now().after(pause));
         }
         turned
     }
 
     /// Queues CONNECT once the operating system has connected.
-    fn open(&mut self, now: Now, options: &Options) -> Result<()> {
+    fn open(&mut self, watch: Watch, options: &Options) -> Result<()> {
         let Link::Dialling(stream, give_up) = &self.link else {
             return Ok(());
         };
@@ -132,7 +142,7 @@ impl<'b> Device<'b> {
         }
         match stream.peer_addr() {
             Ok(_) => {}
-            Err(_) if give_up.is_reached(now.instant) => {
+            Err(_) if give_up.is_reached(watch.now()) => {
                 return Err(io::Error::from(ErrorKind::TimedOut).into());
             }
             Err(error) if error.kind() == ErrorKind::NotConnected => return Ok(()),
@@ -148,22 +158,22 @@ impl<'b> Device<'b> {
             credentials,
             ..Connect::new(&self.name)
         };
-        self.session.connect(&connect, now.instant)?;
+        self.session.connect(&connect, watch.now())?;
         if let Link::Dialling(stream, _) = core::mem::replace(&mut self.link, Link::Over) {
             self.link = Link::Open(stream);
         }
         Ok(())
     }
 
-    fn exchange(&mut self, now: Now, options: &Options, figures: &mut Figures) -> Result<()> {
+    fn exchange(&mut self, watch: Watch, options: &Options, figures: &mut Figures) -> Result<()> {
         let Link::Open(_) = self.link else {
             return Ok(());
         };
         loop {
-            let blocked = self.write(now)?;
-            if let Some(ready) = self.session.poll(now.instant)? {
+            let blocked = self.write(watch)?;
+            if let Some(ready) = self.session.poll(watch.now())? {
                 let step = match self.session.event(ready)? {
-                    Some(event) => step(&event, now, figures),
+                    Some(event) => step(&event, watch, figures),
                     None => Step::Nothing,
                 };
                 self.take(step, options)?;
@@ -189,14 +199,14 @@ impl<'b> Device<'b> {
     }
 
     /// Writes what is pending; true if the socket takes no more.
-    fn write(&mut self, now: Now) -> io::Result<bool> {
+    fn write(&mut self, watch: Watch) -> io::Result<bool> {
         let Link::Open(stream) = &mut self.link else {
             return Ok(true);
         };
         while self.session.has_pending() {
-            match stream.write(self.session.pending(now.instant)) {
+            match stream.write(self.session.pending(watch.now())) {
                 Ok(0) => return Err(ErrorKind::WriteZero.into()),
-                Ok(n) => self.session.consume(n, now.instant),
+                Ok(n) => self.session.consume(n, watch.now()),
                 Err(error) if error.kind() == ErrorKind::WouldBlock => return Ok(true),
                 Err(error) if error.kind() == ErrorKind::Interrupted => {}
                 Err(error) => return Err(error),
@@ -224,10 +234,10 @@ impl<'b> Device<'b> {
     }
 
     /// Publishes the time; false if there is no room at present.
-    pub(crate) fn publish(&mut self, now: Now, options: &Options) -> Result<bool> {
+    pub(crate) fn publish(&mut self, watch: Watch, options: &Options) -> Result<bool> {
         let mut payload = vec![0; usize::from(options.size)];
         if let Some(place) = payload.first_chunk_mut() {
-            *place = now.micros.to_be_bytes();
+            *place = watch.micros().to_be_bytes();
         }
         let message = Message {
             qos: options.qos,
@@ -249,8 +259,8 @@ impl<'b> Device<'b> {
     }
 
     /// Closes the socket when DISCONNECT has left; what comes now is not wanted.
-    pub(crate) fn close_if_left(&mut self, now: Now) {
-        if matches!(self.write(now), Ok(false) | Err(_)) {
+    pub(crate) fn close_if_left(&mut self, watch: Watch) {
+        if matches!(self.write(watch), Ok(false) | Err(_)) {
             self.link = Link::Over;
         }
     }
@@ -264,7 +274,7 @@ enum Step {
     Refused,
 }
 
-fn step(event: &Event<'_>, now: Now, figures: &mut Figures) -> Step {
+fn step(event: &Event<'_>, watch: Watch, figures: &mut Figures) -> Step {
     match event {
         Event::Connected { .. } => return Step::Subscribe,
         Event::Suback(_, codes) => {
@@ -273,7 +283,7 @@ fn step(event: &Event<'_>, now: Now, figures: &mut Figures) -> Step {
         }
         Event::Message(message) => {
             if let Some(sent) = message.payload.first_chunk() {
-                figures.came(now.micros.saturating_sub(u64::from_be_bytes(*sent)));
+                figures.came(watch.micros().saturating_sub(u64::from_be_bytes(*sent)));
             }
         }
         Event::Puback(_) | Event::Pubcomp(_) => {

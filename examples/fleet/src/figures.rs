@@ -5,6 +5,9 @@ use std::{fmt, time::Duration};
 use hdrhistogram::Histogram;
 use umqtt::codec::QoS;
 
+/// What takes longer counts as so long, in microseconds: an hour.
+const LONGEST: u64 = 3_600_000_000;
+
 /// The figures of a run.
 pub(crate) struct Figures {
     pub(crate) sessions: usize,
@@ -27,9 +30,8 @@ pub(crate) struct Figures {
 
 impl Figures {
     pub(crate) fn new(sessions: usize) -> Self {
-        // Three digits, up to any time.
-        let latency =
-            Histogram::new(3).unwrap_or_else(|_| unreachable!("three digits are possible"));
+        let latency = Histogram::new_with_bounds(1, LONGEST, 3)
+            .unwrap_or_else(|_| unreachable!("these bounds are possible"));
         Self {
             sessions,
             connecting: Duration::ZERO,
@@ -53,6 +55,12 @@ impl Figures {
     /// Milliseconds within which so many of 100 messages came back.
     pub(crate) fn latency_ms(&self, percent: f64) -> f64 {
         millis(self.latency.value_at_percentile(percent))
+    }
+
+    /// Whether everything that was sent has come back and, above QoS 0, has been acknowledged.
+    pub(crate) fn is_complete(&self, qos: QoS) -> bool {
+        let acknowledged = qos == QoS::AtMostOnce || self.acknowledged >= self.sent;
+        acknowledged && self.received >= self.sent
     }
 
     /// Whether everything that was promised has come.
@@ -108,5 +116,30 @@ impl fmt::Display for Figures {
             write!(f, " {percent} %: {:.2} ms,", self.latency_ms(percent))?;
         }
         write!(f, " longest: {:.2} ms", millis(self.latency.max()))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn long_latencies_are_told_as_they_were() {
+        let mut figures = Figures::new(1);
+        for micros in [100, 200, 5_000_000] {
+            figures.came(micros);
+        }
+        assert!((0.19..0.21).contains(&figures.latency_ms(50.0)));
+        assert!((4_990.0..5_010.0).contains(&figures.latency_ms(100.0)));
+    }
+
+    #[test]
+    fn what_does_not_come_back_is_told_above_qos_0() {
+        let mut figures = Figures::new(1);
+        (figures.sent, figures.acknowledged) = (2, 2);
+        figures.came(1);
+        assert!(!figures.is_complete(QoS::AtLeastOnce));
+        assert!(figures.verdict(QoS::AtLeastOnce).is_err());
+        assert!(figures.verdict(QoS::AtMostOnce).is_ok());
     }
 }

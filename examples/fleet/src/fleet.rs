@@ -11,11 +11,10 @@ use std::{
 
 use indicatif::{ProgressBar, ProgressStyle};
 use mio::{Events, Interest, Poll, Token};
-use umqtt::Instant;
 
 use crate::{
     Result,
-    device::{Device, Now},
+    device::{Device, Watch},
     figures::Figures,
     is_stopped,
     options::Options,
@@ -25,6 +24,8 @@ use crate::{
 const DIALLING: usize = 64;
 /// The longest sleep, so that Ctrl-C and the progress display are not kept waiting.
 const NAP: Duration = Duration::from_millis(100);
+/// Messages that are published between two looks at the sockets.
+const BATCH: u64 = 64;
 /// How long all sessions may take to connect while none of them gets any further.
 const PATIENCE: Duration = Duration::from_secs(30);
 /// How long the last messages may take to come back.
@@ -44,7 +45,7 @@ pub(crate) struct Fleet<'b, 'o> {
     broker: SocketAddr,
     options: &'o Options,
     figures: Figures,
-    start: StdInstant,
+    watch: Watch,
     ready: usize,
     /// Those that are not ready, the next to dial in front.
     waiting: VecDeque<usize>,
@@ -68,7 +69,7 @@ impl<'b, 'o> Fleet<'b, 'o> {
             broker,
             options,
             figures: Figures::new(sessions),
-            start: StdInstant::now(),
+            watch: Watch(StdInstant::now()),
             ready: 0,
             dialling: 0,
         })
@@ -134,7 +135,8 @@ impl<'b, 'o> Fleet<'b, 'o> {
             .checked_div(self.options.rate)
             .unwrap_or(NAP);
         while begun.elapsed() < self.options.seconds && !is_stopped() {
-            let due = self.due(begun.elapsed());
+            // Whoever is behind goes on listening meanwhile.
+            let due = self.due(begun.elapsed()).min(offered.saturating_add(BATCH));
             while offered < due {
                 offered = offered.saturating_add(1);
                 self.publish_one(&mut turn)?;
@@ -145,7 +147,7 @@ impl<'b, 'o> Fleet<'b, 'o> {
         }
         self.figures.publishing = begun.elapsed();
         let end = StdInstant::now();
-        while self.figures.received < self.figures.sent && end.elapsed() < REST {
+        while !self.figures.is_complete(self.options.qos) && end.elapsed() < REST {
             self.round(NAP)?;
         }
         bar.finish_and_clear();
@@ -172,7 +174,7 @@ impl<'b, 'o> Fleet<'b, 'o> {
 
     /// Publishes one message on the next session that has room.
     fn publish_one(&mut self, turn: &mut usize) -> Result<()> {
-        let now = self.now();
+        let watch = self.watch;
         // A handful is tried: where those are full, so is the broker.
         for _ in 0..8 {
             let number = *turn;
@@ -185,7 +187,7 @@ impl<'b, 'o> Fleet<'b, 'o> {
             else {
                 continue;
             };
-            if device.publish(now, self.options)? {
+            if device.publish(watch, self.options)? {
                 self.figures.sent = self.figures.sent.saturating_add(1);
                 self.turn(number)?;
                 return Ok(());
@@ -202,9 +204,9 @@ impl<'b, 'o> Fleet<'b, 'o> {
             device.leave();
         }
         loop {
-            let now = self.now();
+            let watch = self.watch;
             for device in self.devices.iter_mut().filter(|device| !device.is_over()) {
-                device.close_if_left(now);
+                device.close_if_left(watch);
             }
             let all_left = self.devices.iter().all(Device::is_over);
             if all_left || begun.elapsed() > GOODBYE {
@@ -232,7 +234,7 @@ impl<'b, 'o> Fleet<'b, 'o> {
     }
 
     fn dial(&mut self) -> Result<()> {
-        let now = self.now();
+        let watch = self.watch;
         let mut untried = self.waiting.len();
         while self.dialling < DIALLING && untried > 0 {
             untried = untried.saturating_sub(1);
@@ -242,12 +244,12 @@ impl<'b, 'o> Fleet<'b, 'o> {
             let Some(device) = self.devices.get_mut(number) else {
                 continue;
             };
-            if !device.wants_to_dial(now) {
+            if !device.wants_to_dial(watch) {
                 self.waiting.push_back(number);
                 continue;
             }
             let interest = Interest::READABLE | Interest::WRITABLE;
-            let stream = device.dial(self.broker, now)?;
+            let stream = device.dial(self.broker, watch)?;
             self.poll
                 .registry()
                 .register(stream, Token(number), interest)?;
@@ -259,12 +261,12 @@ impl<'b, 'o> Fleet<'b, 'o> {
 
     /// Lets a session do what there is to do.
     fn turn(&mut self, number: usize) -> Result<()> {
-        let now = self.now();
+        let watch = self.watch;
         let Some(device) = self.devices.get_mut(number) else {
             return Ok(());
         };
         let (was_down, was_ready) = (device.is_down(), device.is_ready());
-        if let Err(why) = device.turn(now, self.options, &mut self.figures) {
+        if let Err(why) = device.turn(watch, self.options, &mut self.figures) {
             self.figures.lost = self.figures.lost.saturating_add(1);
             self.figures.last_loss = Some(why.to_string());
         }
@@ -282,22 +284,10 @@ impl<'b, 'o> Fleet<'b, 'o> {
         Ok(())
     }
 
-    fn now(&self) -> Now {
-        let elapsed = self.start.elapsed();
-        // Moments may wrap.
-        let millis = u32::try_from(elapsed.as_millis() & u128::from(u32::MAX)).unwrap_or_default();
-        Now {
-            instant: Instant::from_millis(millis),
-            micros: u64::try_from(elapsed.as_micros()).unwrap_or(u64::MAX),
-        }
-    }
-
     fn set_alarm(&mut self, number: usize) {
-        let now = self.now();
         let deadline = self.devices.get(number).and_then(Device::deadline);
-        let millis = now.micros / 1_000;
-        let at = deadline
-            .map(|deadline| millis.saturating_add(deadline.millis_from(now.instant).into()));
+        let (now, millis) = (self.watch.now(), self.watch.micros() / 1_000);
+        let at = deadline.map(|deadline| millis.saturating_add(deadline.millis_from(now).into()));
         let Some(alarm) = self.alarm.get_mut(number) else {
             return;
         };
@@ -310,7 +300,7 @@ impl<'b, 'o> Fleet<'b, 'o> {
 
     fn next_alarm(&self) -> Option<Duration> {
         let Reverse((at, _)) = self.alarms.peek()?;
-        let now = self.now().micros;
+        let now = self.watch.micros();
         Some(Duration::from_micros(
             at.saturating_mul(1_000).saturating_sub(now),
         ))
@@ -318,7 +308,7 @@ impl<'b, 'o> Fleet<'b, 'o> {
 
     /// The next session whose alarm has rung.
     fn take_alarm(&mut self) -> Option<usize> {
-        let now = self.now().micros / 1_000;
+        let now = self.watch.micros() / 1_000;
         while let Some(Reverse((at, number))) = self
             .alarms
             .peek()

@@ -112,7 +112,9 @@ fn exchange(mut client: Box<dyn Client<'_> + '_>, name: &str, log: &mut Log) -> 
     }
     listen(&mut *client, log, Log::is_complete)?;
     // No event tells that the PUBREL has come.
+    let start = Instant::now();
     while !remembers_nothing(client.session(), name) {
+        assert!(start.elapsed() < PATIENCE, "the PUBREL does not come");
         client.recv_for(Duration::from_millis(1), &mut |event| log.hear(event))?;
     }
     client.disconnect()
