@@ -58,7 +58,7 @@ pub(super) fn is_plain(bytes: &[u8]) -> bool {
 
 /// True if it is soon seen that every byte is ASCII.
 pub(super) fn is_ascii(bytes: &[u8]) -> bool {
-    IN_BLOCKS && all(bytes, |byte| byte.is_ascii())
+    IN_BLOCKS && bytes.is_ascii()
 }
 
 /// True if every byte passes; in blocks, which a compiler turns into vector instructions.

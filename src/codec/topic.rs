@@ -45,7 +45,10 @@ impl<'a> TopicName<'a> {
     }
 
     pub(super) fn check_received(&self) -> Result<(), DecodeError> {
-        check_received(Kind::Name, self.bytes)
+        if !is_usual(Kind::Name, self.bytes) {
+            check_received_slowly(Kind::Name, self.bytes)?;
+        }
+        Ok(())
     }
 
     /// The name.
@@ -84,7 +87,9 @@ impl<'a> TopicFilter<'a> {
 
     /// The received filter.
     pub(super) fn decode(bytes: &'a [u8]) -> Result<Self, DecodeError> {
-        check_received(Kind::Filter, bytes)?;
+        if !is_usual(Kind::Filter, bytes) {
+            check_received_slowly(Kind::Filter, bytes)?;
+        }
         Ok(Self { bytes })
     }
 
@@ -184,14 +189,7 @@ enum Kind {
     Filter,
 }
 
-/// Checks what came.
-fn check_received(kind: Kind, bytes: &[u8]) -> Result<(), DecodeError> {
-    if is_usual(kind, bytes) {
-        return Ok(());
-    }
-    check_received_slowly(kind, bytes)
-}
-
+/// Checks what came and is not usual.
 #[cold]
 fn check_received_slowly(kind: Kind, bytes: &[u8]) -> Result<(), DecodeError> {
     if !text::is_ascii(bytes) {
@@ -230,14 +228,18 @@ fn check_each(kind: Kind, bytes: &[u8]) -> Result<(), TopicError> {
         len => return Err(TopicError::TooLong { len }),
     }
     for (at, &byte) in bytes.iter().enumerate() {
-        match byte {
-            // [MQTT-4.7.3-2] No U+0000.
-            0 => return Err(TopicError::Nul { at }),
-            // [MQTT-3.3.2-2] [MQTT-4.7.1-1] Wildcards are for filters.
-            b'#' | b'+' if kind == Kind::Name || !fits(byte, at, bytes) => {
-                return Err(TopicError::Wildcard { at });
-            }
-            _ => {}
+        // Most bytes are letters, digits or `/`, and above all that may be wrong.
+        if byte > b'+' {
+            continue;
+        }
+        // [MQTT-4.7.3-2] No U+0000.
+        if byte == 0 {
+            return Err(TopicError::Nul { at });
+        }
+        // [MQTT-3.3.2-2] [MQTT-4.7.1-1] Wildcards are for filters.
+        let is_wildcard = matches!(byte, b'#' | b'+');
+        if is_wildcard && (kind == Kind::Name || !fits(byte, at, bytes)) {
+            return Err(TopicError::Wildcard { at });
         }
     }
     Ok(())

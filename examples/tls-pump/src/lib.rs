@@ -8,6 +8,13 @@
 //! client <--> Stream <== two pipes ==> Pump::run <--> embedded-tls <--> socket
 //! ```
 //!
+//! What embedded-tls 0.19 does not do, without an allocator (`examples/host/tests/run/over_embedded_tls.rs` shows each):
+//!
+//! - RSA keys, of the authority, the broker or the client: an error says so. P-256 is what it knows.
+//! - Certificates between the authority and the broker. It would accept them of anybody, so [`Verifier`] refuses them.
+//! - The age of a certificate, unless it is given a clock.
+//! - The broker's reason for refusing a client's certificate: the error is the same for all.
+//!
 //! There is one connection at a time, since its buffers are lent once. [`Pump::line`] waits until the one before has
 //! been given up, socket and all.
 #![no_std]
@@ -16,6 +23,7 @@ mod carry;
 mod error;
 mod shared;
 mod stream;
+mod verifier;
 
 use core::cell::Cell;
 
@@ -26,7 +34,7 @@ use embassy_sync::{
 use embedded_io_async::{Read, Write};
 use embedded_tls::{Aes128GcmSha256, CryptoProvider, TlsError};
 
-pub use self::{error::Error, stream::Stream};
+pub use self::{error::Error, stream::Stream, verifier::Verifier};
 
 /// The longest record that a peer may send, and so the buffer that it needs, in bytes.
 pub const LONGEST_RECORD: usize = 16_640;

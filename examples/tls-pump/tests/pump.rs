@@ -20,13 +20,12 @@ use std::{
 use embedded_io_adapters::tokio_1::FromTokio;
 use embedded_io_async::{Read, Write};
 use embedded_tls::{
-    Aes128GcmSha256, Certificate, CryptoProvider, CryptoRngCore, NoClock, TlsVerifier,
-    pki::CertVerifier,
+    Aes128GcmSha256, CryptoProvider, CryptoRngCore, NoClock, TlsError, TlsVerifier,
 };
 use rand_core::OsRng;
 use rustls::pki_types::CertificateDer;
 use server::{Authority, Link, serve};
-use tls_pump::{Error, LONGEST_RECORD, Pump, Stream};
+use tls_pump::{Error, LONGEST_RECORD, Pump, Stream, Verifier};
 use tokio::{
     net::TcpStream,
     runtime::Builder,
@@ -41,7 +40,7 @@ type Socket = FromTokio<TcpStream>;
 
 struct Checks {
     rng: OsRng,
-    verifier: CertVerifier<'static, Aes128GcmSha256, NoClock, 4096>,
+    verifier: Verifier<'static, NoClock, 4096>,
 }
 
 impl CryptoProvider for Checks {
@@ -52,9 +51,7 @@ impl CryptoProvider for Checks {
         &mut self.rng
     }
 
-    fn verifier(
-        &mut self,
-    ) -> Result<&mut impl TlsVerifier<Aes128GcmSha256>, embedded_tls::TlsError> {
+    fn verifier(&mut self) -> Result<&mut impl TlsVerifier<Aes128GcmSha256>, TlsError> {
         Ok(&mut self.verifier)
     }
 }
@@ -70,7 +67,7 @@ fn pump(authority: &CertificateDer<'static>) -> Rc<Pump<Socket>> {
             let provider = || {
                 Ok(Checks {
                     rng: OsRng,
-                    verifier: CertVerifier::new(Certificate::X509(authority)),
+                    verifier: Verifier::new(authority),
                 })
             };
             pump.run(&mut incoming, &mut outgoing, NAME, provider).await
@@ -258,6 +255,18 @@ fn a_peer_that_nobody_vouches_for_is_refused() {
             );
         });
     }
+}
+
+/// A device's certificate is signed by the authority, but nobody has allowed the device to sign others.
+#[test]
+fn a_certificate_issued_by_another_is_refused() {
+    let authority = Authority::new();
+    let port = serve(authority.forge(NAME), |link: &mut Link| link.echo());
+    run(async {
+        let pump = pump(authority.certificate());
+        let error = dial(&pump, port).await.err().unwrap();
+        assert!(matches!(error.0, TlsError::InvalidCertificate), "{error}");
+    });
 }
 
 /// One says something else, and one closes.

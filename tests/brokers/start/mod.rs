@@ -26,7 +26,8 @@ pub(crate) struct Broker {
     pub(crate) login: SocketAddr,
     /// It lets everybody in. Subscriptions are allowed below `open/` and `closed/`, publishing below `open/`.
     pub(crate) guarded: SocketAddr,
-    /// A client that comes back sooner may be cut: the broker takes the end of its old connection for that of the new.
+    /// A client that comes back sooner may be cut or sent away: the broker is still busy with the end of its old
+    /// connection, or takes it for that of the new.
     pub(crate) rest: Duration,
     pub(crate) otherwise: &'static [Otherwise],
     #[expect(dead_code, reason = "they end with the broker")]

@@ -2,10 +2,33 @@
 
 use std::{net::SocketAddr, process::Command, sync::Arc, time::Duration};
 
-use super::{Broker, Otherwise, Process, installed, locked_version};
+use super::{
+    Broker, Otherwise, Process,
+    Verdict::{Breaks, NotOffered},
+    installed, locked_version,
+};
 
 pub(crate) const NAME: &str = "rmqtt";
-pub(crate) const OTHERWISE: &[Otherwise] = &[];
+pub(crate) const OTHERWISE: &[Otherwise] = &[
+    Otherwise {
+        scenario: "resume_unread_acks",
+        verdict: Breaks("[MQTT-4.3.3-2]"),
+        does: "a message at QoS 2 that is sent again on the next connection is delivered again",
+        shows: "what was queued",
+    },
+    Otherwise {
+        scenario: "unacceptable_version",
+        verdict: Breaks("[MQTT-3.1.2-2]"),
+        does: "it closes the connection without a CONNACK",
+        shows: "Closed",
+    },
+    Otherwise {
+        scenario: "server_unavailable",
+        verdict: NotOffered,
+        does: "it answers with code 3 when its computer is busy, and at no other time",
+        shows: "",
+    },
+];
 
 pub(crate) fn start() -> Broker {
     let doors = ["open", "login", "guarded"].map(door);
@@ -16,7 +39,7 @@ pub(crate) fn start() -> Broker {
         address,
         login,
         guarded,
-        rest: Duration::ZERO,
+        rest: Duration::from_millis(100),
         otherwise: OTHERWISE,
         processes: doors.map(|(process, _)| process).into(),
     }

@@ -8,7 +8,7 @@ use std::{
     thread,
 };
 
-use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, DnType, IsCa, KeyPair};
+use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, DnType, IsCa, Issuer, KeyPair};
 use rustls::{
     ServerConfig, ServerConnection, StreamOwned,
     crypto::ring,
@@ -36,16 +36,34 @@ impl Authority {
     /// A server with a certificate for this name.
     pub(crate) fn certify(&self, name: &str) -> ServerConfig {
         let key = KeyPair::generate().unwrap();
-        let params = CertificateParams::new([name.to_owned()]).unwrap();
-        let certificate = params.signed_by(&key, &self.0).unwrap().der().clone();
-        let key = PrivateKeyDer::try_from(key.serialize_der()).unwrap();
-        ServerConfig::builder_with_provider(Arc::new(ring::default_provider()))
-            .with_safe_default_protocol_versions()
-            .unwrap()
-            .with_no_client_auth()
-            .with_single_cert(vec![certificate], key)
-            .unwrap()
+        let certificate = params(name).signed_by(&key, &self.0).unwrap();
+        server(vec![certificate.der().clone()], &key)
     }
+
+    /// A server with a certificate for this name from somebody whom the authority has certified, but not to certify.
+    pub(crate) fn forge(&self, name: &str) -> ServerConfig {
+        let device_key = KeyPair::generate().unwrap();
+        let device = params("lamp").signed_by(&device_key, &self.0).unwrap();
+        let key = KeyPair::generate().unwrap();
+        let issuer = Issuer::new(params("lamp"), device_key);
+        let certificate = params(name).signed_by(&key, &issuer).unwrap();
+        server(vec![certificate.der().clone(), device.der().clone()], &key)
+    }
+}
+
+fn params(name: &str) -> CertificateParams {
+    let mut params = CertificateParams::new([name.to_owned()]).unwrap();
+    params.distinguished_name.push(DnType::CommonName, name);
+    params
+}
+
+fn server(chain: Vec<CertificateDer<'static>>, key: &KeyPair) -> ServerConfig {
+    ServerConfig::builder_with_provider(Arc::new(ring::default_provider()))
+        .with_safe_default_protocol_versions()
+        .unwrap()
+        .with_no_client_auth()
+        .with_single_cert(chain, PrivateKeyDer::try_from(key.serialize_der()).unwrap())
+        .unwrap()
 }
 
 /// The server's end of a connection.

@@ -20,13 +20,16 @@ rules = [
 #[tokio::main]
 async fn main() -> Result<()> {
     let mut arguments = env::args().skip(1);
-    let rules = match arguments.next().as_deref() {
-        Some("login") => LOGIN,
-        Some("guarded") => GUARDED,
+    let door = arguments.next().unwrap_or_default();
+    let rules = match &*door {
+        "login" => LOGIN,
+        "guarded" => GUARDED,
         _ => OPEN,
     };
     let port = arguments.next().unwrap_or_default();
+    // It sends clients away, with code 3, when its computer is busy.
     let context = ServerContext::new()
+        .busy_check_enable(false)
         .plugins_config_map_add("rmqtt-acl", rules)
         .build()
         .await;
@@ -35,6 +38,7 @@ async fn main() -> Result<()> {
     let listener = Builder::new()
         .name("tcp")
         .laddr(format!("127.0.0.1:{port}").parse()?)
+        .allow_anonymous(door != "login")
         .bind()?
         .tcp()?;
     MqttServer::new(context)

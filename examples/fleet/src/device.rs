@@ -1,0 +1,285 @@
+//! One session and its socket: who calls `turn` when the socket or the clock says so drives it.
+
+use std::{
+    io::{self, ErrorKind, Read, Write},
+    net::SocketAddr,
+};
+
+use mio::net::TcpStream;
+use umqtt::{
+    Backoff, Event, Instant, Message, RequestError, Session, Storage,
+    codec::{Connect, Credentials, SubackReturnCode},
+};
+
+use crate::{Error, Result, figures::Figures, options::Options};
+
+/// Bytes to receive, bytes to send, messages in flight out and in.
+pub(crate) type Memory = Storage<512, 1_024, 4, 20>;
+
+/// How long the broker may take to accept a connection, or to answer, in milliseconds.
+const ANSWER: u32 = 30_000;
+
+pub(crate) struct Device<'b> {
+    session: Session<'b>,
+    link: Link,
+    backoff: Backoff,
+    name: String,
+    topic: String,
+    /// The broker has granted the subscription on this connection.
+    is_ready: bool,
+}
+
+enum Link {
+    /// Dial again at this moment.
+    Down(Instant),
+    /// The operating system connects.
+    Dialling(TcpStream, Instant),
+    Open(TcpStream),
+    /// DISCONNECT has left.
+    Over,
+}
+
+/// The time, in the two forms that are needed.
+#[derive(Clone, Copy)]
+pub(crate) struct Now {
+    pub(crate) instant: Instant,
+    /// Since the program began.
+    pub(crate) micros: u64,
+}
+
+impl<'b> Device<'b> {
+    pub(crate) fn new(memory: &'b mut Memory, run: u32, number: usize, options: &Options) -> Self {
+        let mut session = Session::new(memory);
+        session.set_response_timeout(ANSWER);
+        Self {
+            session,
+            link: Link::Down(Instant::default()),
+            backoff: Backoff::new(500, 10_000),
+            name: format!("fleet{run:08x}n{number}"),
+            topic: format!("{}/{run:08x}/{number}", options.topic_prefix),
+            is_ready: false,
+        }
+    }
+
+    pub(crate) fn is_ready(&self) -> bool {
+        self.is_ready
+    }
+
+    pub(crate) fn is_down(&self) -> bool {
+        matches!(self.link, Link::Down(_))
+    }
+
+    pub(crate) fn is_over(&self) -> bool {
+        matches!(self.link, Link::Over)
+    }
+
+    /// Whether it is time to dial.
+    pub(crate) fn wants_to_dial(&self, now: Now) -> bool {
+        matches!(self.link, Link::Down(again) if again.is_reached(now.instant))
+    }
+
+    /// Begins a connection; the socket is to be watched.
+    pub(crate) fn dial(&mut self, address: SocketAddr, now: Now) -> io::Result<&mut TcpStream> {
+        let stream = TcpStream::connect(address)?;
+        let give_up = now.instant.after(ANSWER);
+        self.link = Link::Dialling(stream, give_up);
+        match &mut self.link {
+            Link::Dialling(stream, _) => Ok(stream),
+            _ => Err(ErrorKind::NotConnected.into()),
+        }
+    }
+
+    /// When `turn` has to be called though the socket is silent.
+    pub(crate) fn deadline(&self) -> Option<Instant> {
+        match self.link {
+            Link::Dialling(_, give_up) => Some(give_up),
+            Link::Open(_) => self.session.deadline(),
+            // It is dialled in its turn.
+            Link::Down(_) | Link::Over => None,
+        }
+    }
+
+    /// Moves bytes and handles packets until there is nothing to do.
+    ///
+    /// # Errors
+    ///
+    /// The connection is over. It will be dialled again.
+    pub(crate) fn turn(
+        &mut self,
+        now: Now,
+        options: &Options,
+        figures: &mut Figures,
+    ) -> Result<()> {
+        let turned = self
+            .open(now, options)
+            .and_then(|()| self.exchange(now, options, figures));
+        if turned.is_err() {
+            self.session.connection_lost();
+            self.is_ready = false;
+            let pause = self.backoff.next(fastrand::u32(..));
+            self.link = Link::Down(now.instant.after(pause));
+        }
+        turned
+    }
+
+    /// Queues CONNECT once the operating system has connected.
+    fn open(&mut self, now: Now, options: &Options) -> Result<()> {
+        let Link::Dialling(stream, give_up) = &self.link else {
+            return Ok(());
+        };
+        if let Some(error) = stream.take_error()? {
+            return Err(error.into());
+        }
+        match stream.peer_addr() {
+            Ok(_) => {}
+            Err(_) if give_up.is_reached(now.instant) => {
+                return Err(io::Error::from(ErrorKind::TimedOut).into());
+            }
+            Err(error) if error.kind() == ErrorKind::NotConnected => return Ok(()),
+            Err(error) => return Err(error.into()),
+        }
+        stream.set_nodelay(true)?;
+        let credentials = options.user.as_deref().map(|user_name| Credentials {
+            user_name,
+            password: options.password.as_deref().map(str::as_bytes),
+        });
+        let connect = Connect {
+            keep_alive: options.keep_alive,
+            credentials,
+            ..Connect::new(&self.name)
+        };
+        self.session.connect(&connect, now.instant)?;
+        if let Link::Dialling(stream, _) = core::mem::replace(&mut self.link, Link::Over) {
+            self.link = Link::Open(stream);
+        }
+        Ok(())
+    }
+
+    fn exchange(&mut self, now: Now, options: &Options, figures: &mut Figures) -> Result<()> {
+        let Link::Open(_) = self.link else {
+            return Ok(());
+        };
+        loop {
+            let blocked = self.write(now)?;
+            if let Some(ready) = self.session.poll(now.instant)? {
+                let step = match self.session.event(ready)? {
+                    Some(event) => step(&event, now, figures),
+                    None => Step::Nothing,
+                };
+                self.take(step, options)?;
+            } else if (blocked || !self.session.has_pending()) && !self.read()? {
+                return Ok(());
+            }
+        }
+    }
+
+    fn take(&mut self, step: Step, options: &Options) -> Result<()> {
+        match step {
+            Step::Nothing => {}
+            Step::Subscribe => {
+                self.backoff.reset();
+                self.session.subscribe(&[(&self.topic, options.qos)])?;
+            }
+            Step::Ready => self.is_ready = true,
+            Step::Refused => {
+                return Err(format!("the broker refused to subscribe to {}", self.topic).into());
+            }
+        }
+        Ok(())
+    }
+
+    /// Writes what is pending; true if the socket takes no more.
+    fn write(&mut self, now: Now) -> io::Result<bool> {
+        let Link::Open(stream) = &mut self.link else {
+            return Ok(true);
+        };
+        while self.session.has_pending() {
+            match stream.write(self.session.pending(now.instant)) {
+                Ok(0) => return Err(ErrorKind::WriteZero.into()),
+                Ok(n) => self.session.consume(n, now.instant),
+                Err(error) if error.kind() == ErrorKind::WouldBlock => return Ok(true),
+                Err(error) if error.kind() == ErrorKind::Interrupted => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(false)
+    }
+
+    /// Reads once; false if there is nothing.
+    fn read(&mut self) -> Result<bool> {
+        let Link::Open(stream) = &mut self.link else {
+            return Ok(false);
+        };
+        let space = self.session.space();
+        match stream.read(space) {
+            Ok(0) => Err(Error::from("the broker closed the connection")),
+            Ok(n) => {
+                self.session.commit(n);
+                Ok(true)
+            }
+            Err(error) if error.kind() == ErrorKind::WouldBlock => Ok(false),
+            Err(error) if error.kind() == ErrorKind::Interrupted => Ok(true),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    /// Publishes the time; false if there is no room at present.
+    pub(crate) fn publish(&mut self, now: Now, options: &Options) -> Result<bool> {
+        let mut payload = vec![0; usize::from(options.size)];
+        if let Some(place) = payload.first_chunk_mut() {
+            *place = now.micros.to_be_bytes();
+        }
+        let message = Message {
+            qos: options.qos,
+            ..Message::new(&self.topic, &payload)
+        };
+        match self.session.publish(&message) {
+            Ok(_) => Ok(true),
+            Err(RequestError::InflightFull { .. } | RequestError::ArenaFull { .. }) => Ok(false),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    /// Queues DISCONNECT, or gives up what is not connected.
+    pub(crate) fn leave(&mut self) {
+        self.is_ready = false;
+        if self.session.disconnect().is_err() {
+            self.link = Link::Over;
+        }
+    }
+
+    /// Closes the socket when DISCONNECT has left; what comes now is not wanted.
+    pub(crate) fn close_if_left(&mut self, now: Now) {
+        if matches!(self.write(now), Ok(false) | Err(_)) {
+            self.link = Link::Over;
+        }
+    }
+}
+
+/// What follows from an event.
+enum Step {
+    Nothing,
+    Subscribe,
+    Ready,
+    Refused,
+}
+
+fn step(event: &Event<'_>, now: Now, figures: &mut Figures) -> Step {
+    match event {
+        Event::Connected { .. } => return Step::Subscribe,
+        Event::Suback(_, codes) => {
+            let granted = codes.iter().all(|code| code != SubackReturnCode::Failure);
+            return if granted { Step::Ready } else { Step::Refused };
+        }
+        Event::Message(message) => {
+            if let Some(sent) = message.payload.first_chunk() {
+                figures.came(now.micros.saturating_sub(u64::from_be_bytes(*sent)));
+            }
+        }
+        Event::Puback(_) | Event::Pubcomp(_) => {
+            figures.acknowledged = figures.acknowledged.saturating_add(1);
+        }
+        _ => {}
+    }
+    Step::Nothing
+}

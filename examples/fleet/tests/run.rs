@@ -1,0 +1,173 @@
+//! The program from its command line.
+#![allow(
+    clippy::expect_used,
+    clippy::panic,
+    clippy::unwrap_used,
+    reason = "helpers of a test"
+)]
+
+use std::{
+    process::{Command, Output, Stdio},
+    thread,
+    time::{Duration, Instant},
+};
+
+use faults::{Mosquitto, Proxy};
+
+fn command(arguments: &str) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_fleet"));
+    command.args(arguments.split_whitespace());
+    command
+}
+
+fn fleet(arguments: &str) -> Output {
+    command(arguments).output().unwrap()
+}
+
+/// What it prints when all goes well.
+fn figures(arguments: &str) -> String {
+    let output = fleet(arguments);
+    let (said, complained) = texts(&output);
+    assert!(output.status.success(), "{arguments}: {said}\n{complained}");
+    said
+}
+
+fn texts(output: &Output) -> (String, String) {
+    let text = |bytes: &[u8]| String::from_utf8(bytes.to_vec()).unwrap();
+    (text(&output.stdout), text(&output.stderr))
+}
+
+/// The number that stands before these words.
+fn number(said: &str, words: &str) -> u64 {
+    let (before, _) = said.split_once(words).expect(words);
+    let number = before.split_whitespace().next_back().unwrap();
+    number.parse().expect(number)
+}
+
+#[test]
+fn it_brings_its_own_broker() {
+    let said = figures("--sessions 50 --seconds 1");
+    assert!(
+        said.contains("one was started inside this program"),
+        "{said}"
+    );
+    assert!(said.contains("50 connected and subscribed"), "{said}");
+    assert!(number(&said, " sent,") >= 500, "{said}");
+    assert!(said.contains(" 99 %: "), "{said}");
+    assert!(number(&said, " bytes a session:") > 1_000, "{said}");
+}
+
+#[test]
+fn fifty_sessions_at_each_qos() {
+    let Some(broker) = Mosquitto::start() else {
+        return;
+    };
+    for qos in 0..3 {
+        let said = figures(&format!(
+            "--broker {} --sessions 50 --seconds 1 --rate 500 --qos {qos} --size 400",
+            broker.address
+        ));
+        let sent = number(&said, " sent,");
+        assert!(sent >= 250, "{said}");
+        assert_eq!(number(&said, " came back,"), sent, "{said}");
+        let acknowledged = if qos == 0 { 0 } else { sent };
+        assert_eq!(number(&said, " acknowledged,"), acknowledged, "{said}");
+    }
+}
+
+#[test]
+fn connections_that_break_are_made_again_and_told() {
+    let Some(broker) = Mosquitto::start() else {
+        return;
+    };
+    let proxy = Proxy::new(broker.address);
+    let arguments = format!("--broker {} --sessions 20 --seconds 3", proxy.address);
+    let child = command(&arguments)
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    thread::sleep(Duration::from_secs(1));
+    proxy.cut();
+    let output = child.wait_with_output().unwrap();
+    let (said, complained) = texts(&output);
+    assert!(!output.status.success(), "{said}");
+    assert_eq!(number(&said, " connections broke"), 20, "{said}");
+    assert!(number(&said, " sent,") > 1_500, "{said}");
+    assert!(
+        complained.contains("did not come back") || complained.contains("20 connections broke"),
+        "{complained}"
+    );
+}
+
+#[test]
+fn ctrl_c_ends_it_in_order() {
+    let child = command("--sessions 10 --seconds 3600")
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    thread::sleep(Duration::from_secs(2));
+    let start = Instant::now();
+    let id = child.id().to_string();
+    let status = Command::new("kill").args(["-INT", &id]).status();
+    assert!(status.unwrap().success());
+    let output = child.wait_with_output().unwrap();
+    let (said, _) = texts(&output);
+    assert!(output.status.success(), "{said}");
+    assert!(said.contains("10 connected"), "{said}");
+    assert!(start.elapsed() < Duration::from_secs(5), "it had to wait");
+}
+
+#[test]
+fn bad_input_is_explained() {
+    for (arguments, words) in [
+        ("--sessions 0", "1 to 1000000"),
+        ("--sessions x", "1 to 1000000"),
+        ("--qos 3", "3 is no QoS"),
+        ("--size 7", "7 is not in 8..=400"),
+        ("--seconds 0", "0.1 to 86400"),
+        ("--rate 0", "0 is not in"),
+        ("--topic-prefix a/#", "wildcard"),
+        ("--password x", "--user"),
+    ] {
+        let output = fleet(arguments);
+        let (_, complained) = texts(&output);
+        assert_eq!(output.status.code(), Some(2), "{arguments}: {complained}");
+        assert!(complained.contains(words), "{arguments}: {complained}");
+    }
+}
+
+#[test]
+fn a_broker_that_is_not_there_is_named() {
+    for (broker, words) in [
+        ("127.0.0.1:1", "Connection refused"),
+        ("no-such-host.invalid", "no-such-host.invalid"),
+    ] {
+        let output = fleet(&format!("--broker {broker}"));
+        let (_, complained) = texts(&output);
+        assert_eq!(output.status.code(), Some(1), "{complained}");
+        assert!(
+            complained.contains(broker) && complained.contains(words),
+            "{complained}"
+        );
+    }
+}
+
+#[test]
+fn more_sessions_than_sockets_are_refused() {
+    let mut shell = Command::new("sh");
+    let program = env!("CARGO_BIN_EXE_fleet");
+    let output = shell
+        .args([
+            "-c",
+            &format!("ulimit -n 256; exec {program} --sessions 500"),
+        ])
+        .output()
+        .unwrap();
+    let (_, complained) = texts(&output);
+    assert_eq!(output.status.code(), Some(1), "{complained}");
+    assert!(
+        complained.contains("1064 open files") && complained.contains("ulimit"),
+        "{complained}"
+    );
+}
