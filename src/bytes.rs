@@ -12,8 +12,20 @@ pub(crate) fn copy(to: &mut [u8], from: &[u8]) {
     }
 }
 
+/// Moves the `len` bytes at `from` to `to`; does nothing where they do not lie, or fit, in there.
+#[inline(never)] // every buffer shares one copy of it
+pub(crate) fn move_within(bytes: &mut [u8], from: usize, to: usize, len: usize) {
+    if let Some(by) = from.checked_sub(to) {
+        let span = bytes.get_mut(to..from.wrapping_add(len));
+        move_down(span.unwrap_or_default(), by);
+    } else {
+        let span = bytes.get_mut(from..to.wrapping_add(len));
+        move_up(span.unwrap_or_default(), to.wrapping_sub(from));
+    }
+}
+
 /// Moves all bytes down by so many places; as many at the front are lost, and the end keeps what it had.
-pub(crate) fn move_down(bytes: &mut [u8], by: usize) {
+fn move_down(bytes: &mut [u8], by: usize) {
     let to = Cell::from_mut(bytes).as_slice_of_cells();
     let from = to.get(by..).unwrap_or_default();
     for (to, from) in to.iter().zip(from) {
@@ -22,7 +34,7 @@ pub(crate) fn move_down(bytes: &mut [u8], by: usize) {
 }
 
 /// Moves all bytes up by so many places; as many at the end are lost, and the front keeps what it had.
-pub(crate) fn move_up(bytes: &mut [u8], by: usize) {
+fn move_up(bytes: &mut [u8], by: usize) {
     let from = Cell::from_mut(bytes).as_slice_of_cells();
     let to = from.get(by..).unwrap_or_default();
     for (to, from) in to.iter().zip(from).rev() {

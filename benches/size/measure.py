@@ -1,18 +1,18 @@
 """Reads the linked programs: their flash, what they keep in RAM, and the deepest stack below each call.
 
-Started by .ci/size, which builds them: measure.py [--write] TARGET_DIR
+Started by .ci/size, which builds them: measure.py [--write] [--paths] TARGET_DIR
 """
 
-import re
-import struct
 import sys
-from collections import namedtuple
-from functools import cache
 from pathlib import Path
+
+from elf import Program
+from stack import Stacks
 
 HERE = Path(__file__).parent
 TABLE = HERE / "table.md"
 README = HERE.parent.parent / "README.md"
+BEGIN, END = "<!-- .ci/size --write -->", "<!-- end of .ci/size -->"
 
 TARGETS = ("thumbv6m-none-eabi", "thumbv7em-none-eabi", "riscv32imc-unknown-none-elf")
 LEVELS = ("z", "s")
@@ -29,166 +29,6 @@ RAM_GOALS = {"Session": 112, "each in-flight slot": 8, "each inbound id": 2}
 STACK_GOAL = 400
 # A compiler's whim may cost so much before it counts as growth.
 TOLERANCE = 1.01
-
-BUILTIN = re.compile(r"compiler_builtins|^(__|mem(cpy|move|set|cmp)$|bcmp$)")
-
-Section = namedtuple("Section", "name kind flags address offset size link")
-Symbol = namedtuple("Symbol", "name address size kind section")
-
-
-class Program:
-    """A linked 32-bit little-endian ELF file."""
-
-    def __init__(self, path):
-        self.bytes = path.read_bytes()
-        table, = struct.unpack_from("<I", self.bytes, 32)
-        size, count, names = struct.unpack_from("<HHH", self.bytes, 46)
-        headers = [struct.unpack_from("<10I", self.bytes, table + size * i) for i in range(count)]
-        at = headers[names][4]
-        self.sections = [
-            Section(self.string(at + h[0]), h[1], h[2], h[3], h[4], h[5], h[6]) for h in headers
-        ]
-        self.symbols = list(self.read_symbols())
-
-    def string(self, at):
-        return self.bytes[at : self.bytes.index(0, at)].decode()
-
-    def section(self, name):
-        found = [s for s in self.sections if s.name == name]
-        return found[0] if found else Section(name, 0, 0, 0, 0, 0, 0)
-
-    def content(self, section):
-        return self.bytes[section.offset : section.offset + section.size]
-
-    def read_symbols(self):
-        table = self.section(".symtab")
-        names = self.sections[table.link].offset
-        for entry in struct.iter_unpack("<IIIBBH", self.content(table)):
-            name, address, size, info, _, index = entry
-            section = self.sections[index].name if index < len(self.sections) else ""
-            yield Symbol(self.string(names + name), address, size, info & 15, section)
-
-    def functions(self):
-        return [s for s in self.symbols if s.kind == 2 and s.size > 0 and s.section == ".text"]
-
-    def flash(self):
-        """Bytes of own code and of the compiler's builtins."""
-        names = (".text", ".rodata", ".data")
-        total = sum(self.section(name).size for name in names)
-        builtin = {
-            s.address: s.size for s in self.symbols if s.section in names and BUILTIN.search(s.name)
-        }
-        return total - sum(builtin.values()), sum(builtin.values())
-
-    def size_of(self, name):
-        return next(s.size for s in self.symbols if s.name == "SIZE_OF_" + name)
-
-
-def uleb128(data, at):
-    value = shift = 0
-    while True:
-        value |= (data[at] & 0x7F) << shift
-        shift += 7
-        at += 1
-        if data[at - 1] < 0x80:
-            return value, at
-
-
-class Stacks:
-    """Frames as the compiler sized them, along the calls in the code of an ARMv6-M program."""
-
-    def __init__(self, program):
-        self.program = program
-        self.text = program.section(".text")
-        self.code = program.content(self.text)
-        self.functions = {s.address & ~1: s for s in program.functions()}
-        self.frames = dict(self.read_frames(program.content(program.section(".stack_sizes"))))
-        # Data among the code begins at $d and ends at $t.
-        marks = [s for s in program.symbols if s.section == ".text" and s.name[:2] in ("$t", "$d")]
-        self.marks = sorted((s.address, s.name[:2] == "$t") for s in marks)
-        self.pointed_at = {at for at in self.functions if at | 1 in set(self.words())}
-
-    def read_frames(self, data):
-        at = 0
-        while at + 4 < len(data):
-            address, = struct.unpack_from("<I", data, at)
-            frame, at = uleb128(data, at + 4)
-            yield address & ~1, frame
-
-    def words(self):
-        """What may be the address of a function that is called through a pointer."""
-        for name in (".text", ".rodata", ".data"):
-            section = self.program.section(name)
-            content = self.program.content(section)
-            yield from (word for word, in struct.iter_unpack("<I", content[: len(content) & ~3]))
-
-    def instructions(self, function):
-        at = begin = function.address & ~1
-        is_code = True
-        marks = {address: code for address, code in self.marks if begin <= address < begin + function.size}
-        while at < begin + function.size:
-            is_code = marks.get(at, is_code)
-            half, = struct.unpack_from("<H", self.code, at - self.text.address)
-            wide = half >> 11 in (0b11101, 0b11110, 0b11111)
-            if not is_code or not wide:
-                if is_code:
-                    yield at, half, None
-                at += 2
-                continue
-            low, = struct.unpack_from("<H", self.code, at + 2 - self.text.address)
-            yield at, half, low
-            at += 4
-
-    def callees(self, function):
-        """Functions that this one calls or ends with; all that are pointed at where it calls through a pointer."""
-        begin, end = function.address & ~1, (function.address & ~1) + function.size
-        for at, half, low in self.instructions(function):
-            if low is not None and half >> 11 == 0b11110 and low >> 14 == 0b11 and low & 0x1000:
-                yield branch_and_link(at, half, low)
-            elif low is None and half >> 11 == 0b11100:
-                target = at + 4 + sign((half & 0x7FF) << 1, 12)
-                if not begin <= target < end:
-                    yield target
-            elif low is None and half & 0xFF87 == 0x4780:
-                yield from self.pointed_at
-
-    @cache
-    def deepest(self, address):
-        """Bytes of the deepest path from this function on, and the functions along it."""
-        function = self.functions.get(address)
-        if function is None:
-            return 0, ()  # outside: the transport, the clock
-        if address in self.path:
-            raise SystemExit(f"{function.name} calls itself")
-        self.path.add(address)
-        deepest = max((self.deepest(a) for a in set(self.callees(function))), default=(0, ()))
-        self.path.remove(address)
-        return self.frame(address) + deepest[0], (function.name, *deepest[1])
-
-    def frame(self, address):
-        """As the compiler tells, or, of a builtin written in assembly, what it pushes and takes off the stack pointer."""
-        if address in self.frames:
-            return self.frames[address]
-        frame = 0
-        for _, half, low in self.instructions(self.functions[address]):
-            if low is None and half >> 9 == 0b1011010:
-                frame += 4 * (half & 0x1FF).bit_count()
-            elif low is None and half >> 7 == 0b101100001:
-                frame += 4 * (half & 0x7F)
-        return frame
-
-    path = set()
-
-
-def sign(value, bits):
-    return value - (1 << bits) if value >> (bits - 1) else value
-
-
-def branch_and_link(at, half, low):
-    s, j1, j2 = half >> 10 & 1, low >> 13 & 1, low >> 11 & 1
-    i1, i2 = 1 ^ j1 ^ s, 1 ^ j2 ^ s
-    offset = s << 24 | i1 << 23 | i2 << 22 | (half & 0x3FF) << 12 | (low & 0x7FF) << 1
-    return at + 4 + sign(offset, 25)
 
 
 def chip(target):
@@ -208,8 +48,11 @@ def flash_rows(directory):
 def ram_rows(elf):
     storage = elf.size_of("STORAGE")
     yield "Session", elf.size_of("SESSION")
-    yield "each in-flight slot", (elf.size_of("STORAGE_AND_32_SLOTS") - storage) // 32
-    yield "each inbound id", (elf.size_of("STORAGE_AND_32_IDS") - storage) // 32
+    slot = (elf.size_of("STORAGE_AND_32_SLOTS") - storage) // 32
+    inbound_id = (elf.size_of("STORAGE_AND_32_IDS") - storage) // 32
+    yield "storage, beside buffers, slots and ids", storage - 2 * 16 - 2 * slot - 4 * inbound_id
+    yield "each in-flight slot", slot
+    yield "each inbound id", inbound_id
     yield "blocking client", elf.size_of("BLOCKING_CLIENT")
     yield "async client", elf.size_of("ASYNC_CLIENT")
 
@@ -271,6 +114,33 @@ def figures(lines):
     return {row[0]: int(row[1]) for row in rows if len(row) > 1 and row[1].isdigit()}
 
 
+def readme_section(lines):
+    """What the README shows of the table: own code at opt-level z, RAM, and the deepest stack of all."""
+    figure = figures(lines)
+    chips = [chip(target) for target in TARGETS]
+    flash = (
+        (f"`{program}`", *(figure[f"`{program}`, {chip}, z"] for chip in chips)) for program in PROGRAMS
+    )
+    stacks = {
+        layer: max(size for name, size in figure.items() if name.startswith(layer + ":"))
+        for layer in ("session", "blocking")
+    }
+    return (
+        *table(("flash, opt-level z, LTO", *chips), flash),
+        "",
+        f"RAM on a 32-bit chip: {figure['Session']} bytes a `Session`, {figure['each in-flight slot']} each in-flight slot, "
+        f"{figure['each inbound id']} each inbound id,",
+        f"the buffers, and at most {stacks['session']} bytes of stack in a call of the session, {stacks['blocking']} in one of the "
+        "blocking client.",
+    )
+
+
+def readme_with(lines):
+    text = README.read_text()
+    begin = text.index(BEGIN) + len(BEGIN)
+    return text[:begin] + "\n\n" + "\n".join(readme_section(lines)) + "\n\n" + text[text.index(END) :]
+
+
 def check_growth(lines):
     kept, now = figures(TABLE.read_text().splitlines()), figures(lines)
     if kept.keys() != now.keys():
@@ -292,8 +162,11 @@ def main(arguments):
     print("\n".join(lines))
     if "--write" in arguments:
         TABLE.write_text("\n".join(lines) + "\n")
+        README.write_text(readme_with(lines))
     else:
         check_growth(lines)
+        if README.read_text() != readme_with(TABLE.read_text().splitlines()):
+            raise SystemExit("the README shows other figures than the table: .ci/size --write")
 
 
 main(sys.argv[1:])

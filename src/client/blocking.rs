@@ -26,9 +26,13 @@ pub struct Client<'s, 'b, T: ErrorType, C> {
     clock: C,
     /// When bytes were last written that have not been flushed.
     unflushed: Option<Instant>,
-    /// What ended the connection in a call that had something else to return.
+    /// Why a call has failed, until a call says so: one that had something else to return leaves that to the next.
     failure: Option<Error<T::Error>>,
 }
+
+/// The call has failed, and [`Client::failure`] says why: internal calls return this instead of the error, which is
+/// large, so that it is written once and handed on by nobody.
+struct Failed;
 
 /// What one round of moving bytes came to.
 enum Round {
@@ -55,7 +59,7 @@ where
     ) -> Result<Self, Error<T::Error>> {
         let mut client = Self::open(session, transport, clock, options)?;
         while !client.session.is_connected() {
-            let ready = client.ready()?;
+            let ready = client.ready().map_err(|Failed| client.error())?;
             client.session.event(ready)?;
         }
         Ok(client)
@@ -105,7 +109,7 @@ where
     /// accepted at QoS 1 or 2 goes out again on the next connection.
     pub fn publish(&mut self, message: &Message<'_>) -> Result<Option<PacketId>, Error<T::Error>> {
         let id = accepted(self.session.publish(message), self.session)?;
-        self.failure = self.write_ready().err();
+        let _ = self.write_ready();
         Ok(id)
     }
 
@@ -125,7 +129,7 @@ where
         match accepted(self.session.publish(message), self.session)? {
             None => self.drain(on_event),
             Some(id) => {
-                let ready = self.wait_for(id, on_event)?;
+                let ready = self.wait_for(id, on_event).map_err(|Failed| self.error())?;
                 self.session.event(ready)?;
                 Ok(())
             }
@@ -217,7 +221,7 @@ where
     /// As [`Self::publish`].
     pub fn subscribe(&mut self, filters: &[(&str, QoS)]) -> Result<PacketId, Error<T::Error>> {
         let id = accepted(self.session.subscribe(filters), self.session)?;
-        self.failure = self.write_ready().err();
+        let _ = self.write_ready();
         Ok(id)
     }
 
@@ -234,7 +238,7 @@ where
     ) -> Result<SubackCodes<'_>, Error<T::Error>> {
         check_order(self.session)?;
         let id = accepted(self.session.subscribe(filters), self.session)?;
-        let ready = self.wait_for(id, on_event)?;
+        let ready = self.wait_for(id, on_event).map_err(|Failed| self.error())?;
         match self.session.event(ready)? {
             Some(Event::Suback(_, codes)) => Ok(codes),
             _ => Err(Error::Closed),
@@ -248,7 +252,7 @@ where
     /// As [`Self::publish`].
     pub fn unsubscribe(&mut self, filters: &[&str]) -> Result<PacketId, Error<T::Error>> {
         let id = accepted(self.session.unsubscribe(filters), self.session)?;
-        self.failure = self.write_ready().err();
+        let _ = self.write_ready();
         Ok(id)
     }
 
@@ -264,7 +268,7 @@ where
     ) -> Result<(), Error<T::Error>> {
         check_order(self.session)?;
         let id = accepted(self.session.unsubscribe(filters), self.session)?;
-        let ready = self.wait_for(id, on_event)?;
+        let ready = self.wait_for(id, on_event).map_err(|Failed| self.error())?;
         self.session.event(ready)?;
         Ok(())
     }
@@ -276,8 +280,7 @@ where
     /// As [`Self::publish`].
     pub fn ping(&mut self) -> Result<(), Error<T::Error>> {
         accepted(self.session.ping(), self.session)?;
-        self.write_ready()?;
-        Ok(())
+        self.write_ready().map(drop).map_err(|Failed| self.error())
     }
 
     /// Waits for the next event, however long that takes; keep alive goes on meanwhile.
@@ -286,7 +289,7 @@ where
     ///
     /// The connection is over.
     pub fn recv(&mut self) -> Result<Event<'_>, Error<T::Error>> {
-        let ready = self.ready()?;
+        let ready = self.ready().map_err(|Failed| self.error())?;
         self.session.event(ready)?.ok_or(Error::Closed)
     }
 
@@ -298,7 +301,7 @@ where
     ///
     /// The connection is over.
     pub fn poll(&mut self) -> Result<Option<Event<'_>>, Error<T::Error>> {
-        match self.round()? {
+        match self.round().map_err(|Failed| self.error())? {
             Round::Event(ready) => Ok(self.session.event(ready)?),
             Round::Moved | Round::Idle => Ok(None),
         }
@@ -311,7 +314,7 @@ where
     /// [`RequestError::CheckpointDue`] if an event has to be seen first; any other ends the connection.
     pub fn flush(&mut self) -> Result<(), Error<T::Error>> {
         loop {
-            self.write_ready()?;
+            self.write_ready().map_err(|Failed| self.error())?;
             if !has_rest(self.session) && self.unflushed.is_none() {
                 return flushed(self.session);
             }
@@ -319,7 +322,7 @@ where
             let mut moved = false;
             if self.session.is_open() {
                 self.session.poll(self.clock.now())?;
-                moved = self.read_ready()?;
+                moved = self.read_ready().map_err(|Failed| self.error())?;
             }
             if !moved {
                 self.clock.wait();
@@ -352,7 +355,7 @@ where
         }
         self.flush()?;
         while self.session.is_connecting() {
-            let ready = self.ready()?;
+            let ready = self.ready().map_err(|Failed| self.error())?;
             self.session.event(ready)?;
         }
         // What had to wait for the answer.
@@ -363,7 +366,7 @@ where
     /// As [`Self::flush`], with all events that come before the last byte has left going to `on_event`.
     fn drain(&mut self, mut on_event: impl FnMut(Event<'_>)) -> Result<(), Error<T::Error>> {
         while has_rest(self.session) || self.session.owes_checkpoint() {
-            match self.round()? {
+            match self.round().map_err(|Failed| self.error())? {
                 Round::Event(ready) => {
                     if let Some(event) = self.session.event(ready)? {
                         on_event(event);
@@ -383,17 +386,16 @@ where
         mut more: impl FnMut(&mut Self) -> Result<bool, Error<T::Error>>,
     ) -> Result<(), Error<T::Error>> {
         loop {
-            let mut moved = self.write_ready()?;
+            let mut moved = self.write_ready().map_err(|Failed| self.error())?;
             if self.session.payload_left() > 0 {
                 moved |= more(self).inspect_err(|_| self.session.abandon_payload())?;
             }
             // Nothing is read after the last byte has left: its acknowledgement is for the caller, who has no id yet.
             if !self.session.is_payload_open() {
-                self.write_ready()?;
-                return Ok(());
+                return self.write_ready().map(drop).map_err(|Failed| self.error());
             }
-            moved |= self.read_ready()?;
-            if let Some(ready) = self.session.poll(self.clock.now())? {
+            moved |= self.read_ready().map_err(|Failed| self.error())?;
+            if let Some(ready) = self.poll_session().map_err(|Failed| self.error())? {
                 if let Some(event) = self.session.event(ready)? {
                     on_event(event);
                 }
@@ -405,7 +407,8 @@ where
 
     /// Writes payload bytes from the caller's memory, if that needs no waiting; true if any were taken.
     fn write_payload(&mut self, bytes: &[u8]) -> Result<bool, Error<T::Error>> {
-        let n = write(&mut self.transport, bytes).map_err(|error| self.lost(error))?;
+        let n =
+            write(&mut self.transport, bytes).inspect_err(|_| self.session.connection_lost())?;
         self.session.payload_sent(n, self.clock.now());
         self.unflushed = Some(self.clock.now());
         Ok(n > 0)
@@ -416,19 +419,21 @@ where
         &mut self,
         id: PacketId,
         mut on_event: impl FnMut(Event<'_>),
-    ) -> Result<Ready, Error<T::Error>> {
+    ) -> Result<Ready, Failed> {
         loop {
             let ready = self.ready()?;
             if ready.completes() == Some(id) {
                 return Ok(ready);
             }
-            if let Some(event) = self.session.event(ready)? {
-                on_event(event);
+            match self.session.event(ready) {
+                Ok(Some(event)) => on_event(event),
+                Ok(None) => {}
+                Err(reason) => return Err(self.fail(reason.into())),
             }
         }
     }
 
-    fn ready(&mut self) -> Result<Ready, Error<T::Error>> {
+    fn ready(&mut self) -> Result<Ready, Failed> {
         loop {
             match self.round()? {
                 Round::Event(ready) => return Ok(ready),
@@ -439,26 +444,35 @@ where
     }
 
     /// Moves bytes both ways as far as that needs no waiting, up to the next event. What is owed leaves first.
-    fn round(&mut self) -> Result<Round, Error<T::Error>> {
+    fn round(&mut self) -> Result<Round, Failed> {
         let mut moved = self.write_ready()?;
         // An answer that waits to be read is in time, however late the caller comes.
-        let overdue = is_overdue(self.session, self.clock.now());
-        for read_first in [overdue, true] {
+        let mut read_first = is_overdue(self.session, self.clock.now());
+        loop {
             if read_first {
                 moved |= self.read_ready()?;
             }
-            if let Some(ready) = self.session.poll(self.clock.now())? {
+            if let Some(ready) = self.poll_session()? {
                 return Ok(Round::Event(ready));
             }
             moved |= self.write_ready()?;
+            if read_first {
+                return Ok(if moved { Round::Moved } else { Round::Idle });
+            }
+            read_first = true;
         }
-        Ok(if moved { Round::Moved } else { Round::Idle })
+    }
+
+    fn poll_session(&mut self) -> Result<Option<Ready>, Failed> {
+        self.session
+            .poll(self.clock.now())
+            .map_err(|reason| self.fail(reason.into()))
     }
 
     /// Writes as much as the transport takes without waiting; true if that was anything.
-    fn write_ready(&mut self) -> Result<bool, Error<T::Error>> {
-        if let Some(error) = self.failure.take() {
-            return Err(error);
+    fn write_ready(&mut self) -> Result<bool, Failed> {
+        if self.failure.is_some() {
+            return Err(Failed);
         }
         let mut moved = false;
         while self.session.has_pending() {
@@ -488,7 +502,7 @@ where
     }
 
     /// Reads once if that needs no waiting; true if bytes came.
-    fn read_ready(&mut self) -> Result<bool, Error<T::Error>> {
+    fn read_ready(&mut self) -> Result<bool, Failed> {
         let space = self.session.space();
         if space.is_empty() {
             return Ok(false);
@@ -509,9 +523,21 @@ where
         }
     }
 
-    fn lost(&mut self, error: Error<T::Error>) -> Error<T::Error> {
+    /// The transport is of no use any more.
+    #[inline(never)] // for each of the many reasons one call
+    fn lost(&mut self, error: Error<T::Error>) -> Failed {
         self.session.connection_lost();
-        error
+        self.fail(error)
+    }
+
+    fn fail(&mut self, error: Error<T::Error>) -> Failed {
+        self.failure = Some(error);
+        Failed
+    }
+
+    /// What an internal call that [`Failed`] has left.
+    fn error(&mut self) -> Error<T::Error> {
+        self.failure.take().unwrap_or(Error::Closed)
     }
 }
 
@@ -554,7 +580,7 @@ where
             if n > 0 || buf.is_empty() || !self.client.session.is_message_open() {
                 return Ok(n);
             }
-            let ready = self.client.ready()?;
+            let ready = self.client.ready().map_err(|Failed| self.client.error())?;
             if self.client.session.owes_checkpoint() {
                 return Err(RequestError::CheckpointDue.into());
             }

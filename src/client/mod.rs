@@ -105,8 +105,8 @@ fn is_transient<E: embedded_io::Error>(error: &E) -> bool {
 
 /// What a call of the session came to; on a connection that is over, the error is why it is.
 fn accepted<R, E>(result: Result<R, RequestError>, session: &Session<'_>) -> Result<R, Error<E>> {
-    result.map_err(|error| match session.failure() {
-        Some(reason) if error == RequestError::NotConnected => reason.into(),
+    result.map_err(|error| match (error, session.failure()) {
+        (RequestError::NotConnected, Some(reason)) => reason.into(),
         _ => Error::Request(error),
     })
 }

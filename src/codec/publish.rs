@@ -225,9 +225,14 @@ impl<'a> PublishHeader<'a> {
     }
 
     fn flags(&self) -> u8 {
-        let dup = if self.delivery.dup() { DUP } else { 0 };
+        let again = |dup| if dup { DUP } else { 0 };
         let retain = if self.retain { RETAIN } else { 0 };
-        dup | self.delivery.qos().bits() << 1 | retain
+        retain
+            | match self.delivery {
+                Delivery::AtMostOnce => 0b0000,
+                Delivery::AtLeastOnce { dup, .. } => 0b0010 | again(dup),
+                Delivery::ExactlyOnce { dup, .. } => 0b0100 | again(dup),
+            }
     }
 
     fn write(&self, writer: &mut writer::Writer<'_>) {

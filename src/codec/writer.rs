@@ -36,7 +36,7 @@ impl Writer<'_> {
         if let [a, b, place @ ..] = place {
             *a = high;
             *b = low;
-            place.copy_from_slice(field);
+            bytes::copy(place, field);
             self.rest = rest;
         }
     }

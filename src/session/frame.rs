@@ -4,42 +4,46 @@ use crate::codec::{FixedHeader, PacketId, PacketType, QoS};
 
 /// Bits of a PUBLISH's first byte (section 3.3.1).
 pub(super) const DUP: u8 = 0b1000;
-const QOS: u8 = 0b0110;
+pub(super) const QOS: u8 = 0b0110;
 
 /// The quality of service in the flags of a PUBLISH.
 pub(super) fn qos(header: &FixedHeader) -> QoS {
-    match (header.flags & QOS) >> 1 {
+    match header.flags & QOS {
         0 => QoS::AtMostOnce,
-        1 => QoS::AtLeastOnce,
+        0b0010 => QoS::AtLeastOnce,
         _ => QoS::ExactlyOnce,
     }
 }
 
 /// The packet id, if the packet has one and `body` reaches so far; nothing else is checked.
 pub(super) fn packet_id(header: &FixedHeader, body: &[u8]) -> Option<PacketId> {
-    let bytes = match header.packet_type {
-        PacketType::Publish if qos(header) == QoS::AtMostOnce => return None,
-        PacketType::Publish => {
-            let (topic, rest) = body.split_first_chunk()?;
-            rest.get(usize::from(u16::from_be_bytes(*topic))..)?
-        }
+    let before = match header.packet_type {
+        PacketType::Publish if header.flags & QOS == 0 => return None,
+        PacketType::Publish => publish_part(header.flags, body).wrapping_sub(2),
         PacketType::Connect
         | PacketType::Connack
         | PacketType::Pingreq
         | PacketType::Pingresp
         | PacketType::Disconnect => return None,
-        _ => body,
+        _ => 0,
     };
-    PacketId::new(u16::from_be_bytes(*bytes.first_chunk()?))
+    PacketId::new(u16_at(body, before))
 }
 
 /// Length of what comes before the payload in the body of a PUBLISH: topic and packet id, in bytes.
-pub(super) fn publish_part(header: &FixedHeader, body: &[u8]) -> usize {
-    let topic = body
-        .first_chunk()
-        .map_or(0, |len| usize::from(u16::from_be_bytes(*len)));
-    let id = if qos(header) > QoS::AtMostOnce { 2 } else { 0 };
-    topic.saturating_add(2).saturating_add(id)
+pub(super) fn publish_part(flags: u8, body: &[u8]) -> usize {
+    let id = if flags & QOS == 0 { 0 } else { 2 };
+    usize::from(u16_at(body, 0))
+        .wrapping_add(2)
+        .wrapping_add(id)
+}
+
+/// The number there; 0 if it is not.
+pub(super) fn u16_at(bytes: &[u8], at: usize) -> u16 {
+    bytes
+        .get(at..)
+        .and_then(<[u8]>::first_chunk)
+        .map_or(0, |number| u16::from_be_bytes(*number))
 }
 
 /// The Remaining Length as a size in memory.
@@ -49,9 +53,24 @@ pub(super) fn body_len(header: &FixedHeader) -> usize {
 
 /// The client id in an encoded CONNECT: it follows the ten bytes of the variable header (section 3.1.3).
 pub(super) fn client_id(connect: &[u8]) -> Option<&[u8]> {
-    let (_, used) = FixedHeader::decode(connect).ok()??;
-    let (len, rest) = connect.get(used.checked_add(10)?..)?.split_first_chunk()?;
+    let begin = own_header(connect).1.wrapping_add(10);
+    let (len, rest) = connect.get(begin..)?.split_first_chunk()?;
     rest.get(..usize::from(u16::from_be_bytes(*len)))
+}
+
+/// The Remaining Length of a packet of ours, and the length of the fixed header that it ends; nothing is checked.
+pub(super) fn own_header(packet: &[u8]) -> (usize, usize) {
+    let (mut length, mut used) = (0, 1_usize);
+    let mut shift = 0_u32;
+    for byte in packet.iter().skip(1).take(4) {
+        length |= usize::from(byte & 0x7F).wrapping_shl(shift);
+        shift = shift.wrapping_add(7);
+        used = used.wrapping_add(1);
+        if *byte < 0x80 {
+            break;
+        }
+    }
+    (length, used)
 }
 
 /// How many filters a SUBSCRIBE of ours has.
@@ -61,9 +80,9 @@ pub(super) fn filters(subscribe: &[u8]) -> usize {
     while let Some((len, filter)) = rest.split_first_chunk() {
         // The requested QoS follows the filter.
         rest = filter
-            .get(usize::from(u16::from_be_bytes(*len)).saturating_add(1)..)
+            .get(usize::from(u16::from_be_bytes(*len)).wrapping_add(1)..)
             .unwrap_or_default();
-        count = count.saturating_add(1);
+        count = count.wrapping_add(1);
     }
     count
 }

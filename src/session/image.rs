@@ -175,7 +175,7 @@ impl Session<'_> {
         image.u16(self.inflight.len());
         for slot in self.inflight.iter() {
             let [high, low] = slot.id.get().to_be_bytes();
-            image.put(&[high, low, slot.state as u8, u8::from(slot.forgotten)]);
+            image.put(&[high, low, slot.state as u8, u8::from(slot.is_forgotten())]);
         }
         // With DUP: what leaves after this moment has been attempted when the image is read.
         for (first, rest) in self.outbound.kept_publishes() {
@@ -333,11 +333,11 @@ fn slot(bytes: &[u8]) -> Option<Slot> {
     let &[high, low, state, forgotten] = bytes else {
         return None;
     };
-    let mut slot = Slot::new(
+    let slot = Slot::new(
         PacketId::new(u16::from_be_bytes([high, low]))?,
         State::from_saved(state)?,
+        forgotten == 1,
     );
-    slot.forgotten = forgotten == 1;
     (forgotten <= 1).then_some(slot)
 }
 

@@ -64,16 +64,12 @@ impl State {
     }
 
     /// How a new PUBLISH that waits for this leaves.
-    pub(super) fn delivery(self, packet_id: PacketId) -> Delivery {
-        match self {
-            Self::Puback => Delivery::AtLeastOnce {
-                packet_id,
-                dup: false,
-            },
-            _ => Delivery::ExactlyOnce {
-                packet_id,
-                dup: false,
-            },
+    pub(super) fn delivery(state: Option<Self>, packet_id: PacketId) -> Delivery {
+        let dup = false;
+        match state {
+            None => Delivery::AtMostOnce,
+            Some(Self::Puback) => Delivery::AtLeastOnce { packet_id, dup },
+            Some(_) => Delivery::ExactlyOnce { packet_id, dup },
         }
     }
 
@@ -90,22 +86,41 @@ impl State {
 pub(super) struct Slot {
     pub(super) id: PacketId,
     pub(super) state: State,
-    /// The packet that is to be answered has left, whole, on this connection, at `since`.
-    pub(super) sent: bool,
-    /// The server forgot the session: the answer to PUBREL says nothing about the message.
-    pub(super) forgotten: bool,
+    flags: u8,
+    /// When the packet that is to be answered had left.
     pub(super) since: Instant,
 }
 
+/// The packet that is to be answered has left, whole, on this connection.
+const SENT: u8 = 1;
+/// The server forgot the session: the answer to PUBREL says nothing about the message.
+const FORGOTTEN: u8 = 2;
+
 impl Slot {
-    pub(super) fn new(id: PacketId, state: State) -> Self {
+    const SMALL: () = assert!(size_of::<Self>() == 8);
+
+    pub(super) fn new(id: PacketId, state: State, forgotten: bool) -> Self {
+        const { Self::SMALL };
         Self {
             id,
             state,
-            sent: false,
-            forgotten: false,
+            flags: if forgotten { FORGOTTEN } else { 0 },
             since: Instant::default(),
         }
+    }
+
+    pub(super) fn is_sent(&self) -> bool {
+        self.flags & SENT != 0
+    }
+
+    pub(super) fn is_forgotten(&self) -> bool {
+        self.flags & FORGOTTEN != 0
+    }
+
+    /// The packet that is to be answered had left at `now`.
+    pub(super) fn sent(&mut self, now: Instant) {
+        self.flags |= SENT;
+        self.since = now;
     }
 }
 
@@ -163,7 +178,7 @@ impl Inflight<'_> {
 
     /// Takes a slot for an id that [`Self::free_id`] gave; a full table takes nothing.
     pub(super) fn insert(&mut self, id: PacketId, state: State) {
-        if self.slots.push(Slot::new(id, state)).is_ok() {
+        if self.slots.push(Slot::new(id, state, false)).is_ok() {
             self.last_id = id.get();
         }
     }
@@ -176,6 +191,11 @@ impl Inflight<'_> {
         self.slots.iter_mut().find(|slot| slot.id == id)
     }
 
+    /// The request with this id, if something is owed for it.
+    pub(super) fn waiting(&self, id: PacketId) -> Option<Slot> {
+        self.get(id).copied().filter(|slot| !slot.state.is_report())
+    }
+
     pub(super) fn remove(&mut self, id: PacketId) {
         self.slots.retain(|slot| slot.id != id);
     }
@@ -184,10 +204,7 @@ impl Inflight<'_> {
     pub(super) fn owe_pubrel(&mut self, id: PacketId) {
         if let Some(slot) = self.get(id).copied() {
             self.remove(id);
-            let owed = Slot {
-                forgotten: slot.forgotten,
-                ..Slot::new(id, State::Pubrel)
-            };
+            let owed = Slot::new(id, State::Pubrel, slot.is_forgotten());
             // The place that has just become free.
             let _ = self.slots.push(owed);
         }
@@ -211,11 +228,11 @@ impl Inflight<'_> {
     /// The connection is gone: nothing counts as sent any more, and what cannot be repeated becomes a report.
     pub(super) fn end_connection(&mut self, refused: bool) {
         for slot in self.slots.iter_mut() {
-            slot.sent = false;
+            slot.flags &= !SENT;
             slot.state = match slot.state {
                 State::Suback | State::Unsuback if refused => State::NotDone,
                 State::Suback | State::Unsuback => State::OutcomeUnknown,
-                State::Pubrel | State::Pubcomp if slot.forgotten => State::DeliveryUnknown,
+                State::Pubrel | State::Pubcomp if slot.is_forgotten() => State::DeliveryUnknown,
                 State::Pubcomp => State::Pubrel,
                 other => other,
             };
@@ -232,7 +249,12 @@ impl Inflight<'_> {
     /// The server has no session: a PUBREL means nothing to it, and is tried on this connection only.
     pub(super) fn server_forgot(&mut self) {
         for slot in self.slots.iter_mut() {
-            slot.forgotten = slot.state == State::Pubrel;
+            slot.flags = (slot.flags & SENT)
+                | if slot.state == State::Pubrel {
+                    FORGOTTEN
+                } else {
+                    0
+                };
             if slot.state == State::Declined {
                 slot.state = State::Discarded;
             }

@@ -15,17 +15,21 @@
 
 pub(super) mod long;
 
-use heapless::Vec;
-
 use self::long::Passing;
 use super::{error::RequestError, frame};
 use crate::{
     bytes,
-    codec::{Connect, EncodeError, FixedHeader, PacketId, PacketType, QoS},
+    codec::{Connect, EncodeError, PacketId},
 };
 
 /// A DISCONNECT finds room whatever else is queued.
 const DISCONNECT: [u8; 2] = [0xE0, 0];
+
+/// The packet type in the first byte of a packet, and some types.
+const TYPE: u8 = 0xF0;
+const CONNECT_TYPE: u8 = 0x10;
+const PUBLISH_TYPE: u8 = 0x30;
+const DISCONNECT_TYPE: u8 = 0xE0;
 
 /// Bytes in the lane: eight acknowledgements.
 const LANE: usize = 32;
@@ -48,9 +52,13 @@ pub(super) struct Outbound<'b> {
     /// How many packets there are whose payload is outside.
     longs: u16,
     passing: Passing,
-    lane: Vec<u8, LANE>,
+    lane: [u8; LANE],
+    lane_len: u8,
     lane_lent: bool,
 }
+
+/// Writes a packet with this id, if it has one, and returns its length.
+pub(super) type Encode<'a> = dyn Fn(PacketId, &mut [u8]) -> Result<usize, EncodeError> + 'a;
 
 /// A packet that has left, whole.
 pub(super) enum Sent {
@@ -76,7 +84,8 @@ impl<'b> Outbound<'b> {
             held: false,
             longs: 0,
             passing: Passing::default(),
-            lane: Vec::new(),
+            lane: [0; LANE],
+            lane_len: 0,
             lane_lent: false,
         }
     }
@@ -86,7 +95,7 @@ impl Outbound<'_> {
     /// Whether a CONNECT of `len` bytes finds room, beside what is queued if that is to be kept.
     pub(super) fn fits_connect(&self, len: usize, keep: bool) -> Result<(), RequestError> {
         let kept = if keep {
-            self.tail.saturating_sub(self.head)
+            self.tail.wrapping_sub(self.head)
         } else {
             0
         };
@@ -135,56 +144,72 @@ impl Outbound<'_> {
         self.record >= self.room
     }
 
-    /// Queues what `encode` writes. It is called again if its packet finds room only after the free bytes were brought
+    /// Queues what `encode` writes, and tells where that begins. It is called again if its packet finds room only after the free bytes were brought
     /// together.
     pub(super) fn push(
         &mut self,
-        encode: impl Fn(&mut [u8]) -> Result<usize, EncodeError>,
-    ) -> Result<(), RequestError> {
-        let mut written = encode(self.free());
-        if matches!(written, Err(EncodeError::BufferTooSmall { .. })) && self.connect_sent() {
-            self.move_to(self.room);
-            written = encode(self.free());
+        id: PacketId,
+        encode: &Encode<'_>,
+    ) -> Result<usize, RequestError> {
+        let mut together = !self.connect_sent();
+        loop {
+            match encode(id, self.free()) {
+                Ok(len) => {
+                    let begin = self.tail;
+                    self.tail = begin.wrapping_add(len);
+                    return Ok(begin);
+                }
+                Err(EncodeError::BufferTooSmall { needed }) if together => {
+                    let capacity = self.limit().saturating_sub(self.room);
+                    return Err(no_room(needed, capacity, self.free().len()));
+                }
+                Err(EncodeError::BufferTooSmall { .. }) => {
+                    self.move_to(self.room);
+                    together = true;
+                }
+                Err(error) => return Err(error.into()),
+            }
         }
-        if let Err(EncodeError::BufferTooSmall { needed }) = written {
-            let capacity = self.limit().saturating_sub(self.room);
-            return Err(no_room(needed, capacity, self.free().len()));
-        }
-        self.tail = self.tail.saturating_add(written?);
-        Ok(())
     }
 
     /// Queues a DISCONNECT, for which there is always room: behind everything, but not behind a payload that may never
     /// be handed over. (While one is being handed over, the session queues none.)
     pub(super) fn push_disconnect(&mut self) {
         let at = self.next_long().unwrap_or(self.tail);
-        let end = self.tail.saturating_add(DISCONNECT.len());
-        if let Some(place) = self.arena.get_mut(at..end) {
-            bytes::move_up(place, DISCONNECT.len());
-            bytes::copy(place, &DISCONNECT);
-            self.tail = end;
+        let behind = at.wrapping_add(DISCONNECT.len());
+        bytes::move_within(self.arena, at, behind, self.tail.wrapping_sub(at));
+        if let Some(place) = self.arena.get_mut(at..).and_then(<[u8]>::first_chunk_mut) {
+            *place = DISCONNECT;
+            self.tail = self.tail.wrapping_add(DISCONNECT.len());
         }
     }
 
     /// Queues an acknowledgement or a PINGREQ; the lane is checked with [`Self::lane_has_room`] before.
     pub(super) fn push_lane(&mut self, packet: &[u8]) -> bool {
-        self.lane.extend_from_slice(packet).is_ok()
+        let begin = self.lane_len();
+        let end = begin.wrapping_add(packet.len());
+        let Some(place) = self.lane.get_mut(begin..end) else {
+            return false;
+        };
+        bytes::copy(place, packet);
+        self.set_lane_len(end);
+        true
     }
 
     pub(super) fn lane_is_empty(&self) -> bool {
-        self.lane.is_empty()
+        self.lane_len == 0
     }
 
     /// Whether so many acknowledgements fit.
     pub(super) fn lane_has_room(&self, acks: usize) -> bool {
-        self.lane.len().saturating_add(acks.saturating_mul(4)) <= LANE
+        self.lane_len().wrapping_add(acks.wrapping_mul(4)) <= LANE
     }
 
     pub(super) fn is_empty(&self) -> bool {
         if self.in_payload() {
             return self.staged().is_empty();
         }
-        self.lane.is_empty() && self.sent >= self.end()
+        self.lane_is_empty() && self.sent >= self.end()
     }
 
     /// Whether packets wait for CONNACK, older ones or what was queued after them.
@@ -203,15 +228,15 @@ impl Outbound<'_> {
             self.lane_lent = false;
             return self.staged();
         }
-        self.lane_lent = self.sent == self.record && !self.lane.is_empty();
+        self.lane_lent = self.sent == self.record && !self.lane_is_empty();
         if self.lane_lent {
-            return &self.lane;
+            return self.lane.get(..self.lane_len()).unwrap_or_default();
         }
         self.begin_long();
-        let end = if self.lane.is_empty() {
+        let end = if self.lane_is_empty() {
             self.end()
         } else {
-            self.record.saturating_add(self.len_at(self.record))
+            self.packet_at(self.record).end
         };
         self.offered = self.offered.max(end);
         self.arena.get(self.sent..end).unwrap_or_default()
@@ -219,58 +244,56 @@ impl Outbound<'_> {
 
     /// The transport took `n` of the bytes that [`Self::pending`] lent; returns how many of them were the lane's.
     pub(super) fn consume(&mut self, n: usize) -> usize {
-        let lane = self.lane.len();
         if self.lane_lent {
-            let mut left = n;
-            self.lane.retain(|_| match left.checked_sub(1) {
-                Some(rest) => {
-                    left = rest;
-                    false
-                }
-                None => true,
-            });
-        } else if self.in_payload() {
+            let len = self.lane_len();
+            let n = n.min(len);
+            let left = len.wrapping_sub(n);
+            bytes::move_within(&mut self.lane, n, 0, left);
+            self.set_lane_len(left);
+            return n;
+        }
+        if self.in_payload() {
             self.consume_staged(n);
         } else {
             self.sent = self.sent.saturating_add(n).min(self.offered);
             self.offered = self.sent;
         }
-        lane.saturating_sub(self.lane.len())
+        0
     }
 
     /// Bytes queued in the lane.
     pub(super) fn lane_len(&self) -> usize {
-        self.lane.len()
+        usize::from(self.lane_len)
+    }
+
+    fn set_lane_len(&mut self, len: usize) {
+        let [low, ..] = len.to_le_bytes();
+        self.lane_len = low;
     }
 
     /// A packet that [`Self::consume`] completed; called until there is none.
     pub(super) fn take_sent(&mut self) -> Option<Sent> {
         let at = self.record;
-        let len = self.len_at(at);
-        if at >= self.tail.max(self.room) || self.sent < at.saturating_add(len) {
+        let packet = self.packet_at(at);
+        let is_whole = self.sent >= packet.end && (!self.passing.begun || self.payload_is_sent());
+        if at >= self.tail.max(self.room) || !is_whole {
             return None;
         }
         if self.passing.begun {
-            if !self.payload_is_sent() {
-                return None;
-            }
             self.end_long();
         }
-        self.record = at.saturating_add(len);
-        let (header, body) = self.packet_at(at)?;
-        Some(match header.packet_type {
-            PacketType::Connect => Sent::Connect,
-            PacketType::Disconnect => {
-                self.remove(at, len);
-                Sent::Disconnect
-            }
-            _ => match frame::packet_id(&header, body) {
-                Some(id) => Sent::Request(id),
-                None => {
-                    self.remove(at, len);
-                    Sent::Publish
-                }
-            },
+        self.record = packet.end;
+        if let Some(id) = self.id_of(&packet) {
+            return Some(Sent::Request(id));
+        }
+        if packet.first & TYPE == CONNECT_TYPE {
+            return Some(Sent::Connect);
+        }
+        self.remove(at);
+        Some(if packet.is_publish() {
+            Sent::Publish
+        } else {
+            Sent::Disconnect
         })
     }
 
@@ -278,51 +301,45 @@ impl Outbound<'_> {
     pub(super) fn acknowledge(&mut self, id: PacketId) {
         if let Some(at) = self.find(id) {
             self.dismiss(at);
-            self.remove(at, self.len_at(at));
+            self.remove(at);
         }
     }
 
     /// The body of the packet with this id.
     pub(super) fn body_of(&self, id: PacketId) -> Option<&[u8]> {
-        self.packet_at(self.find(id)?).map(|(_, body)| body)
+        let packet = self.packet_at(self.find(id)?);
+        self.arena.get(packet.body..packet.end)
     }
 
     /// Whether the PUBLISH with this id is to go out again and has not begun to.
     pub(super) fn waits_for_resend(&self, id: PacketId) -> bool {
         self.find(id)
-            .filter(|at| *at >= self.sent)
-            .and_then(|at| self.packet_at(at))
-            .is_some_and(|(header, _)| header.flags & frame::DUP != 0)
+            .is_some_and(|at| at >= self.sent && self.packet_at(at).first & frame::DUP != 0)
     }
 
     /// The connection is gone: keeps the PUBLISHes above QoS 0, from the first of which the next connection begins
     /// \[MQTT-4.4.0-1\], and returns how many at QoS 0 had not left.
     pub(super) fn end_connection(&mut self) -> u16 {
         self.end_long();
-        // [MQTT-3.3.1-1] One byte attempted is enough.
-        let attempted = self.sent.max(self.offered);
-        let mut at = self.head;
-        while at < attempted.min(self.tail) {
-            self.mark_dup(at);
-            at = at.saturating_add(self.len_at(at));
-        }
-
         let mut dropped: u16 = 0;
-        at = self.head;
+        let mut at = self.head;
         while at < self.tail {
-            let len = self.len_at(at);
-            if self.is_kept_publish(at) {
-                at = at.saturating_add(len);
+            let packet = self.packet_at(at);
+            if packet.is_kept_publish() {
+                // One byte attempted is enough [MQTT-3.3.1-1].
+                if at < self.sent.max(self.offered)
+                    && let Some(first) = self.arena.get_mut(at)
+                {
+                    *first |= frame::DUP;
+                }
+                at = packet.end;
                 continue;
             }
-            if self
-                .packet_at(at)
-                .is_some_and(|(header, _)| header.packet_type == PacketType::Publish)
-            {
+            if packet.is_publish() {
                 dropped = dropped.saturating_add(1);
             }
             let first = at == self.head;
-            self.remove(at, len);
+            self.remove(at);
             if first {
                 at = self.head;
             }
@@ -331,7 +348,7 @@ impl Outbound<'_> {
         self.record = self.head;
         self.sent = self.head;
         self.offered = self.head;
-        self.lane.clear();
+        self.lane_len = 0;
         self.lane_lent = false;
         dropped
     }
@@ -349,11 +366,11 @@ impl Outbound<'_> {
     /// Each packet that the next connection would send again: its first byte as it would be then, and the rest.
     pub(super) fn kept_publishes(&self) -> impl Iterator<Item = (u8, &[u8])> {
         self.packets()
-            .filter(|at| self.is_kept_publish(*at))
-            .filter_map(|at| {
-                let packet = self.arena.get(at..at.saturating_add(self.len_at(at)))?;
-                let (first, rest) = packet.split_first()?;
-                let first = if self.is_long(at) {
+            .map(|at| (at, self.packet_at(at)))
+            .filter(|(_, packet)| packet.is_kept_publish())
+            .filter_map(|(at, packet)| {
+                let (first, rest) = self.arena.get(at..packet.end)?.split_first()?;
+                let first = if packet.is_long {
                     long::marked(*first)
                 } else {
                     *first
@@ -391,7 +408,10 @@ impl Outbound<'_> {
             bytes::copy(place, packets);
             self.tail = end;
         }
-        let longs = self.packets().filter(|at| self.is_long(*at)).count();
+        let longs = self
+            .packets()
+            .filter(|at| self.packet_at(*at).is_long)
+            .count();
         self.longs = u16::try_from(longs).unwrap_or(u16::MAX);
     }
 
@@ -410,7 +430,8 @@ impl Outbound<'_> {
     }
 
     fn find(&self, id: PacketId) -> Option<usize> {
-        self.packets().find(|at| self.id_at(*at) == Some(id))
+        self.packets()
+            .find(|at| self.id_of(&self.packet_at(*at)) == Some(id))
     }
 
     /// Where each packet begins.
@@ -422,7 +443,7 @@ impl Outbound<'_> {
         let mut next = first;
         core::iter::from_fn(move || {
             let at = next;
-            next = at.saturating_add(self.len_at(at));
+            next = self.packet_at(at).end;
             (at < self.tail).then_some(at)
         })
     }
@@ -432,99 +453,96 @@ impl Outbound<'_> {
         self.arena.get_mut(self.tail..limit).unwrap_or_default()
     }
 
-    /// Cuts out a packet that has left whole or has not begun to. One that is the first, as is usual, costs nothing.
-    fn remove(&mut self, at: usize, len: usize) {
-        if self.is_long(at) {
-            self.longs = self.longs.saturating_sub(1);
+    /// Cuts out a packet that has left whole, will not leave, or has not begun to. One that is the first, as is usual,
+    /// costs nothing.
+    fn remove(&mut self, at: usize) {
+        let Packet { is_long, end, .. } = self.packet_at(at);
+        if is_long {
+            self.longs = self.longs.wrapping_sub(1);
         }
-        let end = at.saturating_add(len);
         // Before that, the cursor stands in the CONNECT, and packets follow it without a gap.
         if at == self.head && self.record >= at {
             self.head = end;
-            for position in [&mut self.record, &mut self.sent, &mut self.offered] {
-                *position = end.max(*position);
-            }
+            self.move_cursors(|position| position.max(end));
             return;
         }
-        if let Some(rest) = self.arena.get_mut(at..self.tail) {
-            bytes::move_down(rest, len);
-        }
-        for position in [
-            &mut self.tail,
-            &mut self.record,
-            &mut self.sent,
-            &mut self.offered,
-        ] {
-            if *position >= end {
-                *position = position.saturating_sub(len);
-            }
-        }
+        bytes::move_within(self.arena, end, at, self.tail.wrapping_sub(end));
+        let len = end.wrapping_sub(at);
+        self.move_cursors(|position| match position.checked_sub(len) {
+            Some(moved) if position >= end => moved,
+            _ => position.min(at),
+        });
+    }
+
+    fn move_cursors(&mut self, moved: impl Fn(usize) -> usize) {
+        self.tail = moved(self.tail);
+        self.record = moved(self.record);
+        self.sent = moved(self.sent);
+        self.offered = moved(self.offered);
     }
 
     /// Moves all packets so that the first begins at `head`, where the caller knows that they fit.
     fn move_to(&mut self, head: usize) {
-        let kept = self.tail.saturating_sub(self.head);
-        let span = self.head.min(head)..self.head.max(head).saturating_add(kept);
-        if let Some(span) = self.arena.get_mut(span) {
-            match self.head.checked_sub(head) {
-                Some(down) => bytes::move_down(span, down),
-                None => bytes::move_up(span, head.saturating_sub(self.head)),
-            }
-        }
-        for position in [
-            &mut self.tail,
-            &mut self.record,
-            &mut self.sent,
-            &mut self.offered,
-        ] {
-            *position = position.saturating_sub(self.head).saturating_add(head);
-        }
+        let from = self.head;
+        bytes::move_within(self.arena, from, head, self.tail.wrapping_sub(from));
+        self.move_cursors(|position| position.wrapping_sub(from).wrapping_add(head));
         self.head = head;
     }
 
-    fn packet_at(&self, at: usize) -> Option<(FixedHeader, &[u8])> {
-        let (header, used) = self.header_at(at)?;
-        let end = at.saturating_add(self.len_at(at));
-        Some((header, self.arena.get(at.saturating_add(used)..end)?))
+    /// What lies at `at`, where a packet begins. Its end is never at `at`, so that every walk ends.
+    #[inline(never)] // walks call it everywhere
+    fn packet_at(&self, at: usize) -> Packet {
+        let packet = self.arena.get(at..).unwrap_or_default();
+        let (remaining, used) = frame::own_header(packet);
+        let first = packet.first().copied().unwrap_or_default();
+        let is_long = long::is_mark(first) || (self.passing.begun && at == self.record);
+        let (mut len, mut payload) = (remaining, 0);
+        if is_long {
+            len = frame::publish_part(first, packet.get(used..).unwrap_or_default());
+            payload = remaining.wrapping_sub(len);
+        }
+        let body = at.wrapping_add(used);
+        Packet {
+            first,
+            is_long,
+            body,
+            end: body.wrapping_add(len),
+            payload,
+        }
     }
 
-    fn header_at(&self, at: usize) -> Option<(FixedHeader, usize)> {
-        long::fixed_header(self.arena.get(at..self.tail.max(self.room))?)
-    }
-
-    /// Length of the packet that begins at `at`, in the arena; never 0, so that every walk ends.
-    fn len_at(&self, at: usize) -> usize {
-        let Some((header, used)) = self.header_at(at) else {
-            return usize::MAX;
+    fn id_of(&self, packet: &Packet) -> Option<PacketId> {
+        let body = self.arena.get(packet.body..).unwrap_or_default();
+        let before = match packet.first & TYPE {
+            CONNECT_TYPE | DISCONNECT_TYPE => return None,
+            _ if !packet.is_publish() => 0,
+            _ if packet.first & frame::QOS == 0 => return None,
+            _ => frame::publish_part(packet.first, body).wrapping_sub(2),
         };
-        let mut body = frame::body_len(&header);
-        if self.is_long(at) {
-            let begin = at.saturating_add(used);
-            body = frame::publish_part(
-                &header,
-                self.arena.get(begin..self.tail).unwrap_or_default(),
-            );
-        }
-        used.saturating_add(body)
+        PacketId::new(frame::u16_at(body, before))
+    }
+}
+
+/// A packet in the arena.
+struct Packet {
+    first: u8,
+    /// Its payload is outside.
+    is_long: bool,
+    /// Where its body begins.
+    body: usize,
+    /// Where it ends, or where its payload would begin if that is outside.
+    end: usize,
+    /// Length of the payload outside.
+    payload: usize,
+}
+
+impl Packet {
+    fn is_publish(&self) -> bool {
+        matches!(self.first & TYPE, PUBLISH_TYPE | long::MARK)
     }
 
-    fn id_at(&self, at: usize) -> Option<PacketId> {
-        self.packet_at(at)
-            .and_then(|(header, body)| frame::packet_id(&header, body))
-    }
-
-    fn is_kept_publish(&self, at: usize) -> bool {
-        self.packet_at(at).is_some_and(|(header, _)| {
-            header.packet_type == PacketType::Publish && frame::qos(&header) > QoS::AtMostOnce
-        })
-    }
-
-    fn mark_dup(&mut self, at: usize) {
-        if self.is_kept_publish(at)
-            && let Some(first) = self.arena.get_mut(at)
-        {
-            *first |= frame::DUP;
-        }
+    fn is_kept_publish(&self) -> bool {
+        self.is_publish() && self.first & frame::QOS != 0
     }
 }
 

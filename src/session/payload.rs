@@ -1,11 +1,11 @@
 //! Messages whose payload the caller hands over piece by piece while they leave.
 
 use super::{
-    Link, RequestError, Session, error::ProtocolError, event::Outgoing, inflight::State,
+    RequestError, Session, error::ProtocolError, event::Outgoing, inflight::State,
     outbound::long::Abandoned, receive::Due,
 };
 use crate::{
-    codec::{Delivery, EncodeError, PacketId, PublishHeader, TopicName},
+    codec::{EncodeError, PacketId, PublishHeader, TopicName},
     time::Instant,
 };
 
@@ -32,35 +32,27 @@ impl Session<'_> {
                 return Ok(Some(id));
             }
         };
-        let header = PublishHeader {
-            topic: TopicName::new(topic).map_err(EncodeError::Topic)?,
-            delivery: Delivery::AtMostOnce,
-            retain,
-            payload_len: len,
-        };
-        let Some(state) = State::of_publish(qos) else {
-            self.check_open()?;
-            self.outbound
-                .push_long(|free| header.encode(free).map(<[u8]>::len))?;
-            return Ok(None);
-        };
-        let id = self.free_slot()?;
-        let header = PublishHeader {
-            delivery: state.delivery(id),
-            ..header
-        };
-        self.outbound
-            .push_long(|free| header.encode(free).map(<[u8]>::len))?;
-        self.take_slot(id, state);
-        Ok(Some(id))
+        let topic = TopicName::new(topic).map_err(EncodeError::Topic)?;
+        let state = State::of_publish(qos);
+        let id = self.request(state, true, &|id, free| {
+            let header = PublishHeader {
+                topic,
+                delivery: State::delivery(state, id),
+                retain,
+                payload_len: len,
+            };
+            header.encode(free).map(<[u8]>::len)
+        })?;
+        Ok(state.map(|_| id))
     }
 
     /// How many payload bytes the caller has to hand to the transport next; 0 while other bytes come first, or when
     /// it is complete.
     pub fn payload_left(&self) -> usize {
-        match self.link {
-            Link::Down(_) => 0,
-            Link::Connecting | Link::Up => self.outbound.payload_left(),
+        if self.is_open() {
+            self.outbound.payload_left()
+        } else {
+            0
         }
     }
 
@@ -102,7 +94,7 @@ impl Session<'_> {
     /// for payload. Does nothing when no payload is open.
     pub fn abandon_payload(&mut self) {
         // What the end of the connection leaves behind at QoS 1 and 2 will be asked for on the next.
-        if !self.outbound.is_attended() || matches!(self.link, Link::Down(_)) {
+        if !self.outbound.is_attended() || !self.is_open() {
             return;
         }
         match self.outbound.abandon() {
@@ -128,7 +120,7 @@ impl Session<'_> {
     /// messages.
     pub fn skip_message(&mut self) {
         if self.inbound.is_message_open() {
-            if self.due == Due::Chunk {
+            if matches!(self.due, Due::Chunk) {
                 self.due = Due::Nothing;
             }
             self.inbound.skip_message();
@@ -137,14 +129,16 @@ impl Session<'_> {
 
     /// Whether a payload has to be given again before anything that is queued from now on can leave.
     pub(crate) fn payload_waits(&self) -> bool {
-        !matches!(self.link, Link::Down(_)) && self.outbound.payload_waits()
+        self.is_open() && self.outbound.payload_waits()
     }
 
     /// The message for which [`Event::PayloadNeeded`](super::Event::PayloadNeeded) asks, if any.
     pub fn payload_needed(&self) -> Option<PacketId> {
-        (self.link == Link::Up)
-            .then(|| self.outbound.unattended())
-            .flatten()
+        if self.is_connected() {
+            self.outbound.unattended()
+        } else {
+            None
+        }
     }
 
     /// The payload for which [`Event::PayloadNeeded`](super::Event::PayloadNeeded) asks cannot be given again: the

@@ -3,12 +3,12 @@
 use heapless::VecView;
 
 use super::{
-    Link, Ready, Session,
+    Link, Over, Ready, Session,
     error::ProtocolError,
     event::{Chunk, Event, Message},
     frame,
     image::Checkpoint,
-    inbound::{Frame, Whole},
+    inbound::Frame,
     inflight::State,
     outbound::Outbound,
 };
@@ -22,12 +22,12 @@ use crate::{
 };
 
 /// The event that waits for the caller.
-#[derive(Clone, Copy, PartialEq)]
+#[derive(Clone, Copy)]
 pub(super) enum Due {
     Nothing,
     Connected,
     /// A PUBLISH lies in the receive buffer.
-    Message(Whole),
+    Message,
     /// Bytes of a long PUBLISH lie in the receive buffer.
     Chunk,
     TopicTooLong {
@@ -36,7 +36,7 @@ pub(super) enum Due {
     /// An answer, or the news that there will be none.
     Ended(PacketId, State),
     /// A SUBACK lies in the receive buffer.
-    Suback(PacketId, Whole),
+    Suback(PacketId),
     ChunksEnded,
     PayloadNeeded(PacketId),
     Checkpoint,
@@ -44,10 +44,14 @@ pub(super) enum Due {
 }
 
 impl Due {
+    pub(super) fn is_nothing(&self) -> bool {
+        matches!(self, Self::Nothing)
+    }
+
     pub(super) fn ready(&self) -> Option<Ready> {
         let completes = match *self {
             Self::Nothing => return None,
-            Self::Ended(id, _) | Self::Suback(id, _) => Some(id),
+            Self::Ended(id, _) | Self::Suback(id) => Some(id),
             _ => None,
         };
         Some(Ready { completes })
@@ -57,7 +61,7 @@ impl Due {
     pub(super) fn connection_ended(&mut self) {
         if matches!(
             self,
-            Self::Message(_) | Self::Chunk | Self::Suback(..) | Self::PayloadNeeded(_)
+            Self::Message | Self::Chunk | Self::Suback(_) | Self::PayloadNeeded(_)
         ) {
             *self = Self::Nothing;
         }
@@ -82,7 +86,7 @@ impl Session<'_> {
                 session_present: self.session_present,
                 unknown_session: self.unknown_session,
             },
-            Due::Message(packet) => return self.message(packet).map(Some),
+            Due::Message => return self.message().map(Some),
             Due::Chunk => return Ok(self.chunk()),
             Due::TopicTooLong { len } => Event::TopicTooLong {
                 len: usize::from(len),
@@ -100,7 +104,7 @@ impl Session<'_> {
                 | State::Suback
                 | State::Declined => Event::Pubcomp(id),
             },
-            Due::Suback(id, packet) => return self.suback(id, packet).map(Some),
+            Due::Suback(id) => return self.suback(id).map(Some),
             Due::ChunksEnded => Event::ChunksEnded,
             Due::Dropped(count) => Event::Dropped(count),
             Due::PayloadNeeded(id) => Event::PayloadNeeded(id),
@@ -112,27 +116,27 @@ impl Session<'_> {
     }
 
     /// Handles packets until one is for the caller, then what the time brings.
-    pub(super) fn advance(&mut self, now: Instant) -> Result<(), ProtocolError> {
+    pub(super) fn advance(&mut self, now: Instant) -> Result<(), Over> {
         self.behind_since = None;
         // Between the chunks of a message no report comes: whoever reads its payload would not see it.
-        if self.link == Link::Up && (self.inbound.in_message() || !self.take_report()) {
+        if self.is_connected() && (self.inbound.in_message() || !self.take_report()) {
             self.take_question();
         }
-        while self.due == Due::Nothing {
+        while self.due.is_nothing() {
             // Before any PUBREC that comes later is answered [MQTT-4.6.0-4].
             self.send_pubrels(now);
             if !self.may_answer() {
                 self.behind_since = Some(now);
                 break;
             }
-            let link = self.link;
-            let frame = self.inbound.frame(self.received, |t| admit(link, t))?;
-            match frame {
-                None => break,
-                Some(Frame::Packet(packet)) => self.packet(packet)?,
-                Some(Frame::Chunk) => self.begin_chunk()?,
-                Some(Frame::Passed { delivery, repeated }) => self.passed(delivery, repeated),
-                Some(Frame::Skipped { len, qos, id }) => self.skipped(len, qos, id)?,
+            let is_connected = self.is_connected();
+            match self.inbound.frame(self.received, is_connected) {
+                Err(reason) => return Err(self.fail(reason)),
+                Ok(None) => break,
+                Ok(Some(Frame::Packet)) => self.packet()?,
+                Ok(Some(Frame::Chunk)) => self.begin_chunk()?,
+                Ok(Some(Frame::Passed { delivery, repeated })) => self.passed(delivery, repeated),
+                Ok(Some(Frame::Skipped { len, qos, id })) => self.skipped(len, qos, id)?,
             }
         }
         // What had to leave may have been acknowledged instead.
@@ -145,16 +149,16 @@ impl Session<'_> {
                 self.restart_waits(now);
             }
         }
-        if self.due == Due::Nothing {
-            self.check_timeouts(now)?;
-            if self
-                .pace
-                .is_too_slow(self.inbound.is_inside(), self.response_timeout, now)
-            {
-                return Err(ProtocolError::TooSlow);
+        if self.due.is_nothing() {
+            if let Some(reason) = self.overdue(now) {
+                return Err(self.fail(reason));
+            }
+            let inside = self.inbound.is_inside();
+            if self.pace.is_too_slow(inside, self.response_timeout, now) {
+                return Err(self.fail(ProtocolError::TooSlow));
             }
             // What has come may have changed the session, and a caller to whom nothing is told goes to sleep.
-            if self.link == Link::Up {
+            if self.is_connected() {
                 self.take_question();
             }
         }
@@ -181,7 +185,7 @@ impl Session<'_> {
 
     /// Makes a report due, if one waits.
     pub(super) fn take_report(&mut self) -> bool {
-        self.due = if self.unseen != Due::Nothing {
+        self.due = if !self.unseen.is_nothing() {
             core::mem::replace(&mut self.unseen, Due::Nothing)
         } else if core::mem::take(&mut self.chunks_ended) {
             Due::ChunksEnded
@@ -209,11 +213,11 @@ impl Session<'_> {
 
     /// Sends every PUBREL that is owed, in the order of their PUBRECs, as far as the lane has room.
     fn send_pubrels(&mut self, now: Instant) {
-        if self.link != Link::Up {
+        if !self.is_connected() {
             return;
         }
         // The answer to what waits for the caller must find room.
-        let needed = if self.due == Due::Nothing { 1 } else { 2 };
+        let needed = if self.due.is_nothing() { 1 } else { 2 };
         for slot in self.inflight.iter_mut() {
             if slot.state != State::Pubrel {
                 continue;
@@ -223,22 +227,21 @@ impl Session<'_> {
             }
             self.outbound.push_lane(&Pubrel::new(slot.id).to_bytes());
             slot.state = State::Pubcomp;
-            slot.sent = true;
-            slot.since = now;
+            slot.sent(now);
         }
     }
 
-    fn packet(&mut self, packet: Whole) -> Result<(), ProtocolError> {
-        match packet.header.packet_type {
+    fn packet(&mut self) -> Result<(), Over> {
+        match self.inbound.header().packet_type {
             // The caller's; their bytes stay until the event has been seen.
-            PacketType::Publish => return self.publish_came(packet),
-            PacketType::Suback => return self.suback_came(packet),
-            PacketType::Connack => self.connack(packet)?,
+            PacketType::Publish => return self.publish_came(),
+            PacketType::Suback => return self.suback_came(),
+            PacketType::Connack => self.connack()?,
             PacketType::Puback
             | PacketType::Pubrec
             | PacketType::Pubrel
             | PacketType::Pubcomp
-            | PacketType::Unsuback => self.acknowledged(packet)?,
+            | PacketType::Unsuback => self.acknowledged()?,
             // [MQTT-3.12.4-1]
             PacketType::Pingresp => self.keep_alive.pingresp(),
             // `admit` has refused it.
@@ -248,23 +251,24 @@ impl Session<'_> {
             | PacketType::Pingreq
             | PacketType::Disconnect => {}
         }
-        self.inbound.drop_packet(packet);
+        self.inbound.drop_packet();
         Ok(())
     }
 
-    fn connack(&mut self, packet: Whole) -> Result<(), ProtocolError> {
-        if !self.outbound.connect_sent() {
-            return Err(ProtocolError::BeforeConnack(PacketType::Connack));
-        }
-        let session_present = match Connack::decode_body(self.inbound.body(packet))? {
-            Connack::Accepted { session_present } => session_present,
+    #[inline(never)]
+    fn connack(&mut self) -> Result<(), Over> {
+        let early = ProtocolError::BeforeConnack(PacketType::Connack);
+        let session_present = match Connack::decode_body(self.inbound.body()) {
+            _ if !self.outbound.connect_sent() => return Err(self.fail(early)),
+            Err(error) => return Err(self.fail(error.into())),
             // [MQTT-3.2.2-5]
-            Connack::Refused(code) => return Err(ProtocolError::Refused(code)),
+            Ok(Connack::Refused(code)) => return Err(self.fail(ProtocolError::Refused(code))),
+            // [MQTT-3.2.2-1]
+            Ok(Connack::Accepted { session_present }) if session_present && self.clean => {
+                return Err(self.fail(ProtocolError::SessionPresentAfterCleanSession));
+            }
+            Ok(Connack::Accepted { session_present }) => session_present,
         };
-        // [MQTT-3.2.2-1]
-        if session_present && self.clean {
-            return Err(ProtocolError::SessionPresentAfterCleanSession);
-        }
         if !session_present {
             // [MQTT-3.1.2-4], [MQTT-3.2.2-3] PUBLISHes stay; the ids of what came do not.
             self.received.clear();
@@ -290,10 +294,13 @@ impl Session<'_> {
     ///
     /// One for an id that nobody waits for may be late; it completes nothing. One of the wrong kind, or for a PUBLISH,
     /// SUBSCRIBE or UNSUBSCRIBE that has not left, cannot come from a lawful server.
-    fn acknowledged(&mut self, packet: Whole) -> Result<(), ProtocolError> {
-        let packet_type = packet.header.packet_type;
-        let packet_id = frame::packet_id(&packet.header, self.inbound.body(packet))
-            .ok_or(DecodeError::PacketIdZero)?;
+    #[inline(never)]
+    fn acknowledged(&mut self) -> Result<(), Over> {
+        let header = self.inbound.header();
+        let packet_type = header.packet_type;
+        let Some(packet_id) = frame::packet_id(&header, self.inbound.body()) else {
+            return Err(self.fail(DecodeError::PacketIdZero.into()));
+        };
         // [MQTT-4.3.3-2] PUBCOMP also for an id that is not known.
         if packet_type == PacketType::Pubrel {
             self.dirty |= self.received.contains(&packet_id);
@@ -301,62 +308,51 @@ impl Session<'_> {
             self.push_ack(Pubcomp::new(packet_id).to_bytes());
             return Ok(());
         }
-        let slot = self
-            .inflight
-            .get(packet_id)
-            .filter(|slot| !slot.state.is_report());
-        let Some(slot) = slot.copied() else {
-            if packet_type == PacketType::Pubrec {
+        let is_pubrec = packet_type == PacketType::Pubrec;
+        let Some(slot) = self.inflight.waiting(packet_id) else {
+            if is_pubrec {
                 self.push_ack(Pubrel::new(packet_id).to_bytes());
             }
             return Ok(());
         };
+        let may_come = slot.is_sent()
+            || slot.state == State::Declined
+            || self.outbound.waits_for_resend(packet_id);
         match (packet_type, slot.state) {
-            (PacketType::Puback, State::Declined) => {
-                self.complete(packet_id, State::Puback);
-                Ok(())
-            }
-            (PacketType::Pubrec, State::Declined) => {
-                self.dirty = true;
-                self.inflight.owe_pubrel(packet_id);
-                Ok(())
-            }
-            _ if !slot.sent && !self.outbound.waits_for_resend(packet_id) => {
-                Err(ProtocolError::UnexpectedAck {
-                    packet_type,
-                    packet_id,
-                })
-            }
+            _ if !may_come => return Err(self.unexpected(packet_type, packet_id)),
             // [MQTT-4.3.2-1], [MQTT-3.10.4-4]
-            (PacketType::Puback, State::Puback) | (PacketType::Unsuback, State::Unsuback) => {
-                self.complete(packet_id, slot.state);
-                Ok(())
+            (PacketType::Puback, State::Puback | State::Declined) => {
+                self.complete(packet_id, State::Puback);
             }
+            (PacketType::Unsuback, State::Unsuback) => self.complete(packet_id, State::Unsuback),
             // [MQTT-4.3.3-1] The PUBLISH never goes again.
-            (PacketType::Pubrec, State::Pubrec) => {
+            (PacketType::Pubrec, State::Pubrec | State::Declined) => {
                 self.dirty = true;
                 self.outbound.acknowledge(packet_id);
                 self.inflight.owe_pubrel(packet_id);
-                Ok(())
             }
             (PacketType::Pubrec, State::Pubcomp) => {
                 self.push_ack(Pubrel::new(packet_id).to_bytes());
-                Ok(())
             }
             (PacketType::Pubcomp, State::Pubcomp) => {
-                let outcome = if slot.forgotten {
+                let outcome = if slot.is_forgotten() {
                     State::DeliveryUnknown
                 } else {
                     State::Pubcomp
                 };
                 self.complete(packet_id, outcome);
-                Ok(())
             }
-            _ => Err(ProtocolError::UnexpectedAck {
-                packet_type,
-                packet_id,
-            }),
+            _ => return Err(self.unexpected(packet_type, packet_id)),
         }
+        Ok(())
+    }
+
+    #[inline(never)]
+    fn unexpected(&mut self, packet_type: PacketType, packet_id: PacketId) -> Over {
+        self.fail(ProtocolError::UnexpectedAck {
+            packet_type,
+            packet_id,
+        })
     }
 
     /// The request with this id is over, and the id is free \[MQTT-2.3.1-3\]; the caller is told how.
@@ -367,74 +363,73 @@ impl Session<'_> {
     }
 
     /// A SUBACK answers the SUBSCRIBE of its id and no other \[MQTT-2.3.1-7\] \[MQTT-3.8.4-2\].
-    fn suback_came(&mut self, packet: Whole) -> Result<(), ProtocolError> {
-        let body = self.inbound.body(packet);
-        let packet_id = frame::packet_id(&packet.header, body).ok_or(DecodeError::PacketIdZero)?;
-        match self
-            .inflight
-            .get(packet_id)
-            .filter(|slot| !slot.state.is_report())
-        {
-            Some(slot) if slot.state == State::Suback && slot.sent => {
-                self.due = Due::Suback(packet_id, packet)
+    #[inline(never)]
+    fn suback_came(&mut self) -> Result<(), Over> {
+        let header = self.inbound.header();
+        let body = self.inbound.body();
+        let Some(packet_id) = frame::packet_id(&header, body) else {
+            return Err(self.fail(DecodeError::PacketIdZero.into()));
+        };
+        match self.inflight.waiting(packet_id) {
+            Some(slot) if slot.state == State::Suback && slot.is_sent() => {
+                self.due = Due::Suback(packet_id)
             }
-            Some(_) => {
-                let packet_type = PacketType::Suback;
-                return Err(ProtocolError::UnexpectedAck {
-                    packet_type,
-                    packet_id,
-                });
-            }
+            Some(_) => return Err(self.unexpected(PacketType::Suback, packet_id)),
             None => {
-                Suback::decode_body(body)?;
-                self.inbound.drop_packet(packet);
+                if let Err(error) = Suback::decode_body(body) {
+                    return Err(self.fail(error.into()));
+                }
+                self.inbound.drop_packet();
             }
         }
         Ok(())
     }
 
     /// Checked against the filters asked for \[MQTT-3.8.4-5\], in whose order the codes are \[MQTT-3.9.3-1\].
-    fn suback(&mut self, id: PacketId, packet: Whole) -> Result<Event<'_>, ProtocolError> {
+    fn suback(&mut self, id: PacketId) -> Result<Event<'_>, ProtocolError> {
         let expected = self.outbound.body_of(id).map_or(0, frame::filters);
-        let answer = Suback::decode_body(self.inbound.show_packet(packet))
-            .map_err(ProtocolError::Decode)
-            .and_then(|suback| match suback.codes().len() {
-                got if got == expected => Ok(suback.codes()),
-                got => Err(ProtocolError::SubackCount { expected, got }),
-            });
-        match answer {
-            Ok(codes) => {
+        let reason = match Suback::decode_body(self.inbound.show_packet()) {
+            Ok(suback) if suback.codes().len() == expected => {
                 self.outbound.acknowledge(id);
                 self.inflight.remove(id);
-                Ok(Event::Suback(id, codes))
+                return Ok(Event::Suback(id, suback.codes()));
             }
-            Err(reason) => {
-                self.link = Link::Down(reason);
-                Err(reason)
-            }
-        }
+            Ok(suback) => ProtocolError::SubackCount {
+                expected,
+                got: suback.codes().len(),
+            },
+            Err(error) => error.into(),
+        };
+        self.link = Link::Down(reason);
+        Err(reason)
     }
 
-    fn publish_came(&mut self, packet: Whole) -> Result<(), ProtocolError> {
-        let body = self.inbound.body(packet);
-        let id = frame::packet_id(&packet.header, body);
+    #[inline(never)]
+    fn publish_came(&mut self) -> Result<(), Over> {
+        let header = self.inbound.header();
+        let body = self.inbound.body();
+        let id = frame::packet_id(&header, body);
         // [MQTT-4.3.3-2] The id decides whether it is new, not DUP [MQTT-3.3.1-3].
-        match id.filter(|_| frame::qos(&packet.header) == QoS::ExactlyOnce) {
-            Some(id) if self.received.contains(&id) => {
-                Publish::decode_body(&packet.header, body)?;
+        if let Some(id) = id
+            && frame::qos(&header) == QoS::ExactlyOnce
+        {
+            if self.received.contains(&id) {
+                if let Err(error) = Publish::decode_body(&header, body) {
+                    return Err(self.fail(error.into()));
+                }
                 self.push_ack(Pubrec::new(id).to_bytes());
-                self.inbound.drop_packet(packet);
+                self.inbound.drop_packet();
                 return Ok(());
             }
-            Some(_) => self.check_received()?,
-            None => {}
+            self.check_received()?;
         }
-        self.due = Due::Message(packet);
+        self.due = Due::Message;
         Ok(())
     }
 
-    fn message(&mut self, packet: Whole) -> Result<Event<'_>, ProtocolError> {
-        match Publish::decode_body(&packet.header, self.inbound.show_packet(packet)) {
+    fn message(&mut self) -> Result<Event<'_>, ProtocolError> {
+        let header = self.inbound.header();
+        match Publish::decode_body(&header, self.inbound.show_packet()) {
             Ok(publish) => {
                 // `publish_came` has seen that there is room.
                 self.dirty |= delivered(publish.delivery, &mut self.outbound, self.received);
@@ -448,7 +443,7 @@ impl Session<'_> {
         }
     }
 
-    fn begin_chunk(&mut self) -> Result<(), ProtocolError> {
+    fn begin_chunk(&mut self) -> Result<(), Over> {
         if let Some((Delivery::ExactlyOnce { .. }, _)) = self.inbound.chunk_delivery() {
             self.check_received()?;
         }
@@ -485,20 +480,23 @@ impl Session<'_> {
     }
 
     /// A message with a topic that does not fit is acknowledged like any other.
-    fn skipped(&mut self, len: u16, qos: QoS, id: Option<PacketId>) -> Result<(), ProtocolError> {
+    #[inline(never)]
+    fn skipped(&mut self, len: u16, qos: QoS, id: Option<PacketId>) -> Result<(), Over> {
         if qos > QoS::AtMostOnce {
-            let packet_id = id.ok_or(DecodeError::PacketIdZero)?;
-            if qos == QoS::AtLeastOnce {
-                self.push_ack(Puback::new(packet_id).to_bytes());
+            let Some(packet_id) = id else {
+                return Err(self.fail(DecodeError::PacketIdZero.into()));
+            };
+            let dup = false;
+            let delivery = if qos == QoS::AtLeastOnce {
+                Delivery::AtLeastOnce { packet_id, dup }
             } else if self.received.contains(&packet_id) {
                 self.push_ack(Pubrec::new(packet_id).to_bytes());
                 return Ok(());
             } else {
                 self.check_received()?;
-                let _ = self.received.push(packet_id);
-                self.push_ack(Pubrec::new(packet_id).to_bytes());
-            }
-            self.dirty = true;
+                Delivery::ExactlyOnce { packet_id, dup }
+            };
+            self.dirty |= delivered(delivery, &mut self.outbound, self.received);
         }
         warn!("skipped a message whose topic has {} bytes", len);
         self.due = Due::TopicTooLong { len };
@@ -506,10 +504,10 @@ impl Session<'_> {
     }
 
     /// Lack of room ends the connection, and keeps the session \[MQTT-4.8.0-2\].
-    fn check_received(&self) -> Result<(), ProtocolError> {
+    fn check_received(&mut self) -> Result<(), Over> {
         if self.received.is_full() {
             let capacity = self.received.capacity();
-            return Err(ProtocolError::InboundFull { capacity });
+            return Err(self.fail(ProtocolError::InboundFull { capacity }));
         }
         Ok(())
     }
@@ -535,25 +533,6 @@ fn delivered(
         let _ = received.push(packet_id);
     }
     true
-}
-
-/// Whether a server may send a packet of this type at this stage.
-fn admit(link: Link, packet_type: PacketType) -> Result<(), ProtocolError> {
-    match (link, packet_type) {
-        (Link::Connecting, PacketType::Connack) => Ok(()),
-        // [MQTT-3.2.0-1]
-        (Link::Connecting, _) => Err(ProtocolError::BeforeConnack(packet_type)),
-        (
-            _,
-            PacketType::Connect
-            | PacketType::Connack
-            | PacketType::Subscribe
-            | PacketType::Unsubscribe
-            | PacketType::Pingreq
-            | PacketType::Disconnect,
-        ) => Err(ProtocolError::UnexpectedPacket(packet_type)),
-        _ => Ok(()),
-    }
 }
 
 /// What a PUBLISH is answered with \[MQTT-3.3.4-1\], under its id \[MQTT-2.3.1-6\].

@@ -1,9 +1,7 @@
 //! What the caller asks for: publish, subscribe, unsubscribe, ping, disconnect.
 
-use super::{Link, RequestError, Session, event::Message, inflight::State};
-use crate::codec::{
-    Delivery, EncodeError, PacketId, Publish, QoS, TopicName, subscribe, unsubscribe,
-};
+use super::{RequestError, Session, event::Message, inflight::State, outbound::Encode};
+use crate::codec::{EncodeError, PacketId, Publish, QoS, TopicName, subscribe, unsubscribe};
 
 const PINGREQ: [u8; 2] = [0xC0, 0];
 
@@ -15,28 +13,17 @@ impl Session<'_> {
     /// [`RequestError`]; nothing was queued, and the connection is fine.
     pub fn publish(&mut self, message: &Message<'_>) -> Result<Option<PacketId>, RequestError> {
         let topic = TopicName::new(message.topic).map_err(EncodeError::Topic)?;
-        let publish = Publish {
-            topic,
-            payload: message.payload,
-            delivery: Delivery::AtMostOnce,
-            retain: message.retain,
-        };
-        let Some(state) = State::of_publish(message.qos) else {
-            self.check_open()?;
-            self.outbound
-                .push(|free| publish.encode(free).map(<[u8]>::len))?;
-            return Ok(None);
-        };
-        self.request(state, |id, free| {
-            let delivery = state.delivery(id);
-            Publish {
-                delivery,
-                ..publish
-            }
-            .encode(free)
-            .map(<[u8]>::len)
-        })
-        .map(Some)
+        let state = State::of_publish(message.qos);
+        let id = self.request(state, false, &|id, free| {
+            let publish = Publish {
+                topic,
+                payload: message.payload,
+                delivery: State::delivery(state, id),
+                retain: message.retain,
+            };
+            publish.encode(free).map(<[u8]>::len)
+        })?;
+        Ok(state.map(|_| id))
     }
 
     /// Queues a SUBSCRIBE for one or more topic filters, each with the highest QoS wanted; [`Event::Suback`](super::Event::Suback) brings
@@ -46,7 +33,7 @@ impl Session<'_> {
     ///
     /// [`RequestError`]; nothing was queued, and the connection is fine.
     pub fn subscribe(&mut self, filters: &[(&str, QoS)]) -> Result<PacketId, RequestError> {
-        self.request(State::Suback, |id, free| {
+        self.request(Some(State::Suback), false, &|id, free| {
             subscribe::encode(id, filters.iter().copied(), free)
         })
     }
@@ -57,7 +44,7 @@ impl Session<'_> {
     ///
     /// [`RequestError`]; nothing was queued, and the connection is fine.
     pub fn unsubscribe(&mut self, filters: &[&str]) -> Result<PacketId, RequestError> {
-        self.request(State::Unsuback, |id, free| {
+        self.request(Some(State::Unsuback), false, &|id, free| {
             unsubscribe::encode(id, filters.iter().copied(), free)
         })
     }
@@ -69,7 +56,7 @@ impl Session<'_> {
     /// [`RequestError::NotConnected`] before CONNACK; [`RequestError::LaneFull`] while too much is queued.
     pub fn ping(&mut self) -> Result<(), RequestError> {
         self.check_open()?;
-        if self.link != Link::Up {
+        if !self.is_connected() {
             return Err(RequestError::NotConnected);
         }
         // One place is kept for the answer to a packet at hand.
@@ -96,35 +83,37 @@ impl Session<'_> {
         Ok(())
     }
 
-    /// Queues a packet with an id of its own and takes a slot for it.
-    fn request(
+    /// Queues a packet, all of it or what comes before its payload. If it is to be answered it gets an id of its own,
+    /// which is returned, and a slot.
+    pub(super) fn request(
         &mut self,
-        state: State,
-        encode: impl Fn(PacketId, &mut [u8]) -> Result<usize, EncodeError>,
+        state: Option<State>,
+        is_long: bool,
+        encode: &Encode<'_>,
     ) -> Result<PacketId, RequestError> {
-        let id = self.free_slot()?;
-        self.outbound.push(|free| encode(id, free))?;
-        self.take_slot(id, state);
+        self.check_open()?;
+        let mut id = PacketId::MIN;
+        if state.is_some() {
+            if self.inflight.is_full() {
+                let capacity = self.inflight.capacity();
+                return Err(RequestError::InflightFull { capacity });
+            }
+            id = self.inflight.free_id();
+        }
+        if is_long {
+            self.outbound.push_long(id, encode)?;
+        } else {
+            self.outbound.push(id, encode)?;
+        }
+        if let Some(state) = state {
+            self.inflight.insert(id, state);
+            self.dirty |= matches!(state, State::Puback | State::Pubrec);
+        }
         Ok(id)
     }
 
-    /// The id that the next request gets, if there is a slot for it.
-    pub(super) fn free_slot(&self) -> Result<PacketId, RequestError> {
-        self.check_open()?;
-        if self.inflight.is_full() {
-            let capacity = self.inflight.capacity();
-            return Err(RequestError::InflightFull { capacity });
-        }
-        Ok(self.inflight.free_id())
-    }
-
-    pub(super) fn take_slot(&mut self, id: PacketId, state: State) {
-        self.inflight.insert(id, state);
-        self.dirty |= matches!(state, State::Puback | State::Pubrec);
-    }
-
     pub(super) fn check_open(&self) -> Result<(), RequestError> {
-        if self.leaving || matches!(self.link, Link::Down(_)) {
+        if self.leaving || !self.is_open() {
             return Err(RequestError::NotConnected);
         }
         if self.outbound.in_payload() {

@@ -1,7 +1,10 @@
 //! What the session waits for, and how long.
 
-use super::{Link, ProtocolError, Session, receive::Due};
+use super::{Link, ProtocolError, Session};
 use crate::time::Instant;
+
+/// The wait that began first, and the error that ends the connection if it is too long.
+type Wait = Option<(Instant, ProtocolError)>;
 
 impl Session<'_> {
     /// When [`Self::poll`] has to be called even if nothing comes; `None` means never.
@@ -9,22 +12,22 @@ impl Session<'_> {
     /// This is for a caller that has sent what is pending, or whose transport takes nothing at present, and to whom
     /// `poll` has nothing to tell.
     pub fn deadline(&self) -> Option<Instant> {
-        let ping = match self.link {
-            Link::Down(_) => return None,
-            Link::Connecting | Link::Up => self.ping_due(),
-        };
-        let pace = self.pace.deadline(self.response_timeout);
-        let behind = self.behind_since.filter(|_| self.may_answer());
-        self.timeouts()
-            .map(|(since, _)| since.after(self.response_timeout))
-            // While an event waits, `poll` looks at nothing but the transport.
-            .chain(
-                ping.into_iter()
-                    .chain(pace)
-                    .chain(behind)
-                    .filter(|_| self.due == Due::Nothing),
-            )
-            .reduce(Instant::earlier)
+        if !self.is_open() {
+            return None;
+        }
+        let mut deadline = self.longest_wait().map(|(since, _)| since);
+        // While an event waits, `poll` looks at nothing but the transport.
+        if self.due.is_nothing() {
+            deadline = sooner(deadline, self.pace.since());
+        }
+        deadline = deadline.map(|since| since.after(self.response_timeout));
+        if self.due.is_nothing() {
+            deadline = sooner(deadline, self.ping_due());
+            if self.may_answer() {
+                deadline = sooner(deadline, self.behind_since);
+            }
+        }
+        deadline
     }
 
     /// When a PINGREQ is due, CONNACK or not, if nothing else leaves before \[MQTT-3.1.2-23\].
@@ -33,33 +36,52 @@ impl Session<'_> {
         may_leave.then(|| self.keep_alive.due()).flatten()
     }
 
-    /// What must be answered, or taken by the transport, within the response timeout: since when, and the error that
-    /// ends the connection otherwise. While an event waits, an answer may have come and lie behind it.
-    pub(super) fn timeouts(&self) -> impl Iterator<Item = (Instant, ProtocolError)> {
-        let connack = (self.link == Link::Connecting)
-            .then_some((self.connect_since, ProtocolError::ConnackTimeout));
-        let write = self
-            .stalled_since
-            .map(|since| (since, ProtocolError::WriteTimeout));
-        let pingresp = self
-            .keep_alive
-            .waiting_since()
-            .map(|since| (since, ProtocolError::PingrespTimeout));
-        let requests = self.inflight.iter().filter(|slot| slot.sent).map(|slot| {
+    /// What must be answered, or taken by the transport, within the response timeout. While an event waits, an answer
+    /// may have come and lie behind it.
+    fn longest_wait(&self) -> Wait {
+        let mut wait = None;
+        keep_first(&mut wait, self.stalled_since, ProtocolError::WriteTimeout);
+        if !self.due.is_nothing() {
+            return wait;
+        }
+        if let Link::Connecting = self.link {
+            let since = Some(self.connect_since);
+            keep_first(&mut wait, since, ProtocolError::ConnackTimeout);
+        }
+        let since = self.keep_alive.waiting_since();
+        keep_first(&mut wait, since, ProtocolError::PingrespTimeout);
+        for slot in self.inflight.iter() {
             let packet_id = slot.id;
-            (slot.since, ProtocolError::RequestTimeout { packet_id })
-        });
-        let nothing_waits = self.due == Due::Nothing;
-        let answers = connack.into_iter().chain(pingresp).chain(requests);
-        write
-            .into_iter()
-            .chain(answers.filter(move |_| nothing_waits))
+            let since = slot.is_sent().then_some(slot.since);
+            keep_first(
+                &mut wait,
+                since,
+                ProtocolError::RequestTimeout { packet_id },
+            );
+        }
+        wait
     }
 
-    pub(super) fn check_timeouts(&self, now: Instant) -> Result<(), ProtocolError> {
-        let mut overdue = self
-            .timeouts()
-            .filter(|(since, _)| since.after(self.response_timeout).is_reached(now));
-        overdue.next().map_or(Ok(()), |(_, reason)| Err(reason))
+    /// The error that ends the connection if something is overdue.
+    pub(super) fn overdue(&self, now: Instant) -> Option<ProtocolError> {
+        let (since, reason) = self.longest_wait()?;
+        let end = since.after(self.response_timeout);
+        end.is_reached(now).then_some(reason)
+    }
+}
+
+#[inline(never)] // one copy, for each kind of wait
+fn keep_first(wait: &mut Wait, since: Option<Instant>, reason: ProtocolError) {
+    if let Some(since) = since
+        && wait.is_none_or(|(first, _)| !first.is_reached(since))
+    {
+        *wait = Some((since, reason));
+    }
+}
+
+fn sooner(one: Option<Instant>, other: Option<Instant>) -> Option<Instant> {
+    match (one, other) {
+        (Some(one), Some(other)) => Some(one.earlier(other)),
+        (one, other) => one.or(other),
     }
 }

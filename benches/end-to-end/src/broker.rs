@@ -14,6 +14,10 @@ use tempfile::TempDir;
 /// Debian's place for it is not on every user's path.
 const PROGRAMS: [&str; 2] = ["mosquitto", "/usr/sbin/mosquitto"];
 
+/// Broker and client have a CPU each: where the scheduler puts them decides more than what they do.
+const BROKER_CPU: &str = "0";
+pub(crate) const CLIENT_CPU: &str = "1";
+
 pub(crate) struct Broker {
     pub(crate) port: u16,
     process: Child,
@@ -34,7 +38,8 @@ impl Broker {
                  max_inflight_messages {inflight}\n"
             ),
         )?;
-        let process = Command::new(program()?)
+        let process = on_cpu(BROKER_CPU)
+            .arg(program()?)
             .arg("-c")
             .arg(&config)
             .stderr(Stdio::null())
@@ -59,6 +64,13 @@ impl Drop for Broker {
         let _ = self.process.kill();
         let _ = self.process.wait();
     }
+}
+
+/// A command, to be completed with a program and its arguments, that runs on this CPU only.
+pub(crate) fn on_cpu(cpu: &str) -> Command {
+    let mut command = Command::new("taskset");
+    command.args(["--cpu-list", cpu]);
+    command
 }
 
 pub(crate) fn version() -> Result<String> {

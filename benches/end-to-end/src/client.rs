@@ -11,6 +11,7 @@ use std::{
 use anyhow::{Context, Result, ensure};
 
 use crate::{
+    broker::{CLIENT_CPU, on_cpu},
     case::Case,
     worker::{self, Sample},
 };
@@ -91,8 +92,8 @@ pub(crate) fn all(folder: &Path) -> Result<Vec<Client>> {
 
 impl Client {
     pub(crate) fn run(&self, case: &Case) -> Result<Sample> {
-        let output = Command::new("timeout")
-            .arg(PATIENCE)
+        let output = on_cpu(CLIENT_CPU)
+            .args(["timeout", PATIENCE])
             .arg(&self.program)
             .args(self.arguments)
             .args(case.arguments())

@@ -6,9 +6,19 @@ use anyhow::Result;
 
 use crate::{broker, case::Case, client::Client, worker::Sample};
 
+/// What the figures do not tell by themselves.
+const REMARKS: &str = "
+- At QoS 0, a window of 16 is 16 messages queued before they are written: ours leave in one write.
+- Receiving at QoS 1 and 2, our clients write the acknowledgement of a message before they show the next; rumqttc writes
+  those of all messages that one read brought together, which is cheaper and leaves them open for longer.
+- With a window of 1, most of the time goes to the operating system waking one process and then the other.
+";
+
 pub(crate) struct Table {
     text: String,
     rounds: usize,
+    /// How busy the machine was with other things.
+    load: String,
 }
 
 impl Table {
@@ -21,7 +31,9 @@ impl Table {
         text.push_str("| --- |");
         text.push_str(&" ---: |".repeat(clients.len()));
         text.push('\n');
-        Self { text, rounds }
+        let load = fs::read_to_string("/proc/loadavg").unwrap_or_default();
+        let load = load.split(' ').next().unwrap_or_default().to_owned();
+        Self { text, rounds, load }
     }
 
     /// A row: what each client made of this case in each round.
@@ -50,16 +62,18 @@ impl Table {
         let (_, model) = model.unwrap_or(("", "an unknown processor"));
         writeln!(
             self.text,
-            "\nMedians of {} rounds. {}, {} cores, Linux {}; {}; {}.",
+            "\nMedians of {} rounds, broker and client on a CPU each. {}, {} cores, load {} before, Linux {}; {}; {}.",
             self.rounds,
             model,
             available_parallelism()?,
+            self.load,
             fs::read_to_string("/proc/sys/kernel/osrelease")
                 .unwrap_or_default()
                 .trim(),
             broker::version()?,
             compiler()?,
         )?;
+        self.text.push_str(REMARKS);
         Ok(self.text)
     }
 }

@@ -2,12 +2,11 @@
 
 use embassy_executor::Spawner;
 use embedded_tls::{
-    Aes128GcmSha256, Certificate, CryptoProvider, CryptoRngCore, NoClock, TlsError, TlsVerifier,
-    pki::CertVerifier,
+    Aes128GcmSha256, CryptoProvider, CryptoRngCore, NoClock, TlsError, TlsVerifier,
 };
 use esp_hal::rng::Trng;
 use static_cell::{ConstStaticCell, StaticCell};
-use tls_pump::{LONGEST_RECORD, Pump};
+use tls_pump::{LONGEST_RECORD, Pump, Verifier};
 
 use crate::{network::Connection, settings::TLS_NAME, spawn};
 
@@ -41,7 +40,7 @@ async fn do_records(tunnel: &'static Tunnel) -> ! {
 /// Randomness from the radio, and the check of the broker's certificate.
 struct Checks {
     rng: Trng,
-    verifier: CertVerifier<'static, Aes128GcmSha256, NoClock, CERTIFICATES>,
+    verifier: Verifier<'static, NoClock, CERTIFICATES>,
 }
 
 impl Checks {
@@ -49,7 +48,7 @@ impl Checks {
         Ok(Self {
             // There is entropy while the radio is on.
             rng: Trng::try_new().map_err(|_| TlsError::UnableToInitializeCryptoEngine)?,
-            verifier: CertVerifier::new(Certificate::X509(AUTHORITY)),
+            verifier: Verifier::new(AUTHORITY),
         })
     }
 }

@@ -1,5 +1,5 @@
 //! A device that reports, sleeps, and goes on with its session.
-#![allow(clippy::unwrap_used, reason = "helpers of a test")]
+#![allow(clippy::unwrap_used, clippy::panic, reason = "helpers of a test")]
 
 use std::{
     cell::RefCell,

@@ -3,12 +3,11 @@
 //! In the arena such a packet ends where its payload would begin, and its first byte carries a mark instead of the
 //! packet type, which is put right while the packet leaves. Whoever has the payload is called for it then.
 
-use super::{Outbound, RequestError, frame};
-use crate::codec::{EncodeError, FixedHeader, PacketId};
+use super::{Encode, Outbound, PUBLISH_TYPE, RequestError};
+use crate::codec::{FixedHeader, PacketId};
 
 /// Stands for the packet type in the first byte of a packet whose payload is outside; the specification reserves it.
-const MARK: u8 = 0xF0;
-const PUBLISH: u8 = 0x30;
+pub(super) const MARK: u8 = 0xF0;
 const FLAGS: u8 = 0x0F;
 
 /// The payload from outside that leaves at present, or will leave next.
@@ -41,18 +40,14 @@ impl Outbound<'_> {
     /// Queues what comes before a payload that the caller is about to hand over.
     pub(in crate::session) fn push_long(
         &mut self,
-        encode: impl Fn(&mut [u8]) -> Result<usize, EncodeError>,
+        id: PacketId,
+        encode: &Encode<'_>,
     ) -> Result<(), RequestError> {
         if self.next_long().is_some() {
             return Err(RequestError::PayloadPending);
         }
-        self.push(|free| {
-            let len = encode(free)?;
-            if let Some(first) = free.first_mut() {
-                *first = marked(*first);
-            }
-            Ok(len)
-        })?;
+        let begin = self.push(id, encode)?;
+        self.set_type(begin, MARK);
         self.longs = self.longs.saturating_add(1);
         self.passing.attended = true;
         Ok(())
@@ -64,7 +59,7 @@ impl Outbound<'_> {
         if self.passing.attended {
             None
         } else {
-            self.id_at(at)
+            self.id_of(&self.packet_at(at))
         }
     }
 
@@ -82,7 +77,7 @@ impl Outbound<'_> {
         if self.unattended() != Some(id) {
             return Err(RequestError::PayloadNotNeeded);
         }
-        let expected = self.payload_len(self.record);
+        let expected = self.packet_at(self.record).payload;
         if expected != len {
             return Err(RequestError::PayloadLength { expected });
         }
@@ -98,12 +93,12 @@ impl Outbound<'_> {
 
     /// Whether the stream stands inside a payload.
     pub(in crate::session) fn in_payload(&self) -> bool {
-        self.passing.begun && self.sent >= self.record.saturating_add(self.len_at(self.record))
+        self.passing.begun && self.sent >= self.packet_at(self.record).end
     }
 
     /// Payload bytes that have to come from the caller now.
     pub(in crate::session) fn payload_left(&self) -> usize {
-        let staged = self.passing.staged_end.saturating_sub(self.passing.staged);
+        let staged = self.passing.staged_end.wrapping_sub(self.passing.staged);
         if self.in_payload() {
             self.passing.left.saturating_sub(staged)
         } else {
@@ -131,7 +126,7 @@ impl Outbound<'_> {
     pub(in crate::session) fn payload_commit(&mut self, n: usize) {
         let n = n.min(self.payload_space().len());
         self.passing.staged = self.tail;
-        self.passing.staged_end = self.tail.saturating_add(n);
+        self.passing.staged_end = self.tail.wrapping_add(n);
     }
 
     /// The caller gives up the payload that it was going to hand over.
@@ -147,8 +142,8 @@ impl Outbound<'_> {
         if again {
             return Abandoned::Postponed;
         }
-        let id = self.id_at(at);
-        self.remove(at, self.len_at(at));
+        let id = self.id_of(&self.packet_at(at));
+        self.remove(at);
         Abandoned::Withdrawn(id)
     }
 
@@ -164,7 +159,7 @@ impl Outbound<'_> {
         if self.unattended() != Some(id) {
             return Err(RequestError::PayloadNotNeeded);
         }
-        self.remove(self.record, self.len_at(self.record));
+        self.remove(self.record);
         Ok(())
     }
 
@@ -178,16 +173,17 @@ impl Outbound<'_> {
     /// The transport took `n` of the staged bytes.
     pub(super) fn consume_staged(&mut self, n: usize) {
         let n = n.min(self.staged().len());
-        self.passing.staged = self.passing.staged.saturating_add(n);
+        self.passing.staged = self.passing.staged.wrapping_add(n);
         self.payload_sent(n);
     }
 
     /// Takes the mark off the packet at the cursor if it may begin to leave.
     pub(super) fn begin_long(&mut self) {
         let attended = self.passing.attended && !self.passing.begun;
-        if attended && self.sent == self.record && self.is_marked(self.record) {
-            self.passing.left = self.payload_len(self.record);
-            self.set_type(self.record, PUBLISH);
+        let packet = self.packet_at(self.record);
+        if attended && self.sent == self.record && is_mark(packet.first) {
+            self.passing.left = packet.payload;
+            self.set_type(self.record, PUBLISH_TYPE);
             self.passing.begun = true;
         }
     }
@@ -205,7 +201,8 @@ impl Outbound<'_> {
         if self.longs == 0 {
             return None;
         }
-        self.packets_from(self.record).find(|at| self.is_long(*at))
+        self.packets_from(self.record)
+            .find(|at| self.packet_at(*at).is_long)
     }
 
     /// Where the next such packet stops what may leave at present: at its start, unless it is its turn and its payload is attended to.
@@ -213,15 +210,10 @@ impl Outbound<'_> {
         let at = self.next_long()?;
         let may_leave = at == self.record && self.passing.attended;
         Some(if may_leave {
-            at.saturating_add(self.len_at(at))
+            self.packet_at(at).end
         } else {
             at
         })
-    }
-
-    /// Whether the payload of the packet at `at` is outside.
-    pub(super) fn is_long(&self, at: usize) -> bool {
-        self.is_marked(at) || (self.passing.begun && at == self.record)
     }
 
     /// Whether all of the payload at hand has left.
@@ -229,21 +221,10 @@ impl Outbound<'_> {
         self.passing.left == 0
     }
 
-    fn is_marked(&self, at: usize) -> bool {
-        self.arena.get(at..).is_some_and(is_marked)
-    }
-
     fn set_type(&mut self, at: usize, packet_type: u8) {
         if let Some(first) = self.arena.get_mut(at) {
             *first = packet_type | (*first & FLAGS);
         }
-    }
-
-    fn payload_len(&self, at: usize) -> usize {
-        self.header_at(at).map_or(0, |(header, used)| {
-            let before = self.len_at(at).saturating_sub(used);
-            frame::body_len(&header).saturating_sub(before)
-        })
     }
 }
 
@@ -253,7 +234,7 @@ pub(in crate::session) fn fixed_header(packet: &[u8]) -> Option<(FixedHeader, us
     if !is_marked(packet) {
         return FixedHeader::decode(packet).ok()?;
     }
-    let mut bytes = [PUBLISH | (first & FLAGS), 0, 0, 0, 0];
+    let mut bytes = [PUBLISH_TYPE | (first & FLAGS), 0, 0, 0, 0];
     for (byte, from) in bytes.iter_mut().skip(1).zip(rest) {
         *byte = *from;
     }
@@ -267,5 +248,10 @@ pub(super) fn marked(first: u8) -> u8 {
 
 /// Whether the payload of a kept packet is outside.
 pub(in crate::session) fn is_marked(packet: &[u8]) -> bool {
-    packet.first().is_some_and(|first| first & MARK == MARK)
+    packet.first().is_some_and(|first| is_mark(*first))
+}
+
+/// Whether the payload of the packet with this first byte is outside, and the packet does not leave.
+pub(super) fn is_mark(first: u8) -> bool {
+    first & MARK == MARK
 }

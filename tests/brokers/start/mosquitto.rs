@@ -1,6 +1,14 @@
 //! Eclipse mosquitto, as Debian packages it.
 
-use std::{env, fs, net::SocketAddr, path::PathBuf, process::Command, sync::Arc, time::Duration};
+use std::{
+    env, fs,
+    io::{self, Write as _},
+    net::SocketAddr,
+    path::PathBuf,
+    process::Command,
+    sync::Arc,
+    time::Duration,
+};
 
 use super::{
     Broker, Otherwise, Process,
@@ -57,7 +65,9 @@ pub(crate) fn start() -> Option<Broker> {
             env::var_os("CI").is_none(),
             "mosquitto has to be installed in CI"
         );
-        println!("left out: mosquitto is not installed (apt-get install mosquitto)");
+        // Past the test runner, which keeps what a test that passes prints.
+        let why = "mosquitto is not installed (apt-get install mosquitto)";
+        drop(writeln!(io::stderr(), "left out: {why}"));
         return None;
     };
     let (open, address) = door(&program, "allow_anonymous true", &[]);

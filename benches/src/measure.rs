@@ -1,0 +1,72 @@
+//! One piece of work, measured in instructions or in nanoseconds.
+
+use std::hint::black_box;
+
+use criterion::{BatchSize, Criterion};
+
+/// What can be measured: a name of three parts, `table/row/who`, and a routine with an input of its own each time.
+pub struct Job<S, R> {
+    pub name: String,
+    pub setup: S,
+    pub routine: R,
+}
+
+pub trait Work {
+    fn name(&self) -> &str;
+
+    /// Runs it once to warm up, and once under [`measured`].
+    fn once(&mut self);
+
+    /// Runs it many times.
+    fn often(&mut self, criterion: &mut Criterion);
+}
+
+impl<I, O, S: FnMut() -> I, R: FnMut(&mut I) -> O> Work for Job<S, R> {
+    fn name(&self) -> &str {
+        &self.name
+    }
+
+    fn once(&mut self) {
+        let mut input = (self.setup)();
+        drop((self.routine)(&mut input));
+        let mut input = (self.setup)();
+        // What comes of it is never dropped: whoever allocates is not charged for giving back.
+        measured(&mut || std::mem::forget(black_box((self.routine)(&mut input))));
+    }
+
+    fn often(&mut self, criterion: &mut Criterion) {
+        let name = self.name.replace('/', "-");
+        criterion.bench_function(&name, |bencher| {
+            bencher.iter_batched_ref(
+                &mut self.setup,
+                |input| (self.routine)(input),
+                BatchSize::SmallInput,
+            );
+        });
+    }
+}
+
+/// Callgrind begins to count when this is entered, and stops when it is left.
+#[inline(never)]
+pub fn measured(work: &mut dyn FnMut()) {
+    work();
+}
+
+/// Collects work under names.
+#[derive(Default)]
+pub struct Jobs(pub Vec<Box<dyn Work>>);
+
+impl Jobs {
+    pub fn add<I: 'static, O: 'static>(
+        &mut self,
+        name: String,
+        setup: impl FnMut() -> I + 'static,
+        routine: impl FnMut(&mut I) -> O + 'static,
+    ) {
+        self.0.push(Box::new(Job {
+            name,
+            setup,
+            routine,
+        }));
+    }
+}

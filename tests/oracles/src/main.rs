@@ -1,0 +1,67 @@
+//! Our packets before other implementations of MQTT, and theirs before ours; `.ci/oracles` runs it.
+//!
+//! ```text
+//! oracles write SEED COUNT     valid packets of all fourteen types, one a line, as bytes and as fields
+//! oracles compare ORACLE FILE  what an oracle made of bytes, against what we make of them
+//! ```
+//!
+//! A line is `{"bytes": .., "sent": .., "theirs": ..}`: what went over the wire, in hex; the fields from which it was
+//! made, or null where it was damaged on purpose; and what the oracle reads there: fields, or a string that says why
+//! it reads none. Strings and payloads are in hex too. Every disagreement has to stand in `disagreements.tsv`, with
+//! the rule of the specification that settles it.
+#![allow(
+    clippy::arithmetic_side_effects,
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    clippy::unwrap_used,
+    reason = "a test"
+)]
+
+#[path = "../../checker/mod.rs"]
+mod checker;
+mod compare;
+mod fields;
+mod random;
+
+use std::{
+    env, fs,
+    io::{self, Write},
+    process::ExitCode,
+};
+
+use serde_json::json;
+
+fn main() -> ExitCode {
+    let args: Vec<String> = env::args().skip(1).collect();
+    match &args.iter().map(String::as_str).collect::<Vec<_>>()[..] {
+        ["write", seed, count] => {
+            write(
+                seed.parse().expect("a seed"),
+                count.parse().expect("a count"),
+            );
+            ExitCode::SUCCESS
+        }
+        ["compare", oracle, file] => {
+            let lines = fs::read_to_string(file).expect("a file of lines");
+            compare::run(oracle, &lines)
+        }
+        _ => {
+            eprintln!("usage: oracles write SEED COUNT | oracles compare ORACLE FILE");
+            ExitCode::from(2)
+        }
+    }
+}
+
+fn write(seed: u64, count: usize) {
+    let mut rng = fastrand::Rng::with_seed(seed);
+    let mut out = io::stdout().lock();
+    for n in 0..count {
+        random::packet(&mut rng, n % 14, |packet| {
+            let mut bytes = vec![0; packet.encoded_len().expect("a valid packet")];
+            packet.encode(&mut bytes).expect("a valid packet");
+            let line = json!({ "bytes": fields::hex(&bytes), "sent": fields::of(packet) });
+            writeln!(out, "{line}").expect("somebody reads");
+        });
+    }
+}
