@@ -290,8 +290,9 @@ impl Link {
             }
             let passed = &buffer[..n.min(left)];
             left -= passed.len();
-            self.pass(to, passed)?;
+            // First: whoever sees what follows from these bytes finds them written down.
             self.write_down(way, passed);
+            self.pass(to, passed)?;
         }
     }
 

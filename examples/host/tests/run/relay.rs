@@ -2,12 +2,13 @@
 
 use std::{
     io::{Read, Write},
-    net::{Shutdown, SocketAddr, TcpListener, TcpStream},
-    sync::{Arc, Mutex},
+    net::{SocketAddr, TcpListener, TcpStream},
+    sync::Arc,
     thread,
     time::Duration,
 };
 
+use faults::{Plan, Proxy};
 use rustls::{ServerConfig, ServerConnection, StreamOwned};
 use umqtt::codec::Packet;
 
@@ -15,13 +16,7 @@ use umqtt::codec::Packet;
 #[derive(Debug)]
 pub(crate) struct Relay {
     pub(crate) address: SocketAddr,
-    links: Arc<Mutex<Vec<Link>>>,
-}
-
-#[derive(Debug)]
-struct Link {
-    client: TcpStream,
-    sent: Arc<Mutex<Vec<u8>>>,
+    proxy: Proxy,
 }
 
 impl Relay {
@@ -30,68 +25,32 @@ impl Relay {
     }
 
     pub(crate) fn at(address: SocketAddr, broker: SocketAddr) -> Self {
-        let listener = TcpListener::bind(address).unwrap();
-        let address = listener.local_addr().unwrap();
-        let links = Arc::default();
-        let relay = Self {
-            address,
-            links: Arc::clone(&links),
-        };
-        thread::spawn(move || {
-            for client in listener.incoming() {
-                let client = client.unwrap();
-                let server = TcpStream::connect(broker).unwrap();
-                let sent = Arc::default();
-                links.lock().unwrap().push(Link {
-                    client: client.try_clone().unwrap(),
-                    sent: Arc::clone(&sent),
-                });
-                pump(
-                    client.try_clone().unwrap(),
-                    server.try_clone().unwrap(),
-                    sent,
-                );
-                pump(server, client, Arc::default());
-            }
+        let (proxy, _cuts) = Proxy::at(address, broker, || Plan {
+            record: true,
+            ..Plan::default()
         });
-        relay
+        Self {
+            address: proxy.address,
+            proxy,
+        }
     }
 
     /// Breaks every connection.
     pub(crate) fn cut(&self) {
-        for link in self.links.lock().unwrap().iter() {
-            drop(link.client.shutdown(Shutdown::Both));
-        }
+        self.proxy.cut();
     }
 
     /// What the program has sent on each connection, in words.
     pub(crate) fn sent(&self) -> Vec<Vec<String>> {
-        let links = self.links.lock().unwrap();
-        links
-            .iter()
-            .map(|link| in_words(&link.sent.lock().unwrap()))
-            .collect()
+        let sent = self.sent_bytes();
+        sent.iter().map(|bytes| in_words(bytes)).collect()
     }
 
     /// What the program has sent on each connection.
     pub(crate) fn sent_bytes(&self) -> Vec<Vec<u8>> {
-        let links = self.links.lock().unwrap();
-        let sent = links.iter().map(|link| link.sent.lock().unwrap().clone());
-        sent.collect()
+        let records = self.proxy.records().into_iter();
+        records.map(|record| record.up).collect()
     }
-}
-
-fn pump(mut from: TcpStream, mut to: TcpStream, copy: Arc<Mutex<Vec<u8>>>) {
-    thread::spawn(move || {
-        let mut buffer = [0; 4096];
-        while let Ok(n @ 1..) = from.read(&mut buffer) {
-            copy.lock().unwrap().extend(&buffer[..n]);
-            if to.write_all(&buffer[..n]).is_err() {
-                break;
-            }
-        }
-        drop(to.shutdown(Shutdown::Write));
-    });
 }
 
 fn in_words(mut bytes: &[u8]) -> Vec<String> {
