@@ -1,0 +1,95 @@
+//! A broker that is killed, and comes back with nothing in its memory.
+//!
+//! The device learns that its session is gone. What the broker had not acknowledged goes out again, and of a message at
+//! QoS 2 that the broker had taken over, and not completed, the device says that nobody knows.
+#![allow(
+    clippy::arithmetic_side_effects,
+    clippy::panic,
+    clippy::unwrap_used,
+    reason = "helpers of a test"
+)]
+
+use std::time::{Duration, Instant};
+
+use faults::{Cut, How, Kind, Mosquitto, Plan, Proxy, Way, remembers_nothing};
+use umqtt::{
+    Event, Message, Session, Storage,
+    codec::{Connect, QoS},
+};
+
+const NAME: &str = "device";
+const OPTIONS: Connect<'static> = Connect {
+    clean_session: false,
+    ..Connect::new(NAME)
+};
+const WAIT: Duration = Duration::from_millis(20);
+/// How long a second connection may take to settle everything.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// CONNACK, then PUBACK and PUBREC.
+const ACCEPTED: usize = 4;
+const TAKEN_OVER: usize = ACCEPTED + 4 + 4;
+
+/// Publishes at QoS 1 and 2 to a broker of which only the first bytes arrive, kills that broker, and returns what the
+/// device hears on its next connection.
+fn heard_after_the_kill(kind: Kind, arrive: usize) -> Option<Vec<String>> {
+    let mut broker = Mosquitto::start()?;
+    let cut = Cut {
+        way: Way::Down,
+        after: arrive,
+        how: How::KillBroker,
+    };
+    let (proxy, killed) = Proxy::with(broker.address, move || Plan {
+        cut: Some(cut),
+        ..Plan::default()
+    });
+    let mut storage = Storage::<128, 256, 4, 4>::new();
+    let mut session = Session::new(&mut storage);
+    session.set_response_timeout(500);
+    let mut client = kind.connect(&mut session, proxy.address, &OPTIONS).unwrap();
+    for qos in [QoS::AtLeastOnce, QoS::ExactlyOnce] {
+        let message = Message {
+            qos,
+            ..Message::new("t", b"x")
+        };
+        client.publish(&message).unwrap();
+    }
+    // Until the silence is too long.
+    while client.recv_for(WAIT, &mut |_| {}).is_ok() {}
+    drop(client);
+    assert_eq!(killed.try_recv(), Ok(How::KillBroker));
+    broker.kill();
+
+    let mut client = kind
+        .connect(&mut session, broker.address, &OPTIONS)
+        .unwrap();
+    assert!(!client.session().session_present());
+    let mut heard = Vec::new();
+    let start = Instant::now();
+    while !remembers_nothing(client.session(), NAME) {
+        assert!(start.elapsed() < PATIENCE, "{heard:?}");
+        let hear = &mut |event: Event<'_>| heard.push(format!("{event:?}"));
+        client.recv_for(WAIT, hear).unwrap();
+    }
+    client.disconnect().unwrap();
+    Some(heard)
+}
+
+#[test]
+fn what_was_not_acknowledged_goes_out_again() {
+    for kind in Kind::BOTH {
+        if let Some(heard) = heard_after_the_kill(kind, ACCEPTED) {
+            let expected = ["Puback(PacketId(1))", "Pubcomp(PacketId(2))"];
+            assert_eq!(heard, expected, "{kind:?}");
+        }
+    }
+}
+
+#[test]
+fn nobody_knows_of_a_message_that_was_taken_over() {
+    for kind in Kind::BOTH {
+        if let Some(heard) = heard_after_the_kill(kind, TAKEN_OVER) {
+            assert_eq!(heard, ["DeliveryUnknown(PacketId(2))"], "{kind:?}");
+        }
+    }
+}
