@@ -132,8 +132,8 @@ pub enum ProtocolError {
         /// The packet's size, in bytes.
         needed: usize,
     },
-    /// More QoS 2 messages are on their way in than ids can be remembered. What is remembered is kept, so
-    /// reconnecting makes progress.
+    /// More QoS 2 messages are on their way in than ids can be remembered. Those that found room are complete, or were
+    /// not released within the response timeout; the others come on the next connection.
     InboundFull {
         /// Ids that the [`Storage`](super::Storage) has room for.
         capacity: usize,

@@ -92,6 +92,8 @@ pub struct Session<'b> {
     connect_since: Instant,
     /// Packets have been left in the receive buffer since then, until there is room for their answers.
     behind_since: Option<Instant>,
+    /// Messages at QoS 2 pass unanswered since then, for lack of room for an id.
+    full_since: Option<Instant>,
     /// Since when the transport has taken nothing of what it was lent.
     stalled_since: Option<Instant>,
     keep_alive: KeepAlive,
@@ -163,6 +165,7 @@ impl<'b> Session<'b> {
             response_timeout: RESPONSE_TIMEOUT,
             connect_since: Instant::default(),
             behind_since: None,
+            full_since: None,
             stalled_since: None,
         }
     }
@@ -493,5 +496,6 @@ impl Session<'_> {
         self.due.connection_ended();
         self.stalled_since = None;
         self.behind_since = None;
+        self.full_since = None;
     }
 }

@@ -133,7 +133,7 @@ impl Session<'_> {
             match self.inbound.frame(self.received, is_connected) {
                 Err(reason) => return Err(self.fail(reason)),
                 Ok(None) => break,
-                Ok(Some(Frame::Packet)) => self.packet()?,
+                Ok(Some(Frame::Packet)) => self.packet(now)?,
                 Ok(Some(Frame::Chunk)) => self.begin_chunk()?,
                 Ok(Some(Frame::Passed { delivery, repeated })) => self.passed(delivery, repeated),
                 Ok(Some(Frame::Skipped { len, qos, id })) => self.skipped(len, qos, id)?,
@@ -153,6 +153,12 @@ impl Session<'_> {
             if let Some(reason) = self.overdue(now) {
                 return Err(self.fail(reason));
             }
+            if self.full_since.is_some()
+                && self.received.is_empty()
+                && self.outbound.lane_is_empty()
+            {
+                return Err(self.fail(self.inbound_full()));
+            }
             let inside = self.inbound.is_inside();
             if self.pace.is_too_slow(inside, self.response_timeout, now) {
                 return Err(self.fail(ProtocolError::TooSlow));
@@ -171,8 +177,10 @@ impl Session<'_> {
 
     /// Whether the next packet may be dealt with: no checkpoint is owed, and there is room for its answer.
     ///
-    /// A QoS 2 message for whose id there is no room ends the connection. The acknowledgements of those before it leave
-    /// first, else the next connection would begin with the same messages and get no further.
+    /// A QoS 2 message for whose id there is no room passes unanswered, and so do those behind it, until the messages
+    /// before it are complete; then the connection ends, and the next begins with it. Were it to end at once, a server
+    /// that sends without a limit would see little of what it has been answered. A long message does end it at once:
+    /// the acknowledgements of those before it leave first, else the next connection would get no further.
     pub(super) fn may_answer(&self) -> bool {
         if self.owes_checkpoint() {
             false
@@ -231,10 +239,10 @@ impl Session<'_> {
         }
     }
 
-    fn packet(&mut self) -> Result<(), Over> {
+    fn packet(&mut self, now: Instant) -> Result<(), Over> {
         match self.inbound.header().packet_type {
             // The caller's; their bytes stay until the event has been seen.
-            PacketType::Publish => return self.publish_came(),
+            PacketType::Publish => return self.publish_came(now),
             PacketType::Suback => return self.suback_came(),
             PacketType::Connack => self.connack()?,
             PacketType::Puback
@@ -405,7 +413,7 @@ impl Session<'_> {
     }
 
     #[inline(never)]
-    fn publish_came(&mut self) -> Result<(), Over> {
+    fn publish_came(&mut self, now: Instant) -> Result<(), Over> {
         let header = self.inbound.header();
         let body = self.inbound.body();
         let id = frame::packet_id(&header, body);
@@ -413,15 +421,20 @@ impl Session<'_> {
         if let Some(id) = id
             && frame::qos(&header) == QoS::ExactlyOnce
         {
-            if self.received.contains(&id) {
+            let repeated = self.received.contains(&id);
+            if !repeated && self.received.is_full() {
+                self.full_since.get_or_insert(now);
+            }
+            if repeated || self.full_since.is_some() {
                 if let Err(error) = Publish::decode_body(&header, body) {
                     return Err(self.fail(error.into()));
                 }
-                self.push_ack(Pubrec::new(id).to_bytes());
+                if repeated {
+                    self.push_ack(Pubrec::new(id).to_bytes());
+                }
                 self.inbound.drop_packet();
                 return Ok(());
             }
-            self.check_received()?;
         }
         self.due = Due::Message;
         Ok(())
@@ -505,11 +518,15 @@ impl Session<'_> {
 
     /// Lack of room ends the connection, and keeps the session \[MQTT-4.8.0-2\].
     fn check_received(&mut self) -> Result<(), Over> {
-        if self.received.is_full() {
-            let capacity = self.received.capacity();
-            return Err(self.fail(ProtocolError::InboundFull { capacity }));
+        if self.full_since.is_some() || self.received.is_full() {
+            return Err(self.fail(self.inbound_full()));
         }
         Ok(())
+    }
+
+    pub(super) fn inbound_full(&self) -> ProtocolError {
+        let capacity = self.received.capacity();
+        ProtocolError::InboundFull { capacity }
     }
 
     /// Queues an acknowledgement, for which `advance` has seen that there is room.

@@ -50,6 +50,8 @@ impl Session<'_> {
         }
         let since = self.keep_alive.waiting_since();
         keep_first(&mut wait, since, ProtocolError::PingrespTimeout);
+        // For the PUBRELs of the messages that found room.
+        keep_first(&mut wait, self.full_since, self.inbound_full());
         for slot in self.inflight.iter() {
             let packet_id = slot.id;
             let since = slot.is_sent().then_some(slot.since);

@@ -1,0 +1,108 @@
+//! Hundreds of messages at QoS 2 wait for a device that has room for 32 ids at a time.
+//!
+//! mosquitto 2.0.11 keeps to `max_inflight_messages` when the device comes back, and once those are complete sends all
+//! the others at once. Each connection has to bring as many as there is room for, each message has to come once, and in
+//! its turn.
+#![allow(
+    clippy::arithmetic_side_effects,
+    clippy::panic,
+    clippy::unwrap_used,
+    reason = "helpers of a test"
+)]
+
+use std::{
+    net::SocketAddr,
+    time::{Duration, Instant},
+};
+
+use faults::{Kind, Mosquitto, remembers_nothing};
+use umqtt::{
+    Event, Message, ProtocolError, Session, Storage,
+    client::Error,
+    codec::{Connect, QoS},
+};
+
+const NAME: &str = "device";
+const ROOM: usize = 32;
+const WAITING: u16 = 300;
+const OPTIONS: Connect<'static> = Connect {
+    clean_session: false,
+    ..Connect::new(NAME)
+};
+const WAIT: Duration = Duration::from_millis(20);
+const PATIENCE: Duration = Duration::from_secs(30);
+
+/// Subscribes the device and goes; then the messages are published.
+fn fill(broker: SocketAddr, session: &mut Session<'_>) {
+    let mut client = Kind::Blocking.connect(session, broker, &OPTIONS).unwrap();
+    client.subscribe(&[("t", QoS::ExactlyOnce)]).unwrap();
+    let mut granted = false;
+    while !granted {
+        let hear = &mut |event: Event<'_>| granted |= matches!(event, Event::Suback(..));
+        client.recv_for(WAIT, hear).unwrap();
+    }
+    client.disconnect().unwrap();
+
+    let mut storage = Storage::<64, 256, 8>::new();
+    let mut publisher = Session::new(&mut storage);
+    let mut client = Kind::Blocking
+        .connect(&mut publisher, broker, &Connect::new("publisher"))
+        .unwrap();
+    for number in 0..WAITING {
+        let payload = number.to_be_bytes();
+        let message = Message {
+            qos: QoS::ExactlyOnce,
+            ..Message::new("t", &payload)
+        };
+        client.publish(&message).unwrap();
+        let mut complete = false;
+        while !complete {
+            let hear = &mut |event: Event<'_>| complete |= matches!(event, Event::Pubcomp(_));
+            client.recv_for(WAIT, hear).unwrap();
+        }
+    }
+    client.disconnect().unwrap();
+}
+
+/// How many connections it took.
+fn receive(kind: Kind, broker: SocketAddr, session: &mut Session<'_>) -> usize {
+    let mut came = 0;
+    let start = Instant::now();
+    for connection in 1.. {
+        let mut client = kind.connect(session, broker, &OPTIONS).unwrap();
+        loop {
+            assert!(start.elapsed() < PATIENCE, "{came} came");
+            let mut hear = |event: Event<'_>| {
+                if let Event::Message(message) = event {
+                    assert_eq!(message.payload, u16::to_be_bytes(came));
+                    came += 1;
+                }
+            };
+            match client.recv_for(WAIT, &mut hear) {
+                Ok(_) if came == WAITING && remembers_nothing(client.session(), NAME) => {
+                    client.disconnect().unwrap();
+                    return connection;
+                }
+                Ok(_) => {}
+                Err(Error::Protocol(ProtocolError::InboundFull { capacity: ROOM })) => break,
+                Err(error) => panic!("{error}"),
+            }
+        }
+    }
+    unreachable!("connections can be counted")
+}
+
+#[test]
+fn each_connection_brings_as_many_as_there_is_room_for() {
+    for kind in Kind::BOTH {
+        let Some(broker) = Mosquitto::start() else {
+            return;
+        };
+        let mut storage = Storage::<128, 256, 4, ROOM>::new();
+        let mut session = Session::new(&mut storage);
+        fill(broker.address, &mut session);
+        let connections = receive(kind, broker.address, &mut session);
+        println!("{kind:?}: {WAITING} messages on {connections} connections");
+        assert!(connections <= usize::from(WAITING).div_ceil(ROOM));
+    }
+}
