@@ -93,7 +93,8 @@ fn listen(client: &mut (dyn Client<'_> + '_)) -> Result<()> {
     Ok(())
 }
 
-/// Both clients end so, and within this many milliseconds.
+/// Both clients end so, and within this many milliseconds. Keep alive and answer are timed in whole ones, so that they
+/// may end one too early each.
 fn both_end_with(
     address: SocketAddr,
     keep_alive: u16,
@@ -105,7 +106,7 @@ fn both_end_with(
         let (error, took) = end_of(kind, address, keep_alive, work);
         assert_eq!(error, Error::Protocol(reason), "{kind:?}");
         assert!(
-            within.contains(&took),
+            within.contains(&(took + 2)),
             "{kind:?}: {took} ms, not {within:?}"
         );
     }
