@@ -38,6 +38,28 @@ fn bytes_committed_after_the_end_are_not_taken_for_the_next_connection() {
     ));
 }
 
+/// There is no more room than there is.
+#[test]
+fn more_bytes_committed_than_there_was_room_for_fill_the_buffer() {
+    for too_many in [64, 1_000, usize::MAX - 1, usize::MAX] {
+        let mut storage = Storage::<64, 64, 1>::new();
+        let mut session = Session::new(&mut storage);
+        connect(&mut session);
+        feed(&mut session, &[0x20]);
+        let space = session.space();
+        space.fill(0);
+        space[..3].copy_from_slice(&[2, 0, 0]);
+        session.commit(too_many);
+        let ready = session.poll(T).unwrap().unwrap();
+        assert!(matches!(
+            session.event(ready),
+            Ok(Some(Event::Connected { .. }))
+        ));
+        // What follows CONNACK is a packet of type 0, which does not exist.
+        assert!(matches!(session.poll(T), Err(ProtocolError::Decode(_))));
+    }
+}
+
 /// [MQTT-3.1.0-1] The first packet is a CONNECT, also when the message behind it is taken back before it has left.
 #[test]
 fn mqtt_3_1_0_1_a_message_taken_back_does_not_take_the_connect_along() {

@@ -9,7 +9,7 @@
 mod wire;
 
 use umqtt::{Event, ProtocolError, Storage};
-use wire::{Driven, KEEP, TIMEOUT, pubcomp, pubrec, pubrel};
+use wire::{Driven, KEEP, TIMEOUT, pubcomp, publish, pubrec, pubrel};
 
 /// What leaves and what is delivered until there is nothing more to do, or the connection is over.
 fn run(driven: &mut Driven<'_>) -> (Vec<u8>, Vec<Vec<u8>>, Option<ProtocolError>) {
@@ -68,6 +68,27 @@ fn mqtt_4_8_0_2_each_connection_gets_further() {
     driven.open(&KEEP, true);
     driven.feed(&burst(3, 8));
     assert_eq!(run(&mut driven), (pubrec(3), vec![vec![3]], None));
+}
+
+/// The PUBREL may come behind a long message, however long that takes.
+#[test]
+fn a_long_message_may_pass_before_the_release() {
+    let mut storage = Storage::<64, 64, 1, 1>::new();
+    let mut driven = Driven::new(&mut storage);
+    driven.open(&KEEP, false);
+    for id in 1..=2 {
+        driven.feed(&publish(2, id, b"x"));
+        run(&mut driven);
+    }
+    let long = publish(0, 0, &[b'x'; 150]);
+    for piece in long.chunks(32) {
+        driven.pass(TIMEOUT - 1);
+        driven.feed(piece);
+        assert_eq!(run(&mut driven).2, None);
+    }
+    driven.feed(&pubrel(1));
+    let full = ProtocolError::InboundFull { capacity: 1 };
+    assert_eq!(run(&mut driven), (pubcomp(1), vec![], Some(full)));
 }
 
 /// A message with a topic that does not fit is no event before there was room for its id.

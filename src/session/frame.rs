@@ -34,8 +34,8 @@ pub(super) fn packet_id(header: &FixedHeader, body: &[u8]) -> Option<PacketId> {
 pub(super) fn publish_part(flags: u8, body: &[u8]) -> usize {
     let id = if flags & QOS == 0 { 0 } else { 2 };
     usize::from(u16_at(body, 0))
-        .wrapping_add(2)
-        .wrapping_add(id)
+        .saturating_add(2)
+        .saturating_add(id)
 }
 
 /// The number there; 0 if it is not.

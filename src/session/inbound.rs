@@ -84,7 +84,7 @@ impl Whole {
     };
 
     fn len(self) -> usize {
-        usize::from(self.used).wrapping_add(frame::body_len(&self.header))
+        usize::from(self.used).saturating_add(frame::body_len(&self.header))
     }
 }
 
@@ -134,7 +134,7 @@ impl Inbound<'_> {
 
     /// `n` bytes have been put into the space.
     pub(super) fn commit(&mut self, n: usize) {
-        self.end = self.end.wrapping_add(n).min(self.rx.len());
+        self.end = self.end.saturating_add(n).min(self.rx.len());
         self.progress |= n > 0;
     }
 
@@ -306,7 +306,7 @@ impl Inbound<'_> {
             return Ok(());
         };
         let part = frame::publish_part(header.flags, body);
-        if used.wrapping_add(part) >= self.rx.len() {
+        if used.saturating_add(part) >= self.rx.len() {
             // Only its length is judged, however much of it has come.
             PublishHeader::decode_body(&header, topic_len)?;
             let len = u16::from_be_bytes(*topic_len);

@@ -302,6 +302,7 @@ impl Session<'_> {
     /// Bytes move that go first: the answers which are waited for may come later.
     fn restart_waits(&mut self, now: Instant) {
         self.keep_alive.progress(now);
+        self.full_since = self.full_since.map(|_| now);
         for slot in self.inflight.iter_mut().filter(|slot| slot.is_sent()) {
             slot.since = now;
         }

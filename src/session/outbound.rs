@@ -144,8 +144,8 @@ impl Outbound<'_> {
         self.record >= self.room
     }
 
-    /// Queues what `encode` writes, and tells where that begins. It is called again if its packet finds room only after the free bytes were brought
-    /// together.
+    /// Queues what `encode` writes, and tells where that begins. It is called again if its packet finds room only after
+    /// the free bytes were brought together.
     pub(super) fn push(
         &mut self,
         id: PacketId,
