@@ -1,13 +1,10 @@
 //! What every string must be: UTF-8 without U+0000 (section 1.5.3).
 
 use super::{DecodeError, EncodeError};
+use crate::bytes::ROOM_FOR_SPEED;
 
 /// Length of the longest string, in bytes (section 1.5.3).
 pub(super) const MAX_LEN: usize = u16::MAX as usize;
-
-/// A 64-bit host looks at many bytes at a time and seldom comes to the checks of single bytes. On a 32-bit chip, where
-/// flash is dearer than time, those do it alone.
-const IN_BLOCKS: bool = cfg!(target_pointer_width = "64");
 
 /// The string of these bytes, byte for byte.
 ///
@@ -22,7 +19,8 @@ pub(super) fn utf8(bytes: &[u8]) -> Result<&str, DecodeError> {
 
 /// Bytes before the first U+0000.
 pub(super) fn find_nul(string: &str) -> Option<usize> {
-    if IN_BLOCKS && all(string.as_bytes(), |byte| byte != 0) {
+    // Many bytes at a time: it seldom comes to the check of single ones.
+    if ROOM_FOR_SPEED && all(string.as_bytes(), |byte| byte != 0) {
         return None;
     }
     string.bytes().position(|byte| byte == 0)
@@ -50,7 +48,7 @@ pub(super) fn field_len(field: &[u8]) -> Result<usize, EncodeError> {
 #[inline(always)]
 pub(super) fn is_plain(bytes: &[u8]) -> bool {
     // `#` and `+` differ in the bit 0x08 only.
-    IN_BLOCKS
+    ROOM_FOR_SPEED
         && all(bytes, |byte| {
             byte.is_ascii() & (byte != 0) & (byte | 0x08 != b'+')
         })
@@ -58,7 +56,7 @@ pub(super) fn is_plain(bytes: &[u8]) -> bool {
 
 /// True if it is soon seen that every byte is ASCII.
 pub(super) fn is_ascii(bytes: &[u8]) -> bool {
-    IN_BLOCKS && bytes.is_ascii()
+    ROOM_FOR_SPEED && bytes.is_ascii()
 }
 
 /// True if every byte passes; in blocks, which a compiler turns into vector instructions.
