@@ -77,12 +77,35 @@ impl<'a, T: Decode<'a>> Iterator for Items<'a, T> {
     }
 }
 
-/// Length of a packet that is a Packet Identifier and a list, in bytes.
-pub(super) fn encoded_len(
-    packet_type: PacketType,
-    items: impl Iterator<Item: Encode>,
-) -> Result<usize, EncodeError> {
-    fixed(packet_type, items).map(|header| header.frame_len())
+impl<T: Encode> List<'_, T> {
+    /// Length of a packet that is a Packet Identifier and this list, in bytes.
+    pub(super) fn encoded_len(&self, packet_type: PacketType) -> Result<usize, EncodeError> {
+        let items = match self {
+            Self::Wire(bytes) => bytes.len(),
+            Self::Slice(items) => measure(packet_type, items.iter().copied())?,
+        };
+        fixed(packet_type, items).map(|header| header.frame_len())
+    }
+
+    /// Writes a packet that is a Packet Identifier and this list.
+    pub(super) fn encode<'o>(
+        &self,
+        packet_type: PacketType,
+        packet_id: PacketId,
+        out: &'o mut [u8],
+    ) -> Result<&'o [u8], EncodeError> {
+        match self {
+            // It goes on as it came.
+            Self::Wire(bytes) => {
+                let header = fixed(packet_type, bytes.len())?;
+                writer::write(out, header.frame_len(), header, |writer| {
+                    writer.packet_id(packet_id);
+                    writer.bytes(bytes);
+                })
+            }
+            Self::Slice(items) => encode(packet_type, packet_id, items.iter().copied(), out),
+        }
+    }
 }
 
 /// Writes a packet that is a Packet Identifier and a list. Items are checked as they are measured.
@@ -92,27 +115,32 @@ pub(super) fn encode(
     items: impl Iterator<Item: Encode> + Clone,
     out: &mut [u8],
 ) -> Result<&[u8], EncodeError> {
-    let header = fixed(packet_type, items.clone())?;
+    let header = fixed(packet_type, measure(packet_type, items.clone())?)?;
     writer::write(out, header.frame_len(), header, |writer| {
         writer.packet_id(packet_id);
         items.for_each(|item| item.write(writer));
     })
 }
 
-fn fixed(
+/// Length of all items, in bytes; there has to be one.
+fn measure(
     packet_type: PacketType,
     items: impl Iterator<Item: Encode>,
-) -> Result<FixedHeader, EncodeError> {
-    let mut remaining_length = 2_usize;
+) -> Result<usize, EncodeError> {
+    let mut len = 0_usize;
     for item in items {
-        remaining_length = remaining_length.saturating_add(item.encoded_len()?);
+        len = len.saturating_add(item.encoded_len()?);
     }
-    match (packet_type, remaining_length) {
-        (PacketType::Suback, 2) => Err(EncodeError::NoReturnCodes),
+    match (packet_type, len) {
+        (PacketType::Suback, 0) => Err(EncodeError::NoReturnCodes),
         // [MQTT-3.8.3-3] [MQTT-3.10.3-2]
-        (_, 2) => Err(EncodeError::NoFilters),
-        _ => FixedHeader::new(packet_type, remaining_length),
+        (_, 0) => Err(EncodeError::NoFilters),
+        _ => Ok(len),
     }
+}
+
+fn fixed(packet_type: PacketType, items: usize) -> Result<FixedHeader, EncodeError> {
+    FixedHeader::new(packet_type, items.saturating_add(2))
 }
 
 /// Two lists are equal if their items are, wherever these are kept.

@@ -66,7 +66,7 @@ impl<'a> Subscribe<'a> {
     ///
     /// [`EncodeError::PacketTooLong`].
     pub fn encoded_len(&self) -> Result<usize, EncodeError> {
-        list::encoded_len(PacketType::Subscribe, self.filters())
+        self.filters.encoded_len(PacketType::Subscribe)
     }
 
     /// Writes the packet to the start of `out` and returns what was written.
@@ -76,7 +76,8 @@ impl<'a> Subscribe<'a> {
     /// [`EncodeError::PacketTooLong`] and [`BufferTooSmall`](EncodeError::BufferTooSmall); `out` is
     /// untouched.
     pub fn encode<'o>(&self, out: &'o mut [u8]) -> Result<&'o [u8], EncodeError> {
-        list::encode(PacketType::Subscribe, self.packet_id, self.filters(), out)
+        self.filters
+            .encode(PacketType::Subscribe, self.packet_id, out)
     }
 }
 
@@ -188,7 +189,7 @@ impl<'a> Suback<'a> {
     ///
     /// [`EncodeError::PacketTooLong`].
     pub fn encoded_len(&self) -> Result<usize, EncodeError> {
-        list::encoded_len(PacketType::Suback, self.codes.iter())
+        self.codes.0.encoded_len(PacketType::Suback)
     }
 
     /// Writes the packet to the start of `out` and returns what was written.
@@ -198,7 +199,7 @@ impl<'a> Suback<'a> {
     /// [`EncodeError::PacketTooLong`] and [`BufferTooSmall`](EncodeError::BufferTooSmall); `out` is
     /// untouched.
     pub fn encode<'o>(&self, out: &'o mut [u8]) -> Result<&'o [u8], EncodeError> {
-        list::encode(PacketType::Suback, self.packet_id, self.codes.iter(), out)
+        self.codes.0.encode(PacketType::Suback, self.packet_id, out)
     }
 }
 

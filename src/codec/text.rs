@@ -17,6 +17,53 @@ pub(super) fn utf8(bytes: &[u8]) -> Result<&str, DecodeError> {
     })
 }
 
+/// Checks what [`utf8`] does where the string is not asked for. `from_utf8` is fast and brings a table along, which a 32-bit
+/// chip does without.
+pub(super) fn check_utf8(bytes: &[u8]) -> Result<(), DecodeError> {
+    if ROOM_FOR_SPEED {
+        return utf8(bytes).map(drop);
+    }
+    match ill_formed_at(bytes) {
+        None => Ok(()),
+        Some(at) => Err(DecodeError::InvalidUtf8 { at }),
+    }
+}
+
+/// Bytes before the first ill-formed sequence.
+fn ill_formed_at(bytes: &[u8]) -> Option<usize> {
+    let mut rest = bytes;
+    while !rest.is_empty() {
+        let Some(behind) = behind_character(rest) else {
+            return Some(bytes.len().saturating_sub(rest.len()));
+        };
+        rest = behind;
+    }
+    None
+}
+
+/// What follows the character at the front; `None` if that is ill-formed (table 3-7 of the Unicode Standard).
+fn behind_character(bytes: &[u8]) -> Option<&[u8]> {
+    let (&first, mut rest) = bytes.split_first()?;
+    let (more, smallest) = match first {
+        ..0x80 => return Some(rest),
+        0xC0..0xE0 => (1, 0x80),
+        0xE0..0xF0 => (2, 0x800),
+        0xF0..0xF8 => (3, 0x1_0000),
+        _ => return None,
+    };
+    let mut scalar = u32::from(first) & (0x3F >> more);
+    for _ in 0..more {
+        let (&byte, behind) = rest.split_first()?;
+        if byte & 0xC0 != 0x80 {
+            return None;
+        }
+        scalar = scalar << 6 | u32::from(byte & 0x3F);
+        rest = behind;
+    }
+    // Neither a longer form than is needed nor a surrogate.
+    (scalar >= smallest && char::from_u32(scalar).is_some()).then_some(rest)
+}
+
 /// Bytes before the first U+0000.
 pub(super) fn find_nul(string: &str) -> Option<usize> {
     // Many bytes at a time: it seldom comes to the check of single ones.
@@ -80,4 +127,35 @@ fn all_blocks<const N: usize>(bytes: &[u8], passes: impl Fn(u8) -> bool) -> bool
     }
     // The last block may overlap the one before it, which costs less than single bytes.
     bytes.last_chunk().is_some_and(block)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Every sequence of two bytes, and with each of them the bytes at the edges of what may follow.
+    #[test]
+    fn ill_formed_is_what_core_calls_so() {
+        let edges = [
+            0x00, 0x2B, 0x7F, 0x80, 0x8F, 0x90, 0x9F, 0xA0, 0xBF, 0xC0, 0xE1, 0xF4,
+        ];
+        let compare = |bytes: &[u8]| {
+            let expected = core::str::from_utf8(bytes)
+                .err()
+                .map(|error| error.valid_up_to());
+            assert_eq!(ill_formed_at(bytes), expected, "{bytes:02X?}");
+        };
+        compare(b"");
+        for first in 0..=u8::MAX {
+            compare(&[first]);
+            for second in 0..=u8::MAX {
+                compare(&[first, second]);
+                for third in edges {
+                    compare(&[first, second, third]);
+                    edges.map(|fourth| compare(&[first, second, third, fourth]));
+                    compare(&[b'a', first, second, third, 0xBF, b'b']);
+                }
+            }
+        }
+    }
 }

@@ -193,7 +193,7 @@ enum Kind {
 #[cold]
 fn check_received_slowly(kind: Kind, bytes: &[u8]) -> Result<(), DecodeError> {
     if !text::is_ascii(bytes) {
-        text::utf8(bytes)?;
+        text::check_utf8(bytes)?;
     }
     check_each(kind, bytes).map_err(match kind {
         Kind::Name => DecodeError::TopicName,

@@ -65,7 +65,7 @@ impl<'a> Unsubscribe<'a> {
     ///
     /// [`EncodeError::PacketTooLong`].
     pub fn encoded_len(&self) -> Result<usize, EncodeError> {
-        list::encoded_len(PacketType::Unsubscribe, self.filters())
+        self.filters.encoded_len(PacketType::Unsubscribe)
     }
 
     /// Writes the packet to the start of `out` and returns what was written.
@@ -75,7 +75,8 @@ impl<'a> Unsubscribe<'a> {
     /// [`EncodeError::PacketTooLong`] and [`BufferTooSmall`](EncodeError::BufferTooSmall); `out` is
     /// untouched.
     pub fn encode<'o>(&self, out: &'o mut [u8]) -> Result<&'o [u8], EncodeError> {
-        list::encode(PacketType::Unsubscribe, self.packet_id, self.filters(), out)
+        self.filters
+            .encode(PacketType::Unsubscribe, self.packet_id, out)
     }
 }
 
