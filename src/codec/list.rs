@@ -9,10 +9,11 @@ use super::{DecodeError, EncodeError, FixedHeader, PacketId, PacketType};
 
 /// What a list can hold when it comes from the wire.
 pub(super) trait Decode<'a>: Copy {
-    fn read(reader: &mut Reader<'a>) -> Result<Self, DecodeError>;
+    /// Passes over an item, and judges it.
+    fn check(reader: &mut Reader<'a>) -> Result<(), DecodeError>;
 
-    /// Reads an item that [`read`](Self::read) has checked before; `None` at the end.
-    fn read_again(reader: &mut Reader<'a>) -> Option<Self>;
+    /// Reads an item that [`check`](Self::check) has found right; `None` at the end.
+    fn read(reader: &mut Reader<'a>) -> Option<Self>;
 }
 
 /// What can be written into a list.
@@ -40,7 +41,7 @@ impl<'a, T: Decode<'a>> List<'a, T> {
             return Err(empty);
         }
         while !reader.is_empty() {
-            T::read(&mut reader)?;
+            T::check(&mut reader)?;
         }
         Ok(Self::Wire(bytes))
     }
@@ -64,7 +65,7 @@ impl<'a, T: Decode<'a>> Iterator for Items<'a, T> {
         match &mut self.0 {
             List::Wire(bytes) => {
                 let mut reader = Reader::new(bytes);
-                let item = T::read_again(&mut reader)?;
+                let item = T::read(&mut reader)?;
                 *bytes = reader.rest();
                 Some(item)
             }

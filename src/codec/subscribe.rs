@@ -91,17 +91,19 @@ pub(crate) fn encode<'s>(
 }
 
 impl<'a> Decode<'a> for (TopicFilter<'a>, QoS) {
-    fn read(reader: &mut Reader<'a>) -> Result<Self, DecodeError> {
+    #[inline(always)]
+    fn check(reader: &mut Reader<'a>) -> Result<(), DecodeError> {
         // [MQTT-3.8.3-1] A valid string.
-        let filter = TopicFilter::read(reader)?;
-        let value = reader.u8()?;
-        // [MQTT-3.8.3-4] The reserved bits are part of the number, so they are refused too.
-        let qos = QoS::try_from(value).map_err(|_| DecodeError::InvalidRequestedQos { value })?;
-        Ok((filter, qos))
+        TopicFilter::check(reader)?;
+        match reader.u8()? {
+            0..=2 => Ok(()),
+            // [MQTT-3.8.3-4] The reserved bits are part of the number, so they are refused too.
+            value => Err(DecodeError::InvalidRequestedQos { value }),
+        }
     }
 
-    fn read_again(reader: &mut Reader<'a>) -> Option<Self> {
-        let filter = TopicFilter::read_again(reader)?;
+    fn read(reader: &mut Reader<'a>) -> Option<Self> {
+        let filter = TopicFilter::read(reader)?;
         Some((filter, QoS::try_from(reader.u8().ok()?).ok()?))
     }
 }
@@ -247,19 +249,19 @@ pub enum SubackReturnCode {
 }
 
 impl Decode<'_> for SubackReturnCode {
-    fn read(reader: &mut Reader<'_>) -> Result<Self, DecodeError> {
+    fn check(reader: &mut Reader<'_>) -> Result<(), DecodeError> {
         match reader.u8()? {
-            0x80 => Ok(Self::Failure),
+            0..=2 | 0x80 => Ok(()),
             // [MQTT-3.9.3-2] Every other code is reserved.
-            code => match QoS::try_from(code) {
-                Ok(qos) => Ok(Self::Granted(qos)),
-                Err(_) => Err(DecodeError::UnknownSubackReturnCode { code }),
-            },
+            code => Err(DecodeError::UnknownSubackReturnCode { code }),
         }
     }
 
-    fn read_again(reader: &mut Reader<'_>) -> Option<Self> {
-        Self::read(reader).ok()
+    fn read(reader: &mut Reader<'_>) -> Option<Self> {
+        match reader.u8().ok()? {
+            0x80 => Some(Self::Failure),
+            code => QoS::try_from(code).ok().map(Self::Granted),
+        }
     }
 }
 

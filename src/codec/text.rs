@@ -101,6 +101,46 @@ pub(super) fn is_plain(bytes: &[u8]) -> bool {
         })
 }
 
+/// True if it is soon seen that every byte is ASCII and none is NUL, and that each `#` and `+` passes, which are told by
+/// their places.
+pub(super) fn is_plain_but(bytes: &[u8], passes: impl Fn(usize) -> bool) -> bool {
+    let all_pass = |word: &[u8; 8], start: usize| {
+        let mut suspects = suspects(u64::from_le_bytes(*word));
+        while suspects != 0 {
+            let at = start.wrapping_add(suspects.trailing_zeros() as usize / 8);
+            if !passes(at) {
+                return false;
+            }
+            suspects &= suspects.wrapping_sub(1);
+        }
+        true
+    };
+    let Some(last) = bytes.last_chunk() else {
+        return false;
+    };
+    let (words, _) = bytes.as_chunks();
+    for (word, start) in words.iter().zip((0..).step_by(8)) {
+        if !all_pass(word, start) {
+            return false;
+        }
+    }
+    all_pass(last, bytes.len().wrapping_sub(8))
+}
+
+/// The upper bit of each byte that is not ASCII, NUL, `#` or `+`.
+const fn suspects(word: u64) -> u64 {
+    const fn each(byte: u8) -> u64 {
+        u64::from_ne_bytes([byte; 8])
+    }
+    /// The upper bit of each byte that is not 0, or of which it is set; a sum of the lower bits never reaches the next byte.
+    const fn not_zero(word: u64) -> u64 {
+        (word & each(0x7F)).wrapping_add(each(0x7F)) | word
+    }
+    // `#` and `+` differ in the bit 0x08 only.
+    let wildcards = (word | each(0x08)) ^ each(b'+');
+    (!(not_zero(word) & not_zero(wildcards)) | word) & each(0x80)
+}
+
 /// True if it is soon seen that every byte is ASCII.
 pub(super) fn is_ascii(bytes: &[u8]) -> bool {
     ROOM_FOR_SPEED && bytes.is_ascii()

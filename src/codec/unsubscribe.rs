@@ -90,12 +90,13 @@ pub(crate) fn encode<'s>(
 }
 
 impl<'a> Decode<'a> for TopicFilter<'a> {
-    fn read(reader: &mut Reader<'a>) -> Result<Self, DecodeError> {
+    #[inline(always)]
+    fn check(reader: &mut Reader<'a>) -> Result<(), DecodeError> {
         // [MQTT-3.10.3-1] A valid string.
-        Self::decode(reader.prefixed()?)
+        Self::check_received(reader.prefixed()?)
     }
 
-    fn read_again(reader: &mut Reader<'a>) -> Option<Self> {
+    fn read(reader: &mut Reader<'a>) -> Option<Self> {
         reader.prefixed().ok().map(Self::unchecked)
     }
 }
