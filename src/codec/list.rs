@@ -107,12 +107,11 @@ fn fixed(
     for item in items {
         remaining_length = remaining_length.saturating_add(item.encoded_len()?);
     }
-    match (packet_type, remaining_length) {
-        (PacketType::Suback, 2) => Err(EncodeError::NoReturnCodes),
-        // [MQTT-3.8.3-3] [MQTT-3.10.3-2]
-        (_, 2) => Err(EncodeError::NoFilters),
-        _ => FixedHeader::new(packet_type, remaining_length),
+    // [MQTT-3.8.3-3] [MQTT-3.10.3-2] There is no SUBACK without a code.
+    if remaining_length == 2 {
+        return Err(EncodeError::NoFilters);
     }
+    FixedHeader::new(packet_type, remaining_length)
 }
 
 /// Two lists are equal if their items are, wherever these are kept.
