@@ -83,7 +83,7 @@ impl<T: Encode> List<'_, T> {
     pub(super) fn encoded_len(&self, packet_type: PacketType) -> Result<usize, EncodeError> {
         let items = match self {
             Self::Wire(bytes) => bytes.len(),
-            Self::Slice(items) => measure(packet_type, items.iter().copied())?,
+            Self::Slice(items) => measure(items.iter().copied())?,
         };
         fixed(packet_type, items).map(|header| header.frame_len())
     }
@@ -116,27 +116,23 @@ pub(super) fn encode(
     items: impl Iterator<Item: Encode> + Clone,
     out: &mut [u8],
 ) -> Result<&[u8], EncodeError> {
-    let header = fixed(packet_type, measure(packet_type, items.clone())?)?;
+    let header = fixed(packet_type, measure(items.clone())?)?;
     writer::write(out, header.frame_len(), header, |writer| {
         writer.packet_id(packet_id);
         items.for_each(|item| item.write(writer));
     })
 }
 
-/// Length of all items, in bytes; there has to be one.
-fn measure(
-    packet_type: PacketType,
-    items: impl Iterator<Item: Encode>,
-) -> Result<usize, EncodeError> {
+/// Length of all items, in bytes.
+fn measure(items: impl Iterator<Item: Encode>) -> Result<usize, EncodeError> {
     let mut len = 0_usize;
     for item in items {
         len = len.saturating_add(item.encoded_len()?);
     }
-    match (packet_type, len) {
-        (PacketType::Suback, 0) => Err(EncodeError::NoReturnCodes),
-        // [MQTT-3.8.3-3] [MQTT-3.10.3-2]
-        (_, 0) => Err(EncodeError::NoFilters),
-        _ => Ok(len),
+    match len {
+        // [MQTT-3.8.3-3] [MQTT-3.10.3-2] There is no SUBACK without a code.
+        0 => Err(EncodeError::NoFilters),
+        len => Ok(len),
     }
 }
 

@@ -15,16 +15,12 @@ pub(super) fn qos(header: &FixedHeader) -> QoS {
     }
 }
 
-/// The packet id, if the packet has one and `body` reaches so far; nothing else is checked.
+/// The packet id of a PUBLISH, if it has one, or of an acknowledgement, if `body` reaches so far; nothing else is
+/// checked.
 pub(super) fn packet_id(header: &FixedHeader, body: &[u8]) -> Option<PacketId> {
     let before = match header.packet_type {
         PacketType::Publish if header.flags & QOS == 0 => return None,
         PacketType::Publish => publish_part(header.flags, body).wrapping_sub(2),
-        PacketType::Connect
-        | PacketType::Connack
-        | PacketType::Pingreq
-        | PacketType::Pingresp
-        | PacketType::Disconnect => return None,
         _ => 0,
     };
     PacketId::new(u16_at(body, before))
