@@ -356,3 +356,24 @@ const fn to_digits(length: u32) -> [u8; 4] {
 pub(super) fn to_usize(length: u32) -> usize {
     usize::try_from(length).unwrap_or(usize::MAX)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What a host does without a loop and a chip in one.
+    #[test]
+    fn both_ways_to_read_a_length_agree() {
+        for bytes in [0x00_u8, 0x01, 0x7F, 0x80, 0x81, 0xFF]
+            .iter()
+            .flat_map(|a| [0x00, 0x7F, 0x80, 0xFF].map(|b| [*a, b]))
+            .flat_map(|[a, b]| [0x00, 0x05, 0x80, 0xFF].map(|c| [a, b, c]))
+            .flat_map(|[a, b, c]| [0x00, 0x7F, 0x80, 0xFF].map(|d| [a, b, c, d]))
+        {
+            for len in 0..=4 {
+                let bytes = &bytes[..len];
+                assert_eq!(decode_length_each(bytes), decode_length_at_once(bytes));
+            }
+        }
+    }
+}
