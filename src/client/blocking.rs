@@ -447,19 +447,24 @@ where
     fn round(&mut self) -> Result<Round, Failed> {
         let mut moved = self.write_ready()?;
         // An answer that waits to be read is in time, however late the caller comes.
-        let mut read_first = is_overdue(self.session, self.clock.now());
+        let mut has_read = is_overdue(self.session, self.clock.now());
+        if has_read {
+            moved |= self.read_ready()?;
+        }
         loop {
-            if read_first {
-                moved |= self.read_ready()?;
-            }
             if let Some(ready) = self.poll_session()? {
                 return Ok(Round::Event(ready));
             }
-            moved |= self.write_ready()?;
-            if read_first {
+            // What leaves makes room for the answers to packets that have been left in the buffer.
+            let mut more = self.write_ready()?;
+            if !has_read {
+                more |= self.read_ready()?;
+            }
+            moved |= more;
+            if has_read || !more {
                 return Ok(if moved { Round::Moved } else { Round::Idle });
             }
-            read_first = true;
+            has_read = true;
         }
     }
 
