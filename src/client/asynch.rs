@@ -47,6 +47,9 @@ impl<C: Sleep> Sleep for &C {
 /// Calls that wait do so until the session's deadlines end the connection: an answer, or a byte taken by the
 /// transport, may take the response timeout (10 s unless set), and a silent peer is noticed by keep alive.
 ///
+/// A message is acknowledged after the caller has had it: with the next call, unless that has another message at hand,
+/// whose acknowledgement leaves in the same write; 20 ms later the next call waits no longer.
+///
 /// After an error that [is fatal](Error::is_fatal), drop the client (which closes the transport, so that the server
 /// sends the will), dial again, and connect with the same session.
 pub struct Client<'s, 'b, T: ErrorType, C> {
@@ -458,6 +461,8 @@ where
         loop {
             let ready = self.ready().await?;
             if ready.completes() == Some(id) {
+                // What was told before may not wait for the caller.
+                let _ = self.write().await;
                 return Ok(ready);
             }
             self.tell(ready, &mut on_event)?;

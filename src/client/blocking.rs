@@ -26,6 +26,9 @@ use crate::{
 /// [`ErrorKind::TimedOut`](embedded_io::ErrorKind), which counts as "nothing yet", like `Interrupted`. `flush` cannot
 /// be bounded.
 ///
+/// A message is acknowledged after the caller has had it: with the next call, unless that has another message at hand,
+/// whose acknowledgement leaves in the same write; 20 ms later the next call waits no longer.
+///
 /// After an error that [is fatal](Error::is_fatal), drop the client (which closes the transport, so that the server
 /// sends the will), dial again, and connect with the same session.
 pub struct Client<'s, 'b, T: ErrorType, C> {
@@ -393,6 +396,8 @@ where
         loop {
             let ready = self.ready()?;
             if ready.completes() == Some(id) {
+                // What was told before may not wait for the caller.
+                let _ = self.write();
                 return Ok(ready);
             }
             self.tell(ready, on_event)?;

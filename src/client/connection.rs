@@ -11,12 +11,18 @@ use crate::{
     time::{Clock, Instant},
 };
 
+/// How long acknowledgements may wait for those of the packets that lie behind them in the receive buffer, to leave in
+/// one write with them, in milliseconds.
+const HOLD: u32 = 20;
+
 /// All of a client but the clock, which a future that sleeps has to borrow.
 pub(super) struct Connection<'s, 'b, L: ErrorType> {
     pub(super) session: &'s mut Session<'b>,
     pub(super) line: L,
     /// When bytes were last written that have not been flushed.
     unflushed: Option<Instant>,
+    /// Since when acknowledgements have waited that might have left.
+    held: Option<Instant>,
     /// Why the transport is of no use, until a call says so: one that had something else to return leaves that to the
     /// next.
     failure: Option<Error<L::Error>>,
@@ -64,6 +70,7 @@ impl<'s, 'b, L: ErrorType> Connection<'s, 'b, L> {
             session,
             line,
             unflushed: None,
+            held: None,
             failure: None,
         })
     }
@@ -144,6 +151,13 @@ impl<'s, 'b, L: ErrorType> Connection<'s, 'b, L> {
         Ok(())
     }
 
+    /// Whether what is owed may wait until the session has looked for the next packet: if that is at hand, its answer
+    /// leaves with it, and if not, nothing is lost but this look.
+    fn may_hold(&mut self, now: Instant) -> bool {
+        let since = *self.held.get_or_insert(now);
+        self.session.owes_only_acks() && !since.after(HOLD).is_reached(now)
+    }
+
     fn poll(&mut self, clock: &impl Clock) -> Result<Option<Ready>, Failed> {
         self.session.turn(clock.now()).map_err(|Over| Failed)
     }
@@ -158,7 +172,8 @@ impl<'s, 'b, L: ErrorType> Connection<'s, 'b, L> {
 }
 
 impl<L: Line> Connection<'_, '_, L> {
-    /// Moves bytes both ways, up to the next event. What is owed leaves first.
+    /// Moves bytes both ways, up to the next event. What is owed leaves first, but for acknowledgements that
+    /// [`Self::may_hold`].
     ///
     /// Reads once at most, so that a peer that sends without end stops nobody else.
     pub(super) fn round(
@@ -166,7 +181,9 @@ impl<L: Line> Connection<'_, '_, L> {
         clock: &impl Clock,
         waker: &L::Waker,
     ) -> Result<Step<Ready>, Failed> {
-        self.write(clock, waker)?;
+        if !self.may_hold(clock.now()) {
+            self.write(clock, waker)?;
+        }
         // An answer that waits to be read is in time, however late the caller comes.
         let mut has_read = self.is_overdue(clock.now());
         let mut moved = has_read && self.read(waker)?;
@@ -281,6 +298,7 @@ impl<L: Line> Connection<'_, '_, L> {
         if self.failure.is_some() {
             return Err(Failed);
         }
+        self.held = None;
         let mut moved = false;
         while self.session.has_pending() {
             let bytes = self.session.pending(clock.now());

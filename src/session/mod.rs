@@ -273,6 +273,11 @@ impl Session<'_> {
         self.is_open() && !self.owes_checkpoint() && !self.outbound.is_empty()
     }
 
+    /// Whether all that is pending are acknowledgements of which none has been lent.
+    pub(crate) fn owes_only_acks(&self) -> bool {
+        self.stalled_since.is_none() && self.outbound.is_lane_only()
+    }
+
     /// The transport took the first `n` bytes of what [`Self::pending`] lent; that was over at `now`.
     pub fn consume(&mut self, n: usize, now: Instant) {
         if n == 0 || !self.is_open() {
