@@ -7,6 +7,7 @@
 mod codec;
 mod growth;
 mod measure;
+mod minimq;
 mod packets;
 mod plot;
 mod report;
@@ -59,6 +60,7 @@ fn jobs() -> Vec<Box<dyn Work>> {
     let mut jobs = Jobs::default();
     jobs.add(run::NOTHING.into(), || (), |()| ());
     codec::add(&mut jobs);
+    minimq::codec(&mut jobs);
     session::add(&mut jobs);
     growth::add(&mut jobs);
     jobs.0

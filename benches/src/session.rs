@@ -13,6 +13,7 @@ use umqtt::codec::{Connect, Delivery, Packet, PacketId, Puback, Pubcomp, Pubrec,
 use umqtt::{Instant, Message, Session, Storage};
 
 use crate::measure::Jobs;
+use crate::minimq::Minimq;
 use crate::packets::{self, TOPIC};
 
 const NOW: Instant = Instant::from_millis(0);
@@ -37,6 +38,12 @@ pub fn add(jobs: &mut Jobs) {
             || (),
             move |()| core.receive(qos),
         );
+        let mut other = Minimq::connected(256);
+        jobs.add(
+            format!("session/{row}/minimq"),
+            || (),
+            move |()| other.receive(qos as usize),
+        );
     }
     for qos in LEVELS {
         let row = format!("send QoS {}, 64 B", qos as u8);
@@ -51,6 +58,12 @@ pub fn add(jobs: &mut Jobs) {
             format!("session/{row}/mqtt-protocol-core"),
             || (),
             move |()| core.send(qos),
+        );
+        let mut other = Minimq::connected(256);
+        jobs.add(
+            format!("session/{row}/minimq"),
+            || (),
+            move |()| other.send(qos as usize),
         );
     }
     let bytes: &'static [u8] = stream().leak();
