@@ -57,12 +57,14 @@ impl Due {
         Some(Ready { completes })
     }
 
+    /// The event is made from the packet in the receive buffer.
+    fn shows_packet(&self) -> bool {
+        matches!(self, Self::Message | Self::Suback(_))
+    }
+
     /// The receive buffer has been cleared, and no payload can be given.
     pub(super) fn connection_ended(&mut self) {
-        if matches!(
-            self,
-            Self::Message | Self::Chunk | Self::Suback(_) | Self::PayloadNeeded(_)
-        ) {
+        if self.shows_packet() || matches!(self, Self::Chunk | Self::PayloadNeeded(_)) {
             *self = Self::Nothing;
         }
     }
@@ -240,25 +242,16 @@ impl Session<'_> {
 
     fn packet(&mut self, now: Instant) -> Result<(), Over> {
         match self.inbound.header().packet_type {
-            // The caller's; their bytes stay until the event has been seen.
-            PacketType::Publish => return self.publish_came(now),
-            PacketType::Suback => return self.suback_came(),
+            PacketType::Publish => self.publish_came(now)?,
             PacketType::Connack => self.connack()?,
-            PacketType::Puback
-            | PacketType::Pubrec
-            | PacketType::Pubrel
-            | PacketType::Pubcomp
-            | PacketType::Unsuback => self.acknowledged()?,
             // [MQTT-3.12.4-1]
             PacketType::Pingresp => self.keep_alive.pingresp(),
-            // `admit` has refused it.
-            PacketType::Connect
-            | PacketType::Subscribe
-            | PacketType::Unsubscribe
-            | PacketType::Pingreq
-            | PacketType::Disconnect => {}
+            // `admit` has refused what a server may not send.
+            _ => self.acknowledged()?,
         }
-        self.inbound.drop_packet();
+        if !self.due.shows_packet() {
+            self.inbound.drop_packet();
+        }
         Ok(())
     }
 
@@ -297,7 +290,8 @@ impl Session<'_> {
         Ok(())
     }
 
-    /// PUBACK, PUBREC, PUBREL, PUBCOMP or UNSUBACK.
+    /// PUBACK, PUBREC, PUBREL, PUBCOMP, SUBACK or UNSUBACK, which ends the request of its id and no other
+    /// \[MQTT-2.3.1-7\] \[MQTT-3.8.4-2\].
     ///
     /// One for an id that nobody waits for may be late; it completes nothing. One of the wrong kind, or for a PUBLISH,
     /// SUBSCRIBE or UNSUBSCRIBE that has not left, cannot come from a lawful server.
@@ -315,79 +309,47 @@ impl Session<'_> {
             self.push_ack(Pubcomp::new(packet_id).to_bytes());
             return Ok(());
         }
-        let is_pubrec = packet_type == PacketType::Pubrec;
         let Some(slot) = self.inflight.waiting(packet_id) else {
-            if is_pubrec {
-                self.push_ack(Pubrel::new(packet_id).to_bytes());
-            }
-            return Ok(());
+            return self.late(packet_type, packet_id);
         };
         let may_come = slot.is_sent()
             || slot.state == State::Declined
             || self.outbound.waits_for_resend(packet_id);
-        match (packet_type, slot.state) {
-            _ if !may_come => return Err(self.unexpected(packet_type, packet_id)),
-            // [MQTT-4.3.2-1], [MQTT-3.10.4-4]
-            (PacketType::Puback, State::Puback | State::Declined) => {
-                self.complete(packet_id, State::Puback);
+        if !may_come || !slot.state.is_answered_by(packet_type) {
+            return Err(self.fail(ProtocolError::UnexpectedAck {
+                packet_type,
+                packet_id,
+            }));
+        }
+        match packet_type {
+            PacketType::Suback => self.due = Due::Suback(packet_id),
+            PacketType::Pubrec if slot.state == State::Pubcomp => {
+                self.push_ack(Pubrel::new(packet_id).to_bytes());
             }
-            (PacketType::Unsuback, State::Unsuback) => self.complete(packet_id, State::Unsuback),
             // [MQTT-4.3.3-1] The PUBLISH never goes again.
-            (PacketType::Pubrec, State::Pubrec | State::Declined) => {
+            PacketType::Pubrec => {
                 self.dirty = true;
                 self.outbound.acknowledge(packet_id);
                 self.inflight.owe_pubrel(packet_id);
             }
-            (PacketType::Pubrec, State::Pubcomp) => {
-                self.push_ack(Pubrel::new(packet_id).to_bytes());
+            // [MQTT-4.3.2-1], [MQTT-3.10.4-4] The id is free [MQTT-2.3.1-3].
+            _ => {
+                self.outbound.acknowledge(packet_id);
+                self.inflight.remove(packet_id);
+                self.due = Due::Ended(packet_id, slot.outcome());
             }
-            (PacketType::Pubcomp, State::Pubcomp) => {
-                let outcome = if slot.is_forgotten() {
-                    State::DeliveryUnknown
-                } else {
-                    State::Pubcomp
-                };
-                self.complete(packet_id, outcome);
-            }
-            _ => return Err(self.unexpected(packet_type, packet_id)),
         }
         Ok(())
     }
 
-    #[inline(never)]
-    fn unexpected(&mut self, packet_type: PacketType, packet_id: PacketId) -> Over {
-        self.fail(ProtocolError::UnexpectedAck {
-            packet_type,
-            packet_id,
-        })
-    }
-
-    /// The request with this id is over, and the id is free \[MQTT-2.3.1-3\]; the caller is told how.
-    fn complete(&mut self, id: PacketId, outcome: State) {
-        self.outbound.acknowledge(id);
-        self.inflight.remove(id);
-        self.due = Due::Ended(id, outcome);
-    }
-
-    /// A SUBACK answers the SUBSCRIBE of its id and no other \[MQTT-2.3.1-7\] \[MQTT-3.8.4-2\].
-    #[inline(never)]
-    fn suback_came(&mut self) -> Result<(), Over> {
-        let header = self.inbound.header();
-        let body = self.inbound.body();
-        let Some(packet_id) = frame::packet_id(&header, body) else {
-            return Err(self.fail(DecodeError::PacketIdZero.into()));
-        };
-        match self.inflight.waiting(packet_id) {
-            Some(slot) if slot.state == State::Suback && slot.is_sent() => {
-                self.due = Due::Suback(packet_id)
-            }
-            Some(_) => return Err(self.unexpected(PacketType::Suback, packet_id)),
-            None => {
-                if let Err(error) = Suback::decode_body(body) {
-                    return Err(self.fail(error.into()));
-                }
-                self.inbound.drop_packet();
-            }
+    /// An acknowledgement for an id that nobody waits for.
+    fn late(&mut self, packet_type: PacketType, packet_id: PacketId) -> Result<(), Over> {
+        if packet_type == PacketType::Pubrec {
+            self.push_ack(Pubrel::new(packet_id).to_bytes());
+        } else if packet_type == PacketType::Suback
+            && let Err(error) = Suback::decode_body(self.inbound.body())
+        {
+            return Err(self.fail(error.into()));
         }
         Ok(())
     }
@@ -431,7 +393,6 @@ impl Session<'_> {
                 if repeated {
                     self.push_ack(Pubrec::new(id).to_bytes());
                 }
-                self.inbound.drop_packet();
                 return Ok(());
             }
         }
