@@ -123,17 +123,17 @@ pub(super) fn encode(
     })
 }
 
-/// Length of all items, in bytes.
+/// Length of all items, in bytes; there has to be one.
 fn measure(items: impl Iterator<Item: Encode>) -> Result<usize, EncodeError> {
     let mut len = 0_usize;
     for item in items {
         len = len.saturating_add(item.encoded_len()?);
     }
-    match len {
-        // [MQTT-3.8.3-3] [MQTT-3.10.3-2] There is no SUBACK without a code.
-        0 => Err(EncodeError::NoFilters),
-        len => Ok(len),
+    // [MQTT-3.8.3-3] [MQTT-3.10.3-2] There is no SUBACK without a code.
+    if len == 0 {
+        return Err(EncodeError::NoFilters);
     }
+    Ok(len)
 }
 
 fn fixed(packet_type: PacketType, items: usize) -> Result<FixedHeader, EncodeError> {
