@@ -313,7 +313,7 @@ fn an_image_that_is_not_taken_says_why() {
         (E::NotAnImage, "this is no image of a session"),
         (
             E::UnknownVersion { version: 9 },
-            "the image has version 9, known is 1",
+            "the image has version 9, known is 2",
         ),
         (E::Truncated, "the image is incomplete"),
         (E::Corrupt, "the checksum of the image is wrong"),
