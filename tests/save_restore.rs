@@ -237,8 +237,8 @@ fn foreign_future_and_contradictory_images_are_refused_by_name() {
         Err(ImageError::NotAnImage)
     );
     assert_eq!(
-        driven.session.restore(&forged(&saved, 3, &[2])),
-        Err(ImageError::UnknownVersion { version: 2 })
+        driven.session.restore(&forged(&saved, 3, &[3])),
+        Err(ImageError::UnknownVersion { version: 3 })
     );
     let client_id = 17;
     let received = client_id + "device".len();
@@ -259,7 +259,7 @@ fn foreign_future_and_contradictory_images_are_refused_by_name() {
         ("a request with id 0", slots + 2, &[0, 0]),
         ("an id that stands twice", slots + 2, &[0, 2]),
         ("an unknown state", slots + 4, &[10]),
-        ("a state without its packet", packets - 2, &[0]),
+        ("a state without its packet", packets - 2, &[4]),
         ("a flag that is neither 0 nor 1", slots + 5, &[2]),
         ("a packet that is no PUBLISH", packets, &[0x82]),
         ("a packet with another QoS", packets, &[0x3C]),

@@ -132,7 +132,7 @@ fn change(image: &mut Vec<u8>, input: &Input<'_>) {
 
 /// An image with this content, whose frame is right.
 fn sealed(content: &[u8]) -> Vec<u8> {
-    let mut image = b"uMQ\x01".to_vec();
+    let mut image = b"uMQ\x02".to_vec();
     let len = u32::try_from(content.len() + 12).expect("an input is short");
     image.extend(len.to_be_bytes());
     image.extend(content);

@@ -23,7 +23,7 @@ use crate::{
 };
 
 const MAGIC: [u8; 3] = *b"uMQ";
-const VERSION: u8 = 1;
+const VERSION: u8 = 2;
 const CLEAN: u8 = 1;
 const KNOWN: u8 = 2;
 

@@ -41,12 +41,11 @@ enum Mode {
     Packets,
     /// The payload of a long message passes by and is shown.
     Chunks,
-    /// A long message passes by that nobody wants to see: it has been delivered before, or its rest is skipped.
-    Passing { repeated: bool },
     /// A topic that does not fit passes by; its id, if any, and the payload come after it.
-    Topic { len: u16 },
-    /// The payload behind such a topic passes by.
-    Skipped { len: u16, id: Option<PacketId> },
+    Topic,
+    /// A payload passes by that nobody wants to see: the message has been delivered before, its rest is skipped, or its
+    /// topic did not fit.
+    Payload { topic_fits: bool },
 }
 
 /// What the bytes in the buffer amount to.
@@ -56,12 +55,11 @@ pub(super) enum Frame {
     /// Bytes of a long message, which [`Inbound::show_chunk`] shows.
     Chunk,
     /// A long message has passed by, unseen to its end.
-    Passed { delivery: Delivery, repeated: bool },
-    /// A message has passed by whose topic, of `len` bytes, does not fit.
-    Skipped {
-        len: u16,
-        qos: QoS,
+    Passed {
+        /// None at QoS 0.
         id: Option<PacketId>,
+        /// Length of its topic in bytes, if that does not fit.
+        too_long: Option<u16>,
     },
 }
 
@@ -172,12 +170,11 @@ impl Inbound<'_> {
         Ok(match self.mode {
             Mode::Packets => None,
             Mode::Chunks => (self.start < self.end).then_some(Frame::Chunk),
-            Mode::Passing { repeated } => self.pass().then(|| self.passed(repeated)).flatten(),
-            Mode::Topic { len } => {
-                self.check_topic(len)?;
-                self.topic(len)
+            Mode::Topic => {
+                self.topic()?;
+                self.payload()
             }
-            Mode::Skipped { len, id } => self.pass().then(|| self.skipped(len, id)),
+            Mode::Payload { .. } => self.payload(),
         })
     }
 
@@ -215,22 +212,22 @@ impl Inbound<'_> {
         if self.in_message() {
             self.left = self.left.saturating_sub(shown);
             if self.left == 0 {
-                self.mode = Mode::Packets;
-                self.base = 0;
+                self.end_message();
             }
         }
     }
 
     /// The long message at hand, the offset of the bytes that have come of it, and those bytes; and marks them shown.
     pub(super) fn show_chunk(&mut self) -> Option<(PublishHeader<'_>, usize, &[u8])> {
-        let len = self.end.wrapping_sub(self.start).min(self.left);
+        let len = self.unread_len().min(self.left);
         self.shown = len;
         self.unread = len;
-        let (head, rest) = self.rx.split_at_checked(self.base)?;
-        let message = long_publish(self.packet, head)?;
+        let body = self.rx.get(usize::from(self.packet.used)..self.base)?;
+        // It was decoded when the message began.
+        let (message, _) = PublishHeader::decode_body(&self.packet.header, body).ok()??;
         let offset = message.payload_len.saturating_sub(self.left);
-        let begin = self.start.saturating_sub(self.base);
-        Some((message, offset, rest.get(begin..begin.wrapping_add(len))?))
+        let bytes = self.rx.get(self.start..self.start.wrapping_add(len))?;
+        Some((message, offset, bytes))
     }
 
     /// Copies shown payload bytes that have not been copied yet.
@@ -255,16 +252,7 @@ impl Inbound<'_> {
     /// Nobody wants to see the rest of the message at hand.
     pub(super) fn skip_message(&mut self) {
         self.drop_shown();
-        self.mode = Mode::Passing { repeated: false };
-    }
-
-    /// How the long message at hand is to be answered, once its last bytes have come.
-    pub(super) fn chunk_delivery(&self) -> Option<(Delivery, bool)> {
-        let message = self.long_message_at_hand()?;
-        Some((
-            message.delivery,
-            self.end.wrapping_sub(self.start) >= self.left,
-        ))
+        self.mode = Mode::Payload { topic_fits: true };
     }
 
     /// Looks for a packet at the start, and says whether it is whole; a PUBLISH that cannot be changes the mode instead.
@@ -302,21 +290,20 @@ impl Inbound<'_> {
         let bytes = self.rx.get(self.start..self.end).unwrap_or_default();
         let body = bytes.get(used..).unwrap_or_default();
         let remaining = frame::body_len(&header);
-        let Some((topic_len, _)) = body.split_first_chunk() else {
+        let Some((topic_len, _)) = body.split_first_chunk::<2>() else {
             return Ok(());
         };
         let part = frame::publish_part(header.flags, body);
         if used.saturating_add(part) >= self.rx.len() {
             // Only its length is judged, however much of it has come.
             PublishHeader::decode_body(&header, topic_len)?;
-            let len = u16::from_be_bytes(*topic_len);
             self.left = remaining.saturating_sub(2);
-            self.mode = Mode::Topic { len };
+            self.mode = Mode::Topic;
             self.keep_front(used.wrapping_add(2));
         } else if let Some((message, part)) = PublishHeader::decode_body(&header, body)? {
             self.mode = match message.delivery {
                 Delivery::ExactlyOnce { packet_id, .. } if delivered.contains(&packet_id) => {
-                    Mode::Passing { repeated: true }
+                    Mode::Payload { topic_fits: true }
                 }
                 _ => Mode::Chunks,
             };
@@ -326,32 +313,32 @@ impl Inbound<'_> {
         Ok(())
     }
 
-    /// Lets a topic pass by, up to the id behind it, which it takes.
+    /// Lets a topic pass by, up to the id behind it, which is kept where it stands behind a topic that fits.
     #[inline(never)]
-    fn topic(&mut self, len: u16) -> Option<Frame> {
-        let header = self.packet.header;
-        let left = self.topic_left(len);
-        let passing = left.min(self.end.wrapping_sub(self.start));
-        self.start = self.start.wrapping_add(passing);
-        self.left = self.left.wrapping_sub(passing);
-        if passing < left {
-            return None;
+    fn topic(&mut self) -> Result<(), DecodeError> {
+        self.check_topic()?;
+        self.pass(self.topic_left());
+        let id_len = match frame::qos(&self.packet.header) {
+            QoS::AtMostOnce => 0,
+            QoS::AtLeastOnce | QoS::ExactlyOnce => 2,
+        };
+        if self.topic_left() > 0 || self.unread_len() < id_len {
+            return Ok(());
         }
-        let mut id = None;
-        if frame::qos(&header) > QoS::AtMostOnce {
-            let bytes = self.rx.get(self.start..self.end)?.first_chunk()?;
-            id = PacketId::new(u16::from_be_bytes(*bytes));
-            self.start = self.start.wrapping_add(2);
-            self.left = self.left.saturating_sub(2);
+        self.compact(self.base);
+        self.pass(id_len);
+        self.base = self.start;
+        self.mode = Mode::Payload { topic_fits: false };
+        if id_len > 0 && self.long_id().is_none() {
+            return Err(DecodeError::PacketIdZero);
         }
-        self.mode = Mode::Skipped { len, id };
-        self.pass().then(|| self.skipped(len, id))
+        Ok(())
     }
 
     /// Refuses what no topic name contains, as far as single bytes tell: a skipped topic is never seen whole.
-    fn check_topic(&self, len: u16) -> Result<(), DecodeError> {
-        let left = self.topic_left(len);
-        let begin = usize::from(len).saturating_sub(left);
+    fn check_topic(&self) -> Result<(), DecodeError> {
+        let left = self.topic_left();
+        let begin = usize::from(self.topic_len()).saturating_sub(left);
         let bytes = self.rx.get(self.start..self.end).unwrap_or_default();
         for (offset, byte) in bytes.iter().take(left).enumerate() {
             let at = begin.wrapping_add(offset);
@@ -365,34 +352,59 @@ impl Inbound<'_> {
         Ok(())
     }
 
-    /// Bytes of the topic at hand, of this length, that have not passed by.
-    fn topic_left(&self, len: u16) -> usize {
+    /// Bytes of the topic at hand that have not passed by.
+    fn topic_left(&self) -> usize {
         let behind = frame::body_len(&self.packet.header)
             .saturating_sub(2)
-            .saturating_sub(usize::from(len));
+            .saturating_sub(usize::from(self.topic_len()));
         self.left.saturating_sub(behind)
     }
 
-    /// Lets the bytes that have come pass by; true when they were the last.
-    fn pass(&mut self) -> bool {
-        let passing = self.left.min(self.end.wrapping_sub(self.start));
+    /// Length of the topic of the long message at hand, of which at least this is kept.
+    fn topic_len(&self) -> u16 {
+        frame::u16_at(self.rx, usize::from(self.packet.used))
+    }
+
+    /// The id of the long message at hand, which is the last that is kept of it; `None` at QoS 0.
+    fn long_id(&self) -> Option<PacketId> {
+        match frame::qos(&self.packet.header) {
+            QoS::AtMostOnce => None,
+            QoS::AtLeastOnce | QoS::ExactlyOnce => {
+                PacketId::new(frame::u16_at(self.rx, self.base.wrapping_sub(2)))
+            }
+        }
+    }
+
+    /// Lets as much of the payload at hand pass by as has come; with the last of it, the message has.
+    fn payload(&mut self) -> Option<Frame> {
+        let Mode::Payload { topic_fits } = self.mode else {
+            return None;
+        };
+        self.pass(self.left);
+        if self.left > 0 {
+            return None;
+        }
+        let id = self.long_id();
+        let too_long = (!topic_fits).then(|| self.topic_len());
+        self.end_message();
+        Some(Frame::Passed { id, too_long })
+    }
+
+    /// Lets `len` bytes pass by, or as many as have come.
+    fn pass(&mut self, len: usize) {
+        let passing = len.min(self.unread_len());
         self.start = self.start.wrapping_add(passing);
         self.left = self.left.wrapping_sub(passing);
-        self.left == 0
     }
 
-    fn passed(&mut self, repeated: bool) -> Option<Frame> {
-        let delivery = self.long_message_at_hand()?.delivery;
-        self.mode = Mode::Packets;
-        self.base = 0;
-        Some(Frame::Passed { delivery, repeated })
+    /// Bytes that have come and have not been dealt with.
+    fn unread_len(&self) -> usize {
+        self.end.wrapping_sub(self.start)
     }
 
-    fn skipped(&mut self, len: u16, id: Option<PacketId>) -> Frame {
-        let qos = frame::qos(&self.packet.header);
+    fn end_message(&mut self) {
         self.mode = Mode::Packets;
         self.base = 0;
-        Frame::Skipped { len, qos, id }
     }
 
     /// Keeps the first `len` unread bytes at the front of the buffer.
@@ -407,21 +419,15 @@ impl Inbound<'_> {
         if self.start == to {
             return;
         }
-        let len = self.end.wrapping_sub(self.start);
+        let len = self.unread_len();
         bytes::move_within(self.rx, self.start, to, len);
         self.end = to.wrapping_add(len);
         self.start = to;
     }
 
-    /// The part before the payload of the long message at hand.
-    fn long_message_at_hand(&self) -> Option<PublishHeader<'_>> {
-        long_publish(self.packet, self.rx.get(..self.base)?)
-    }
-
-    /// Length of the payload of the long message at hand.
+    /// Length of the payload of the long message at hand, in bytes.
     fn total(&self) -> usize {
-        self.long_message_at_hand()
-            .map_or(0, |message| message.payload_len)
+        self.packet.len().wrapping_sub(self.base)
     }
 }
 
@@ -439,11 +445,4 @@ fn admit(is_connected: bool, packet_type: PacketType) -> Result<(), ProtocolErro
         | PacketType::Disconnect => Err(ProtocolError::UnexpectedPacket(packet_type)),
         _ => Ok(()),
     }
-}
-
-/// The part before the payload of a long message, which has been decoded once before.
-fn long_publish(packet: Whole, front: &[u8]) -> Option<PublishHeader<'_>> {
-    let body = front.get(usize::from(packet.used)..)?;
-    let (message, _) = PublishHeader::decode_body(&packet.header, body).ok()??;
-    Some(message)
 }

@@ -3,28 +3,30 @@
 use heapless::VecView;
 
 use crate::{
-    codec::{Delivery, PacketId, QoS},
+    codec::{Delivery, PacketId, PacketType, QoS},
     time::Instant,
 };
 
 /// What is owed for a packet id. The PUBLISH, SUBSCRIBE or UNSUBSCRIBE itself lies in the arena.
+///
+/// A packet that is owed has the number of its type.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
 pub(super) enum State {
     /// PUBLISH at QoS 1: the server owes PUBACK.
-    Puback,
+    Puback = PacketType::Puback as isize,
     /// PUBLISH at QoS 2: the server owes PUBREC.
-    Pubrec,
+    Pubrec = PacketType::Pubrec as isize,
     /// The message is the server's: we owe PUBREL.
-    Pubrel,
+    Pubrel = PacketType::Pubrel as isize,
     /// PUBREL is on its way: the server owes PUBCOMP.
-    Pubcomp,
+    Pubcomp = PacketType::Pubcomp as isize,
     /// SUBSCRIBE: the server owes SUBACK.
-    Suback,
+    Suback = PacketType::Suback as isize,
     /// UNSUBSCRIBE: the server owes UNSUBACK.
-    Unsuback,
+    Unsuback = PacketType::Unsuback as isize,
     /// Nobody owes anything; the caller has to be told that a SUBSCRIBE or UNSUBSCRIBE may have taken effect or not.
-    OutcomeUnknown,
+    OutcomeUnknown = 16,
     /// The same for one that the server refused together with the connection.
     NotDone,
     /// The same for a message that a new session discarded.
@@ -73,6 +75,16 @@ impl State {
         }
     }
 
+    /// Whether a packet of this type may come for it.
+    pub(super) fn is_answered_by(self, packet_type: PacketType) -> bool {
+        match self {
+            Self::Declined => matches!(packet_type, PacketType::Puback | PacketType::Pubrec),
+            // PUBREC comes again if PUBREL has not arrived.
+            Self::Pubcomp if packet_type == PacketType::Pubrec => true,
+            owed => owed as u8 == packet_type as u8,
+        }
+    }
+
     pub(super) fn is_report(self) -> bool {
         matches!(
             self,
@@ -115,6 +127,17 @@ impl Slot {
 
     pub(super) fn is_forgotten(&self) -> bool {
         self.flags & FORGOTTEN != 0
+    }
+
+    /// What an answer that ends the request tells the caller.
+    pub(super) fn outcome(&self) -> State {
+        if self.is_forgotten() {
+            State::DeliveryUnknown
+        } else if self.state == State::Declined {
+            State::Puback
+        } else {
+            self.state
+        }
     }
 
     /// The packet that is to be answered had left at `now`.

@@ -57,7 +57,7 @@ pub(super) struct Outbound<'b> {
     lane_lent: bool,
 }
 
-/// Writes a packet with this id, if it has one, and returns its length.
+/// Writes a packet with this id, if it has one, or what comes before its payload, and returns the length of that.
 pub(super) type Encode<'a> = dyn Fn(PacketId, &mut [u8]) -> Result<usize, EncodeError> + 'a;
 
 /// A packet that has left, whole.
@@ -144,31 +144,35 @@ impl Outbound<'_> {
         self.record >= self.room
     }
 
-    /// Queues what `encode` writes, and tells where that begins. It is called again if its packet finds room only after
-    /// the free bytes were brought together.
+    /// Queues what `encode` writes and the payload behind it, and tells where that begins. It is called again if its
+    /// packet finds room only after the free bytes were brought together.
+    #[inline(always)] // called in one place, and for its stack
     pub(super) fn push(
         &mut self,
         id: PacketId,
         encode: &Encode<'_>,
+        payload: &[u8],
     ) -> Result<usize, RequestError> {
         let mut together = !self.connect_sent();
         loop {
-            match encode(id, self.free()) {
-                Ok(len) => {
-                    let begin = self.tail;
-                    self.tail = begin.wrapping_add(len);
-                    return Ok(begin);
-                }
-                Err(EncodeError::BufferTooSmall { needed }) if together => {
-                    let capacity = self.limit().saturating_sub(self.room);
-                    return Err(no_room(needed, capacity, self.free().len()));
-                }
-                Err(EncodeError::BufferTooSmall { .. }) => {
-                    self.move_to(self.room);
-                    together = true;
-                }
+            let free = self.free();
+            let before = match encode(id, free) {
+                Ok(before) | Err(EncodeError::BufferTooSmall { needed: before }) => before,
                 Err(error) => return Err(error.into()),
+            };
+            let needed = before.saturating_add(payload.len());
+            if let Some(place) = free.get_mut(before..needed) {
+                bytes::copy(place, payload);
+                let begin = self.tail;
+                self.tail = begin.wrapping_add(needed);
+                return Ok(begin);
             }
+            if together {
+                let capacity = self.limit().saturating_sub(self.room);
+                return Err(no_room(needed, capacity, self.free().len()));
+            }
+            self.move_to(self.room);
+            together = true;
         }
     }
 
@@ -210,6 +214,11 @@ impl Outbound<'_> {
             return self.staged().is_empty();
         }
         self.lane_is_empty() && self.sent >= self.end()
+    }
+
+    /// Whether the lane is not empty, and nothing else may be sent.
+    pub(super) fn is_lane_only(&self) -> bool {
+        !self.lane_is_empty() && !self.in_payload() && self.sent >= self.end()
     }
 
     /// Whether packets wait for CONNACK, older ones or what was queued after them.

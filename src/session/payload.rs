@@ -1,13 +1,14 @@
 //! Messages whose payload the caller hands over piece by piece while they leave.
 
 use super::{
-    RequestError, Session, error::ProtocolError, event::Outgoing, inflight::State,
-    outbound::long::Abandoned, receive::Due,
+    RequestError, Session,
+    error::ProtocolError,
+    event::{Message, Outgoing},
+    inflight::State,
+    outbound::long::Abandoned,
+    receive::Due,
 };
-use crate::{
-    codec::{EncodeError, PacketId, PublishHeader, TopicName},
-    time::Instant,
-};
+use crate::{codec::PacketId, time::Instant};
 
 impl Session<'_> {
     /// Queues all of a message but its payload of `len` bytes, which the caller then hands over: once what is pending
@@ -23,27 +24,22 @@ impl Session<'_> {
         message: Outgoing<'_>,
         len: usize,
     ) -> Result<Option<PacketId>, RequestError> {
-        let (topic, qos, retain) = match message {
-            Outgoing::New { topic, qos, retain } => (topic, qos, retain),
+        match message {
+            Outgoing::New { topic, qos, retain } => {
+                let message = Message {
+                    qos,
+                    retain,
+                    ..Message::new(topic, &[])
+                };
+                self.queue_publish(&message, Some(len))
+            }
             Outgoing::Again(id) => {
                 self.check_open()?;
                 self.outbound.attend(id, len)?;
                 self.asked = None;
-                return Ok(Some(id));
+                Ok(Some(id))
             }
-        };
-        let topic = TopicName::new(topic).map_err(EncodeError::Topic)?;
-        let state = State::of_publish(qos);
-        let id = self.request(state, true, &|id, free| {
-            let header = PublishHeader {
-                topic,
-                delivery: State::delivery(state, id),
-                retain,
-                payload_len: len,
-            };
-            header.encode(free).map(<[u8]>::len)
-        })?;
-        Ok(state.map(|_| id))
+        }
     }
 
     /// How many payload bytes the caller has to hand to the transport next; 0 while other bytes come first, or when

@@ -14,8 +14,8 @@ use super::{
 };
 use crate::{
     codec::{
-        Connack, DecodeError, Delivery, PacketId, PacketType, Puback, Pubcomp, Publish, Pubrec,
-        Pubrel, QoS, Suback,
+        Connack, DecodeError, PacketId, PacketType, Puback, Pubcomp, Publish, Pubrec, Pubrel, QoS,
+        Suback,
     },
     fmt::{debug, warn},
     time::Instant,
@@ -57,12 +57,14 @@ impl Due {
         Some(Ready { completes })
     }
 
+    /// The event is made from the packet in the receive buffer.
+    fn shows_packet(&self) -> bool {
+        matches!(self, Self::Message | Self::Suback(_))
+    }
+
     /// The receive buffer has been cleared, and no payload can be given.
     pub(super) fn connection_ended(&mut self) {
-        if matches!(
-            self,
-            Self::Message | Self::Chunk | Self::Suback(_) | Self::PayloadNeeded(_)
-        ) {
+        if self.shows_packet() || matches!(self, Self::Chunk | Self::PayloadNeeded(_)) {
             *self = Self::Nothing;
         }
     }
@@ -86,7 +88,7 @@ impl Session<'_> {
                 session_present: self.session_present,
                 unknown_session: self.unknown_session,
             },
-            Due::Message => return self.message().map(Some),
+            Due::Message => return self.message(),
             Due::Chunk => return Ok(self.chunk()),
             Due::TopicTooLong { len } => Event::TopicTooLong {
                 len: usize::from(len),
@@ -104,7 +106,7 @@ impl Session<'_> {
                 | State::Suback
                 | State::Declined => Event::Pubcomp(id),
             },
-            Due::Suback(id) => return self.suback(id).map(Some),
+            Due::Suback(id) => return self.suback(id),
             Due::ChunksEnded => Event::ChunksEnded,
             Due::Dropped(count) => Event::Dropped(count),
             Due::PayloadNeeded(id) => Event::PayloadNeeded(id),
@@ -135,8 +137,7 @@ impl Session<'_> {
                 Ok(None) => break,
                 Ok(Some(Frame::Packet)) => self.packet(now)?,
                 Ok(Some(Frame::Chunk)) => self.begin_chunk()?,
-                Ok(Some(Frame::Passed { delivery, repeated })) => self.passed(delivery, repeated),
-                Ok(Some(Frame::Skipped { len, qos, id })) => self.skipped(len, qos, id)?,
+                Ok(Some(Frame::Passed { id, too_long })) => self.passed(id, too_long)?,
             }
         }
         // What had to leave may have been acknowledged instead.
@@ -241,25 +242,16 @@ impl Session<'_> {
 
     fn packet(&mut self, now: Instant) -> Result<(), Over> {
         match self.inbound.header().packet_type {
-            // The caller's; their bytes stay until the event has been seen.
-            PacketType::Publish => return self.publish_came(now),
-            PacketType::Suback => return self.suback_came(),
+            PacketType::Publish => self.publish_came(now)?,
             PacketType::Connack => self.connack()?,
-            PacketType::Puback
-            | PacketType::Pubrec
-            | PacketType::Pubrel
-            | PacketType::Pubcomp
-            | PacketType::Unsuback => self.acknowledged()?,
             // [MQTT-3.12.4-1]
             PacketType::Pingresp => self.keep_alive.pingresp(),
-            // `admit` has refused it.
-            PacketType::Connect
-            | PacketType::Subscribe
-            | PacketType::Unsubscribe
-            | PacketType::Pingreq
-            | PacketType::Disconnect => {}
+            // `admit` has refused what a server may not send.
+            _ => self.acknowledged()?,
         }
-        self.inbound.drop_packet();
+        if !self.due.shows_packet() {
+            self.inbound.drop_packet();
+        }
         Ok(())
     }
 
@@ -298,7 +290,8 @@ impl Session<'_> {
         Ok(())
     }
 
-    /// PUBACK, PUBREC, PUBREL, PUBCOMP or UNSUBACK.
+    /// PUBACK, PUBREC, PUBREL, PUBCOMP, SUBACK or UNSUBACK, which ends the request of its id and no other
+    /// \[MQTT-2.3.1-7\] \[MQTT-3.8.4-2\].
     ///
     /// One for an id that nobody waits for may be late; it completes nothing. One of the wrong kind, or for a PUBLISH,
     /// SUBSCRIBE or UNSUBSCRIBE that has not left, cannot come from a lawful server.
@@ -316,91 +309,59 @@ impl Session<'_> {
             self.push_ack(Pubcomp::new(packet_id).to_bytes());
             return Ok(());
         }
-        let is_pubrec = packet_type == PacketType::Pubrec;
         let Some(slot) = self.inflight.waiting(packet_id) else {
-            if is_pubrec {
-                self.push_ack(Pubrel::new(packet_id).to_bytes());
-            }
-            return Ok(());
+            return self.late(packet_type, packet_id);
         };
         let may_come = slot.is_sent()
             || slot.state == State::Declined
             || self.outbound.waits_for_resend(packet_id);
-        match (packet_type, slot.state) {
-            _ if !may_come => return Err(self.unexpected(packet_type, packet_id)),
-            // [MQTT-4.3.2-1], [MQTT-3.10.4-4]
-            (PacketType::Puback, State::Puback | State::Declined) => {
-                self.complete(packet_id, State::Puback);
+        if !may_come || !slot.state.is_answered_by(packet_type) {
+            return Err(self.fail(ProtocolError::UnexpectedAck {
+                packet_type,
+                packet_id,
+            }));
+        }
+        match packet_type {
+            PacketType::Suback => self.due = Due::Suback(packet_id),
+            PacketType::Pubrec if slot.state == State::Pubcomp => {
+                self.push_ack(Pubrel::new(packet_id).to_bytes());
             }
-            (PacketType::Unsuback, State::Unsuback) => self.complete(packet_id, State::Unsuback),
             // [MQTT-4.3.3-1] The PUBLISH never goes again.
-            (PacketType::Pubrec, State::Pubrec | State::Declined) => {
+            PacketType::Pubrec => {
                 self.dirty = true;
                 self.outbound.acknowledge(packet_id);
                 self.inflight.owe_pubrel(packet_id);
             }
-            (PacketType::Pubrec, State::Pubcomp) => {
-                self.push_ack(Pubrel::new(packet_id).to_bytes());
+            // [MQTT-4.3.2-1], [MQTT-3.10.4-4] The id is free [MQTT-2.3.1-3].
+            _ => {
+                self.outbound.acknowledge(packet_id);
+                self.inflight.remove(packet_id);
+                self.due = Due::Ended(packet_id, slot.outcome());
             }
-            (PacketType::Pubcomp, State::Pubcomp) => {
-                let outcome = if slot.is_forgotten() {
-                    State::DeliveryUnknown
-                } else {
-                    State::Pubcomp
-                };
-                self.complete(packet_id, outcome);
-            }
-            _ => return Err(self.unexpected(packet_type, packet_id)),
         }
         Ok(())
     }
 
-    #[inline(never)]
-    fn unexpected(&mut self, packet_type: PacketType, packet_id: PacketId) -> Over {
-        self.fail(ProtocolError::UnexpectedAck {
-            packet_type,
-            packet_id,
-        })
-    }
-
-    /// The request with this id is over, and the id is free \[MQTT-2.3.1-3\]; the caller is told how.
-    fn complete(&mut self, id: PacketId, outcome: State) {
-        self.outbound.acknowledge(id);
-        self.inflight.remove(id);
-        self.due = Due::Ended(id, outcome);
-    }
-
-    /// A SUBACK answers the SUBSCRIBE of its id and no other \[MQTT-2.3.1-7\] \[MQTT-3.8.4-2\].
-    #[inline(never)]
-    fn suback_came(&mut self) -> Result<(), Over> {
-        let header = self.inbound.header();
-        let body = self.inbound.body();
-        let Some(packet_id) = frame::packet_id(&header, body) else {
-            return Err(self.fail(DecodeError::PacketIdZero.into()));
-        };
-        match self.inflight.waiting(packet_id) {
-            Some(slot) if slot.state == State::Suback && slot.is_sent() => {
-                self.due = Due::Suback(packet_id)
-            }
-            Some(_) => return Err(self.unexpected(PacketType::Suback, packet_id)),
-            None => {
-                if let Err(error) = Suback::decode_body(body) {
-                    return Err(self.fail(error.into()));
-                }
-                self.inbound.drop_packet();
-            }
+    /// An acknowledgement for an id that nobody waits for.
+    fn late(&mut self, packet_type: PacketType, packet_id: PacketId) -> Result<(), Over> {
+        if packet_type == PacketType::Pubrec {
+            self.push_ack(Pubrel::new(packet_id).to_bytes());
+        } else if packet_type == PacketType::Suback
+            && let Err(error) = Suback::decode_body(self.inbound.body())
+        {
+            return Err(self.fail(error.into()));
         }
         Ok(())
     }
 
     /// Checked against the filters asked for \[MQTT-3.8.4-5\], in whose order the codes are \[MQTT-3.9.3-1\].
-    fn suback(&mut self, id: PacketId) -> Result<Event<'_>, ProtocolError> {
+    fn suback(&mut self, id: PacketId) -> Result<Option<Event<'_>>, ProtocolError> {
         let expected = self.outbound.body_of(id).map_or(0, frame::filters);
         let reason = match Suback::decode_body(self.inbound.show_packet()) {
             Ok(suback) if suback.codes().len() == expected => {
                 self.outbound.acknowledge(id);
                 self.inflight.remove(id);
-                return Ok(Event::Suback(id, suback.codes()));
+                return Ok(Some(Event::Suback(id, suback.codes())));
             }
             Ok(suback) => ProtocolError::SubackCount {
                 expected,
@@ -432,7 +393,6 @@ impl Session<'_> {
                 if repeated {
                     self.push_ack(Pubrec::new(id).to_bytes());
                 }
-                self.inbound.drop_packet();
                 return Ok(());
             }
         }
@@ -440,13 +400,14 @@ impl Session<'_> {
         Ok(())
     }
 
-    fn message(&mut self) -> Result<Event<'_>, ProtocolError> {
+    fn message(&mut self) -> Result<Option<Event<'_>>, ProtocolError> {
         let header = self.inbound.header();
         match Publish::decode_body(&header, self.inbound.show_packet()) {
             Ok(publish) => {
                 // `publish_came` has seen that there is room.
-                self.dirty |= delivered(publish.delivery, &mut self.outbound, self.received);
-                Ok(Event::Message(Message::from(publish)))
+                let (qos, id) = (publish.delivery.qos(), publish.delivery.packet_id());
+                self.dirty |= delivered(qos, id, &mut self.outbound, self.received);
+                Ok(Some(Event::Message(Message::from(publish))))
             }
             Err(error) => {
                 let reason = ProtocolError::Decode(error);
@@ -457,9 +418,7 @@ impl Session<'_> {
     }
 
     fn begin_chunk(&mut self) -> Result<(), Over> {
-        if let Some((Delivery::ExactlyOnce { .. }, _)) = self.inbound.chunk_delivery() {
-            self.check_received()?;
-        }
+        self.check_received()?;
         self.due = Due::Chunk;
         Ok(())
     }
@@ -476,49 +435,37 @@ impl Session<'_> {
         };
         if chunk.is_last() {
             // `begin_chunk` has seen that there is room.
-            self.dirty |= delivered(message.delivery, &mut self.outbound, self.received);
+            let (qos, id) = (message.delivery.qos(), message.delivery.packet_id());
+            self.dirty |= delivered(qos, id, &mut self.outbound, self.received);
         }
         Some(Event::Chunk(chunk))
     }
 
-    /// A message has passed by of which the caller did not want to see the rest, or that is not new; it is acknowledged
-    /// all the same \[MQTT-4.5.0-2\].
-    fn passed(&mut self, delivery: Delivery, repeated: bool) {
-        if !repeated {
-            // `begin_chunk` has seen that there is room.
-            self.dirty |= delivered(delivery, &mut self.outbound, self.received);
-        } else if let Some(ack) = answer(delivery) {
-            self.push_ack(ack);
-        }
-    }
-
-    /// A message with a topic that does not fit is acknowledged like any other.
+    /// A message has passed by of which the caller did not want to see the rest, that is not new, or whose topic did
+    /// not fit; it is acknowledged like any other \[MQTT-4.5.0-2\].
     #[inline(never)]
-    fn skipped(&mut self, len: u16, qos: QoS, id: Option<PacketId>) -> Result<(), Over> {
-        if qos > QoS::AtMostOnce {
-            let Some(packet_id) = id else {
-                return Err(self.fail(DecodeError::PacketIdZero.into()));
-            };
-            let dup = false;
-            let delivery = if qos == QoS::AtLeastOnce {
-                Delivery::AtLeastOnce { packet_id, dup }
-            } else if self.received.contains(&packet_id) {
-                self.push_ack(Pubrec::new(packet_id).to_bytes());
-                return Ok(());
-            } else {
-                self.check_received()?;
-                Delivery::ExactlyOnce { packet_id, dup }
-            };
-            self.dirty |= delivered(delivery, &mut self.outbound, self.received);
+    fn passed(&mut self, id: Option<PacketId>, too_long: Option<u16>) -> Result<(), Over> {
+        let qos = frame::qos(&self.inbound.header());
+        if qos == QoS::ExactlyOnce
+            && let Some(id) = id
+            && self.received.contains(&id)
+        {
+            self.push_ack(Pubrec::new(id).to_bytes());
+            return Ok(());
         }
-        warn!("skipped a message whose topic has {} bytes", len);
-        self.due = Due::TopicTooLong { len };
+        self.check_received()?;
+        self.dirty |= delivered(qos, id, &mut self.outbound, self.received);
+        if let Some(len) = too_long {
+            warn!("skipped a message whose topic has {} bytes", len);
+            self.due = Due::TopicTooLong { len };
+        }
         Ok(())
     }
 
-    /// Lack of room ends the connection, and keeps the session \[MQTT-4.8.0-2\].
+    /// Lack of room for the id of the long message at hand ends the connection, and keeps the session \[MQTT-4.8.0-2\].
     fn check_received(&mut self) -> Result<(), Over> {
-        if self.full_since.is_some() || self.received.is_full() {
+        let is_kept = frame::qos(&self.inbound.header()) == QoS::ExactlyOnce;
+        if is_kept && (self.full_since.is_some() || self.received.is_full()) {
             return Err(self.fail(self.inbound_full()));
         }
         Ok(())
@@ -535,28 +482,23 @@ impl Session<'_> {
     }
 }
 
-/// The caller has had a message: it is answered, in its turn \[MQTT-4.6.0-2\] \[MQTT-4.6.0-3\] and only now
-/// \[MQTT-4.3.2-2\], and remembered at QoS 2. Says whether that changed anything.
+/// The caller has had a message: it is answered \[MQTT-3.3.4-1\] under its id \[MQTT-2.3.1-6\], in its turn
+/// \[MQTT-4.6.0-2\] \[MQTT-4.6.0-3\] and only now \[MQTT-4.3.2-2\], and remembered at QoS 2. Says whether that changed
+/// anything.
 fn delivered(
-    delivery: Delivery,
+    qos: QoS,
+    id: Option<PacketId>,
     outbound: &mut Outbound<'_>,
     received: &mut VecView<PacketId>,
 ) -> bool {
-    let Some(ack) = answer(delivery) else {
+    let Some(id) = id else {
         return false;
     };
-    outbound.push_lane(&ack);
-    if let Delivery::ExactlyOnce { packet_id, .. } = delivery {
-        let _ = received.push(packet_id);
+    if qos == QoS::ExactlyOnce {
+        outbound.push_lane(&Pubrec::new(id).to_bytes());
+        let _ = received.push(id);
+    } else {
+        outbound.push_lane(&Puback::new(id).to_bytes());
     }
     true
-}
-
-/// What a PUBLISH is answered with \[MQTT-3.3.4-1\], under its id \[MQTT-2.3.1-6\].
-fn answer(delivery: Delivery) -> Option<[u8; 4]> {
-    match delivery {
-        Delivery::AtMostOnce => None,
-        Delivery::AtLeastOnce { packet_id, .. } => Some(Puback::new(packet_id).to_bytes()),
-        Delivery::ExactlyOnce { packet_id, .. } => Some(Pubrec::new(packet_id).to_bytes()),
-    }
 }

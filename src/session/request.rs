@@ -1,7 +1,7 @@
 //! What the caller asks for: publish, subscribe, unsubscribe, ping, disconnect.
 
 use super::{RequestError, Session, event::Message, inflight::State, outbound::Encode};
-use crate::codec::{EncodeError, PacketId, Publish, QoS, TopicName, subscribe, unsubscribe};
+use crate::codec::{EncodeError, PacketId, PublishHeader, QoS, TopicName, subscribe, unsubscribe};
 
 const PINGREQ: [u8; 2] = [0xC0, 0];
 
@@ -12,16 +12,25 @@ impl Session<'_> {
     ///
     /// [`RequestError`]; nothing was queued, and the connection is fine.
     pub fn publish(&mut self, message: &Message<'_>) -> Result<Option<PacketId>, RequestError> {
+        self.queue_publish(message, None)
+    }
+
+    /// Queues a message, or what comes before its payload if that has this length and stays outside.
+    pub(super) fn queue_publish(
+        &mut self,
+        message: &Message<'_>,
+        outside: Option<usize>,
+    ) -> Result<Option<PacketId>, RequestError> {
         let topic = TopicName::new(message.topic).map_err(EncodeError::Topic)?;
         let state = State::of_publish(message.qos);
-        let id = self.request(state, false, &|id, free| {
-            let publish = Publish {
+        let id = self.request(state, outside.is_some(), message.payload, &|id, free| {
+            let header = PublishHeader {
                 topic,
-                payload: message.payload,
                 delivery: State::delivery(state, id),
                 retain: message.retain,
+                payload_len: outside.unwrap_or(message.payload.len()),
             };
-            publish.encode(free).map(<[u8]>::len)
+            header.encode(free).map(<[u8]>::len)
         })?;
         Ok(state.map(|_| id))
     }
@@ -33,7 +42,7 @@ impl Session<'_> {
     ///
     /// [`RequestError`]; nothing was queued, and the connection is fine.
     pub fn subscribe(&mut self, filters: &[(&str, QoS)]) -> Result<PacketId, RequestError> {
-        self.request(Some(State::Suback), false, &|id, free| {
+        self.request(Some(State::Suback), false, &[], &|id, free| {
             subscribe::encode(id, filters.iter().copied(), free)
         })
     }
@@ -44,7 +53,7 @@ impl Session<'_> {
     ///
     /// [`RequestError`]; nothing was queued, and the connection is fine.
     pub fn unsubscribe(&mut self, filters: &[&str]) -> Result<PacketId, RequestError> {
-        self.request(Some(State::Unsuback), false, &|id, free| {
+        self.request(Some(State::Unsuback), false, &[], &|id, free| {
             unsubscribe::encode(id, filters.iter().copied(), free)
         })
     }
@@ -83,12 +92,13 @@ impl Session<'_> {
         Ok(())
     }
 
-    /// Queues a packet, all of it or what comes before its payload. If it is to be answered it gets an id of its own,
-    /// which is returned, and a slot.
+    /// Queues the packet that `encode` writes and the payload behind it, of which all but that stays outside if it
+    /// `is_long`. If the packet is to be answered it gets an id of its own, which is returned, and a slot.
     pub(super) fn request(
         &mut self,
         state: Option<State>,
         is_long: bool,
+        payload: &[u8],
         encode: &Encode<'_>,
     ) -> Result<PacketId, RequestError> {
         self.check_open()?;
@@ -100,10 +110,12 @@ impl Session<'_> {
             }
             id = self.inflight.free_id();
         }
+        if is_long && self.outbound.next_long().is_some() {
+            return Err(RequestError::PayloadPending);
+        }
+        let begin = self.outbound.push(id, encode, payload)?;
         if is_long {
-            self.outbound.push_long(id, encode)?;
-        } else {
-            self.outbound.push(id, encode)?;
+            self.outbound.make_long(begin);
         }
         if let Some(state) = state {
             self.inflight.insert(id, state);

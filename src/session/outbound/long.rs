@@ -3,7 +3,7 @@
 //! In the arena such a packet ends where its payload would begin, and its first byte carries a mark instead of the
 //! packet type, which is put right while the packet leaves. Whoever has the payload is called for it then.
 
-use super::{Encode, Outbound, PUBLISH_TYPE, RequestError};
+use super::{Outbound, PUBLISH_TYPE, RequestError};
 use crate::codec::{FixedHeader, PacketId};
 
 /// Stands for the packet type in the first byte of a packet whose payload is outside; the specification reserves it.
@@ -37,20 +37,11 @@ pub(in crate::session) enum Abandoned {
 }
 
 impl Outbound<'_> {
-    /// Queues what comes before a payload that the caller is about to hand over.
-    pub(in crate::session) fn push_long(
-        &mut self,
-        id: PacketId,
-        encode: &Encode<'_>,
-    ) -> Result<(), RequestError> {
-        if self.next_long().is_some() {
-            return Err(RequestError::PayloadPending);
-        }
-        let begin = self.push(id, encode)?;
-        self.set_type(begin, MARK);
+    /// The packet there, which was queued last, has a payload that the caller is about to hand over.
+    pub(in crate::session) fn make_long(&mut self, at: usize) {
+        self.set_type(at, MARK);
         self.longs = self.longs.saturating_add(1);
         self.passing.attended = true;
-        Ok(())
     }
 
     /// The payload that has to be handed over before anything else can leave, unless someone is about to.
@@ -197,7 +188,7 @@ impl Outbound<'_> {
     }
 
     /// Where the next packet begins whose payload is outside, from the cursor on.
-    pub(super) fn next_long(&self) -> Option<usize> {
+    pub(in crate::session) fn next_long(&self) -> Option<usize> {
         if self.longs == 0 {
             return None;
         }
