@@ -51,10 +51,9 @@ pub(super) fn body_len(header: &FixedHeader) -> usize {
     usize::try_from(header.remaining_length).unwrap_or(usize::MAX)
 }
 
-/// The client id in an encoded CONNECT: it follows the ten bytes of the variable header (section 3.1.3).
+/// The client id in the body of a CONNECT: it follows the ten bytes of the variable header (section 3.1.3).
 pub(super) fn client_id(connect: &[u8]) -> Option<&[u8]> {
-    let begin = own_header(connect).1.wrapping_add(10);
-    let (len, rest) = connect.get(begin..)?.split_first_chunk()?;
+    let (len, rest) = connect.get(10..)?.split_first_chunk()?;
     rest.get(..usize::from(u16::from_be_bytes(*len)))
 }
 

@@ -106,27 +106,26 @@ impl Outbound<'_> {
         Ok(())
     }
 
-    /// Puts a CONNECT in front of everything \[MQTT-3.1.0-1\]. What is older than it waits for [`Self::release`].
-    pub(super) fn push_connect(&mut self, connect: &Connect<'_>) -> Result<(), RequestError> {
-        let len = connect.encoded_len()?;
-        self.fits_connect(len, true)?;
+    /// Puts a CONNECT of `len` bytes, which [fits](Self::fits_connect), in front of everything \[MQTT-3.1.0-1\]. What
+    /// is older than it waits for [`Self::release`].
+    pub(super) fn push_connect(&mut self, connect: &Connect<'_>, len: usize) {
         let room = self.room.max(len);
         self.move_to(room);
         self.room = room;
         self.connect = room.saturating_sub(len);
         if let Some(place) = self.arena.get_mut(self.connect..room) {
-            connect.encode(place)?;
+            let _ = connect.encode(place);
         }
         self.record = self.connect;
         self.sent = self.connect;
         self.offered = self.connect;
         self.held = self.head < self.tail;
-        Ok(())
     }
 
     /// The client id in the CONNECT that was queued last; `None` before the first.
     pub(super) fn client_id(&self) -> Option<&[u8]> {
-        frame::client_id(self.arena.get(self.connect..self.room)?)
+        let body = self.packet_at(self.connect).body;
+        frame::client_id(self.arena.get(body..self.room)?)
     }
 
     /// CONNACK came: everything may leave.
@@ -370,7 +369,6 @@ impl Outbound<'_> {
     /// Each packet that the next connection would send again: its first byte as it would be then, and the rest.
     pub(super) fn kept_publishes(&self) -> impl Iterator<Item = (u8, &[u8])> {
         self.packets()
-            .map(|at| (at, self.packet_at(at)))
             .filter(|(_, packet)| packet.is_kept_publish())
             .filter_map(|(at, packet)| {
                 let (first, rest) = self.arena.get(at..packet.end)?.split_first()?;
@@ -412,10 +410,7 @@ impl Outbound<'_> {
             bytes::copy(place, packets);
             self.tail = end;
         }
-        let longs = self
-            .packets()
-            .filter(|at| self.packet_at(*at).is_long)
-            .count();
+        let longs = self.packets().filter(|(_, packet)| packet.is_long).count();
         self.longs = u16::try_from(longs).unwrap_or(u16::MAX);
     }
 
@@ -434,21 +429,29 @@ impl Outbound<'_> {
     }
 
     fn find(&self, id: PacketId) -> Option<usize> {
-        self.packets()
-            .find(|at| self.id_of(&self.packet_at(*at)) == Some(id))
+        self.first_packet(self.head, |packet| self.id_of(packet) == Some(id))
     }
 
-    /// Where each packet begins.
-    fn packets(&self) -> impl Iterator<Item = usize> {
-        self.packets_from(self.head)
+    /// Where the first packet that is wanted begins, at or behind `at`, where one begins.
+    fn first_packet(&self, mut at: usize, wanted: impl Fn(&Packet) -> bool) -> Option<usize> {
+        while at < self.tail {
+            let packet = self.packet_at(at);
+            if wanted(&packet) {
+                return Some(at);
+            }
+            at = packet.end;
+        }
+        None
     }
 
-    fn packets_from(&self, first: usize) -> impl Iterator<Item = usize> {
-        let mut next = first;
+    /// Each packet, and where it begins.
+    fn packets(&self) -> impl Iterator<Item = (usize, Packet)> {
+        let mut next = self.head;
         core::iter::from_fn(move || {
             let at = next;
-            next = self.packet_at(at).end;
-            (at < self.tail).then_some(at)
+            let packet = self.packet_at(at);
+            next = packet.end;
+            (at < self.tail).then_some((at, packet))
         })
     }
 

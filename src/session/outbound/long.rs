@@ -192,8 +192,7 @@ impl Outbound<'_> {
         if self.longs == 0 {
             return None;
         }
-        self.packets_from(self.record)
-            .find(|at| self.packet_at(*at).is_long)
+        self.first_packet(self.record, |packet| packet.is_long)
     }
 
     /// Where the next such packet stops what may leave at present: at its start, unless it is its turn and its payload is attended to.
