@@ -22,6 +22,13 @@ use crate::{
     codec::{Connect, EncodeError, PacketId},
 };
 
+/// The first bytes of the acknowledgements.
+pub(super) const PUBACK: u8 = 0x40;
+pub(super) const PUBREC: u8 = 0x50;
+// [MQTT-3.6.1-1]
+pub(super) const PUBREL: u8 = 0x62;
+pub(super) const PUBCOMP: u8 = 0x70;
+
 /// A DISCONNECT finds room whatever else is queued.
 const DISCONNECT: [u8; 2] = [0xE0, 0];
 
@@ -185,6 +192,13 @@ impl Outbound<'_> {
             *place = DISCONNECT;
             self.tail = self.tail.wrapping_add(DISCONNECT.len());
         }
+    }
+
+    /// Queues an acknowledgement, for which the caller has seen that there is room.
+    #[inline(never)] // many answer
+    pub(super) fn push_ack(&mut self, first: u8, id: PacketId) {
+        let [high, low] = id.get().to_be_bytes();
+        self.push_lane(&[first, 2, high, low]);
     }
 
     /// Queues an acknowledgement or a PINGREQ; the lane is checked with [`Self::lane_has_room`] before.

@@ -10,13 +10,10 @@ use super::{
     image::Checkpoint,
     inbound::Frame,
     inflight::State,
-    outbound::Outbound,
+    outbound::{Outbound, PUBACK, PUBCOMP, PUBREC, PUBREL},
 };
 use crate::{
-    codec::{
-        Connack, DecodeError, PacketId, PacketType, Puback, Pubcomp, Publish, Pubrec, Pubrel, QoS,
-        Suback,
-    },
+    codec::{Connack, DecodeError, PacketId, PacketType, Publish, QoS, Suback},
     fmt::{debug, warn},
     time::Instant,
 };
@@ -234,7 +231,7 @@ impl Session<'_> {
             if !self.outbound.lane_has_room(needed) {
                 break;
             }
-            self.outbound.push_lane(&Pubrel::new(slot.id).to_bytes());
+            self.outbound.push_ack(PUBREL, slot.id);
             slot.state = State::Pubcomp;
             slot.sent(now);
         }
@@ -306,7 +303,7 @@ impl Session<'_> {
         if packet_type == PacketType::Pubrel {
             self.dirty |= self.received.contains(&packet_id);
             self.received.retain(|id| *id != packet_id);
-            self.push_ack(Pubcomp::new(packet_id).to_bytes());
+            self.outbound.push_ack(PUBCOMP, packet_id);
             return Ok(());
         }
         let Some(slot) = self.inflight.waiting(packet_id) else {
@@ -324,7 +321,7 @@ impl Session<'_> {
         match packet_type {
             PacketType::Suback => self.due = Due::Suback(packet_id),
             PacketType::Pubrec if slot.state == State::Pubcomp => {
-                self.push_ack(Pubrel::new(packet_id).to_bytes());
+                self.outbound.push_ack(PUBREL, packet_id);
             }
             // [MQTT-4.3.3-1] The PUBLISH never goes again.
             PacketType::Pubrec => {
@@ -345,7 +342,7 @@ impl Session<'_> {
     /// An acknowledgement for an id that nobody waits for.
     fn late(&mut self, packet_type: PacketType, packet_id: PacketId) -> Result<(), Over> {
         if packet_type == PacketType::Pubrec {
-            self.push_ack(Pubrel::new(packet_id).to_bytes());
+            self.outbound.push_ack(PUBREL, packet_id);
         } else if packet_type == PacketType::Suback
             && let Err(error) = Suback::decode_body(self.inbound.body())
         {
@@ -391,7 +388,7 @@ impl Session<'_> {
                     return Err(self.fail(error.into()));
                 }
                 if repeated {
-                    self.push_ack(Pubrec::new(id).to_bytes());
+                    self.outbound.push_ack(PUBREC, id);
                 }
                 return Ok(());
             }
@@ -450,7 +447,7 @@ impl Session<'_> {
             && let Some(id) = id
             && self.received.contains(&id)
         {
-            self.push_ack(Pubrec::new(id).to_bytes());
+            self.outbound.push_ack(PUBREC, id);
             return Ok(());
         }
         self.check_received()?;
@@ -475,11 +472,6 @@ impl Session<'_> {
         let capacity = self.received.capacity();
         ProtocolError::InboundFull { capacity }
     }
-
-    /// Queues an acknowledgement, for which `advance` has seen that there is room.
-    fn push_ack(&mut self, ack: [u8; 4]) {
-        self.outbound.push_lane(&ack);
-    }
 }
 
 /// The caller has had a message: it is answered \[MQTT-3.3.4-1\] under its id \[MQTT-2.3.1-6\], in its turn
@@ -495,10 +487,10 @@ fn delivered(
         return false;
     };
     if qos == QoS::ExactlyOnce {
-        outbound.push_lane(&Pubrec::new(id).to_bytes());
+        outbound.push_ack(PUBREC, id);
         let _ = received.push(id);
     } else {
-        outbound.push_lane(&Puback::new(id).to_bytes());
+        outbound.push_ack(PUBACK, id);
     }
     true
 }
