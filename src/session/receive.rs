@@ -354,20 +354,17 @@ impl Session<'_> {
     /// Checked against the filters asked for \[MQTT-3.8.4-5\], in whose order the codes are \[MQTT-3.9.3-1\].
     fn suback(&mut self, id: PacketId) -> Result<Option<Event<'_>>, ProtocolError> {
         let expected = self.outbound.body_of(id).map_or(0, frame::filters);
-        let reason = match Suback::decode_body(self.inbound.show_packet()) {
-            Ok(suback) if suback.codes().len() == expected => {
-                self.outbound.acknowledge(id);
-                self.inflight.remove(id);
-                return Ok(Some(Event::Suback(id, suback.codes())));
-            }
-            Ok(suback) => ProtocolError::SubackCount {
-                expected,
-                got: suback.codes().len(),
-            },
-            Err(error) => error.into(),
+        let suback = match Suback::decode_body(self.inbound.show_packet()) {
+            Ok(suback) => suback,
+            Err(error) => return refused(&mut self.link, error.into()),
         };
-        self.link = Link::Down(reason);
-        Err(reason)
+        let got = suback.codes().len();
+        if got != expected {
+            return refused(&mut self.link, ProtocolError::SubackCount { expected, got });
+        }
+        self.outbound.acknowledge(id);
+        self.inflight.remove(id);
+        Ok(Some(Event::Suback(id, suback.codes())))
     }
 
     #[inline(never)]
@@ -399,19 +396,14 @@ impl Session<'_> {
 
     fn message(&mut self) -> Result<Option<Event<'_>>, ProtocolError> {
         let header = self.inbound.header();
-        match Publish::decode_body(&header, self.inbound.show_packet()) {
-            Ok(publish) => {
-                // `publish_came` has seen that there is room.
-                let (qos, id) = (publish.delivery.qos(), publish.delivery.packet_id());
-                self.dirty |= delivered(qos, id, &mut self.outbound, self.received);
-                Ok(Some(Event::Message(Message::from(publish))))
-            }
-            Err(error) => {
-                let reason = ProtocolError::Decode(error);
-                self.link = Link::Down(reason);
-                Err(reason)
-            }
-        }
+        let publish = match Publish::decode_body(&header, self.inbound.show_packet()) {
+            Ok(publish) => publish,
+            Err(error) => return refused(&mut self.link, error.into()),
+        };
+        // `publish_came` has seen that there is room.
+        let (qos, id) = (publish.delivery.qos(), publish.delivery.packet_id());
+        self.dirty |= delivered(qos, id, &mut self.outbound, self.received);
+        Ok(Some(Event::Message(Message::from(publish))))
     }
 
     fn begin_chunk(&mut self) -> Result<(), Over> {
@@ -472,6 +464,13 @@ impl Session<'_> {
         let capacity = self.received.capacity();
         ProtocolError::InboundFull { capacity }
     }
+}
+
+/// The packet at hand ends the connection instead of becoming an event.
+#[inline(never)]
+fn refused<'a>(link: &mut Link, reason: ProtocolError) -> Result<Option<Event<'a>>, ProtocolError> {
+    *link = Link::Down(reason);
+    Err(reason)
 }
 
 /// The caller has had a message: it is answered \[MQTT-3.3.4-1\] under its id \[MQTT-2.3.1-6\], in its turn
