@@ -32,12 +32,6 @@ pub(super) const PUBCOMP: u8 = 0x70;
 /// A DISCONNECT finds room whatever else is queued.
 const DISCONNECT: [u8; 2] = [0xE0, 0];
 
-/// The packet type in the first byte of a packet, and some types.
-const TYPE: u8 = 0xF0;
-const CONNECT_TYPE: u8 = 0x10;
-const PUBLISH_TYPE: u8 = 0x30;
-const DISCONNECT_TYPE: u8 = 0xE0;
-
 /// Bytes in the lane: eight acknowledgements.
 const LANE: usize = 32;
 
@@ -303,7 +297,7 @@ impl Outbound<'_> {
         if let Some(id) = self.id_of(&packet) {
             return Some(Sent::Request(id));
         }
-        if packet.first & TYPE == CONNECT_TYPE {
+        if packet.first & frame::TYPE == frame::CONNECT {
             return Some(Sent::Connect);
         }
         self.remove(at);
@@ -533,14 +527,7 @@ impl Outbound<'_> {
     }
 
     fn id_of(&self, packet: &Packet) -> Option<PacketId> {
-        let body = self.arena.get(packet.body..).unwrap_or_default();
-        let before = match packet.first & TYPE {
-            CONNECT_TYPE | DISCONNECT_TYPE => return None,
-            _ if !packet.is_publish() => 0,
-            _ if packet.first & frame::QOS == 0 => return None,
-            _ => frame::publish_part(packet.first, body).wrapping_sub(2),
-        };
-        PacketId::new(frame::u16_at(body, before))
+        frame::packet_id(packet.first, self.arena.get(packet.body..)?)
     }
 }
 
@@ -559,7 +546,7 @@ struct Packet {
 
 impl Packet {
     fn is_publish(&self) -> bool {
-        matches!(self.first & TYPE, PUBLISH_TYPE | long::MARK)
+        matches!(self.first & frame::TYPE, frame::PUBLISH | long::MARK)
     }
 
     fn is_kept_publish(&self) -> bool {

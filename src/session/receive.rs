@@ -296,7 +296,7 @@ impl Session<'_> {
     fn acknowledged(&mut self) -> Result<(), Over> {
         let header = self.inbound.header();
         let packet_type = header.packet_type;
-        let Some(packet_id) = frame::packet_id(&header, self.inbound.body()) else {
+        let Some(packet_id) = frame::packet_id(frame::first(&header), self.inbound.body()) else {
             return Err(self.fail(DecodeError::PacketIdZero.into()));
         };
         // [MQTT-4.3.3-2] PUBCOMP also for an id that is not known.
@@ -371,7 +371,7 @@ impl Session<'_> {
     fn publish_came(&mut self, now: Instant) -> Result<(), Over> {
         let header = self.inbound.header();
         let body = self.inbound.body();
-        let id = frame::packet_id(&header, body);
+        let id = frame::packet_id(frame::first(&header), body);
         // [MQTT-4.3.3-2] The id decides whether it is new, not DUP [MQTT-3.3.1-3].
         if let Some(id) = id
             && frame::qos(&header) == QoS::ExactlyOnce
