@@ -1,6 +1,13 @@
 //! A look into a packet that has not been, or need not be, decoded.
 
-use crate::codec::{FixedHeader, PacketId, PacketType, QoS};
+use super::outbound::long;
+use crate::codec::{FixedHeader, PacketId, QoS};
+
+/// The packet type in the first byte of a packet, and some types.
+pub(super) const TYPE: u8 = 0xF0;
+pub(super) const CONNECT: u8 = 0x10;
+pub(super) const PUBLISH: u8 = 0x30;
+const DISCONNECT: u8 = 0xE0;
 
 /// Bits of a PUBLISH's first byte (section 3.3.1).
 pub(super) const DUP: u8 = 0b1000;
@@ -15,15 +22,20 @@ pub(super) fn qos(header: &FixedHeader) -> QoS {
     }
 }
 
-/// The packet id of a PUBLISH, if it has one, or of an acknowledgement, if `body` reaches so far; nothing else is
-/// checked.
-pub(super) fn packet_id(header: &FixedHeader, body: &[u8]) -> Option<PacketId> {
-    let before = match header.packet_type {
-        PacketType::Publish if header.flags & QOS == 0 => return None,
-        PacketType::Publish => publish_part(header.flags, body).wrapping_sub(2),
+/// The packet id, if the packet has one and `body` reaches so far; nothing else is checked.
+pub(super) fn packet_id(first: u8, body: &[u8]) -> Option<PacketId> {
+    let before = match first & TYPE {
+        CONNECT | DISCONNECT => return None,
+        PUBLISH | long::MARK if first & QOS == 0 => return None,
+        PUBLISH | long::MARK => publish_part(first, body).wrapping_sub(2),
         _ => 0,
     };
     PacketId::new(u16_at(body, before))
+}
+
+/// The first byte of the packet with this header.
+pub(super) fn first(header: &FixedHeader) -> u8 {
+    (header.packet_type as u8) << 4 | header.flags
 }
 
 /// Length of what comes before the payload in the body of a PUBLISH: topic and packet id, in bytes.
@@ -47,10 +59,9 @@ pub(super) fn body_len(header: &FixedHeader) -> usize {
     usize::try_from(header.remaining_length).unwrap_or(usize::MAX)
 }
 
-/// The client id in an encoded CONNECT: it follows the ten bytes of the variable header (section 3.1.3).
+/// The client id in the body of a CONNECT: it follows the ten bytes of the variable header (section 3.1.3).
 pub(super) fn client_id(connect: &[u8]) -> Option<&[u8]> {
-    let begin = own_header(connect).1.wrapping_add(10);
-    let (len, rest) = connect.get(begin..)?.split_first_chunk()?;
+    let (len, rest) = connect.get(10..)?.split_first_chunk()?;
     rest.get(..usize::from(u16::from_be_bytes(*len)))
 }
 

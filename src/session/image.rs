@@ -194,33 +194,38 @@ impl Session<'_> {
     /// [`ImageError`]; the session is as it was.
     pub fn restore(&mut self, image: &[u8]) -> Result<(), ImageError> {
         let image = Image::check(image)?;
-        let connect = Connect {
-            clean_session: image.clean,
-            ..Connect::new(image.client_id)
-        };
-        let connect_len = match connect.encoded_len() {
-            // No CONNECT has been queued so far.
-            _ if image.room == 0 && image.client_id.is_empty() => 0,
-            Ok(len) if len <= image.room => len,
-            _ => return Err(ImageError::Inconsistent),
-        };
-        let fits = image.received().count() <= self.received.capacity()
-            && image.slots().count() <= self.inflight.capacity()
-            && self.outbound.can_restore(image.room, image.packets.len());
-        if !fits {
+        if !image.is_sound() {
+            return Err(ImageError::Inconsistent);
+        }
+        if !self.has_room_for(&image) {
             return Err(ImageError::StorageTooSmall);
         }
         self.connection_lost();
         self.settle();
+        self.take_over(&image);
+        Ok(())
+    }
+
+    fn has_room_for(&self, image: &Image<'_>) -> bool {
+        image.received().count() <= self.received.capacity()
+            && image.slots().count() <= self.inflight.capacity()
+            && self.outbound.can_restore(image.room, image.packets.len())
+    }
+
+    /// Remembers what the image holds, for which there is room.
+    #[inline(never)]
+    fn take_over(&mut self, image: &Image<'_>) {
         self.outbound.restore(image.room, image.packets, |room| {
+            let connect_len = image.connect_len().unwrap_or(0);
             let place = room.len().saturating_sub(connect_len);
+            let connect = image.connect();
             let connect = connect.encode(room.get_mut(place..).unwrap_or_default());
             connect.map_or(0, <[u8]>::len)
         });
         self.inflight.restore(image.slots(), image.last_id);
         self.received.clear();
         for id in image.received() {
-            // `fits` has seen that there is room.
+            // `has_room_for` has seen it.
             let _ = self.received.push(id);
         }
         self.clean = image.clean;
@@ -231,11 +236,10 @@ impl Session<'_> {
         self.dirty = false;
         self.due = Due::Nothing;
         self.unseen = Due::Nothing;
-        Ok(())
     }
 }
 
-/// An image whose checksum and structure are right.
+/// An image whose checksum and outline are right.
 struct Image<'a> {
     clean: bool,
     known: bool,
@@ -248,6 +252,7 @@ struct Image<'a> {
 }
 
 impl<'a> Image<'a> {
+    #[inline(never)] // each step of a restore has the stack for itself
     fn check(image: &'a [u8]) -> Result<Self, ImageError> {
         let mut reader = Reader(image);
         if reader.array().ok() != Some(MAGIC) {
@@ -289,8 +294,29 @@ impl<'a> Image<'a> {
             slots,
             packets: reader.0,
         };
-        (flags & !(CLEAN | KNOWN) == 0 && image.ids_are_sound() && image.packets_are_sound())
-            .then_some(image)
+        (flags & !(CLEAN | KNOWN) == 0).then_some(image)
+    }
+
+    /// Whether it is one that this library writes.
+    fn is_sound(&self) -> bool {
+        self.connect_len().is_some() && self.ids_are_sound() && self.packets_are_sound()
+    }
+
+    /// A CONNECT with the client id of the last.
+    fn connect(&self) -> Connect<'a> {
+        Connect {
+            clean_session: self.clean,
+            ..Connect::new(self.client_id)
+        }
+    }
+
+    /// Length of that CONNECT, in bytes, or 0 if none has been queued so far; `None` if it cannot have been.
+    fn connect_len(&self) -> Option<usize> {
+        if self.room == 0 && self.client_id.is_empty() {
+            return Some(0);
+        }
+        let len = self.connect().encoded_len().ok()?;
+        (len <= self.room).then_some(len)
     }
 
     fn received(&self) -> impl Iterator<Item = PacketId> + Clone {
@@ -305,6 +331,7 @@ impl<'a> Image<'a> {
     }
 
     /// No id is 0, none stands twice, every state is one that can be saved.
+    #[inline(never)]
     fn ids_are_sound(&self) -> bool {
         self.received().count() == self.received.len() / 2
             && self.slots().count() == self.slots.len() / 4
@@ -313,6 +340,7 @@ impl<'a> Image<'a> {
     }
 
     /// Each packet is a PUBLISH, each belongs to a request that waits for one, in the same order, and none is missing.
+    #[inline(never)]
     fn packets_are_sound(&self) -> bool {
         let mut rest = self.packets;
         for slot in self.slots() {

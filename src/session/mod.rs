@@ -236,7 +236,7 @@ impl Session<'_> {
             self.known = false;
             self.dirty = true;
         }
-        self.outbound.push_connect(options)?;
+        self.outbound.push_connect(options, len);
         if self.checkpoints || self.inflight.iter().any(|slot| !slot.state.is_report()) {
             self.outbound.hold();
         }

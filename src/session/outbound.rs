@@ -22,14 +22,15 @@ use crate::{
     codec::{Connect, EncodeError, PacketId},
 };
 
+/// The first bytes of the acknowledgements.
+pub(super) const PUBACK: u8 = 0x40;
+pub(super) const PUBREC: u8 = 0x50;
+// [MQTT-3.6.1-1]
+pub(super) const PUBREL: u8 = 0x62;
+pub(super) const PUBCOMP: u8 = 0x70;
+
 /// A DISCONNECT finds room whatever else is queued.
 const DISCONNECT: [u8; 2] = [0xE0, 0];
-
-/// The packet type in the first byte of a packet, and some types.
-const TYPE: u8 = 0xF0;
-const CONNECT_TYPE: u8 = 0x10;
-const PUBLISH_TYPE: u8 = 0x30;
-const DISCONNECT_TYPE: u8 = 0xE0;
 
 /// Bytes in the lane: eight acknowledgements.
 const LANE: usize = 32;
@@ -106,27 +107,26 @@ impl Outbound<'_> {
         Ok(())
     }
 
-    /// Puts a CONNECT in front of everything \[MQTT-3.1.0-1\]. What is older than it waits for [`Self::release`].
-    pub(super) fn push_connect(&mut self, connect: &Connect<'_>) -> Result<(), RequestError> {
-        let len = connect.encoded_len()?;
-        self.fits_connect(len, true)?;
+    /// Puts a CONNECT of `len` bytes, which [fits](Self::fits_connect), in front of everything \[MQTT-3.1.0-1\]. What
+    /// is older than it waits for [`Self::release`].
+    pub(super) fn push_connect(&mut self, connect: &Connect<'_>, len: usize) {
         let room = self.room.max(len);
         self.move_to(room);
         self.room = room;
         self.connect = room.saturating_sub(len);
         if let Some(place) = self.arena.get_mut(self.connect..room) {
-            connect.encode(place)?;
+            let _ = connect.encode(place);
         }
         self.record = self.connect;
         self.sent = self.connect;
         self.offered = self.connect;
         self.held = self.head < self.tail;
-        Ok(())
     }
 
     /// The client id in the CONNECT that was queued last; `None` before the first.
     pub(super) fn client_id(&self) -> Option<&[u8]> {
-        frame::client_id(self.arena.get(self.connect..self.room)?)
+        let body = self.packet_at(self.connect).body;
+        frame::client_id(self.arena.get(body..self.room)?)
     }
 
     /// CONNACK came: everything may leave.
@@ -186,6 +186,13 @@ impl Outbound<'_> {
             *place = DISCONNECT;
             self.tail = self.tail.wrapping_add(DISCONNECT.len());
         }
+    }
+
+    /// Queues an acknowledgement, for which the caller has seen that there is room.
+    #[inline(never)] // many answer
+    pub(super) fn push_ack(&mut self, first: u8, id: PacketId) {
+        let [high, low] = id.get().to_be_bytes();
+        self.push_lane(&[first, 2, high, low]);
     }
 
     /// Queues an acknowledgement or a PINGREQ; the lane is checked with [`Self::lane_has_room`] before.
@@ -295,7 +302,7 @@ impl Outbound<'_> {
         if let Some(id) = self.id_of(&packet) {
             return Some(Sent::Request(id));
         }
-        if packet.first & TYPE == CONNECT_TYPE {
+        if packet.first & frame::TYPE == frame::CONNECT {
             return Some(Sent::Connect);
         }
         self.remove(at);
@@ -375,7 +382,6 @@ impl Outbound<'_> {
     /// Each packet that the next connection would send again: its first byte as it would be then, and the rest.
     pub(super) fn kept_publishes(&self) -> impl Iterator<Item = (u8, &[u8])> {
         self.packets()
-            .map(|at| (at, self.packet_at(at)))
             .filter(|(_, packet)| packet.is_kept_publish())
             .filter_map(|(at, packet)| {
                 let (first, rest) = self.arena.get(at..packet.end)?.split_first()?;
@@ -417,10 +423,7 @@ impl Outbound<'_> {
             bytes::copy(place, packets);
             self.tail = end;
         }
-        let longs = self
-            .packets()
-            .filter(|at| self.packet_at(*at).is_long)
-            .count();
+        let longs = self.packets().filter(|(_, packet)| packet.is_long).count();
         self.longs = u16::try_from(longs).unwrap_or(u16::MAX);
     }
 
@@ -439,21 +442,29 @@ impl Outbound<'_> {
     }
 
     fn find(&self, id: PacketId) -> Option<usize> {
-        self.packets()
-            .find(|at| self.id_of(&self.packet_at(*at)) == Some(id))
+        self.first_packet(self.head, |packet| self.id_of(packet) == Some(id))
     }
 
-    /// Where each packet begins.
-    fn packets(&self) -> impl Iterator<Item = usize> {
-        self.packets_from(self.head)
+    /// Where the first packet that is wanted begins, at or behind `at`, where one begins.
+    fn first_packet(&self, mut at: usize, wanted: impl Fn(&Packet) -> bool) -> Option<usize> {
+        while at < self.tail {
+            let packet = self.packet_at(at);
+            if wanted(&packet) {
+                return Some(at);
+            }
+            at = packet.end;
+        }
+        None
     }
 
-    fn packets_from(&self, first: usize) -> impl Iterator<Item = usize> {
-        let mut next = first;
+    /// Each packet, and where it begins.
+    fn packets(&self) -> impl Iterator<Item = (usize, Packet)> {
+        let mut next = self.head;
         core::iter::from_fn(move || {
             let at = next;
-            next = self.packet_at(at).end;
-            (at < self.tail).then_some(at)
+            let packet = self.packet_at(at);
+            next = packet.end;
+            (at < self.tail).then_some((at, packet))
         })
     }
 
@@ -521,14 +532,7 @@ impl Outbound<'_> {
     }
 
     fn id_of(&self, packet: &Packet) -> Option<PacketId> {
-        let body = self.arena.get(packet.body..).unwrap_or_default();
-        let before = match packet.first & TYPE {
-            CONNECT_TYPE | DISCONNECT_TYPE => return None,
-            _ if !packet.is_publish() => 0,
-            _ if packet.first & frame::QOS == 0 => return None,
-            _ => frame::publish_part(packet.first, body).wrapping_sub(2),
-        };
-        PacketId::new(frame::u16_at(body, before))
+        frame::packet_id(packet.first, self.arena.get(packet.body..)?)
     }
 }
 
@@ -547,7 +551,7 @@ struct Packet {
 
 impl Packet {
     fn is_publish(&self) -> bool {
-        matches!(self.first & TYPE, PUBLISH_TYPE | long::MARK)
+        matches!(self.first & frame::TYPE, frame::PUBLISH | long::MARK)
     }
 
     fn is_kept_publish(&self) -> bool {

@@ -10,13 +10,10 @@ use super::{
     image::Checkpoint,
     inbound::Frame,
     inflight::State,
-    outbound::Outbound,
+    outbound::{Outbound, PUBACK, PUBCOMP, PUBREC, PUBREL},
 };
 use crate::{
-    codec::{
-        Connack, DecodeError, PacketId, PacketType, Puback, Pubcomp, Publish, Pubrec, Pubrel, QoS,
-        Suback,
-    },
+    codec::{Connack, DecodeError, PacketId, PacketType, Publish, QoS, Suback},
     fmt::{debug, warn},
     time::Instant,
 };
@@ -234,7 +231,7 @@ impl Session<'_> {
             if !self.outbound.lane_has_room(needed) {
                 break;
             }
-            self.outbound.push_lane(&Pubrel::new(slot.id).to_bytes());
+            self.outbound.push_ack(PUBREL, slot.id);
             slot.state = State::Pubcomp;
             slot.sent(now);
         }
@@ -299,14 +296,14 @@ impl Session<'_> {
     fn acknowledged(&mut self) -> Result<(), Over> {
         let header = self.inbound.header();
         let packet_type = header.packet_type;
-        let Some(packet_id) = frame::packet_id(&header, self.inbound.body()) else {
+        let Some(packet_id) = frame::packet_id(frame::first(&header), self.inbound.body()) else {
             return Err(self.fail(DecodeError::PacketIdZero.into()));
         };
         // [MQTT-4.3.3-2] PUBCOMP also for an id that is not known.
         if packet_type == PacketType::Pubrel {
             self.dirty |= self.received.contains(&packet_id);
             self.received.retain(|id| *id != packet_id);
-            self.push_ack(Pubcomp::new(packet_id).to_bytes());
+            self.outbound.push_ack(PUBCOMP, packet_id);
             return Ok(());
         }
         let Some(slot) = self.inflight.waiting(packet_id) else {
@@ -324,7 +321,7 @@ impl Session<'_> {
         match packet_type {
             PacketType::Suback => self.due = Due::Suback(packet_id),
             PacketType::Pubrec if slot.state == State::Pubcomp => {
-                self.push_ack(Pubrel::new(packet_id).to_bytes());
+                self.outbound.push_ack(PUBREL, packet_id);
             }
             // [MQTT-4.3.3-1] The PUBLISH never goes again.
             PacketType::Pubrec => {
@@ -345,7 +342,7 @@ impl Session<'_> {
     /// An acknowledgement for an id that nobody waits for.
     fn late(&mut self, packet_type: PacketType, packet_id: PacketId) -> Result<(), Over> {
         if packet_type == PacketType::Pubrec {
-            self.push_ack(Pubrel::new(packet_id).to_bytes());
+            self.outbound.push_ack(PUBREL, packet_id);
         } else if packet_type == PacketType::Suback
             && let Err(error) = Suback::decode_body(self.inbound.body())
         {
@@ -357,27 +354,24 @@ impl Session<'_> {
     /// Checked against the filters asked for \[MQTT-3.8.4-5\], in whose order the codes are \[MQTT-3.9.3-1\].
     fn suback(&mut self, id: PacketId) -> Result<Option<Event<'_>>, ProtocolError> {
         let expected = self.outbound.body_of(id).map_or(0, frame::filters);
-        let reason = match Suback::decode_body(self.inbound.show_packet()) {
-            Ok(suback) if suback.codes().len() == expected => {
-                self.outbound.acknowledge(id);
-                self.inflight.remove(id);
-                return Ok(Some(Event::Suback(id, suback.codes())));
-            }
-            Ok(suback) => ProtocolError::SubackCount {
-                expected,
-                got: suback.codes().len(),
-            },
-            Err(error) => error.into(),
+        let suback = match Suback::decode_body(self.inbound.show_packet()) {
+            Ok(suback) => suback,
+            Err(error) => return refused(&mut self.link, error.into()),
         };
-        self.link = Link::Down(reason);
-        Err(reason)
+        let got = suback.codes().len();
+        if got != expected {
+            return refused(&mut self.link, ProtocolError::SubackCount { expected, got });
+        }
+        self.outbound.acknowledge(id);
+        self.inflight.remove(id);
+        Ok(Some(Event::Suback(id, suback.codes())))
     }
 
     #[inline(never)]
     fn publish_came(&mut self, now: Instant) -> Result<(), Over> {
         let header = self.inbound.header();
         let body = self.inbound.body();
-        let id = frame::packet_id(&header, body);
+        let id = frame::packet_id(frame::first(&header), body);
         // [MQTT-4.3.3-2] The id decides whether it is new, not DUP [MQTT-3.3.1-3].
         if let Some(id) = id
             && frame::qos(&header) == QoS::ExactlyOnce
@@ -391,7 +385,7 @@ impl Session<'_> {
                     return Err(self.fail(error.into()));
                 }
                 if repeated {
-                    self.push_ack(Pubrec::new(id).to_bytes());
+                    self.outbound.push_ack(PUBREC, id);
                 }
                 return Ok(());
             }
@@ -402,19 +396,14 @@ impl Session<'_> {
 
     fn message(&mut self) -> Result<Option<Event<'_>>, ProtocolError> {
         let header = self.inbound.header();
-        match Publish::decode_body(&header, self.inbound.show_packet()) {
-            Ok(publish) => {
-                // `publish_came` has seen that there is room.
-                let (qos, id) = (publish.delivery.qos(), publish.delivery.packet_id());
-                self.dirty |= delivered(qos, id, &mut self.outbound, self.received);
-                Ok(Some(Event::Message(Message::from(publish))))
-            }
-            Err(error) => {
-                let reason = ProtocolError::Decode(error);
-                self.link = Link::Down(reason);
-                Err(reason)
-            }
-        }
+        let publish = match Publish::decode_body(&header, self.inbound.show_packet()) {
+            Ok(publish) => publish,
+            Err(error) => return refused(&mut self.link, error.into()),
+        };
+        // `publish_came` has seen that there is room.
+        let (qos, id) = (publish.delivery.qos(), publish.delivery.packet_id());
+        self.dirty |= delivered(qos, id, &mut self.outbound, self.received);
+        Ok(Some(Event::Message(Message::from(publish))))
     }
 
     fn begin_chunk(&mut self) -> Result<(), Over> {
@@ -450,7 +439,7 @@ impl Session<'_> {
             && let Some(id) = id
             && self.received.contains(&id)
         {
-            self.push_ack(Pubrec::new(id).to_bytes());
+            self.outbound.push_ack(PUBREC, id);
             return Ok(());
         }
         self.check_received()?;
@@ -475,11 +464,13 @@ impl Session<'_> {
         let capacity = self.received.capacity();
         ProtocolError::InboundFull { capacity }
     }
+}
 
-    /// Queues an acknowledgement, for which `advance` has seen that there is room.
-    fn push_ack(&mut self, ack: [u8; 4]) {
-        self.outbound.push_lane(&ack);
-    }
+/// The packet at hand ends the connection instead of becoming an event.
+#[inline(never)]
+fn refused<'a>(link: &mut Link, reason: ProtocolError) -> Result<Option<Event<'a>>, ProtocolError> {
+    *link = Link::Down(reason);
+    Err(reason)
 }
 
 /// The caller has had a message: it is answered \[MQTT-3.3.4-1\] under its id \[MQTT-2.3.1-6\], in its turn
@@ -495,10 +486,10 @@ fn delivered(
         return false;
     };
     if qos == QoS::ExactlyOnce {
-        outbound.push_lane(&Pubrec::new(id).to_bytes());
+        outbound.push_ack(PUBREC, id);
         let _ = received.push(id);
     } else {
-        outbound.push_lane(&Puback::new(id).to_bytes());
+        outbound.push_ack(PUBACK, id);
     }
     true
 }

@@ -3,11 +3,11 @@
 //! In the arena such a packet ends where its payload would begin, and its first byte carries a mark instead of the
 //! packet type, which is put right while the packet leaves. Whoever has the payload is called for it then.
 
-use super::{Outbound, PUBLISH_TYPE, RequestError};
+use super::{Outbound, RequestError, frame};
 use crate::codec::{FixedHeader, PacketId};
 
 /// Stands for the packet type in the first byte of a packet whose payload is outside; the specification reserves it.
-pub(super) const MARK: u8 = 0xF0;
+pub(in crate::session) const MARK: u8 = 0xF0;
 const FLAGS: u8 = 0x0F;
 
 /// The payload from outside that leaves at present, or will leave next.
@@ -174,7 +174,7 @@ impl Outbound<'_> {
         let packet = self.packet_at(self.record);
         if attended && self.sent == self.record && is_mark(packet.first) {
             self.passing.left = packet.payload;
-            self.set_type(self.record, PUBLISH_TYPE);
+            self.set_type(self.record, frame::PUBLISH);
             self.passing.begun = true;
         }
     }
@@ -192,8 +192,7 @@ impl Outbound<'_> {
         if self.longs == 0 {
             return None;
         }
-        self.packets_from(self.record)
-            .find(|at| self.packet_at(*at).is_long)
+        self.first_packet(self.record, |packet| packet.is_long)
     }
 
     /// Where the next such packet stops what may leave at present: at its start, unless it is its turn and its payload is attended to.
@@ -225,7 +224,7 @@ pub(in crate::session) fn fixed_header(packet: &[u8]) -> Option<(FixedHeader, us
     if !is_marked(packet) {
         return FixedHeader::decode(packet).ok()?;
     }
-    let mut bytes = [PUBLISH_TYPE | (first & FLAGS), 0, 0, 0, 0];
+    let mut bytes = [frame::PUBLISH | (first & FLAGS), 0, 0, 0, 0];
     for (byte, from) in bytes.iter_mut().skip(1).zip(rest) {
         *byte = *from;
     }
