@@ -675,9 +675,10 @@ fn publish_and_wait_hands_over_what_else_comes() {
     assert_eq!(seen[3], Seen::other(Event::Puback(first)));
     assert_eq!(seen[4], Seen::other(Event::Unsuback(unsubscribed)));
     assert_eq!(seen[5], expected("two", b"2", QoS::ExactlyOnce));
-    // Each message was acknowledged before the next one was handled.
+    // The acknowledgements of what came together leave together, before the call returns.
     let own = publish("t", b"", QoS::AtLeastOnce, 4);
-    assert_eq!(network.take_writes(), [own, puback(77), common::pubrec(78)]);
+    let acks = [puback(77), common::pubrec(78)].concat();
+    assert_eq!(network.take_writes(), [own, acks]);
     assert_eq!(client.recv(), Ok(Event::Message(Message::new("late", b""))));
 }
 
@@ -697,6 +698,56 @@ fn a_message_is_acknowledged_with_the_next_call() {
     );
     client.poll().unwrap();
     assert_eq!(network.take_sent(), puback(5));
+}
+
+/// They wait for what lies behind them in the receive buffer, and for nothing else.
+#[test]
+fn the_acknowledgements_of_messages_that_came_together_leave_together() {
+    let (mut storage, network) = (storage(), Network::new());
+    let mut session = Session::new(&mut storage);
+    let mut client = connected(&mut session, &network, &options());
+    let burst: Vec<_> = (1..=3)
+        .flat_map(|id| publish("t", b"", QoS::AtLeastOnce, id))
+        .collect();
+    network.feed(&burst);
+    for _ in 1..=3 {
+        assert!(matches!(client.poll(), Ok(Some(Event::Message(_)))));
+    }
+    assert!(network.take_writes().is_empty());
+    assert_eq!(client.poll(), Ok(None));
+    assert_eq!(
+        network.take_writes(),
+        [[puback(1), puback(2), puback(3)].concat()]
+    );
+
+    // A publish does not wait for messages, and what left with it was owed before.
+    network.feed(&burst);
+    assert!(matches!(client.poll(), Ok(Some(Event::Message(_)))));
+    assert!(matches!(client.poll(), Ok(Some(Event::Message(_)))));
+    client.publish(&Message::new("t", b"")).unwrap();
+    assert_eq!(
+        network.take_sent(),
+        [puback(1), puback(2), publish("t", b"", QoS::AtMostOnce, 0)].concat()
+    );
+}
+
+/// A server that waits for an acknowledgement does not wait for as long as the caller takes over all messages at hand.
+#[test]
+fn acknowledgements_do_not_wait_for_a_caller_who_is_slow() {
+    let (mut storage, network) = (storage(), Network::new());
+    let mut session = Session::new(&mut storage);
+    let mut client = connected(&mut session, &network, &options());
+    for id in 1..=4 {
+        network.feed(&publish("t", b"", QoS::AtLeastOnce, id));
+    }
+    let mut sent = Vec::new();
+    for _ in 1..=4 {
+        assert!(matches!(client.poll(), Ok(Some(Event::Message(_)))));
+        sent.push(network.take_sent());
+        network.pass(15);
+    }
+    let all = [puback(1), puback(2), puback(3)].concat();
+    assert_eq!(sent, [vec![], vec![], vec![], all]);
 }
 
 #[test]

@@ -3,7 +3,7 @@
 
 use umqtt::{
     Event, Instant, Message, Outgoing, ProtocolError, RequestError, Session, Storage,
-    codec::{Connect, QoS},
+    codec::{Connect, DecodeError, QoS, TopicError},
 };
 
 const T: Instant = Instant::from_millis(5);
@@ -103,4 +103,57 @@ fn a_disconnect_waits_for_the_payload_at_hand() {
     session.payload_sent(1, T);
     session.disconnect().unwrap();
     assert_eq!(session.pending(T), [0xE0, 0]);
+}
+
+/// Who pings without ever sending is told so, and there is still room for the answer to what comes.
+#[test]
+fn a_ping_leaves_room_for_an_answer() {
+    let mut storage = Storage::<64, 64, 1>::new();
+    let mut session = Session::new(&mut storage);
+    connect(&mut session);
+    feed(&mut session, &[0x20, 2, 0, 0, 0x32, 5, 0, 1, b't', 0, 9]);
+    for connected in [true, false] {
+        let ready = session.poll(T).unwrap().unwrap();
+        let event = session.event(ready).unwrap().unwrap();
+        assert_eq!(matches!(event, Event::Connected { .. }), connected);
+        while connected && session.ping().is_ok() {}
+    }
+    assert_eq!(session.ping(), Err(RequestError::LaneFull));
+    assert!(session.pending(T).ends_with(&[0x40, 2, 0, 9]));
+    let len = session.pending(T).len();
+    session.consume(len, T);
+    assert_eq!(session.ping(), Ok(()));
+}
+
+/// A repeated message is no less checked than a new one.
+#[test]
+fn a_repeated_message_that_is_malformed_ends_the_connection() {
+    let mut storage = Storage::<64, 64, 1>::new();
+    let mut session = Session::new(&mut storage);
+    connect(&mut session);
+    feed(&mut session, &[0x20, 2, 0, 0, 0x34, 5, 0, 1, b't', 0, 9]);
+    for _ in 0..2 {
+        let ready = session.poll(T).unwrap().unwrap();
+        assert!(session.event(ready).unwrap().is_some());
+    }
+    assert_eq!(session.poll(T), Ok(None));
+    feed(&mut session, &[0x3C, 5, 0, 1, b'+', 0, 9]);
+    let wildcard = DecodeError::TopicName(TopicError::Wildcard { at: 0 });
+    assert_eq!(session.poll(T), Err(ProtocolError::Decode(wildcard)));
+}
+
+/// Nothing is asked for where there is no connection on which it could leave.
+#[test]
+fn no_payload_is_needed_while_there_is_no_connection() {
+    let mut storage = Storage::<64, 64, 1>::new();
+    let mut session = Session::new(&mut storage);
+    connect(&mut session);
+    let message = Outgoing::New {
+        topic: "t",
+        qos: QoS::AtLeastOnce,
+        retain: false,
+    };
+    session.begin_payload(message, 9).unwrap();
+    session.connection_lost();
+    assert_eq!(session.payload_needed(), None);
 }

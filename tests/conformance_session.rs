@@ -34,6 +34,10 @@ fn mqtt_3_1_0_1_connect_goes_first() {
     assert_eq!(driven.session.disconnect(), Err(RequestError::NotConnected));
     assert_eq!(driven.sent(), b"");
 
+    driven.connect(&KEEP);
+    assert_eq!(driven.session.ping(), Err(RequestError::NotConnected));
+    assert_eq!(driven.sent(), connect(&KEEP));
+
     driven.open(&KEEP, false);
     driven.publish(1, b"one");
     driven.publish(2, b"two");
@@ -436,6 +440,7 @@ fn mqtt_3_2_2_2_an_unknown_session_is_told() {
         session_present: true,
         unknown_session: true,
     }]);
+    assert!(driven.session.unknown_session());
     // From then on both know it; one that began with Clean Session 1 is not known again.
     driven.connect(&KEEP);
     driven.sent();
@@ -444,6 +449,7 @@ fn mqtt_3_2_2_2_an_unknown_session_is_told() {
         session_present: true,
         unknown_session: false,
     }]);
+    assert!(!driven.session.unknown_session());
     driven.open(&CLEAN, false);
     driven.connect(&KEEP);
     driven.sent();

@@ -4,7 +4,8 @@
     clippy::unwrap_used,
     clippy::indexing_slicing,
     clippy::arithmetic_side_effects,
-    clippy::panic
+    clippy::panic,
+    clippy::cast_possible_truncation
 )]
 
 #[path = "common/wire.rs"]
@@ -422,6 +423,53 @@ fn an_answer_that_has_come_is_in_time() {
     driven.pass(5 * TIMEOUT);
     driven.expect(&[Event::Message(message(0, b"")), Event::Puback(id(1))]);
     assert_eq!(driven.sleep(), None);
+}
+
+/// A peer that owes the rest of a packet keeps the minimum rate over each response timeout, or the connection ends then.
+#[test]
+fn the_minimum_rate_is_exact() {
+    let enough = TIMEOUT / 1_000 * 2;
+    let mut storage = Room::new();
+    let mut driven = Driven::new(&mut storage);
+    driven.open(&kept_alive(0), false);
+    let stream = publish(0, 0, &[b'x'; 500]);
+    let mut rest = &stream[..];
+    let mut bring = |driven: &mut Driven<'_>, bytes: u32| {
+        let (now, later) = rest.split_at(bytes as usize);
+        rest = later;
+        driven.stream(now);
+    };
+    // Nothing is asked of it so far.
+    bring(&mut driven, 5);
+    driven.pass(100 * TIMEOUT);
+    driven.expect(&[]);
+    assert_eq!(driven.sleep(), None);
+    driven.session.set_minimum_rate(2);
+    driven.expect(&[]);
+    for bytes in [enough, 2 * enough, enough] {
+        bring(&mut driven, bytes);
+        driven.nothing_before(TIMEOUT);
+        driven.expect(&[]);
+    }
+    bring(&mut driven, enough - 1);
+    let events = driven.ends_after(TIMEOUT, ProtocolError::TooSlow);
+    assert_eq!(events, ["ChunksEnded"]);
+}
+
+/// Between packets a peer may be as silent as it likes.
+#[test]
+fn the_minimum_rate_is_about_packets() {
+    let mut storage = Room::new();
+    let mut driven = Driven::new(&mut storage);
+    driven.session.set_minimum_rate(1_000);
+    driven.open(&kept_alive(0), false);
+    for _ in 0..3 {
+        driven.feed(&publish(0, 0, b""));
+        driven.expect(&[Event::Message(message(0, b""))]);
+        assert_eq!(driven.sleep(), None);
+        driven.pass(3 * TIMEOUT);
+        driven.expect(&[]);
+    }
 }
 
 /// The write deadline starts when bytes are lent and the transport takes none, and anew with each byte that it takes.

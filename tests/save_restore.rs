@@ -464,3 +464,65 @@ fn a_checkpoint_is_due_between_the_chunks_of_a_message() {
     driven.feed(&[4, 5, 6]);
     assert!(driven.next().unwrap().unwrap().starts_with("Chunk"));
 }
+
+/// A PUBREL that meant nothing to the server any more is not tried on another connection, reboot or not.
+#[test]
+fn a_release_that_the_server_forgot_is_reported_after_the_reboot() {
+    let mut first = Small::new();
+    let mut driven = Driven::new(&mut first);
+    open(&mut driven, false);
+    driven.publish(2, b"x");
+    driven.sent();
+    driven.feed(&[0x50, 2, 0, 1]);
+    assert_eq!(driven.next().unwrap(), None);
+    open(&mut driven, false);
+    assert_eq!(driven.sent(), [0x62, 2, 0, 1]);
+    let saved = image(&driven);
+
+    let mut second = Small::new();
+    let mut driven = Driven::new(&mut second);
+    driven.session.restore(&saved).unwrap();
+    open(&mut driven, true);
+    assert_eq!(
+        driven.next().unwrap().unwrap(),
+        "DeliveryUnknown(PacketId(1))"
+    );
+    assert_eq!(driven.sent(), b"");
+}
+
+/// [MQTT-3.1.2-6] What began with Clean Session 1 is not used again, reboot or not.
+#[test]
+fn mqtt_3_1_2_6_a_restored_clean_session_is_not_reused() {
+    let mut first = Small::new();
+    let mut driven = Driven::new(&mut first);
+    driven.open(&Connect::new("device"), false);
+    driven.publish(1, b"x");
+    driven.sent();
+    let saved = image(&driven);
+
+    let mut second = Small::new();
+    let mut driven = Driven::new(&mut second);
+    driven.session.restore(&saved).unwrap();
+    open(&mut driven, false);
+    assert_eq!(driven.next().unwrap().unwrap(), "Discarded(PacketId(1))");
+    assert_eq!(driven.sent(), b"");
+}
+
+/// Events can be compared, and a checkpoint stands for its session.
+#[test]
+fn checkpoints_of_one_session_are_equal() {
+    fn checkpoint<'a>(driven: &'a mut Driven<'_>) -> umqtt::Checkpoint<'a> {
+        driven.session.set_checkpoints(true);
+        open(driven, false);
+        let ready = driven.session.poll(driven.at()).unwrap().unwrap();
+        match driven.session.event(ready).unwrap().unwrap() {
+            Event::Checkpoint(checkpoint) => checkpoint,
+            other => unreachable!("{other:?}"),
+        }
+    }
+    let (mut first, mut second) = (Small::new(), Small::new());
+    let (mut one, mut other) = (Driven::new(&mut first), Driven::new(&mut second));
+    let (one, other) = (checkpoint(&mut one), checkpoint(&mut other));
+    assert_eq!(Event::Checkpoint(one), Event::Checkpoint(one));
+    assert_ne!(one, other);
+}

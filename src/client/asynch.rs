@@ -1,17 +1,22 @@
 //! The async client, over `embedded_io_async` (feature `async`). No executor is required.
 
-mod wire;
+mod line;
+mod payload;
 
 use core::{
     future::{Future, pending, poll_fn},
     pin::pin,
-    task::{Context, Poll},
+    task::{Poll, Waker},
 };
 
 use embedded_io_async::{Error as _, ErrorKind, ErrorType, Read, Write};
 
-use self::wire::{Step, Wire};
-use super::{Error, accepted, check_order, flushed, has_rest, slice_at};
+use self::line::Async;
+pub use self::payload::Payload;
+use super::{
+    Error,
+    connection::{Connection, Failed, Passing, Step},
+};
 use crate::{
     codec::{Connect, PacketId, QoS, SubackCodes},
     session::{Event, Message, Outgoing, Ready, RequestError, Session},
@@ -42,10 +47,13 @@ impl<C: Sleep> Sleep for &C {
 /// Calls that wait do so until the session's deadlines end the connection: an answer, or a byte taken by the
 /// transport, may take the response timeout (10 s unless set), and a silent peer is noticed by keep alive.
 ///
+/// A message is acknowledged after the caller has had it: with the next call, unless that has another message at hand,
+/// whose acknowledgement leaves in the same write; 20 ms later the next call waits no longer.
+///
 /// After an error that [is fatal](Error::is_fatal), drop the client (which closes the transport, so that the server
 /// sends the will), dial again, and connect with the same session.
 pub struct Client<'s, 'b, T: ErrorType, C> {
-    wire: Wire<'s, 'b, T>,
+    connection: Connection<'s, 'b, Async<T>>,
     clock: C,
 }
 
@@ -54,7 +62,7 @@ struct Sending<'c, 's, 'b, T: ErrorType, C>(&'c mut Client<'s, 'b, T, C>);
 
 impl<T: ErrorType, C> Drop for Sending<'_, '_, '_, T, C> {
     fn drop(&mut self) {
-        self.0.wire.session.abandon_payload();
+        self.0.connection.session.abandon_payload();
     }
 }
 
@@ -77,9 +85,11 @@ where
         options: &Connect<'_>,
     ) -> Result<Self, Error<T::Error>> {
         let mut client = Self::open(session, transport, clock, options)?;
-        while !client.wire.session.is_connected() {
-            let ready = client.ready().await?;
-            client.wire.session.event(ready)?;
+        while !client.connection.session.is_connected() {
+            let ready = client.ready().await;
+            ready
+                .and_then(|ready| client.tell(ready, &mut |_| {}))
+                .map_err(|Failed| client.error())?;
         }
         Ok(client)
     }
@@ -96,24 +106,18 @@ where
         clock: C,
         options: &Connect<'_>,
     ) -> Result<Self, Error<T::Error>> {
-        session.connect(options, clock.now())?;
-        let wire = Wire {
-            session,
-            transport,
-            unflushed: None,
-            failure: None,
-        };
-        Ok(Self { wire, clock })
+        let connection = Connection::open(session, Async(transport), options, clock.now())?;
+        Ok(Self { connection, clock })
     }
 
     /// Whether the server kept the session. If not, subscribe again (section 3.2.2.2).
     pub fn session_present(&self) -> bool {
-        self.wire.session.session_present()
+        self.connection.session.session_present()
     }
 
     /// The session, to queue several packets that are to leave in one write, or to ask it something.
     pub fn session(&mut self) -> &mut Session<'b> {
-        self.wire.session
+        self.connection.session
     }
 
     /// Publishes a message without waiting: what the transport does not take at once leaves with the next calls.
@@ -130,8 +134,8 @@ where
         &mut self,
         message: &Message<'_>,
     ) -> Result<Option<PacketId>, Error<T::Error>> {
-        let id = accepted(self.wire.session.publish(message), self.wire.session)?;
-        self.wire.failure = self.write_ready().await.err();
+        let id = self.request(|session| session.publish(message))?;
+        let _ = self.write().await;
         Ok(id)
     }
 
@@ -149,14 +153,10 @@ where
         message: &Message<'_>,
         on_event: impl FnMut(Event<'_>),
     ) -> Result<(), Error<T::Error>> {
-        check_order(self.wire.session)?;
-        match accepted(self.wire.session.publish(message), self.wire.session)? {
+        self.connection.check_order()?;
+        match self.request(|session| session.publish(message))? {
             None => self.drain(on_event).await,
-            Some(id) => {
-                let ready = self.wait_for(id, on_event).await?;
-                self.wire.session.event(ready)?;
-                Ok(())
-            }
+            Some(id) => self.finish(id, on_event).await,
         }
     }
 
@@ -184,36 +184,19 @@ where
         let len = payload
             .iter()
             .fold(0, |len: usize, slice| len.saturating_add(slice.len()));
-        let id = accepted(
-            self.wire.session.begin_payload(message, len),
-            self.wire.session,
-        )?;
+        let id = self.request(|session| session.begin_payload(message, len))?;
         let sending = Sending(self);
+        let client = &mut *sending.0;
         loop {
-            let step = sending.0.until(|wire, clock, cx| {
-                let mut blocked = wire.poll_write(clock, cx)?.is_pending();
-                while !blocked && wire.session.payload_left() > 0 {
-                    let offset = len.saturating_sub(wire.session.payload_left());
-                    blocked = wire
-                        .poll_payload(slice_at(payload, offset), clock, cx)?
-                        .is_pending();
-                }
-                // The turn of the payload may come below, and then nobody has asked the transport to wake us for it.
-                blocked &= wire.session.payload_left() > 0;
-                let step = wire.poll_step(clock, cx)?;
-                if step.is_pending() && !blocked && wire.session.payload_left() > 0 {
-                    cx.waker().wake_by_ref();
-                }
-                step.map(Ok)
+            let step = client.until(|connection, clock, waker| {
+                connection.pass_slices(payload, len, clock, waker)
             });
-            match step.await? {
-                Step::Done => return Ok(id),
-                Step::Event(ready) => {
-                    if let Some(event) = sending.0.wire.session.event(ready)? {
-                        on_event(event);
-                    }
-                }
-            }
+            let told = match step.await {
+                Ok(Passing::Event(ready)) => client.tell(ready, &mut on_event),
+                Ok(Passing::Space | Passing::Done) => return Ok(id),
+                Err(Failed) => Err(Failed),
+            };
+            told.map_err(|Failed| client.error())?;
         }
     }
 
@@ -241,33 +224,22 @@ where
         mut reader: impl Read,
         mut on_event: impl FnMut(Event<'_>),
     ) -> Result<Option<PacketId>, Error<T::Error>> {
-        let id = accepted(
-            self.wire.session.begin_payload(message, len),
-            self.wire.session,
-        )?;
+        let id = self.request(|session| session.begin_payload(message, len))?;
         let sending = Sending(self);
+        let client = &mut *sending.0;
         loop {
-            let step = sending.0.until(|wire, clock, cx| {
-                let _ = wire.poll_write(clock, cx)?;
-                if !wire.session.payload_space().is_empty() {
-                    return Poll::Ready(Ok(None));
-                }
-                let step = wire.poll_step(clock, cx)?;
-                if step.is_pending() && !wire.session.payload_space().is_empty() {
-                    cx.waker().wake_by_ref();
-                }
-                step.map(|step| Ok(Some(step)))
-            });
-            let session = match step.await? {
-                Some(Step::Done) => return Ok(id),
-                Some(Step::Event(ready)) => {
-                    if let Some(event) = sending.0.wire.session.event(ready)? {
-                        on_event(event);
-                    }
+            match client.until(Connection::pass_pieces).await {
+                Ok(Passing::Space) => {}
+                Ok(Passing::Event(ready)) => {
+                    client
+                        .tell(ready, &mut on_event)
+                        .map_err(|Failed| client.error())?;
                     continue;
                 }
-                None => &mut *sending.0.wire.session,
-            };
+                Ok(Passing::Done) => return Ok(id),
+                Err(Failed) => return Err(client.error()),
+            }
+            let session = &mut *client.connection.session;
             let missing = session.payload_left();
             match reader.read(session.payload_space()).await {
                 Ok(0) => return Err(Error::SourceEnded { missing }),
@@ -284,7 +256,7 @@ where
     /// It reads from the network as needed. Dropping it half-way skips the rest of the message. Dropping the future of
     /// a read loses nothing. Call this right after the event: any other call may let the bytes go that it showed.
     pub fn payload(&mut self) -> Payload<'_, 's, 'b, T, C> {
-        Payload { client: self }
+        Payload::new(self)
     }
 
     /// Subscribes to one or more topic filters, each with the highest QoS wanted, without waiting;
@@ -299,8 +271,8 @@ where
         &mut self,
         filters: &[(&str, QoS)],
     ) -> Result<PacketId, Error<T::Error>> {
-        let id = accepted(self.wire.session.subscribe(filters), self.wire.session)?;
-        self.wire.failure = self.write_ready().await.err();
+        let id = self.request(|session| session.subscribe(filters))?;
+        let _ = self.write().await;
         Ok(id)
     }
 
@@ -317,10 +289,13 @@ where
         filters: &[(&str, QoS)],
         on_event: impl FnMut(Event<'_>),
     ) -> Result<SubackCodes<'_>, Error<T::Error>> {
-        check_order(self.wire.session)?;
-        let id = accepted(self.wire.session.subscribe(filters), self.wire.session)?;
-        let ready = self.wait_for(id, on_event).await?;
-        match self.wire.session.event(ready)? {
+        self.connection.check_order()?;
+        let id = self.request(|session| session.subscribe(filters))?;
+        let ready = self
+            .wait_for(id, on_event)
+            .await
+            .map_err(|Failed| self.error())?;
+        match self.connection.session.event(ready)? {
             Some(Event::Suback(_, codes)) => Ok(codes),
             _ => Err(Error::Closed),
         }
@@ -334,8 +309,8 @@ where
     ///
     /// As [`Self::publish`].
     pub async fn unsubscribe(&mut self, filters: &[&str]) -> Result<PacketId, Error<T::Error>> {
-        let id = accepted(self.wire.session.unsubscribe(filters), self.wire.session)?;
-        self.wire.failure = self.write_ready().await.err();
+        let id = self.request(|session| session.unsubscribe(filters))?;
+        let _ = self.write().await;
         Ok(id)
     }
 
@@ -351,11 +326,9 @@ where
         filters: &[&str],
         on_event: impl FnMut(Event<'_>),
     ) -> Result<(), Error<T::Error>> {
-        check_order(self.wire.session)?;
-        let id = accepted(self.wire.session.unsubscribe(filters), self.wire.session)?;
-        let ready = self.wait_for(id, on_event).await?;
-        self.wire.session.event(ready)?;
-        Ok(())
+        self.connection.check_order()?;
+        let id = self.request(|session| session.unsubscribe(filters))?;
+        self.finish(id, on_event).await
     }
 
     /// Sends a PINGREQ. Keep alive needs no help; this asks whether the server is there right now.
@@ -366,8 +339,8 @@ where
     ///
     /// As [`Self::publish`].
     pub async fn ping(&mut self) -> Result<(), Error<T::Error>> {
-        accepted(self.wire.session.ping(), self.wire.session)?;
-        self.write_ready().await
+        self.request(Session::ping)?;
+        self.write().await.map_err(|Failed| self.error())
     }
 
     /// Waits for the next event, however long that takes; keep alive goes on meanwhile.
@@ -378,8 +351,8 @@ where
     ///
     /// The connection is over.
     pub async fn recv(&mut self) -> Result<Event<'_>, Error<T::Error>> {
-        let ready = self.ready().await?;
-        self.wire.session.event(ready)?.ok_or(Error::Closed)
+        let ready = self.ready().await.map_err(|Failed| self.error())?;
+        self.connection.session.event(ready)?.ok_or(Error::Closed)
     }
 
     /// Does what can be done without waiting, keep alive included, and returns the next event if there is one.
@@ -390,11 +363,17 @@ where
     ///
     /// The connection is over.
     pub async fn poll(&mut self) -> Result<Option<Event<'_>>, Error<T::Error>> {
-        let Self { wire, clock } = self;
-        let round = poll_fn(|cx| Poll::Ready(wire.poll_ready(clock, cx))).await;
-        match round {
-            Poll::Ready(ready) => Ok(self.wire.session.event(ready?)?),
-            Poll::Pending => Ok(None),
+        let Self { connection, clock } = self;
+        let round = poll_fn(|cx| {
+            let step = connection.round(clock, cx.waker());
+            if let Ok(Step::Again) = step {
+                cx.waker().wake_by_ref();
+            }
+            Poll::Ready(step)
+        });
+        match round.await.map_err(|Failed| self.error())? {
+            Step::Done(ready) => Ok(self.connection.session.event(ready)?),
+            Step::Again | Step::Wait => Ok(None),
         }
     }
 
@@ -406,31 +385,18 @@ where
     ///
     /// [`RequestError::CheckpointDue`] if an event has to be seen first; any other ends the connection.
     pub async fn flush(&mut self) -> Result<(), Error<T::Error>> {
-        self.until(|wire, clock, cx| {
-            let written = wire.poll_write(clock, cx)?;
-            if written.is_ready() && !has_rest(wire.session) {
-                return Poll::Ready(Ok(()));
-            }
-            // Two full peers would wait for each other for ever if neither read. After DISCONNECT there is no need.
-            if wire.session.is_open() {
-                wire.session.poll(clock.now())?;
-                let more = written.is_ready() && wire.session.has_pending();
-                if wire.poll_read(cx)?.is_ready() || more {
-                    cx.waker().wake_by_ref();
-                }
-            }
-            Poll::Pending
-        })
-        .await?;
-        flushed(self.wire.session)
+        self.until(Connection::flush)
+            .await
+            .map_err(|Failed| self.error())?;
+        self.connection.flushed()
     }
 
     /// When the next call has to be made, at the latest, for keep alive and the deadlines to hold; `None` means never.
     pub fn deadline(&self) -> Option<Instant> {
-        if self.wire.session.has_pending() {
+        if self.connection.session.has_pending() {
             return Some(self.clock.now());
         }
-        self.wire.deadline()
+        self.connection.deadline()
     }
 
     /// Sends what is queued, then DISCONNECT, and gives the transport back to be shut down \[MQTT-3.14.4-1\].
@@ -445,41 +411,45 @@ where
     /// The connection is over; the transport is dropped. With checkpoints on, take the events first: one that is due
     /// holds everything back, and [`RequestError::CheckpointDue`] says so.
     pub async fn disconnect(mut self) -> Result<T, Error<T::Error>> {
-        match self.wire.session.disconnect() {
+        match self.connection.session.disconnect() {
             // It had been queued by hand.
             Ok(()) | Err(RequestError::NotConnected) => {}
             Err(error) => return Err(error.into()),
         }
         self.flush().await?;
-        while self.wire.session.is_connecting() {
-            let ready = self.ready().await?;
-            self.wire.session.event(ready)?;
+        while self.connection.session.is_connecting() {
+            let ready = self.ready().await;
+            ready
+                .and_then(|ready| self.tell(ready, &mut |_| {}))
+                .map_err(|Failed| self.error())?;
         }
         // What had to wait for the answer.
         self.flush().await?;
-        Ok(self.wire.transport)
+        Ok(self.connection.line.0)
     }
 
     /// As [`Self::flush`], with all events that come before the last byte has left going to `on_event`.
     async fn drain(&mut self, mut on_event: impl FnMut(Event<'_>)) -> Result<(), Error<T::Error>> {
         loop {
-            let ready = self.until(|wire, clock, cx| {
-                let step = wire.poll_ready(clock, cx)?;
-                let left = has_rest(wire.session) || wire.session.owes_checkpoint();
-                match step {
-                    Poll::Pending if !left => Poll::Ready(Ok(None)),
-                    step => step.map(|ready| Ok(Some(ready))),
-                }
-            });
-            match ready.await? {
-                None => return self.flush().await,
-                Some(ready) => {
-                    if let Some(event) = self.wire.session.event(ready)? {
-                        on_event(event);
-                    }
-                }
-            }
+            let told = match self.until(Connection::drain).await {
+                Ok(Some(ready)) => self.tell(ready, &mut on_event),
+                Ok(None) => return self.flush().await,
+                Err(Failed) => Err(Failed),
+            };
+            told.map_err(|Failed| self.error())?;
         }
+    }
+
+    /// Waits for the answer to the request with this id, which says no more than that it is over.
+    async fn finish(
+        &mut self,
+        id: PacketId,
+        on_event: impl FnMut(Event<'_>),
+    ) -> Result<(), Error<T::Error>> {
+        let ready = self.wait_for(id, on_event).await;
+        ready
+            .and_then(|ready| self.tell(ready, &mut |_| {}))
+            .map_err(|Failed| self.error())
     }
 
     /// Waits for the answer to the request with this id, which it does not redeem.
@@ -487,42 +457,47 @@ where
         &mut self,
         id: PacketId,
         mut on_event: impl FnMut(Event<'_>),
-    ) -> Result<Ready, Error<T::Error>> {
+    ) -> Result<Ready, Failed> {
         loop {
             let ready = self.ready().await?;
             if ready.completes() == Some(id) {
+                // What was told before may not wait for the caller.
+                let _ = self.write().await;
                 return Ok(ready);
             }
-            if let Some(event) = self.wire.session.event(ready)? {
-                on_event(event);
-            }
+            self.tell(ready, &mut on_event)?;
         }
     }
 
-    async fn ready(&mut self) -> Result<Ready, Error<T::Error>> {
-        self.until(Wire::poll_ready).await
+    fn tell(&mut self, ready: Ready, on_event: &mut dyn FnMut(Event<'_>)) -> Result<(), Failed> {
+        self.connection.redeem(ready, on_event)
     }
 
-    async fn write_ready(&mut self) -> Result<(), Error<T::Error>> {
-        let Self { wire, clock } = self;
-        match poll_fn(|cx| Poll::Ready(wire.poll_write(clock, cx))).await {
-            Poll::Ready(result) => result,
-            Poll::Pending => Ok(()),
-        }
+    fn request<R>(
+        &mut self,
+        request: impl FnOnce(&mut Session<'b>) -> Result<R, RequestError>,
+    ) -> Result<R, Error<T::Error>> {
+        let result = request(self.connection.session);
+        self.connection.accepted(result)
     }
 
-    /// Repeats `step`, woken by the transport and at each of the session's deadlines, until it is ready.
+    async fn ready(&mut self) -> Result<Ready, Failed> {
+        self.until(Connection::round).await
+    }
+
+    async fn write(&mut self) -> Result<(), Failed> {
+        let Self { connection, clock } = self;
+        poll_fn(|cx| Poll::Ready(connection.write(clock, cx.waker()).map(drop))).await
+    }
+
+    /// Repeats `step`, woken by the transport and at each deadline, until it is done.
     async fn until<R>(
         &mut self,
-        mut step: impl FnMut(
-            &mut Wire<'s, 'b, T>,
-            &C,
-            &mut Context<'_>,
-        ) -> Poll<Result<R, Error<T::Error>>>,
-    ) -> Result<R, Error<T::Error>> {
-        let Self { wire, clock } = self;
+        mut step: impl FnMut(&mut Connection<'s, 'b, Async<T>>, &C, &Waker) -> Result<Step<R>, Failed>,
+    ) -> Result<R, Failed> {
+        let Self { connection, clock } = self;
         loop {
-            let deadline = wire.deadline();
+            let deadline = connection.deadline();
             let mut sleep = pin!(async {
                 match deadline {
                     Some(at) => clock.sleep_until(at).await,
@@ -530,10 +505,13 @@ where
                 }
             });
             let woken = poll_fn(|cx| {
-                if let Poll::Ready(result) = step(wire, clock, cx) {
-                    return Poll::Ready(Some(result));
+                match step(connection, clock, cx.waker()) {
+                    Ok(Step::Done(result)) => return Poll::Ready(Some(Ok(result))),
+                    Err(Failed) => return Poll::Ready(Some(Err(Failed))),
+                    Ok(Step::Again) => cx.waker().wake_by_ref(),
+                    Ok(Step::Wait) => {}
                 }
-                if wire.deadline() != deadline {
+                if connection.deadline() != deadline {
                     return Poll::Ready(None);
                 }
                 sleep.as_mut().poll(cx).map(|()| None)
@@ -543,43 +521,8 @@ where
             }
         }
     }
-}
 
-/// The payload of the message at hand, to be given to whatever reads; see [`Client::payload`].
-pub struct Payload<'c, 's, 'b, T: ErrorType, C> {
-    client: &'c mut Client<'s, 'b, T, C>,
-}
-
-impl<T: ErrorType, C> ErrorType for Payload<'_, '_, '_, T, C> {
-    type Error = Error<T::Error>;
-}
-
-impl<T: Read + Write, C: Sleep> Read for Payload<'_, '_, '_, T, C> {
-    /// Copies the next bytes of the payload to `buf`, waiting for them if need be; 0 at its end.
-    ///
-    /// A checkpoint that is due (after a publish between two chunks) has to be seen first, which
-    /// [`RequestError::CheckpointDue`] says.
-    async fn read(&mut self, buf: &mut [u8]) -> Result<usize, Self::Error> {
-        loop {
-            let n = self.client.wire.session.read_payload(buf);
-            if n > 0 || buf.is_empty() || !self.client.wire.session.is_message_open() {
-                return Ok(n);
-            }
-            let ready = self.client.ready().await?;
-            if self.client.wire.session.owes_checkpoint() {
-                return Err(RequestError::CheckpointDue.into());
-            }
-            match self.client.wire.session.event(ready)? {
-                Some(Event::Chunk(_)) => {}
-                // The rest will not come.
-                _ => return Err(Error::Closed),
-            }
-        }
-    }
-}
-
-impl<T: ErrorType, C> Drop for Payload<'_, '_, '_, T, C> {
-    fn drop(&mut self) {
-        self.client.wire.session.skip_message();
+    fn error(&mut self) -> Error<T::Error> {
+        self.connection.error()
     }
 }

@@ -3,8 +3,10 @@
 #[cfg(feature = "async")]
 pub mod asynch;
 pub mod blocking;
+mod connection;
 #[cfg(feature = "embassy-time")]
 mod embassy;
+mod line;
 mod read_fn;
 
 use core::fmt;
@@ -15,10 +17,7 @@ pub use self::read_fn::ReadFn;
 
 use embedded_io::ErrorKind;
 
-use crate::{
-    session::{ProtocolError, RequestError, Session},
-    time::Instant,
-};
+use crate::session::{ProtocolError, RequestError};
 
 /// Why a call of a client failed.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -97,56 +96,3 @@ impl<E: embedded_io::Error> embedded_io::Error for Error<E> {
 }
 
 impl<E: fmt::Debug + fmt::Display> core::error::Error for Error<E> {}
-
-/// Whether a transport's error only means that nothing could be moved this time.
-fn is_transient<E: embedded_io::Error>(error: &E) -> bool {
-    matches!(error.kind(), ErrorKind::Interrupted | ErrorKind::TimedOut)
-}
-
-/// What a call of the session came to; on a connection that is over, the error is why it is.
-fn accepted<R, E>(result: Result<R, RequestError>, session: &Session<'_>) -> Result<R, Error<E>> {
-    result.map_err(|error| match (error, session.failure()) {
-        (RequestError::NotConnected, Some(reason)) => reason.into(),
-        _ => Error::Request(error),
-    })
-}
-
-/// Refuses to wait for what cannot leave before the caller, who would wait, has given a payload again.
-fn check_order(session: &Session<'_>) -> Result<(), RequestError> {
-    if session.payload_waits() {
-        return Err(RequestError::PayloadPending);
-    }
-    Ok(())
-}
-
-/// Whether a flush has to go on: something may leave, or will once CONNACK has come.
-fn has_rest(session: &Session<'_>) -> bool {
-    session.has_pending() || session.waits_for_connack()
-}
-
-/// What a flush amounts to that has nothing more to write.
-fn flushed<E>(session: &Session<'_>) -> Result<(), Error<E>> {
-    match session.failure() {
-        Some(reason) => Err(reason.into()),
-        None if session.owes_checkpoint() => Err(RequestError::CheckpointDue.into()),
-        None => Ok(()),
-    }
-}
-
-/// Whether a deadline of the session has passed.
-fn is_overdue(session: &Session<'_>, now: Instant) -> bool {
-    session
-        .deadline()
-        .is_some_and(|deadline| deadline.is_reached(now))
-}
-
-/// The part of a payload in several slices that begins at `offset`, up to the end of its slice.
-fn slice_at<'a>(slices: &[&'a [u8]], mut offset: usize) -> &'a [u8] {
-    for slice in slices {
-        match slice.get(offset..) {
-            Some([]) | None => offset = offset.saturating_sub(slice.len()),
-            Some(rest) => return rest,
-        }
-    }
-    &[]
-}

@@ -2,6 +2,7 @@
 
 use super::writer::Writer;
 use super::{DecodeError, EncodeError, publish};
+use crate::bytes::ROOM_FOR_SPEED;
 
 /// The largest Remaining Length, in bytes (section 2.2.3).
 pub const MAX_REMAINING_LENGTH: u32 = 268_435_455;
@@ -233,6 +234,10 @@ impl FixedHeader {
 
     /// Its own length, in bytes.
     pub(super) const fn encoded_len(&self) -> usize {
+        self.own_len() as usize
+    }
+
+    const fn own_len(&self) -> u32 {
         match self.remaining_length {
             0..0x80 => 2,
             0x80..0x4000 => 3,
@@ -243,12 +248,32 @@ impl FixedHeader {
 
     /// Length of the whole packet, in bytes.
     pub(super) fn frame_len(&self) -> usize {
-        self.encoded_len()
-            .saturating_add(to_usize(self.remaining_length))
+        // At most 268,435,460.
+        to_usize(self.remaining_length.wrapping_add(self.own_len()))
     }
 
     pub(super) fn write(&self, writer: &mut Writer<'_>) {
-        writer.u8((self.packet_type as u8) << 4 | self.flags);
+        match ROOM_FOR_SPEED {
+            true => self.write_at_once(writer),
+            false => self.write_each(writer),
+        }
+    }
+
+    /// [`write`](Self::write) without a loop.
+    fn write_at_once(&self, writer: &mut Writer<'_>) {
+        let first = self.first_byte();
+        let [a, b, c, d] = to_digits(self.remaining_length);
+        match self.own_len() {
+            2 => writer.bytes(&[first, a]),
+            3 => writer.bytes(&[first, a | MORE, b]),
+            4 => writer.bytes(&[first, a | MORE, b | MORE, c]),
+            _ => writer.bytes(&[first, a | MORE, b | MORE, c | MORE, d]),
+        }
+    }
+
+    /// [`write`](Self::write), byte by byte.
+    fn write_each(&self, writer: &mut Writer<'_>) {
+        writer.u8(self.first_byte());
         let mut left = self.remaining_length;
         loop {
             let [.., low] = left.to_be_bytes();
@@ -256,10 +281,17 @@ impl FixedHeader {
             if left == 0 {
                 return writer.u8(low);
             }
-            writer.u8(low | 0x80);
+            writer.u8(low | MORE);
         }
     }
+
+    const fn first_byte(&self) -> u8 {
+        (self.packet_type as u8) << 4 | self.flags
+    }
 }
+
+/// Set in each byte of a Remaining Length but the last.
+const MORE: u8 = 0x80;
 
 /// The Remaining Length and the length of the fixed header that it ends.
 fn decode_remaining_length(bytes: &[u8]) -> Result<Option<(u32, usize)>, DecodeError> {
@@ -279,6 +311,19 @@ const fn from_digits([a, b, c, d]: [u8; 4]) -> u32 {
         (byte & 0x7F) as u32
     }
     digit(a) | digit(b) << 7 | digit(c) << 14 | digit(d) << 21
+}
+
+/// Seven bits in each byte, the lowest first.
+const fn to_digits(length: u32) -> [u8; 4] {
+    const fn digit(length: u32) -> u8 {
+        (length & 0x7F) as u8
+    }
+    [
+        digit(length),
+        digit(length >> 7),
+        digit(length >> 14),
+        digit(length >> 21),
+    ]
 }
 
 /// Saturates where memory is addressed with less than 32 bits; no packet of such a length fits

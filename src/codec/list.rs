@@ -9,10 +9,11 @@ use super::{DecodeError, EncodeError, FixedHeader, PacketId, PacketType};
 
 /// What a list can hold when it comes from the wire.
 pub(super) trait Decode<'a>: Copy {
-    fn read(reader: &mut Reader<'a>) -> Result<Self, DecodeError>;
+    /// Passes over an item, and judges it.
+    fn check(reader: &mut Reader<'a>) -> Result<(), DecodeError>;
 
-    /// Reads an item that [`read`](Self::read) has checked before; `None` at the end.
-    fn read_again(reader: &mut Reader<'a>) -> Option<Self>;
+    /// Reads an item that [`check`](Self::check) has found right; `None` at the end.
+    fn read(reader: &mut Reader<'a>) -> Option<Self>;
 }
 
 /// What can be written into a list.
@@ -40,7 +41,7 @@ impl<'a, T: Decode<'a>> List<'a, T> {
             return Err(empty);
         }
         while !reader.is_empty() {
-            T::read(&mut reader)?;
+            T::check(&mut reader)?;
         }
         Ok(Self::Wire(bytes))
     }
@@ -64,7 +65,7 @@ impl<'a, T: Decode<'a>> Iterator for Items<'a, T> {
         match &mut self.0 {
             List::Wire(bytes) => {
                 let mut reader = Reader::new(bytes);
-                let item = T::read_again(&mut reader)?;
+                let item = T::read(&mut reader)?;
                 *bytes = reader.rest();
                 Some(item)
             }
@@ -77,12 +78,35 @@ impl<'a, T: Decode<'a>> Iterator for Items<'a, T> {
     }
 }
 
-/// Length of a packet that is a Packet Identifier and a list, in bytes.
-pub(super) fn encoded_len(
-    packet_type: PacketType,
-    items: impl Iterator<Item: Encode>,
-) -> Result<usize, EncodeError> {
-    fixed(packet_type, items).map(|header| header.frame_len())
+impl<T: Encode> List<'_, T> {
+    /// Length of a packet that is a Packet Identifier and this list, in bytes.
+    pub(super) fn encoded_len(&self, packet_type: PacketType) -> Result<usize, EncodeError> {
+        let items = match self {
+            Self::Wire(bytes) => bytes.len(),
+            Self::Slice(items) => measure(items.iter().copied())?,
+        };
+        fixed(packet_type, items).map(|header| header.frame_len())
+    }
+
+    /// Writes a packet that is a Packet Identifier and this list.
+    pub(super) fn encode<'o>(
+        &self,
+        packet_type: PacketType,
+        packet_id: PacketId,
+        out: &'o mut [u8],
+    ) -> Result<&'o [u8], EncodeError> {
+        match self {
+            // It goes on as it came.
+            Self::Wire(bytes) => {
+                let header = fixed(packet_type, bytes.len())?;
+                writer::write(out, header.frame_len(), header, |writer| {
+                    writer.packet_id(packet_id);
+                    writer.bytes(bytes);
+                })
+            }
+            Self::Slice(items) => encode(packet_type, packet_id, items.iter().copied(), out),
+        }
+    }
 }
 
 /// Writes a packet that is a Packet Identifier and a list. Items are checked as they are measured.
@@ -92,27 +116,28 @@ pub(super) fn encode(
     items: impl Iterator<Item: Encode> + Clone,
     out: &mut [u8],
 ) -> Result<&[u8], EncodeError> {
-    let header = fixed(packet_type, items.clone())?;
+    let header = fixed(packet_type, measure(items.clone())?)?;
     writer::write(out, header.frame_len(), header, |writer| {
         writer.packet_id(packet_id);
         items.for_each(|item| item.write(writer));
     })
 }
 
-fn fixed(
-    packet_type: PacketType,
-    items: impl Iterator<Item: Encode>,
-) -> Result<FixedHeader, EncodeError> {
-    let mut remaining_length = 2_usize;
+/// Length of all items, in bytes; there has to be one.
+fn measure(items: impl Iterator<Item: Encode>) -> Result<usize, EncodeError> {
+    let mut len = 0_usize;
     for item in items {
-        remaining_length = remaining_length.saturating_add(item.encoded_len()?);
+        len = len.saturating_add(item.encoded_len()?);
     }
-    match (packet_type, remaining_length) {
-        (PacketType::Suback, 2) => Err(EncodeError::NoReturnCodes),
-        // [MQTT-3.8.3-3] [MQTT-3.10.3-2]
-        (_, 2) => Err(EncodeError::NoFilters),
-        _ => FixedHeader::new(packet_type, remaining_length),
+    // [MQTT-3.8.3-3] [MQTT-3.10.3-2] There is no SUBACK without a code.
+    if len == 0 {
+        return Err(EncodeError::NoFilters);
     }
+    Ok(len)
+}
+
+fn fixed(packet_type: PacketType, items: usize) -> Result<FixedHeader, EncodeError> {
+    FixedHeader::new(packet_type, items.saturating_add(2))
 }
 
 /// Two lists are equal if their items are, wherever these are kept.

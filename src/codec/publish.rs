@@ -58,14 +58,16 @@ impl<'a> Publish<'a> {
     /// The packet with these flags, which were checked, and this body, which is whole; the topic is not checked.
     #[inline(always)]
     pub(super) fn parse(flags: u8, body: &'a [u8]) -> Result<Self, DecodeError> {
-        let (message, used) =
-            PublishHeader::parse(flags, body.len(), body)?.ok_or(DecodeError::Truncated)?;
-        let (_, payload) = body.split_at_checked(used).ok_or(DecodeError::Truncated)?;
+        let mut reader = Reader::new(body);
+        // [MQTT-3.3.2-1] The topic comes first.
+        let topic = TopicName::unchecked(reader.prefixed()?);
+        let delivery = delivery(flags, &mut reader)?;
         Ok(Self {
-            topic: message.topic,
-            payload,
-            delivery: message.delivery,
-            retain: message.retain,
+            topic,
+            payload: reader.rest(),
+            delivery,
+            // [MQTT-3.3.1-8] RETAIN is handed on as it came.
+            retain: flags & RETAIN != 0,
         })
     }
 
@@ -225,14 +227,10 @@ impl<'a> PublishHeader<'a> {
     }
 
     fn flags(&self) -> u8 {
-        let again = |dup| if dup { DUP } else { 0 };
+        let qos = self.delivery.qos().bits() << QOS_BITS.trailing_zeros();
+        let dup = if self.delivery.dup() { DUP } else { 0 };
         let retain = if self.retain { RETAIN } else { 0 };
-        retain
-            | match self.delivery {
-                Delivery::AtMostOnce => 0b0000,
-                Delivery::AtLeastOnce { dup, .. } => 0b0010 | again(dup),
-                Delivery::ExactlyOnce { dup, .. } => 0b0100 | again(dup),
-            }
+        qos | dup | retain
     }
 
     fn write(&self, writer: &mut writer::Writer<'_>) {

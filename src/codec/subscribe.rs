@@ -66,7 +66,7 @@ impl<'a> Subscribe<'a> {
     ///
     /// [`EncodeError::PacketTooLong`].
     pub fn encoded_len(&self) -> Result<usize, EncodeError> {
-        list::encoded_len(PacketType::Subscribe, self.filters())
+        self.filters.encoded_len(PacketType::Subscribe)
     }
 
     /// Writes the packet to the start of `out` and returns what was written.
@@ -76,7 +76,8 @@ impl<'a> Subscribe<'a> {
     /// [`EncodeError::PacketTooLong`] and [`BufferTooSmall`](EncodeError::BufferTooSmall); `out` is
     /// untouched.
     pub fn encode<'o>(&self, out: &'o mut [u8]) -> Result<&'o [u8], EncodeError> {
-        list::encode(PacketType::Subscribe, self.packet_id, self.filters(), out)
+        self.filters
+            .encode(PacketType::Subscribe, self.packet_id, out)
     }
 }
 
@@ -90,17 +91,19 @@ pub(crate) fn encode<'s>(
 }
 
 impl<'a> Decode<'a> for (TopicFilter<'a>, QoS) {
-    fn read(reader: &mut Reader<'a>) -> Result<Self, DecodeError> {
+    #[inline(always)]
+    fn check(reader: &mut Reader<'a>) -> Result<(), DecodeError> {
         // [MQTT-3.8.3-1] A valid string.
-        let filter = TopicFilter::read(reader)?;
-        let value = reader.u8()?;
-        // [MQTT-3.8.3-4] The reserved bits are part of the number, so they are refused too.
-        let qos = QoS::try_from(value).map_err(|_| DecodeError::InvalidRequestedQos { value })?;
-        Ok((filter, qos))
+        TopicFilter::check(reader)?;
+        match reader.u8()? {
+            0..=2 => Ok(()),
+            // [MQTT-3.8.3-4] The reserved bits are part of the number, so they are refused too.
+            value => Err(DecodeError::InvalidRequestedQos { value }),
+        }
     }
 
-    fn read_again(reader: &mut Reader<'a>) -> Option<Self> {
-        let filter = TopicFilter::read_again(reader)?;
+    fn read(reader: &mut Reader<'a>) -> Option<Self> {
+        let filter = TopicFilter::read(reader)?;
         Some((filter, QoS::try_from(reader.u8().ok()?).ok()?))
     }
 }
@@ -188,7 +191,7 @@ impl<'a> Suback<'a> {
     ///
     /// [`EncodeError::PacketTooLong`].
     pub fn encoded_len(&self) -> Result<usize, EncodeError> {
-        list::encoded_len(PacketType::Suback, self.codes.iter())
+        self.codes.0.encoded_len(PacketType::Suback)
     }
 
     /// Writes the packet to the start of `out` and returns what was written.
@@ -198,7 +201,7 @@ impl<'a> Suback<'a> {
     /// [`EncodeError::PacketTooLong`] and [`BufferTooSmall`](EncodeError::BufferTooSmall); `out` is
     /// untouched.
     pub fn encode<'o>(&self, out: &'o mut [u8]) -> Result<&'o [u8], EncodeError> {
-        list::encode(PacketType::Suback, self.packet_id, self.codes.iter(), out)
+        self.codes.0.encode(PacketType::Suback, self.packet_id, out)
     }
 }
 
@@ -246,19 +249,19 @@ pub enum SubackReturnCode {
 }
 
 impl Decode<'_> for SubackReturnCode {
-    fn read(reader: &mut Reader<'_>) -> Result<Self, DecodeError> {
+    fn check(reader: &mut Reader<'_>) -> Result<(), DecodeError> {
         match reader.u8()? {
-            0x80 => Ok(Self::Failure),
+            0..=2 | 0x80 => Ok(()),
             // [MQTT-3.9.3-2] Every other code is reserved.
-            code => match QoS::try_from(code) {
-                Ok(qos) => Ok(Self::Granted(qos)),
-                Err(_) => Err(DecodeError::UnknownSubackReturnCode { code }),
-            },
+            code => Err(DecodeError::UnknownSubackReturnCode { code }),
         }
     }
 
-    fn read_again(reader: &mut Reader<'_>) -> Option<Self> {
-        Self::read(reader).ok()
+    fn read(reader: &mut Reader<'_>) -> Option<Self> {
+        match reader.u8().ok()? {
+            0x80 => Some(Self::Failure),
+            code => QoS::try_from(code).ok().map(Self::Granted),
+        }
     }
 }
 

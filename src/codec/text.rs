@@ -1,13 +1,10 @@
 //! What every string must be: UTF-8 without U+0000 (section 1.5.3).
 
 use super::{DecodeError, EncodeError};
+use crate::bytes::ROOM_FOR_SPEED;
 
 /// Length of the longest string, in bytes (section 1.5.3).
 pub(super) const MAX_LEN: usize = u16::MAX as usize;
-
-/// A 64-bit host looks at many bytes at a time and seldom comes to the checks of single bytes. On a 32-bit chip, where
-/// flash is dearer than time, those do it alone.
-const IN_BLOCKS: bool = cfg!(target_pointer_width = "64");
 
 /// The string of these bytes, byte for byte.
 ///
@@ -20,9 +17,57 @@ pub(super) fn utf8(bytes: &[u8]) -> Result<&str, DecodeError> {
     })
 }
 
+/// Checks what [`utf8`] does where the string is not asked for. `from_utf8` is fast and brings a table along, which a 32-bit
+/// chip does without.
+pub(super) fn check_utf8(bytes: &[u8]) -> Result<(), DecodeError> {
+    if ROOM_FOR_SPEED {
+        return utf8(bytes).map(drop);
+    }
+    match ill_formed_at(bytes) {
+        None => Ok(()),
+        Some(at) => Err(DecodeError::InvalidUtf8 { at }),
+    }
+}
+
+/// Bytes before the first ill-formed sequence.
+fn ill_formed_at(bytes: &[u8]) -> Option<usize> {
+    let mut rest = bytes;
+    while !rest.is_empty() {
+        let Some(behind) = behind_character(rest) else {
+            return Some(bytes.len().saturating_sub(rest.len()));
+        };
+        rest = behind;
+    }
+    None
+}
+
+/// What follows the character at the front; `None` if that is ill-formed (table 3-7 of the Unicode Standard).
+fn behind_character(bytes: &[u8]) -> Option<&[u8]> {
+    let (&first, mut rest) = bytes.split_first()?;
+    let (more, smallest) = match first {
+        ..0x80 => return Some(rest),
+        0xC0..0xE0 => (1, 0x80),
+        0xE0..0xF0 => (2, 0x800),
+        0xF0..0xF8 => (3, 0x1_0000),
+        _ => return None,
+    };
+    let mut scalar = u32::from(first) & (0x3F >> more);
+    for _ in 0..more {
+        let (&byte, behind) = rest.split_first()?;
+        if byte & 0xC0 != 0x80 {
+            return None;
+        }
+        scalar = scalar << 6 | u32::from(byte & 0x3F);
+        rest = behind;
+    }
+    // Neither a longer form than is needed nor a surrogate.
+    (scalar >= smallest && char::from_u32(scalar).is_some()).then_some(rest)
+}
+
 /// Bytes before the first U+0000.
 pub(super) fn find_nul(string: &str) -> Option<usize> {
-    if IN_BLOCKS && all(string.as_bytes(), |byte| byte != 0) {
+    // Many bytes at a time: it seldom comes to the check of single ones.
+    if ROOM_FOR_SPEED && all(string.as_bytes(), |byte| byte != 0) {
         return None;
     }
     string.bytes().position(|byte| byte == 0)
@@ -50,15 +95,55 @@ pub(super) fn field_len(field: &[u8]) -> Result<usize, EncodeError> {
 #[inline(always)]
 pub(super) fn is_plain(bytes: &[u8]) -> bool {
     // `#` and `+` differ in the bit 0x08 only.
-    IN_BLOCKS
+    ROOM_FOR_SPEED
         && all(bytes, |byte| {
             byte.is_ascii() & (byte != 0) & (byte | 0x08 != b'+')
         })
 }
 
+/// True if it is soon seen that every byte is ASCII and none is NUL, and that each `#` and `+` passes, which are told by
+/// their places.
+pub(super) fn is_plain_but(bytes: &[u8], passes: impl Fn(usize) -> bool) -> bool {
+    let all_pass = |word: &[u8; 8], start: usize| {
+        let mut suspects = suspects(u64::from_le_bytes(*word));
+        while suspects != 0 {
+            let at = start.wrapping_add(suspects.trailing_zeros() as usize / 8);
+            if !passes(at) {
+                return false;
+            }
+            suspects &= suspects.wrapping_sub(1);
+        }
+        true
+    };
+    let Some(last) = bytes.last_chunk() else {
+        return false;
+    };
+    let (words, _) = bytes.as_chunks();
+    for (word, start) in words.iter().zip((0..).step_by(8)) {
+        if !all_pass(word, start) {
+            return false;
+        }
+    }
+    all_pass(last, bytes.len().wrapping_sub(8))
+}
+
+/// The upper bit of each byte that is not ASCII, NUL, `#` or `+`.
+const fn suspects(word: u64) -> u64 {
+    const fn each(byte: u8) -> u64 {
+        u64::from_ne_bytes([byte; 8])
+    }
+    /// The upper bit of each byte that is not 0, or of which it is set; a sum of the lower bits never reaches the next byte.
+    const fn not_zero(word: u64) -> u64 {
+        (word & each(0x7F)).wrapping_add(each(0x7F)) | word
+    }
+    // `#` and `+` differ in the bit 0x08 only.
+    let wildcards = (word | each(0x08)) ^ each(b'+');
+    (!(not_zero(word) & not_zero(wildcards)) | word) & each(0x80)
+}
+
 /// True if it is soon seen that every byte is ASCII.
 pub(super) fn is_ascii(bytes: &[u8]) -> bool {
-    IN_BLOCKS && bytes.is_ascii()
+    ROOM_FOR_SPEED && bytes.is_ascii()
 }
 
 /// True if every byte passes; in blocks, which a compiler turns into vector instructions.
@@ -82,4 +167,35 @@ fn all_blocks<const N: usize>(bytes: &[u8], passes: impl Fn(u8) -> bool) -> bool
     }
     // The last block may overlap the one before it, which costs less than single bytes.
     bytes.last_chunk().is_some_and(block)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Every sequence of two bytes, and with each of them the bytes at the edges of what may follow.
+    #[test]
+    fn ill_formed_is_what_core_calls_so() {
+        let edges = [
+            0x00, 0x2B, 0x7F, 0x80, 0x8F, 0x90, 0x9F, 0xA0, 0xBF, 0xC0, 0xE1, 0xF4,
+        ];
+        let compare = |bytes: &[u8]| {
+            let expected = core::str::from_utf8(bytes)
+                .err()
+                .map(|error| error.valid_up_to());
+            assert_eq!(ill_formed_at(bytes), expected, "{bytes:02X?}");
+        };
+        compare(b"");
+        for first in 0..=u8::MAX {
+            compare(&[first]);
+            for second in 0..=u8::MAX {
+                compare(&[first, second]);
+                for third in edges {
+                    compare(&[first, second, third]);
+                    edges.map(|fourth| compare(&[first, second, third, fourth]));
+                    compare(&[b'a', first, second, third, 0xBF, b'b']);
+                }
+            }
+        }
+    }
 }

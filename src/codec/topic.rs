@@ -3,6 +3,7 @@
 use core::fmt;
 
 use super::{DecodeError, text};
+use crate::bytes::ROOM_FOR_SPEED;
 
 /// The name under which a message is published: one or more levels with `/` between them, no
 /// wildcard (section 4.7).
@@ -85,12 +86,13 @@ impl<'a> TopicFilter<'a> {
         Ok(Self { bytes })
     }
 
-    /// The received filter.
-    pub(super) fn decode(bytes: &'a [u8]) -> Result<Self, DecodeError> {
-        if !is_usual(Kind::Filter, bytes) {
-            check_received_slowly(Kind::Filter, bytes)?;
+    /// Checks a received filter.
+    #[inline(always)]
+    pub(super) fn check_received(bytes: &[u8]) -> Result<(), DecodeError> {
+        match is_usual(Kind::Filter, bytes) {
+            true => Ok(()),
+            false => check_unusual_filter(bytes),
         }
-        Ok(Self { bytes })
     }
 
     /// The filter of bytes that were checked.
@@ -193,7 +195,7 @@ enum Kind {
 #[cold]
 fn check_received_slowly(kind: Kind, bytes: &[u8]) -> Result<(), DecodeError> {
     if !text::is_ascii(bytes) {
-        text::utf8(bytes)?;
+        text::check_utf8(bytes)?;
     }
     check_each(kind, bytes).map_err(match kind {
         Kind::Name => DecodeError::TopicName,
@@ -217,6 +219,23 @@ fn is_usual(kind: Kind, bytes: &[u8]) -> bool {
         _ => bytes,
     };
     matches!(bytes.len(), 1..=text::MAX_LEN) && text::is_plain(names)
+}
+
+#[inline(never)]
+fn check_unusual_filter(bytes: &[u8]) -> Result<(), DecodeError> {
+    match has_its_wildcards_right(bytes) {
+        true => Ok(()),
+        false => check_received_slowly(Kind::Filter, bytes),
+    }
+}
+
+/// True if it is soon seen that nothing is wrong with a filter in which there are wildcards.
+fn has_its_wildcards_right(filter: &[u8]) -> bool {
+    let is_right = |at| {
+        let byte = filter.get(at);
+        byte.is_some_and(|&byte| matches!(byte, b'#' | b'+') && fits(byte, at, filter))
+    };
+    ROOM_FOR_SPEED && filter.len() <= text::MAX_LEN && text::is_plain_but(filter, is_right)
 }
 
 fn check_each(kind: Kind, bytes: &[u8]) -> Result<(), TopicError> {

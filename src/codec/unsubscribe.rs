@@ -65,7 +65,7 @@ impl<'a> Unsubscribe<'a> {
     ///
     /// [`EncodeError::PacketTooLong`].
     pub fn encoded_len(&self) -> Result<usize, EncodeError> {
-        list::encoded_len(PacketType::Unsubscribe, self.filters())
+        self.filters.encoded_len(PacketType::Unsubscribe)
     }
 
     /// Writes the packet to the start of `out` and returns what was written.
@@ -75,7 +75,8 @@ impl<'a> Unsubscribe<'a> {
     /// [`EncodeError::PacketTooLong`] and [`BufferTooSmall`](EncodeError::BufferTooSmall); `out` is
     /// untouched.
     pub fn encode<'o>(&self, out: &'o mut [u8]) -> Result<&'o [u8], EncodeError> {
-        list::encode(PacketType::Unsubscribe, self.packet_id, self.filters(), out)
+        self.filters
+            .encode(PacketType::Unsubscribe, self.packet_id, out)
     }
 }
 
@@ -89,12 +90,13 @@ pub(crate) fn encode<'s>(
 }
 
 impl<'a> Decode<'a> for TopicFilter<'a> {
-    fn read(reader: &mut Reader<'a>) -> Result<Self, DecodeError> {
+    #[inline(always)]
+    fn check(reader: &mut Reader<'a>) -> Result<(), DecodeError> {
         // [MQTT-3.10.3-1] A valid string.
-        Self::decode(reader.prefixed()?)
+        Self::check_received(reader.prefixed()?)
     }
 
-    fn read_again(reader: &mut Reader<'a>) -> Option<Self> {
+    fn read(reader: &mut Reader<'a>) -> Option<Self> {
         reader.prefixed().ok().map(Self::unchecked)
     }
 }

@@ -320,13 +320,14 @@ impl<'a> Image<'a> {
     }
 
     fn received(&self) -> impl Iterator<Item = PacketId> + Clone {
-        self.received
-            .chunks_exact(2)
-            .filter_map(|id| PacketId::new(u16::from_be_bytes(*id.first_chunk()?)))
+        let (ids, _) = self.received.as_chunks();
+        ids.iter()
+            .filter_map(|id| PacketId::new(u16::from_be_bytes(*id)))
     }
 
     fn slots(&self) -> impl Iterator<Item = Slot> + Clone {
-        self.slots.chunks_exact(4).filter_map(slot)
+        let (slots, _) = self.slots.as_chunks();
+        slots.iter().filter_map(slot)
     }
 
     /// No id is 0, none stands twice, every state is one that can be saved.
@@ -357,10 +358,7 @@ impl<'a> Image<'a> {
     }
 }
 
-fn slot(bytes: &[u8]) -> Option<Slot> {
-    let &[high, low, state, forgotten] = bytes else {
-        return None;
-    };
+fn slot(&[high, low, state, forgotten]: &[u8; 4]) -> Option<Slot> {
     let slot = Slot::new(
         PacketId::new(u16::from_be_bytes([high, low]))?,
         State::from_saved(state)?,

@@ -117,7 +117,7 @@ enum Link {
 
 /// The connection is over, and [`Link::Down`] says why: internal calls return this instead of the reason, which is
 /// large, so that it is written once and handed on by nobody.
-struct Over;
+pub(crate) struct Over;
 
 /// Proof that an event waits, to be redeemed by [`Session::event`].
 #[derive(Debug, PartialEq, Eq)]
@@ -273,6 +273,11 @@ impl Session<'_> {
         self.is_open() && !self.owes_checkpoint() && !self.outbound.is_empty()
     }
 
+    /// Whether all that is pending are acknowledgements of which none has been lent.
+    pub(crate) fn owes_only_acks(&self) -> bool {
+        self.stalled_since.is_none() && self.outbound.is_lane_only()
+    }
+
     /// The transport took the first `n` bytes of what [`Self::pending`] lent; that was over at `now`.
     pub fn consume(&mut self, n: usize, now: Instant) {
         if n == 0 || !self.is_open() {
@@ -340,23 +345,27 @@ impl Session<'_> {
     ///
     /// The reason why the connection is over; the same again until [`Self::connect`], but for reports that wait.
     pub fn poll(&mut self, now: Instant) -> Result<Option<Ready>, ProtocolError> {
+        self.turn(now).map_err(|Over| self.reason())
+    }
+
+    /// As [`Self::poll`]; [`Self::reason`] says why the connection is over.
+    pub(crate) fn turn(&mut self, now: Instant) -> Result<Option<Ready>, Over> {
         if self.due.is_nothing() {
             self.inbound.drop_shown();
-            if !self.is_open() {
+            if self.is_open() {
+                self.advance(now)?;
+            } else {
                 self.settle();
                 self.take_report();
                 if self.due.is_nothing() {
-                    return Err(self.reason());
+                    return Err(Over);
                 }
-            } else if self.advance(now).is_err() {
-                return Err(self.reason());
             }
         } else if self.is_open()
             && let Some(reason) = self.overdue(now)
         {
             // An answer may lie behind the event that waits, but nothing can lie behind it that is still to leave.
-            self.end(reason);
-            return Err(reason);
+            return Err(self.fail(reason));
         }
         Ok(self.due.ready())
     }
@@ -392,12 +401,12 @@ impl Session<'_> {
         self.response_timeout
     }
 
-    /// Why the connection is over, unless that is because DISCONNECT has left.
-    pub(crate) fn failure(&self) -> Option<ProtocolError> {
+    /// Whether the connection is over, unless that is because DISCONNECT has left.
+    pub(crate) fn has_failed(&self) -> bool {
         match self.link {
-            Link::Down(ProtocolError::Closed) if self.leaving => None,
-            Link::Down(reason) => Some(reason),
-            Link::Connecting | Link::Up => None,
+            Link::Down(ProtocolError::Closed) => !self.leaving,
+            Link::Down(_) => true,
+            Link::Connecting | Link::Up => false,
         }
     }
 
@@ -443,21 +452,22 @@ impl Session<'_> {
     }
 
     /// Why the connection is over.
-    fn reason(&self) -> ProtocolError {
+    pub(crate) fn reason(&self) -> ProtocolError {
         match self.link {
             Link::Down(reason) => reason,
             Link::Connecting | Link::Up => ProtocolError::Closed,
         }
     }
 
-    /// Ends the connection with this reason.
+    /// As [`Self::end`].
     #[inline(never)] // for each of the many reasons one call
     fn fail(&mut self, reason: ProtocolError) -> Over {
         self.end(reason);
         Over
     }
 
-    fn end(&mut self, reason: ProtocolError) {
+    /// Ends the connection with this reason, unless it is over.
+    pub(crate) fn end(&mut self, reason: ProtocolError) {
         if self.is_open() {
             debug!("connection over: {}", reason);
             self.link = Link::Down(reason);

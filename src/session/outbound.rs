@@ -223,6 +223,11 @@ impl Outbound<'_> {
         self.lane_is_empty() && self.sent >= self.end()
     }
 
+    /// Whether the lane is not empty, and nothing else may be sent.
+    pub(super) fn is_lane_only(&self) -> bool {
+        !self.lane_is_empty() && !self.in_payload() && self.sent >= self.end()
+    }
+
     /// Whether packets wait for CONNACK, older ones or what was queued after them.
     pub(super) fn waits_for_connack(&self) -> bool {
         self.held && self.tail > self.room

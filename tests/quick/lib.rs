@@ -1,1 +1,1 @@
-//! Nothing: the tests are in `main.rs`.
+//! Nothing: the tests are in `tests.rs`.

@@ -14,6 +14,12 @@ use umqtt::{
     codec::QoS,
 };
 
+const LOG: Outgoing<'_> = Outgoing::New {
+    topic: "light/log",
+    qos: QoS::AtLeastOnce,
+    retain: false,
+};
+
 #[unsafe(no_mangle)]
 fn run(storage: &mut Storage<256, 256, 4>, log: &[u8]) {
     let mut device = pin!(device(storage, log));
@@ -43,21 +49,17 @@ async fn connection(
         client.subscribe(&[("light/set", QoS::ExactlyOnce)]).await?;
     }
     loop {
-        match client.recv().await? {
-            Event::Message(message) => show(message.payload),
-            Event::Chunk(chunk) => show(chunk.bytes),
-            Event::Pubcomp(_) => {
-                let message = Outgoing::New {
-                    topic: "light/log",
-                    qos: QoS::AtLeastOnce,
-                    retain: false,
-                };
-                client.publish_slices(message, &[log], |_| {}).await?;
+        let outgoing = match client.recv().await? {
+            Event::Message(message) => {
+                show(message.payload);
+                continue;
             }
-            Event::PayloadNeeded(id) => {
-                let again = Outgoing::Again(id);
-                client.publish_slices(again, &[log], |_| {}).await?;
+            Event::Chunk(chunk) => {
+                show(chunk.bytes);
+                continue;
             }
+            Event::Pubcomp(_) => LOG,
+            Event::PayloadNeeded(id) => Outgoing::Again(id),
             _ => {
                 client
                     .publish(&Message {
@@ -65,7 +67,9 @@ async fn connection(
                         ..Message::new("light/state", b"on")
                     })
                     .await?;
+                continue;
             }
-        }
+        };
+        client.publish_slices(outgoing, &[log], |_| {}).await?;
     }
 }

@@ -9,6 +9,12 @@ use umqtt::{
     codec::QoS,
 };
 
+const LOG: Outgoing<'_> = Outgoing::New {
+    topic: "light/log",
+    qos: QoS::AtLeastOnce,
+    retain: false,
+};
+
 #[unsafe(no_mangle)]
 fn run(storage: &mut Storage<256, 256, 4>, log: &[u8]) {
     let mut session = Session::new(storage);
@@ -29,26 +35,25 @@ fn connection(session: &mut Session<'_>, log: &[u8]) -> Result<(), Error<embedde
         client.subscribe(&[("light/set", QoS::ExactlyOnce)])?;
     }
     loop {
-        match client.poll()? {
-            Some(Event::Message(message)) => show(message.payload),
-            Some(Event::Chunk(chunk)) => show(chunk.bytes),
-            Some(Event::Pubcomp(_)) => {
-                let message = Outgoing::New {
-                    topic: "light/log",
-                    qos: QoS::AtLeastOnce,
-                    retain: false,
-                };
-                client.publish_slices(message, &[log], |_| {})?;
+        let outgoing = match client.poll()? {
+            Some(Event::Message(message)) => {
+                show(message.payload);
+                continue;
             }
-            Some(Event::PayloadNeeded(id)) => {
-                client.publish_slices(Outgoing::Again(id), &[log], |_| {})?;
+            Some(Event::Chunk(chunk)) => {
+                show(chunk.bytes);
+                continue;
             }
+            Some(Event::Pubcomp(_)) => LOG,
+            Some(Event::PayloadNeeded(id)) => Outgoing::Again(id),
             _ => {
                 client.publish(&Message {
                     qos: QoS::ExactlyOnce,
                     ..Message::new("light/state", b"on")
                 })?;
+                continue;
             }
-        }
+        };
+        client.publish_slices(outgoing, &[log], |_| {})?;
     }
 }

@@ -1,0 +1,48 @@
+//! An async transport, polled once at a time.
+
+use core::{
+    future::Future,
+    pin::pin,
+    task::{Context, Poll, Waker},
+};
+
+use embedded_io_async::{Error, ErrorType, Read, Write};
+
+use crate::client::line::{Line, attempted};
+
+pub(super) struct Async<T>(pub(super) T);
+
+impl<T: ErrorType> ErrorType for Async<T> {
+    type Error = T::Error;
+}
+
+impl<T: Read + Write> Line for Async<T> {
+    type Waker = Waker;
+
+    fn try_read(&mut self, space: &mut [u8], waker: &Waker) -> Poll<Result<usize, T::Error>> {
+        attempt(self.0.read(space), waker)
+    }
+
+    fn try_write(&mut self, bytes: &[u8], waker: &Waker) -> Poll<Result<usize, T::Error>> {
+        attempt(self.0.write(bytes), waker)
+    }
+
+    fn try_flush(&mut self, waker: &Waker) -> Poll<Result<(), T::Error>> {
+        attempt(self.0.flush(), waker)
+    }
+}
+
+/// Polls once. Nobody would wake us after an interruption, which is tried again.
+fn attempt<R, E: Error>(
+    future: impl Future<Output = Result<R, E>>,
+    waker: &Waker,
+) -> Poll<Result<R, E>> {
+    let Poll::Ready(result) = pin!(future).poll(&mut Context::from_waker(waker)) else {
+        return Poll::Pending;
+    };
+    let attempt = attempted(result);
+    if attempt.is_pending() {
+        waker.wake_by_ref();
+    }
+    attempt
+}

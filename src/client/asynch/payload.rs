@@ -1,0 +1,58 @@
+//! A message at hand, as a reader.
+
+use embedded_io_async::{ErrorType, Read, Write};
+
+use super::{Client, Failed, Sleep};
+use crate::{
+    client::Error,
+    session::{Event, RequestError},
+};
+
+/// The payload of the message at hand, to be given to whatever reads; see [`Client::payload`].
+pub struct Payload<'c, 's, 'b, T: ErrorType, C> {
+    client: &'c mut Client<'s, 'b, T, C>,
+}
+
+impl<'c, 's, 'b, T: ErrorType, C> Payload<'c, 's, 'b, T, C> {
+    pub(super) fn new(client: &'c mut Client<'s, 'b, T, C>) -> Self {
+        Self { client }
+    }
+}
+
+impl<T: ErrorType, C> ErrorType for Payload<'_, '_, '_, T, C> {
+    type Error = Error<T::Error>;
+}
+
+impl<T: Read + Write, C: Sleep> Read for Payload<'_, '_, '_, T, C> {
+    /// Copies the next bytes of the payload to `buf`, waiting for them if need be; 0 at its end.
+    ///
+    /// A checkpoint that is due (after a publish between two chunks) has to be seen first, which
+    /// [`RequestError::CheckpointDue`] says.
+    async fn read(&mut self, buf: &mut [u8]) -> Result<usize, Self::Error> {
+        loop {
+            let n = self.client.connection.session.read_payload(buf);
+            if n > 0 || buf.is_empty() || !self.client.connection.session.is_message_open() {
+                return Ok(n);
+            }
+            let ready = self
+                .client
+                .ready()
+                .await
+                .map_err(|Failed| self.client.error())?;
+            if self.client.connection.session.owes_checkpoint() {
+                return Err(RequestError::CheckpointDue.into());
+            }
+            match self.client.connection.session.event(ready)? {
+                Some(Event::Chunk(_)) => {}
+                // The rest will not come.
+                _ => return Err(Error::Closed),
+            }
+        }
+    }
+}
+
+impl<T: ErrorType, C> Drop for Payload<'_, '_, '_, T, C> {
+    fn drop(&mut self) {
+        self.client.connection.session.skip_message();
+    }
+}
