@@ -2,8 +2,8 @@
 #![allow(clippy::indexing_slicing)]
 
 use umqtt::codec::{
-    Connack, DecodeError, Delivery, EncodeError, FixedHeader, Packet, PacketId, PacketType, Puback,
-    Publish, PublishHeader, Suback, TopicError, TopicFilter, TopicName,
+    Connack, Connect, DecodeError, Delivery, EncodeError, FixedHeader, Packet, PacketId,
+    PacketType, Puback, Publish, PublishHeader, Suback, TopicError, TopicFilter, TopicName,
 };
 
 fn error(bytes: &[u8]) -> Option<DecodeError> {
@@ -317,4 +317,29 @@ fn a_header_that_nobody_decoded_is_judged_with_its_body() {
     assert_eq!(judge(0b0110), Some(DecodeError::PublishQosThree));
     assert_eq!(judge(0b1000), Some(DecodeError::DupAtQosZero));
     assert_eq!(judge(0b1010), None);
+}
+
+/// Long strings are looked at in blocks: each byte counts, wherever the others are wrong.
+#[test]
+fn two_mistakes_are_no_less_wrong_than_one() {
+    for len in [7, 8, 9, 15, 16, 17, 33] {
+        for first in 0..len {
+            for second in first..len {
+                let with = |byte| {
+                    let mut bytes = vec![b'a'; len];
+                    bytes[first] = byte;
+                    bytes[second] = byte;
+                    String::from_utf8(bytes)
+                };
+                let Ok(topic) = with(b'+') else { continue };
+                let wildcard = TopicError::Wildcard { at: first };
+                assert_eq!(TopicName::new(&topic), Err(wildcard));
+                let Ok(client_id) = with(0) else { continue };
+                assert_eq!(
+                    Connect::new(&client_id).encode(&mut [0; 64]),
+                    Err(EncodeError::NulInString)
+                );
+            }
+        }
+    }
 }

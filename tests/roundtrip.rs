@@ -498,3 +498,33 @@ fn packets_are_whole_on_both_sides_of_a_boundary() {
         assert_eq!(Packet::decode(&bytes[..bytes.len() - 1]), Ok(None));
     }
 }
+
+#[test]
+fn lists_are_shown_and_compared_by_what_they_hold() {
+    let id = PacketId::MIN;
+    let codes = [
+        SubackReturnCode::Granted(QoS::AtMostOnce),
+        SubackReturnCode::Failure,
+    ];
+    let ours = Suback::new(id, &codes).unwrap();
+    let mut out = [0; 16];
+    let bytes = ours.encode(&mut out).unwrap();
+    let Some((Packet::Suback(theirs), _)) = Packet::decode(bytes).unwrap() else {
+        panic!("a SUBACK is one");
+    };
+    for suback in [ours, theirs] {
+        assert_eq!(suback.packet_id(), id);
+        assert_eq!(
+            (suback.codes().len(), suback.codes().is_empty()),
+            (2, false)
+        );
+        assert_eq!(suback.codes().first(), Some(codes[0]));
+        assert_eq!(
+            format!("{suback:?}"),
+            "Suback { packet_id: PacketId(1), codes: SubackCodes([Granted(AtMostOnce), Failure]) }"
+        );
+        assert_ne!(suback, Suback::new(id, &codes[..1]).unwrap());
+        assert_ne!(suback, Suback::new(id, &codes[1..]).unwrap());
+    }
+    assert_eq!(ours, theirs);
+}

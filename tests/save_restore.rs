@@ -526,3 +526,20 @@ fn checkpoints_of_one_session_are_equal() {
     assert_eq!(Event::Checkpoint(one), Event::Checkpoint(one));
     assert_ne!(one, other);
 }
+
+/// [MQTT-2.3.1-2] Ids begin anew behind 65,535, without 0 and without those in flight.
+#[test]
+fn mqtt_2_3_1_2_ids_that_come_round_skip_those_in_flight() {
+    let mut first = Small::new();
+    let saved = forged(&image(&busy(&mut first)), 9, &u16::MAX.to_be_bytes());
+    let mut second = Small::new();
+    let mut driven = Driven::new(&mut second);
+    driven.session.restore(&saved).unwrap();
+    open(&mut driven, true);
+    assert_eq!(
+        driven.next().unwrap().unwrap(),
+        "OutcomeUnknown(PacketId(4))"
+    );
+    assert_eq!(driven.session.in_flight(), 3);
+    assert_eq!(driven.publish(1, b""), 4);
+}

@@ -132,13 +132,6 @@ impl<'s, 'b, L: ErrorType> Connection<'s, 'b, L> {
         self.session.has_pending() || self.session.waits_for_connack()
     }
 
-    /// Whether a deadline of the session has passed.
-    fn is_overdue(&self, now: Instant) -> bool {
-        self.session
-            .deadline()
-            .is_some_and(|deadline| deadline.is_reached(now))
-    }
-
     /// Hands the event over for which this token stands.
     pub(super) fn redeem(
         &mut self,
@@ -185,7 +178,7 @@ impl<L: Line> Connection<'_, '_, L> {
             self.write(clock, waker)?;
         }
         // An answer that waits to be read is in time, however late the caller comes.
-        let mut has_read = self.is_overdue(clock.now());
+        let mut has_read = self.session.is_overdue(clock.now());
         let mut moved = has_read && self.read(waker)?;
         loop {
             if let Some(ready) = self.poll(clock)? {
@@ -303,11 +296,12 @@ impl<L: Line> Connection<'_, '_, L> {
         while self.session.has_pending() {
             let bytes = self.session.pending(clock.now());
             let written = self.line.try_write(bytes, waker);
-            let n = self.taken(written, clock)?;
+            let now = clock.now();
+            let n = self.taken(written, now)?;
             if n == 0 {
                 return Ok(moved);
             }
-            self.session.consume(n, clock.now());
+            self.session.consume(n, now);
             moved = true;
         }
         if self.unflushed.is_some() {
@@ -324,8 +318,9 @@ impl<L: Line> Connection<'_, '_, L> {
         waker: &L::Waker,
     ) -> Result<bool, Failed> {
         let written = self.line.try_write(bytes, waker);
-        let n = self.taken(written, clock)?;
-        self.session.payload_sent(n, clock.now());
+        let now = clock.now();
+        let n = self.taken(written, now)?;
+        self.session.payload_sent(n, now);
         Ok(n > 0)
     }
 
@@ -333,13 +328,13 @@ impl<L: Line> Connection<'_, '_, L> {
     fn taken(
         &mut self,
         written: Poll<Result<usize, L::Error>>,
-        clock: &impl Clock,
+        now: Instant,
     ) -> Result<usize, Failed> {
         let n = match written {
             Poll::Pending => return Ok(0),
             Poll::Ready(written) => self.moved(written)?,
         };
-        self.unflushed = Some(clock.now());
+        self.unflushed = Some(now);
         Ok(n)
     }
 

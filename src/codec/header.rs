@@ -294,7 +294,32 @@ impl FixedHeader {
 const MORE: u8 = 0x80;
 
 /// The Remaining Length and the length of the fixed header that it ends.
-fn decode_remaining_length(bytes: &[u8]) -> Result<Option<(u32, usize)>, DecodeError> {
+pub(super) fn decode_remaining_length(bytes: &[u8]) -> Result<Option<(u32, usize)>, DecodeError> {
+    match ROOM_FOR_SPEED {
+        true => decode_length_at_once(bytes),
+        false => decode_length_each(bytes),
+    }
+}
+
+/// [`decode_remaining_length`], byte by byte.
+fn decode_length_each(bytes: &[u8]) -> Result<Option<(u32, usize)>, DecodeError> {
+    let mut length = 0;
+    let mut used = 1_u8;
+    for &byte in bytes.iter().take(4) {
+        length |= u32::from(byte & !MORE) << used.wrapping_sub(1).wrapping_mul(7);
+        used = used.wrapping_add(1);
+        if byte & MORE == 0 {
+            return Ok(Some((length, usize::from(used))));
+        }
+    }
+    match used {
+        5 => Err(DecodeError::RemainingLengthTooLong),
+        _ => Ok(None),
+    }
+}
+
+/// [`decode_remaining_length`] without a loop.
+fn decode_length_at_once(bytes: &[u8]) -> Result<Option<(u32, usize)>, DecodeError> {
     Ok(match *bytes {
         [a @ ..0x80, ..] => Some((u32::from(a), 2)),
         [a, b @ ..0x80, ..] => Some((from_digits([a, b, 0, 0]), 3)),
@@ -330,4 +355,25 @@ const fn to_digits(length: u32) -> [u8; 4] {
 /// there.
 pub(super) fn to_usize(length: u32) -> usize {
     usize::try_from(length).unwrap_or(usize::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What a host does without a loop and a chip in one.
+    #[test]
+    fn both_ways_to_read_a_length_agree() {
+        for bytes in [0x00_u8, 0x01, 0x7F, 0x80, 0x81, 0xFF]
+            .iter()
+            .flat_map(|a| [0x00, 0x7F, 0x80, 0xFF].map(|b| [*a, b]))
+            .flat_map(|[a, b]| [0x00, 0x05, 0x80, 0xFF].map(|c| [a, b, c]))
+            .flat_map(|[a, b, c]| [0x00, 0x7F, 0x80, 0xFF].map(|d| [a, b, c, d]))
+        {
+            for len in 0..=4 {
+                let bytes = &bytes[..len];
+                assert_eq!(decode_length_each(bytes), decode_length_at_once(bytes));
+            }
+        }
+    }
 }

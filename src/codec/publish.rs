@@ -55,17 +55,36 @@ impl<'a> Publish<'a> {
         Ok(publish)
     }
 
-    /// The packet with these flags, which were checked, and this body, which is whole; the topic is not checked.
+    /// The packet with these flags, which were checked, and this body, which is whole; `None` if more has to be looked at, or
+    /// if there is an error.
     #[inline(always)]
-    pub(super) fn parse(flags: u8, body: &'a [u8]) -> Result<Self, DecodeError> {
+    pub(super) fn usual(flags: u8, body: &'a [u8]) -> Option<Self> {
+        let mut reader = Reader::new(body);
+        let topic = TopicName::unchecked(reader.prefixed().ok()?);
+        if !topic.is_usual() {
+            return None;
+        }
+        Self::behind_topic(topic, flags, reader).ok()
+    }
+
+    /// The packet with these flags, which were checked, and this body, which is whole; the topic is not checked.
+    fn parse(flags: u8, body: &'a [u8]) -> Result<Self, DecodeError> {
         let mut reader = Reader::new(body);
         // [MQTT-3.3.2-1] The topic comes first.
         let topic = TopicName::unchecked(reader.prefixed()?);
-        let delivery = delivery(flags, &mut reader)?;
+        Self::behind_topic(topic, flags, reader)
+    }
+
+    #[inline(always)]
+    fn behind_topic(
+        topic: TopicName<'a>,
+        flags: u8,
+        mut reader: Reader<'a>,
+    ) -> Result<Self, DecodeError> {
         Ok(Self {
             topic,
+            delivery: delivery(flags, &mut reader)?,
             payload: reader.rest(),
-            delivery,
             // [MQTT-3.3.1-8] RETAIN is handed on as it came.
             retain: flags & RETAIN != 0,
         })

@@ -192,7 +192,9 @@ mod tests {
                 compare(&[first, second]);
                 for third in edges {
                     compare(&[first, second, third]);
-                    edges.map(|fourth| compare(&[first, second, third, fourth]));
+                    for fourth in edges {
+                        compare(&[first, second, third, fourth]);
+                    }
                     compare(&[b'a', first, second, third, 0xBF, b'b']);
                 }
             }

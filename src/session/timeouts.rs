@@ -64,6 +64,17 @@ impl Session<'_> {
         wait
     }
 
+    /// Whether [`Self::poll`] may end the connection at `now` for the lack of something, which may have come by then and
+    /// not been read.
+    pub(crate) fn is_overdue(&self, now: Instant) -> bool {
+        let slow_at = self
+            .pace
+            .since()
+            .map(|since| since.after(self.response_timeout));
+        self.is_open()
+            && (self.overdue(now).is_some() || slow_at.is_some_and(|at| at.is_reached(now)))
+    }
+
     /// The error that ends the connection if something is overdue.
     pub(super) fn overdue(&self, now: Instant) -> Option<ProtocolError> {
         let (since, reason) = self.longest_wait()?;
