@@ -12,7 +12,7 @@
 mod wire;
 
 use umqtt::{
-    Event, ProtocolError,
+    Event, Outgoing, ProtocolError,
     codec::{Connect, PacketType, QoS},
 };
 
@@ -395,6 +395,25 @@ fn the_request_deadline_is_exact() {
     }
 }
 
+/// A payload on its way out puts off no deadline while answers can be read beside it.
+#[test]
+fn the_request_deadline_holds_during_a_payload() {
+    let mut storage = Room::new();
+    let mut driven = Driven::new(&mut storage);
+    driven.open(&kept_alive(0), false);
+    let packet_id = id(driven.subscribe(&FILTER));
+    driven.sent();
+    driven.session.begin_payload(Outgoing::new("t"), 9).unwrap();
+    driven.sent();
+    driven.pass(TIMEOUT - 1);
+    let now = driven.at();
+    driven.session.payload_sent(1, now);
+    driven.expect(&[]);
+    driven.pass(1);
+    let overdue = ProtocolError::RequestTimeout { packet_id };
+    assert_eq!(driven.session.poll(driven.at()), Err(overdue));
+}
+
 /// The deadline of PUBCOMP is one of its own, and starts with PUBREL.
 #[test]
 fn the_pubcomp_deadline_is_exact() {
@@ -487,6 +506,7 @@ fn the_write_deadline_is_exact() {
         driven.take(1);
     }
     driven.pass(1);
+    driven.take(0);
     driven.ends_after(TIMEOUT - 1, ProtocolError::WriteTimeout);
 }
 

@@ -343,3 +343,30 @@ fn two_mistakes_are_no_less_wrong_than_one() {
         }
     }
 }
+
+/// Wildcards may stand where a level is theirs, in any number, and one that is misplaced is found beside any others.
+#[test]
+fn each_wildcard_of_a_long_filter_counts() {
+    const LEN: usize = 70;
+    let packet = |wildcards: [usize; 2]| {
+        let mut bytes = b"\x82\x4B\0\x01\0\x46".to_vec();
+        bytes.extend((0..LEN).map(|i| if i % 2 == 0 { b'a' } else { b'/' }));
+        for at in wildcards {
+            bytes[6 + at] = b'+';
+        }
+        bytes.push(0);
+        bytes
+    };
+    for one in 0..LEN {
+        for other in 0..LEN {
+            // A `+` in place of a `/` stands between letters, or has taken the end of the level of its neighbour.
+            let misplaced = [one, other].into_iter().filter(|at| at % 2 == 1);
+            let first = misplaced.min().map(|at| {
+                let before = [one, other].contains(&(at - 1));
+                if before { at - 1 } else { at }
+            });
+            let expected = first.map(|at| DecodeError::TopicFilter(TopicError::Wildcard { at }));
+            assert_eq!(error(&packet([one, other])), expected, "{one} {other}");
+        }
+    }
+}

@@ -540,3 +540,35 @@ fn what_was_published_after_a_fresh_start_is_certain() {
     driven.feed(&wire(&[&pubcomp(1), &pubcomp(2)]));
     driven.expect(&[Event::Pubcomp(id(1)), Event::Pubcomp(id(2))]);
 }
+
+/// What is published goes behind a PUBREL that is owed, which waits for CONNACK; a report holds nothing up.
+#[test]
+fn a_release_that_is_owed_comes_first() {
+    let mut storage = Room::new();
+    let mut driven = Driven::new(&mut storage);
+    driven.open(&KEEP, false);
+    driven.publish(2, b"first");
+    driven.sent();
+    driven.feed(&pubrec(1));
+    assert_eq!(driven.next(), Ok(None));
+    driven.connect(&KEEP);
+    driven.publish(1, b"second");
+    assert_eq!(driven.sent(), connect(&KEEP));
+    driven.accept(true);
+    driven.feed(&pubcomp(1));
+    driven.expect(&[Event::Pubcomp(id(1))]);
+    assert_eq!(
+        driven.sent(),
+        wire(&[&pubrel(1), &publish(1, 2, b"second")])
+    );
+    driven.feed(&puback(2));
+    driven.expect(&[Event::Puback(id(2))]);
+
+    driven.subscribe(&[("a/#", QoS::AtMostOnce)]);
+    driven.connect(&KEEP);
+    driven.publish(1, b"third");
+    assert_eq!(
+        driven.sent(),
+        wire(&[&connect(&KEEP), &publish(1, 4, b"third")])
+    );
+}

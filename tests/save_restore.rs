@@ -521,10 +521,13 @@ fn checkpoints_of_one_session_are_equal() {
         }
     }
     let (mut first, mut second) = (Small::new(), Small::new());
-    let (mut one, mut other) = (Driven::new(&mut first), Driven::new(&mut second));
-    let (one, other) = (checkpoint(&mut one), checkpoint(&mut other));
+    let (mut driven, mut another) = (Driven::new(&mut first), Driven::new(&mut second));
+    let (one, other) = (checkpoint(&mut driven), checkpoint(&mut another));
     assert_eq!(Event::Checkpoint(one), Event::Checkpoint(one));
     assert_ne!(one, other);
+    let mut saved = [0; Small::IMAGE_LEN];
+    let len = one.save(&mut saved).unwrap();
+    assert_eq!(saved[..len], image(&driven)[..], "as the session saves it");
 }
 
 /// [MQTT-2.3.1-2] Ids begin anew behind 65,535, without 0 and without those in flight.
