@@ -81,7 +81,11 @@ mod tests {
 
     #[test]
     fn every_length_is_copied() {
-        let from: [u8; 40] = core::array::from_fn(|n| n as u8 + 1);
+        let mut number = 0;
+        let from = [(); 40].map(|()| {
+            number += 1;
+            number
+        });
         for len in 0..=from.len() {
             let mut to = [0; 41];
             copy(&mut to[..len], &from[..len]);

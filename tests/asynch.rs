@@ -19,7 +19,7 @@ use common::{
 use embassy_futures::select::{Either, select};
 use embedded_io::ErrorKind;
 use umqtt::{
-    Event, Instant, ProtocolError, RESPONSE_TIMEOUT, RequestError, Session, Storage,
+    Event, Instant, Outgoing, ProtocolError, RESPONSE_TIMEOUT, RequestError, Session, Storage,
     asynch::Sleep,
     client::Error,
     codec::{Connack, Connect, ConnectReturnCode, Packet, QoS},
@@ -227,6 +227,22 @@ fn a_peer_that_never_reads_hangs_nobody() {
             client.flush().await
         },
     );
+}
+
+/// What has to leave behind a payload, an acknowledgement of what came meanwhile, has its deadline as well.
+#[test]
+fn what_leaves_behind_a_payload_is_not_waited_for_longer() {
+    let (mut storage, world) = (storage(), World::new());
+    let mut session = Session::new(&mut storage);
+    let mut client = connected(&mut session, &world, &options());
+    world.feed(&publish("in", b"x", QoS::AtLeastOnce, 7));
+    world.set_room(10);
+    let payload = [0; 20];
+    let sent = world.run(client.publish_slices(Outgoing::new("a"), &[&payload], |_| {
+        world.set_room(15); // the whole packet has 25 bytes
+    }));
+    assert_eq!(sent, Err(Error::Protocol(ProtocolError::WriteTimeout)));
+    assert_eq!(world.millis(), RESPONSE_TIMEOUT);
 }
 
 /// While an event waits that a flush cannot hand over, other deadlines may pass; the answer may lie behind the event.

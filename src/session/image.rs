@@ -193,19 +193,27 @@ impl Session<'_> {
     ///
     /// [`ImageError`]; the session is as it was.
     pub fn restore(&mut self, image: &[u8]) -> Result<(), ImageError> {
-        let image = Image::check(image)?;
-        if !image.is_sound() {
-            return Err(ImageError::Inconsistent);
+        match &Image::check(image) {
+            Ok(image) => self.restore_checked(image),
+            Err(error) => Err(*error),
         }
-        if !self.has_room_for(&image) {
+    }
+
+    fn restore_checked(&mut self, image: &Image<'_>) -> Result<(), ImageError> {
+        let connect_len = image
+            .connect_len()
+            .filter(|_| image.ids_are_sound() && image.packets_are_sound())
+            .ok_or(ImageError::Inconsistent)?;
+        if !self.has_room_for(image) {
             return Err(ImageError::StorageTooSmall);
         }
         self.connection_lost();
         self.settle();
-        self.take_over(&image);
+        self.take_over(image, connect_len);
         Ok(())
     }
 
+    #[inline(never)]
     fn has_room_for(&self, image: &Image<'_>) -> bool {
         image.received().count() <= self.received.capacity()
             && image.slots().count() <= self.inflight.capacity()
@@ -214,9 +222,8 @@ impl Session<'_> {
 
     /// Remembers what the image holds, for which there is room.
     #[inline(never)]
-    fn take_over(&mut self, image: &Image<'_>) {
+    fn take_over(&mut self, image: &Image<'_>, connect_len: usize) {
         self.outbound.restore(image.room, image.packets, |room| {
-            let connect_len = image.connect_len().unwrap_or(0);
             let place = room.len().saturating_sub(connect_len);
             let connect = image.connect();
             let connect = connect.encode(room.get_mut(place..).unwrap_or_default());
@@ -295,11 +302,6 @@ impl<'a> Image<'a> {
             packets: reader.0,
         };
         (flags & !(CLEAN | KNOWN) == 0).then_some(image)
-    }
-
-    /// Whether it is one that this library writes.
-    fn is_sound(&self) -> bool {
-        self.connect_len().is_some() && self.ids_are_sound() && self.packets_are_sound()
     }
 
     /// A CONNECT with the client id of the last.

@@ -52,6 +52,8 @@ enum Mode {
 pub(super) enum Frame {
     /// A whole packet, which [`Inbound::body`] shows.
     Packet,
+    /// The beginning of a PUBLISH that is larger than the buffer, for [`Inbound::begin_long`].
+    Long,
     /// Bytes of a long message, which [`Inbound::show_chunk`] shows.
     Chunk,
     /// A long message has passed by, unseen to its end.
@@ -153,22 +155,11 @@ impl Inbound<'_> {
 
     /// Cuts off the next packet or piece, once what was shown before has been dropped with [`Self::drop_shown`].
     ///
-    /// `delivered` are the ids of the QoS 2 messages that must not be shown again, and `is_connected` says whether
-    /// CONNACK has come.
+    /// `is_connected` says whether CONNACK has come.
     #[inline(never)]
-    pub(super) fn frame(
-        &mut self,
-        delivered: &[PacketId],
-        is_connected: bool,
-    ) -> Result<Option<Frame>, ProtocolError> {
-        if !self.is_passing() {
-            let is_whole = self.packet(delivered, is_connected)?;
-            if !self.is_passing() {
-                return Ok(is_whole.then_some(Frame::Packet));
-            }
-        }
+    pub(super) fn frame(&mut self, is_connected: bool) -> Result<Option<Frame>, ProtocolError> {
         Ok(match self.mode {
-            Mode::Packets => None,
+            Mode::Packets => return self.packet(is_connected),
             Mode::Chunks => (self.start < self.end).then_some(Frame::Chunk),
             Mode::Topic => {
                 self.topic()?;
@@ -255,15 +246,11 @@ impl Inbound<'_> {
         self.mode = Mode::Payload { topic_fits: true };
     }
 
-    /// Looks for a packet at the start, and says whether it is whole; a PUBLISH that cannot be changes the mode instead.
-    fn packet(
-        &mut self,
-        delivered: &[PacketId],
-        is_connected: bool,
-    ) -> Result<bool, ProtocolError> {
+    /// Looks for a packet at the start.
+    fn packet(&mut self, is_connected: bool) -> Result<Option<Frame>, ProtocolError> {
         let bytes = self.rx.get(self.start..self.end).unwrap_or_default();
         let Some((header, used)) = FixedHeader::decode(bytes)? else {
-            return Ok(false);
+            return Ok(None);
         };
         // Before any wait for the rest, for which there may not even be room.
         admit(is_connected, header.packet_type)?;
@@ -271,32 +258,36 @@ impl Inbound<'_> {
         self.packet = Whole { header, used };
         let needed = self.packet.len();
         if needed <= bytes.len() {
-            return Ok(true);
+            return Ok(Some(Frame::Packet));
         }
-        if needed > self.rx.len() {
-            if header.packet_type != PacketType::Publish {
-                return Err(ProtocolError::RxTooSmall { needed });
-            }
-            self.long_message(delivered)?;
+        if needed <= self.rx.len() {
+            return Ok(None);
         }
-        Ok(false)
+        if header.packet_type != PacketType::Publish {
+            return Err(ProtocolError::RxTooSmall { needed });
+        }
+        Ok(Some(Frame::Long))
     }
 
-    /// Begins with a PUBLISH that is larger than the buffer, once enough of it has come.
+    /// Begins with a PUBLISH that is larger than the buffer, once enough of it has come; says whether it has.
+    ///
+    /// `delivered` are the ids of the QoS 2 messages that must not be shown again.
     #[inline(never)]
-    fn long_message(&mut self, delivered: &[PacketId]) -> Result<(), ProtocolError> {
+    pub(super) fn begin_long(&mut self, delivered: &[PacketId]) -> Result<bool, DecodeError> {
         let Whole { header, used } = self.packet;
         let used = usize::from(used);
         let bytes = self.rx.get(self.start..self.end).unwrap_or_default();
         let body = bytes.get(used..).unwrap_or_default();
         let remaining = frame::body_len(&header);
-        let Some((topic_len, _)) = body.split_first_chunk::<2>() else {
-            return Ok(());
-        };
+        if body.len() < 2 {
+            return Ok(false);
+        }
         let part = frame::publish_part(header.flags, body);
         if used.saturating_add(part) >= self.rx.len() {
-            // Only its length is judged, however much of it has come.
-            PublishHeader::decode_body(&header, topic_len)?;
+            // However much of it has come.
+            if part > remaining {
+                return Err(DecodeError::Truncated);
+            }
             self.left = remaining.saturating_sub(2);
             self.mode = Mode::Topic;
             self.keep_front(used.wrapping_add(2));
@@ -310,7 +301,7 @@ impl Inbound<'_> {
             self.left = remaining.saturating_sub(part);
             self.keep_front(used.wrapping_add(part));
         }
-        Ok(())
+        Ok(self.is_passing())
     }
 
     /// Lets a topic pass by, up to the id behind it, which is kept where it stands behind a topic that fits.

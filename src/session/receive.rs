@@ -129,10 +129,15 @@ impl Session<'_> {
                 break;
             }
             let is_connected = self.is_connected();
-            match self.inbound.frame(self.received, is_connected) {
+            match self.inbound.frame(is_connected) {
                 Err(reason) => return Err(self.fail(reason)),
                 Ok(None) => break,
                 Ok(Some(Frame::Packet)) => self.packet(now)?,
+                Ok(Some(Frame::Long)) => match self.inbound.begin_long(self.received) {
+                    Err(error) => return Err(self.fail(error.into())),
+                    Ok(false) => break,
+                    Ok(true) => {}
+                },
                 Ok(Some(Frame::Chunk)) => self.begin_chunk()?,
                 Ok(Some(Frame::Passed { id, too_long })) => self.passed(id, too_long)?,
             }

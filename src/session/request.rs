@@ -23,12 +23,13 @@ impl Session<'_> {
     ) -> Result<Option<PacketId>, RequestError> {
         let topic = TopicName::new(message.topic).map_err(EncodeError::Topic)?;
         let state = State::of_publish(message.qos);
+        let payload_len = outside.unwrap_or(message.payload.len());
         let id = self.request(state, outside.is_some(), message.payload, &|id, free| {
             let header = PublishHeader {
                 topic,
                 delivery: State::delivery(state, id),
                 retain: message.retain,
-                payload_len: outside.unwrap_or(message.payload.len()),
+                payload_len,
             };
             header.encode(free).map(<[u8]>::len)
         })?;

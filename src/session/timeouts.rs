@@ -66,6 +66,7 @@ impl Session<'_> {
 
     /// Whether [`Self::poll`] may end the connection at `now` for the lack of something, which may have come by then and
     /// not been read.
+    #[inline(never)] // its frame would stand below that of `poll`
     pub(crate) fn is_overdue(&self, now: Instant) -> bool {
         let slow_at = self
             .pace
