@@ -305,7 +305,13 @@ fn mqtt_3_1_2_24_progress_inside_a_packet_restarts_the_deadline() {
             driven.events();
         }
     }
-    driven.ends_after(TIMEOUT, ProtocolError::PingrespTimeout);
+    driven.feed(&[0x30]);
+    driven.expect(&[]);
+    driven.pass(TIMEOUT - 1);
+    driven.feed(&[]);
+    driven.expect(&[]);
+    assert_eq!(driven.sleep(), Some(1), "nothing is no progress");
+    driven.ends_after(1, ProtocolError::PingrespTimeout);
 }
 
 /// [MQTT-3.12.4-1] A PINGRESP that nobody asked for is harmless, and takes the place of none that is asked for later.
@@ -508,6 +514,20 @@ fn the_write_deadline_is_exact() {
     driven.pass(1);
     driven.take(0);
     driven.ends_after(TIMEOUT - 1, ProtocolError::WriteTimeout);
+}
+
+/// A source that brings nothing does not put off the write deadline of its payload.
+#[test]
+fn the_write_deadline_holds_while_a_source_brings_nothing() {
+    let mut storage = Room::new();
+    let mut driven = Driven::new(&mut storage);
+    driven.open(&kept_alive(0), false);
+    driven.session.begin_payload(Outgoing::new("t"), 9).unwrap();
+    driven.sent();
+    driven.pass(TIMEOUT - 1);
+    driven.session.payload_commit(0);
+    driven.expect(&[]);
+    driven.ends_after(1, ProtocolError::WriteTimeout);
 }
 
 /// The write deadline holds while an event waits that nobody looks at, and the event is not lost with the connection.

@@ -363,6 +363,46 @@ fn a_full_arena_says_so() {
     driven.expect(&[Event::Puback(id(3)), Event::Puback(id(2))]);
 }
 
+/// A packet that fills the send buffer to the last byte is not too large, and finds room when that is empty.
+#[test]
+fn the_largest_packet_waits_for_room() {
+    let mut storage = Storage::<64, 64, 8>::new();
+    let mut driven = Driven::new(&mut storage);
+    driven.open(&KEEP, false);
+    let capacity = 64 - 2 - connect(&KEEP).len();
+    let payload = vec![b'x'; capacity - 7];
+    driven.publish(1, b"");
+    let full = RequestError::ArenaFull {
+        needed: capacity,
+        free: capacity - 7,
+    };
+    assert_eq!(driven.session.publish(&message(1, &payload)), Err(full));
+    driven.sent();
+    driven.feed(&puback(1));
+    driven.expect(&[Event::Puback(id(1))]);
+    assert_eq!(driven.publish(1, &payload), 2);
+}
+
+/// What is acknowledged late, before it has gone out again, is left out; the others go.
+#[test]
+fn a_resend_may_be_acknowledged_before_it_begins() {
+    let mut storage = Room::new();
+    let mut driven = Driven::new(&mut storage);
+    driven.open(&KEEP, false);
+    for payload in [b"one", b"two", b"six"] {
+        driven.publish(1, payload);
+    }
+    driven.sent();
+    driven.lose();
+    driven.open(&KEEP, true);
+    driven.feed(&puback(2));
+    driven.expect(&[Event::Puback(id(2))]);
+    assert_eq!(
+        driven.sent(),
+        wire(&[&dup(publish(1, 1, b"one")), &dup(publish(1, 3, b"six"))])
+    );
+}
+
 /// A DISCONNECT finds room in a full session.
 #[test]
 fn a_full_session_can_take_its_leave() {
