@@ -1,5 +1,9 @@
 //! Packets that other libraries were seen to accept, or to panic on.
-#![allow(clippy::indexing_slicing)]
+#![allow(
+    clippy::indexing_slicing,
+    clippy::arithmetic_side_effects,
+    clippy::cast_possible_truncation
+)]
 
 use umqtt::codec::{
     Connack, Connect, DecodeError, Delivery, EncodeError, FixedHeader, Packet, PacketId,
@@ -369,4 +373,28 @@ fn each_wildcard_of_a_long_filter_counts() {
             assert_eq!(error(&packet([one, other])), expected, "{one} {other}");
         }
     }
+}
+
+/// What came is looked at in blocks: any filter is judged by its levels, however long it is and wherever they lie.
+#[test]
+fn received_filters_are_judged_by_their_levels() {
+    let mut rng = fastrand::Rng::with_seed(7);
+    let mut valid = 0;
+    for _ in 0..5_000 {
+        let levels = (0..rng.usize(1..24)).map(|_| ["a", "+", "bcd", "e", "/f"][rng.usize(..5)]);
+        let mut filter = levels.collect::<Vec<_>>().join("/");
+        for _ in 0..rng.usize(..3) {
+            filter.insert_str(rng.usize(..=filter.len()), ["+", "#", "/#"][rng.usize(..3)]);
+        }
+        let last = filter.split('/').count() - 1;
+        let is_valid = filter.split('/').enumerate().all(|(at, level)| {
+            level == "+" || level == "#" && at == last || !level.contains(['+', '#'])
+        });
+        valid += usize::from(is_valid);
+        let mut packet = vec![0x82, filter.len() as u8 + 5, 0, 1, 0, filter.len() as u8];
+        packet.extend(filter.bytes());
+        packet.push(0);
+        assert_eq!(error(&packet).is_none(), is_valid, "{filter}");
+    }
+    assert!((1_500..3_500).contains(&valid), "{valid}");
 }

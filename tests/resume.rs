@@ -12,8 +12,8 @@ mod wire;
 use std::collections::VecDeque;
 
 use umqtt::{
-    Event, ProtocolError, RequestError, Storage,
-    codec::{ConnectReturnCode, EncodeError, Packet, QoS, TopicError},
+    Event, Outgoing, ProtocolError, RequestError, Storage,
+    codec::{Connect, ConnectReturnCode, Credentials, EncodeError, Packet, QoS, TopicError},
 };
 
 use wire::*;
@@ -401,6 +401,59 @@ fn a_resend_may_be_acknowledged_before_it_begins() {
         driven.sent(),
         wire(&[&dup(publish(1, 1, b"one")), &dup(publish(1, 3, b"six"))])
     );
+}
+
+/// A CONNECT that grows takes no room from what is kept, and all from what it gives up.
+#[test]
+fn a_longer_connect_gives_nothing_up_that_is_kept() {
+    let mut storage = Storage::<64, 64, 8>::new();
+    let mut driven = Driven::new(&mut storage);
+    driven.open(&KEEP, false);
+    let capacity = 64 - 2 - connect(&KEEP).len();
+    let payload = vec![b'x'; capacity - 7];
+    driven.publish(1, &payload);
+    driven.sent();
+    let longer = Connect {
+        credentials: Some(Credentials {
+            user_name: "user",
+            password: None,
+        }),
+        ..KEEP
+    };
+    let at = driven.at();
+    assert!(matches!(
+        driven.session.connect(&longer, at),
+        Err(RequestError::ArenaFull { .. })
+    ));
+    driven.lose();
+    driven.open(&KEEP, true);
+    assert_eq!(driven.sent(), dup(publish(1, 1, &payload)));
+    driven.lose();
+    let clean = Connect {
+        clean_session: true,
+        ..longer
+    };
+    driven.open(&clean, false);
+    driven.expect(&[Event::Discarded(id(1))]);
+}
+
+/// An acknowledgement of what waits to go out again leaves the payload behind it to its caller.
+#[test]
+fn a_late_acknowledgement_does_not_end_a_payload() {
+    let mut storage = Room::new();
+    let mut driven = Driven::new(&mut storage);
+    driven.open(&KEEP, false);
+    driven.publish(1, b"one");
+    driven.sent();
+    driven.lose();
+    driven.connect(&KEEP);
+    driven.sent();
+    driven.session.begin_payload(Outgoing::new("t"), 9).unwrap();
+    driven.accept(true);
+    driven.feed(&puback(1));
+    driven.expect(&[Event::Puback(id(1))]);
+    assert_eq!(driven.sent(), [0x30, 12, 0, 1, b't']);
+    assert_eq!(driven.session.payload_left(), 9);
 }
 
 /// A DISCONNECT finds room in a full session.

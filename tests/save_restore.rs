@@ -611,3 +611,20 @@ fn a_checkpoint_is_due_after_a_long_message() {
         }
     }
 }
+
+/// A checkpoint takes no report along.
+#[test]
+fn a_checkpoint_and_a_report_are_both_told() {
+    let mut storage = Small::new();
+    let mut driven = Driven::new(&mut storage);
+    driven.session.set_checkpoints(true);
+    open(&mut driven, false);
+    while driven.next().unwrap().is_some() {}
+    driven.session.subscribe(&[("a", QoS::AtMostOnce)]).unwrap();
+    driven.sent();
+    open(&mut driven, false);
+    assert_eq!(
+        driven.events(),
+        ["OutcomeUnknown(PacketId(1))", "Checkpoint(Checkpoint)"]
+    );
+}
