@@ -375,6 +375,21 @@ fn each_wildcard_of_a_long_filter_counts() {
     }
 }
 
+/// A wildcard that is right does not stand for one that is wrong, however far before it.
+#[test]
+fn a_wildcard_answers_for_itself() {
+    for wrong in (0..60).step_by(4) {
+        for right in (wrong + 8..=120).step_by(8) {
+            let mut filter = [b'a'; 128];
+            filter[wrong] = b'+';
+            filter[right - 1..right + 2].copy_from_slice(b"/+/");
+            let packet = [&b"\x82\x85\x01\0\x01\0\x80"[..], &filter, &[0]].concat();
+            let wildcard = TopicError::Wildcard { at: wrong };
+            assert_eq!(error(&packet), Some(DecodeError::TopicFilter(wildcard)));
+        }
+    }
+}
+
 /// What came is looked at in blocks: any filter is judged by its levels, however long it is and wherever they lie.
 #[test]
 fn received_filters_are_judged_by_their_levels() {

@@ -628,3 +628,19 @@ fn a_checkpoint_and_a_report_are_both_told() {
         ["OutcomeUnknown(PacketId(1))", "Checkpoint(Checkpoint)"]
     );
 }
+
+/// [MQTT-3.1.3-7] No image says that a session without a client id was to be kept.
+#[test]
+fn mqtt_3_1_3_7_a_kept_session_has_a_client_id() {
+    let mut first = Small::new();
+    let mut driven = Driven::new(&mut first);
+    driven.open(&Connect::new(""), false);
+    let saved = image(&driven);
+    let mut second = Small::new();
+    let mut driven = Driven::new(&mut second);
+    driven.session.restore(&saved).unwrap();
+    assert_eq!(
+        driven.session.restore(&forged(&saved, 8, &[saved[8] & !1])),
+        Err(ImageError::Inconsistent)
+    );
+}
