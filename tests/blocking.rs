@@ -1000,3 +1000,76 @@ fn a_flush_does_not_claim_what_a_checkpoint_holds_back() {
     assert_eq!(seen[0], "Checkpoint(Checkpoint)");
     assert_eq!(client.flush(), Ok(()));
 }
+
+/// Acknowledgements may wait for company; what is published does not, beside them or alone.
+#[test]
+fn what_is_published_does_not_wait() {
+    for qos in [QoS::AtMostOnce, QoS::AtLeastOnce] {
+        let (mut storage, network) = (storage(), Network::new());
+        let mut session = Session::new(&mut storage);
+        let mut client = connected(&mut session, &network, &options());
+        for id in 1..=2 {
+            network.feed(&publish("t", b"", qos, id));
+        }
+        assert!(matches!(client.poll(), Ok(Some(Event::Message(_)))));
+        client
+            .publish(&message("topic", b"payload", QoS::AtMostOnce))
+            .unwrap();
+        assert!(matches!(client.poll(), Ok(Some(Event::Message(_)))));
+        let published = publish("topic", b"payload", QoS::AtMostOnce, 0);
+        assert!(network.take_sent().ends_with(&published), "{qos:?}");
+    }
+}
+
+/// What goes out again does not wait either, with an acknowledgement beside it or without.
+#[test]
+fn what_goes_out_again_does_not_wait() {
+    for stuck in [false, true] {
+        let (mut storage, network) = (storage(), Network::new());
+        let mut session = Session::new(&mut storage);
+        let keep = Connect {
+            clean_session: false,
+            ..options()
+        };
+        let mut client = connected(&mut session, &network, &keep);
+        client
+            .publish(&message("topic", b"payload", QoS::AtLeastOnce))
+            .unwrap();
+        client.flush().unwrap();
+        drop(client);
+
+        let network = Network::new();
+        network.feed(&connack(true));
+        for id in 1..=2 {
+            network.feed(&publish("t", b"", QoS::AtLeastOnce, id));
+        }
+        let mut client =
+            Client::connect(&mut session, network.transport(), &network, &keep).unwrap();
+        network.take_sent();
+        if stuck {
+            network.writes(&[Step::NotReady], Step::Bytes(usize::MAX));
+            assert!(matches!(client.poll(), Ok(Some(Event::Message(_)))));
+        }
+        assert!(matches!(client.poll(), Ok(Some(Event::Message(_)))));
+        let again = network.take_sent();
+        assert!(again.contains(&0x3A), "{stuck}: {again:?}");
+    }
+}
+
+/// A flush waits for CONNACK only if something is queued that must not leave before.
+#[test]
+fn a_flush_ends_when_all_has_left_that_may() {
+    for checkpoints in [true, false] {
+        let (mut storage, network) = (storage(), Network::new());
+        let mut session = Session::new(&mut storage);
+        session.set_checkpoints(checkpoints);
+        let mut client =
+            Client::open(&mut session, network.transport(), &network, &options()).unwrap();
+        if !checkpoints {
+            client
+                .publish(&message("topic", b"payload", QoS::AtLeastOnce))
+                .unwrap();
+        }
+        assert_eq!(client.flush(), Ok(()));
+    }
+}

@@ -10,7 +10,10 @@
 #[path = "common/wire.rs"]
 mod wire;
 
-use umqtt::{Event, ProtocolError, Storage, codec::QoS};
+use umqtt::{
+    Event, ProtocolError, Storage,
+    codec::{DecodeError, QoS, SubackReturnCode, TopicError},
+};
 
 use wire::*;
 
@@ -289,4 +292,53 @@ fn the_longest_message_passes() {
         }
     }
     assert_eq!(driven.sent(), puback(9));
+}
+
+/// A message that just fits is shown whole, and another packet taken, in however many pieces they come.
+#[test]
+fn what_just_fits_is_whole() {
+    let mut storage = Storage::<16, 128, 4, 4>::new();
+    let mut driven = Driven::new(&mut storage);
+    driven.open(&KEEP, false);
+    let payload = [b'x'; 11];
+    let whole = publish(0, 0, &payload);
+    assert_eq!(whole.len(), 16);
+    let codes = [SubackReturnCode::Failure; 12];
+    let filters = [("a", QoS::AtMostOnce); 12];
+    for cut in 2..16 {
+        driven.feed(&whole[..cut]);
+        driven.expect(&[]);
+        driven.feed(&whole[cut..]);
+        driven.expect(&[Event::Message(message(0, &payload))]);
+
+        let asked = driven.subscribe(&filters);
+        driven.sent();
+        let answer = suback(asked, &codes);
+        assert_eq!(answer.len(), 16);
+        driven.feed(&answer[..cut]);
+        driven.expect(&[]);
+        driven.feed(&answer[cut..]);
+        assert!(driven.next().unwrap().unwrap().starts_with("Suback"));
+    }
+}
+
+/// The topic of a skipped message is looked at to its end, at every QoS.
+#[test]
+fn a_wildcard_late_in_a_skipped_topic_is_refused() {
+    for level in [0, 1, 2] {
+        for at in 0..40 {
+            let mut bytes = publish_on(&"t".repeat(40), level, 9, b"x");
+            bytes[4 + at] = b'#';
+            let mut storage = Storage::<16, 64, 1, 4>::new();
+            let mut driven = Driven::new(&mut storage);
+            driven.open(&KEEP, false);
+            let refused = bytes.chunks(5).any(|part| {
+                driven.feed(part);
+                driven.session.poll(driven.at()).is_err()
+            });
+            assert!(refused, "byte {at} at QoS {level}");
+            let wildcard = DecodeError::TopicName(TopicError::Wildcard { at });
+            assert_eq!(driven.end(), ProtocolError::Decode(wildcard));
+        }
+    }
 }

@@ -251,6 +251,26 @@ fn mqtt_3_1_3_2_a_session_belongs_to_one_client_id() {
     );
 }
 
+/// [MQTT-3.1.3-2] A session that holds nothing belongs to nobody; what was queued before CONNACK belongs to its client id.
+#[test]
+fn mqtt_3_1_3_2_a_session_without_state_may_change_its_client_id() {
+    let other = Connect {
+        client_id: "other",
+        ..KEEP
+    };
+    let mut storage = Room::new();
+    let mut driven = Driven::new(&mut storage);
+    driven.connect(&KEEP);
+    driven.sent();
+    driven.connect(&other);
+    driven.publish(1, b"x");
+    let at = driven.at();
+    assert_eq!(
+        driven.session.connect(&KEEP, at),
+        Err(RequestError::OtherClientId)
+    );
+}
+
 /// [MQTT-3.1.4-5] Packets may be queued before CONNACK; a refusal fails what must be failed, by name, and with Clean
 /// Session 0 keeps QoS 1 and 2 publishes.
 #[test]

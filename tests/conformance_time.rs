@@ -12,7 +12,7 @@
 mod wire;
 
 use umqtt::{
-    Event, ProtocolError,
+    Event, Outgoing, ProtocolError,
     codec::{Connect, PacketType, QoS},
 };
 
@@ -305,7 +305,13 @@ fn mqtt_3_1_2_24_progress_inside_a_packet_restarts_the_deadline() {
             driven.events();
         }
     }
-    driven.ends_after(TIMEOUT, ProtocolError::PingrespTimeout);
+    driven.feed(&[0x30]);
+    driven.expect(&[]);
+    driven.pass(TIMEOUT - 1);
+    driven.feed(&[]);
+    driven.expect(&[]);
+    assert_eq!(driven.sleep(), Some(1), "nothing is no progress");
+    driven.ends_after(1, ProtocolError::PingrespTimeout);
 }
 
 /// [MQTT-3.12.4-1] A PINGRESP that nobody asked for is harmless, and takes the place of none that is asked for later.
@@ -393,6 +399,25 @@ fn the_request_deadline_is_exact() {
         let events = driven.ends_after(TIMEOUT - 400, overdue(packet_id));
         assert_eq!(events.is_empty(), kind < 2);
     }
+}
+
+/// A payload on its way out puts off no deadline while answers can be read beside it.
+#[test]
+fn the_request_deadline_holds_during_a_payload() {
+    let mut storage = Room::new();
+    let mut driven = Driven::new(&mut storage);
+    driven.open(&kept_alive(0), false);
+    let packet_id = id(driven.subscribe(&FILTER));
+    driven.sent();
+    driven.session.begin_payload(Outgoing::new("t"), 9).unwrap();
+    driven.sent();
+    driven.pass(TIMEOUT - 1);
+    let now = driven.at();
+    driven.session.payload_sent(1, now);
+    driven.expect(&[]);
+    driven.pass(1);
+    let overdue = ProtocolError::RequestTimeout { packet_id };
+    assert_eq!(driven.session.poll(driven.at()), Err(overdue));
 }
 
 /// The deadline of PUBCOMP is one of its own, and starts with PUBREL.
@@ -487,7 +512,22 @@ fn the_write_deadline_is_exact() {
         driven.take(1);
     }
     driven.pass(1);
+    driven.take(0);
     driven.ends_after(TIMEOUT - 1, ProtocolError::WriteTimeout);
+}
+
+/// A source that brings nothing does not put off the write deadline of its payload.
+#[test]
+fn the_write_deadline_holds_while_a_source_brings_nothing() {
+    let mut storage = Room::new();
+    let mut driven = Driven::new(&mut storage);
+    driven.open(&kept_alive(0), false);
+    driven.session.begin_payload(Outgoing::new("t"), 9).unwrap();
+    driven.sent();
+    driven.pass(TIMEOUT - 1);
+    driven.session.payload_commit(0);
+    driven.expect(&[]);
+    driven.ends_after(1, ProtocolError::WriteTimeout);
 }
 
 /// The write deadline holds while an event waits that nobody looks at, and the event is not lost with the connection.

@@ -12,8 +12,8 @@ use embedded_io::ErrorKind;
 use umqtt::{
     ImageError, ProtocolError, RequestError, client,
     codec::{
-        ConnectReturnCode, DecodeError, EncodeError, PacketId, PacketType, QoS, TopicError,
-        TopicFilter, TopicName,
+        Connect, ConnectReturnCode, Credentials, DecodeError, EncodeError, PacketId, PacketType,
+        Publish, QoS, TopicError, TopicFilter, TopicName, Will,
     },
     std_io,
 };
@@ -372,4 +372,38 @@ fn what_is_valid_is_shown_as_it_is() {
         QoS::try_from(3).unwrap_err().to_string(),
         "3 is no QoS: 0, 1 and 2 are (section 4.3)"
     );
+}
+
+/// What is logged holds neither payloads nor passwords.
+#[test]
+fn secrets_are_not_shown() {
+    let topic = TopicName::new("a/b").unwrap();
+    let connect = Connect {
+        will: Some(Will {
+            retain: true,
+            ..Will::new(topic, b"last words")
+        }),
+        credentials: Some(Credentials {
+            user_name: "me",
+            password: Some(b"secret"),
+        }),
+        ..Connect::new("device")
+    };
+    let shown = format!("{connect:?}");
+    assert!(
+        shown.contains(
+            "Will { topic: TopicName(\"a/b\"), message: 10 bytes, qos: AtMostOnce, retain: true }"
+        ),
+        "{shown}"
+    );
+    assert!(
+        shown.contains("Credentials { user_name: \"me\", password: Some(hidden) }"),
+        "{shown}"
+    );
+    assert_eq!(
+        format!("{:?}", Publish::new(topic, b"21.5")),
+        "Publish { topic: TopicName(\"a/b\"), payload: 4 bytes, delivery: AtMostOnce, retain: false }"
+    );
+    let filter = TopicFilter::new("a/#").unwrap();
+    assert_eq!(format!("{filter:?}"), "TopicFilter(\"a/#\")");
 }

@@ -1,5 +1,9 @@
 //! Packets that other libraries were seen to accept, or to panic on.
-#![allow(clippy::indexing_slicing)]
+#![allow(
+    clippy::indexing_slicing,
+    clippy::arithmetic_side_effects,
+    clippy::cast_possible_truncation
+)]
 
 use umqtt::codec::{
     Connack, Connect, DecodeError, Delivery, EncodeError, FixedHeader, Packet, PacketId,
@@ -342,4 +346,70 @@ fn two_mistakes_are_no_less_wrong_than_one() {
             }
         }
     }
+}
+
+/// Wildcards may stand where a level is theirs, in any number, and one that is misplaced is found beside any others.
+#[test]
+fn each_wildcard_of_a_long_filter_counts() {
+    const LEN: usize = 70;
+    let packet = |wildcards: [usize; 2]| {
+        let mut bytes = b"\x82\x4B\0\x01\0\x46".to_vec();
+        bytes.extend((0..LEN).map(|i| if i % 2 == 0 { b'a' } else { b'/' }));
+        for at in wildcards {
+            bytes[6 + at] = b'+';
+        }
+        bytes.push(0);
+        bytes
+    };
+    for one in 0..LEN {
+        for other in 0..LEN {
+            // A `+` in place of a `/` stands between letters, or has taken the end of the level of its neighbour.
+            let misplaced = [one, other].into_iter().filter(|at| at % 2 == 1);
+            let first = misplaced.min().map(|at| {
+                let before = [one, other].contains(&(at - 1));
+                if before { at - 1 } else { at }
+            });
+            let expected = first.map(|at| DecodeError::TopicFilter(TopicError::Wildcard { at }));
+            assert_eq!(error(&packet([one, other])), expected, "{one} {other}");
+        }
+    }
+}
+
+/// A wildcard that is right does not stand for one that is wrong, however far before it.
+#[test]
+fn a_wildcard_answers_for_itself() {
+    for wrong in (0..60).step_by(4) {
+        for right in (wrong + 8..=120).step_by(8) {
+            let mut filter = [b'a'; 128];
+            filter[wrong] = b'+';
+            filter[right - 1..right + 2].copy_from_slice(b"/+/");
+            let packet = [&b"\x82\x85\x01\0\x01\0\x80"[..], &filter, &[0]].concat();
+            let wildcard = TopicError::Wildcard { at: wrong };
+            assert_eq!(error(&packet), Some(DecodeError::TopicFilter(wildcard)));
+        }
+    }
+}
+
+/// What came is looked at in blocks: any filter is judged by its levels, however long it is and wherever they lie.
+#[test]
+fn received_filters_are_judged_by_their_levels() {
+    let mut rng = fastrand::Rng::with_seed(7);
+    let mut valid = 0;
+    for _ in 0..5_000 {
+        let levels = (0..rng.usize(1..24)).map(|_| ["a", "+", "bcd", "e", "/f"][rng.usize(..5)]);
+        let mut filter = levels.collect::<Vec<_>>().join("/");
+        for _ in 0..rng.usize(..3) {
+            filter.insert_str(rng.usize(..=filter.len()), ["+", "#", "/#"][rng.usize(..3)]);
+        }
+        let last = filter.split('/').count() - 1;
+        let is_valid = filter.split('/').enumerate().all(|(at, level)| {
+            level == "+" || level == "#" && at == last || !level.contains(['+', '#'])
+        });
+        valid += usize::from(is_valid);
+        let mut packet = vec![0x82, filter.len() as u8 + 5, 0, 1, 0, filter.len() as u8];
+        packet.extend(filter.bytes());
+        packet.push(0);
+        assert_eq!(error(&packet).is_none(), is_valid, "{filter}");
+    }
+    assert!((1_500..3_500).contains(&valid), "{valid}");
 }

@@ -12,8 +12,8 @@ mod wire;
 use std::collections::VecDeque;
 
 use umqtt::{
-    Event, ProtocolError, RequestError, Storage,
-    codec::{ConnectReturnCode, EncodeError, Packet, QoS, TopicError},
+    Event, Outgoing, ProtocolError, RequestError, Storage,
+    codec::{Connect, ConnectReturnCode, Credentials, EncodeError, Packet, QoS, TopicError},
 };
 
 use wire::*;
@@ -363,6 +363,99 @@ fn a_full_arena_says_so() {
     driven.expect(&[Event::Puback(id(3)), Event::Puback(id(2))]);
 }
 
+/// A packet that fills the send buffer to the last byte is not too large, and finds room when that is empty.
+#[test]
+fn the_largest_packet_waits_for_room() {
+    let mut storage = Storage::<64, 64, 8>::new();
+    let mut driven = Driven::new(&mut storage);
+    driven.open(&KEEP, false);
+    let capacity = 64 - 2 - connect(&KEEP).len();
+    let payload = vec![b'x'; capacity - 7];
+    driven.publish(1, b"");
+    let full = RequestError::ArenaFull {
+        needed: capacity,
+        free: capacity - 7,
+    };
+    assert_eq!(driven.session.publish(&message(1, &payload)), Err(full));
+    driven.sent();
+    driven.feed(&puback(1));
+    driven.expect(&[Event::Puback(id(1))]);
+    assert_eq!(driven.publish(1, &payload), 2);
+}
+
+/// What is acknowledged late, before it has gone out again, is left out; the others go.
+#[test]
+fn a_resend_may_be_acknowledged_before_it_begins() {
+    let mut storage = Room::new();
+    let mut driven = Driven::new(&mut storage);
+    driven.open(&KEEP, false);
+    for payload in [b"one", b"two", b"six"] {
+        driven.publish(1, payload);
+    }
+    driven.sent();
+    driven.lose();
+    driven.open(&KEEP, true);
+    driven.feed(&puback(2));
+    driven.expect(&[Event::Puback(id(2))]);
+    assert_eq!(
+        driven.sent(),
+        wire(&[&dup(publish(1, 1, b"one")), &dup(publish(1, 3, b"six"))])
+    );
+}
+
+/// A CONNECT that grows takes no room from what is kept, and all from what it gives up.
+#[test]
+fn a_longer_connect_gives_nothing_up_that_is_kept() {
+    let mut storage = Storage::<64, 64, 8>::new();
+    let mut driven = Driven::new(&mut storage);
+    driven.open(&KEEP, false);
+    let capacity = 64 - 2 - connect(&KEEP).len();
+    let payload = vec![b'x'; capacity - 7];
+    driven.publish(1, &payload);
+    driven.sent();
+    let longer = Connect {
+        credentials: Some(Credentials {
+            user_name: "user",
+            password: None,
+        }),
+        ..KEEP
+    };
+    let at = driven.at();
+    assert!(matches!(
+        driven.session.connect(&longer, at),
+        Err(RequestError::ArenaFull { .. })
+    ));
+    driven.lose();
+    driven.open(&KEEP, true);
+    assert_eq!(driven.sent(), dup(publish(1, 1, &payload)));
+    driven.lose();
+    let clean = Connect {
+        clean_session: true,
+        ..longer
+    };
+    driven.open(&clean, false);
+    driven.expect(&[Event::Discarded(id(1))]);
+}
+
+/// An acknowledgement of what waits to go out again leaves the payload behind it to its caller.
+#[test]
+fn a_late_acknowledgement_does_not_end_a_payload() {
+    let mut storage = Room::new();
+    let mut driven = Driven::new(&mut storage);
+    driven.open(&KEEP, false);
+    driven.publish(1, b"one");
+    driven.sent();
+    driven.lose();
+    driven.connect(&KEEP);
+    driven.sent();
+    driven.session.begin_payload(Outgoing::new("t"), 9).unwrap();
+    driven.accept(true);
+    driven.feed(&puback(1));
+    driven.expect(&[Event::Puback(id(1))]);
+    assert_eq!(driven.sent(), [0x30, 12, 0, 1, b't']);
+    assert_eq!(driven.session.payload_left(), 9);
+}
+
 /// A DISCONNECT finds room in a full session.
 #[test]
 fn a_full_session_can_take_its_leave() {
@@ -539,4 +632,36 @@ fn what_was_published_after_a_fresh_start_is_certain() {
     driven.sent();
     driven.feed(&wire(&[&pubcomp(1), &pubcomp(2)]));
     driven.expect(&[Event::Pubcomp(id(1)), Event::Pubcomp(id(2))]);
+}
+
+/// What is published goes behind a PUBREL that is owed, which waits for CONNACK; a report holds nothing up.
+#[test]
+fn a_release_that_is_owed_comes_first() {
+    let mut storage = Room::new();
+    let mut driven = Driven::new(&mut storage);
+    driven.open(&KEEP, false);
+    driven.publish(2, b"first");
+    driven.sent();
+    driven.feed(&pubrec(1));
+    assert_eq!(driven.next(), Ok(None));
+    driven.connect(&KEEP);
+    driven.publish(1, b"second");
+    assert_eq!(driven.sent(), connect(&KEEP));
+    driven.accept(true);
+    driven.feed(&pubcomp(1));
+    driven.expect(&[Event::Pubcomp(id(1))]);
+    assert_eq!(
+        driven.sent(),
+        wire(&[&pubrel(1), &publish(1, 2, b"second")])
+    );
+    driven.feed(&puback(2));
+    driven.expect(&[Event::Puback(id(2))]);
+
+    driven.subscribe(&[("a/#", QoS::AtMostOnce)]);
+    driven.connect(&KEEP);
+    driven.publish(1, b"third");
+    assert_eq!(
+        driven.sent(),
+        wire(&[&connect(&KEEP), &publish(1, 4, b"third")])
+    );
 }

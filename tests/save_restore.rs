@@ -521,10 +521,13 @@ fn checkpoints_of_one_session_are_equal() {
         }
     }
     let (mut first, mut second) = (Small::new(), Small::new());
-    let (mut one, mut other) = (Driven::new(&mut first), Driven::new(&mut second));
-    let (one, other) = (checkpoint(&mut one), checkpoint(&mut other));
+    let (mut driven, mut another) = (Driven::new(&mut first), Driven::new(&mut second));
+    let (one, other) = (checkpoint(&mut driven), checkpoint(&mut another));
     assert_eq!(Event::Checkpoint(one), Event::Checkpoint(one));
     assert_ne!(one, other);
+    let mut saved = [0; Small::IMAGE_LEN];
+    let len = one.save(&mut saved).unwrap();
+    assert_eq!(saved[..len], image(&driven)[..], "as the session saves it");
 }
 
 /// [MQTT-2.3.1-2] Ids begin anew behind 65,535, without 0 and without those in flight.
@@ -542,4 +545,102 @@ fn mqtt_2_3_1_2_ids_that_come_round_skip_those_in_flight() {
     );
     assert_eq!(driven.session.in_flight(), 3);
     assert_eq!(driven.publish(1, b""), 4);
+}
+
+/// What has never been connected knows of no session, reboot or not.
+#[test]
+fn a_restored_session_that_was_not_known_is_not_known() {
+    let mut first = Small::new();
+    let mut driven = Driven::new(&mut first);
+    driven.connect(&options("device"));
+    driven.publish(1, b"x");
+    let saved = image(&driven);
+    let mut second = Small::new();
+    let mut driven = Driven::new(&mut second);
+    driven.session.restore(&saved).unwrap();
+    driven.connect(&options("device"));
+    driven.sent();
+    driven.feed(&connack(true));
+    assert_eq!(
+        driven.next().unwrap().unwrap(),
+        "Connected { session_present: true, unknown_session: true }"
+    );
+}
+
+/// There are no ids that stand twice, be it among what came or among what waits.
+#[test]
+fn an_image_with_an_id_that_stands_twice_is_refused() {
+    let mut first = Small::new();
+    let mut driven = busy(&mut first);
+    driven.feed(&[0x34, 5, 0, 1, b'x', 0, 10]);
+    assert!(driven.next().unwrap().unwrap().starts_with("Message"));
+    let saved = image(&driven);
+    let received = 17 + "device".len() + 2;
+    let last_slot = received + 2 * 2 + 2 + 3 * 4;
+    for (at, before, bytes) in [(received, [0, 9], [0, 10]), (last_slot, [0, 3], [0, 4])] {
+        assert_eq!(saved[at..at + 2], before);
+        assert_eq!(
+            driven.session.restore(&forged(&saved, at, &bytes)),
+            Err(ImageError::Inconsistent)
+        );
+    }
+}
+
+/// The answer to a long message changes the session as that to a short one does, seen to its end or skipped.
+#[test]
+fn a_checkpoint_is_due_after_a_long_message() {
+    for skipped in [true, false] {
+        for (level, answer) in [(0x32, 0x40), (0x34, 0x50)] {
+            let mut storage = Storage::<16, 64, 4>::new();
+            let mut driven = Driven::new(&mut storage);
+            driven.session.set_checkpoints(true);
+            open(&mut driven, false);
+            while driven.next().unwrap().is_some() {}
+            driven.feed(&[level, 15, 0, 1, b't', 0, 9, 1, 2, 3, 4, 5, 6, 7, 8]);
+            assert!(driven.next().unwrap().unwrap().starts_with("Chunk"));
+            if skipped {
+                driven.session.skip_message();
+            }
+            driven.feed(&[9, 10]);
+            if !skipped {
+                assert!(driven.next().unwrap().unwrap().starts_with("Chunk"));
+            }
+            assert_eq!(driven.sent(), b"");
+            assert_eq!(driven.next().unwrap().unwrap(), "Checkpoint(Checkpoint)");
+            assert_eq!(driven.sent(), [answer, 2, 0, 9]);
+        }
+    }
+}
+
+/// A checkpoint takes no report along.
+#[test]
+fn a_checkpoint_and_a_report_are_both_told() {
+    let mut storage = Small::new();
+    let mut driven = Driven::new(&mut storage);
+    driven.session.set_checkpoints(true);
+    open(&mut driven, false);
+    while driven.next().unwrap().is_some() {}
+    driven.session.subscribe(&[("a", QoS::AtMostOnce)]).unwrap();
+    driven.sent();
+    open(&mut driven, false);
+    assert_eq!(
+        driven.events(),
+        ["OutcomeUnknown(PacketId(1))", "Checkpoint(Checkpoint)"]
+    );
+}
+
+/// [MQTT-3.1.3-7] No image says that a session without a client id was to be kept.
+#[test]
+fn mqtt_3_1_3_7_a_kept_session_has_a_client_id() {
+    let mut first = Small::new();
+    let mut driven = Driven::new(&mut first);
+    driven.open(&Connect::new(""), false);
+    let saved = image(&driven);
+    let mut second = Small::new();
+    let mut driven = Driven::new(&mut second);
+    driven.session.restore(&saved).unwrap();
+    assert_eq!(
+        driven.session.restore(&forged(&saved, 8, &[saved[8] & !1])),
+        Err(ImageError::Inconsistent)
+    );
 }

@@ -359,6 +359,7 @@ pub(super) fn to_usize(length: u32) -> usize {
 
 #[cfg(test)]
 mod tests {
+    use super::super::writer;
     use super::*;
 
     /// What a host does without a loop and a chip in one.
@@ -374,6 +375,26 @@ mod tests {
                 let bytes = &bytes[..len];
                 assert_eq!(decode_length_each(bytes), decode_length_at_once(bytes));
             }
+        }
+    }
+
+    #[test]
+    fn both_ways_to_write_agree() {
+        for remaining_length in [
+            0, 0x7F, 0x80, 0x3FFF, 0x4000, 0x1F_FFFF, 0x20_0000, 0xFFF_FFFF,
+        ] {
+            let header = FixedHeader {
+                packet_type: PacketType::Publish,
+                flags: 5,
+                remaining_length,
+            };
+            let mut out = [0; 10];
+            let len = header.encoded_len();
+            writer::write(&mut out, 2 * len, header, |writer| {
+                header.write_each(writer)
+            })
+            .unwrap();
+            assert_eq!(out[..len], out[len..][..len]);
         }
     }
 }

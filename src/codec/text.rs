@@ -200,4 +200,15 @@ mod tests {
             }
         }
     }
+
+    /// Every byte beside every other: a sum reaches no neighbour.
+    #[test]
+    fn suspects_are_told_byte_by_byte() {
+        let is_suspect = |byte: u8| !byte.is_ascii() || matches!(byte, 0 | b'#' | b'+');
+        for (one, other) in (0..=255).flat_map(|one| (0..=255).map(move |other| (one, other))) {
+            let word = [one, other, b'a', other, one, b'a', b'/', other];
+            let expected = word.map(|byte| if is_suspect(byte) { 0x80 } else { 0 });
+            assert_eq!(suspects(u64::from_le_bytes(word)).to_le_bytes(), expected);
+        }
+    }
 }

@@ -1,54 +1,78 @@
 #!/usr/bin/env python3
 """Counts of the mutants in outcomes.json files of cargo-mutants, file by file.
 
-mutants.py [--write] OUTCOMES...   prints them, or keeps them in tests/MUTANTS.md
+mutants.py [--write] OUTCOMES...   prints them, and keeps them in tests/MUTANTS.md
+
+Of a mutant that stands in several files the last counts. Fails where a mutant is missed that is not
+listed in equivalent.txt, or where one that is listed there is caught.
 """
 
 import json
+import re
 import sys
 from collections import Counter, defaultdict
 from pathlib import Path
 
-TESTS = Path(__file__).resolve().parent.parent
+HERE = Path(__file__).resolve().parent
+EQUIVALENT = HERE / "equivalent.txt"
 HEAD = """# Mutants
 
-Each function of the codec and the session, changed in one place at a time: whether a test
-notices. Written by `.ci/mutants --write`; those that are equivalent to the code as it
-stands are listed with their reasons in [equivalent.txt](quick/equivalent.txt), and do not count.
+Each function of the codec and the session, changed in one place at a time: whether the quick tests or the unit tests
+notice, be it by never ending. Written by `.ci/mutants --write`. Those that no test can tell from the code as it stands are
+listed with their reasons in [equivalent.txt](quick/equivalent.txt), and are no part of the share.
 
 """
+CAUGHT, ENDLESS, MISSED, LISTED = "CaughtMutant", "Timeout", "MissedMutant", "listed"
 
 
 def read(paths):
-    """For each file, how many mutants came to which end."""
-    counts = defaultdict(Counter)
+    """How each mutant that builds ended, by its name."""
+    ends = {}
     for path in paths:
         for outcome in json.loads(Path(path).read_text())["outcomes"]:
-            if outcome["scenario"] != "Baseline":
-                counts[outcome["scenario"]["Mutant"]["file"]][outcome["summary"]] += 1
-    return counts
+            if outcome["scenario"] != "Baseline" and outcome["summary"] != "Unviable":
+                ends[outcome["scenario"]["Mutant"]["name"]] = outcome["summary"]
+    return ends
+
+
+def equivalent():
+    lines = EQUIVALENT.read_text().splitlines()
+    return re.compile("|".join(line for line in lines if line and not line.startswith("#")) or "$^")
 
 
 def row(name, ends):
-    caught, late, missed = (ends[end] for end in ("CaughtMutant", "Timeout", "MissedMutant"))
-    count = caught + late + missed
-    share = 100 * (caught + late) / max(count, 1)
-    return f"| {name} | {count} | {caught} | {late} | {missed} | {share:.1f} % |\n"
+    tested = ends[CAUGHT] + ends[ENDLESS] + ends[MISSED]
+    share = 100 * (tested - ends[MISSED]) / max(tested, 1)
+    counts = [tested + ends[LISTED], ends[CAUGHT], ends[ENDLESS], ends[LISTED], ends[MISSED]]
+    return f"| {name} | " + " | ".join(map(str, counts)) + f" | {share:.1f} % |\n"
 
 
-def table(counts):
-    rows = [row(f"`{name}`", ends) for name, ends in sorted(counts.items())]
-    head = "| file | mutants that build | caught | caught by never ending | missed | caught of all |\n"
-    every = row("all", sum(counts.values(), Counter()))
-    return head + "| --- | ---: | ---: | ---: | ---: | ---: |\n" + "".join(rows) + every
+def table(ends):
+    files = defaultdict(Counter)
+    for name, end in ends.items():
+        files[name.split(":")[0]][end] += 1
+    rows = [row(f"`{name}`", counts) for name, counts in sorted(files.items())]
+    head = "| file | mutants that build | caught | endless | equivalent | missed | caught |\n"
+    every = row("all", sum(files.values(), Counter()))
+    return head + "| --- " + "| ---: " * 6 + "|\n" + "".join(rows) + every
 
 
 def main():
-    paths = [word for word in sys.argv[1:] if word != "--write"]
-    text = table(read(paths))
+    ends = read(word for word in sys.argv[1:] if word != "--write")
+    problems, listed = [], equivalent()
+    for name, end in ends.items():
+        if listed.search(name) and end == MISSED:
+            ends[name] = LISTED
+        elif listed.search(name):
+            problems.append(f"caught, and listed in {EQUIVALENT.name}: {name}")
+        elif end == MISSED:
+            problems.append(f"missed: {name}")
+    text = table(ends)
     print(text, end="")
     if "--write" in sys.argv[1:]:
-        (TESTS / "MUTANTS.md").write_text(HEAD + text)
+        (HERE.parent / "MUTANTS.md").write_text(HEAD + text)
+    if problems:
+        sys.exit("\n".join(sorted(problems)))
 
 
 main()
