@@ -9,8 +9,8 @@ use crate::{broker, case::Case, client::Client, worker::Sample};
 /// What the figures do not tell by themselves.
 const REMARKS: &str = "
 - At QoS 0, a window of 16 is 16 messages queued before they are written: ours leave in one write.
-- Receiving at QoS 1 and 2, our clients write the acknowledgement of a message before they show the next; rumqttc writes
-  those of all messages that one read brought together, which is cheaper and leaves them open for longer.
+- Receiving at QoS 1 and 2, acknowledgements of messages that came together leave together: with us those of messages
+  that the caller has had, eight at most; with rumqttc those of all that one read brought.
 - With a window of 1, most of the time goes to the operating system waking one process and then the other.
 ";
 
