@@ -225,14 +225,15 @@ fn whole<'a, T>(
 #[inline(never)]
 fn publish(bytes: &[u8]) -> Decoded<'_> {
     match usual_publish(bytes) {
-        Some((publish, len)) => Ok(Some((Packet::Publish(publish), len))),
+        Some(found) => Ok(found),
         None => Packet::decode_any(bytes),
     }
 }
 
-/// The PUBLISH that is there, and its length; `None` if more has to be looked at, or if there is an error.
+/// The PUBLISH that is there, and its length, or that it is incomplete; `None` if more has to be looked at, or if there
+/// is an error.
 #[inline(always)]
-fn usual_publish(bytes: &[u8]) -> Option<(Publish<'_>, usize)> {
+fn usual_publish(bytes: &[u8]) -> Option<Option<(Packet<'_>, usize)>> {
     let (&first, rest) = bytes.split_first()?;
     let flags = first & 0x0F;
     if flags != 0 {
@@ -241,6 +242,10 @@ fn usual_publish(bytes: &[u8]) -> Option<(Publish<'_>, usize)> {
     // Whether it is too short will be seen.
     let (length, start) = header::decode_remaining_length(rest).ok()??;
     let end = start.saturating_add(header::to_usize(length));
-    let publish = Publish::usual(flags, bytes.get(start..end)?)?;
-    Some((publish, end))
+    match bytes.get(start..end) {
+        Some(body) => Some(Some((Packet::Publish(Publish::usual(flags, body)?), end))),
+        // Room for a topic and an identifier: there is nothing else to judge yet.
+        None if length >= 5 => Some(None),
+        None => None,
+    }
 }
