@@ -602,7 +602,9 @@ fn a_reader_leaves_a_checkpoint_to_be_seen() {
 
         let mut reader = client.payload();
         let mut buf = [0; 500];
+        assert_eq!(reader.read(&mut []).await, Ok(0));
         assert!(reader.read(&mut buf).await.unwrap() > 0, "what was shown");
+        assert_eq!(reader.read(&mut []).await, Ok(0));
         let due = Error::Request(RequestError::CheckpointDue);
         assert_eq!(reader.read(&mut buf).await, Err(due));
         drop(reader);
@@ -679,4 +681,33 @@ fn interruptions_are_no_end() {
         world.take_sent(),
         publish("t", &[b'x'; 9], QoS::AtMostOnce, 0)
     );
+}
+
+/// The end of a connection is no end of a payload, in either direction.
+#[test]
+fn payloads_end_with_their_connection() {
+    let (mut storage, world) = (storage(), World::new());
+    let mut session = Session::new(&mut storage);
+    let mut client = connected(&mut session, &world, &options());
+    world.run(async {
+        world.feed(&publish("a", &[9; 300], QoS::AtMostOnce, 0)[..100]);
+        assert!(matches!(client.recv().await, Ok(Event::Chunk(_))));
+        world.end();
+        let mut reader = client.payload();
+        let mut buf = [0; 500];
+        let ended = loop {
+            match reader.read(&mut buf).await {
+                Ok(n) => assert!(n > 0, "that is no end of a payload"),
+                Err(error) => break error,
+            }
+        };
+        assert_eq!(ended, Error::Closed);
+    });
+    drop(client);
+
+    let mut client = connected(&mut session, &world, &options());
+    world.cut();
+    let source = ReadFn(|buf: &mut [u8]| Ok::<_, ErrorKind>(buf.len()));
+    let sent = world.run(client.publish_from(Outgoing::new("t"), 9, source, |_| {}));
+    assert!(sent.is_err_and(|error| error.is_fatal()));
 }
