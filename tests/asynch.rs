@@ -17,9 +17,11 @@ use common::{
     world::{AsyncClient, Flush, Outcome, World, connected},
 };
 use embassy_futures::select::{Either, select};
-use embedded_io::ErrorKind;
+use embedded_io::{ErrorKind, ErrorType};
+use embedded_io_async::{Read, Write};
 use umqtt::{
-    Event, Instant, Outgoing, ProtocolError, RESPONSE_TIMEOUT, RequestError, Session, Storage,
+    Event, Instant, Outgoing, ProtocolError, RESPONSE_TIMEOUT, ReadFn, RequestError, Session,
+    Storage,
     asynch::Sleep,
     client::Error,
     codec::{Connack, Connect, ConnectReturnCode, Packet, QoS},
@@ -582,4 +584,130 @@ fn the_connection_that_is_opened_tells_how_it_went() {
     };
     assert_eq!(next(&world, &mut client), Ok(Seen::other(connected)));
     assert!(client.session_present());
+}
+
+/// A checkpoint comes between a reader and the rest of its message.
+#[test]
+fn a_reader_leaves_a_checkpoint_to_be_seen() {
+    let (mut storage, world) = (storage(), World::new());
+    let mut session = Session::new(&mut storage);
+    session.set_checkpoints(true);
+    let mut client = connected(&mut session, &world, &options());
+    world.run(async {
+        assert!(matches!(client.recv().await, Ok(Event::Checkpoint(_))));
+        world.feed(&publish("a", &[9; 300], QoS::AtMostOnce, 0));
+        assert!(matches!(client.recv().await, Ok(Event::Chunk(_))));
+        let kept = message("t", b"x", QoS::AtLeastOnce);
+        client.publish(&kept).await.unwrap();
+
+        let mut reader = client.payload();
+        let mut buf = [0; 500];
+        assert_eq!(reader.read(&mut []).await, Ok(0));
+        assert!(reader.read(&mut buf).await.unwrap() > 0, "what was shown");
+        assert_eq!(reader.read(&mut []).await, Ok(0));
+        let due = Error::Request(RequestError::CheckpointDue);
+        assert_eq!(reader.read(&mut buf).await, Err(due));
+        drop(reader);
+        assert!(matches!(client.recv().await, Ok(Event::Checkpoint(_))));
+    });
+}
+
+/// What is queued makes the next call due at once.
+#[test]
+fn what_is_queued_is_due_now() {
+    let (mut storage, world) = (storage(), World::new());
+    let mut session = Session::new(&mut storage);
+    let mut client = connected(&mut session, &world, &options());
+    world.set_room(0);
+    let zero = message("t", b"x", QoS::AtMostOnce);
+    world.run(client.publish(&zero)).unwrap();
+    assert_eq!(
+        client.deadline(),
+        Some(Instant::from_millis(world.millis()))
+    );
+}
+
+/// A source that is interrupted goes on, and so does a transport, which wakes nobody afterwards.
+#[test]
+fn interruptions_are_no_end() {
+    struct Interrupted<T>(T, u8);
+    impl<T> Interrupted<T> {
+        fn now(&mut self) -> core::result::Result<(), Fault> {
+            if self.1 == 0 {
+                return Ok(());
+            }
+            self.1 -= 1;
+            Err(Fault(ErrorKind::Interrupted))
+        }
+    }
+    impl<T> ErrorType for Interrupted<T> {
+        type Error = Fault;
+    }
+    impl<T: Read<Error = Fault>> Read for Interrupted<T> {
+        async fn read(&mut self, buf: &mut [u8]) -> core::result::Result<usize, Fault> {
+            self.now()?;
+            self.0.read(buf).await
+        }
+    }
+    impl<T: Write<Error = Fault>> Write for Interrupted<T> {
+        async fn write(&mut self, buf: &[u8]) -> core::result::Result<usize, Fault> {
+            self.now()?;
+            self.0.write(buf).await
+        }
+        async fn flush(&mut self) -> core::result::Result<(), Fault> {
+            self.0.flush().await
+        }
+    }
+    let (mut storage, world) = (storage(), World::new());
+    let mut session = Session::new(&mut storage);
+    world.answer(server);
+    let socket = Interrupted(world.dial(), 5);
+    let options = options();
+    let connect = umqtt::asynch::Client::connect(&mut session, socket, &world, &options);
+    let mut client = world.run(connect).unwrap();
+    world.take_writes();
+    let mut interrupted = false;
+    let source = ReadFn(|buf: &mut [u8]| {
+        interrupted = !interrupted;
+        if interrupted {
+            return Err(ErrorKind::Interrupted);
+        }
+        buf[0] = b'x';
+        Ok(1)
+    });
+    let sent = client.publish_from(Outgoing::new("t"), 9, source, |_| {});
+    assert_eq!(world.run(sent), Ok(None));
+    assert_eq!(
+        world.take_sent(),
+        publish("t", &[b'x'; 9], QoS::AtMostOnce, 0)
+    );
+}
+
+/// The end of a connection is no end of a payload, in either direction.
+#[test]
+fn payloads_end_with_their_connection() {
+    let (mut storage, world) = (storage(), World::new());
+    let mut session = Session::new(&mut storage);
+    let mut client = connected(&mut session, &world, &options());
+    world.run(async {
+        world.feed(&publish("a", &[9; 300], QoS::AtMostOnce, 0)[..100]);
+        assert!(matches!(client.recv().await, Ok(Event::Chunk(_))));
+        world.end();
+        let mut reader = client.payload();
+        let mut buf = [0; 500];
+        let ended = loop {
+            match reader.read(&mut buf).await {
+                Ok(n) => assert!(n > 0, "that is no end of a payload"),
+                Err(error) => break error,
+            }
+        };
+        assert_eq!(ended, Error::Closed);
+    });
+    drop(client);
+
+    let mut client = connected(&mut session, &world, &options());
+    world.cut();
+    let source = ReadFn(|buf: &mut [u8]| Ok::<_, ErrorKind>(buf.len()));
+    let sent = world.run(client.publish_from(Outgoing::new("t"), 9, source, |_| {}));
+    assert!(sent.is_err_and(|error| error.is_fatal()));
 }

@@ -157,3 +157,34 @@ fn no_payload_is_needed_while_there_is_no_connection() {
     session.connection_lost();
     assert_eq!(session.payload_needed(), None);
 }
+
+/// Nobody counts what leaves a connection that is over.
+#[test]
+fn bytes_consumed_after_the_end_change_nothing() {
+    let mut storage = Storage::<64, 64, 1>::new();
+    let mut session = Session::new(&mut storage);
+    connect(&mut session);
+    session.connection_lost();
+    session.consume(9, T);
+    assert_eq!(session.deadline(), None);
+    session.connect(&Connect::new("device"), T).unwrap();
+    assert_eq!(session.pending(T)[0], 0x10);
+}
+
+/// A SUBACK that answers is no less checked than one that nobody waits for.
+#[test]
+fn a_malformed_answer_ends_the_connection() {
+    let mut storage = Storage::<64, 64, 1>::new();
+    let mut session = Session::new(&mut storage);
+    connect(&mut session);
+    feed(&mut session, &[0x20, 2, 0, 0]);
+    let ready = session.poll(T).unwrap().unwrap();
+    assert!(session.event(ready).unwrap().is_some());
+    session.subscribe(&[("a", QoS::AtMostOnce)]).unwrap();
+    let len = session.pending(T).len();
+    session.consume(len, T);
+    feed(&mut session, &[0x90, 3, 0, 1, 3]);
+    let ready = session.poll(T).unwrap().unwrap();
+    let reserved = ProtocolError::Decode(DecodeError::UnknownSubackReturnCode { code: 3 });
+    assert_eq!(session.event(ready).err(), Some(reserved));
+}

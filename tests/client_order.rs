@@ -261,3 +261,17 @@ fn the_acknowledgement_of_a_long_message_is_the_callers() {
         assert_eq!(client.recv(), Ok(Event::Puback(id(3))));
     }
 }
+
+/// A client whose connection is over says so, whatever it is asked for.
+#[test]
+fn a_call_after_the_end_says_that_it_has_ended() {
+    let (network, mut storage) = (Network::new(), Memory::new());
+    let mut session = Session::new(&mut storage);
+    let mut client = connect(&mut session, &network);
+    network.end();
+    assert_eq!(client.recv().err(), Some(Error::Closed));
+    let waited = client.publish_and_wait(&at_qos_1("t", b"x"), |_| {});
+    assert_eq!(waited, Err(Error::Closed));
+    let subscribed = client.subscribe_and_wait(&[("t", QoS::AtMostOnce)], |_| {});
+    assert_eq!(subscribed.err(), Some(Error::Closed));
+}

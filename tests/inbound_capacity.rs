@@ -116,3 +116,19 @@ fn a_skipped_message_that_finds_no_room_is_not_reported() {
     }
     unreachable!("there was no room");
 }
+
+/// A long message behind one that found no room finds none either, even if there would be some by now.
+#[test]
+fn a_long_message_does_not_overtake_one_that_found_no_room() {
+    let mut storage = Storage::<64, 64, 1, 1>::new();
+    let mut driven = Driven::new(&mut storage);
+    driven.open(&KEEP, false);
+    for id in 1..=2 {
+        driven.feed(&publish(2, id, b"x"));
+        run(&mut driven);
+    }
+    let long = publish(2, 3, &[b'x'; 150]);
+    driven.feed(&[&pubrel(1), &long[..50]].concat());
+    let full = ProtocolError::InboundFull { capacity: 1 };
+    assert_eq!(run(&mut driven).2, Some(full));
+}

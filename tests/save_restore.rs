@@ -263,6 +263,7 @@ fn foreign_future_and_contradictory_images_are_refused_by_name() {
         ("a flag that is neither 0 nor 1", slots + 5, &[2]),
         ("a packet that is no PUBLISH", packets, &[0x82]),
         ("a packet with another QoS", packets, &[0x3C]),
+        ("a packet with another id", packets + 5, &[0, 9]),
         ("a packet with a wildcard", packets + 4, b"#"),
         ("a packet that is too long", packets + 1, &[0x7F]),
     ] {

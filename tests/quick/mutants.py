@@ -17,9 +17,10 @@ HERE = Path(__file__).resolve().parent
 EQUIVALENT = HERE / "equivalent.txt"
 HEAD = """# Mutants
 
-Each function of the codec and the session, changed in one place at a time: whether the quick tests or the unit tests
-notice, be it by never ending. Written by `.ci/mutants --write`. Those that no test can tell from the code as it stands are
-listed with their reasons in [equivalent.txt](quick/equivalent.txt), and are no part of the share.
+Each function of the codec and the session, changed in one place at a time, as cargo-mutants does: whether the quick tests or
+the unit tests notice, be it by never ending. Written by `tests/quick/mutants.py --write`, which `.ci/mutants` calls. Those
+that no test can tell from the code as it stands are listed with their reasons in [equivalent.txt](quick/equivalent.txt), and
+are no part of the share.
 
 """
 CAUGHT, ENDLESS, MISSED, LISTED = "CaughtMutant", "Timeout", "MissedMutant", "listed"

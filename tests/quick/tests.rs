@@ -46,6 +46,8 @@ mod long_in;
 mod long_out;
 #[path = "../malformed.rs"]
 mod malformed;
+#[path = "../parts.rs"]
+mod parts;
 #[path = "../resume.rs"]
 mod resume;
 #[path = "../roundtrip.rs"]

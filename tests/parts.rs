@@ -1,0 +1,84 @@
+//! The small parts around the clients: waiting times, storage, closures as sources, and what the standard library lends.
+#![allow(
+    clippy::unwrap_used,
+    reason = "helpers of tests, which may panic as tests do"
+)]
+
+use std::io::Cursor;
+
+use embassy_futures::block_on;
+use embedded_io::{Error as _, ErrorKind};
+use umqtt::{
+    Backoff, Clock, Instant, ProtocolError, ReadFn, RequestError, Session, Storage, client,
+    std_io::{self, NonBlocking, StdClock},
+};
+
+#[test]
+fn a_backoff_begins_anew_after_a_reset() {
+    let mut backoff = Backoff::new(100, 10_000);
+    let first = backoff.next(0);
+    assert!(backoff.next(0) > first);
+    backoff.reset();
+    assert_eq!(backoff.next(0), first);
+}
+
+#[test]
+fn the_default_storage_is_an_empty_one() {
+    let mut storage = Storage::<64, 64, 1>::default();
+    let session = Session::new(&mut storage);
+    assert_eq!((session.in_flight(), session.last_packet_id()), (0, None));
+}
+
+#[test]
+fn a_wrapped_stream_can_be_reached_and_taken_back() {
+    let mut transport = NonBlocking::new(Cursor::new(vec![1, 2, 3]));
+    assert_eq!(transport.get_ref().position(), 0);
+    transport.get_mut().set_position(2);
+    assert_eq!(transport.into_inner().position(), 2);
+}
+
+#[test]
+fn a_closure_is_a_source_for_both_clients() {
+    let mut left = [7_u8; 5].into_iter();
+    let mut source = ReadFn(|buf: &mut [u8]| {
+        let read = buf
+            .iter_mut()
+            .zip(left.by_ref())
+            .map(|(to, from)| *to = from);
+        Ok::<_, ErrorKind>(read.count())
+    });
+    let mut buf = [0; 2];
+    assert_eq!(embedded_io::Read::read(&mut source, &mut buf), Ok(2));
+    assert_eq!(buf, [7, 7]);
+    let read = block_on(embedded_io_async::Read::read(&mut source, &mut buf));
+    assert_eq!(read, Ok(2));
+}
+
+#[test]
+fn a_clock_of_its_own_need_not_say_how_to_wait() {
+    struct Stopped;
+    impl Clock for Stopped {
+        fn now(&self) -> Instant {
+            Instant::from_millis(5)
+        }
+    }
+    Clock::wait(&&Stopped);
+    assert_eq!(Clock::now(&&Stopped), Instant::from_millis(5));
+    assert!(StdClock::default().now().as_millis() < 1_000);
+}
+
+#[test]
+fn a_clients_error_has_the_kind_of_what_lies_beneath() {
+    use client::Error as E;
+    let refused = std_io::Error(std::io::ErrorKind::ConnectionRefused.into());
+    for (error, kind) in [
+        (E::Transport(refused), ErrorKind::ConnectionRefused),
+        (E::Closed, ErrorKind::ConnectionAborted),
+        (E::Protocol(ProtocolError::TooSlow), ErrorKind::Other),
+        (E::SourceEnded { missing: 1 }, ErrorKind::Other),
+        (E::Source(ErrorKind::NotFound), ErrorKind::NotFound),
+        (E::Request(RequestError::LaneFull), ErrorKind::InvalidInput),
+    ] {
+        assert_eq!(error.kind(), kind);
+    }
+}
