@@ -8,12 +8,13 @@ use crate::growth::CLAIMS;
 use crate::report::{self, peers, rows, series};
 use crate::run::Found;
 
-const COLOURS: [RGBColor; 5] = [
+const COLOURS: [RGBColor; peers().len()] = [
     RGBColor(200, 30, 30),
     RGBColor(40, 90, 160),
     RGBColor(90, 150, 60),
     RGBColor(140, 90, 170),
     RGBColor(120, 120, 120),
+    RGBColor(220, 140, 20),
 ];
 
 type Drawn = Result<(), Box<dyn std::error::Error>>;
