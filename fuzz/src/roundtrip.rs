@@ -1,6 +1,6 @@
 //! What was decoded can be encoded, and is the same packet again; a padded length may shrink.
 
-use umqtt::codec::Packet;
+use umqtt::codec::{Packet, Suback, Subscribe, Unsubscribe};
 
 /// Any bytes.
 pub fn run(bytes: &[u8]) {
@@ -11,10 +11,30 @@ pub fn run(bytes: &[u8]) {
     let again = packet.encode(&mut out).expect("it was a packet");
     assert_eq!(packet.encoded_len(), Ok(again.len()));
     assert_eq!(Packet::decode(again), Ok(Some((packet, again.len()))));
-    // A payload may follow from elsewhere.
-    if let Packet::Publish(publish) = packet {
-        let mut front = vec![0; again.len() - publish.payload.len()];
-        publish.header().encode(&mut front).expect("it fits");
-        assert_eq!([&front, publish.payload].concat(), again);
+    let mut out = vec![0; again.len()];
+    match packet {
+        // A payload may follow from elsewhere.
+        Packet::Publish(publish) => {
+            let mut front = vec![0; again.len() - publish.payload.len()];
+            publish.header().encode(&mut front).expect("it fits");
+            assert_eq!([&front, publish.payload].concat(), again);
+        }
+        // A list that came is sent on as it came; one put together from its items is the same.
+        Packet::Subscribe(came) => {
+            let filters: Vec<_> = came.filters().collect();
+            let own = Subscribe::new(came.packet_id(), &filters).expect("not empty");
+            assert_eq!(own.encode(&mut out), Ok(again));
+        }
+        Packet::Unsubscribe(came) => {
+            let filters: Vec<_> = came.filters().collect();
+            let own = Unsubscribe::new(came.packet_id(), &filters).expect("not empty");
+            assert_eq!(own.encode(&mut out), Ok(again));
+        }
+        Packet::Suback(came) => {
+            let codes: Vec<_> = came.codes().iter().collect();
+            let own = Suback::new(came.packet_id(), &codes).expect("not empty");
+            assert_eq!(own.encode(&mut out), Ok(again));
+        }
+        _ => {}
     }
 }
