@@ -144,6 +144,23 @@ impl<'s, 'b, L: ErrorType> Connection<'s, 'b, L> {
         Ok(())
     }
 
+    /// Copies bytes of the message at hand that have come to `buf`; 0 at its end, `None` if more have to come first.
+    pub(super) fn read_payload(&mut self, buf: &mut [u8]) -> Option<usize> {
+        let n = self.session.read_payload(buf);
+        (n > 0 || buf.is_empty() || !self.session.is_message_open()).then_some(n)
+    }
+
+    /// Takes what came while the message at hand was read: its next bytes, or else the rest will not come.
+    pub(super) fn next_chunk(&mut self, ready: Ready) -> Result<(), Error<L::Error>> {
+        if self.session.owes_checkpoint() {
+            return Err(RequestError::CheckpointDue.into());
+        }
+        match self.session.event(ready)? {
+            Some(Event::Chunk(_)) => Ok(()),
+            _ => Err(Error::Closed),
+        }
+    }
+
     /// Whether what is owed may wait until the session has looked for the next packet: if that is at hand, its answer
     /// leaves with it, and if not, nothing is lost but this look.
     fn may_hold(&mut self, now: Instant) -> bool {

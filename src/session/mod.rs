@@ -467,7 +467,7 @@ impl Session<'_> {
     }
 
     /// Ends the connection with this reason, unless it is over.
-    pub(crate) fn end(&mut self, reason: ProtocolError) {
+    fn end(&mut self, reason: ProtocolError) {
         if self.is_open() {
             debug!("connection over: {}", reason);
             self.link = Link::Down(reason);

@@ -3,11 +3,7 @@
 use embedded_io::{ErrorType, Read, ReadReady, Write, WriteReady};
 
 use super::{Client, Failed};
-use crate::{
-    client::Error,
-    session::{Event, RequestError},
-    time::Clock,
-};
+use crate::{client::Error, time::Clock};
 
 /// The payload of the message at hand, to be given to whatever reads; see [`Client::payload`].
 pub struct Payload<'c, 's, 'b, T: ErrorType, C> {
@@ -32,22 +28,14 @@ where
     /// Copies the next bytes of the payload to `buf`, waiting for them if need be; 0 at its end.
     ///
     /// A checkpoint that is due (after a publish between two chunks) has to be seen first, which
-    /// [`RequestError::CheckpointDue`] says.
+    /// [`RequestError::CheckpointDue`](crate::RequestError::CheckpointDue) says.
     fn read(&mut self, buf: &mut [u8]) -> Result<usize, Self::Error> {
         loop {
-            let n = self.client.connection.session.read_payload(buf);
-            if n > 0 || buf.is_empty() || !self.client.connection.session.is_message_open() {
+            if let Some(n) = self.client.connection.read_payload(buf) {
                 return Ok(n);
             }
             let ready = self.client.ready().map_err(|Failed| self.client.error())?;
-            if self.client.connection.session.owes_checkpoint() {
-                return Err(RequestError::CheckpointDue.into());
-            }
-            match self.client.connection.session.event(ready)? {
-                Some(Event::Chunk(_)) => {}
-                // The rest will not come.
-                _ => return Err(Error::Closed),
-            }
+            self.client.connection.next_chunk(ready)?;
         }
     }
 }
