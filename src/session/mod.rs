@@ -90,6 +90,8 @@ pub struct Session<'b> {
     early: u16,
     response_timeout: u32,
     connect_since: Instant,
+    /// Nothing can be overdue before this moment; `None` if that is to be looked for at once.
+    calm_until: Option<Instant>,
     /// Packets have been left in the receive buffer since then, until there is room for their answers.
     behind_since: Option<Instant>,
     /// Messages at QoS 2 pass unanswered since then, for lack of room for an id.
@@ -164,6 +166,7 @@ impl<'b> Session<'b> {
             early: 0,
             response_timeout: RESPONSE_TIMEOUT,
             connect_since: Instant::default(),
+            calm_until: None,
             behind_since: None,
             full_since: None,
             stalled_since: None,
@@ -177,6 +180,7 @@ impl Session<'_> {
     pub fn set_response_timeout(&mut self, millis: u32) {
         // Two moments further apart could not be compared.
         self.response_timeout = millis.min(u32::MAX / 2);
+        self.calm_until = None;
     }
 
     /// Ends the connection with [`ProtocolError::TooSlow`] when fewer than `bytes_per_second` come, on average over a
@@ -242,6 +246,7 @@ impl Session<'_> {
         }
         self.keep_alive.start(options.keep_alive, now);
         self.connect_since = now;
+        self.calm_until = None;
         self.clean = options.clean_session;
         self.session_present = false;
         self.unknown_session = false;
@@ -361,11 +366,9 @@ impl Session<'_> {
                     return Err(Over);
                 }
             }
-        } else if self.is_open()
-            && let Some(reason) = self.overdue(now)
-        {
+        } else if self.is_open() {
             // An answer may lie behind the event that waits, but nothing can lie behind it that is still to leave.
-            return Err(self.fail(reason));
+            self.check_waits(now)?;
         }
         Ok(self.due.ready())
     }
@@ -417,7 +420,7 @@ impl Session<'_> {
 
     /// Whether everything waits until the caller has seen a checkpoint.
     pub(crate) fn owes_checkpoint(&self) -> bool {
-        self.is_connected() && self.checkpoints && self.dirty
+        self.checkpoints && self.dirty && self.is_connected()
     }
 
     /// How many in-flight slots are taken: by requests that wait for their acknowledgement, and by what has become of

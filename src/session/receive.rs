@@ -143,7 +143,7 @@ impl Session<'_> {
             }
         }
         // What had to leave may have been acknowledged instead.
-        if !self.has_more() {
+        if self.stalled_since.is_some() && !self.has_more() {
             self.stalled_since = None;
         }
         if self.inbound.take_progress() {
@@ -153,9 +153,7 @@ impl Session<'_> {
             }
         }
         if self.due.is_nothing() {
-            if let Some(reason) = self.overdue(now) {
-                return Err(self.fail(reason));
-            }
+            self.check_waits(now)?;
             if self.full_since.is_some()
                 && self.received.is_empty()
                 && self.outbound.lane_is_empty()
