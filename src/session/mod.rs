@@ -90,8 +90,8 @@ pub struct Session<'b> {
     early: u16,
     response_timeout: u32,
     connect_since: Instant,
-    /// Nothing can be overdue before this moment; `None` if that is to be looked for at once.
-    calm_until: Option<Instant>,
+    /// What is waited for began then or later.
+    waits_since: Instant,
     /// Packets have been left in the receive buffer since then, until there is room for their answers.
     behind_since: Option<Instant>,
     /// Messages at QoS 2 pass unanswered since then, for lack of room for an id.
@@ -166,7 +166,7 @@ impl<'b> Session<'b> {
             early: 0,
             response_timeout: RESPONSE_TIMEOUT,
             connect_since: Instant::default(),
-            calm_until: None,
+            waits_since: Instant::default(),
             behind_since: None,
             full_since: None,
             stalled_since: None,
@@ -180,7 +180,6 @@ impl Session<'_> {
     pub fn set_response_timeout(&mut self, millis: u32) {
         // Two moments further apart could not be compared.
         self.response_timeout = millis.min(u32::MAX / 2);
-        self.calm_until = None;
     }
 
     /// Ends the connection with [`ProtocolError::TooSlow`] when fewer than `bytes_per_second` come, on average over a
@@ -246,7 +245,7 @@ impl Session<'_> {
         }
         self.keep_alive.start(options.keep_alive, now);
         self.connect_since = now;
-        self.calm_until = None;
+        self.waits_since = now;
         self.clean = options.clean_session;
         self.session_present = false;
         self.unknown_session = false;

@@ -304,8 +304,7 @@ impl Session<'_> {
         };
         // [MQTT-4.3.3-2] PUBCOMP also for an id that is not known.
         if packet_type == PacketType::Pubrel {
-            self.dirty |= self.received.contains(&packet_id);
-            self.received.retain(|id| *id != packet_id);
+            self.released(packet_id);
             self.outbound.push_ack(PUBCOMP, packet_id);
             return Ok(());
         }
@@ -340,6 +339,17 @@ impl Session<'_> {
             }
         }
         Ok(())
+    }
+
+    /// The message with this id will not come again; the last id takes the place of its.
+    fn released(&mut self, id: PacketId) {
+        let last = self.received.last().copied();
+        let place = self.received.iter_mut().find(|place| **place == id);
+        if let (Some(place), Some(last)) = (place, last) {
+            *place = last;
+            self.received.pop();
+            self.dirty = true;
+        }
     }
 
     /// An acknowledgement for an id that nobody waits for.

@@ -70,10 +70,11 @@ impl Session<'_> {
         self.is_open() && !self.is_calm(now)
     }
 
-    /// Whether nothing can be overdue, as was seen not long ago: after weeks the clock may have wrapped.
+    /// Whether nothing can be overdue: what is waited for began too short a time ago. The whole distance counts, since
+    /// the clock may have gone half round while nobody looked.
     fn is_calm(&self, now: Instant) -> bool {
-        let left = self.calm_until.map_or(0, |end| end.millis_from(now));
-        left > 0 && left <= self.response_timeout
+        let since = self.waits_since.as_millis();
+        now.as_millis().wrapping_sub(since) < self.response_timeout
     }
 
     /// Ends the connection if something is overdue. Until something can be, nothing is looked at.
@@ -88,10 +89,8 @@ impl Session<'_> {
             return Err(self.fail(reason));
         }
         if self.due.is_nothing() {
-            // What begins to wait from now on is overdue later than what waits now.
             let since = wait.map(|(since, _)| since);
-            let first = sooner(since, self.pace.since()).unwrap_or(now);
-            self.calm_until = Some(first.after(self.response_timeout));
+            self.waits_since = sooner(since, self.pace.since()).unwrap_or(now);
         }
         Ok(())
     }
