@@ -13,7 +13,7 @@ use super::{
     outbound::{Outbound, PUBACK, PUBCOMP, PUBREC, PUBREL},
 };
 use crate::{
-    codec::{Connack, DecodeError, PacketId, PacketType, Publish, QoS, Suback},
+    codec::{Connack, DecodeError, PacketId, PacketType, Publish, PublishHeader, QoS, Suback},
     fmt::{debug, warn},
     time::Instant,
 };
@@ -394,7 +394,7 @@ impl Session<'_> {
                 self.full_since.get_or_insert(now);
             }
             if repeated || self.full_since.is_some() {
-                if let Err(error) = Publish::decode_body(&header, body) {
+                if let Err(error) = PublishHeader::decode_body(&header, body) {
                     return Err(self.fail(error.into()));
                 }
                 if repeated {
@@ -409,14 +409,22 @@ impl Session<'_> {
 
     fn message(&mut self) -> Result<Option<Event<'_>>, ProtocolError> {
         let header = self.inbound.header();
-        let publish = match Publish::decode_body(&header, self.inbound.show_packet()) {
-            Ok(publish) => publish,
+        let body = self.inbound.show_packet();
+        let (message, before) = match PublishHeader::decode_body(&header, body) {
+            Ok(Some(found)) => found,
+            Ok(None) => return refused(&mut self.link, DecodeError::Truncated.into()),
             Err(error) => return refused(&mut self.link, error.into()),
         };
+        let payload = body.get(before..).unwrap_or_default();
         // `publish_came` has seen that there is room.
-        let (qos, id) = (publish.delivery.qos(), publish.delivery.packet_id());
+        let (qos, id) = (message.delivery.qos(), message.delivery.packet_id());
         self.dirty |= delivered(qos, id, &mut self.outbound, self.received);
-        Ok(Some(Event::Message(Message::from(publish))))
+        Ok(Some(Event::Message(Message::from(Publish {
+            topic: message.topic,
+            payload,
+            delivery: message.delivery,
+            retain: message.retain,
+        }))))
     }
 
     fn begin_chunk(&mut self) -> Result<(), Over> {
