@@ -477,8 +477,7 @@ where
         &mut self,
         request: impl FnOnce(&mut Session<'b>) -> Result<R, RequestError>,
     ) -> Result<R, Error<T::Error>> {
-        let result = request(self.connection.session);
-        self.connection.accepted(result)
+        request(self.connection.session).map_err(|error| self.connection.refusal(error))
     }
 
     async fn ready(&mut self) -> Result<Ready, Failed> {
