@@ -99,9 +99,7 @@ where
     /// fails in this very call, the id is returned all the same, and the next call says why: a message that has been
     /// accepted at QoS 1 or 2 goes out again on the next connection.
     pub fn publish(&mut self, message: &Message<'_>) -> Result<Option<PacketId>, Error<T::Error>> {
-        let id = self.request(|session| session.publish(message))?;
-        let _ = self.write();
-        Ok(id)
+        self.send(|session| session.publish(message))
     }
 
     /// Publishes a message and waits until the server has acknowledged it, or at QoS 0 until it has left. Everything
@@ -207,9 +205,7 @@ where
     ///
     /// As [`Self::publish`].
     pub fn subscribe(&mut self, filters: &[(&str, QoS)]) -> Result<PacketId, Error<T::Error>> {
-        let id = self.request(|session| session.subscribe(filters))?;
-        let _ = self.write();
-        Ok(id)
+        self.send(|session| session.subscribe(filters))
     }
 
     /// Subscribes and waits for the answer: the QoS granted for each filter, or its refusal, in their order.
@@ -240,9 +236,7 @@ where
     ///
     /// As [`Self::publish`].
     pub fn unsubscribe(&mut self, filters: &[&str]) -> Result<PacketId, Error<T::Error>> {
-        let id = self.request(|session| session.unsubscribe(filters))?;
-        let _ = self.write();
-        Ok(id)
+        self.send(|session| session.unsubscribe(filters))
     }
 
     /// Unsubscribes and waits for the answer. Everything else that comes meanwhile goes to `on_event`.
@@ -406,6 +400,18 @@ where
 
     fn tell(&mut self, ready: Ready, on_event: &mut dyn FnMut(Event<'_>)) -> Result<(), Failed> {
         self.connection.redeem(ready, on_event)
+    }
+
+    /// As [`Self::request`], and what can leave at once leaves.
+    fn send<R>(
+        &mut self,
+        request: impl FnOnce(&mut Session<'b>) -> Result<R, RequestError>,
+    ) -> Result<R, Error<T::Error>> {
+        let result = self.request(request);
+        if result.is_ok() {
+            let _ = self.write();
+        }
+        result
     }
 
     fn request<R>(
