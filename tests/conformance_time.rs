@@ -600,6 +600,36 @@ fn deadlines_hold_on_a_clock_that_wraps() {
     driven.ends_after(TIMEOUT, ProtocolError::RequestTimeout { packet_id });
 }
 
+/// A deadline holds after weeks in which nothing had to be done, however far the clock has gone round.
+#[test]
+fn deadlines_hold_after_weeks_of_silence() {
+    const DAY: u32 = 86_400_000;
+    for days in [10, 24, 25, 30, 40, 49, 50] {
+        let mut storage = Room::new();
+        let mut driven = Driven::new(&mut storage);
+        driven.open(&kept_alive(0), false);
+        driven.expect(&[]);
+        (0..days).for_each(|_| driven.pass(DAY));
+        let packet_id = id(driven.publish(1, b"x"));
+        driven.sent();
+        driven.ends_after(TIMEOUT, ProtocolError::RequestTimeout { packet_id });
+    }
+}
+
+/// A shorter response timeout holds for what is waited for already.
+#[test]
+fn a_response_timeout_holds_at_once() {
+    let mut storage = Room::new();
+    let mut driven = Driven::new(&mut storage);
+    driven.open(&kept_alive(0), false);
+    let packet_id = id(driven.publish(1, b"x"));
+    driven.sent();
+    driven.expect(&[]);
+    driven.pass(5_000);
+    driven.session.set_response_timeout(6_000);
+    driven.ends_after(1_000, ProtocolError::RequestTimeout { packet_id });
+}
+
 /// A response timeout longer than half of what the clock can show is cut to that, and does not end at once.
 #[test]
 fn the_longest_response_timeout_is_long() {

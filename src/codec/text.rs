@@ -158,15 +158,19 @@ fn all(bytes: &[u8], passes: impl Fn(u8) -> bool + Copy) -> bool {
 
 #[inline(always)]
 fn all_blocks<const N: usize>(bytes: &[u8], passes: impl Fn(u8) -> bool) -> bool {
-    let block = |block: &[u8; N]| block.iter().fold(true, |all, &byte| all & passes(byte));
     let (blocks, _) = bytes.as_chunks();
     for each in blocks {
-        if !block(each) {
+        if !all_of::<N>(each, &passes) {
             return false;
         }
     }
     // The last block may overlap the one before it, which costs less than single bytes.
-    bytes.last_chunk().is_some_and(block)
+    bytes.last_chunk().is_some_and(|last| all_of::<N>(last, &passes))
+}
+
+#[inline(always)] // a call costs more than the block
+fn all_of<const N: usize>(block: &[u8; N], passes: impl Fn(u8) -> bool) -> bool {
+    block.iter().fold(true, |all, &byte| all & passes(byte))
 }
 
 #[cfg(test)]

@@ -25,6 +25,8 @@ pub(super) struct Inbound<'b> {
     base: usize,
     start: usize,
     end: usize,
+    /// So many bytes have to come, as far as is known, before the packet at the start is whole.
+    missing: usize,
     /// Payload bytes, or bytes to be skipped, that have not been seen yet.
     left: usize,
     /// Bytes at `start` that the caller has been shown, and that go with the next call.
@@ -96,6 +98,7 @@ impl<'b> Inbound<'b> {
             start: 0,
             end: 0,
             mode: Mode::Packets,
+            missing: 0,
             left: 0,
             shown: 0,
             unread: 0,
@@ -114,6 +117,7 @@ impl Inbound<'_> {
         self.start = 0;
         self.end = 0;
         self.mode = Mode::Packets;
+        self.missing = 0;
         self.left = 0;
         self.shown = 0;
         self.unread = 0;
@@ -135,6 +139,7 @@ impl Inbound<'_> {
     /// `n` bytes have been put into the space.
     pub(super) fn commit(&mut self, n: usize) {
         self.end = self.end.saturating_add(n).min(self.rx.len());
+        self.missing = self.missing.saturating_sub(n);
         self.progress |= n > 0;
     }
 
@@ -248,8 +253,12 @@ impl Inbound<'_> {
 
     /// Looks for a packet at the start.
     fn packet(&mut self, is_connected: bool) -> Result<Option<Frame>, ProtocolError> {
+        if self.missing > 0 {
+            return Ok(None);
+        }
         let bytes = self.rx.get(self.start..self.end).unwrap_or_default();
         let Some((header, used)) = FixedHeader::decode(bytes)? else {
+            self.missing = 1;
             return Ok(None);
         };
         // Before any wait for the rest, for which there may not even be room.
@@ -261,6 +270,7 @@ impl Inbound<'_> {
             return Ok(Some(Frame::Packet));
         }
         if needed <= self.rx.len() {
+            self.missing = needed.wrapping_sub(bytes.len());
             return Ok(None);
         }
         if header.packet_type != PacketType::Publish {

@@ -90,6 +90,8 @@ pub struct Session<'b> {
     early: u16,
     response_timeout: u32,
     connect_since: Instant,
+    /// What is waited for began then or later.
+    waits_since: Instant,
     /// Packets have been left in the receive buffer since then, until there is room for their answers.
     behind_since: Option<Instant>,
     /// Messages at QoS 2 pass unanswered since then, for lack of room for an id.
@@ -164,6 +166,7 @@ impl<'b> Session<'b> {
             early: 0,
             response_timeout: RESPONSE_TIMEOUT,
             connect_since: Instant::default(),
+            waits_since: Instant::default(),
             behind_since: None,
             full_since: None,
             stalled_since: None,
@@ -242,6 +245,7 @@ impl Session<'_> {
         }
         self.keep_alive.start(options.keep_alive, now);
         self.connect_since = now;
+        self.waits_since = now;
         self.clean = options.clean_session;
         self.session_present = false;
         self.unknown_session = false;
@@ -361,11 +365,9 @@ impl Session<'_> {
                     return Err(Over);
                 }
             }
-        } else if self.is_open()
-            && let Some(reason) = self.overdue(now)
-        {
+        } else if self.is_open() {
             // An answer may lie behind the event that waits, but nothing can lie behind it that is still to leave.
-            return Err(self.fail(reason));
+            self.check_waits(now)?;
         }
         Ok(self.due.ready())
     }
@@ -417,7 +419,7 @@ impl Session<'_> {
 
     /// Whether everything waits until the caller has seen a checkpoint.
     pub(crate) fn owes_checkpoint(&self) -> bool {
-        self.is_connected() && self.checkpoints && self.dirty
+        self.checkpoints && self.dirty && self.is_connected()
     }
 
     /// How many in-flight slots are taken: by requests that wait for their acknowledgement, and by what has become of

@@ -13,7 +13,7 @@ use super::{
     outbound::{Outbound, PUBACK, PUBCOMP, PUBREC, PUBREL},
 };
 use crate::{
-    codec::{Connack, DecodeError, PacketId, PacketType, Publish, QoS, Suback},
+    codec::{Connack, DecodeError, PacketId, PacketType, Publish, PublishHeader, QoS, Suback},
     fmt::{debug, warn},
     time::Instant,
 };
@@ -143,7 +143,7 @@ impl Session<'_> {
             }
         }
         // What had to leave may have been acknowledged instead.
-        if !self.has_more() {
+        if self.stalled_since.is_some() && !self.has_more() {
             self.stalled_since = None;
         }
         if self.inbound.take_progress() {
@@ -153,9 +153,7 @@ impl Session<'_> {
             }
         }
         if self.due.is_nothing() {
-            if let Some(reason) = self.overdue(now) {
-                return Err(self.fail(reason));
-            }
+            self.check_waits(now)?;
             if self.full_since.is_some()
                 && self.received.is_empty()
                 && self.outbound.lane_is_empty()
@@ -306,8 +304,7 @@ impl Session<'_> {
         };
         // [MQTT-4.3.3-2] PUBCOMP also for an id that is not known.
         if packet_type == PacketType::Pubrel {
-            self.dirty |= self.received.contains(&packet_id);
-            self.received.retain(|id| *id != packet_id);
+            self.released(packet_id);
             self.outbound.push_ack(PUBCOMP, packet_id);
             return Ok(());
         }
@@ -342,6 +339,17 @@ impl Session<'_> {
             }
         }
         Ok(())
+    }
+
+    /// The message with this id will not come again; the last id takes the place of its.
+    fn released(&mut self, id: PacketId) {
+        let last = self.received.last().copied();
+        let place = self.received.iter_mut().find(|place| **place == id);
+        if let (Some(place), Some(last)) = (place, last) {
+            *place = last;
+            self.received.pop();
+            self.dirty = true;
+        }
     }
 
     /// An acknowledgement for an id that nobody waits for.
@@ -386,7 +394,7 @@ impl Session<'_> {
                 self.full_since.get_or_insert(now);
             }
             if repeated || self.full_since.is_some() {
-                if let Err(error) = Publish::decode_body(&header, body) {
+                if let Err(error) = PublishHeader::decode_body(&header, body) {
                     return Err(self.fail(error.into()));
                 }
                 if repeated {
@@ -401,14 +409,22 @@ impl Session<'_> {
 
     fn message(&mut self) -> Result<Option<Event<'_>>, ProtocolError> {
         let header = self.inbound.header();
-        let publish = match Publish::decode_body(&header, self.inbound.show_packet()) {
-            Ok(publish) => publish,
+        let body = self.inbound.show_packet();
+        let (message, before) = match PublishHeader::decode_body(&header, body) {
+            Ok(Some(found)) => found,
+            Ok(None) => return refused(&mut self.link, DecodeError::Truncated.into()),
             Err(error) => return refused(&mut self.link, error.into()),
         };
+        let payload = body.get(before..).unwrap_or_default();
         // `publish_came` has seen that there is room.
-        let (qos, id) = (publish.delivery.qos(), publish.delivery.packet_id());
+        let (qos, id) = (message.delivery.qos(), message.delivery.packet_id());
         self.dirty |= delivered(qos, id, &mut self.outbound, self.received);
-        Ok(Some(Event::Message(Message::from(publish))))
+        Ok(Some(Event::Message(Message::from(Publish {
+            topic: message.topic,
+            payload,
+            delivery: message.delivery,
+            retain: message.retain,
+        }))))
     }
 
     fn begin_chunk(&mut self) -> Result<(), Over> {

@@ -1,6 +1,6 @@
 //! What the session waits for, and how long.
 
-use super::{Link, ProtocolError, Session};
+use super::{Link, Over, ProtocolError, Session};
 use crate::time::Instant;
 
 /// The wait that began first, and the error that ends the connection if it is too long.
@@ -32,8 +32,8 @@ impl Session<'_> {
 
     /// When a PINGREQ is due, CONNACK or not, if nothing else leaves before \[MQTT-3.1.2-23\].
     pub(super) fn ping_due(&self) -> Option<Instant> {
-        let may_leave = !self.leaving && self.outbound.is_idle();
-        may_leave.then(|| self.keep_alive.due()).flatten()
+        let due = self.keep_alive.due()?;
+        (!self.leaving && self.outbound.is_idle()).then_some(due)
     }
 
     /// What must be answered, or taken by the transport, within the response timeout. While an event waits, an answer
@@ -66,21 +66,33 @@ impl Session<'_> {
 
     /// Whether [`Self::poll`] may end the connection at `now` for the lack of something, which may have come by then and
     /// not been read.
-    #[inline(never)] // its frame would stand below that of `poll`
     pub(crate) fn is_overdue(&self, now: Instant) -> bool {
-        let slow_at = self
-            .pace
-            .since()
-            .map(|since| since.after(self.response_timeout));
-        self.is_open()
-            && (self.overdue(now).is_some() || slow_at.is_some_and(|at| at.is_reached(now)))
+        self.is_open() && !self.is_calm(now)
     }
 
-    /// The error that ends the connection if something is overdue.
-    pub(super) fn overdue(&self, now: Instant) -> Option<ProtocolError> {
-        let (since, reason) = self.longest_wait()?;
-        let end = since.after(self.response_timeout);
-        end.is_reached(now).then_some(reason)
+    /// Whether nothing can be overdue: what is waited for began too short a time ago. The whole distance counts, since
+    /// the clock may have gone half round while nobody looked.
+    fn is_calm(&self, now: Instant) -> bool {
+        let since = self.waits_since.as_millis();
+        now.as_millis().wrapping_sub(since) < self.response_timeout
+    }
+
+    /// Ends the connection if something is overdue. Until something can be, nothing is looked at.
+    pub(super) fn check_waits(&mut self, now: Instant) -> Result<(), Over> {
+        if self.is_calm(now) {
+            return Ok(());
+        }
+        let wait = self.longest_wait();
+        if let Some((since, reason)) = wait
+            && since.after(self.response_timeout).is_reached(now)
+        {
+            return Err(self.fail(reason));
+        }
+        if self.due.is_nothing() {
+            let since = wait.map(|(since, _)| since);
+            self.waits_since = sooner(since, self.pace.since()).unwrap_or(now);
+        }
+        Ok(())
     }
 }
 
