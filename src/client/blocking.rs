@@ -115,7 +115,7 @@ where
         mut on_event: impl FnMut(Event<'_>),
     ) -> Result<(), Error<T::Error>> {
         self.connection.check_order()?;
-        match self.request(|session| session.publish(message))? {
+        match self.publish(message)? {
             None => self.drain(&mut on_event),
             Some(id) => self.finish(id, &mut on_event),
         }
@@ -220,7 +220,7 @@ where
         mut on_event: impl FnMut(Event<'_>),
     ) -> Result<SubackCodes<'_>, Error<T::Error>> {
         self.connection.check_order()?;
-        let id = self.request(|session| session.subscribe(filters))?;
+        let id = self.subscribe(filters)?;
         let ready = self
             .wait_for(id, &mut on_event)
             .map_err(|Failed| self.error())?;
@@ -250,7 +250,7 @@ where
         mut on_event: impl FnMut(Event<'_>),
     ) -> Result<(), Error<T::Error>> {
         self.connection.check_order()?;
-        let id = self.request(|session| session.unsubscribe(filters))?;
+        let id = self.unsubscribe(filters)?;
         self.finish(id, &mut on_event)
     }
 
