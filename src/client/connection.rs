@@ -146,8 +146,10 @@ impl<'s, 'b, L: ErrorType> Connection<'s, 'b, L> {
         ready: Ready,
         on_event: &mut dyn FnMut(Event<'_>),
     ) -> Result<(), Failed> {
-        if let Some(event) = self.session.event(ready).map_err(|_| Failed)? {
-            on_event(event);
+        match self.session.event(ready) {
+            Ok(Some(event)) => on_event(event),
+            Ok(None) => {}
+            Err(_) => return Err(Failed),
         }
         Ok(())
     }
