@@ -9,12 +9,16 @@
 
 mod common;
 
-use common::{Network, Step};
+use common::{DISCONNECT, Network, Step, pubcomp, publish, pubrel};
 use embedded_io::{ErrorKind, Read};
 use umqtt::{
-    Event, Message, Outgoing, ProtocolError, ReadFn, RequestError, Session, Storage, blocking,
+    Event, Instant, Message, Outgoing, ProtocolError, ReadFn, RequestError, Session, Storage,
+    blocking,
     client::Error,
-    codec::{Connect, DecodeError, Delivery, PacketId, Publish, QoS, TopicError, TopicName},
+    codec::{
+        Connect, DecodeError, Delivery, PacketId, Publish, QoS, SubackReturnCode, TopicError,
+        TopicName,
+    },
 };
 
 type Memory = Storage<64, 256, 4>;
@@ -274,4 +278,91 @@ fn a_call_after_the_end_says_that_it_has_ended() {
     assert_eq!(waited, Err(Error::Closed));
     let subscribed = client.subscribe_and_wait(&[("t", QoS::AtMostOnce)], |_| {});
     assert_eq!(subscribed.err(), Some(Error::Closed));
+}
+
+/// A change of the session while the last bytes of a message leave is no refusal of that message.
+#[test]
+fn a_message_that_has_left_was_accepted() {
+    let (network, mut storage) = (Network::new(), Memory::new());
+    let mut session = Session::new(&mut storage);
+    session.set_checkpoints(true);
+    let mut client = connect(&mut session, &network);
+    while client.poll().unwrap().is_some() {}
+    network.feed(&publish("t", b"x", QoS::ExactlyOnce, 9));
+    while client.poll().unwrap().is_some() {}
+    while client.poll().unwrap().is_some() {}
+    network.take_sent();
+    // The answer to our PUBREC comes while the transport gets rid of the message.
+    network.flushes(&[Step::TimedOut; 8]);
+    network.feed_at(network.millis() + 1, &pubrel(9));
+    let sent = client.publish_and_wait(&Message::new("u", b"y"), |_| {});
+    assert_eq!(sent, Ok(()));
+    let mut left = publish("u", b"y", QoS::AtMostOnce, 0);
+    left.extend(pubcomp(9));
+    assert_eq!(network.take_sent(), left);
+}
+
+/// A reader after a SUBACK reads none of its codes.
+#[test]
+fn a_suback_has_no_payload() {
+    let (network, mut storage) = (Network::with_server(), Memory::new());
+    let mut session = Session::new(&mut storage);
+    let mut client = common::connected(&mut session, &network, &options());
+    let filters = [
+        ("a", QoS::AtMostOnce),
+        ("b", QoS::AtLeastOnce),
+        ("c", QoS::ExactlyOnce),
+    ];
+    let granted = client.subscribe_and_wait(&filters, |_| {}).unwrap();
+    assert_eq!(
+        granted.first(),
+        Some(SubackReturnCode::Granted(QoS::AtMostOnce))
+    );
+    let mut buf = [0xFF; 8];
+    assert_eq!(client.payload().read(&mut buf), Ok(0), "{buf:?}");
+}
+
+/// What a long CONNECT took is free again for a session that begins anew.
+#[test]
+fn the_room_of_a_long_connect_comes_back_with_a_clean_session() {
+    let mut storage = Memory::new();
+    let mut session = Session::new(&mut storage);
+    let long = "i".repeat(200);
+    session
+        .connect(&Connect::new(&long), Instant::from_millis(0))
+        .unwrap();
+    session.connection_lost();
+    session
+        .connect(&Connect::new("me"), Instant::from_millis(0))
+        .unwrap();
+    assert!(session.publish(&Message::new("t", &[0; 100])).is_ok());
+}
+
+/// A flush does not claim that what waits behind a payload has left, and DISCONNECT does not wait for it.
+#[test]
+fn a_flush_does_not_claim_what_a_payload_holds_back() {
+    let mut storage = Memory::new();
+    let mut session = Session::new(&mut storage);
+    let older = Network::new();
+    let mut client = connect(&mut session, &older);
+    let long = Outgoing::New {
+        topic: "t",
+        qos: QoS::AtLeastOnce,
+        retain: false,
+    };
+    client.publish_slices(long, &[b"payload"], |_| {}).unwrap();
+    drop(client);
+
+    let network = Network::new();
+    network.feed(&PRESENT);
+    let mut client =
+        Client::connect(&mut session, network.transport(), &network, &options()).unwrap();
+    network.take_writes();
+    client.publish(&Message::new("t", b"behind")).unwrap();
+    let refused = Error::Request(RequestError::PayloadPending);
+    assert_eq!(client.flush(), Err(refused));
+    assert_eq!(network.take_sent(), []);
+    assert!(client.disconnect().is_ok());
+    assert_eq!(network.take_sent(), DISCONNECT);
+    assert_eq!(session.in_flight(), 1, "it is asked for again");
 }

@@ -645,3 +645,28 @@ fn mqtt_3_1_3_7_a_kept_session_has_a_client_id() {
         Err(ImageError::Inconsistent)
     );
 }
+
+/// A payload that was taken back is not asked for by a session from the image of the next checkpoint.
+#[test]
+fn what_was_taken_back_makes_a_checkpoint_due() {
+    let mut storage = Small::new();
+    let mut driven = Driven::new(&mut storage);
+    driven.session.set_checkpoints(true);
+    open(&mut driven, false);
+    driven.events();
+    let long = Outgoing::New {
+        topic: "t",
+        qos: QoS::AtLeastOnce,
+        retain: false,
+    };
+    driven.session.begin_payload(long, 5).unwrap();
+    assert_eq!(driven.events().len(), 1, "accepted");
+    driven.session.abandon_payload();
+    assert_eq!(driven.events().len(), 1, "taken back");
+    let saved = image(&driven);
+
+    let mut storage = Small::new();
+    let mut session = Session::new(&mut storage);
+    session.restore(&saved).unwrap();
+    assert_eq!(session.in_flight(), 0);
+}

@@ -45,7 +45,7 @@ impl<C: Sleep> Sleep for &C {
 /// TLS stacks have, needs a task that pumps it.
 ///
 /// Calls that wait do so until the session's deadlines end the connection: an answer, or a byte taken by the
-/// transport, may take the response timeout (10 s unless set), and a silent peer is noticed by keep alive.
+/// transport, may take the response timeout (10 s unless set), and a silent peer is noticed by keep alive, if the CONNECT has one.
 ///
 /// A message is acknowledged after the caller has had it: with the next call, unless that has another message at hand,
 /// whose acknowledgement leaves in the same write; 20 ms later the next call waits no longer.
@@ -99,7 +99,7 @@ where
     ///
     /// # Errors
     ///
-    /// [`Error::Request`] if the options cannot be sent.
+    /// [`Error::Request`] if the options cannot be sent; the transport is dropped.
     pub fn open(
         session: &'s mut Session<'b>,
         transport: T,
@@ -383,7 +383,8 @@ where
     ///
     /// # Errors
     ///
-    /// [`RequestError::CheckpointDue`] if an event has to be seen first; any other ends the connection.
+    /// [`RequestError::CheckpointDue`] if an event has to be seen first, [`RequestError::PayloadPending`] if what is queued
+    /// waits for a payload to be given again; any other ends the connection.
     pub async fn flush(&mut self) -> Result<(), Error<T::Error>> {
         self.until(Connection::flush)
             .await
@@ -393,10 +394,7 @@ where
 
     /// When the next call has to be made, at the latest, for keep alive and the deadlines to hold; `None` means never.
     pub fn deadline(&self) -> Option<Instant> {
-        if self.connection.session.has_pending() {
-            return Some(self.clock.now());
-        }
-        self.connection.deadline()
+        self.connection.next_call(self.clock.now())
     }
 
     /// Sends what is queued, then DISCONNECT, and gives the transport back to be shut down \[MQTT-3.14.4-1\].
@@ -408,8 +406,9 @@ where
     ///
     /// # Errors
     ///
-    /// The connection is over; the transport is dropped. With checkpoints on, take the events first: one that is due
-    /// holds everything back, and [`RequestError::CheckpointDue`] says so.
+    /// The transport is dropped, whatever the error. With checkpoints on, take the events first: one that is due, or becomes
+    /// due before the transport has taken all, holds everything back, and [`RequestError::CheckpointDue`] says so. What waits
+    /// for a payload to be given again does not leave; it stays in the session.
     pub async fn disconnect(mut self) -> Result<T, Error<T::Error>> {
         match self.connection.session.disconnect() {
             // It had been queued by hand.
@@ -433,7 +432,7 @@ where
         loop {
             let told = match self.until(Connection::drain).await {
                 Ok(Some(ready)) => self.tell(ready, &mut on_event),
-                Ok(None) => return self.flush().await,
+                Ok(None) => return Ok(()),
                 Err(Failed) => Err(Failed),
             };
             told.map_err(|Failed| self.error())?;
@@ -502,7 +501,10 @@ where
                 match step(connection, clock, cx.waker()) {
                     Ok(Step::Done(result)) => return Poll::Ready(Some(Ok(result))),
                     Err(Failed) => return Poll::Ready(Some(Err(Failed))),
-                    Ok(Step::Again) => cx.waker().wake_by_ref(),
+                    Ok(Step::Again) => {
+                        cx.waker().wake_by_ref();
+                        return Poll::Pending;
+                    }
                     Ok(Step::Wait) => {}
                 }
                 if connection.deadline() != deadline {

@@ -20,7 +20,7 @@ use crate::{
 /// A [`Session`] on one network connection, which is any ordered, lossless byte stream \[MQTT-7.1.2-1\].
 ///
 /// Calls that wait do so until the session's deadlines end the connection: an answer, or a byte taken by the
-/// transport, may take the response timeout (10 s unless set), and a silent peer is noticed by keep alive. That holds
+/// transport, may take the response timeout (10 s unless set), and a silent peer is noticed by keep alive, if the CONNECT has one. That holds
 /// as far as the transport lets it: `ReadReady` and `WriteReady` are asked before each `read` and `write`, so that
 /// neither need block; a transport that cannot tell may answer `true` and return after a time-out of its own with
 /// [`ErrorKind::TimedOut`](embedded_io::ErrorKind), which counts as "nothing yet", like `Interrupted`. `flush` cannot
@@ -67,7 +67,7 @@ where
     ///
     /// # Errors
     ///
-    /// [`Error::Request`] if the options cannot be sent.
+    /// [`Error::Request`] if the options cannot be sent; the transport is dropped.
     pub fn open(
         session: &'s mut Session<'b>,
         transport: T,
@@ -276,7 +276,8 @@ where
 
     /// Does what can be done without waiting, keep alive included, and returns the next event if there is one.
     ///
-    /// It reads once, or twice if a deadline has passed, and never waits for the rest of a packet.
+    /// It reads once, or what the receive buffer can take if something may be overdue, and never waits for the rest of a
+    /// packet.
     ///
     /// # Errors
     ///
@@ -292,7 +293,8 @@ where
     ///
     /// # Errors
     ///
-    /// [`RequestError::CheckpointDue`] if an event has to be seen first; any other ends the connection.
+    /// [`RequestError::CheckpointDue`] if an event has to be seen first, [`RequestError::PayloadPending`] if what is queued
+    /// waits for a payload to be given again; any other ends the connection.
     pub fn flush(&mut self) -> Result<(), Error<T::Error>> {
         self.until(|connection, clock| connection.flush(clock, &()))
             .map_err(|Failed| self.error())?;
@@ -301,10 +303,7 @@ where
 
     /// When the next call has to be made, at the latest, for keep alive and the deadlines to hold; `None` means never.
     pub fn deadline(&self) -> Option<Instant> {
-        if self.connection.session.has_pending() {
-            return Some(self.clock.now());
-        }
-        self.connection.deadline()
+        self.connection.next_call(self.clock.now())
     }
 
     /// Sends what is queued, then DISCONNECT, and gives the transport back to be shut down \[MQTT-3.14.4-1\].
@@ -314,8 +313,9 @@ where
     ///
     /// # Errors
     ///
-    /// The connection is over; the transport is dropped. With checkpoints on, take the events first: one that is due
-    /// holds everything back, and [`RequestError::CheckpointDue`] says so.
+    /// The transport is dropped, whatever the error. With checkpoints on, take the events first: one that is due, or becomes
+    /// due before the transport has taken all, holds everything back, and [`RequestError::CheckpointDue`] says so. What waits
+    /// for a payload to be given again does not leave; it stays in the session.
     pub fn disconnect(mut self) -> Result<T, Error<T::Error>> {
         match self.connection.session.disconnect() {
             // It had been queued by hand.
@@ -341,7 +341,7 @@ where
         {
             self.tell(ready, on_event).map_err(|Failed| self.error())?;
         }
-        self.flush()
+        Ok(())
     }
 
     /// Hands a payload over.

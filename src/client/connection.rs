@@ -110,6 +110,14 @@ impl<'s, 'b, L: ErrorType> Connection<'s, 'b, L> {
         Ok(())
     }
 
+    /// When the next call has to be made, by a caller for whom it is `now`.
+    pub(super) fn next_call(&self, now: Instant) -> Option<Instant> {
+        if self.session.has_pending() || self.session.has_event() {
+            return Some(now);
+        }
+        self.deadline()
+    }
+
     /// When something has to be done even if nothing can be moved.
     pub(super) fn deadline(&self) -> Option<Instant> {
         match (self.session.deadline(), self.flush_deadline()) {
@@ -126,6 +134,7 @@ impl<'s, 'b, L: ErrorType> Connection<'s, 'b, L> {
         if self.session.owes_checkpoint() {
             return Err(RequestError::CheckpointDue.into());
         }
+        self.check_order()?;
         Ok(())
     }
 
@@ -133,11 +142,6 @@ impl<'s, 'b, L: ErrorType> Connection<'s, 'b, L> {
     fn flush_deadline(&self) -> Option<Instant> {
         let since = self.unflushed.filter(|_| !self.session.has_pending())?;
         Some(since.after(self.session.response_timeout()))
-    }
-
-    /// Whether flushing has to go on: something may leave, or will once CONNACK has come.
-    fn has_rest(&self) -> bool {
-        self.session.has_pending() || self.session.waits_for_connack()
     }
 
     /// Hands the event over for which this token stands.
@@ -194,7 +198,8 @@ impl<L: Line> Connection<'_, '_, L> {
     /// Moves bytes both ways, up to the next event. What is owed leaves first, but for acknowledgements that
     /// [`Self::may_hold`].
     ///
-    /// Reads once at most, so that a peer that sends without end stops nobody else.
+    /// Reads once at most, or what the buffer can take if something may be overdue, so that a peer that sends without
+    /// end stops nobody else.
     pub(super) fn round(
         &mut self,
         clock: &impl Clock,
@@ -203,9 +208,8 @@ impl<L: Line> Connection<'_, '_, L> {
         if !self.may_hold(clock.now()) {
             self.write(clock, waker)?;
         }
-        // An answer that waits to be read is in time, however late the caller comes.
-        let mut has_read = self.session.is_overdue(clock.now());
-        let mut moved = has_read && self.read(waker)?;
+        let mut moved = self.catch_up(clock, waker)?;
+        let mut has_read = moved;
         loop {
             if let Some(ready) = self.poll(clock)? {
                 return Ok(Step::Done(ready));
@@ -230,21 +234,22 @@ impl<L: Line> Connection<'_, '_, L> {
     ) -> Result<Step<()>, Failed> {
         self.write(clock, waker)?;
         let has_left = self.has_left();
-        if has_left && !self.has_rest() {
+        if has_left && !self.session.waits_for_connack() {
             return Ok(Step::Done(()));
         }
         // Two full peers would wait for each other for ever if neither read. After DISCONNECT there is no need.
         if !self.session.is_open() {
             return Ok(Step::Wait);
         }
+        let mut moved = self.catch_up(clock, waker)?;
         let _ = self.poll(clock)?;
-        let moved = self.read(waker)?;
+        moved |= self.read(waker)?;
         Ok(Step::again_if(
             moved || has_left && self.session.has_pending(),
         ))
     }
 
-    /// As [`Self::flush`], up to the next event; done without one when all has been written.
+    /// As [`Self::flush`], up to the next event; done without one when all has left.
     pub(super) fn drain(
         &mut self,
         clock: &impl Clock,
@@ -252,7 +257,7 @@ impl<L: Line> Connection<'_, '_, L> {
     ) -> Result<Step<Option<Ready>>, Failed> {
         Ok(match self.round(clock, waker)? {
             Step::Done(ready) => Step::Done(Some(ready)),
-            _ if !self.has_rest() && !self.session.owes_checkpoint() => Step::Done(None),
+            _ if self.has_left() && !self.waits() => Step::Done(None),
             Step::Again => Step::Again,
             Step::Wait => Step::Wait,
         })
@@ -296,7 +301,8 @@ impl<L: Line> Connection<'_, '_, L> {
         let is_blocked = self.session.payload_left() > 0;
         let mut moved = false;
         if self.session.is_payload_open() {
-            moved = self.read(waker)?;
+            moved = self.catch_up(clock, waker)?;
+            moved |= self.read(waker)?;
         } else {
             self.write(clock, waker)?;
             if self.has_left() {
@@ -380,6 +386,16 @@ impl<L: Line> Connection<'_, '_, L> {
         Ok(())
     }
 
+    /// Reads all that has come and finds room if something may be overdue, however little a read brings: an answer that
+    /// waits to be read is in time, however late the caller comes. True if bytes came.
+    fn catch_up(&mut self, clock: &impl Clock, waker: &L::Waker) -> Result<bool, Failed> {
+        let mut moved = false;
+        while self.session.is_overdue(clock.now()) && self.read(waker)? {
+            moved = true;
+        }
+        Ok(moved)
+    }
+
     /// Reads once; true if bytes came.
     fn read(&mut self, waker: &L::Waker) -> Result<bool, Failed> {
         let space = self.session.space();
@@ -401,6 +417,11 @@ impl<L: Line> Connection<'_, '_, L> {
             Ok(n) => Ok(n),
             Err(error) => Err(self.lose(Lost::Failed(error))),
         }
+    }
+
+    /// Whether something may be written only after an answer, or after the caller has seen a checkpoint.
+    fn waits(&self) -> bool {
+        self.session.waits_for_connack() || self.session.owes_checkpoint()
     }
 
     /// Whether all that may be written has been, and has left the transport.

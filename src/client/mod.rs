@@ -30,11 +30,10 @@ pub enum Error<E> {
     Closed,
     /// The protocol ended the connection, for this reason.
     Protocol(ProtocolError),
-    /// The source of a payload failed, with this kind of error. If the payload had begun to leave, the connection is
-    /// over.
+    /// The source of a payload failed, with this kind of error. Its packet had begun to leave: the connection is over.
     Source(ErrorKind),
-    /// The source of a payload ended before it had given what was announced. If the payload had begun to leave, the
-    /// connection is over.
+    /// The source of a payload ended before it had given what was announced. Its packet had begun to leave: the connection
+    /// is over.
     SourceEnded {
         /// Bytes that are missing.
         missing: usize,

@@ -165,7 +165,9 @@ fn all_blocks<const N: usize>(bytes: &[u8], passes: impl Fn(u8) -> bool) -> bool
         }
     }
     // The last block may overlap the one before it, which costs less than single bytes.
-    bytes.last_chunk().is_some_and(|last| all_of::<N>(last, &passes))
+    bytes
+        .last_chunk()
+        .is_some_and(|last| all_of::<N>(last, &passes))
 }
 
 #[inline(always)] // a call costs more than the block

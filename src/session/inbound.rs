@@ -195,8 +195,10 @@ impl Inbound<'_> {
     /// Lets that packet be looked at until [`Self::drop_shown`].
     pub(super) fn show_packet(&mut self) -> &[u8] {
         self.shown = self.packet.len();
-        let before = frame::publish_part(self.packet.header.flags, self.body());
-        self.unread = frame::body_len(&self.packet.header).saturating_sub(before);
+        if self.packet.header.packet_type == PacketType::Publish {
+            let before = frame::publish_part(self.packet.header.flags, self.body());
+            self.unread = frame::body_len(&self.packet.header).saturating_sub(before);
+        }
         self.body()
     }
 

@@ -33,7 +33,7 @@ pub(super) enum State {
     Discarded,
     /// The same for a PUBREL that the server could make no sense of.
     DeliveryUnknown,
-    /// The caller cannot give the payload again: the id is reserved until the server has forgotten it.
+    /// PUBLISH at QoS 2 whose payload the caller cannot give again: the id is reserved until the server has forgotten it.
     Declined,
 }
 
@@ -78,7 +78,7 @@ impl State {
     /// Whether a packet of this type may come for it.
     pub(super) fn is_answered_by(self, packet_type: PacketType) -> bool {
         match self {
-            Self::Declined => matches!(packet_type, PacketType::Puback | PacketType::Pubrec),
+            Self::Declined => packet_type == PacketType::Pubrec,
             // PUBREC comes again if PUBREL has not arrived.
             Self::Pubcomp if packet_type == PacketType::Pubrec => true,
             owed => owed as u8 == packet_type as u8,
@@ -133,8 +133,6 @@ impl Slot {
     pub(super) fn outcome(&self) -> State {
         if self.is_forgotten() {
             State::DeliveryUnknown
-        } else if self.state == State::Declined {
-            State::Puback
         } else {
             self.state
         }

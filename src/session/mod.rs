@@ -176,7 +176,10 @@ impl<'b> Session<'b> {
 
 impl Session<'_> {
     /// Sets how long the server may take for any answer, and the transport for taking a byte, in milliseconds
-    /// ([`RESPONSE_TIMEOUT`] at first, 24.8 days at most). After that the connection ends with the reason.
+    /// ([`RESPONSE_TIMEOUT`] at first, 24.8 days at most). After that the connection ends with the reason. 0 is no way to turn
+    /// that off: every answer would be late at once.
+    ///
+    /// While [`Self::poll`] has events to tell, no answer counts as late: it may lie behind them.
     pub fn set_response_timeout(&mut self, millis: u32) {
         // Two moments further apart could not be compared.
         self.response_timeout = millis.min(u32::MAX / 2);
@@ -190,7 +193,8 @@ impl Session<'_> {
         self.pace.set_minimum(bytes_per_second);
     }
 
-    /// Turns checkpoints on or off (off at first).
+    /// Turns checkpoints on or off (off at first); on before [`Self::connect`], since they hold nothing back that leaves
+    /// together with the CONNECT.
     ///
     /// With them, each change that a peer could contradict later (a message accepted or handed over at QoS 1 or 2, an
     /// id released) makes [`Event::Checkpoint`] due, and nothing leaves before that event has been seen. A device that
@@ -233,7 +237,7 @@ impl Session<'_> {
         self.outbound.fits_connect(len, !fresh)?;
         self.postpone_event();
         if fresh {
-            self.outbound.discard();
+            self.outbound.discard(0);
             self.inflight.discard();
             self.received.clear();
             self.known = false;
@@ -244,6 +248,7 @@ impl Session<'_> {
             self.outbound.hold();
         }
         self.keep_alive.start(options.keep_alive, now);
+        self.pace.restart();
         self.connect_since = now;
         self.waits_since = now;
         self.clean = options.clean_session;
@@ -263,7 +268,8 @@ impl Session<'_> {
 
     /// The bytes that go next, to be handed to the transport at `now`; empty when there is nothing to send.
     ///
-    /// All that can leave at once is lent at once, so that a burst of small packets needs one write.
+    /// All that can leave at once is lent at once, so that a burst of small packets needs one write; acknowledgements that wait
+    /// beside it leave before, in a write of their own.
     pub fn pending(&mut self, now: Instant) -> &[u8] {
         if !self.has_pending() {
             return &[];
@@ -275,6 +281,11 @@ impl Session<'_> {
     /// Whether there are bytes that may be sent now.
     pub fn has_pending(&self) -> bool {
         self.is_open() && !self.owes_checkpoint() && !self.outbound.is_empty()
+    }
+
+    /// Whether an event waits.
+    pub(crate) fn has_event(&self) -> bool {
+        !self.due.is_nothing()
     }
 
     /// Whether all that is pending are acknowledgements of which none has been lent.
@@ -322,7 +333,7 @@ impl Session<'_> {
         self.has_pending() || self.outbound.in_payload()
     }
 
-    /// Where the bytes go that arrive next.
+    /// Where the bytes go that arrive next, to be committed before any other call.
     ///
     /// Empty only while a whole packet waits for [`Self::poll`], or its event for [`Self::event`]: read when `poll`
     /// had nothing to tell. (A read into an empty slice would look like the end of the stream.)
@@ -372,7 +383,8 @@ impl Session<'_> {
         Ok(self.due.ready())
     }
 
-    /// Whether CONNACK has come on a connection that is not over.
+    /// Whether CONNACK has come on a connection that is not over, as far as is known here: a client that was dropped without
+    /// [`Self::connection_lost`] may have taken its transport along.
     pub fn is_connected(&self) -> bool {
         matches!(self.link, Link::Up)
     }

@@ -369,13 +369,14 @@ impl Outbound<'_> {
         dropped
     }
 
-    /// Forgets every packet; the connection is gone.
-    pub(super) fn discard(&mut self) {
-        self.head = self.room;
-        self.tail = self.room;
-        self.record = self.room;
-        self.sent = self.room;
-        self.offered = self.room;
+    /// Forgets every packet, and keeps so much room in front; the connection is gone.
+    pub(super) fn discard(&mut self, room: usize) {
+        self.room = room;
+        self.head = room;
+        self.tail = room;
+        self.record = room;
+        self.sent = room;
+        self.offered = room;
         self.longs = 0;
     }
 
@@ -413,9 +414,8 @@ impl Outbound<'_> {
         connect: impl FnOnce(&mut [u8]) -> usize,
     ) {
         let len = connect(self.arena.get_mut(..room).unwrap_or_default());
-        self.room = room;
         self.connect = room.saturating_sub(len);
-        self.discard();
+        self.discard(room);
         let end = room.saturating_add(packets.len());
         if let Some(place) = self.arena.get_mut(room..end)
             && place.len() == packets.len()

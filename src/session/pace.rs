@@ -15,6 +15,11 @@ pub(super) struct Pace {
 impl Pace {
     pub(super) fn set_minimum(&mut self, bytes_per_second: u32) {
         self.minimum = bytes_per_second;
+        self.restart();
+    }
+
+    /// A connection begins, between packets.
+    pub(super) fn restart(&mut self) {
         self.since = None;
     }
 

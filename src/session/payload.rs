@@ -14,7 +14,9 @@ impl Session<'_> {
     /// Queues all of a message but its payload of `len` bytes, which the caller then hands over: once what is pending
     /// has left, [`Self::payload_left`] says how much of it has to go to the transport next.
     ///
-    /// Until it has left whole, nothing else leaves; whoever gives up says so with [`Self::abandon_payload`].
+    /// Until it has left whole, nothing else leaves; whoever gives up says so with [`Self::abandon_payload`]. Bytes have to
+    /// follow each other within the response timeout: a caller who brings none ends the connection as a transport does that
+    /// takes none, with [`ProtocolError::WriteTimeout`].
     ///
     /// # Errors
     ///
@@ -57,16 +59,22 @@ impl Session<'_> {
         self.outbound.is_attended()
     }
 
-    /// The transport took `n` bytes of the payload, directly from the caller's memory; that was over at `now`.
+    /// The transport took `n` bytes of the payload, directly from the caller's memory; that was over at `now`. 0 is no
+    /// progress.
     pub fn payload_sent(&mut self, n: usize, now: Instant) {
-        self.outbound.payload_sent(n.min(self.payload_left()));
+        let n = n.min(self.payload_left());
+        if n == 0 {
+            return;
+        }
+        self.outbound.payload_sent(n);
         self.bytes_sent(now);
     }
 
     /// Where a payload that comes from a reader can be put, piece by piece; what is
     /// [committed](Self::payload_commit) becomes [pending](Self::pending).
     ///
-    /// Empty while [`Self::payload_left`] is 0, and until the piece before has left.
+    /// Empty while [`Self::payload_left`] is 0, and until the piece before has left. What is put there has to be committed
+    /// before any other call, which may move it.
     pub fn payload_space(&mut self) -> &mut [u8] {
         if self.payload_left() == 0 {
             return &mut [];
@@ -97,7 +105,10 @@ impl Session<'_> {
             Abandoned::Postponed => self.asked = None,
             Abandoned::Halfway => self.end(ProtocolError::PayloadAborted),
             Abandoned::Withdrawn(None) => {}
-            Abandoned::Withdrawn(Some(id)) => self.inflight.remove(id),
+            Abandoned::Withdrawn(Some(id)) => {
+                self.inflight.remove(id);
+                self.dirty = true;
+            }
         }
     }
 
@@ -138,8 +149,8 @@ impl Session<'_> {
     }
 
     /// The payload for which [`Event::PayloadNeeded`](super::Event::PayloadNeeded) asks cannot be given again: the
-    /// message is given up. Its id stays reserved until the server has forgotten it, which is then reported as
-    /// [`Event::Discarded`](super::Event::Discarded).
+    /// message is given up, as [`Event::Discarded`](super::Event::Discarded) reports. At QoS 2 that comes once the server has
+    /// forgotten the session: it may know the id, which stays reserved until then, and takes a slot.
     ///
     /// # Errors
     ///
@@ -149,7 +160,11 @@ impl Session<'_> {
         self.asked = None;
         self.dirty = true;
         if let Some(slot) = self.inflight.get_mut(id) {
-            slot.state = State::Declined;
+            slot.state = if slot.state == State::Puback {
+                State::Discarded
+            } else {
+                State::Declined
+            };
         }
         Ok(())
     }

@@ -68,7 +68,8 @@ impl Due {
 }
 
 impl Session<'_> {
-    /// Redeems what [`Self::poll`] announced; `None` if it has been redeemed, or has gone with its connection.
+    /// Redeems what [`Self::poll`] announced: the event that waits, or `None` if that has been redeemed, or has gone with its
+    /// connection.
     ///
     /// The acknowledgement of a message is queued here, and cannot leave before the borrow of the event ends.
     ///
@@ -160,7 +161,7 @@ impl Session<'_> {
             {
                 return Err(self.fail(self.inbound_full()));
             }
-            let inside = self.inbound.is_inside();
+            let inside = self.inbound.is_inside() && self.may_answer();
             if self.pace.is_too_slow(inside, self.response_timeout, now) {
                 return Err(self.fail(ProtocolError::TooSlow));
             }

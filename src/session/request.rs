@@ -63,7 +63,8 @@ impl Session<'_> {
     ///
     /// # Errors
     ///
-    /// [`RequestError::NotConnected`] before CONNACK; [`RequestError::LaneFull`] while too much is queued.
+    /// [`RequestError::NotConnected`] before CONNACK; [`RequestError::LaneFull`] while too much is queued;
+    /// [`RequestError::PayloadPending`] inside a payload.
     pub fn ping(&mut self) -> Result<(), RequestError> {
         self.check_open()?;
         if !self.is_connected() {

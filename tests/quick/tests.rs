@@ -48,6 +48,8 @@ mod long_out;
 mod malformed;
 #[path = "../parts.rs"]
 mod parts;
+#[path = "../patience.rs"]
+mod patience;
 #[path = "../resume.rs"]
 mod resume;
 #[path = "../roundtrip.rs"]
