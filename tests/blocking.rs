@@ -628,6 +628,20 @@ fn queueing_calls_never_wait() {
 
 // Answers and messages.
 
+/// A message that comes meanwhile is judged when it is handed over.
+#[test]
+fn publish_and_wait_ends_with_what_is_malformed() {
+    let (mut storage, network) = (storage(), Network::new());
+    let mut session = Session::new(&mut storage);
+    let mut client = connected(&mut session, &network, &options());
+    network.feed(b"\x30\x03\x00\x01#");
+    let ended = client.publish_and_wait(&message("t", b"", QoS::AtLeastOnce), |_| panic!());
+    assert!(matches!(
+        ended,
+        Err(Error::Protocol(ProtocolError::Decode(_)))
+    ));
+}
+
 /// A call that waits hands on what it does not wait for, in the order in which it came.
 #[test]
 fn publish_and_wait_hands_over_what_else_comes() {

@@ -4,7 +4,7 @@ mod line;
 mod payload;
 
 use core::{
-    future::{Future, pending, poll_fn},
+    future::{Future, poll_fn},
     pin::pin,
     task::{Poll, Waker},
 };
@@ -476,8 +476,7 @@ where
         &mut self,
         request: impl FnOnce(&mut Session<'b>) -> Result<R, RequestError>,
     ) -> Result<R, Error<T::Error>> {
-        let result = request(self.connection.session);
-        self.connection.accepted(result)
+        request(self.connection.session).map_err(|error| self.connection.refusal(error))
     }
 
     async fn ready(&mut self) -> Result<Ready, Failed> {
@@ -497,12 +496,7 @@ where
         let Self { connection, clock } = self;
         loop {
             let deadline = connection.deadline();
-            let mut sleep = pin!(async {
-                match deadline {
-                    Some(at) => clock.sleep_until(at).await,
-                    None => pending().await,
-                }
-            });
+            let mut sleep = pin!(deadline.map(|at| clock.sleep_until(at)));
             let woken = poll_fn(|cx| {
                 match step(connection, clock, cx.waker()) {
                     Ok(Step::Done(result)) => return Poll::Ready(Some(Ok(result))),
@@ -516,7 +510,10 @@ where
                 if connection.deadline() != deadline {
                     return Poll::Ready(None);
                 }
-                sleep.as_mut().poll(cx).map(|()| None)
+                match sleep.as_mut().as_pin_mut() {
+                    Some(sleep) => sleep.poll(cx).map(|()| None),
+                    None => Poll::Pending,
+                }
             });
             if let Some(result) = woken.await {
                 return result;

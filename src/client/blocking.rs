@@ -99,9 +99,7 @@ where
     /// fails in this very call, the id is returned all the same, and the next call says why: a message that has been
     /// accepted at QoS 1 or 2 goes out again on the next connection.
     pub fn publish(&mut self, message: &Message<'_>) -> Result<Option<PacketId>, Error<T::Error>> {
-        let id = self.request(|session| session.publish(message))?;
-        let _ = self.write();
-        Ok(id)
+        self.send(|session| session.publish(message))
     }
 
     /// Publishes a message and waits until the server has acknowledged it, or at QoS 0 until it has left. Everything
@@ -117,7 +115,7 @@ where
         mut on_event: impl FnMut(Event<'_>),
     ) -> Result<(), Error<T::Error>> {
         self.connection.check_order()?;
-        match self.request(|session| session.publish(message))? {
+        match self.publish(message)? {
             None => self.drain(&mut on_event),
             Some(id) => self.finish(id, &mut on_event),
         }
@@ -207,9 +205,7 @@ where
     ///
     /// As [`Self::publish`].
     pub fn subscribe(&mut self, filters: &[(&str, QoS)]) -> Result<PacketId, Error<T::Error>> {
-        let id = self.request(|session| session.subscribe(filters))?;
-        let _ = self.write();
-        Ok(id)
+        self.send(|session| session.subscribe(filters))
     }
 
     /// Subscribes and waits for the answer: the QoS granted for each filter, or its refusal, in their order.
@@ -224,7 +220,7 @@ where
         mut on_event: impl FnMut(Event<'_>),
     ) -> Result<SubackCodes<'_>, Error<T::Error>> {
         self.connection.check_order()?;
-        let id = self.request(|session| session.subscribe(filters))?;
+        let id = self.subscribe(filters)?;
         let ready = self
             .wait_for(id, &mut on_event)
             .map_err(|Failed| self.error())?;
@@ -240,9 +236,7 @@ where
     ///
     /// As [`Self::publish`].
     pub fn unsubscribe(&mut self, filters: &[&str]) -> Result<PacketId, Error<T::Error>> {
-        let id = self.request(|session| session.unsubscribe(filters))?;
-        let _ = self.write();
-        Ok(id)
+        self.send(|session| session.unsubscribe(filters))
     }
 
     /// Unsubscribes and waits for the answer. Everything else that comes meanwhile goes to `on_event`.
@@ -256,7 +250,7 @@ where
         mut on_event: impl FnMut(Event<'_>),
     ) -> Result<(), Error<T::Error>> {
         self.connection.check_order()?;
-        let id = self.request(|session| session.unsubscribe(filters))?;
+        let id = self.unsubscribe(filters)?;
         self.finish(id, &mut on_event)
     }
 
@@ -408,12 +402,23 @@ where
         self.connection.redeem(ready, on_event)
     }
 
+    /// As [`Self::request`], and what can leave at once leaves.
+    fn send<R>(
+        &mut self,
+        request: impl FnOnce(&mut Session<'b>) -> Result<R, RequestError>,
+    ) -> Result<R, Error<T::Error>> {
+        let result = self.request(request);
+        if result.is_ok() {
+            let _ = self.write();
+        }
+        result
+    }
+
     fn request<R>(
         &mut self,
         request: impl FnOnce(&mut Session<'b>) -> Result<R, RequestError>,
     ) -> Result<R, Error<T::Error>> {
-        let result = request(self.connection.session);
-        self.connection.accepted(result)
+        request(self.connection.session).map_err(|error| self.connection.refusal(error))
     }
 
     fn ready(&mut self) -> Result<Ready, Failed> {

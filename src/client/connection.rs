@@ -25,7 +25,14 @@ pub(super) struct Connection<'s, 'b, L: ErrorType> {
     held: Option<Instant>,
     /// Why the transport is of no use, until a call says so: one that had something else to return leaves that to the
     /// next.
-    failure: Option<Error<L::Error>>,
+    lost: Option<Lost<L::Error>>,
+}
+
+enum Lost<E> {
+    Failed(E),
+    Closed,
+    /// What it took did not leave in time.
+    Stuck,
 }
 
 /// A step has failed, and [`Connection::error`] says why: steps return this instead of the error, which is large, so
@@ -71,27 +78,28 @@ impl<'s, 'b, L: ErrorType> Connection<'s, 'b, L> {
             line,
             unflushed: None,
             held: None,
-            failure: None,
+            lost: None,
         })
     }
 
     /// Why a step has [`Failed`].
     #[inline(never)] // of every call
     pub(super) fn error(&mut self) -> Error<L::Error> {
-        self.failure
-            .take()
-            .unwrap_or_else(|| self.session.reason().into())
+        match self.lost.take() {
+            Some(Lost::Failed(error)) => Error::Transport(error),
+            Some(Lost::Closed) => Error::Closed,
+            Some(Lost::Stuck) => Error::Protocol(ProtocolError::WriteTimeout),
+            None => self.session.reason().into(),
+        }
     }
 
-    /// What a call of the session came to; on a connection that is over, the error is why it is.
-    pub(super) fn accepted<R>(
-        &mut self,
-        result: Result<R, RequestError>,
-    ) -> Result<R, Error<L::Error>> {
-        result.map_err(|error| match error {
+    /// Why a call of the session was refused; on a connection that is over, that is why it is.
+    #[inline(never)] // of every request
+    pub(super) fn refusal(&mut self, error: RequestError) -> Error<L::Error> {
+        match error {
             RequestError::NotConnected if self.session.has_failed() => self.error(),
             _ => Error::Request(error),
-        })
+        }
     }
 
     /// Refuses to wait for what cannot leave before the caller, who would wait, has given a payload again.
@@ -142,8 +150,10 @@ impl<'s, 'b, L: ErrorType> Connection<'s, 'b, L> {
         ready: Ready,
         on_event: &mut dyn FnMut(Event<'_>),
     ) -> Result<(), Failed> {
-        if let Some(event) = self.session.event(ready).map_err(|_| Failed)? {
-            on_event(event);
+        match self.session.event(ready) {
+            Ok(Some(event)) => on_event(event),
+            Ok(None) => {}
+            Err(_) => return Err(Failed),
         }
         Ok(())
     }
@@ -177,10 +187,9 @@ impl<'s, 'b, L: ErrorType> Connection<'s, 'b, L> {
     }
 
     /// The transport is of no use any more.
-    #[inline(never)] // for each of the many reasons one call
-    fn lost(&mut self, error: Error<L::Error>) -> Failed {
+    fn lose(&mut self, why: Lost<L::Error>) -> Failed {
         self.session.connection_lost();
-        self.failure = Some(error);
+        self.lost = Some(why);
         Failed
     }
 }
@@ -311,7 +320,7 @@ impl<L: Line> Connection<'_, '_, L> {
 
     /// Writes as much as the transport takes; true if that was anything.
     pub(super) fn write(&mut self, clock: &impl Clock, waker: &L::Waker) -> Result<bool, Failed> {
-        if self.failure.is_some() {
+        if self.lost.is_some() {
             return Err(Failed);
         }
         self.held = None;
@@ -364,13 +373,13 @@ impl<L: Line> Connection<'_, '_, L> {
     fn flush_line(&mut self, clock: &impl Clock, waker: &L::Waker) -> Result<(), Failed> {
         match self.line.try_flush(waker) {
             Poll::Ready(Ok(())) => self.unflushed = None,
-            Poll::Ready(Err(error)) => return Err(self.lost(Error::Transport(error))),
+            Poll::Ready(Err(error)) => return Err(self.lose(Lost::Failed(error))),
             Poll::Pending => {
                 if self
                     .flush_deadline()
                     .is_some_and(|at| at.is_reached(clock.now()))
                 {
-                    return Err(self.lost(Error::Protocol(ProtocolError::WriteTimeout)));
+                    return Err(self.lose(Lost::Stuck));
                 }
             }
         }
@@ -404,9 +413,9 @@ impl<L: Line> Connection<'_, '_, L> {
     /// How many bytes a read or write moved; none means that the connection is closed.
     fn moved(&mut self, result: Result<usize, L::Error>) -> Result<usize, Failed> {
         match result {
-            Ok(0) => Err(self.lost(Error::Closed)),
+            Ok(0) => Err(self.lose(Lost::Closed)),
             Ok(n) => Ok(n),
-            Err(error) => Err(self.lost(Error::Transport(error))),
+            Err(error) => Err(self.lose(Lost::Failed(error))),
         }
     }
 
