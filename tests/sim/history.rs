@@ -207,7 +207,7 @@ struct History {
     /// the broker has kept the session. No client can notice, and it may take new ids for old ones: nothing can be
     /// promised from here on.
     blind: bool,
-    /// The largest CONNECT so far.
+    /// The largest CONNECT of this session so far.
     connect_len: usize,
 
     checkpoints: bool,
@@ -639,6 +639,7 @@ impl History {
         }
         self.connect_len = self.connect_len.max(len);
         if clean_session || self.clean {
+            self.connect_len = len;
             self.ledger.discards += 1;
             self.known = false;
         }
