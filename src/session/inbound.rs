@@ -379,6 +379,7 @@ impl Inbound<'_> {
     }
 
     /// Lets as much of the payload at hand pass by as has come; with the last of it, the message has.
+    #[inline(always)] // two calls cost more
     fn payload(&mut self) -> Option<Frame> {
         let Mode::Payload { topic_fits } = self.mode else {
             return None;
@@ -411,6 +412,7 @@ impl Inbound<'_> {
     }
 
     /// Keeps the first `len` unread bytes at the front of the buffer.
+    #[inline(always)] // two calls cost more
     fn keep_front(&mut self, len: usize) {
         self.compact(0);
         self.base = len;

@@ -72,6 +72,7 @@ pub(super) enum Sent {
 }
 
 impl<'b> Outbound<'b> {
+    #[inline(always)] // into the session, without a copy
     pub(super) fn new(arena: &'b mut [u8]) -> Self {
         Self {
             arena,
@@ -94,6 +95,7 @@ impl<'b> Outbound<'b> {
 
 impl Outbound<'_> {
     /// Whether a CONNECT of `len` bytes finds room, beside what is queued if that is to be kept.
+    #[inline(always)] // two calls, each with an error to copy, cost more
     pub(super) fn fits_connect(&self, len: usize, keep: bool) -> Result<(), RequestError> {
         let kept = if keep {
             self.tail.wrapping_sub(self.head)
