@@ -75,6 +75,8 @@ pub struct Session<'b> {
     session_present: bool,
     unknown_session: bool,
     chunks_ended: bool,
+    /// Packets have been left in the receive buffer until there is room for their answers.
+    behind: bool,
     /// The caller wants to save the session before anything leaves that follows from a change.
     checkpoints: bool,
     /// There has been such a change.
@@ -89,11 +91,8 @@ pub struct Session<'b> {
     dropped: u16,
     early: u16,
     response_timeout: u32,
-    connect_since: Instant,
     /// What is waited for began then or later.
     waits_since: Instant,
-    /// Packets have been left in the receive buffer since then, until there is room for their answers.
-    behind_since: Option<Instant>,
     /// Messages at QoS 2 pass unanswered since then, for lack of room for an id.
     full_since: Option<Instant>,
     /// Since when the transport has taken nothing of what it was lent.
@@ -111,8 +110,8 @@ pub struct Session<'b> {
 #[derive(Clone, Copy)]
 enum Link {
     Down(ProtocolError),
-    /// CONNECT is queued or has left.
-    Connecting,
+    /// CONNECT was queued then, and may have left.
+    Connecting(Instant),
     /// CONNACK has come.
     Up,
 }
@@ -159,15 +158,14 @@ impl<'b> Session<'b> {
             leaving: false,
             settled: true,
             chunks_ended: false,
+            behind: false,
             checkpoints: false,
             dirty: false,
             asked: None,
             dropped: 0,
             early: 0,
             response_timeout: RESPONSE_TIMEOUT,
-            connect_since: Instant::default(),
             waits_since: Instant::default(),
-            behind_since: None,
             full_since: None,
             stalled_since: None,
         }
@@ -250,7 +248,6 @@ impl Session<'_> {
         }
         self.keep_alive.start(options.keep_alive, now);
         self.pace.restart();
-        self.connect_since = now;
         self.waits_since = now;
         self.clean = options.clean_session;
         self.session_present = false;
@@ -258,7 +255,7 @@ impl Session<'_> {
         self.leaving = false;
         self.settled = false;
         self.asked = None;
-        self.link = Link::Connecting;
+        self.link = Link::Connecting(now);
         Ok(())
     }
 
@@ -392,7 +389,7 @@ impl Session<'_> {
 
     /// Whether a connection has begun on which CONNACK has not come yet.
     pub fn is_connecting(&self) -> bool {
-        matches!(self.link, Link::Connecting)
+        matches!(self.link, Link::Connecting(_))
     }
 
     /// Whether the server kept the session, as its last CONNACK said (section 3.2.2.2).
@@ -421,7 +418,7 @@ impl Session<'_> {
         match self.link {
             Link::Down(ProtocolError::Closed) => !self.leaving,
             Link::Down(_) => true,
-            Link::Connecting | Link::Up => false,
+            Link::Connecting(_) | Link::Up => false,
         }
     }
 
@@ -470,7 +467,7 @@ impl Session<'_> {
     pub(crate) fn reason(&self) -> ProtocolError {
         match self.link {
             Link::Down(reason) => reason,
-            Link::Connecting | Link::Up => ProtocolError::Closed,
+            Link::Connecting(_) | Link::Up => ProtocolError::Closed,
         }
     }
 
@@ -521,7 +518,7 @@ impl Session<'_> {
         self.chunks_ended |= self.inbound.reset();
         self.due.connection_ended();
         self.stalled_since = None;
-        self.behind_since = None;
+        self.behind = false;
         self.full_since = None;
     }
 }

@@ -117,7 +117,7 @@ impl Session<'_> {
 
     /// Handles packets until one is for the caller, then what the time brings.
     pub(super) fn advance(&mut self, now: Instant) -> Result<(), Over> {
-        self.behind_since = None;
+        self.behind = false;
         // Between the chunks of a message no report comes: whoever reads its payload would not see it.
         if self.is_connected() && (self.inbound.in_message() || !self.take_report()) {
             self.take_question();
@@ -126,7 +126,7 @@ impl Session<'_> {
             // Before any PUBREC that comes later is answered [MQTT-4.6.0-4].
             self.send_pubrels(now);
             if !self.may_answer() {
-                self.behind_since = Some(now);
+                self.behind = true;
                 break;
             }
             let is_connected = self.is_connected();

@@ -23,8 +23,9 @@ impl Session<'_> {
         deadline = deadline.map(|since| since.after(self.response_timeout));
         if self.due.is_nothing() {
             deadline = sooner(deadline, self.ping_due());
-            if self.may_answer() {
-                deadline = sooner(deadline, self.behind_since);
+            if self.behind && self.may_answer() {
+                // At once: that moment is not to come.
+                deadline = sooner(deadline, Some(self.waits_since));
             }
         }
         deadline
@@ -44,9 +45,8 @@ impl Session<'_> {
         if !self.due.is_nothing() {
             return wait;
         }
-        if let Link::Connecting = self.link {
-            let since = Some(self.connect_since);
-            keep_first(&mut wait, since, ProtocolError::ConnackTimeout);
+        if let Link::Connecting(since) = self.link {
+            keep_first(&mut wait, Some(since), ProtocolError::ConnackTimeout);
         }
         let since = self.keep_alive.waiting_since();
         keep_first(&mut wait, since, ProtocolError::PingrespTimeout);
