@@ -156,7 +156,7 @@ fn mqtt_3_1_2_6_clean_session_1_discards_older_state() {
         Event::Discarded(id(one)),
         Event::Discarded(id(two)),
         Event::OutcomeUnknown(id(asked)),
-        Event::Discarded(id(three)),
+        Event::DeliveryUnknown(id(three)),
     ]);
     assert_eq!(driven.sent(), b"", "nothing old goes out");
     driven.feed(&publish(2, 5, b"other"));

@@ -27,7 +27,7 @@ impl Writer<'_> {
 
     /// A field of at most 65,535 bytes, which was checked, with its length in front of it.
     pub(super) fn prefixed(&mut self, field: &[u8]) {
-        let [.., high, low] = field.len().to_be_bytes();
+        let [low, high, ..] = field.len().to_le_bytes();
         let Some((place, rest)) =
             core::mem::take(&mut self.rest).split_at_mut_checked(field.len().wrapping_add(2))
         else {

@@ -142,10 +142,11 @@ pub enum Event<'a> {
     OutcomeUnknown(PacketId),
     /// The server refused the connection, and the subscribe or unsubscribe with this id along with it.
     NotDone(PacketId),
-    /// The message published under this id, not acknowledged so far, was given up by a connect with Clean Session 1.
+    /// The message published under this id, not acknowledged so far, was given up: by a connect with Clean Session 1, or with
+    /// [`decline_payload`](super::Session::decline_payload). It may have arrived, if it had left.
     Discarded(PacketId),
-    /// The server forgot the session between the two steps of the QoS 2 publish with this id: the message was
-    /// delivered unless it was forgotten as well.
+    /// The session ended, here or at the server, between the two steps of the QoS 2 publish with this id: the server has the
+    /// message, unless it forgot that as well.
     DeliveryUnknown(PacketId),
     /// The message published under this id has to go out again, and its payload is not in the send buffer. Hand it
     /// over again (`Outgoing::Again` to a client's `publish_slices` or `publish_from`), or

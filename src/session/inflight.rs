@@ -263,7 +263,11 @@ impl Inflight<'_> {
     /// A new session begins: every duty of the old one becomes a report \[MQTT-3.1.2-6\].
     pub(super) fn discard(&mut self) {
         for slot in self.slots.iter_mut().filter(|slot| !slot.state.is_report()) {
-            slot.state = State::Discarded;
+            slot.state = match slot.state {
+                // The message is the server's, unless it forgets that with the session.
+                State::Pubrel | State::Pubcomp => State::DeliveryUnknown,
+                _ => State::Discarded,
+            };
         }
     }
 

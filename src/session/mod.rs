@@ -208,8 +208,9 @@ impl Session<'_> {
     /// one CONNECT \[MQTT-3.1.0-2\].
     ///
     /// With Clean Session 0, everything unacknowledged goes out again after CONNACK, before anything new
-    /// (section 4.4). With Clean Session 1 it is given up, and reported as [`Event::Discarded`]; the same holds after
-    /// a connection with Clean Session 1, whose state must not be used again \[MQTT-3.1.2-6\].
+    /// (section 4.4). With Clean Session 1 it is given up, and reported as [`Event::Discarded`] (or
+    /// [`Event::DeliveryUnknown`], after the first step of a QoS 2 publish); the same holds after a connection with Clean
+    /// Session 1, whose state must not be used again \[MQTT-3.1.2-6\].
     ///
     /// # Errors
     ///

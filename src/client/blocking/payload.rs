@@ -28,7 +28,7 @@ where
     /// Copies the next bytes of the payload to `buf`, waiting for them if need be; 0 at its end.
     ///
     /// A checkpoint that is due (after a publish between two chunks) has to be seen first, which
-    /// [`RequestError::CheckpointDue`](crate::RequestError::CheckpointDue) says.
+    /// [`RequestError::CheckpointDue`](crate::RequestError::CheckpointDue) says; that skips the rest of the message.
     fn read(&mut self, buf: &mut [u8]) -> Result<usize, Self::Error> {
         loop {
             if let Some(n) = self.client.connection.read_payload(buf) {
