@@ -262,6 +262,7 @@ impl<'a> PublishHeader<'a> {
 }
 
 /// The smallest Remaining Length of a PUBLISH with these flags, which are judged (section 3.3.1).
+#[inline(always)] // an error to be copied costs more than the match
 pub(super) fn smallest(flags: u8) -> Result<u8, DecodeError> {
     match flags & (DUP | QOS_BITS) {
         // [MQTT-3.3.1-4] QoS 3 is refused.

@@ -34,6 +34,7 @@ impl<'a> Reader<'a> {
         Ok(byte)
     }
 
+    #[inline(always)] // an error to be copied costs more than the two bytes
     pub(super) fn u16(&mut self) -> Result<u16, DecodeError> {
         self.array().copied().map(u16::from_be_bytes)
     }
