@@ -326,7 +326,7 @@ impl<L: Line> Connection<'_, '_, L> {
         self.held = None;
         let mut moved = false;
         while self.session.has_pending() {
-            let bytes = self.session.pending(clock.now());
+            let bytes = self.session.lend(clock.now());
             let written = self.line.try_write(bytes, waker);
             let now = clock.now();
             let n = self.taken(written, now)?;

@@ -272,6 +272,11 @@ impl Session<'_> {
         if !self.has_pending() {
             return &[];
         }
+        self.lend(now)
+    }
+
+    /// As [`Self::pending`], where something is.
+    pub(crate) fn lend(&mut self, now: Instant) -> &[u8] {
         self.stalled_since.get_or_insert(now);
         self.outbound.pending()
     }
