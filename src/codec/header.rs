@@ -62,6 +62,7 @@ impl PacketType {
         })
     }
 
+    #[inline(always)] // a call costs more
     fn shape(self) -> Shape {
         SHAPES.get(self as usize).copied().unwrap_or(RESERVED)
     }
@@ -218,6 +219,7 @@ impl FixedHeader {
     }
 
     /// The header of a packet that is to be sent.
+    #[inline(always)] // a call costs more
     pub(super) fn new(
         packet_type: PacketType,
         remaining_length: usize,
