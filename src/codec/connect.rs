@@ -94,7 +94,7 @@ impl<'a> Connect<'a> {
     /// [`EncodeError::EmptyClientId`], [`StringTooLong`](EncodeError::StringTooLong) and
     /// [`NulInString`](EncodeError::NulInString).
     pub fn encoded_len(&self) -> Result<usize, EncodeError> {
-        self.fixed().map(|header| header.frame_len())
+        self.header().map(|header| header.frame_len())
     }
 
     /// Writes the packet to the start of `out` and returns what was written.
@@ -104,7 +104,15 @@ impl<'a> Connect<'a> {
     /// Those of [`encoded_len`](Self::encoded_len) and [`EncodeError::BufferTooSmall`]; `out` is
     /// untouched.
     pub fn encode<'o>(&self, out: &'o mut [u8]) -> Result<&'o [u8], EncodeError> {
-        let header = self.fixed()?;
+        self.write(self.header()?, out)
+    }
+
+    /// Writes the packet with this [header](Self::header).
+    pub(crate) fn write<'o>(
+        &self,
+        header: FixedHeader,
+        out: &'o mut [u8],
+    ) -> Result<&'o [u8], EncodeError> {
         writer::write(out, header.frame_len(), header, |writer| {
             writer.bytes(&self.variable_header());
             // [MQTT-3.1.3-1] [MQTT-3.1.3-3] Client id, will topic, will message, user name, password.
@@ -123,7 +131,7 @@ impl<'a> Connect<'a> {
     }
 
     /// Checks what is to be sent, and measures it.
-    fn fixed(&self) -> Result<FixedHeader, EncodeError> {
+    pub(crate) fn header(&self) -> Result<FixedHeader, EncodeError> {
         // [MQTT-3.1.3-7] The server would have to refuse it.
         if self.lacks_client_id() {
             return Err(EncodeError::EmptyClientId);

@@ -249,7 +249,7 @@ impl FixedHeader {
     }
 
     /// Length of the whole packet, in bytes.
-    pub(super) fn frame_len(&self) -> usize {
+    pub(crate) fn frame_len(&self) -> usize {
         // At most 268,435,460.
         to_usize(self.remaining_length.wrapping_add(self.own_len()))
     }

@@ -74,6 +74,7 @@ pub(super) fn find_nul(string: &str) -> Option<usize> {
 }
 
 /// Checks a string that is to be sent; its length with that of the length in front, in bytes.
+#[inline(always)] // its error is built where it is wanted
 pub(super) fn string_len(string: &str) -> Result<usize, EncodeError> {
     // [MQTT-1.5.3-2] U+0000 is refused in any string.
     match find_nul(string) {

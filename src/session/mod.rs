@@ -216,7 +216,8 @@ impl Session<'_> {
     /// as it was. [`RequestError::ArenaFull`] if what is kept leaves no room for a CONNECT that is longer than those
     /// before: nothing kept is given up, but an older connection is over.
     pub fn connect(&mut self, options: &Connect<'_>, now: Instant) -> Result<(), RequestError> {
-        let len = options.encoded_len()?;
+        let header = options.header()?;
+        let len = header.frame_len();
         let fresh = options.clean_session || self.clean;
         // [MQTT-3.1.3-2]
         if !fresh
@@ -242,7 +243,7 @@ impl Session<'_> {
             self.known = false;
             self.dirty = true;
         }
-        self.outbound.push_connect(options, len);
+        self.outbound.push_connect(options, header);
         if self.checkpoints || self.inflight.iter().any(|slot| !slot.state.is_report()) {
             self.outbound.hold();
         }

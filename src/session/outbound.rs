@@ -19,7 +19,7 @@ use self::long::Passing;
 use super::{error::RequestError, frame};
 use crate::{
     bytes,
-    codec::{Connect, EncodeError, PacketId},
+    codec::{Connect, EncodeError, FixedHeader, PacketId},
 };
 
 /// The first bytes of the acknowledgements.
@@ -109,15 +109,16 @@ impl Outbound<'_> {
         Ok(())
     }
 
-    /// Puts a CONNECT of `len` bytes, which [fits](Self::fits_connect), in front of everything \[MQTT-3.1.0-1\]. What
-    /// is older than it waits for [`Self::release`].
-    pub(super) fn push_connect(&mut self, connect: &Connect<'_>, len: usize) {
+    /// Puts a CONNECT, whose header this is and which [fits](Self::fits_connect), in front of everything
+    /// \[MQTT-3.1.0-1\]. What is older than it waits for [`Self::release`].
+    pub(super) fn push_connect(&mut self, connect: &Connect<'_>, header: FixedHeader) {
+        let len = header.frame_len();
         let room = self.room.max(len);
         self.move_to(room);
         self.room = room;
         self.connect = room.saturating_sub(len);
         if let Some(place) = self.arena.get_mut(self.connect..room) {
-            let _ = connect.encode(place);
+            let _ = connect.write(header, place);
         }
         self.record = self.connect;
         self.sent = self.connect;
