@@ -600,6 +600,29 @@ fn deadlines_hold_on_a_clock_that_wraps() {
     driven.ends_after(TIMEOUT, ProtocolError::RequestTimeout { packet_id });
 }
 
+/// A packet that is left in the buffer for lack of room for its answer is due as soon as there is room, not when something
+/// else comes.
+#[test]
+fn what_is_left_in_the_buffer_is_due_when_there_is_room_for_its_answer() {
+    let mut storage = umqtt::Storage::<128, 128, 4>::new();
+    let mut driven = Driven::new(&mut storage);
+    driven.open(&kept_alive(0), false);
+    driven.pass(3_000_000_000);
+    let ids = 1..=9;
+    ids.for_each(|id| driven.feed(&publish(1, id, b"x")));
+    assert_eq!(
+        driven.events().len(),
+        8,
+        "there is room for so many answers"
+    );
+    assert_eq!(driven.sleep(), None);
+    driven.sent();
+    assert_eq!(driven.sleep(), Some(0));
+    driven.expect(&[Event::Message(message(1, b"x"))]);
+    driven.sent();
+    assert_eq!(driven.sleep(), None);
+}
+
 /// A deadline holds after weeks in which nothing had to be done, however far the clock has gone round.
 #[test]
 fn deadlines_hold_after_weeks_of_silence() {
