@@ -209,7 +209,8 @@ impl Session<'_> {
         }
         self.connection_lost();
         self.settle();
-        self.take_over(image, connect_len);
+        self.take_packets(image, connect_len);
+        self.take_over(image);
         Ok(())
     }
 
@@ -220,15 +221,20 @@ impl Session<'_> {
             && self.outbound.can_restore(image.room, image.packets.len())
     }
 
-    /// Remembers what the image holds, for which there is room.
+    /// Takes over the packets of the image, for which there is room.
     #[inline(never)]
-    fn take_over(&mut self, image: &Image<'_>, connect_len: usize) {
+    fn take_packets(&mut self, image: &Image<'_>, connect_len: usize) {
         self.outbound.restore(image.room, image.packets, |room| {
             let place = room.len().saturating_sub(connect_len);
             let connect = image.connect();
             let connect = connect.encode(room.get_mut(place..).unwrap_or_default());
             connect.map_or(0, <[u8]>::len)
         });
+    }
+
+    /// Remembers what else the image holds.
+    #[inline(never)]
+    fn take_over(&mut self, image: &Image<'_>) {
         self.inflight.restore(image.slots(), image.last_id);
         self.received.clear();
         for id in image.received() {
