@@ -44,8 +44,8 @@ impl<C: Sleep> Sleep for &C {
 /// and dropped if it is not ready. A transport whose futures have work of their own to do before they move bytes, as many
 /// TLS stacks have, needs a task that pumps it.
 ///
-/// Calls that wait do so until the session's deadlines end the connection: an answer, or a byte taken by the
-/// transport, may take the response timeout (10 s unless set), and a silent peer is noticed by keep alive, if the CONNECT has one.
+/// Calls that wait do so until the session's deadlines end the connection: an answer, or a byte taken by the transport,
+/// may take the response timeout (10 s unless set), and a silent peer is noticed by keep alive, if the CONNECT has one.
 ///
 /// A message is acknowledged after the caller has had it: with the next call, unless that has another message at hand,
 /// whose acknowledgement leaves in the same write; 20 ms later the next call waits no longer.

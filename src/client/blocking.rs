@@ -19,12 +19,12 @@ use crate::{
 
 /// A [`Session`] on one network connection, which is any ordered, lossless byte stream \[MQTT-7.1.2-1\].
 ///
-/// Calls that wait do so until the session's deadlines end the connection: an answer, or a byte taken by the
-/// transport, may take the response timeout (10 s unless set), and a silent peer is noticed by keep alive, if the CONNECT has one. That holds
-/// as far as the transport lets it: `ReadReady` and `WriteReady` are asked before each `read` and `write`, so that
-/// neither need block; a transport that cannot tell may answer `true` and return after a time-out of its own with
-/// [`ErrorKind::TimedOut`](embedded_io::ErrorKind), which counts as "nothing yet", like `Interrupted`. `flush` cannot
-/// be bounded.
+/// Calls that wait do so until the session's deadlines end the connection: an answer, or a byte taken by the transport,
+/// may take the response timeout (10 s unless set), and a silent peer is noticed by keep alive, if the CONNECT has one.
+/// That holds as far as the transport lets it: `ReadReady` and `WriteReady` are asked before each `read` and `write`,
+/// so that neither need block; a transport that cannot tell may answer `true` and return after a time-out of its own
+/// with [`ErrorKind::TimedOut`](embedded_io::ErrorKind), which counts as "nothing yet", like `Interrupted`. `flush`
+/// cannot be bounded.
 ///
 /// A message is acknowledged after the caller has had it: with the next call, unless that has another message at hand,
 /// whose acknowledgement leaves in the same write; 20 ms later the next call waits no longer.
