@@ -497,6 +497,44 @@ fn the_minimum_rate_is_about_packets() {
     }
 }
 
+/// What was slow on one connection is not held against the next.
+#[test]
+fn the_minimum_rate_begins_anew_with_a_connection() {
+    let mut storage = Room::new();
+    let mut driven = Driven::new(&mut storage);
+    driven.session.set_minimum_rate(10);
+    driven.open(&KEEP, false);
+    driven.feed(&publish(0, 0, &[b'x'; 50])[..5]);
+    driven.expect(&[]);
+    driven.lose();
+    driven.pass(6 * TIMEOUT);
+    driven.connect(&KEEP);
+    driven.sent();
+    driven.feed(&connack(true)[..1]);
+    driven.expect(&[]);
+}
+
+/// Who is not read, since a payload is on its way out and there is no room for more answers, is not slow.
+#[test]
+fn the_minimum_rate_is_about_peers_that_are_read() {
+    let mut storage = umqtt::Storage::<128, 256, 4>::new();
+    let mut driven = Driven::new(&mut storage);
+    driven.session.set_minimum_rate(1);
+    driven.open(&KEEP, false);
+    let long = Outgoing::new("log");
+    driven.session.begin_payload(long, 100_000).unwrap();
+    driven.sent();
+    (1..=9).for_each(|id| driven.feed(&publish(1, id, b"x")));
+    let mut seen = 0;
+    for _ in 0..30 {
+        let now = driven.at();
+        driven.session.payload_sent(1_000, now);
+        seen += driven.events().len();
+        driven.pass(1_000);
+    }
+    assert_eq!(seen, 8);
+}
+
 /// The write deadline starts when bytes are lent and the transport takes none, and anew with each byte that it takes.
 #[test]
 fn the_write_deadline_is_exact() {
@@ -514,6 +552,23 @@ fn the_write_deadline_is_exact() {
     driven.pass(1);
     driven.take(0);
     driven.ends_after(TIMEOUT - 1, ProtocolError::WriteTimeout);
+}
+
+/// Bytes of a payload that were not taken are no progress.
+#[test]
+fn the_write_deadline_holds_inside_a_payload() {
+    let mut storage = Room::new();
+    let mut driven = Driven::new(&mut storage);
+    driven.open(&kept_alive(0), false);
+    driven.session.begin_payload(Outgoing::new("t"), 5).unwrap();
+    driven.sent();
+    for _ in 0..9 {
+        driven.pass(TIMEOUT / 10);
+        let now = driven.at();
+        driven.session.payload_sent(0, now);
+        driven.expect(&[]);
+    }
+    driven.ends_after(TIMEOUT / 10, ProtocolError::WriteTimeout);
 }
 
 /// A source that brings nothing does not put off the write deadline of its payload.

@@ -27,8 +27,6 @@ use umqtt::{
 
 type Memory = Storage<64, 256, 4>;
 
-const AT: fn(u32) -> Instant = Instant::from_millis;
-
 fn keep() -> Connect<'static> {
     Connect {
         clean_session: false,
@@ -36,53 +34,21 @@ fn keep() -> Connect<'static> {
     }
 }
 
-fn give(session: &mut Session<'_>, bytes: &[u8]) {
-    session.space()[..bytes.len()].copy_from_slice(bytes);
-    session.commit(bytes.len());
+/// A client that comes late: its message was acknowledged long ago, behind these bytes, and it has read nothing.
+fn late<'s, 'b, 'n>(
+    session: &'s mut Session<'b>,
+    network: &'n Network,
+    before: &[u8],
+) -> blocking::Client<'s, 'b, Transport, &'n Network> {
+    let mut client = connected(session, network, &keep());
+    network.feed(before);
+    let message = message("t", b"x", QoS::AtLeastOnce);
+    client.publish(&message).unwrap();
+    network.pass(20_000);
+    client
 }
 
-fn send(session: &mut Session<'_>, now: u32) -> Vec<u8> {
-    let mut out = vec![];
-    loop {
-        let bytes = session.pending(AT(now)).to_vec();
-        if bytes.is_empty() {
-            return out;
-        }
-        session.consume(bytes.len(), AT(now));
-        out.extend(bytes);
-    }
-}
-
-fn accept(session: &mut Session<'_>, now: u32, present: bool) {
-    session.connect(&keep(), AT(now)).unwrap();
-    send(session, now);
-    give(session, &connack(present));
-    let ready = session.poll(AT(now)).unwrap().unwrap();
-    assert!(matches!(
-        session.event(ready),
-        Ok(Some(Event::Connected { .. }))
-    ));
-    assert_eq!(session.poll(AT(now)), Ok(None));
-}
-
-/// `set_minimum_rate`: the window of a connection that is gone is held against the next.
-#[test]
-fn the_minimum_rate_begins_anew_with_a_connection() {
-    let mut storage = Memory::new();
-    let mut session = Session::new(&mut storage);
-    session.set_minimum_rate(10);
-    accept(&mut session, 0, false);
-    give(&mut session, &[0x30, 50, 0, 1, b'a']);
-    assert_eq!(session.poll(AT(0)), Ok(None));
-    session.connection_lost();
-
-    session.connect(&keep(), AT(60_000)).unwrap();
-    send(&mut session, 60_000);
-    give(&mut session, &connack(true)[..1]);
-    assert_eq!(session.poll(AT(60_000)), Ok(None), "it has just begun");
-}
-
-/// The same with a client, whose transport brings one byte at a time.
+/// What was slow on one connection is not held against the next, whose transport brings one byte at a time.
 #[test]
 fn the_minimum_rate_begins_anew_with_a_client() {
     let (network, mut storage) = (Network::new(), Memory::new());
@@ -95,7 +61,6 @@ fn the_minimum_rate_begins_anew_with_a_client() {
 
     network.answer(server);
     network.reads(&[], Step::Bytes(1));
-    // It never gets better: each failure begins the window of the next attempt.
     let mut failures = vec![];
     for _ in 0..5 {
         network.pass(60_000);
@@ -105,35 +70,7 @@ fn the_minimum_rate_begins_anew_with_a_client() {
     assert_eq!(failures, []);
 }
 
-/// `set_minimum_rate`: the peer is called slow while it is we who do not read, for a payload is on its way out.
-#[test]
-fn a_peer_that_is_not_read_is_not_slow() {
-    let mut storage = Storage::<128, 256, 4>::new();
-    let mut session = Session::new(&mut storage);
-    session.set_minimum_rate(1);
-    accept(&mut session, 0, false);
-    let long = Outgoing::new("log");
-    session.begin_payload(long, 100_000).unwrap();
-    send(&mut session, 0);
-    for id in 1..=9 {
-        give(&mut session, &publish("t", b"x", QoS::AtLeastOnce, id));
-    }
-    let mut seen = 0;
-    for second in 0..30 {
-        let now = second * 1_000;
-        session.payload_sent(1_000, AT(now));
-        while let Some(ready) = session
-            .poll(AT(now))
-            .unwrap_or_else(|why| panic!("{second} s: {why:?}"))
-        {
-            session.event(ready).unwrap();
-            seen += 1;
-        }
-    }
-    assert_eq!(seen, 8);
-}
-
-/// `set_minimum_rate`: all that the peer has to say waits to be read; it is the caller who was busy.
+/// All that a peer has to say waits to be read: it is the caller who is slow.
 #[test]
 fn a_busy_caller_has_no_slow_peer() {
     let (network, mut storage) = (Network::new(), Memory::new());
@@ -153,17 +90,13 @@ fn a_busy_caller_has_no_slow_peer() {
     }
 }
 
-/// "An answer that waits to be read is in time, however late the caller comes."
+/// An answer that waits to be read is in time, however late the caller comes and however little a read brings.
 #[test]
 fn a_late_caller_finds_its_answer_whatever_a_read_brings() {
     for most in [4, 3, 1] {
         let (network, mut storage) = (Network::with_server(), Memory::new());
         let mut session = Session::new(&mut storage);
-        let mut client = connected(&mut session, &network, &keep());
-        client
-            .publish(&message("t", b"x", QoS::AtLeastOnce))
-            .unwrap();
-        network.pass(20_000);
+        let mut client = late(&mut session, &network, b"");
         network.reads(&[], Step::Bytes(most));
         let seen = client.recv().map(|event| format!("{event:?}"));
         assert_eq!(
@@ -179,12 +112,8 @@ fn a_late_caller_finds_its_answer_whatever_a_read_brings() {
 fn a_late_caller_finds_its_answer_behind_a_message() {
     let (network, mut storage) = (Network::with_server(), Memory::new());
     let mut session = Session::new(&mut storage);
-    let mut client = connected(&mut session, &network, &keep());
-    network.feed(&publish("topic", &[1; 40], QoS::AtMostOnce, 0));
-    client
-        .publish(&message("t", b"x", QoS::AtLeastOnce))
-        .unwrap();
-    network.pass(20_000);
+    let before = publish("topic", &[1; 40], QoS::AtMostOnce, 0);
+    let mut client = late(&mut session, &network, &before);
     network.reads(&[], Step::Bytes(16));
     let seen = client
         .recv()
@@ -197,11 +126,7 @@ fn a_late_caller_finds_its_answer_behind_a_message() {
 fn a_late_flush_finds_its_answer() {
     let (network, mut storage) = (Network::with_server(), Memory::new());
     let mut session = Session::new(&mut storage);
-    let mut client = connected(&mut session, &network, &keep());
-    client
-        .publish(&message("t", b"x", QoS::AtLeastOnce))
-        .unwrap();
-    network.pass(20_000);
+    let mut client = late(&mut session, &network, b"");
     network.writes(&[Step::NotReady; 2], Step::Bytes(usize::MAX));
     client.publish(&Message::new("t", b"x")).unwrap();
     assert_eq!(client.flush(), Ok(()));
@@ -210,14 +135,9 @@ fn a_late_flush_finds_its_answer() {
 /// As `a_late_flush_finds_its_answer`, with a payload on its way out.
 #[test]
 fn a_late_payload_finds_the_answer() {
-    let (network, mut storage) = (Network::new(), Memory::new());
+    let (network, mut storage) = (Network::with_server(), Memory::new());
     let mut session = Session::new(&mut storage);
-    let mut client = connected(&mut session, &network, &keep());
-    client
-        .publish(&message("t", b"x", QoS::AtLeastOnce))
-        .unwrap();
-    network.feed(&puback(1));
-    network.pass(20_000);
+    let mut client = late(&mut session, &network, b"");
     network.reads(&[], Step::Bytes(1));
     network.writes(&[Step::Bytes(5), Step::NotReady], Step::Bytes(usize::MAX));
     assert_eq!(
@@ -226,7 +146,7 @@ fn a_late_payload_finds_the_answer() {
     );
 }
 
-/// `Client::deadline`: "`None` means never", while an event waits that a flush has found.
+/// An event that a flush has found is due at once.
 #[test]
 fn a_waiting_event_is_due_now() {
     let (network, mut storage) = (Network::new(), Memory::new());
@@ -299,30 +219,13 @@ fn an_async_payload_that_nobody_takes_ends_in_time() {
     );
 }
 
-/// `payload_sent(0)`: the transport has taken nothing.
-#[test]
-fn nothing_sent_is_no_progress() {
-    let mut storage = Memory::new();
-    let mut session = Session::new(&mut storage);
-    accept(&mut session, 0, false);
-    session.begin_payload(Outgoing::new("t"), 5).unwrap();
-    send(&mut session, 0);
-    for now in (0..60_000).step_by(1_000) {
-        session.payload_sent(0, AT(now));
-        if session.poll(AT(now)).is_err() {
-            return;
-        }
-    }
-    panic!("a minute without a byte");
-}
-
 /// Shows one millisecond more each time it is asked, as a slow chip's would.
 struct Slow(Cell<u32>);
 
 impl Clock for Slow {
     fn now(&self) -> Instant {
         self.0.set(self.0.get() + 1);
-        AT(self.0.get())
+        Instant::from_millis(self.0.get())
     }
 }
 
