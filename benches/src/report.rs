@@ -29,12 +29,13 @@ pub const MISSED: &str = "\
   known to be other than 0 cost five instructions, a call for the last block of the topic nineteen. What remains is the topic's check and the
   shape of the result, an enum of fourteen.
 - Encoding: fields of 8 to 32 bytes are copied in two blocks without a call of memcpy; each field is checked against the end of the buffer once
-  more, since nothing here may panic. Copying without that check needs `unsafe`. A CONNECT has five fields, each measured and then written.
-- SUBSCRIBE: a filter with `+` is looked at word by word after a first pass over blocks has met the wildcard.
-- A stream costs something for each read on top of its bytes: the session looks at its queue and its reports each time it is asked. (Deadlines
-  are looked at only when one can have passed, and a header is read again only when its packet is whole.) Copying fields of 4 to 7 bytes
-  without a call saved a CONNECT nothing. Passing over a usual filter without building a result saved a SUBSCRIBE 28 instructions, for a
-  function more in a trait; a check of `+` between its neighbours, sixteen bytes at a time, is not what the compiler makes vectors of.
+  more, since nothing here may panic. Copying without that check needs `unsafe`. A CONNECT has five fields, each measured and then written;
+  copying those of 4 to 7 bytes without a call saved it nothing.
+- SUBSCRIBE: a filter with `+` is looked at word by word after a first pass over blocks has met the wildcard. Passing over a usual filter without
+  building a result saved 28 instructions, for a function more in a trait; a check of `+` between its neighbours, sixteen bytes at a time, is
+  not what the compiler makes vectors of.
+- A stream costs something for each read on top of its bytes: the session looks at its queue and its reports each time it is asked. Deadlines
+  are looked at only when one can have passed, and a header is read again only when its packet is whole.
 ";
 
 /// The most instructions, from the plan.
