@@ -3,13 +3,11 @@
 use core::fmt;
 
 use super::reader::Reader;
+use super::wire::CONNECT_VARIABLE_HEADER_LEN;
 use super::{DecodeError, EncodeError, FixedHeader, PacketType, QoS, TopicName, text, writer};
 
 const PROTOCOL_NAME: &[u8] = b"MQTT";
 const PROTOCOL_LEVEL: u8 = 4;
-
-/// Name, level, flags and keep alive.
-const VARIABLE_HEADER_LEN: usize = 10;
 
 const USER_NAME: u8 = 0b1000_0000;
 const PASSWORD: u8 = 0b0100_0000;
@@ -150,7 +148,10 @@ impl<'a> Connect<'a> {
                 len = len.saturating_add(text::field_len(password)?);
             }
         }
-        FixedHeader::new(PacketType::Connect, len.saturating_add(VARIABLE_HEADER_LEN))
+        FixedHeader::new(
+            PacketType::Connect,
+            len.saturating_add(CONNECT_VARIABLE_HEADER_LEN),
+        )
     }
 
     const fn lacks_client_id(&self) -> bool {
@@ -170,7 +171,7 @@ impl<'a> Connect<'a> {
         clean_session | will | credentials
     }
 
-    const fn variable_header(&self) -> [u8; VARIABLE_HEADER_LEN] {
+    const fn variable_header(&self) -> [u8; CONNECT_VARIABLE_HEADER_LEN] {
         let [high, low] = self.keep_alive.to_be_bytes();
         let flags = self.flags();
         [

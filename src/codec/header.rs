@@ -1,5 +1,6 @@
 //! The fixed header (section 2.2): packet type, flags and Remaining Length.
 
+use super::wire::CONTINUATION;
 use super::writer::Writer;
 use super::{DecodeError, EncodeError, publish};
 use crate::bytes::ROOM_FOR_SPEED;
@@ -267,9 +268,15 @@ impl FixedHeader {
         let [a, b, c, d] = to_digits(self.remaining_length);
         match self.own_len() {
             2 => writer.bytes(&[first, a]),
-            3 => writer.bytes(&[first, a | MORE, b]),
-            4 => writer.bytes(&[first, a | MORE, b | MORE, c]),
-            _ => writer.bytes(&[first, a | MORE, b | MORE, c | MORE, d]),
+            3 => writer.bytes(&[first, a | CONTINUATION, b]),
+            4 => writer.bytes(&[first, a | CONTINUATION, b | CONTINUATION, c]),
+            _ => writer.bytes(&[
+                first,
+                a | CONTINUATION,
+                b | CONTINUATION,
+                c | CONTINUATION,
+                d,
+            ]),
         }
     }
 
@@ -283,7 +290,7 @@ impl FixedHeader {
             if left == 0 {
                 return writer.u8(low);
             }
-            writer.u8(low | MORE);
+            writer.u8(low | CONTINUATION);
         }
     }
 
@@ -291,9 +298,6 @@ impl FixedHeader {
         (self.packet_type as u8) << 4 | self.flags
     }
 }
-
-/// Set in each byte of a Remaining Length but the last.
-const MORE: u8 = 0x80;
 
 /// The Remaining Length and the length of the fixed header that it ends.
 pub(super) fn decode_remaining_length(bytes: &[u8]) -> Result<Option<(u32, usize)>, DecodeError> {
@@ -308,9 +312,9 @@ fn decode_length_each(bytes: &[u8]) -> Result<Option<(u32, usize)>, DecodeError>
     let mut length = 0;
     let mut used = 1_u8;
     for &byte in bytes.iter().take(4) {
-        length |= u32::from(byte & !MORE) << used.wrapping_sub(1).wrapping_mul(7);
+        length |= u32::from(byte & !CONTINUATION) << used.wrapping_sub(1).wrapping_mul(7);
         used = used.wrapping_add(1);
-        if byte & MORE == 0 {
+        if byte & CONTINUATION == 0 {
             return Ok(Some((length, usize::from(used))));
         }
     }

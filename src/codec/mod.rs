@@ -21,6 +21,7 @@ mod text;
 mod topic;
 mod types;
 pub(crate) mod unsubscribe;
+pub(crate) mod wire;
 mod writer;
 
 use crate::bytes::ROOM_FOR_SPEED;

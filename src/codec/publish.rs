@@ -4,11 +4,8 @@ use core::fmt;
 
 use super::header::to_usize;
 use super::reader::Reader;
+use super::wire::{DUP, QOS_MASK, RETAIN};
 use super::{DecodeError, Delivery, EncodeError, FixedHeader, PacketType, QoS, TopicName, writer};
-
-pub(super) const QOS_BITS: u8 = 0b0110;
-const DUP: u8 = 0b1000;
-const RETAIN: u8 = 0b0001;
 
 /// A message (section 3.3).
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -246,7 +243,7 @@ impl<'a> PublishHeader<'a> {
     }
 
     fn flags(&self) -> u8 {
-        let qos = self.delivery.qos().bits() << QOS_BITS.trailing_zeros();
+        let qos = self.delivery.qos().bits() << QOS_MASK.trailing_zeros();
         let dup = if self.delivery.dup() { DUP } else { 0 };
         let retain = if self.retain { RETAIN } else { 0 };
         qos | dup | retain
@@ -264,7 +261,7 @@ impl<'a> PublishHeader<'a> {
 /// The smallest Remaining Length of a PUBLISH with these flags, which are judged (section 3.3.1).
 #[inline(always)] // an error to be copied costs more than the match
 pub(super) fn smallest(flags: u8) -> Result<u8, DecodeError> {
-    match flags & (DUP | QOS_BITS) {
+    match flags & (DUP | QOS_MASK) {
         // [MQTT-3.3.1-4] QoS 3 is refused.
         0b0110 | 0b1110 => Err(DecodeError::PublishQosThree),
         // [MQTT-3.3.1-2] DUP is 0 at QoS 0.
@@ -278,7 +275,7 @@ pub(super) fn smallest(flags: u8) -> Result<u8, DecodeError> {
 
 /// What checked flags say.
 const fn qos(flags: u8) -> QoS {
-    match flags & QOS_BITS {
+    match flags & QOS_MASK {
         0b0000 => QoS::AtMostOnce,
         0b0010 => QoS::AtLeastOnce,
         _ => QoS::ExactlyOnce,

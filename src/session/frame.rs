@@ -1,21 +1,11 @@
 //! A look into a packet that has not been, or need not be, decoded.
 
 use super::outbound::long;
-use crate::codec::{FixedHeader, PacketId, QoS};
-
-/// The packet type in the first byte of a packet, and some types.
-pub(super) const TYPE: u8 = 0xF0;
-pub(super) const CONNECT: u8 = 0x10;
-pub(super) const PUBLISH: u8 = 0x30;
-const DISCONNECT: u8 = 0xE0;
-
-/// Bits of a PUBLISH's first byte (section 3.3.1).
-pub(super) const DUP: u8 = 0b1000;
-pub(super) const QOS: u8 = 0b0110;
+use crate::codec::{FixedHeader, PacketId, QoS, wire};
 
 /// The quality of service in the flags of a PUBLISH.
 pub(super) fn qos(header: &FixedHeader) -> QoS {
-    match header.flags & QOS {
+    match header.flags & wire::QOS_MASK {
         0 => QoS::AtMostOnce,
         0b0010 => QoS::AtLeastOnce,
         _ => QoS::ExactlyOnce,
@@ -24,10 +14,10 @@ pub(super) fn qos(header: &FixedHeader) -> QoS {
 
 /// The packet id, if the packet has one and `body` reaches so far; nothing else is checked.
 pub(super) fn packet_id(first: u8, body: &[u8]) -> Option<PacketId> {
-    let before = match first & TYPE {
-        CONNECT | DISCONNECT => return None,
-        PUBLISH | long::MARK if first & QOS == 0 => return None,
-        PUBLISH | long::MARK => publish_part(first, body).wrapping_sub(2),
+    let before = match first & wire::TYPE_MASK {
+        wire::CONNECT | wire::DISCONNECT => return None,
+        wire::PUBLISH | long::MARK if first & wire::QOS_MASK == 0 => return None,
+        wire::PUBLISH | long::MARK => publish_part(first, body).wrapping_sub(2),
         _ => 0,
     };
     PacketId::new(u16_at(body, before))
@@ -40,7 +30,7 @@ pub(super) fn first(header: &FixedHeader) -> u8 {
 
 /// Length of what comes before the payload in the body of a PUBLISH: topic and packet id, in bytes.
 pub(super) fn publish_part(flags: u8, body: &[u8]) -> usize {
-    let id = if flags & QOS == 0 { 0 } else { 2 };
+    let id = if flags & wire::QOS_MASK == 0 { 0 } else { 2 };
     usize::from(u16_at(body, 0))
         .saturating_add(2)
         .saturating_add(id)
@@ -59,9 +49,11 @@ pub(super) fn body_len(header: &FixedHeader) -> usize {
     usize::try_from(header.remaining_length).unwrap_or(usize::MAX)
 }
 
-/// The client id in the body of a CONNECT: it follows the ten bytes of the variable header (section 3.1.3).
+/// The client id in the body of a CONNECT: it follows the variable header (section 3.1.3).
 pub(super) fn client_id(connect: &[u8]) -> Option<&[u8]> {
-    let (len, rest) = connect.get(10..)?.split_first_chunk()?;
+    let (len, rest) = connect
+        .get(wire::CONNECT_VARIABLE_HEADER_LEN..)?
+        .split_first_chunk()?;
     rest.get(..usize::from(u16::from_be_bytes(*len)))
 }
 
@@ -70,10 +62,10 @@ pub(super) fn own_header(packet: &[u8]) -> (usize, usize) {
     let (mut length, mut used) = (0, 1_usize);
     let mut shift = 0_u32;
     for byte in packet.iter().skip(1).take(4) {
-        length |= usize::from(byte & 0x7F).wrapping_shl(shift);
+        length |= usize::from(byte & !wire::CONTINUATION).wrapping_shl(shift);
         shift = shift.wrapping_add(7);
         used = used.wrapping_add(1);
-        if *byte < 0x80 {
+        if *byte & wire::CONTINUATION == 0 {
             break;
         }
     }

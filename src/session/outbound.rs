@@ -19,18 +19,8 @@ use self::long::Passing;
 use super::{error::RequestError, frame};
 use crate::{
     bytes,
-    codec::{Connect, EncodeError, FixedHeader, PacketId},
+    codec::{Connect, EncodeError, FixedHeader, PacketId, wire},
 };
-
-/// The first bytes of the acknowledgements.
-pub(super) const PUBACK: u8 = 0x40;
-pub(super) const PUBREC: u8 = 0x50;
-// [MQTT-3.6.1-1]
-pub(super) const PUBREL: u8 = 0x62;
-pub(super) const PUBCOMP: u8 = 0x70;
-
-/// A DISCONNECT finds room whatever else is queued.
-const DISCONNECT: [u8; 2] = [0xE0, 0];
 
 /// Bytes in the lane: eight acknowledgements.
 const LANE: usize = 32;
@@ -183,11 +173,11 @@ impl Outbound<'_> {
     /// be handed over. (While one is being handed over, the session queues none.)
     pub(super) fn push_disconnect(&mut self) {
         let at = self.next_long().unwrap_or(self.tail);
-        let behind = at.wrapping_add(DISCONNECT.len());
+        let behind = at.wrapping_add(wire::DISCONNECT_PACKET.len());
         bytes::move_within(self.arena, at, behind, self.tail.wrapping_sub(at));
         if let Some(place) = self.arena.get_mut(at..).and_then(<[u8]>::first_chunk_mut) {
-            *place = DISCONNECT;
-            self.tail = self.tail.wrapping_add(DISCONNECT.len());
+            *place = wire::DISCONNECT_PACKET;
+            self.tail = self.tail.wrapping_add(wire::DISCONNECT_PACKET.len());
         }
     }
 
@@ -305,7 +295,7 @@ impl Outbound<'_> {
         if let Some(id) = self.id_of(&packet) {
             return Some(Sent::Request(id));
         }
-        if packet.first & frame::TYPE == frame::CONNECT {
+        if packet.first & wire::TYPE_MASK == wire::CONNECT {
             return Some(Sent::Connect);
         }
         self.remove(at);
@@ -333,7 +323,7 @@ impl Outbound<'_> {
     /// Whether the PUBLISH with this id is to go out again and has not begun to.
     pub(super) fn waits_for_resend(&self, id: PacketId) -> bool {
         self.find(id)
-            .is_some_and(|at| at >= self.sent && self.packet_at(at).first & frame::DUP != 0)
+            .is_some_and(|at| at >= self.sent && self.packet_at(at).first & wire::DUP != 0)
     }
 
     /// The connection is gone: keeps the PUBLISHes above QoS 0, from the first of which the next connection begins
@@ -349,7 +339,7 @@ impl Outbound<'_> {
                 if at < self.sent.max(self.offered)
                     && let Some(first) = self.arena.get_mut(at)
                 {
-                    *first |= frame::DUP;
+                    *first |= wire::DUP;
                 }
                 at = packet.end;
                 continue;
@@ -394,7 +384,7 @@ impl Outbound<'_> {
                 } else {
                     *first
                 };
-                Some((first | frame::DUP, rest))
+                Some((first | wire::DUP, rest))
             })
     }
 
@@ -441,7 +431,10 @@ impl Outbound<'_> {
 
     /// End of what a packet other than DISCONNECT may take.
     fn limit(&self) -> usize {
-        self.arena.len().saturating_sub(DISCONNECT.len())
+        // A DISCONNECT finds room whatever else is queued.
+        self.arena
+            .len()
+            .saturating_sub(wire::DISCONNECT_PACKET.len())
     }
 
     fn find(&self, id: PacketId) -> Option<usize> {
@@ -554,11 +547,11 @@ struct Packet {
 
 impl Packet {
     fn is_publish(&self) -> bool {
-        matches!(self.first & frame::TYPE, frame::PUBLISH | long::MARK)
+        matches!(self.first & wire::TYPE_MASK, wire::PUBLISH | long::MARK)
     }
 
     fn is_kept_publish(&self) -> bool {
-        self.is_publish() && self.first & frame::QOS != 0
+        self.is_publish() && self.first & wire::QOS_MASK != 0
     }
 }
 

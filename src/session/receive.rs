@@ -10,10 +10,12 @@ use super::{
     image::Checkpoint,
     inbound::Frame,
     inflight::State,
-    outbound::{Outbound, PUBACK, PUBCOMP, PUBREC, PUBREL},
+    outbound::Outbound,
 };
 use crate::{
-    codec::{Connack, DecodeError, PacketId, PacketType, Publish, PublishHeader, QoS, Suback},
+    codec::{
+        Connack, DecodeError, PacketId, PacketType, Publish, PublishHeader, QoS, Suback, wire,
+    },
     fmt::{debug, warn},
     time::Instant,
 };
@@ -235,7 +237,7 @@ impl Session<'_> {
             if !self.outbound.lane_has_room(needed) {
                 break;
             }
-            self.outbound.push_ack(PUBREL, slot.id);
+            self.outbound.push_ack(wire::PUBREL, slot.id);
             slot.state = State::Pubcomp;
             slot.sent(now);
         }
@@ -306,7 +308,7 @@ impl Session<'_> {
         // [MQTT-4.3.3-2] PUBCOMP also for an id that is not known.
         if packet_type == PacketType::Pubrel {
             self.released(packet_id);
-            self.outbound.push_ack(PUBCOMP, packet_id);
+            self.outbound.push_ack(wire::PUBCOMP, packet_id);
             return Ok(());
         }
         let Some(slot) = self.inflight.waiting(packet_id) else {
@@ -324,7 +326,7 @@ impl Session<'_> {
         match packet_type {
             PacketType::Suback => self.due = Due::Suback(packet_id),
             PacketType::Pubrec if slot.state == State::Pubcomp => {
-                self.outbound.push_ack(PUBREL, packet_id);
+                self.outbound.push_ack(wire::PUBREL, packet_id);
             }
             // [MQTT-4.3.3-1] The PUBLISH never goes again.
             PacketType::Pubrec => {
@@ -356,7 +358,7 @@ impl Session<'_> {
     /// An acknowledgement for an id that nobody waits for.
     fn late(&mut self, packet_type: PacketType, packet_id: PacketId) -> Result<(), Over> {
         if packet_type == PacketType::Pubrec {
-            self.outbound.push_ack(PUBREL, packet_id);
+            self.outbound.push_ack(wire::PUBREL, packet_id);
         } else if packet_type == PacketType::Suback
             && let Err(error) = Suback::decode_body(self.inbound.body())
         {
@@ -399,7 +401,7 @@ impl Session<'_> {
                     return Err(self.fail(error.into()));
                 }
                 if repeated {
-                    self.outbound.push_ack(PUBREC, id);
+                    self.outbound.push_ack(wire::PUBREC, id);
                 }
                 return Ok(());
             }
@@ -461,7 +463,7 @@ impl Session<'_> {
             && let Some(id) = id
             && self.received.contains(&id)
         {
-            self.outbound.push_ack(PUBREC, id);
+            self.outbound.push_ack(wire::PUBREC, id);
             return Ok(());
         }
         self.check_received()?;
@@ -508,10 +510,10 @@ fn delivered(
         return false;
     };
     if qos == QoS::ExactlyOnce {
-        outbound.push_ack(PUBREC, id);
+        outbound.push_ack(wire::PUBREC, id);
         let _ = received.push(id);
     } else {
-        outbound.push_ack(PUBACK, id);
+        outbound.push_ack(wire::PUBACK, id);
     }
     true
 }

@@ -1,9 +1,9 @@
 //! What the caller asks for: publish, subscribe, unsubscribe, ping, disconnect.
 
 use super::{RequestError, Session, event::Message, inflight::State, outbound::Encode};
-use crate::codec::{EncodeError, PacketId, PublishHeader, QoS, TopicName, subscribe, unsubscribe};
-
-const PINGREQ: [u8; 2] = [0xC0, 0];
+use crate::codec::{
+    EncodeError, PacketId, PublishHeader, QoS, TopicName, subscribe, unsubscribe, wire,
+};
 
 impl Session<'_> {
     /// Queues a message; at QoS 1 and 2 the id under which [`Event::Puback`](super::Event::Puback) or [`Event::Pubcomp`](super::Event::Pubcomp) will report it.
@@ -137,7 +137,7 @@ impl Session<'_> {
     }
 
     pub(super) fn queue_ping(&mut self) {
-        if self.outbound.push_lane(&PINGREQ) {
+        if self.outbound.push_lane(&wire::PINGREQ_PACKET) {
             self.keep_alive.ping_queued(self.outbound.lane_len());
         }
     }

@@ -3,12 +3,11 @@
 //! In the arena such a packet ends where its payload would begin, and its first byte carries a mark instead of the
 //! packet type, which is put right while the packet leaves. Whoever has the payload is called for it then.
 
-use super::{Outbound, RequestError, frame};
-use crate::codec::{FixedHeader, PacketId};
+use super::{Outbound, RequestError};
+use crate::codec::{FixedHeader, PacketId, wire};
 
 /// Stands for the packet type in the first byte of a packet whose payload is outside; the specification reserves it.
 pub(in crate::session) const MARK: u8 = 0xF0;
-const FLAGS: u8 = 0x0F;
 
 /// The payload from outside that leaves at present, or will leave next.
 #[derive(Default)]
@@ -174,7 +173,7 @@ impl Outbound<'_> {
         let packet = self.packet_at(self.record);
         if attended && self.sent == self.record && is_mark(packet.first) {
             self.passing.left = packet.payload;
-            self.set_type(self.record, frame::PUBLISH);
+            self.set_type(self.record, wire::PUBLISH);
             self.passing.begun = true;
         }
     }
@@ -213,7 +212,7 @@ impl Outbound<'_> {
 
     fn set_type(&mut self, at: usize, packet_type: u8) {
         if let Some(first) = self.arena.get_mut(at) {
-            *first = packet_type | (*first & FLAGS);
+            *first = packet_type | (*first & wire::FLAGS_MASK);
         }
     }
 }
@@ -224,7 +223,7 @@ pub(in crate::session) fn fixed_header(packet: &[u8]) -> Option<(FixedHeader, us
     if !is_marked(packet) {
         return FixedHeader::decode(packet).ok()?;
     }
-    let mut bytes = [frame::PUBLISH | (first & FLAGS), 0, 0, 0, 0];
+    let mut bytes = [wire::PUBLISH | (first & wire::FLAGS_MASK), 0, 0, 0, 0];
     for (byte, from) in bytes.iter_mut().skip(1).zip(rest) {
         *byte = *from;
     }
@@ -233,7 +232,7 @@ pub(in crate::session) fn fixed_header(packet: &[u8]) -> Option<(FixedHeader, us
 
 /// The first byte of a packet whose payload is outside, while it does not leave.
 pub(super) fn marked(first: u8) -> u8 {
-    MARK | (first & FLAGS)
+    MARK | (first & wire::FLAGS_MASK)
 }
 
 /// Whether the payload of a kept packet is outside.
