@@ -1,0 +1,353 @@
+//! The one place where the exhaustive tests touch the API of a session: calls and events in words of their own.
+//!
+//! Whoever changes the API changes this file, and no model behind it.
+#![allow(
+    dead_code,
+    reason = "no test that compiles this module needs all of it"
+)]
+
+use umqtt::{
+    Event, Instant, Message, Outgoing, ProtocolError, RequestError, Session, Storage,
+    codec::{Connect, PacketId, QoS},
+};
+
+/// Topic of every message.
+pub(crate) const TOPIC: &str = "t";
+
+/// The client id of every CONNECT.
+const CLIENT_ID: &str = "c";
+
+/// A session under test.
+pub(crate) struct Driver<'b> {
+    session: Session<'b>,
+}
+
+/// How a connection begins.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub(crate) struct Options {
+    pub(crate) clean_session: bool,
+    /// In seconds.
+    pub(crate) keep_alive: u16,
+}
+
+/// An event, as far as the tests need it.
+#[derive(Clone, PartialEq, Eq, Hash, Debug)]
+pub(crate) enum Seen {
+    Connected {
+        session_present: bool,
+    },
+    /// A message that came whole.
+    Message {
+        qos: u8,
+        payload: Vec<u8>,
+    },
+    /// Bytes of a long message.
+    Chunk {
+        qos: u8,
+        id: u16,
+        offset: usize,
+        bytes: Vec<u8>,
+        is_last: bool,
+    },
+    ChunksEnded,
+    /// The request with this id has ended.
+    Ended(u16, Outcome),
+    PayloadNeeded(u16),
+    /// The session as bytes.
+    Checkpoint(Vec<u8>),
+    /// So many messages at QoS 0 have not left.
+    Dropped(u16),
+    /// Anything else.
+    Other,
+}
+
+/// How a request ended.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub(crate) enum Outcome {
+    /// The server has the message: PUBACK or PUBCOMP.
+    Delivered,
+    /// The message was given up.
+    Discarded,
+    /// The session ended between the two steps of a QoS 2 publish.
+    DeliveryUnknown,
+    /// SUBACK or UNSUBACK, or the news that there will be none.
+    Request,
+}
+
+/// Why a connection is over.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub(crate) enum Reason {
+    Closed,
+    /// No room for the id of a QoS 2 message.
+    InboundFull,
+    /// CONNACK, PINGRESP or an acknowledgement is late.
+    LateConnack,
+    LatePingresp,
+    LateAck,
+    /// The transport takes nothing.
+    Blocked,
+    /// The caller gave up a payload half-way.
+    PayloadAborted,
+    /// The peer broke the protocol.
+    Violation,
+}
+
+/// Why a call was refused.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub(crate) enum Refusal {
+    NotConnected,
+    /// No slot, or no bytes, until something is acknowledged.
+    NoRoom,
+    PayloadPending,
+    Other,
+}
+
+impl<'b> Driver<'b> {
+    pub(crate) fn new<
+        const RX: usize,
+        const TX: usize,
+        const INFLIGHT: usize,
+        const INBOUND: usize,
+    >(
+        storage: &'b mut Storage<RX, TX, INFLIGHT, INBOUND>,
+        checkpoints: bool,
+    ) -> Self {
+        let mut session = Session::new(storage);
+        session.set_checkpoints(checkpoints);
+        Self { session }
+    }
+
+    /// The session itself, for what only one test needs.
+    pub(crate) fn session(&self) -> &Session<'b> {
+        &self.session
+    }
+
+    pub(crate) fn set_response_timeout(&mut self, millis: u32) {
+        self.session.set_response_timeout(millis);
+    }
+
+    pub(crate) fn connect(&mut self, options: Options, now: u32) -> Result<(), Refusal> {
+        let options = Connect {
+            clean_session: options.clean_session,
+            keep_alive: options.keep_alive,
+            ..Connect::new(CLIENT_ID)
+        };
+        self.session.connect(&options, at(now)).map_err(refusal)
+    }
+
+    pub(crate) fn connection_lost(&mut self) {
+        self.session.connection_lost();
+    }
+
+    pub(crate) fn disconnect(&mut self) -> Result<(), Refusal> {
+        self.session.disconnect().map_err(refusal)
+    }
+
+    pub(crate) fn ping(&mut self) -> Result<(), Refusal> {
+        self.session.ping().map_err(refusal)
+    }
+
+    /// The id, or 0 at QoS 0.
+    pub(crate) fn publish(&mut self, qos: u8, payload: &[u8]) -> Result<u16, Refusal> {
+        let message = Message {
+            qos: quality(qos),
+            ..Message::new(TOPIC, payload)
+        };
+        self.session.publish(&message).map(number).map_err(refusal)
+    }
+
+    /// Begins a message whose payload of `len` bytes stays outside.
+    pub(crate) fn begin_payload(&mut self, qos: u8, len: usize) -> Result<u16, Refusal> {
+        let message = Outgoing::New {
+            topic: TOPIC,
+            qos: quality(qos),
+            retain: false,
+        };
+        let begun = self.session.begin_payload(message, len);
+        begun.map(number).map_err(refusal)
+    }
+
+    /// Gives again the payload that [`Self::payload_needed`] asks for.
+    pub(crate) fn give_again(&mut self, id: u16, len: usize) -> Result<(), Refusal> {
+        let message = Outgoing::Again(packet_id(id));
+        let begun = self.session.begin_payload(message, len);
+        begun.map(drop).map_err(refusal)
+    }
+
+    pub(crate) fn payload_needed(&self) -> Option<u16> {
+        self.session.payload_needed().map(PacketId::get)
+    }
+
+    pub(crate) fn decline_payload(&mut self, id: u16) -> Result<(), Refusal> {
+        let declined = self.session.decline_payload(packet_id(id));
+        declined.map_err(refusal)
+    }
+
+    pub(crate) fn abandon_payload(&mut self) {
+        self.session.abandon_payload();
+    }
+
+    /// Payload bytes that go to the transport next.
+    pub(crate) fn payload_left(&self) -> usize {
+        self.session.payload_left()
+    }
+
+    /// Whether a payload is being handed over.
+    pub(crate) fn is_payload_open(&self) -> bool {
+        self.session.is_payload_open()
+    }
+
+    pub(crate) fn payload_sent(&mut self, n: usize, now: u32) {
+        self.session.payload_sent(n, at(now));
+    }
+
+    /// Puts payload bytes into the send buffer and returns how many.
+    pub(crate) fn stage_payload(&mut self, bytes: &[u8]) -> usize {
+        let space = self.session.payload_space();
+        let n = space.len().min(bytes.len());
+        space[..n].copy_from_slice(&bytes[..n]);
+        self.session.payload_commit(n);
+        n
+    }
+
+    pub(crate) fn has_pending(&self) -> bool {
+        self.session.has_pending()
+    }
+
+    pub(crate) fn pending(&mut self, now: u32) -> &[u8] {
+        self.session.pending(at(now))
+    }
+
+    pub(crate) fn consume(&mut self, n: usize, now: u32) {
+        self.session.consume(n, at(now));
+    }
+
+    /// Receives as many of the bytes as there is space for, and returns how many.
+    pub(crate) fn receive(&mut self, bytes: &[u8]) -> usize {
+        let space = self.session.space();
+        let n = space.len().min(bytes.len());
+        space[..n].copy_from_slice(&bytes[..n]);
+        self.session.commit(n);
+        n
+    }
+
+    /// What the session does at this moment, and the next event.
+    pub(crate) fn turn(&mut self, now: u32) -> Result<Option<Seen>, Reason> {
+        match self.session.poll(at(now)) {
+            Err(error) => Err(reason(error)),
+            Ok(None) => Ok(None),
+            Ok(Some(ready)) => match self.session.event(ready) {
+                Err(error) => Err(reason(error)),
+                Ok(event) => Ok(event.map(|event| seen(&event))),
+            },
+        }
+    }
+
+    /// When the session has to be called even if nothing comes, in milliseconds.
+    pub(crate) fn deadline(&self) -> Option<u32> {
+        self.session.deadline().map(Instant::as_millis)
+    }
+
+    /// Whether CONNACK has come.
+    pub(crate) fn is_connected(&self) -> bool {
+        self.session.is_connected()
+    }
+
+    /// Whether a connection has begun and is not over.
+    pub(crate) fn is_open(&self) -> bool {
+        self.session.is_connected() || self.session.is_connecting()
+    }
+
+    /// Slots that are taken.
+    pub(crate) fn in_flight(&self) -> usize {
+        self.session.in_flight()
+    }
+
+    pub(crate) fn save(&self) -> Vec<u8> {
+        let mut image = vec![0; 512];
+        let len = self.session.save(&mut image);
+        image.truncate(len.expect("the buffer is large enough"));
+        image
+    }
+
+    pub(crate) fn restore(&mut self, image: &[u8]) {
+        let restored = self.session.restore(image);
+        restored.expect("the image fits the storage that it came from");
+    }
+}
+
+fn seen(event: &Event<'_>) -> Seen {
+    match event {
+        Event::Connected {
+            session_present, ..
+        } => Seen::Connected {
+            session_present: *session_present,
+        },
+        Event::Message(message) => Seen::Message {
+            qos: message.qos as u8,
+            payload: message.payload.to_vec(),
+        },
+        Event::Chunk(chunk) => Seen::Chunk {
+            qos: chunk.delivery.qos() as u8,
+            id: number(chunk.delivery.packet_id()),
+            offset: chunk.offset,
+            bytes: chunk.bytes.to_vec(),
+            is_last: chunk.is_last(),
+        },
+        Event::ChunksEnded => Seen::ChunksEnded,
+        Event::Puback(id) | Event::Pubcomp(id) => Seen::Ended(id.get(), Outcome::Delivered),
+        Event::Discarded(id) => Seen::Ended(id.get(), Outcome::Discarded),
+        Event::DeliveryUnknown(id) => Seen::Ended(id.get(), Outcome::DeliveryUnknown),
+        Event::Suback(id, _)
+        | Event::Unsuback(id)
+        | Event::OutcomeUnknown(id)
+        | Event::NotDone(id) => Seen::Ended(id.get(), Outcome::Request),
+        Event::PayloadNeeded(id) => Seen::PayloadNeeded(id.get()),
+        Event::Checkpoint(checkpoint) => {
+            let mut image = vec![0; 512];
+            let len = checkpoint.save(&mut image);
+            image.truncate(len.expect("the buffer is large enough"));
+            Seen::Checkpoint(image)
+        }
+        Event::Dropped(count) => Seen::Dropped(*count),
+        _ => Seen::Other,
+    }
+}
+
+fn reason(error: ProtocolError) -> Reason {
+    match error {
+        ProtocolError::Closed => Reason::Closed,
+        ProtocolError::InboundFull { .. } => Reason::InboundFull,
+        ProtocolError::ConnackTimeout => Reason::LateConnack,
+        ProtocolError::PingrespTimeout => Reason::LatePingresp,
+        ProtocolError::RequestTimeout { .. } => Reason::LateAck,
+        ProtocolError::WriteTimeout => Reason::Blocked,
+        ProtocolError::PayloadAborted => Reason::PayloadAborted,
+        _ => Reason::Violation,
+    }
+}
+
+fn refusal(error: RequestError) -> Refusal {
+    match error {
+        RequestError::NotConnected => Refusal::NotConnected,
+        RequestError::InflightFull { .. } | RequestError::ArenaFull { .. } => Refusal::NoRoom,
+        RequestError::PayloadPending => Refusal::PayloadPending,
+        _ => Refusal::Other,
+    }
+}
+
+fn at(millis: u32) -> Instant {
+    Instant::from_millis(millis)
+}
+
+fn quality(qos: u8) -> QoS {
+    QoS::try_from(qos).expect("a quality of service")
+}
+
+fn number(id: Option<PacketId>) -> u16 {
+    id.map_or(0, PacketId::get)
+}
+
+fn packet_id(id: u16) -> PacketId {
+    PacketId::new(id).expect("a packet id")
+}
