@@ -2,7 +2,7 @@
 
 use super::wire::CONTINUATION;
 use super::writer::Writer;
-use super::{DecodeError, EncodeError, publish};
+use super::{DecodeError, EncodeError, QoS, publish};
 use crate::bytes::ROOM_FOR_SPEED;
 
 /// The largest Remaining Length, in bytes (section 2.2.3).
@@ -294,8 +294,18 @@ impl FixedHeader {
         }
     }
 
-    const fn first_byte(&self) -> u8 {
+    pub(crate) const fn first_byte(&self) -> u8 {
         (self.packet_type as u8) << 4 | self.flags
+    }
+
+    /// Remaining Length as a size in memory.
+    pub(crate) fn body_len(&self) -> usize {
+        to_usize(self.remaining_length)
+    }
+
+    /// QoS in the flags of a PUBLISH that was checked.
+    pub(crate) const fn qos(&self) -> QoS {
+        QoS::from_publish_flags(self.flags)
     }
 }
 

@@ -109,7 +109,7 @@ impl<'a> Packet<'a> {
         let Some((header, start)) = FixedHeader::read(bytes)? else {
             return Ok(None);
         };
-        let end = start.saturating_add(header::to_usize(header.remaining_length));
+        let end = start.saturating_add(header.body_len());
         let Some(body) = bytes.get(start..end) else {
             return Ok(None);
         };

@@ -2,7 +2,6 @@
 
 use core::fmt;
 
-use super::header::to_usize;
 use super::reader::Reader;
 use super::wire::{DUP, QOS_MASK, RETAIN};
 use super::{DecodeError, Delivery, EncodeError, FixedHeader, PacketType, QoS, TopicName, writer};
@@ -44,7 +43,7 @@ impl<'a> Publish<'a> {
     pub fn decode_body(header: &FixedHeader, body: &'a [u8]) -> Result<Self, DecodeError> {
         smallest(header.flags)?;
         let (body, extra) = body
-            .split_at_checked(to_usize(header.remaining_length))
+            .split_at_checked(header.body_len())
             .ok_or(DecodeError::Truncated)?;
         Reader::new(extra).finish()?;
         let publish = Self::parse(header.flags, body)?;
@@ -163,7 +162,7 @@ impl<'a> PublishHeader<'a> {
         prefix: &'a [u8],
     ) -> Result<Option<(Self, usize)>, DecodeError> {
         smallest(header.flags)?;
-        let found = Self::parse(header.flags, to_usize(header.remaining_length), prefix)?;
+        let found = Self::parse(header.flags, header.body_len(), prefix)?;
         if let Some((message, _)) = &found {
             message.topic.check_received()?;
         }
@@ -181,7 +180,7 @@ impl<'a> PublishHeader<'a> {
             return Ok(None);
         };
         let topic_len = usize::from(u16::from_be_bytes(topic_len));
-        let used = body_len(topic_len, qos(flags));
+        let used = body_len(topic_len, QoS::from_publish_flags(flags));
         let payload_len = remaining_length
             .checked_sub(used)
             .ok_or(DecodeError::Truncated)?;
@@ -273,19 +272,10 @@ pub(super) fn smallest(flags: u8) -> Result<u8, DecodeError> {
     }
 }
 
-/// What checked flags say.
-const fn qos(flags: u8) -> QoS {
-    match flags & QOS_MASK {
-        0b0000 => QoS::AtMostOnce,
-        0b0010 => QoS::AtLeastOnce,
-        _ => QoS::ExactlyOnce,
-    }
-}
-
 #[inline(always)]
 fn delivery(flags: u8, reader: &mut Reader<'_>) -> Result<Delivery, DecodeError> {
     let dup = flags & DUP != 0;
-    Ok(match qos(flags) {
+    Ok(match QoS::from_publish_flags(flags) {
         // [MQTT-2.3.1-5] There is no identifier to read.
         QoS::AtMostOnce => Delivery::AtMostOnce,
         // [MQTT-2.3.1-1] Read, and refused if 0.

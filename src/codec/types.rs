@@ -3,6 +3,8 @@
 use core::fmt;
 use core::num::NonZeroU16;
 
+use super::wire::QOS_MASK;
+
 /// Quality of service: how hard the two sides try to deliver a message (section 4.3).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
@@ -16,6 +18,15 @@ pub enum QoS {
 }
 
 impl QoS {
+    /// QoS in the flags of a PUBLISH that were checked.
+    pub(super) const fn from_publish_flags(flags: u8) -> Self {
+        match flags & QOS_MASK {
+            0b0000 => Self::AtMostOnce,
+            0b0010 => Self::AtLeastOnce,
+            _ => Self::ExactlyOnce,
+        }
+    }
+
     /// The two bits that stand for this QoS on the wire.
     pub(super) const fn bits(self) -> u8 {
         self as u8

@@ -1,16 +1,7 @@
 //! A look into a packet that has not been, or need not be, decoded.
 
 use super::outbound::long;
-use crate::codec::{FixedHeader, PacketId, QoS, wire};
-
-/// The quality of service in the flags of a PUBLISH.
-pub(super) fn qos(header: &FixedHeader) -> QoS {
-    match header.flags & wire::QOS_MASK {
-        0 => QoS::AtMostOnce,
-        0b0010 => QoS::AtLeastOnce,
-        _ => QoS::ExactlyOnce,
-    }
-}
+use crate::codec::{PacketId, wire};
 
 /// The packet id, if the packet has one and `body` reaches so far; nothing else is checked.
 pub(super) fn packet_id(first: u8, body: &[u8]) -> Option<PacketId> {
@@ -21,11 +12,6 @@ pub(super) fn packet_id(first: u8, body: &[u8]) -> Option<PacketId> {
         _ => 0,
     };
     PacketId::new(u16_at(body, before))
-}
-
-/// The first byte of the packet with this header.
-pub(super) fn first(header: &FixedHeader) -> u8 {
-    (header.packet_type as u8) << 4 | header.flags
 }
 
 /// Length of what comes before the payload in the body of a PUBLISH: topic and packet id, in bytes.
@@ -42,11 +28,6 @@ pub(super) fn u16_at(bytes: &[u8], at: usize) -> u16 {
         .get(at..)
         .and_then(<[u8]>::first_chunk)
         .map_or(0, |number| u16::from_be_bytes(*number))
-}
-
-/// The Remaining Length as a size in memory.
-pub(super) fn body_len(header: &FixedHeader) -> usize {
-    usize::try_from(header.remaining_length).unwrap_or(usize::MAX)
 }
 
 /// The client id in the body of a CONNECT: it follows the variable header (section 3.1.3).

@@ -12,7 +12,7 @@
 use core::fmt;
 
 use super::{
-    Session, frame,
+    Session,
     inflight::{Slot, State},
     outbound::long,
     receive::Due,
@@ -394,7 +394,7 @@ fn split_publish(bytes: &[u8]) -> Option<(PacketId, QoS, &[u8])> {
     let body = if long::is_marked(bytes) {
         part
     } else {
-        frame::body_len(&header)
+        header.body_len()
     };
     let (_, rest) = bytes.split_at_checked(used.checked_add(body)?)?;
     Some((publish.delivery.packet_id()?, publish.delivery.qos(), rest))

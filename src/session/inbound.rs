@@ -86,7 +86,7 @@ impl Whole {
     };
 
     fn len(self) -> usize {
-        usize::from(self.used).saturating_add(frame::body_len(&self.header))
+        usize::from(self.used).saturating_add(self.header.body_len())
     }
 }
 
@@ -197,7 +197,7 @@ impl Inbound<'_> {
         self.shown = self.packet.len();
         if self.packet.header.packet_type == PacketType::Publish {
             let before = frame::publish_part(self.packet.header.flags, self.body());
-            self.unread = frame::body_len(&self.packet.header).saturating_sub(before);
+            self.unread = self.packet.header.body_len().saturating_sub(before);
         }
         self.body()
     }
@@ -290,7 +290,7 @@ impl Inbound<'_> {
         let used = usize::from(used);
         let bytes = self.rx.get(self.start..self.end).unwrap_or_default();
         let body = bytes.get(used..).unwrap_or_default();
-        let remaining = frame::body_len(&header);
+        let remaining = header.body_len();
         if body.len() < 2 {
             return Ok(false);
         }
@@ -321,7 +321,7 @@ impl Inbound<'_> {
     fn topic(&mut self) -> Result<(), DecodeError> {
         self.check_topic()?;
         self.pass(self.topic_left());
-        let id_len = match frame::qos(&self.packet.header) {
+        let id_len = match self.packet.header.qos() {
             QoS::AtMostOnce => 0,
             QoS::AtLeastOnce | QoS::ExactlyOnce => 2,
         };
@@ -357,7 +357,10 @@ impl Inbound<'_> {
 
     /// Bytes of the topic at hand that have not passed by.
     fn topic_left(&self) -> usize {
-        let behind = frame::body_len(&self.packet.header)
+        let behind = self
+            .packet
+            .header
+            .body_len()
             .saturating_sub(2)
             .saturating_sub(usize::from(self.topic_len()));
         self.left.saturating_sub(behind)
@@ -370,7 +373,7 @@ impl Inbound<'_> {
 
     /// The id of the long message at hand, which is the last that is kept of it; `None` at QoS 0.
     fn long_id(&self) -> Option<PacketId> {
-        match frame::qos(&self.packet.header) {
+        match self.packet.header.qos() {
             QoS::AtMostOnce => None,
             QoS::AtLeastOnce | QoS::ExactlyOnce => {
                 PacketId::new(frame::u16_at(self.rx, self.base.wrapping_sub(2)))

@@ -302,7 +302,7 @@ impl Session<'_> {
     fn acknowledged(&mut self) -> Result<(), Over> {
         let header = self.inbound.header();
         let packet_type = header.packet_type;
-        let Some(packet_id) = frame::packet_id(frame::first(&header), self.inbound.body()) else {
+        let Some(packet_id) = frame::packet_id(header.first_byte(), self.inbound.body()) else {
             return Err(self.fail(DecodeError::PacketIdZero.into()));
         };
         // [MQTT-4.3.3-2] PUBCOMP also for an id that is not known.
@@ -387,10 +387,10 @@ impl Session<'_> {
     fn publish_came(&mut self, now: Instant) -> Result<(), Over> {
         let header = self.inbound.header();
         let body = self.inbound.body();
-        let id = frame::packet_id(frame::first(&header), body);
+        let id = frame::packet_id(header.first_byte(), body);
         // [MQTT-4.3.3-2] The id decides whether it is new, not DUP [MQTT-3.3.1-3].
         if let Some(id) = id
-            && frame::qos(&header) == QoS::ExactlyOnce
+            && header.qos() == QoS::ExactlyOnce
         {
             let repeated = self.received.contains(&id);
             if !repeated && self.received.is_full() {
@@ -458,7 +458,7 @@ impl Session<'_> {
     /// not fit; it is acknowledged like any other \[MQTT-4.5.0-2\].
     #[inline(never)]
     fn passed(&mut self, id: Option<PacketId>, too_long: Option<u16>) -> Result<(), Over> {
-        let qos = frame::qos(&self.inbound.header());
+        let qos = self.inbound.header().qos();
         if qos == QoS::ExactlyOnce
             && let Some(id) = id
             && self.received.contains(&id)
@@ -477,7 +477,7 @@ impl Session<'_> {
 
     /// Lack of room for the id of the long message at hand ends the connection, and keeps the session \[MQTT-4.8.0-2\].
     fn check_received(&mut self) -> Result<(), Over> {
-        let is_kept = frame::qos(&self.inbound.header()) == QoS::ExactlyOnce;
+        let is_kept = self.inbound.header().qos() == QoS::ExactlyOnce;
         if is_kept && (self.full_since.is_some() || self.received.is_full()) {
             return Err(self.fail(self.inbound_full()));
         }
