@@ -5,7 +5,7 @@
 //!  transport   |                                                                                            |
 //!  --bytes---> | space, commit ---> receive buffer ---> codec ---> in flight, keep alive                    |
 //!              |                                                     |               |                      |
-//!  app <------ | event(ready) -> Event <--- Ready <--- poll(now) <---+               v                      |
+//!  app <------ | event(ready) -> Event <--- EventToken <--- poll(now) <---+               v                      |
 //!  app ------> | connect, publish, subscribe, unsubscribe, disconnect ---> arena of kept packets + ack lane |
 //!  transport   |                                                                     |                      |
 //!  <--bytes--- | pending, consume <--------------------------------------------------+                      |
@@ -53,8 +53,8 @@ pub use self::{
     backoff::Backoff,
     client::{ReadFn, blocking},
     session::{
-        Checkpoint, Chunk, Event, ImageError, Message, Outgoing, ProtocolError, RESPONSE_TIMEOUT,
-        Ready, RequestError, Session, Storage,
+        Checkpoint, Chunk, Event, EventToken, ImageError, Message, ProtocolError, RESPONSE_TIMEOUT,
+        RequestError, Session, Storage, StreamedPublish,
     },
     time::{Clock, Instant},
 };

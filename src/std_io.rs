@@ -10,7 +10,7 @@ use embedded_io::{ErrorKind, ErrorType, Read, ReadReady, Write, WriteReady};
 
 use crate::time::{Clock, Instant};
 
-/// How long [`StdClock::wait`](Clock::wait) sleeps.
+/// How long [`StdClock::idle`](Clock::idle) sleeps.
 const NAP: Duration = Duration::from_millis(1);
 
 /// The operating system's monotonic clock, counted from when this was made.
@@ -40,7 +40,7 @@ impl Clock for StdClock {
         Instant::from_millis(u32::try_from(millis).unwrap_or_default())
     }
 
-    fn wait(&self) {
+    fn idle(&self) {
         sleep(NAP);
     }
 }

@@ -20,17 +20,17 @@ impl Instant {
     }
 
     /// The moment `millis` milliseconds later.
-    pub const fn after(self, millis: u32) -> Self {
+    pub const fn add_millis(self, millis: u32) -> Self {
         Self(self.0.wrapping_add(millis))
     }
 
     /// Whether the clock has come to this moment when it shows `now`.
-    pub const fn is_reached(self, now: Self) -> bool {
-        self.millis_from(now) == 0
+    pub const fn has_passed(self, now: Self) -> bool {
+        self.millis_after(now) == 0
     }
 
     /// Milliseconds from `now` to this moment; 0 when it has passed.
-    pub const fn millis_from(self, now: Self) -> u32 {
+    pub const fn millis_after(self, now: Self) -> u32 {
         let distance = self.0.wrapping_sub(now.0);
         if distance.cast_signed() > 0 {
             distance
@@ -40,8 +40,8 @@ impl Instant {
     }
 
     /// The earlier of two moments.
-    pub const fn earlier(self, other: Self) -> Self {
-        if other.is_reached(self) { other } else { self }
+    pub const fn min(self, other: Self) -> Self {
+        if other.has_passed(self) { other } else { self }
     }
 }
 
@@ -53,7 +53,7 @@ pub trait Clock {
     /// Lets a little time pass: a blocking client calls it when neither side of the transport is ready.
     ///
     /// The default spins. On a chip it may sleep until an interrupt, on a host for a fraction of a millisecond.
-    fn wait(&self) {
+    fn idle(&self) {
         core::hint::spin_loop();
     }
 }
@@ -63,8 +63,8 @@ impl<C: Clock + ?Sized> Clock for &C {
         (**self).now()
     }
 
-    fn wait(&self) {
-        (**self).wait();
+    fn idle(&self) {
+        (**self).idle();
     }
 }
 
@@ -75,22 +75,22 @@ mod tests {
     #[test]
     fn a_clock_may_wrap() {
         let before = Instant::from_millis(u32::MAX - 5);
-        let after = before.after(10);
+        let after = before.add_millis(10);
         assert_eq!(after.as_millis(), 4);
-        assert!(!after.is_reached(before));
-        assert!(before.is_reached(after));
-        assert_eq!(after.millis_from(before), 10);
-        assert_eq!(before.millis_from(after), 0);
-        assert_eq!(before.earlier(after), before);
-        assert_eq!(after.earlier(before), before);
+        assert!(!after.has_passed(before));
+        assert!(before.has_passed(after));
+        assert_eq!(after.millis_after(before), 10);
+        assert_eq!(before.millis_after(after), 0);
+        assert_eq!(before.min(after), before);
+        assert_eq!(after.min(before), before);
     }
 
     #[test]
     fn the_longest_wait_fits() {
         let start = Instant::from_millis(4_000_000_000);
-        let end = start.after(98_302_500);
-        assert_eq!(end.millis_from(start), 98_302_500);
-        assert!(end.is_reached(end));
-        assert!(!end.is_reached(end.after(u32::MAX)));
+        let end = start.add_millis(98_302_500);
+        assert_eq!(end.millis_after(start), 98_302_500);
+        assert!(end.has_passed(end));
+        assert!(!end.has_passed(end.add_millis(u32::MAX)));
     }
 }

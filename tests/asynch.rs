@@ -20,8 +20,8 @@ use embassy_futures::select::{Either, select};
 use embedded_io::{ErrorKind, ErrorType};
 use embedded_io_async::{Read, Write};
 use umqtt::{
-    Event, Instant, Outgoing, ProtocolError, RESPONSE_TIMEOUT, ReadFn, RequestError, Session,
-    Storage,
+    Event, Instant, ProtocolError, RESPONSE_TIMEOUT, ReadFn, RequestError, Session, Storage,
+    StreamedPublish,
     asynch::Sleep,
     client::Error,
     codec::{Connack, Connect, ConnectReturnCode, Packet, QoS},
@@ -240,9 +240,11 @@ fn what_leaves_behind_a_payload_is_not_waited_for_longer() {
     world.feed(&publish("in", b"x", QoS::AtLeastOnce, 7));
     world.set_room(10);
     let payload = [0; 20];
-    let sent = world.run(client.publish_slices(Outgoing::new("a"), &[&payload], |_| {
-        world.set_room(15); // the whole packet has 25 bytes
-    }));
+    let sent = world.run(
+        client.publish_slices(StreamedPublish::new("a"), &[&payload], |_| {
+            world.set_room(15); // the whole packet has 25 bytes
+        }),
+    );
     assert_eq!(sent, Err(Error::Protocol(ProtocolError::WriteTimeout)));
     assert_eq!(world.millis(), RESPONSE_TIMEOUT);
 }
@@ -675,7 +677,7 @@ fn interruptions_are_no_end() {
         buf[0] = b'x';
         Ok(1)
     });
-    let sent = client.publish_from(Outgoing::new("t"), 9, source, |_| {});
+    let sent = client.publish_from(StreamedPublish::new("t"), 9, source, |_| {});
     assert_eq!(world.run(sent), Ok(None));
     assert_eq!(
         world.take_sent(),
@@ -708,6 +710,6 @@ fn payloads_end_with_their_connection() {
     let mut client = connected(&mut session, &world, &options());
     world.cut();
     let source = ReadFn(|buf: &mut [u8]| Ok::<_, ErrorKind>(buf.len()));
-    let sent = world.run(client.publish_from(Outgoing::new("t"), 9, source, |_| {}));
+    let sent = world.run(client.publish_from(StreamedPublish::new("t"), 9, source, |_| {}));
     assert!(sent.is_err_and(|error| error.is_fatal()));
 }

@@ -2,7 +2,7 @@
 #![allow(clippy::unwrap_used, clippy::indexing_slicing)]
 
 use umqtt::{
-    Event, Instant, Message, Outgoing, ProtocolError, RequestError, Session, Storage,
+    Event, Instant, Message, ProtocolError, RequestError, Session, Storage, StreamedPublish,
     codec::{Connect, DecodeError, QoS, TopicError},
 };
 
@@ -67,7 +67,7 @@ fn mqtt_3_1_0_1_a_message_taken_back_does_not_take_the_connect_along() {
     let mut session = Session::new(&mut storage);
     session.connect(&Connect::new("device"), T).unwrap();
     let connect = session.pending(T).to_vec();
-    let message = Outgoing::New {
+    let message = StreamedPublish::New {
         topic: "t",
         qos: QoS::AtMostOnce,
         retain: false,
@@ -92,7 +92,7 @@ fn a_disconnect_waits_for_the_payload_at_hand() {
     let mut storage = Storage::<64, 64, 1>::new();
     let mut session = Session::new(&mut storage);
     connect(&mut session);
-    session.begin_payload(Outgoing::new("t"), 1).unwrap();
+    session.begin_payload(StreamedPublish::new("t"), 1).unwrap();
     for taken in [2, 3] {
         assert_eq!(session.disconnect(), Err(RequestError::PayloadPending));
         assert!(session.pending(T).len() >= taken);
@@ -118,7 +118,7 @@ fn a_ping_leaves_room_for_an_answer() {
         assert_eq!(matches!(event, Event::Connected { .. }), connected);
         while connected && session.ping().is_ok() {}
     }
-    assert_eq!(session.ping(), Err(RequestError::LaneFull));
+    assert_eq!(session.ping(), Err(RequestError::AckQueueFull));
     assert!(session.pending(T).ends_with(&[0x40, 2, 0, 9]));
     let len = session.pending(T).len();
     session.consume(len, T);
@@ -148,7 +148,7 @@ fn no_payload_is_needed_while_there_is_no_connection() {
     let mut storage = Storage::<64, 64, 1>::new();
     let mut session = Session::new(&mut storage);
     connect(&mut session);
-    let message = Outgoing::New {
+    let message = StreamedPublish::New {
         topic: "t",
         qos: QoS::AtLeastOnce,
         retain: false,

@@ -157,7 +157,7 @@ fn a_cut_message_is_told_and_comes_again() {
             let begun = !driven.stream(&bytes[..cut]).is_empty();
             assert_eq!(driven.sent(), b"");
             let expected = if begun {
-                words(&[Event::ChunksEnded])
+                words(&[Event::ChunksAborted])
             } else {
                 vec![]
             };
@@ -184,7 +184,7 @@ fn the_end_of_chunks_is_told_on_the_next_connection() {
     let bytes = long_publish(1, 9, &payload(100));
     assert!(!driven.stream(&bytes[..50]).is_empty());
     driven.open(&KEEP, true);
-    driven.expect(&[Event::ChunksEnded]);
+    driven.expect(&[Event::ChunksAborted]);
 }
 
 /// Complete but for an acknowledgement that got lost: at QoS 2 nobody sees it again, whatever its second way in looks
@@ -261,7 +261,10 @@ fn other_long_packets_tell_their_size() {
         (&[0x90, 0xFF, 0x7F], 16_386),
     ] {
         driven.feed(header);
-        assert_eq!(driven.end(), ProtocolError::RxTooSmall { needed });
+        assert_eq!(
+            driven.end(),
+            ProtocolError::ReceiveBufferTooSmall { needed }
+        );
         driven.open(&KEEP, true);
     }
 }

@@ -12,8 +12,8 @@ mod common;
 use common::{DISCONNECT, Network, Step, pubcomp, publish, pubrel};
 use embedded_io::{ErrorKind, Read};
 use umqtt::{
-    Event, Instant, Message, Outgoing, ProtocolError, ReadFn, RequestError, Session, Storage,
-    blocking,
+    Event, Instant, Message, ProtocolError, ReadFn, RequestError, Session, Storage,
+    StreamedPublish, blocking,
     client::Error,
     codec::{
         Connect, DecodeError, Delivery, PacketId, Publish, QoS, SubackReturnCode, TopicError,
@@ -166,7 +166,7 @@ fn the_id_of_a_long_message_is_known_even_if_the_connection_fails_inside_it() {
     let mut session = Session::new(&mut storage);
     let mut client = connect(&mut session, &network);
     network.writes(&[Step::Bytes(100)], Step::Broken);
-    let message = Outgoing::New {
+    let message = StreamedPublish::New {
         topic: "t",
         qos: QoS::AtLeastOnce,
         retain: false,
@@ -239,7 +239,7 @@ fn the_acknowledgement_of_a_long_message_is_the_callers() {
         let mut client =
             Client::connect(&mut session, network.transport(), &network, &options()).unwrap();
         network.writes(&[], Step::Bytes(pieces));
-        let message = Outgoing::New {
+        let message = StreamedPublish::New {
             topic: "t",
             qos: QoS::AtLeastOnce,
             retain: false,
@@ -345,7 +345,7 @@ fn a_flush_does_not_claim_what_a_payload_holds_back() {
     let mut session = Session::new(&mut storage);
     let older = Network::new();
     let mut client = connect(&mut session, &older);
-    let long = Outgoing::New {
+    let long = StreamedPublish::New {
         topic: "t",
         qos: QoS::AtLeastOnce,
         retain: false,

@@ -289,7 +289,7 @@ impl umqtt::Clock for Sleepless {
         self.0.now()
     }
 
-    fn wait(&self) {
+    fn idle(&self) {
         panic!("the stream had waited");
     }
 }

@@ -131,7 +131,7 @@ fn mqtt_4_3_1_1_qos_0_goes_once() {
     driven.publish(0, b"cut");
     driven.publish(0, b"queued");
     driven.take(3);
-    assert_eq!(driven.lose(), words(&[Event::Dropped(2)]));
+    assert_eq!(driven.lose(), words(&[Event::Qos0Dropped(2)]));
     driven.open(&KEEP, true);
     assert_eq!(driven.sent(), b"");
 }

@@ -252,7 +252,7 @@ fn mqtt_4_8_0_2_lack_of_room_tells_the_size() {
     );
     driven.feed(&answer[..2]);
     let (events, reason) = driven.last_words();
-    assert_eq!(reason, ProtocolError::RxTooSmall { needed: 17 });
+    assert_eq!(reason, ProtocolError::ReceiveBufferTooSmall { needed: 17 });
     assert_eq!(events, words(&[Event::OutcomeUnknown(id(asked))]));
     driven.open(&KEEP, true);
     assert_eq!(driven.sent(), dup(publish(1, 1, b"kept")));
@@ -293,7 +293,10 @@ fn mqtt_4_8_0_2_lack_of_inbound_ids_tells_the_capacity() {
     driven.feed(&pubrel(2));
     driven.expect(&[]);
     assert_eq!(packets(&driven.sent()), [pubcomp(2)]);
-    assert_eq!(driven.end(), ProtocolError::InboundFull { capacity: 2 });
+    assert_eq!(
+        driven.end(),
+        ProtocolError::TooManyQos2Messages { capacity: 2 }
+    );
 
     driven.open(&KEEP, true);
     driven.feed(&wire(&[
@@ -304,7 +307,10 @@ fn mqtt_4_8_0_2_lack_of_inbound_ids_tells_the_capacity() {
     assert_eq!(packets(&driven.sent()), [pubrec(3), pubrec(4)]);
     // A long one is not read to its end.
     driven.feed(&publish(2, 6, &[0; 100])[..20]);
-    assert_eq!(driven.end(), ProtocolError::InboundFull { capacity: 2 });
+    assert_eq!(
+        driven.end(),
+        ProtocolError::TooManyQos2Messages { capacity: 2 }
+    );
 }
 
 /// [MQTT-4.8.0-2] An oversized topic is skipped, acknowledged and reported instead.

@@ -232,7 +232,7 @@ fn mqtt_3_9_3_1_codes_come_in_the_order_of_the_filters() {
     driven.sent();
     driven.feed(&[0x90, 6, 0, 1, 2, 0x80, 1, 0]);
     let ready = driven.session.poll(driven.at()).unwrap().unwrap();
-    assert_eq!(ready.completes(), Some(id(asked)));
+    assert_eq!(ready.completed_request(), Some(id(asked)));
     let Some(Event::Suback(_, codes)) = driven.session.event(ready).unwrap() else {
         panic!("no SUBACK");
     };

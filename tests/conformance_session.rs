@@ -153,8 +153,8 @@ fn mqtt_3_1_2_6_clean_session_1_discards_older_state() {
             session_present: false,
             unknown_session: false,
         },
-        Event::Discarded(id(one)),
-        Event::Discarded(id(two)),
+        Event::PublishDiscarded(id(one)),
+        Event::PublishDiscarded(id(two)),
         Event::OutcomeUnknown(id(asked)),
         Event::DeliveryUnknown(id(three)),
     ]);
@@ -177,7 +177,7 @@ fn mqtt_3_1_2_6_state_of_a_clean_session_is_not_reused() {
     driven.expect(&[Event::Message(message(2, b""))]);
     driven.lose();
     driven.open(&KEEP, false);
-    driven.expect(&[Event::Discarded(id(old))]);
+    driven.expect(&[Event::PublishDiscarded(id(old))]);
     assert_eq!(driven.sent(), b"");
     driven.feed(&publish(2, 5, b"other"));
     driven.expect(&[Event::Message(message(2, b"other"))]);
@@ -218,7 +218,7 @@ fn mqtt_3_1_3_2_a_session_belongs_to_one_client_id() {
     let at = driven.at();
     assert_eq!(
         driven.session.connect(&other, at),
-        Err(RequestError::OtherClientId)
+        Err(RequestError::ClientIdMismatch)
     );
     assert!(driven.session.is_connected(), "nothing has happened");
     let mut image = [0; Room::IMAGE_LEN];
@@ -232,7 +232,7 @@ fn mqtt_3_1_3_2_a_session_belongs_to_one_client_id() {
     restored.session.restore(&image[..used]).unwrap();
     assert_eq!(
         restored.session.connect(&other, at),
-        Err(RequestError::OtherClientId)
+        Err(RequestError::ClientIdMismatch)
     );
     restored.open(&KEEP, true);
     assert_eq!(restored.sent(), dup(publish(1, 1, b"x")));
@@ -243,11 +243,11 @@ fn mqtt_3_1_3_2_a_session_belongs_to_one_client_id() {
         ..other
     };
     driven.open(&other_clean, false);
-    driven.expect(&[Event::Discarded(id(1))]);
+    driven.expect(&[Event::PublishDiscarded(id(1))]);
     driven.open(&other, false);
     assert_eq!(
         driven.session.connect(&KEEP, at),
-        Err(RequestError::OtherClientId)
+        Err(RequestError::ClientIdMismatch)
     );
 }
 
@@ -267,7 +267,7 @@ fn mqtt_3_1_3_2_a_session_without_state_may_change_its_client_id() {
     let at = driven.at();
     assert_eq!(
         driven.session.connect(&KEEP, at),
-        Err(RequestError::OtherClientId)
+        Err(RequestError::ClientIdMismatch)
     );
 }
 
@@ -310,9 +310,9 @@ fn mqtt_3_1_4_5_a_refusal_tells_what_did_not_happen() {
         assert_eq!(
             events,
             words(&[
-                Event::NotDone(id(asked)),
-                Event::NotDone(id(given_back)),
-                Event::Dropped(2)
+                Event::RequestRejected(id(asked)),
+                Event::RequestRejected(id(given_back)),
+                Event::Qos0Dropped(2)
             ])
         );
 
@@ -338,7 +338,7 @@ fn mqtt_3_1_4_5_a_refusal_of_a_clean_session_keeps_nothing() {
     driven.feed(&refused(ConnectReturnCode::ServerUnavailable));
     assert!(driven.last_words().0.is_empty());
     driven.open(&CLEAN, false);
-    driven.expect(&[Event::Discarded(id(one))]);
+    driven.expect(&[Event::PublishDiscarded(id(one))]);
     assert_eq!(driven.sent(), b"");
 }
 

@@ -12,7 +12,7 @@
 mod wire;
 
 use umqtt::{
-    Event, Outgoing, ProtocolError,
+    Event, ProtocolError, StreamedPublish,
     codec::{Connect, PacketType, QoS},
 };
 
@@ -409,7 +409,10 @@ fn the_request_deadline_holds_during_a_payload() {
     driven.open(&kept_alive(0), false);
     let packet_id = id(driven.subscribe(&FILTER));
     driven.sent();
-    driven.session.begin_payload(Outgoing::new("t"), 9).unwrap();
+    driven
+        .session
+        .begin_payload(StreamedPublish::new("t"), 9)
+        .unwrap();
     driven.sent();
     driven.pass(TIMEOUT - 1);
     let now = driven.at();
@@ -478,7 +481,7 @@ fn the_minimum_rate_is_exact() {
     }
     bring(&mut driven, enough - 1);
     let events = driven.ends_after(TIMEOUT, ProtocolError::TooSlow);
-    assert_eq!(events, ["ChunksEnded"]);
+    assert_eq!(events, ["ChunksAborted"]);
 }
 
 /// Between packets a peer may be as silent as it likes.
@@ -521,7 +524,7 @@ fn the_minimum_rate_is_about_peers_that_are_read() {
     let mut driven = Driven::new(&mut storage);
     driven.session.set_minimum_rate(1);
     driven.open(&KEEP, false);
-    let long = Outgoing::new("log");
+    let long = StreamedPublish::new("log");
     driven.session.begin_payload(long, 100_000).unwrap();
     driven.sent();
     (1..=9).for_each(|id| driven.feed(&publish(1, id, b"x")));
@@ -560,7 +563,10 @@ fn the_write_deadline_holds_inside_a_payload() {
     let mut storage = Room::new();
     let mut driven = Driven::new(&mut storage);
     driven.open(&kept_alive(0), false);
-    driven.session.begin_payload(Outgoing::new("t"), 5).unwrap();
+    driven
+        .session
+        .begin_payload(StreamedPublish::new("t"), 5)
+        .unwrap();
     driven.sent();
     for _ in 0..9 {
         driven.pass(TIMEOUT / 10);
@@ -577,7 +583,10 @@ fn the_write_deadline_holds_while_a_source_brings_nothing() {
     let mut storage = Room::new();
     let mut driven = Driven::new(&mut storage);
     driven.open(&kept_alive(0), false);
-    driven.session.begin_payload(Outgoing::new("t"), 9).unwrap();
+    driven
+        .session
+        .begin_payload(StreamedPublish::new("t"), 9)
+        .unwrap();
     driven.sent();
     driven.pass(TIMEOUT - 1);
     driven.session.payload_commit(0);
@@ -603,7 +612,7 @@ fn the_write_deadline_holds_while_an_event_waits() {
         Err(ProtocolError::WriteTimeout),
         "poll found the event first, then the time"
     );
-    driven.expect_end(&[Event::Message(message(0, b"x")), Event::Dropped(1)]);
+    driven.expect_end(&[Event::Message(message(0, b"x")), Event::Qos0Dropped(1)]);
 }
 
 impl Driven<'_> {

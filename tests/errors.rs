@@ -176,7 +176,7 @@ fn a_refused_request_says_what_to_wait_for() {
             "all 4 in-flight slots are taken; wait for an acknowledgement",
         ),
         (
-            E::ArenaFull { needed: 9, free: 7 },
+            E::SendBufferFull { needed: 9, free: 7 },
             "the packet needs 9 bytes and 7 of the send buffer are free; wait for an acknowledgement",
         ),
         (
@@ -187,7 +187,7 @@ fn a_refused_request_says_what_to_wait_for() {
             "the packet needs 9 bytes and the send buffer can hold 7",
         ),
         (
-            E::LaneFull,
+            E::AckQueueFull,
             "too many small packets are queued; flush first",
         ),
         (
@@ -204,7 +204,7 @@ fn a_refused_request_says_what_to_wait_for() {
             "the payload was announced with 7 bytes",
         ),
         (
-            E::OtherClientId,
+            E::ClientIdMismatch,
             "the session belongs to another client id; connect with Clean Session 1 to discard it",
         ),
         (
@@ -254,11 +254,11 @@ fn the_end_of_a_connection_says_whose_fault_it_was() {
             "the server answered 2 subscriptions with 1 codes",
         ),
         (
-            E::RxTooSmall { needed: 300 },
+            E::ReceiveBufferTooSmall { needed: 300 },
             "a packet of 300 bytes does not fit into the receive buffer",
         ),
         (
-            E::InboundFull { capacity: 4 },
+            E::TooManyQos2Messages { capacity: 4 },
             "more than 4 messages at QoS 2 came at once; give the storage room for more",
         ),
         (
@@ -344,7 +344,7 @@ fn a_clients_error_says_what_lies_beneath() {
             "the source of the payload ended 7 bytes too early",
         ),
         (
-            E::Request(RequestError::LaneFull),
+            E::Request(RequestError::AckQueueFull),
             "too many small packets are queued; flush first",
         ),
     ]);

@@ -35,7 +35,7 @@ fn run(driven: &mut Driven<'_>) -> (Vec<u8>, Vec<Vec<u8>>, Option<ProtocolError>
 fn mqtt_4_8_0_2_each_connection_gets_further() {
     let mut storage = Storage::<64, 64, 1, 1>::new();
     let mut driven = Driven::new(&mut storage);
-    let full = Some(ProtocolError::InboundFull { capacity: 1 });
+    let full = Some(ProtocolError::TooManyQos2Messages { capacity: 1 });
     let burst = |first: u8, dup: u8| -> Vec<u8> {
         (first..=3)
             .flat_map(|id| [0x34 | dup, 6, 0, 1, b't', 0, id, id])
@@ -87,7 +87,7 @@ fn a_long_message_may_pass_before_the_release() {
         assert_eq!(run(&mut driven).2, None);
     }
     driven.feed(&pubrel(1));
-    let full = ProtocolError::InboundFull { capacity: 1 };
+    let full = ProtocolError::TooManyQos2Messages { capacity: 1 };
     assert_eq!(run(&mut driven), (pubcomp(1), vec![], Some(full)));
 }
 
@@ -105,7 +105,7 @@ fn a_skipped_message_that_finds_no_room_is_not_reported() {
         driven.feed(piece);
         let (_, _, reason) = run(&mut driven);
         if let Some(reason) = reason {
-            assert_eq!(reason, ProtocolError::InboundFull { capacity: 1 });
+            assert_eq!(reason, ProtocolError::TooManyQos2Messages { capacity: 1 });
             assert_eq!(
                 driven.session.poll(driven.at()),
                 Err(reason),
@@ -129,6 +129,6 @@ fn a_long_message_does_not_overtake_one_that_found_no_room() {
     }
     let long = publish(2, 3, &[b'x'; 150]);
     driven.feed(&[&pubrel(1), &long[..50]].concat());
-    let full = ProtocolError::InboundFull { capacity: 1 };
+    let full = ProtocolError::TooManyQos2Messages { capacity: 1 };
     assert_eq!(run(&mut driven).2, Some(full));
 }

@@ -27,7 +27,7 @@ use embassy_futures::block_on;
 use embedded_io::{ErrorKind, ErrorType};
 use sha2::{Digest, Sha256};
 use umqtt::{
-    Clock, Event, Instant, Outgoing, Session, Storage,
+    Clock, Event, Instant, Session, Storage, StreamedPublish,
     asynch::{self, Sleep},
     blocking,
     codec::{Connect, QoS},
@@ -175,8 +175,8 @@ impl Received {
     }
 }
 
-fn outgoing() -> Outgoing<'static> {
-    Outgoing::New {
+fn outgoing() -> StreamedPublish<'static> {
+    StreamedPublish::New {
         topic: TOPIC,
         qos: QoS::AtLeastOnce,
         retain: false,
@@ -278,7 +278,7 @@ impl Clock for Spinning {
 impl Sleep for Spinning {
     async fn sleep_until(&self, at: Instant) {
         poll_fn(|cx| {
-            if at.is_reached(self.now()) {
+            if at.has_passed(self.now()) {
                 return Poll::Ready(());
             }
             cx.waker().wake_by_ref();

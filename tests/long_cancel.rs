@@ -22,7 +22,7 @@ use std::{
 
 use embedded_io_async::{ErrorKind, ErrorType, Read, Write};
 use umqtt::{
-    Clock, Event, Instant, Message, Outgoing, ProtocolError, Session, Storage,
+    Clock, Event, Instant, Message, ProtocolError, Session, Storage, StreamedPublish,
     asynch::{Client, Sleep},
     client::Error,
     codec::{Delivery, QoS},
@@ -205,9 +205,9 @@ fn connected<'s, 'b>(
     client
 }
 
-fn outgoing(qos: QoS) -> Outgoing<'static> {
+fn outgoing(qos: QoS) -> StreamedPublish<'static> {
     let (topic, retain) = ("t", false);
-    Outgoing::New { topic, qos, retain }
+    StreamedPublish::New { topic, qos, retain }
 }
 
 fn first(qos: QoS, payload: &[u8]) -> Vec<u8> {
@@ -223,7 +223,7 @@ fn first(qos: QoS, payload: &[u8]) -> Vec<u8> {
 /// Slices, empty ones among them, or a source.
 async fn give(
     client: &mut Client<'_, '_, Wire, Still>,
-    message: Outgoing<'_>,
+    message: StreamedPublish<'_>,
     payload: &[u8],
     read: bool,
 ) -> Result<(), Error<Fault>> {
@@ -295,7 +295,7 @@ fn a_send_dropped_at_every_poll() {
                             Err(aborted)
                         );
                         if qos == QoS::AtMostOnce {
-                            assert_eq!(run(client.recv()), Ok(Event::Dropped(1)));
+                            assert_eq!(run(client.recv()), Ok(Event::Qos0Dropped(1)));
                         }
                         assert_eq!(run(client.recv()), Err(aborted));
                         assert_eq!(run(client.disconnect()).err(), Some(aborted));
@@ -332,7 +332,7 @@ fn a_resend_dropped_at_every_poll() {
             let mut client = connected(&mut session, &wire, true);
             let needed = Event::PayloadNeeded(long::id(1));
             assert_eq!(run(client.recv()), Ok(needed));
-            let again = Outgoing::Again(long::id(1));
+            let again = StreamedPublish::Resend(long::id(1));
             if polled(give(&mut client, again, &payload, read), polls).is_some() {
                 break;
             }

@@ -266,7 +266,7 @@ impl Day<'_, '_> {
                 Some(Event::Connected {
                     unknown_session, ..
                 }) => assert!(!unknown_session),
-                Some(Event::Dropped(_) | Event::Suback(..)) => {}
+                Some(Event::Qos0Dropped(_) | Event::Suback(..)) => {}
                 other => panic!("{other:?}"),
             }
         }
@@ -291,7 +291,7 @@ impl Day<'_, '_> {
                 self.numbers[place] += 1;
                 self.ids_used += u32::from(id.is_some());
             }
-            Err(RequestError::InflightFull { .. } | RequestError::ArenaFull { .. }) => {}
+            Err(RequestError::InflightFull { .. } | RequestError::SendBufferFull { .. }) => {}
             Err(error) => panic!("{error}"),
         }
     }

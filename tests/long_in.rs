@@ -227,7 +227,7 @@ fn cut_and_resume(rx: usize, case: &Case, at: usize, answered: bool, sizes: &[us
         peer.heard.clear();
         let begun = peer.part.is_some();
         peer.cut();
-        let ended = Heard::Other(format!("{:?}", Event::ChunksEnded));
+        let ended = Heard::Other(format!("{:?}", Event::ChunksAborted));
         assert_eq!(peer.heard, vec![ended; usize::from(begun)], "cut at {at}");
 
         let mut peer = Peer::connect(peer.session, true);
@@ -354,7 +354,7 @@ fn another_packet_that_does_not_fit_names_its_size() {
         peer.session.commit(3);
         assert_eq!(
             peer.session.poll(T),
-            Err(ProtocolError::RxTooSmall { needed: 17 })
+            Err(ProtocolError::ReceiveBufferTooSmall { needed: 17 })
         );
     });
 }
@@ -448,7 +448,7 @@ fn deadlines_wait_while_bytes_of_a_long_message_come() {
             now += 9_000;
             put(&mut session, b"x");
             assert_eq!(settle(&mut session, now), Ok(()), "at {now}");
-            assert!(!session.deadline().unwrap().is_reached(at(now)));
+            assert!(!session.deadline().unwrap().has_passed(at(now)));
         }
         let overdue = settle(&mut session, now + 10_000);
         assert_eq!(overdue, Err(ProtocolError::PingrespTimeout));

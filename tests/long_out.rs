@@ -14,7 +14,7 @@ mod long;
 use embedded_io::{ErrorKind, ErrorType, Read};
 use proptest::prelude::*;
 use umqtt::{
-    Event, Instant, Message, Outgoing, ProtocolError, RequestError, Session, Storage,
+    Event, Instant, Message, ProtocolError, RequestError, Session, Storage, StreamedPublish,
     client::Error,
     codec::{Connect, Delivery, EncodeError, PacketId, QoS},
 };
@@ -33,9 +33,9 @@ enum From {
     Source(usize),
 }
 
-fn outgoing(topic: &str, qos: QoS) -> Outgoing<'_> {
+fn outgoing(topic: &str, qos: QoS) -> StreamedPublish<'_> {
     let retain = true;
-    Outgoing::New { topic, qos, retain }
+    StreamedPublish::New { topic, qos, retain }
 }
 
 /// The PUBLISH of [`outgoing`], which is the first in flight.
@@ -201,7 +201,7 @@ fn the_smallest_send_buffer() {
     events(&mut session);
     let (needed, capacity) = (5, 0);
     assert_eq!(
-        session.begin_payload(Outgoing::new("t"), 0),
+        session.begin_payload(StreamedPublish::new("t"), 0),
         Err(RequestError::PacketTooLarge { needed, capacity })
     );
     // One that is larger by the part before the payload sends everything.
@@ -212,7 +212,9 @@ fn the_smallest_send_buffer() {
     feed(&mut session, &[0x20, 2, 0, 0]);
     events(&mut session);
     let payload = pattern(1_000);
-    session.begin_payload(Outgoing::new("t"), 1_000).unwrap();
+    session
+        .begin_payload(StreamedPublish::new("t"), 1_000)
+        .unwrap();
     let sent = send(&mut session, &payload, From::Source(9), &[1, 2], usize::MAX);
     assert_eq!(sent, publish("t", &payload, Delivery::AtMostOnce, false));
 }
@@ -237,11 +239,15 @@ fn the_largest_message() {
             );
         }
         for len in [usize::MAX, usize::MAX - 7] {
-            assert!(session.begin_payload(Outgoing::new("t"), len).is_err());
+            assert!(
+                session
+                    .begin_payload(StreamedPublish::new("t"), len)
+                    .is_err()
+            );
         }
 
         session
-            .begin_payload(Outgoing::new("t"), REMAINING - 3)
+            .begin_payload(StreamedPublish::new("t"), REMAINING - 3)
             .unwrap();
         assert_eq!(
             send(session, &[], From::Memory, &[99], 8),
@@ -313,7 +319,9 @@ fn a_full_lane_waits_for_a_slow_payload() {
         connect(session, false);
         session.publish(&message("a", b"x")).unwrap();
         send_all(session);
-        session.begin_payload(Outgoing::new("t"), 100).unwrap();
+        session
+            .begin_payload(StreamedPublish::new("t"), 100)
+            .unwrap();
         send(session, &[], From::Memory, &[99], 5);
         let (mut waiting, mut heard) = (12, 0);
         for step in 1..=100 {
@@ -381,7 +389,9 @@ fn order_is_kept() {
     with_tx(300, |session| {
         connect(session, false);
         session.publish(&Message::new("a", b"first")).unwrap();
-        session.begin_payload(Outgoing::new("t"), 40).unwrap();
+        session
+            .begin_payload(StreamedPublish::new("t"), 40)
+            .unwrap();
         session.publish(&Message::new("b", b"last")).unwrap();
         let sent = send(session, &pattern(40), From::Memory, &[5], usize::MAX);
         let whole = [
@@ -427,10 +437,10 @@ fn a_payload_cut_at_every_byte_is_asked_for_and_goes_out_again() {
                     session.ping().unwrap();
                     assert_eq!(send_all(session), [0xC0, 0], "this does not");
 
-                    let again = Outgoing::Again(id(1));
+                    let again = StreamedPublish::Resend(id(1));
                     let wrong = session.begin_payload(again, payload.len() + 1);
                     assert_eq!(wrong, Err(RequestError::PayloadLength { expected: 40 }));
-                    let other = session.begin_payload(Outgoing::Again(id(2)), 40);
+                    let other = session.begin_payload(StreamedPublish::Resend(id(2)), 40);
                     assert_eq!(other, Err(RequestError::PayloadNotNeeded));
                     assert_eq!(session.begin_payload(again, 40), Ok(Some(id(1))));
                     assert_eq!(session.payload_needed(), None);
@@ -490,7 +500,7 @@ fn a_payload_at_qos_0_that_is_cut_is_dropped() {
                 whole[..cut]
             );
             session.connection_lost();
-            let dropped = words(Event::Dropped(1));
+            let dropped = words(Event::Qos0Dropped(1));
             assert_eq!(
                 events(session),
                 (vec![dropped], Some(ProtocolError::Closed))
@@ -510,7 +520,9 @@ fn a_payload_can_be_cut_again_and_again() {
         cut_at(session, QoS::ExactlyOnce, &payload, From::Memory, 3);
         for cut in 0..whole.len() {
             assert_eq!(connect(session, true), [words(Event::PayloadNeeded(id(1)))]);
-            session.begin_payload(Outgoing::Again(id(1)), 30).unwrap();
+            session
+                .begin_payload(StreamedPublish::Resend(id(1)), 30)
+                .unwrap();
             assert_eq!(
                 send(session, &payload, From::Source(4), &[3], cut),
                 whole[..cut]
@@ -523,7 +535,7 @@ fn a_payload_can_be_cut_again_and_again() {
 /// A message whose payload is declined keeps its id until the server has forgotten it.
 #[test]
 fn a_declined_payload_keeps_its_id() {
-    let discarded = words(Event::Discarded(id(1)));
+    let discarded = words(Event::PublishDiscarded(id(1)));
     for cut in [0, 3, 20] {
         let declined = |session: &mut Session<'_>| {
             cut_at(session, QoS::ExactlyOnce, &pattern(40), From::Memory, cut);
@@ -593,7 +605,7 @@ fn a_declined_message_at_qos_1_is_discarded() {
             cut_at(session, QoS::AtLeastOnce, &pattern(40), From::Memory, cut);
             connect(session, true);
             session.decline_payload(id(1)).unwrap();
-            assert_eq!(events(session).0, [words(Event::Discarded(id(1)))]);
+            assert_eq!(events(session).0, [words(Event::PublishDiscarded(id(1)))]);
             assert_eq!(session.in_flight(), 0);
             feed(session, &puback(1));
             assert!(events(session).0.is_empty());
@@ -618,7 +630,9 @@ fn each_payload_is_asked_for_in_its_turn() {
                 session.connection_lost();
                 assert_eq!(connect(session, true), [needed(1)]);
                 if attended {
-                    session.begin_payload(Outgoing::Again(id(1)), 30).unwrap();
+                    session
+                        .begin_payload(StreamedPublish::Resend(id(1)), 30)
+                        .unwrap();
                 }
                 if acknowledged {
                     feed(session, &puback(1));
@@ -626,12 +640,16 @@ fn each_payload_is_asked_for_in_its_turn() {
                     assert!(!session.is_payload_open());
                 } else {
                     if !attended {
-                        session.begin_payload(Outgoing::Again(id(1)), 30).unwrap();
+                        session
+                            .begin_payload(StreamedPublish::Resend(id(1)), 30)
+                            .unwrap();
                     }
                     send(session, &pattern(30), From::Memory, &[7], usize::MAX);
                     assert_eq!(events(session).0, [needed(2)]);
                 }
-                session.begin_payload(Outgoing::Again(id(2)), 30).unwrap();
+                session
+                    .begin_payload(StreamedPublish::Resend(id(2)), 30)
+                    .unwrap();
                 let sent = send(session, &pattern(30), From::Memory, &[7], usize::MAX);
                 let delivery = Delivery::AtLeastOnce {
                     packet_id: id(2),
@@ -692,11 +710,15 @@ fn a_payload_asked_for_and_given_up_is_asked_for_again() {
             let needed = [words(Event::PayloadNeeded(id(1)))];
             assert_eq!(connect(session, true), needed);
             for _ in 0..2 {
-                session.begin_payload(Outgoing::Again(id(1)), 40).unwrap();
+                session
+                    .begin_payload(StreamedPublish::Resend(id(1)), 40)
+                    .unwrap();
                 session.abandon_payload();
                 assert_eq!(events(session), (needed.to_vec(), None));
             }
-            session.begin_payload(Outgoing::Again(id(1)), 40).unwrap();
+            session
+                .begin_payload(StreamedPublish::Resend(id(1)), 40)
+                .unwrap();
             let sent = send(session, &pattern(40), From::Memory, &[9], usize::MAX);
             assert_eq!(
                 sent,
@@ -735,7 +757,9 @@ fn disconnect_overtakes_a_payload_that_is_asked_for() {
         assert_eq!(send_all(session), [0xE0, 0]);
         assert_eq!(events(session).1, Some(ProtocolError::Closed));
         assert_eq!(connect(session, true), [words(Event::PayloadNeeded(id(1)))]);
-        session.begin_payload(Outgoing::Again(id(1)), 40).unwrap();
+        session
+            .begin_payload(StreamedPublish::Resend(id(1)), 40)
+            .unwrap();
         let sent = send(session, &pattern(40), From::Memory, &[8], usize::MAX);
         assert_eq!(
             sent.len(),
@@ -753,7 +777,7 @@ fn commits_out_of_turn_are_ignored() {
         connect(session, false);
         session.payload_commit(5);
         session.payload_sent(5, T);
-        session.begin_payload(Outgoing::new("t"), 6).unwrap();
+        session.begin_payload(StreamedPublish::new("t"), 6).unwrap();
         session.payload_commit(5);
         session.payload_sent(5, T);
         assert!(session.payload_space().is_empty());
@@ -779,7 +803,7 @@ fn a_source_may_take_its_time() {
     let at = Instant::from_millis;
     with_tx(64, |session| {
         connect(session, false);
-        session.begin_payload(Outgoing::new("t"), 3).unwrap();
+        session.begin_payload(StreamedPublish::new("t"), 3).unwrap();
         send(session, &[], From::Memory, &[9], 5);
         for now in [60_000, 120_000, 180_000] {
             session.payload_space()[0] = 1;
@@ -789,16 +813,16 @@ fn a_source_may_take_its_time() {
             session.consume(1, at(now + 9_999));
         }
         // But what it gave has to be taken.
-        session.begin_payload(Outgoing::new("t"), 3).unwrap();
+        session.begin_payload(StreamedPublish::new("t"), 3).unwrap();
         assert_eq!(session.pending(at(200_000)).len(), 5);
         assert_eq!(session.poll(at(210_000)), Err(ProtocolError::WriteTimeout));
     });
     with_tx(64, |session| {
         connect(session, false);
-        session.begin_payload(Outgoing::new("t"), 3).unwrap();
+        session.begin_payload(StreamedPublish::new("t"), 3).unwrap();
         send(session, &[], From::Memory, &[9], 5);
         assert_eq!(
-            session.poll(T.after(10_000)),
+            session.poll(T.add_millis(10_000)),
             Err(ProtocolError::WriteTimeout)
         );
     });
@@ -824,7 +848,9 @@ fn a_session_is_saved_with_a_payload_half_way() {
             with_tx(64, |session| {
                 session.restore(&image[..used]).unwrap();
                 assert_eq!(connect(session, true), [words(Event::PayloadNeeded(id(2)))]);
-                session.begin_payload(Outgoing::Again(id(2)), 40).unwrap();
+                session
+                    .begin_payload(StreamedPublish::Resend(id(2)), 40)
+                    .unwrap();
                 let sent = send(session, &pattern(40), From::Memory, &[8], usize::MAX);
                 let mut again = expected("topic", &pattern(40), qos, true);
                 again[10] = 2;
@@ -890,7 +916,7 @@ fn one_connection(
     while let Some(needed) = session.payload_needed().filter(|_| stream.len() < cut) {
         let payload = &kept.iter().find(|kept| kept.id == needed).unwrap().payload;
         session
-            .begin_payload(Outgoing::Again(needed), payload.len())
+            .begin_payload(StreamedPublish::Resend(needed), payload.len())
             .unwrap();
         stream.extend(send(session, payload, from, sizes, cut - stream.len()));
     }
@@ -1072,7 +1098,7 @@ fn a_source_that_fails_ends_the_connection() {
                 assert_eq!(client.subscribe(&[("n", qos)]), Err(aborted));
                 let heard = client.poll();
                 if qos == QoS::AtMostOnce {
-                    assert_eq!(heard, Ok(Some(Event::Dropped(1))));
+                    assert_eq!(heard, Ok(Some(Event::Qos0Dropped(1))));
                     assert_eq!(client.recv(), Err(aborted));
                 } else {
                     assert_eq!(heard, Err(aborted));
@@ -1152,7 +1178,7 @@ fn nobody_waits_behind_a_payload_that_nobody_gives() {
     assert_eq!(client.session().in_flight(), 1);
     assert_eq!(client.recv(), Ok(Event::PayloadNeeded(id(1))));
     client
-        .publish_slices(Outgoing::Again(id(1)), &[&pattern(40)], |_| {})
+        .publish_slices(StreamedPublish::Resend(id(1)), &[&pattern(40)], |_| {})
         .unwrap();
     network.feed(&puback(1));
     network.feed(&puback(2));
@@ -1182,7 +1208,7 @@ fn an_acknowledgement_that_comes_first_ends_the_call() {
     network.feed(&puback(1));
     let mut heard = Vec::new();
     let on_event = |event: Event<'_>| heard.push(words(event));
-    let result = client.publish_slices(Outgoing::Again(id(1)), &[&pattern(40)], on_event);
+    let result = client.publish_slices(StreamedPublish::Resend(id(1)), &[&pattern(40)], on_event);
     assert_eq!(result, Ok(Some(id(1))));
     assert_eq!(heard, [words(Event::Puback(id(1)))]);
     assert!(network.waits() < 100);

@@ -62,7 +62,7 @@ fn a_clock_of_its_own_need_not_say_how_to_wait() {
             Instant::from_millis(5)
         }
     }
-    Clock::wait(&&Stopped);
+    Clock::idle(&&Stopped);
     assert_eq!(Clock::now(&&Stopped), Instant::from_millis(5));
     assert!(StdClock::default().now().as_millis() < 1_000);
 }
@@ -77,7 +77,10 @@ fn a_clients_error_has_the_kind_of_what_lies_beneath() {
         (E::Protocol(ProtocolError::TooSlow), ErrorKind::Other),
         (E::SourceEnded { missing: 1 }, ErrorKind::Other),
         (E::Source(ErrorKind::NotFound), ErrorKind::NotFound),
-        (E::Request(RequestError::LaneFull), ErrorKind::InvalidInput),
+        (
+            E::Request(RequestError::AckQueueFull),
+            ErrorKind::InvalidInput,
+        ),
     ] {
         assert_eq!(error.kind(), kind);
     }

@@ -21,7 +21,7 @@ use std::{
 use common::*;
 use embedded_io::ErrorType;
 use umqtt::{
-    Clock, Event, Instant, Message, Outgoing, Session, Storage, asynch, blocking,
+    Clock, Event, Instant, Message, Session, Storage, StreamedPublish, asynch, blocking,
     codec::{Connect, QoS},
 };
 
@@ -141,7 +141,7 @@ fn a_late_payload_finds_the_answer() {
     network.reads(&[], Step::Bytes(1));
     network.writes(&[Step::Bytes(5), Step::NotReady], Step::Bytes(usize::MAX));
     assert_eq!(
-        client.publish_slices(Outgoing::new("t"), &[b"payload"], |_| {}),
+        client.publish_slices(StreamedPublish::new("t"), &[b"payload"], |_| {}),
         Ok(None)
     );
 }
@@ -184,7 +184,7 @@ fn a_payload_stuck_anywhere_ends_in_time() {
                 let mut steps = vec![Step::Bytes(1); stuck_at];
                 steps.push(Step::NotReady);
                 network.writes(&steps, Step::NotReady);
-                let long = Outgoing::New {
+                let long = StreamedPublish::New {
                     topic: "t",
                     qos: QoS::AtLeastOnce,
                     retain: false,
@@ -211,7 +211,7 @@ fn an_async_payload_that_nobody_takes_ends_in_time() {
     let payload = [0; 20];
     let sent = world.run_for(
         60_000,
-        client.publish_slices(Outgoing::new("a"), &[&payload], |_| {}),
+        client.publish_slices(StreamedPublish::new("a"), &[&payload], |_| {}),
     );
     assert!(
         sent.is_some_and(|sent| sent.is_err()),

@@ -12,7 +12,7 @@ mod wire;
 use std::collections::VecDeque;
 
 use umqtt::{
-    Event, Outgoing, ProtocolError, RequestError, Storage,
+    Event, ProtocolError, RequestError, Storage, StreamedPublish,
     codec::{Connect, ConnectReturnCode, Credentials, EncodeError, Packet, QoS, TopicError},
 };
 
@@ -112,7 +112,7 @@ fn what_belongs_to_a_connection_dies_with_it() {
             Event::OutcomeUnknown(id(asked)),
             Event::OutcomeUnknown(id(given_back)),
             Event::OutcomeUnknown(id(unsent)),
-            Event::Dropped(1)
+            Event::Qos0Dropped(1)
         ])
     );
     driven.open(&KEEP, true);
@@ -135,7 +135,7 @@ fn reports_wait_for_whoever_connects_at_once() {
     // An acknowledgement has been found, and not been looked at.
     driven.feed(&puback(published));
     let ready = driven.session.poll(driven.at()).unwrap().unwrap();
-    assert_eq!(ready.completes(), Some(id(published)));
+    assert_eq!(ready.completed_request(), Some(id(published)));
     driven.connect(&KEEP);
     driven.sent();
     driven.expect(&[]);
@@ -147,7 +147,7 @@ fn reports_wait_for_whoever_connects_at_once() {
         },
         Event::Puback(id(published)),
         Event::OutcomeUnknown(id(asked)),
-        Event::Dropped(1),
+        Event::Qos0Dropped(1),
     ]);
 }
 
@@ -259,7 +259,7 @@ fn a_refused_pipeline_tells_all() {
     );
     assert_eq!(
         events,
-        words(&[Event::NotDone(id(asked)), Event::Dropped(1)])
+        words(&[Event::RequestRejected(id(asked)), Event::Qos0Dropped(1)])
     );
 }
 
@@ -314,7 +314,7 @@ fn a_full_arena_says_so() {
         publish(1, 1, &payload).len() + publish(1, 2, &payload[..10]).len(),
         publish(1, 3, b"123").len(),
     );
-    let full = RequestError::ArenaFull {
+    let full = RequestError::SendBufferFull {
         needed,
         free: capacity - used,
     };
@@ -372,7 +372,7 @@ fn the_largest_packet_waits_for_room() {
     let capacity = 64 - 2 - connect(&KEEP).len();
     let payload = vec![b'x'; capacity - 7];
     driven.publish(1, b"");
-    let full = RequestError::ArenaFull {
+    let full = RequestError::SendBufferFull {
         needed: capacity,
         free: capacity - 7,
     };
@@ -423,7 +423,7 @@ fn a_longer_connect_gives_nothing_up_that_is_kept() {
     let at = driven.at();
     assert!(matches!(
         driven.session.connect(&longer, at),
-        Err(RequestError::ArenaFull { .. })
+        Err(RequestError::SendBufferFull { .. })
     ));
     driven.lose();
     driven.open(&KEEP, true);
@@ -434,7 +434,7 @@ fn a_longer_connect_gives_nothing_up_that_is_kept() {
         ..longer
     };
     driven.open(&clean, false);
-    driven.expect(&[Event::Discarded(id(1))]);
+    driven.expect(&[Event::PublishDiscarded(id(1))]);
 }
 
 /// An acknowledgement of what waits to go out again leaves the payload behind it to its caller.
@@ -448,7 +448,10 @@ fn a_late_acknowledgement_does_not_end_a_payload() {
     driven.lose();
     driven.connect(&KEEP);
     driven.sent();
-    driven.session.begin_payload(Outgoing::new("t"), 9).unwrap();
+    driven
+        .session
+        .begin_payload(StreamedPublish::new("t"), 9)
+        .unwrap();
     driven.accept(true);
     driven.feed(&puback(1));
     driven.expect(&[Event::Puback(id(1))]);

@@ -9,7 +9,7 @@
 mod wire;
 
 use umqtt::{
-    Event, ImageError, Message, Outgoing, ProtocolError, RequestError, Session, Storage,
+    Event, ImageError, Message, ProtocolError, RequestError, Session, Storage, StreamedPublish,
     codec::{Connect, QoS},
 };
 use wire::{Driven, connack};
@@ -107,7 +107,7 @@ fn mqtt_3_1_3_2_a_restored_session_refuses_another_client_id() {
     let mut driven = Driven::new(&mut second);
     driven.session.restore(&saved).unwrap();
     let other = driven.session.connect(&options("other"), driven.at());
-    assert_eq!(other, Err(RequestError::OtherClientId));
+    assert_eq!(other, Err(RequestError::ClientIdMismatch));
     assert_eq!(driven.session.in_flight(), 4, "nothing is given up");
     // With Clean Session 1 it may be given up.
     driven.connect(&Connect::new("other"));
@@ -281,7 +281,7 @@ fn a_session_can_be_saved_in_the_middle_of_a_payload() {
     let mut first = Small::new();
     let mut driven = Driven::new(&mut first);
     open(&mut driven, false);
-    let message = Outgoing::New {
+    let message = StreamedPublish::New {
         topic: "t",
         qos: QoS::ExactlyOnce,
         retain: false,
@@ -505,7 +505,10 @@ fn mqtt_3_1_2_6_a_restored_clean_session_is_not_reused() {
     let mut driven = Driven::new(&mut second);
     driven.session.restore(&saved).unwrap();
     open(&mut driven, false);
-    assert_eq!(driven.next().unwrap().unwrap(), "Discarded(PacketId(1))");
+    assert_eq!(
+        driven.next().unwrap().unwrap(),
+        "PublishDiscarded(PacketId(1))"
+    );
     assert_eq!(driven.sent(), b"");
 }
 
@@ -654,7 +657,7 @@ fn what_was_taken_back_makes_a_checkpoint_due() {
     driven.session.set_checkpoints(true);
     open(&mut driven, false);
     driven.events();
-    let long = Outgoing::New {
+    let long = StreamedPublish::New {
         topic: "t",
         qos: QoS::AtLeastOnce,
         retain: false,

@@ -19,7 +19,7 @@ use common::{
     world::{AsyncClient, World},
 };
 use umqtt::{
-    Event, Message, Outgoing, Session, Storage,
+    Event, Message, Session, Storage, StreamedPublish,
     codec::{Connect, FixedHeader, Packet, QoS},
 };
 
@@ -48,7 +48,7 @@ trait Calls<'b> {
     fn session(&mut self) -> &mut Session<'b>;
     fn publish(&mut self, message: &Message<'_>);
     fn publish_and_wait(&mut self, message: &Message<'_>);
-    fn publish_slices(&mut self, message: Outgoing<'_>, payload: &[&[u8]]);
+    fn publish_slices(&mut self, message: StreamedPublish<'_>, payload: &[&[u8]]);
     fn subscribe_and_wait(&mut self, filters: &[(&str, QoS)]);
     fn unsubscribe_and_wait(&mut self, filters: &[&str]);
     fn ping(&mut self);
@@ -123,7 +123,7 @@ fn measure<K: Kind>(kind: &K) -> Vec<Row> {
         row(&format!("publish ten queued at once, {qos:?}"));
     }
     let long = [0; 16_384];
-    client.publish_slices(Outgoing::new(TOPIC), &[&long]);
+    client.publish_slices(StreamedPublish::new(TOPIC), &[&long]);
     row("publish 16 KiB from outside the buffer");
     client.unsubscribe_and_wait(&[TOPIC]);
     row("unsubscribe");
@@ -278,7 +278,7 @@ impl<'b> Calls<'b> for common::Client<'_, 'b, '_> {
         self.publish_and_wait(message, ignore).unwrap();
     }
 
-    fn publish_slices(&mut self, message: Outgoing<'_>, payload: &[&[u8]]) {
+    fn publish_slices(&mut self, message: StreamedPublish<'_>, payload: &[&[u8]]) {
         self.publish_slices(message, payload, ignore).unwrap();
     }
 
@@ -353,7 +353,7 @@ impl<'b> Calls<'b> for Running<'_, 'b, '_> {
         self.world.run(call).unwrap();
     }
 
-    fn publish_slices(&mut self, message: Outgoing<'_>, payload: &[&[u8]]) {
+    fn publish_slices(&mut self, message: StreamedPublish<'_>, payload: &[&[u8]]) {
         let call = self.client.publish_slices(message, payload, ignore);
         self.world.run(call).unwrap();
     }

@@ -8,7 +8,7 @@ mod server;
 
 use arbitrary::Arbitrary;
 use umqtt::{
-    Event, Message, Outgoing, Session, Storage, asynch, blocking,
+    Event, Message, Session, Storage, StreamedPublish, asynch, blocking,
     client::Error,
     codec::{Connect, PacketId, QoS},
 };
@@ -177,8 +177,8 @@ impl Draft {
         }
     }
 
-    fn outgoing(&self) -> Outgoing<'_> {
-        Outgoing::New {
+    fn outgoing(&self) -> StreamedPublish<'_> {
+        StreamedPublish::New {
             topic: &self.topic,
             qos: level(self.qos),
             retain: false,
@@ -272,7 +272,7 @@ macro_rules! client {
                 let sent = $run!(
                     line,
                     drop,
-                    client.publish_slices(Outgoing::Again(id), &[&draft.payload], on_event)
+                    client.publish_slices(StreamedPublish::Resend(id), &[&draft.payload], on_event)
                 );
                 goes_on(&sent)
             }

@@ -3,7 +3,7 @@
 
 use arbitrary::Arbitrary;
 use umqtt::{
-    Event, ImageError, Instant, Message, Outgoing, Session, Storage,
+    Event, ImageError, Instant, Message, Session, Storage, StreamedPublish,
     codec::{Connect, Delivery, Packet, PacketId, QoS},
 };
 
@@ -174,7 +174,7 @@ fn live(session: &mut Session<'_>, call: &Call) {
         }
         Call::Long { qos } => {
             let qos = QoS::try_from(qos % 3).expect("0, 1 and 2 are levels");
-            let message = Outgoing::New {
+            let message = StreamedPublish::New {
                 topic: "long",
                 qos,
                 retain: true,
@@ -281,7 +281,7 @@ fn take_events(session: &mut Session<'_>, told: &mut Vec<String>) {
         let needed = match session.poll(T) {
             Ok(None) => return,
             Ok(Some(ready)) => match session.event(ready) {
-                Ok(Some(Event::Dropped(_) | Event::ChunksEnded)) => None,
+                Ok(Some(Event::Qos0Dropped(_) | Event::ChunksAborted)) => None,
                 Ok(Some(event)) => {
                     told.push(format!("{event:?}"));
                     match event {
@@ -302,7 +302,10 @@ fn take_events(session: &mut Session<'_>, told: &mut Vec<String>) {
 
 /// Begins the payload again; in an image that was made up it may have any length.
 fn hand_over(session: &mut Session<'_>, id: PacketId) {
-    if session.begin_payload(Outgoing::Again(id), LONG).is_err() {
+    if session
+        .begin_payload(StreamedPublish::Resend(id), LONG)
+        .is_err()
+    {
         session.decline_payload(id).expect("it was asked for");
     }
 }

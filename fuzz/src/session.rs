@@ -3,7 +3,7 @@
 
 use arbitrary::Arbitrary;
 use umqtt::{
-    Event, Instant, Message, Outgoing, Session, Storage,
+    Event, Instant, Message, Session, Storage, StreamedPublish,
     codec::{Connect, Credentials, PacketId, QoS, TopicName, Will},
 };
 
@@ -140,7 +140,7 @@ impl World<'_, '_> {
         let Ok(Some(ready)) = self.session.poll(self.now) else {
             return false;
         };
-        let completes = ready.completes();
+        let completes = ready.completed_request();
         match self.session.event(ready) {
             Ok(Some(Event::Checkpoint(checkpoint))) => {
                 let mut image = [0; Memory::IMAGE_LEN];
@@ -237,7 +237,7 @@ impl World<'_, '_> {
                 let _ = session.poll(self.now);
             }
             Call::PollAll => self.poll_all(),
-            Call::Pass(millis) => self.now = self.now.after(*millis),
+            Call::Pass(millis) => self.now = self.now.add_millis(*millis),
             Call::Timeout(millis) => session.set_response_timeout(*millis),
             Call::MinimumRate(rate) => session.set_minimum_rate(*rate),
             Call::Checkpoints(on) => session.set_checkpoints(*on),
@@ -254,7 +254,7 @@ impl World<'_, '_> {
                 let _ = session.restore(bytes);
             }
             Call::BeginPayload { qos, len } => {
-                let message = Outgoing::New {
+                let message = StreamedPublish::New {
                     topic: "t",
                     qos: level(*qos),
                     retain: false,
@@ -263,7 +263,7 @@ impl World<'_, '_> {
             }
             Call::PayloadAgain { id, len } => {
                 if let Some(id) = session.payload_needed().or(PacketId::new(*id)) {
-                    let _ = session.begin_payload(Outgoing::Again(id), usize::from(*len));
+                    let _ = session.begin_payload(StreamedPublish::Resend(id), usize::from(*len));
                 }
             }
             Call::PayloadSent(n) => self.payload_sent(usize::from(*n)),

@@ -19,7 +19,7 @@ use super::{
 };
 use crate::{
     codec::{Connect, PacketId, QoS, SubackCodes},
-    session::{Event, Message, Outgoing, Ready, RequestError, Session},
+    session::{Event, EventToken, Message, RequestError, Session, StreamedPublish},
     time::{Clock, Instant},
 };
 
@@ -165,7 +165,7 @@ where
     /// its own acknowledgement comes later.
     ///
     /// At QoS 1 and 2, [`Event::PayloadNeeded`] asks for the payload again if the connection is lost before the
-    /// acknowledgement has come; this call with [`Outgoing::Again`] gives it.
+    /// acknowledgement has come; this call with [`StreamedPublish::Resend`] gives it.
     ///
     /// Dropping the future takes the message back if nothing of it has left. After that it ends the connection, and
     /// the next call says so ([`ProtocolError::PayloadAborted`](crate::ProtocolError::PayloadAborted)): what came next would
@@ -177,7 +177,7 @@ where
     /// [`last_packet_id`](Session::last_packet_id) tells under which id a message at QoS 1 or 2 had been accepted.
     pub async fn publish_slices(
         &mut self,
-        message: Outgoing<'_>,
+        message: StreamedPublish<'_>,
         payload: &[&[u8]],
         mut on_event: impl FnMut(Event<'_>),
     ) -> Result<Option<PacketId>, Error<T::Error>> {
@@ -206,7 +206,7 @@ where
     /// reader is awaited, nothing else happens: its waits have no deadline here.
     ///
     /// At QoS 1 and 2, [`Event::PayloadNeeded`] asks for the payload again if the connection is lost before the
-    /// acknowledgement has come; this call with [`Outgoing::Again`], and a reader that begins anew, gives it.
+    /// acknowledgement has come; this call with [`StreamedPublish::Resend`], and a reader that begins anew, gives it.
     ///
     /// Dropping the future takes the message back if nothing of it has left. After that it ends the connection, and
     /// the next call says so ([`ProtocolError::PayloadAborted`](crate::ProtocolError::PayloadAborted)): what came next
@@ -219,7 +219,7 @@ where
     /// the connection, too.
     pub async fn publish_from(
         &mut self,
-        message: Outgoing<'_>,
+        message: StreamedPublish<'_>,
         len: usize,
         mut reader: impl Read,
         mut on_event: impl FnMut(Event<'_>),
@@ -456,10 +456,10 @@ where
         &mut self,
         id: PacketId,
         mut on_event: impl FnMut(Event<'_>),
-    ) -> Result<Ready, Failed> {
+    ) -> Result<EventToken, Failed> {
         loop {
             let ready = self.ready().await?;
-            if ready.completes() == Some(id) {
+            if ready.completed_request() == Some(id) {
                 // What was told before may not wait for the caller.
                 let _ = self.write().await;
                 return Ok(ready);
@@ -468,7 +468,11 @@ where
         }
     }
 
-    fn tell(&mut self, ready: Ready, on_event: &mut dyn FnMut(Event<'_>)) -> Result<(), Failed> {
+    fn tell(
+        &mut self,
+        ready: EventToken,
+        on_event: &mut dyn FnMut(Event<'_>),
+    ) -> Result<(), Failed> {
         self.connection.redeem(ready, on_event)
     }
 
@@ -479,7 +483,7 @@ where
         request(self.connection.session).map_err(|error| self.connection.refusal(error))
     }
 
-    async fn ready(&mut self) -> Result<Ready, Failed> {
+    async fn ready(&mut self) -> Result<EventToken, Failed> {
         self.until(Connection::round).await
     }
 

@@ -13,7 +13,7 @@ use super::{
 };
 use crate::{
     codec::{Connect, PacketId, QoS, SubackCodes},
-    session::{Event, Message, Outgoing, Ready, RequestError, Session},
+    session::{Event, EventToken, Message, RequestError, Session, StreamedPublish},
     time::{Clock, Instant},
 };
 
@@ -126,7 +126,7 @@ where
     /// its own acknowledgement comes later.
     ///
     /// At QoS 1 and 2, [`Event::PayloadNeeded`] asks for the payload again if the connection is lost before the
-    /// acknowledgement has come; this call with [`Outgoing::Again`] gives it.
+    /// acknowledgement has come; this call with [`StreamedPublish::Resend`] gives it.
     ///
     /// # Errors
     ///
@@ -134,7 +134,7 @@ where
     /// [`last_packet_id`](Session::last_packet_id) tells under which id a message at QoS 1 or 2 had been accepted.
     pub fn publish_slices(
         &mut self,
-        message: Outgoing<'_>,
+        message: StreamedPublish<'_>,
         payload: &[&[u8]],
         mut on_event: impl FnMut(Event<'_>),
     ) -> Result<Option<PacketId>, Error<T::Error>> {
@@ -153,7 +153,7 @@ where
     /// its own acknowledgement comes later.
     ///
     /// At QoS 1 and 2, [`Event::PayloadNeeded`] asks for the payload again if the connection is lost before the
-    /// acknowledgement has come; this call with [`Outgoing::Again`], and a reader that begins anew, gives it.
+    /// acknowledgement has come; this call with [`StreamedPublish::Resend`], and a reader that begins anew, gives it.
     ///
     /// # Errors
     ///
@@ -162,7 +162,7 @@ where
     /// the connection, too.
     pub fn publish_from(
         &mut self,
-        message: Outgoing<'_>,
+        message: StreamedPublish<'_>,
         len: usize,
         mut reader: impl Read,
         mut on_event: impl FnMut(Event<'_>),
@@ -386,10 +386,10 @@ where
         &mut self,
         id: PacketId,
         on_event: &mut dyn FnMut(Event<'_>),
-    ) -> Result<Ready, Failed> {
+    ) -> Result<EventToken, Failed> {
         loop {
             let ready = self.ready()?;
-            if ready.completes() == Some(id) {
+            if ready.completed_request() == Some(id) {
                 // What was told before may not wait for the caller.
                 let _ = self.write();
                 return Ok(ready);
@@ -398,7 +398,11 @@ where
         }
     }
 
-    fn tell(&mut self, ready: Ready, on_event: &mut dyn FnMut(Event<'_>)) -> Result<(), Failed> {
+    fn tell(
+        &mut self,
+        ready: EventToken,
+        on_event: &mut dyn FnMut(Event<'_>),
+    ) -> Result<(), Failed> {
         self.connection.redeem(ready, on_event)
     }
 
@@ -421,11 +425,11 @@ where
         request(self.connection.session).map_err(|error| self.connection.refusal(error))
     }
 
-    fn ready(&mut self) -> Result<Ready, Failed> {
+    fn ready(&mut self) -> Result<EventToken, Failed> {
         self.until(|connection, clock| connection.round(clock, &()))
     }
 
-    fn round(&mut self) -> Result<Step<Ready>, Failed> {
+    fn round(&mut self) -> Result<Step<EventToken>, Failed> {
         self.connection.round(&self.clock, &())
     }
 
@@ -442,7 +446,7 @@ where
             match step(&mut self.connection, &self.clock)? {
                 Step::Done(result) => return Ok(result),
                 Step::Again => {}
-                Step::Wait => self.clock.wait(),
+                Step::Wait => self.clock.idle(),
             }
         }
     }

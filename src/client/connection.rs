@@ -7,7 +7,7 @@ use embedded_io::ErrorType;
 use super::{Error, line::Line};
 use crate::{
     codec::Connect,
-    session::{Event, Over, ProtocolError, Ready, RequestError, Session},
+    session::{Event, EventToken, Over, ProtocolError, RequestError, Session},
     time::{Clock, Instant},
 };
 
@@ -59,7 +59,7 @@ pub(super) enum Passing {
     /// Its next bytes may be put into the send buffer.
     Space,
     /// An event came meanwhile.
-    Event(Ready),
+    Event(EventToken),
     /// All of it has left.
     Done,
 }
@@ -121,7 +121,7 @@ impl<'s, 'b, L: ErrorType> Connection<'s, 'b, L> {
     /// When something has to be done even if nothing can be moved.
     pub(super) fn deadline(&self) -> Option<Instant> {
         match (self.session.deadline(), self.flush_deadline()) {
-            (Some(one), Some(other)) => Some(one.earlier(other)),
+            (Some(one), Some(other)) => Some(one.min(other)),
             (one, other) => one.or(other),
         }
     }
@@ -141,13 +141,13 @@ impl<'s, 'b, L: ErrorType> Connection<'s, 'b, L> {
     /// A transport that took all bytes may still never get rid of them.
     fn flush_deadline(&self) -> Option<Instant> {
         let since = self.unflushed.filter(|_| !self.session.has_pending())?;
-        Some(since.after(self.session.response_timeout()))
+        Some(since.add_millis(self.session.response_timeout()))
     }
 
     /// Hands the event over for which this token stands.
     pub(super) fn redeem(
         &mut self,
-        ready: Ready,
+        ready: EventToken,
         on_event: &mut dyn FnMut(Event<'_>),
     ) -> Result<(), Failed> {
         match self.session.event(ready) {
@@ -165,7 +165,7 @@ impl<'s, 'b, L: ErrorType> Connection<'s, 'b, L> {
     }
 
     /// Takes what came while the message at hand was read: its next bytes, or else the rest will not come.
-    pub(super) fn next_chunk(&mut self, ready: Ready) -> Result<(), Error<L::Error>> {
+    pub(super) fn next_chunk(&mut self, ready: EventToken) -> Result<(), Error<L::Error>> {
         if self.session.owes_checkpoint() {
             return Err(RequestError::CheckpointDue.into());
         }
@@ -179,10 +179,10 @@ impl<'s, 'b, L: ErrorType> Connection<'s, 'b, L> {
     /// leaves with it, and if not, nothing is lost but this look.
     fn may_hold(&mut self, now: Instant) -> bool {
         let since = *self.held.get_or_insert(now);
-        self.session.owes_only_acks() && !since.after(HOLD).is_reached(now)
+        self.session.owes_only_acks() && !since.add_millis(HOLD).has_passed(now)
     }
 
-    fn poll(&mut self, clock: &impl Clock) -> Result<Option<Ready>, Failed> {
+    fn poll(&mut self, clock: &impl Clock) -> Result<Option<EventToken>, Failed> {
         self.session.turn(clock.now()).map_err(|Over| Failed)
     }
 
@@ -204,7 +204,7 @@ impl<L: Line> Connection<'_, '_, L> {
         &mut self,
         clock: &impl Clock,
         waker: &L::Waker,
-    ) -> Result<Step<Ready>, Failed> {
+    ) -> Result<Step<EventToken>, Failed> {
         if !self.may_hold(clock.now()) {
             self.write(clock, waker)?;
         }
@@ -254,7 +254,7 @@ impl<L: Line> Connection<'_, '_, L> {
         &mut self,
         clock: &impl Clock,
         waker: &L::Waker,
-    ) -> Result<Step<Option<Ready>>, Failed> {
+    ) -> Result<Step<Option<EventToken>>, Failed> {
         Ok(match self.round(clock, waker)? {
             Step::Done(ready) => Step::Done(Some(ready)),
             _ if self.has_left() && !self.waits() => Step::Done(None),
@@ -377,7 +377,7 @@ impl<L: Line> Connection<'_, '_, L> {
             Poll::Pending => {
                 if self
                     .flush_deadline()
-                    .is_some_and(|at| at.is_reached(clock.now()))
+                    .is_some_and(|at| at.has_passed(clock.now()))
                 {
                     return Err(self.lose(Lost::Stuck));
                 }

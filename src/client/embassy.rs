@@ -20,7 +20,7 @@ impl Clock for EmbassyClock {
 
 impl Sleep for EmbassyClock {
     fn sleep_until(&self, at: Instant) -> impl Future<Output = ()> {
-        let left = at.millis_from(self.now());
+        let left = at.millis_after(self.now());
         Timer::after(Duration::from_millis(u64::from(left)))
     }
 }

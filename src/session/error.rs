@@ -20,7 +20,7 @@ pub enum RequestError {
         capacity: usize,
     },
     /// What is queued or not yet acknowledged leaves no room. Try again after the next acknowledgement.
-    ArenaFull {
+    SendBufferFull {
         /// Size of the packet, in bytes.
         needed: usize,
         /// Bytes that are free at present.
@@ -34,7 +34,7 @@ pub enum RequestError {
         capacity: usize,
     },
     /// The acknowledgement lane is full; flush, then try again.
-    LaneFull,
+    AckQueueFull,
     /// The session has changed, and nothing leaves before [`Event::Checkpoint`](super::Event::Checkpoint) has been
     /// seen; take the events first.
     CheckpointDue,
@@ -49,7 +49,7 @@ pub enum RequestError {
     },
     /// The session belongs to another client id (section 3.1.3.1). Connect once with Clean Session 1 to discard what
     /// it remembers, or use the id that it was used with.
-    OtherClientId,
+    ClientIdMismatch,
     /// The specification forbids the packet.
     Encode(EncodeError),
 }
@@ -67,14 +67,14 @@ impl fmt::Display for RequestError {
             Self::InflightFull { capacity } => {
                 write!(f, "all {capacity} in-flight slots are taken; wait for an acknowledgement")
             }
-            Self::ArenaFull { needed, free } => write!(
+            Self::SendBufferFull { needed, free } => write!(
                 f,
                 "the packet needs {needed} bytes and {free} of the send buffer are free; wait for an acknowledgement"
             ),
             Self::PacketTooLarge { needed, capacity } => {
                 write!(f, "the packet needs {needed} bytes and the send buffer can hold {capacity}")
             }
-            Self::LaneFull => f.write_str("too many small packets are queued; flush first"),
+            Self::AckQueueFull => f.write_str("too many small packets are queued; flush first"),
             Self::CheckpointDue => f.write_str("a checkpoint has to be seen first; take the events"),
             Self::PayloadPending => {
                 f.write_str("a payload has to be handed over, or declined, before anything else")
@@ -83,7 +83,7 @@ impl fmt::Display for RequestError {
             Self::PayloadLength { expected } => {
                 write!(f, "the payload was announced with {expected} bytes")
             }
-            Self::OtherClientId => {
+            Self::ClientIdMismatch => {
                 f.write_str("the session belongs to another client id; connect with Clean Session 1 to discard it")
             }
             Self::Encode(error) => error.fmt(f),
@@ -128,13 +128,13 @@ pub enum ProtocolError {
         got: usize,
     },
     /// A packet other than PUBLISH is larger than the receive buffer.
-    RxTooSmall {
+    ReceiveBufferTooSmall {
         /// The packet's size, in bytes.
         needed: usize,
     },
     /// More QoS 2 messages are on their way in than ids can be remembered. Those that found room are complete, or were
     /// not released within the response timeout; the others come on the next connection.
-    InboundFull {
+    TooManyQos2Messages {
         /// Ids that the [`Storage`](super::Storage) has room for.
         capacity: usize,
     },
@@ -192,13 +192,13 @@ impl fmt::Display for ProtocolError {
                     "the server answered {expected} subscriptions with {got} codes"
                 )
             }
-            Self::RxTooSmall { needed } => {
+            Self::ReceiveBufferTooSmall { needed } => {
                 write!(
                     f,
                     "a packet of {needed} bytes does not fit into the receive buffer"
                 )
             }
-            Self::InboundFull { capacity } => write!(
+            Self::TooManyQos2Messages { capacity } => write!(
                 f,
                 "more than {capacity} messages at QoS 2 came at once; give the storage room for more"
             ),

@@ -49,7 +49,7 @@ impl<'a> From<Publish<'a>> for Message<'a> {
 /// A message to be published whose payload is not in one piece, or not in memory.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
-pub enum Outgoing<'a> {
+pub enum StreamedPublish<'a> {
     /// A new message.
     New {
         /// The topic name.
@@ -61,10 +61,10 @@ pub enum Outgoing<'a> {
         retain: bool,
     },
     /// The message for which [`Event::PayloadNeeded`] asks.
-    Again(PacketId),
+    Resend(PacketId),
 }
 
-impl<'a> Outgoing<'a> {
+impl<'a> StreamedPublish<'a> {
     /// A new message at QoS 0 that is not retained.
     pub const fn new(topic: &'a str) -> Self {
         Self::New {
@@ -122,7 +122,7 @@ pub enum Event<'a> {
     Chunk(Chunk<'a>),
     /// The rest of the message whose chunks came will not come: the connection is gone. At QoS 1 and 2 the message
     /// comes again from its beginning.
-    ChunksEnded,
+    ChunksAborted,
     /// A message was skipped, and acknowledged, because its topic does not fit into the receive buffer. Nobody has seen
     /// that topic whole: it is checked for U+0000, wildcards and bytes that no UTF-8 contains, but for nothing more.
     TopicTooLong {
@@ -141,15 +141,15 @@ pub enum Event<'a> {
     /// or not.
     OutcomeUnknown(PacketId),
     /// The server refused the connection, and the subscribe or unsubscribe with this id along with it.
-    NotDone(PacketId),
+    RequestRejected(PacketId),
     /// The message published under this id, not acknowledged so far, was given up: by a connect with Clean Session 1, or with
     /// [`decline_payload`](super::Session::decline_payload). It may have arrived, if it had left.
-    Discarded(PacketId),
+    PublishDiscarded(PacketId),
     /// The session ended, here or at the server, between the two steps of the QoS 2 publish with this id: the server has the
     /// message, unless it forgot that as well.
     DeliveryUnknown(PacketId),
     /// The message published under this id has to go out again, and its payload is not in the send buffer. Hand it
-    /// over again (`Outgoing::Again` to a client's `publish_slices` or `publish_from`), or
+    /// over again (`StreamedPublish::Resend` to a client's `publish_slices` or `publish_from`), or
     /// [decline](super::Session::decline_payload). Until then, what was queued after it waits.
     PayloadNeeded(PacketId),
     /// The session has changed since it was last saved, and [checkpoints](super::Session::set_checkpoints) are on:
@@ -157,5 +157,5 @@ pub enum Event<'a> {
     Checkpoint(Checkpoint<'a>),
     /// So many messages published at QoS 0 were queued on a connection that ended, or that was refused, before they
     /// had gone out.
-    Dropped(u16),
+    Qos0Dropped(u16),
 }

@@ -276,7 +276,7 @@ impl Inbound<'_> {
             return Ok(None);
         }
         if header.packet_type != PacketType::Publish {
-            return Err(ProtocolError::RxTooSmall { needed });
+            return Err(ProtocolError::ReceiveBufferTooSmall { needed });
         }
         Ok(Some(Frame::Long))
     }

@@ -28,9 +28,9 @@ pub(super) enum State {
     /// Nobody owes anything; the caller has to be told that a SUBSCRIBE or UNSUBSCRIBE may have taken effect or not.
     OutcomeUnknown = 16,
     /// The same for one that the server refused together with the connection.
-    NotDone,
+    RequestRejected,
     /// The same for a message that a new session discarded.
-    Discarded,
+    PublishDiscarded,
     /// The same for a PUBREL that the server could make no sense of.
     DeliveryUnknown,
     /// PUBLISH at QoS 2 whose payload the caller cannot give again: the id is reserved until the server has forgotten it.
@@ -48,8 +48,8 @@ impl State {
             State::Suback,
             State::Unsuback,
             State::OutcomeUnknown,
-            State::NotDone,
-            State::Discarded,
+            State::RequestRejected,
+            State::PublishDiscarded,
             State::DeliveryUnknown,
             State::Declined,
         ];
@@ -88,7 +88,10 @@ impl State {
     pub(super) fn is_report(self) -> bool {
         matches!(
             self,
-            Self::OutcomeUnknown | Self::NotDone | Self::Discarded | Self::DeliveryUnknown
+            Self::OutcomeUnknown
+                | Self::RequestRejected
+                | Self::PublishDiscarded
+                | Self::DeliveryUnknown
         )
     }
 }
@@ -251,7 +254,7 @@ impl Inflight<'_> {
         for slot in self.slots.iter_mut() {
             slot.flags &= !SENT;
             slot.state = match slot.state {
-                State::Suback | State::Unsuback if refused => State::NotDone,
+                State::Suback | State::Unsuback if refused => State::RequestRejected,
                 State::Suback | State::Unsuback => State::OutcomeUnknown,
                 State::Pubrel | State::Pubcomp if slot.is_forgotten() => State::DeliveryUnknown,
                 State::Pubcomp => State::Pubrel,
@@ -266,7 +269,7 @@ impl Inflight<'_> {
             slot.state = match slot.state {
                 // The message is the server's, unless it forgets that with the session.
                 State::Pubrel | State::Pubcomp => State::DeliveryUnknown,
-                _ => State::Discarded,
+                _ => State::PublishDiscarded,
             };
         }
     }
@@ -281,7 +284,7 @@ impl Inflight<'_> {
                     0
                 };
             if slot.state == State::Declined {
-                slot.state = State::Discarded;
+                slot.state = State::PublishDiscarded;
             }
         }
     }

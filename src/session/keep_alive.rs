@@ -48,8 +48,10 @@ impl KeepAlive {
     pub(super) fn due(&self) -> Option<Instant> {
         let early = MARGIN.min(self.interval / 4);
         // [MQTT-3.1.2-24] 0 is off.
-        (self.interval > 0 && !matches!(self.ping, Ping::Queued(_)))
-            .then(|| self.last_sent.after(self.interval.saturating_sub(early)))
+        (self.interval > 0 && !matches!(self.ping, Ping::Queued(_))).then(|| {
+            self.last_sent
+                .add_millis(self.interval.saturating_sub(early))
+        })
     }
 
     /// A PINGREQ has been queued as the last of `queued` bytes.

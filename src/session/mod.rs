@@ -24,7 +24,7 @@ use heapless::VecView;
 
 pub use self::{
     error::{ProtocolError, RequestError},
-    event::{Chunk, Event, Message, Outgoing},
+    event::{Chunk, Event, Message, StreamedPublish},
     image::{Checkpoint, ImageError},
     storage::Storage,
 };
@@ -123,14 +123,14 @@ pub(crate) struct Over;
 /// Proof that an event waits, to be redeemed by [`Session::event`].
 #[derive(Debug, PartialEq, Eq)]
 #[must_use = "the event waits until it is redeemed"]
-pub struct Ready {
+pub struct EventToken {
     completes: Option<PacketId>,
 }
 
-impl Ready {
+impl EventToken {
     /// The id of the request that this event ends: a PUBACK, PUBCOMP, SUBACK or UNSUBACK for it, or the news that
     /// none will come.
-    pub const fn completes(&self) -> Option<PacketId> {
+    pub const fn completed_request(&self) -> Option<PacketId> {
         self.completes
     }
 }
@@ -206,14 +206,14 @@ impl Session<'_> {
     /// one CONNECT \[MQTT-3.1.0-2\].
     ///
     /// With Clean Session 0, everything unacknowledged goes out again after CONNACK, before anything new
-    /// (section 4.4). With Clean Session 1 it is given up, and reported as [`Event::Discarded`] (or
+    /// (section 4.4). With Clean Session 1 it is given up, and reported as [`Event::PublishDiscarded`] (or
     /// [`Event::DeliveryUnknown`], after the first step of a QoS 2 publish); the same holds after a connection with Clean
     /// Session 1, whose state must not be used again \[MQTT-3.1.2-6\].
     ///
     /// # Errors
     ///
     /// [`RequestError`] if the CONNECT is not valid or too large, or if the session belongs to another client id: all is
-    /// as it was. [`RequestError::ArenaFull`] if what is kept leaves no room for a CONNECT that is longer than those
+    /// as it was. [`RequestError::SendBufferFull`] if what is kept leaves no room for a CONNECT that is longer than those
     /// before: nothing kept is given up, but an older connection is over.
     pub fn connect(&mut self, options: &Connect<'_>, now: Instant) -> Result<(), RequestError> {
         let header = options.header()?;
@@ -227,7 +227,7 @@ impl Session<'_> {
                 .client_id()
                 .is_some_and(|id| id != options.client_id.as_bytes())
         {
-            return Err(RequestError::OtherClientId);
+            return Err(RequestError::ClientIdMismatch);
         }
         self.outbound.fits_connect(len, false)?;
         self.connection_lost();
@@ -363,12 +363,12 @@ impl Session<'_> {
     /// # Errors
     ///
     /// The reason why the connection is over; the same again until [`Self::connect`], but for reports that wait.
-    pub fn poll(&mut self, now: Instant) -> Result<Option<Ready>, ProtocolError> {
+    pub fn poll(&mut self, now: Instant) -> Result<Option<EventToken>, ProtocolError> {
         self.turn(now).map_err(|Over| self.reason())
     }
 
     /// As [`Self::poll`]; [`Self::reason`] says why the connection is over.
-    pub(crate) fn turn(&mut self, now: Instant) -> Result<Option<Ready>, Over> {
+    pub(crate) fn turn(&mut self, now: Instant) -> Result<Option<EventToken>, Over> {
         if self.due.is_nothing() {
             self.inbound.drop_shown();
             if self.is_open() {

@@ -559,6 +559,6 @@ fn no_room(needed: usize, capacity: usize, free: usize) -> RequestError {
     if needed > capacity {
         RequestError::PacketTooLarge { needed, capacity }
     } else {
-        RequestError::ArenaFull { needed, free }
+        RequestError::SendBufferFull { needed, free }
     }
 }

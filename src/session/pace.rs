@@ -42,7 +42,7 @@ impl Pace {
             return false;
         }
         let ended = match self.since {
-            Some(since) => since.after(window).is_reached(now),
+            Some(since) => since.add_millis(window).has_passed(now),
             None => false,
         };
         if self.since.is_some() && !ended {

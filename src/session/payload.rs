@@ -3,7 +3,7 @@
 use super::{
     RequestError, Session,
     error::ProtocolError,
-    event::{Message, Outgoing},
+    event::{Message, StreamedPublish},
     inflight::State,
     outbound::long::Abandoned,
     receive::Due,
@@ -23,11 +23,11 @@ impl Session<'_> {
     /// [`RequestError`]; nothing was queued, and the connection is fine.
     pub fn begin_payload(
         &mut self,
-        message: Outgoing<'_>,
+        message: StreamedPublish<'_>,
         len: usize,
     ) -> Result<Option<PacketId>, RequestError> {
         match message {
-            Outgoing::New { topic, qos, retain } => {
+            StreamedPublish::New { topic, qos, retain } => {
                 let message = Message {
                     qos,
                     retain,
@@ -35,7 +35,7 @@ impl Session<'_> {
                 };
                 self.queue_publish(&message, Some(len))
             }
-            Outgoing::Again(id) => {
+            StreamedPublish::Resend(id) => {
                 self.check_open()?;
                 self.outbound.attend(id, len)?;
                 self.asked = None;
@@ -149,7 +149,7 @@ impl Session<'_> {
     }
 
     /// The payload for which [`Event::PayloadNeeded`](super::Event::PayloadNeeded) asks cannot be given again: the
-    /// message is given up, as [`Event::Discarded`](super::Event::Discarded) reports. At QoS 2 that comes once the server has
+    /// message is given up, as [`Event::PublishDiscarded`](super::Event::PublishDiscarded) reports. At QoS 2 that comes once the server has
     /// forgotten the session: it may know the id, which stays reserved until then, and takes a slot.
     ///
     /// # Errors
@@ -161,7 +161,7 @@ impl Session<'_> {
         self.dirty = true;
         if let Some(slot) = self.inflight.get_mut(id) {
             slot.state = if slot.state == State::Puback {
-                State::Discarded
+                State::PublishDiscarded
             } else {
                 State::Declined
             };

@@ -3,7 +3,7 @@
 use heapless::VecView;
 
 use super::{
-    Link, Over, Ready, Session,
+    EventToken, Link, Over, Session,
     error::ProtocolError,
     event::{Chunk, Event, Message},
     frame,
@@ -36,10 +36,10 @@ pub(super) enum Due {
     Ended(PacketId, State),
     /// A SUBACK lies in the receive buffer.
     Suback(PacketId),
-    ChunksEnded,
+    ChunksAborted,
     PayloadNeeded(PacketId),
     Checkpoint,
-    Dropped(u16),
+    Qos0Dropped(u16),
 }
 
 impl Due {
@@ -47,13 +47,13 @@ impl Due {
         matches!(self, Self::Nothing)
     }
 
-    pub(super) fn ready(&self) -> Option<Ready> {
+    pub(super) fn ready(&self) -> Option<EventToken> {
         let completes = match *self {
             Self::Nothing => return None,
             Self::Ended(id, _) | Self::Suback(id) => Some(id),
             _ => None,
         };
-        Some(Ready { completes })
+        Some(EventToken { completes })
     }
 
     /// The event is made from the packet in the receive buffer.
@@ -79,8 +79,8 @@ impl Session<'_> {
     ///
     /// The packet is malformed: the connection is over.
     #[expect(clippy::needless_pass_by_value, reason = "the token is used up")]
-    pub fn event(&mut self, ready: Ready) -> Result<Option<Event<'_>>, ProtocolError> {
-        let Ready { .. } = ready;
+    pub fn event(&mut self, ready: EventToken) -> Result<Option<Event<'_>>, ProtocolError> {
+        let EventToken { .. } = ready;
         let due = core::mem::replace(&mut self.due, Due::Nothing);
         Ok(Some(match due {
             Due::Nothing => return Ok(None),
@@ -97,8 +97,8 @@ impl Session<'_> {
                 State::Puback => Event::Puback(id),
                 State::Unsuback => Event::Unsuback(id),
                 State::OutcomeUnknown => Event::OutcomeUnknown(id),
-                State::NotDone => Event::NotDone(id),
-                State::Discarded => Event::Discarded(id),
+                State::RequestRejected => Event::RequestRejected(id),
+                State::PublishDiscarded => Event::PublishDiscarded(id),
                 State::DeliveryUnknown => Event::DeliveryUnknown(id),
                 State::Pubcomp
                 | State::Pubrec
@@ -107,8 +107,8 @@ impl Session<'_> {
                 | State::Declined => Event::Pubcomp(id),
             },
             Due::Suback(id) => return self.suback(id),
-            Due::ChunksEnded => Event::ChunksEnded,
-            Due::Dropped(count) => Event::Dropped(count),
+            Due::ChunksAborted => Event::ChunksAborted,
+            Due::Qos0Dropped(count) => Event::Qos0Dropped(count),
             Due::PayloadNeeded(id) => Event::PayloadNeeded(id),
             Due::Checkpoint => {
                 self.dirty = false;
@@ -173,7 +173,7 @@ impl Session<'_> {
             }
         }
         self.send_pubrels(now);
-        if self.ping_due().is_some_and(|due| due.is_reached(now)) {
+        if self.ping_due().is_some_and(|due| due.has_passed(now)) {
             self.queue_ping();
         }
         Ok(())
@@ -200,11 +200,11 @@ impl Session<'_> {
         self.due = if !self.unseen.is_nothing() {
             core::mem::replace(&mut self.unseen, Due::Nothing)
         } else if core::mem::take(&mut self.chunks_ended) {
-            Due::ChunksEnded
+            Due::ChunksAborted
         } else if let Some(slot) = self.inflight.take_report() {
             Due::Ended(slot.id, slot.state)
         } else if self.dropped > 0 {
-            Due::Dropped(core::mem::take(&mut self.dropped))
+            Due::Qos0Dropped(core::mem::take(&mut self.dropped))
         } else {
             return false;
         };
@@ -486,7 +486,7 @@ impl Session<'_> {
 
     pub(super) fn inbound_full(&self) -> ProtocolError {
         let capacity = self.received.capacity();
-        ProtocolError::InboundFull { capacity }
+        ProtocolError::TooManyQos2Messages { capacity }
     }
 }
 

@@ -63,7 +63,7 @@ impl Session<'_> {
     ///
     /// # Errors
     ///
-    /// [`RequestError::NotConnected`] before CONNACK; [`RequestError::LaneFull`] while too much is queued;
+    /// [`RequestError::NotConnected`] before CONNACK; [`RequestError::AckQueueFull`] while too much is queued;
     /// [`RequestError::PayloadPending`] inside a payload.
     pub fn ping(&mut self) -> Result<(), RequestError> {
         self.check_open()?;
@@ -72,7 +72,7 @@ impl Session<'_> {
         }
         // One place is kept for the answer to a packet at hand.
         if !self.outbound.lane_has_room(2) {
-            return Err(RequestError::LaneFull);
+            return Err(RequestError::AckQueueFull);
         }
         self.queue_ping();
         Ok(())

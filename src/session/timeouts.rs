@@ -20,7 +20,7 @@ impl Session<'_> {
         if self.due.is_nothing() {
             deadline = sooner(deadline, self.pace.since());
         }
-        deadline = deadline.map(|since| since.after(self.response_timeout));
+        deadline = deadline.map(|since| since.add_millis(self.response_timeout));
         if self.due.is_nothing() {
             deadline = sooner(deadline, self.ping_due());
             if self.behind && self.may_answer() {
@@ -84,7 +84,7 @@ impl Session<'_> {
         }
         let wait = self.longest_wait();
         if let Some((since, reason)) = wait
-            && since.after(self.response_timeout).is_reached(now)
+            && since.add_millis(self.response_timeout).has_passed(now)
         {
             return Err(self.fail(reason));
         }
@@ -99,7 +99,7 @@ impl Session<'_> {
 #[inline(never)] // one copy, for each kind of wait
 fn keep_first(wait: &mut Wait, since: Option<Instant>, reason: ProtocolError) {
     if let Some(since) = since
-        && wait.is_none_or(|(first, _)| !first.is_reached(since))
+        && wait.is_none_or(|(first, _)| !first.has_passed(since))
     {
         *wait = Some((since, reason));
     }
@@ -107,7 +107,7 @@ fn keep_first(wait: &mut Wait, since: Option<Instant>, reason: ProtocolError) {
 
 fn sooner(one: Option<Instant>, other: Option<Instant>) -> Option<Instant> {
     match (one, other) {
-        (Some(one), Some(other)) => Some(one.earlier(other)),
+        (Some(one), Some(other)) => Some(one.min(other)),
         (one, other) => one.or(other),
     }
 }

@@ -11,7 +11,7 @@ use std::{
 use embedded_io_adapters::tokio_1::FromTokio;
 use tokio::{net::TcpStream as TokioStream, runtime::Runtime, time::timeout};
 use umqtt::{
-    EmbassyClock, Event, Message, Outgoing, Session, asynch, blocking,
+    EmbassyClock, Event, Message, Session, StreamedPublish, asynch, blocking,
     codec::{Connect, PacketId, QoS, SubackReturnCode},
     std_io::{NonBlocking, StdClock},
 };
@@ -45,7 +45,7 @@ pub(crate) trait Calls<'b> {
         message: &Message<'_>,
         on_event: impl FnMut(Event<'_>),
     ) -> Result<()>;
-    fn publish_slices(&mut self, message: Outgoing<'_>, payload: &[&[u8]]) -> Result<()>;
+    fn publish_slices(&mut self, message: StreamedPublish<'_>, payload: &[&[u8]]) -> Result<()>;
     fn subscribe_and_wait(
         &mut self,
         filters: &[(&str, QoS)],
@@ -105,7 +105,7 @@ impl<'b> Calls<'b> for BlockingClient<'_, 'b> {
         self.publish_and_wait(message, on_event).map_err(plain)
     }
 
-    fn publish_slices(&mut self, message: Outgoing<'_>, payload: &[&[u8]]) -> Result<()> {
+    fn publish_slices(&mut self, message: StreamedPublish<'_>, payload: &[&[u8]]) -> Result<()> {
         self.publish_slices(message, payload, |_| {})
             .map(|_| ())
             .map_err(plain)
@@ -203,7 +203,7 @@ impl<'b> Calls<'b> for AsyncClient<'_, 'b> {
         self.runtime.block_on(call).map_err(plain)
     }
 
-    fn publish_slices(&mut self, message: Outgoing<'_>, payload: &[&[u8]]) -> Result<()> {
+    fn publish_slices(&mut self, message: StreamedPublish<'_>, payload: &[&[u8]]) -> Result<()> {
         let call = self.client.publish_slices(message, payload, |_| {});
         self.runtime.block_on(call).map(|_| ()).map_err(plain)
     }

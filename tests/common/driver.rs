@@ -7,7 +7,7 @@
 )]
 
 use umqtt::{
-    Event, Instant, Message, Outgoing, ProtocolError, RequestError, Session, Storage,
+    Event, Instant, Message, StreamedPublish, ProtocolError, RequestError, Session, Storage,
     codec::{Connect, PacketId, QoS},
 };
 
@@ -49,7 +49,7 @@ pub(crate) enum Seen {
         bytes: Vec<u8>,
         is_last: bool,
     },
-    ChunksEnded,
+    ChunksAborted,
     /// The request with this id has ended.
     Ended(u16, Outcome),
     PayloadNeeded(u16),
@@ -67,7 +67,7 @@ pub(crate) enum Outcome {
     /// The server has the message: PUBACK or PUBCOMP.
     Delivered,
     /// The message was given up.
-    Discarded,
+    PublishDiscarded,
     /// The session ended between the two steps of a QoS 2 publish.
     DeliveryUnknown,
     /// SUBACK or UNSUBACK, or the news that there will be none.
@@ -79,7 +79,7 @@ pub(crate) enum Outcome {
 pub(crate) enum Reason {
     Closed,
     /// No room for the id of a QoS 2 message.
-    InboundFull,
+    TooManyQos2Messages,
     /// CONNACK, PINGRESP or an acknowledgement is late.
     LateConnack,
     LatePingresp,
@@ -158,7 +158,7 @@ impl<'b> Driver<'b> {
 
     /// Begins a message whose payload of `len` bytes stays outside.
     pub(crate) fn begin_payload(&mut self, qos: u8, len: usize) -> Result<u16, Refusal> {
-        let message = Outgoing::New {
+        let message = StreamedPublish::New {
             topic: TOPIC,
             qos: quality(qos),
             retain: false,
@@ -169,7 +169,7 @@ impl<'b> Driver<'b> {
 
     /// Gives again the payload that [`Self::payload_needed`] asks for.
     pub(crate) fn give_again(&mut self, id: u16, len: usize) -> Result<(), Refusal> {
-        let message = Outgoing::Again(packet_id(id));
+        let message = StreamedPublish::Resend(packet_id(id));
         let begun = self.session.begin_payload(message, len);
         begun.map(drop).map_err(refusal)
     }
@@ -294,14 +294,14 @@ fn seen(event: &Event<'_>) -> Seen {
             bytes: chunk.bytes.to_vec(),
             is_last: chunk.is_last(),
         },
-        Event::ChunksEnded => Seen::ChunksEnded,
+        Event::ChunksAborted => Seen::ChunksAborted,
         Event::Puback(id) | Event::Pubcomp(id) => Seen::Ended(id.get(), Outcome::Delivered),
-        Event::Discarded(id) => Seen::Ended(id.get(), Outcome::Discarded),
+        Event::PublishDiscarded(id) => Seen::Ended(id.get(), Outcome::PublishDiscarded),
         Event::DeliveryUnknown(id) => Seen::Ended(id.get(), Outcome::DeliveryUnknown),
         Event::Suback(id, _)
         | Event::Unsuback(id)
         | Event::OutcomeUnknown(id)
-        | Event::NotDone(id) => Seen::Ended(id.get(), Outcome::Request),
+        | Event::RequestRejected(id) => Seen::Ended(id.get(), Outcome::Request),
         Event::PayloadNeeded(id) => Seen::PayloadNeeded(id.get()),
         Event::Checkpoint(checkpoint) => {
             let mut image = vec![0; 512];
@@ -309,7 +309,7 @@ fn seen(event: &Event<'_>) -> Seen {
             image.truncate(len.expect("the buffer is large enough"));
             Seen::Checkpoint(image)
         }
-        Event::Dropped(count) => Seen::Dropped(*count),
+        Event::Qos0Dropped(count) => Seen::Dropped(*count),
         _ => Seen::Other,
     }
 }
@@ -317,7 +317,7 @@ fn seen(event: &Event<'_>) -> Seen {
 fn reason(error: ProtocolError) -> Reason {
     match error {
         ProtocolError::Closed => Reason::Closed,
-        ProtocolError::InboundFull { .. } => Reason::InboundFull,
+        ProtocolError::TooManyQos2Messages { .. } => Reason::TooManyQos2Messages,
         ProtocolError::ConnackTimeout => Reason::LateConnack,
         ProtocolError::PingrespTimeout => Reason::LatePingresp,
         ProtocolError::RequestTimeout { .. } => Reason::LateAck,
@@ -330,7 +330,7 @@ fn reason(error: ProtocolError) -> Reason {
 fn refusal(error: RequestError) -> Refusal {
     match error {
         RequestError::NotConnected => Refusal::NotConnected,
-        RequestError::InflightFull { .. } | RequestError::ArenaFull { .. } => Refusal::NoRoom,
+        RequestError::InflightFull { .. } | RequestError::SendBufferFull { .. } => Refusal::NoRoom,
         RequestError::PayloadPending => Refusal::PayloadPending,
         _ => Refusal::Other,
     }

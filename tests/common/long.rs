@@ -223,7 +223,7 @@ fn hear(
                 *part = Some((topic, payload));
             }
         }
-        Event::ChunksEnded => {
+        Event::ChunksAborted => {
             assert!(part.take().is_some(), "the end of what had not begun");
             heard.push(Heard::Other(format!("{event:?}")));
         }

@@ -48,7 +48,7 @@ pub(crate) type Error = umqtt::client::Error<Fault>;
 
 /// A network that does what it is told, the peer at its other end, and the only clock there is.
 ///
-/// Time passes when the client waits: one step (1 ms at first) for each call of [`Clock::wait`].
+/// Time passes when the client waits: one step (1 ms at first) for each call of [`Clock::idle`].
 pub(crate) struct Network {
     wire: Rc<RefCell<Wire>>,
     step: Cell<u32>,
@@ -264,7 +264,7 @@ impl Clock for Network {
         Instant::from_millis(self.millis())
     }
 
-    fn wait(&self) {
+    fn idle(&self) {
         self.waits.set(self.waits.get() + 1);
         assert!(self.waits.get() < 1_000_000, "the call does not end");
         self.pass(self.step.get());

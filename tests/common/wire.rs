@@ -80,7 +80,7 @@ impl<'b> Driven<'b> {
 
     /// Milliseconds to the deadline.
     pub(crate) fn sleep(&self) -> Option<u32> {
-        Some(self.session.deadline()?.millis_from(self.at()))
+        Some(self.session.deadline()?.millis_after(self.at()))
     }
 
     /// Begins a connection; nothing has left yet.

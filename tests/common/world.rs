@@ -334,7 +334,7 @@ impl World {
         let mut timers = self.timers.borrow_mut();
         let next = timers
             .iter()
-            .map(|(_, at, _)| Instant::from_millis(*at).millis_from(Instant::from_millis(now)))
+            .map(|(_, at, _)| Instant::from_millis(*at).millis_after(Instant::from_millis(now)))
             .min();
         let Some(wait) = next else { return false };
         if until.is_some_and(|until| wait > until.wrapping_sub(now)) {
@@ -343,7 +343,7 @@ impl World {
         let now = now.wrapping_add(wait);
         self.now.set(now);
         timers.retain(|(_, at, waker)| {
-            let due = Instant::from_millis(*at).is_reached(Instant::from_millis(now));
+            let due = Instant::from_millis(*at).has_passed(Instant::from_millis(now));
             if due {
                 waker.wake_by_ref();
             }
@@ -538,7 +538,7 @@ impl Clock for World {
         Instant::from_millis(self.now.get())
     }
 
-    fn wait(&self) {
+    fn idle(&self) {
         panic!("an async client must not block");
     }
 }
@@ -575,7 +575,7 @@ impl Future for Timer<'_> {
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
         self.forget();
-        if self.at.is_reached(self.world.now()) {
+        if self.at.has_passed(self.world.now()) {
             return Poll::Ready(());
         }
         let timer = (self.id, self.at.as_millis(), cx.waker().clone());

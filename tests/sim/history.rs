@@ -4,7 +4,8 @@ use std::collections::HashSet;
 
 use fastrand::Rng;
 use umqtt::{
-    Checkpoint, Event, Instant, Message, Outgoing, ProtocolError, RequestError, Session, Storage,
+    Checkpoint, Event, Instant, Message, ProtocolError, RequestError, Session, Storage,
+    StreamedPublish,
     codec::{Connect, Credentials, QoS, TopicName, Will},
 };
 
@@ -343,7 +344,7 @@ impl History {
     }
 
     fn instant(&self) -> Instant {
-        Instant::from_millis(self.epoch).after(self.now as u32)
+        Instant::from_millis(self.epoch).add_millis(self.now as u32)
     }
 
     fn calm(&mut self) {
@@ -406,7 +407,7 @@ impl History {
             0 => connection.cut(&mut self.rng, None),
             // The client is told at once, perhaps by a write that fails half-way.
             1 => {
-                let now = Instant::from_millis(self.epoch).after(self.now as u32);
+                let now = Instant::from_millis(self.epoch).add_millis(self.now as u32);
                 self.tap.excuse(connection.stalled_until.min(self.now));
                 let bytes = session.pending(now);
                 let taken = self.rng.usize(..=bytes.len());
@@ -508,7 +509,10 @@ impl History {
                 qos: QoS::AtLeastOnce,
                 ..Message::new("t", b"")
             });
-            assert!(matches!(published, Err(RequestError::ArenaFull { .. })));
+            assert!(matches!(
+                published,
+                Err(RequestError::SendBufferFull { .. })
+            ));
         }
     }
 }
@@ -527,7 +531,7 @@ impl History {
         let now = self.instant();
         let overdue = session
             .deadline()
-            .is_some_and(|deadline| deadline.is_reached(now));
+            .is_some_and(|deadline| deadline.has_passed(now));
         if self.plan.fragments && !overdue && self.calm_at.is_none() && self.rng.bool() {
             for _ in 0..self.rng.u8(..6) {
                 self.any_call(session);
@@ -597,10 +601,10 @@ impl History {
         let now = self.instant();
         let deadline = session.deadline();
         assert!(
-            deadline.is_none_or(|deadline| !deadline.is_reached(now)),
+            deadline.is_none_or(|deadline| !deadline.has_passed(now)),
             "the deadline has passed and there is nothing to do"
         );
-        self.wake = deadline.map(|deadline| self.now + Time::from(deadline.millis_from(now)));
+        self.wake = deadline.map(|deadline| self.now + Time::from(deadline.millis_after(now)));
     }
 
     fn client_down(&mut self, session: &mut Session<'_>) {
@@ -632,7 +636,7 @@ impl History {
             trace!(self, "connect: {error:?}");
             let room = matches!(
                 error,
-                RequestError::ArenaFull { .. } | RequestError::PacketTooLarge { .. }
+                RequestError::SendBufferFull { .. } | RequestError::PacketTooLarge { .. }
             );
             assert!(room && len > self.connect_len, "connect: {error:?}");
             return;
@@ -678,7 +682,7 @@ impl History {
         {
             let expected = match error {
                 RequestError::NotConnected => !session.is_connected(),
-                other => other == RequestError::LaneFull,
+                other => other == RequestError::AckQueueFull,
             };
             assert!(expected || session.disconnect().is_err(), "ping: {error:?}");
         }
@@ -691,7 +695,7 @@ impl History {
     /// Messages that are taken back bring the next id to those in flight.
     fn use_up_ids(&mut self, session: &mut Session<'_>) {
         for _ in 0..self.rng.u32(65_530..65_535) {
-            let message = Outgoing::New {
+            let message = StreamedPublish::New {
                 topic: "t",
                 qos: QoS::AtLeastOnce,
                 retain: false,
@@ -765,7 +769,7 @@ impl History {
             RequestError::InflightFull { capacity } => {
                 capacity == self.capacities.inflight && session.in_flight() == capacity
             }
-            RequestError::ArenaFull { needed, free } => needed > free,
+            RequestError::SendBufferFull { needed, free } => needed > free,
             RequestError::PacketTooLarge { needed, capacity } => {
                 needed > capacity && capacity == self.capacities.tx - 2 - self.connect_len
             }
@@ -844,8 +848,8 @@ impl History {
         }
     }
 
-    fn redeem(&mut self, ready: umqtt::Ready, session: &mut Session<'_>) {
-        let completes = ready.completes();
+    fn redeem(&mut self, ready: umqtt::EventToken, session: &mut Session<'_>) {
+        let completes = ready.completed_request();
         let requests = self.ledger.requests();
         let event = match session.event(ready) {
             Ok(event) => event.expect("a fresh token announces an event"),
@@ -858,8 +862,8 @@ impl History {
             | Event::Suback(id, _)
             | Event::Unsuback(id)
             | Event::OutcomeUnknown(id)
-            | Event::NotDone(id)
-            | Event::Discarded(id)
+            | Event::RequestRejected(id)
+            | Event::PublishDiscarded(id)
             | Event::DeliveryUnknown(id) => Some(id),
             _ => None,
         };
@@ -903,17 +907,17 @@ impl History {
                 };
                 ledger.chunk(&received, chunk.offset, chunk.total);
             }
-            Event::ChunksEnded => ledger.chunks_ended(),
+            Event::ChunksAborted => ledger.chunks_ended(),
             Event::TopicTooLong { len } => ledger.topic_too_long(len),
             Event::Puback(id) => ledger.completed(id, Outcome::Puback),
             Event::Pubcomp(id) => ledger.completed(id, Outcome::Pubcomp),
-            Event::Discarded(id) => ledger.completed(id, Outcome::Discarded),
+            Event::PublishDiscarded(id) => ledger.completed(id, Outcome::PublishDiscarded),
             Event::DeliveryUnknown(id) => ledger.completed(id, Outcome::DeliveryUnknown),
             Event::Suback(id, codes) => ledger.suback(id, &codes.iter().collect::<Vec<_>>()),
             Event::Unsuback(id) => ledger.unsuback(id),
             Event::OutcomeUnknown(id) => ledger.unanswered(id, false),
-            Event::NotDone(id) => ledger.unanswered(id, true),
-            Event::Dropped(count) => ledger.dropped(count),
+            Event::RequestRejected(id) => ledger.unanswered(id, true),
+            Event::Qos0Dropped(count) => ledger.dropped(count),
             Event::Checkpoint(checkpoint) => self.save(checkpoint),
             other => panic!("{other:?} is new here"),
         }
@@ -933,7 +937,7 @@ impl History {
             | ProtocolError::PingrespTimeout
             | ProtocolError::RequestTimeout { .. }
             | ProtocolError::WriteTimeout => true,
-            ProtocolError::InboundFull { capacity } => {
+            ProtocolError::TooManyQos2Messages { capacity } => {
                 capacity == self.capacities.inbound && self.broker.manners.window > capacity
             }
             _ => false,

@@ -11,7 +11,7 @@ use crate::network::Time;
 pub(crate) enum Outcome {
     Puback,
     Pubcomp,
-    Discarded,
+    PublishDiscarded,
     DeliveryUnknown,
     /// The client was killed before it could save the request.
     Lost,
@@ -194,7 +194,7 @@ impl Ledger {
                 assert_eq!(up.qos, QoS::ExactlyOnce);
                 assert!(up.delivered > 0, "message {number} completed unseen");
             }
-            Outcome::Discarded => assert!(
+            Outcome::PublishDiscarded => assert!(
                 self.discards > up.discards,
                 "message {number} was discarded"
             ),

@@ -102,7 +102,7 @@ mod asynch {
 
     impl Sleep for Timer {
         fn sleep_until(&self, at: Instant) -> impl Future<Output = ()> {
-            ready(move || at.is_reached(self.now()))
+            ready(move || at.has_passed(self.now()))
         }
     }
 

@@ -85,13 +85,13 @@ impl<'b> Device<'b> {
 
     /// Whether it is time to dial.
     pub(crate) fn wants_to_dial(&self, watch: Watch) -> bool {
-        matches!(self.link, Link::Down(again) if again.is_reached(watch.now()))
+        matches!(self.link, Link::Down(again) if again.has_passed(watch.now()))
     }
 
     /// Begins a connection; the socket is to be watched.
     pub(crate) fn dial(&mut self, address: SocketAddr, watch: Watch) -> io::Result<&mut TcpStream> {
         let stream = TcpStream::connect(address)?;
-        let give_up = watch.now().after(ANSWER);
+        let give_up = watch.now().add_millis(ANSWER);
         self.link = Link::Dialling(stream, give_up);
         match &mut self.link {
             Link::Dialling(stream, _) => Ok(stream),
@@ -127,7 +127,7 @@ impl<'b> Device<'b> {
             self.session.connection_lost();
             self.is_ready = false;
             let pause = self.backoff.next(fastrand::u32(..));
-            self.link = Link::Down(watch.now().after(pause));
+            self.link = Link::Down(watch.now().add_millis(pause));
         }
         turned
     }
@@ -142,7 +142,7 @@ impl<'b> Device<'b> {
         }
         match stream.peer_addr() {
             Ok(_) => {}
-            Err(_) if give_up.is_reached(watch.now()) => {
+            Err(_) if give_up.has_passed(watch.now()) => {
                 return Err(io::Error::from(ErrorKind::TimedOut).into());
             }
             Err(error) if error.kind() == ErrorKind::NotConnected => return Ok(()),
@@ -245,7 +245,9 @@ impl<'b> Device<'b> {
         };
         match self.session.publish(&message) {
             Ok(_) => Ok(true),
-            Err(RequestError::InflightFull { .. } | RequestError::ArenaFull { .. }) => Ok(false),
+            Err(RequestError::InflightFull { .. } | RequestError::SendBufferFull { .. }) => {
+                Ok(false)
+            }
             Err(error) => Err(error.into()),
         }
     }

@@ -287,7 +287,7 @@ impl<'b, 'o> Fleet<'b, 'o> {
     fn set_alarm(&mut self, number: usize) {
         let deadline = self.devices.get(number).and_then(Device::deadline);
         let (now, millis) = (self.watch.now(), self.watch.micros() / 1_000);
-        let at = deadline.map(|deadline| millis.saturating_add(deadline.millis_from(now).into()));
+        let at = deadline.map(|deadline| millis.saturating_add(deadline.millis_after(now).into()));
         let Some(alarm) = self.alarm.get_mut(number) else {
             return;
         };

@@ -86,7 +86,7 @@ pub async fn run<N: Network, C: Sleep, B: Stop>(
                 }
             }
         }
-        let retry = clock.now().after(RETRY_MS);
+        let retry = clock.now().add_millis(RETRY_MS);
         select(clock.sleep_until(retry), board.stopped()).await;
         if board.is_stopped() {
             return End::Stopped;

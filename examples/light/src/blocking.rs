@@ -62,7 +62,7 @@ pub fn run<N: Network, C: Clock, B: Board>(
                 }
             }
         }
-        if !pause(clock.now().after(RETRY_MS), clock, board) {
+        if !pause(clock.now().add_millis(RETRY_MS), clock, board) {
             return End::Stopped;
         }
     }
@@ -91,18 +91,18 @@ fn serve<N: Network, C: Clock, B: Board>(
         }
         match client.poll()? {
             Some(event) => light.handle(&event, board)?,
-            None => clock.wait(),
+            None => clock.idle(),
         }
     }
 }
 
 /// Waits; false if the board asked for the end meanwhile.
 fn pause<C: Clock, B: Board>(until: Instant, clock: &C, board: &mut B) -> bool {
-    while !until.is_reached(clock.now()) {
+    while !until.has_passed(clock.now()) {
         if board.is_stopped() {
             return false;
         }
-        clock.wait();
+        clock.idle();
     }
     true
 }

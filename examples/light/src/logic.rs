@@ -133,7 +133,7 @@ impl Light {
             }
             Subscription::Asked(_) => Ok(Next::Wait(None)),
             Subscription::Granted => {
-                if self.due.is_none_or(|due| due.is_reached(now)) {
+                if self.due.is_none_or(|due| due.has_passed(now)) {
                     self.publish(session, board)?;
                     self.due = Some(self.due_after(now));
                 }
@@ -166,9 +166,9 @@ impl Light {
 
     /// In step with the clock, unless that has been missed by a whole interval.
     fn due_after(&self, now: Instant) -> Instant {
-        let next = self.due.unwrap_or(now).after(self.interval_ms);
-        if next.is_reached(now) {
-            now.after(self.interval_ms)
+        let next = self.due.unwrap_or(now).add_millis(self.interval_ms);
+        if next.has_passed(now) {
+            now.add_millis(self.interval_ms)
         } else {
             next
         }
@@ -200,7 +200,7 @@ impl Light {
                     qos,
                 });
             }
-            Event::OutcomeUnknown(id) | Event::NotDone(id)
+            Event::OutcomeUnknown(id) | Event::RequestRejected(id)
                 if self.subscription == Subscription::Asked(id) =>
             {
                 self.subscription = Subscription::None;
@@ -264,8 +264,8 @@ pub(crate) fn unless_busy<R, B: Board>(
         Ok(value) => Ok(Some(value)),
         Err(
             error @ (RequestError::InflightFull { .. }
-            | RequestError::ArenaFull { .. }
-            | RequestError::LaneFull),
+            | RequestError::SendBufferFull { .. }
+            | RequestError::AckQueueFull),
         ) => {
             board.tell(&News::Busy(error));
             Ok(None)

@@ -21,7 +21,7 @@ use clap::Parser;
 use indicatif::ProgressBar;
 use ota::{Device, Memory, Result, broker, connect, dial, progress};
 use sha2::{Digest, Sha256};
-use umqtt::{Event, Outgoing, Session, codec::QoS};
+use umqtt::{Event, Session, StreamedPublish, codec::QoS};
 
 /// Receives a firmware image that is far larger than the device's receive buffer.
 #[derive(Parser)]
@@ -153,7 +153,9 @@ fn receive(
                     return Ok(());
                 }
             }
-            Event::ChunksEnded => println!("The rest of the image will not come; it begins anew."),
+            Event::ChunksAborted => {
+                println!("The rest of the image will not come; it begins anew.")
+            }
             _ => {}
         }
         if pull_at.take_if(|at| flash.cells.len() >= *at).is_some() {
@@ -169,7 +171,7 @@ fn publish(address: SocketAddr, topic: &str, len: usize) -> Result<()> {
     let mut memory = Memory::new();
     let mut session = Session::new(&mut memory);
     let mut server = connect(&mut session, dial(address)?, "ota-server")?;
-    let message = Outgoing::New {
+    let message = StreamedPublish::New {
         topic,
         qos: QoS::AtLeastOnce,
         retain: true,

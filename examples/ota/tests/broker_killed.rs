@@ -17,7 +17,7 @@ use std::{
 
 use ota::{Memory, connect, dial};
 use sha2::{Digest, Sha256};
-use umqtt::{Event, Outgoing, Session, codec::QoS};
+use umqtt::{Event, Session, StreamedPublish, codec::QoS};
 
 const TOPIC: &str = "firmware/image";
 /// More than the operating system keeps of a stream that has been cut.
@@ -156,7 +156,7 @@ fn publish(broker: &Mosquitto) {
     let mut memory = Memory::new();
     let mut session = Session::new(&mut memory);
     let mut server = connect(&mut session, dial(broker.address).unwrap(), "ota-server").unwrap();
-    let message = Outgoing::New {
+    let message = StreamedPublish::New {
         topic: TOPIC,
         qos: QoS::AtLeastOnce,
         retain: true,

@@ -135,7 +135,7 @@ impl Ledger {
                 }
             }
             Event::PayloadNeeded(id) => self.needed = Some(*id),
-            Event::Discarded(id) | Event::DeliveryUnknown(id) => {
+            Event::PublishDiscarded(id) | Event::DeliveryUnknown(id) => {
                 panic!("{id:?} is given up, and nobody asked for it")
             }
             _ => self.chunk_at = expected,

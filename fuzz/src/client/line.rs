@@ -154,7 +154,7 @@ impl Line {
         if woken.is_empty()
             && let Some((at, waker)) = self.timer.take()
         {
-            self.now = self.now.wrapping_add(at.millis_from(self.instant()));
+            self.now = self.now.wrapping_add(at.millis_after(self.instant()));
             woken.push(waker);
         }
         if woken.is_empty() || self.waits > PATIENCE {
@@ -388,7 +388,7 @@ impl Clock for Shared {
         self.0.borrow().instant()
     }
 
-    fn wait(&self) {
+    fn idle(&self) {
         let line = &mut *self.0.borrow_mut();
         line.now = line.now.wrapping_add(STEP);
         line.waits += 1;
@@ -402,7 +402,7 @@ impl Sleep for Shared {
     async fn sleep_until(&self, at: Instant) {
         poll_fn(|cx| {
             let line = &mut *self.0.borrow_mut();
-            if at.is_reached(line.instant()) {
+            if at.has_passed(line.instant()) {
                 return Poll::Ready(());
             }
             line.timer = Some((at, cx.waker().clone()));

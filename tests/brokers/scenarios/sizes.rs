@@ -1,6 +1,6 @@
 //! What is large.
 
-use umqtt::{Outgoing, Session, Storage, codec::QoS};
+use umqtt::{Session, Storage, StreamedPublish, codec::QoS};
 
 use super::delivery::EACH_QOS;
 use crate::{
@@ -21,7 +21,7 @@ pub(super) fn large_payload<K: Kind>(stage: &Stage<'_, K>) -> Result<()> {
     let topic = stage.topic("image");
     receiver.subscribe_and_wait(&[(&topic, QoS::ExactlyOnce)], ignore)?;
     for qos in EACH_QOS {
-        let outgoing = Outgoing::New {
+        let outgoing = StreamedPublish::New {
             topic: &topic,
             qos,
             retain: false,

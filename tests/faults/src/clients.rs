@@ -118,7 +118,7 @@ impl Clock for Brisk {
         self.0.now()
     }
 
-    fn wait(&self) {
+    fn idle(&self) {
         thread::sleep(NAP);
     }
 }

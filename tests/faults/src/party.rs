@@ -175,7 +175,7 @@ impl<'a> Party<'a> {
             match client.publish(&message) {
                 Ok(_) => self.progress.published += 1,
                 Err(Error::Request(
-                    RequestError::InflightFull { .. } | RequestError::ArenaFull { .. },
+                    RequestError::InflightFull { .. } | RequestError::SendBufferFull { .. },
                 )) => break,
                 Err(error) => return Err(error),
             }
@@ -198,7 +198,7 @@ impl<'a> Party<'a> {
                 self.store.save(&self.progress, &image[..len]);
             }
             Event::Puback(_) | Event::Pubcomp(_) => self.moved = StdInstant::now(),
-            Event::Connected { .. } | Event::OutcomeUnknown(_) | Event::NotDone(_) => {}
+            Event::Connected { .. } | Event::OutcomeUnknown(_) | Event::RequestRejected(_) => {}
             other => self.wrong = Some(format!("unexpected: {other:?}")),
         })
     }

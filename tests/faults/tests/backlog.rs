@@ -84,7 +84,9 @@ fn receive(kind: Kind, broker: SocketAddr, session: &mut Session<'_>) -> usize {
                     return connection;
                 }
                 Ok(_) => {}
-                Err(Error::Protocol(ProtocolError::InboundFull { capacity: ROOM })) => break,
+                Err(Error::Protocol(ProtocolError::TooManyQos2Messages { capacity: ROOM })) => {
+                    break;
+                }
                 Err(error) => panic!("{error}"),
             }
         }

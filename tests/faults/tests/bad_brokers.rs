@@ -147,7 +147,7 @@ fn one_that_answers_garbage() {
                             | ProtocolError::UnexpectedAck { .. }
                             | ProtocolError::BeforeConnack(_)
                             | ProtocolError::Refused(_)
-                            | ProtocolError::RxTooSmall { .. }
+                            | ProtocolError::ReceiveBufferTooSmall { .. }
                             | ProtocolError::SessionPresentAfterCleanSession
                             | ProtocolError::PingrespTimeout
                             | ProtocolError::ConnackTimeout
@@ -205,7 +205,7 @@ fn one_that_never_reads() {
             while start.elapsed() < PATIENCE {
                 match client.publish(&Message::new("t", &payload)) {
                     Ok(_) => {}
-                    Err(Error::Request(RequestError::ArenaFull { .. })) => {
+                    Err(Error::Request(RequestError::SendBufferFull { .. })) => {
                         client.recv_for(Duration::from_millis(10), &mut |_| {})?;
                     }
                     Err(error) => return Err(error),

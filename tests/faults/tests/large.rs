@@ -20,7 +20,7 @@ use std::{
 use embedded_io::ErrorKind;
 use faults::{Mosquitto, Scale, peak_kib};
 use umqtt::{
-    Clock, Event, Instant, Message, Outgoing, ReadFn, RequestError, Session, Storage,
+    Clock, Event, Instant, Message, ReadFn, RequestError, Session, Storage, StreamedPublish,
     blocking::Client,
     client::Error,
     codec::{Connect, QoS},
@@ -46,7 +46,7 @@ impl Clock for Brisk {
         self.0.now()
     }
 
-    fn wait(&self) {
+    fn idle(&self) {
         thread::sleep(Duration::from_micros(50));
     }
 }
@@ -111,7 +111,7 @@ fn there_and_back(client: &mut Device<'_, '_>, len: usize, looks: bool) {
         }
         Ok::<_, ErrorKind>(space.len())
     });
-    let message = Outgoing::New {
+    let message = StreamedPublish::New {
         topic: TOPIC,
         qos: QoS::AtLeastOnce,
         retain: false,
@@ -182,7 +182,7 @@ fn many(client: &mut Device<'_, '_>, qos: QoS, count: u32) {
             match client.publish(&message) {
                 Ok(_) => published += 1,
                 Err(Error::Request(
-                    RequestError::InflightFull { .. } | RequestError::ArenaFull { .. },
+                    RequestError::InflightFull { .. } | RequestError::SendBufferFull { .. },
                 )) => break,
                 Err(error) => panic!("{error}"),
             }

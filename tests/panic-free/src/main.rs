@@ -35,8 +35,8 @@ extern "C" fn _start() {
 #[inline(never)]
 fn small() {
     let (now, later) = (Instant::from_millis(any()), Instant::from_millis(any()));
-    hide(now.after(any()).is_reached(later));
-    hide(now.earlier(later).millis_from(now));
+    hide(now.add_millis(any()).has_passed(later));
+    hide(now.min(later).millis_after(now));
     hide(later.as_millis());
     hide(now == later);
     let mut backoff = Backoff::new(any(), any());

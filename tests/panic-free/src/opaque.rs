@@ -3,7 +3,7 @@
 use core::hint::black_box;
 
 use umqtt::{
-    Message, Outgoing,
+    Message, StreamedPublish,
     codec::{
         Connect, Credentials, Delivery, PacketId, QoS, SubackReturnCode, TopicFilter, TopicName,
         Will,
@@ -61,13 +61,13 @@ pub(crate) fn message() -> Message<'static> {
     }
 }
 
-pub(crate) fn outgoing() -> Outgoing<'static> {
-    let new = Outgoing::New {
+pub(crate) fn outgoing() -> StreamedPublish<'static> {
+    let new = StreamedPublish::New {
         topic: text(),
         qos: qos(),
         retain: any(),
     };
-    black_box([Outgoing::new(text()), new, Outgoing::Again(id())])
+    black_box([StreamedPublish::new(text()), new, StreamedPublish::Resend(id())])
         .into_iter()
         .nth(any())
         .unwrap_or(new)

@@ -37,7 +37,7 @@ fn connection(session: &mut Session<'_>) {
     hide(session.space());
     session.commit(any());
     if let Ok(Some(ready)) = session.poll(now()) {
-        hide(ready.completes());
+        hide(ready.completed_request());
         if let Ok(Some(event)) = session.event(ready) {
             see(event);
         }

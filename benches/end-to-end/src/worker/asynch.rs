@@ -29,7 +29,7 @@ impl Clock for TokioClock {
 
 impl Sleep for TokioClock {
     async fn sleep_until(&self, at: Instant) {
-        let millis = at.millis_from(self.now());
+        let millis = at.millis_after(self.now());
         tokio::time::sleep(Duration::from_millis(millis.into())).await;
     }
 }

@@ -10,11 +10,11 @@ use core::{
 
 use size::{Line, Timer, show};
 use umqtt::{
-    Event, Message, Outgoing, Session, Storage, asynch::Client, client::Error, codec::Connect,
+    Event, Message, StreamedPublish, Session, Storage, asynch::Client, client::Error, codec::Connect,
     codec::QoS,
 };
 
-const LOG: Outgoing<'_> = Outgoing::New {
+const LOG: StreamedPublish<'_> = StreamedPublish::New {
     topic: "light/log",
     qos: QoS::AtLeastOnce,
     retain: false,
@@ -59,7 +59,7 @@ async fn connection(
                 continue;
             }
             Event::Pubcomp(_) => LOG,
-            Event::PayloadNeeded(id) => Outgoing::Again(id),
+            Event::PayloadNeeded(id) => StreamedPublish::Resend(id),
             _ => {
                 client
                     .publish(&Message {

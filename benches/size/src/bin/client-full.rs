@@ -5,11 +5,11 @@
 
 use size::{Line, Timer, show};
 use umqtt::{
-    Event, Message, Outgoing, Session, Storage, blocking::Client, client::Error, codec::Connect,
+    Event, Message, StreamedPublish, Session, Storage, blocking::Client, client::Error, codec::Connect,
     codec::QoS,
 };
 
-const LOG: Outgoing<'_> = Outgoing::New {
+const LOG: StreamedPublish<'_> = StreamedPublish::New {
     topic: "light/log",
     qos: QoS::AtLeastOnce,
     retain: false,
@@ -45,7 +45,7 @@ fn connection(session: &mut Session<'_>, log: &[u8]) -> Result<(), Error<embedde
                 continue;
             }
             Some(Event::Pubcomp(_)) => LOG,
-            Some(Event::PayloadNeeded(id)) => Outgoing::Again(id),
+            Some(Event::PayloadNeeded(id)) => StreamedPublish::Resend(id),
             _ => {
                 client.publish(&Message {
                     qos: QoS::ExactlyOnce,

@@ -8,7 +8,7 @@ use core::mem::MaybeUninit;
 use embedded_io::ErrorKind;
 use size::{Line, Timer, show};
 use umqtt::{
-    Event, ImageError, Instant, Message, Outgoing, ProtocolError, Ready, RequestError, Session,
+    Event, ImageError, Instant, Message, StreamedPublish, ProtocolError, EventToken, RequestError, Session,
     Storage, asynch, blocking,
     client::Error,
     codec::{Connect, PacketId, QoS},
@@ -70,11 +70,11 @@ calls! {
     fn session_commit(s: &mut Session<'_>, n: usize) {
         s.commit(n)
     }
-    fn session_poll(s: &mut Session<'_>, now: Instant) -> Result<Option<Ready>, ProtocolError> {
+    fn session_poll(s: &mut Session<'_>, now: Instant) -> Result<Option<EventToken>, ProtocolError> {
         s.poll(now)
     }
-    fn session_event(s: &mut Session<'_>, ready: Ready) -> bool {
-        s.event(ready).is_ok_and(|event| event == Some(Event::ChunksEnded))
+    fn session_event(s: &mut Session<'_>, ready: EventToken) -> bool {
+        s.event(ready).is_ok_and(|event| event == Some(Event::ChunksAborted))
     }
     fn session_deadline(s: &Session<'_>) -> Option<Instant> {
         s.deadline()
@@ -82,7 +82,7 @@ calls! {
     fn session_connection_lost(s: &mut Session<'_>) {
         s.connection_lost()
     }
-    fn session_begin_payload(s: &mut Session<'_>, message: Outgoing<'_>, len: usize) -> Requested<Option<PacketId>> {
+    fn session_begin_payload(s: &mut Session<'_>, message: StreamedPublish<'_>, len: usize) -> Requested<Option<PacketId>> {
         s.begin_payload(message, len)
     }
     fn session_payload_sent(s: &mut Session<'_>, n: usize, now: Instant) {
@@ -121,10 +121,10 @@ calls! {
     fn blocking_publish_and_wait(c: &mut Client<'_, '_>, message: &Message<'_>) -> Done<()> {
         c.publish_and_wait(message, |_| {})
     }
-    fn blocking_publish_slices(c: &mut Client<'_, '_>, message: Outgoing<'_>, payload: &[&[u8]]) -> Done<Option<PacketId>> {
+    fn blocking_publish_slices(c: &mut Client<'_, '_>, message: StreamedPublish<'_>, payload: &[&[u8]]) -> Done<Option<PacketId>> {
         c.publish_slices(message, payload, |_| {})
     }
-    fn blocking_publish_from(c: &mut Client<'_, '_>, message: Outgoing<'_>, payload: &[u8]) -> Done<Option<PacketId>> {
+    fn blocking_publish_from(c: &mut Client<'_, '_>, message: StreamedPublish<'_>, payload: &[u8]) -> Done<Option<PacketId>> {
         c.publish_from(message, payload.len(), payload, |_| {})
     }
     fn blocking_subscribe(c: &mut Client<'_, '_>, filters: &[(&str, QoS)]) -> Done<PacketId> {

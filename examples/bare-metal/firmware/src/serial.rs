@@ -43,10 +43,10 @@ impl<R: Registers> Serial<R> {
 
     /// Throws away what still comes from an earlier connection, of which the next must not see the rest.
     pub fn drain<C: Clock>(&self, clock: &C) {
-        let mut end = clock.now().after(SILENCE_MS);
-        while !end.is_reached(clock.now()) {
+        let mut end = clock.now().add_millis(SILENCE_MS);
+        while !end.has_passed(clock.now()) {
             if self.registers.receive().is_some() {
-                end = clock.now().after(SILENCE_MS);
+                end = clock.now().add_millis(SILENCE_MS);
             }
         }
     }

@@ -7,7 +7,7 @@ use std::{
 };
 
 use umqtt::{
-    Event, Message, Outgoing, Session, Storage,
+    Event, Message, Session, Storage, StreamedPublish,
     blocking::Client,
     codec::{Connect, PacketType, QoS},
     std_io::{NonBlocking, StdClock},
@@ -143,7 +143,7 @@ fn large(host: &mut Host<'_, '_>, program: &mut Program) -> Result<()> {
     let sum = payload.iter().fold(0x811c_9dc5_u32, |sum, &byte| {
         (sum ^ u32::from(byte)).wrapping_mul(0x0100_0193)
     });
-    let message = Outgoing::New {
+    let message = StreamedPublish::New {
         topic: "check/to/large",
         qos: QoS::ExactlyOnce,
         retain: false,

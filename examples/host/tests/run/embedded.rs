@@ -157,7 +157,7 @@ impl Clock for TokioClock {
 
 impl Sleep for TokioClock {
     async fn sleep_until(&self, at: Instant) {
-        let left = at.millis_from(self.now());
+        let left = at.millis_after(self.now());
         sleep(Duration::from_millis(left.into())).await;
     }
 }

@@ -17,7 +17,7 @@ use std::{
 use clap::Parser;
 use ota::{Memory, Result, broker, connect, dial, progress};
 use sha2::{Digest, Sha256};
-use umqtt::{Event, Outgoing, Session, codec::QoS, std_io::NonBlocking};
+use umqtt::{Event, Session, StreamedPublish, codec::QoS, std_io::NonBlocking};
 
 /// Publishes a log file that is far larger than the device's send buffer.
 #[derive(Parser)]
@@ -99,7 +99,7 @@ fn upload(path: &PathBuf, topic: &str, address: SocketAddr) -> Result<()> {
     let mut memory = Memory::new();
     let mut session = Session::new(&mut memory);
     let mut device = connect(&mut session, dial(address)?, "log-device")?;
-    let message = Outgoing::New {
+    let message = StreamedPublish::New {
         topic,
         qos: QoS::AtLeastOnce,
         retain: false,
