@@ -45,6 +45,14 @@ impl Instant {
     }
 }
 
+/// The hasher of a fingerprint knows the present moment: what it takes for an `i32` is an instant.
+#[cfg(feature = "fingerprint")]
+impl core::hash::Hash for Instant {
+    fn hash<H: core::hash::Hasher>(&self, state: &mut H) {
+        state.write_i32(self.0.cast_signed());
+    }
+}
+
 /// Something that tells the time; the only thing besides a transport that a client needs.
 pub trait Clock {
     /// The present moment.

@@ -11,6 +11,7 @@ use super::{PacketType, TopicError};
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
 #[non_exhaustive]
+#[cfg_attr(feature = "fingerprint", derive(Hash))]
 pub enum DecodeError {
     /// The packet type is 0 or 15 (section 2.2.1).
     ReservedPacketType {

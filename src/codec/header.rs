@@ -167,6 +167,7 @@ const SHAPES: [Shape; 15] = [
 /// The first two to five bytes of every packet (section 2.2).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
+#[cfg_attr(feature = "fingerprint", derive(Hash))]
 pub struct FixedHeader {
     /// What kind of packet follows.
     pub packet_type: PacketType,

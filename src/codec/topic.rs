@@ -146,6 +146,7 @@ impl<'a> TopicFilter<'a> {
 /// Why a string is no topic name or no topic filter.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
+#[cfg_attr(feature = "fingerprint", derive(Hash))]
 pub enum TopicError {
     /// It has no character (section 4.7.3).
     Empty,

@@ -100,6 +100,7 @@ impl core::error::Error for RequestError {}
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
 #[non_exhaustive]
+#[cfg_attr(feature = "fingerprint", derive(Hash))]
 pub enum ProtocolError {
     /// There is no connection: it was lost, closed by DISCONNECT, or never opened.
     Closed,

@@ -38,6 +38,7 @@ pub(super) struct Inbound<'b> {
 }
 
 #[derive(Clone, Copy)]
+#[cfg_attr(feature = "fingerprint", derive(Hash))]
 enum Mode {
     /// Packets, each whole.
     Packets,
@@ -69,6 +70,7 @@ pub(super) enum Frame {
 
 /// A whole packet at the start of the unread bytes.
 #[derive(Clone, Copy)]
+#[cfg_attr(feature = "fingerprint", derive(Hash))]
 struct Whole {
     header: FixedHeader,
     /// Length of the fixed header as it came, padded or not.
@@ -452,5 +454,31 @@ fn admit(is_connected: bool, packet_type: PacketType) -> Result<(), ProtocolErro
         | PacketType::Pingreq
         | PacketType::Disconnect => Err(ProtocolError::UnexpectedPacket(packet_type)),
         _ => Ok(()),
+    }
+}
+
+/// All but bytes and lengths of what has been dealt with, which nobody looks at again.
+#[cfg(feature = "fingerprint")]
+impl core::hash::Hash for Inbound<'_> {
+    fn hash<H: core::hash::Hasher>(&self, state: &mut H) {
+        let Self {
+            mode,
+            progress,
+            rx,
+            base,
+            start,
+            end,
+            missing,
+            left,
+            shown,
+            unread,
+            packet,
+        } = self;
+        (mode, progress, rx.len()).hash(state);
+        (base, start, end, missing, left, shown, unread).hash(state);
+        (rx.get(..*base), rx.get(*start..*end)).hash(state);
+        if self.is_inside() {
+            packet.hash(state);
+        }
     }
 }

@@ -12,6 +12,7 @@ use crate::{
 /// A packet that is owed has the number of its type.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
+#[cfg_attr(feature = "fingerprint", derive(Hash))]
 pub(super) enum State {
     /// PUBLISH at QoS 1: the server owes PUBACK.
     Puback = PacketType::Puback as isize,
@@ -148,7 +149,23 @@ impl Slot {
     }
 }
 
+/// The instant counts only while an answer is awaited.
+#[cfg(feature = "fingerprint")]
+impl core::hash::Hash for Slot {
+    fn hash<H: core::hash::Hasher>(&self, state: &mut H) {
+        let Self {
+            id,
+            state: owed,
+            flags,
+            since,
+        } = self;
+        (id, owed, flags).hash(state);
+        self.is_sent().then_some(since).hash(state);
+    }
+}
+
 /// The slots, in PUBLISH order as far as they wait for PUBACK or PUBREC, in PUBREC order after that.
+#[cfg_attr(feature = "fingerprint", derive(Hash))]
 pub(super) struct Inflight<'b> {
     slots: &'b mut VecView<Slot>,
     last_id: u16,

@@ -6,6 +6,7 @@ use crate::time::Instant;
 /// begins to leave, and a timer may be late.
 const MARGIN: u32 = 2_000;
 
+#[cfg_attr(feature = "fingerprint", derive(Hash))]
 pub(super) struct KeepAlive {
     /// Milliseconds; 0 when keep alive is off.
     interval: u32,
@@ -15,6 +16,7 @@ pub(super) struct KeepAlive {
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
+#[cfg_attr(feature = "fingerprint", derive(Hash))]
 enum Ping {
     Idle,
     /// A PINGREQ is queued: so many bytes have to leave before it has left.

@@ -63,6 +63,7 @@ pub const RESPONSE_TIMEOUT: u32 = 10_000;
 /// | deep sleep | [`save`](Self::save), [`restore`](Self::restore), [`set_checkpoints`](Self::set_checkpoints) |
 // In this order, what is small stands in front, where a Thumb instruction reaches it: 330 bytes of code.
 #[repr(C)]
+#[cfg_attr(feature = "fingerprint", derive(Hash))]
 pub struct Session<'b> {
     /// What the last connection left behind has been cleared up.
     settled: bool,
@@ -108,6 +109,7 @@ pub struct Session<'b> {
 
 /// The network connection, as the session sees it.
 #[derive(Clone, Copy)]
+#[cfg_attr(feature = "fingerprint", derive(Hash))]
 enum Link {
     Down(ProtocolError),
     /// CONNECT was queued then, and may have left.

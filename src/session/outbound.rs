@@ -562,3 +562,32 @@ fn no_room(needed: usize, capacity: usize, free: usize) -> RequestError {
         RequestError::SendBufferFull { needed, free }
     }
 }
+
+/// All but the bytes that belong to no packet.
+#[cfg(feature = "fingerprint")]
+impl core::hash::Hash for Outbound<'_> {
+    fn hash<H: core::hash::Hasher>(&self, state: &mut H) {
+        let Self {
+            arena,
+            connect,
+            room,
+            head,
+            tail,
+            record,
+            sent,
+            offered,
+            held,
+            longs,
+            passing,
+            lane,
+            lane_len,
+            lane_lent,
+        } = self;
+        (connect, room, head, tail, record, sent, offered).hash(state);
+        (held, longs, passing, lane_lent, arena.len()).hash(state);
+        arena.get(*connect..*room).hash(state);
+        arena.get(*head..*tail).hash(state);
+        self.staged().hash(state);
+        lane.get(..usize::from(*lane_len)).hash(state);
+    }
+}

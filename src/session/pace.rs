@@ -58,6 +58,19 @@ impl Pace {
     }
 }
 
+/// Outside a window nobody looks at the count.
+#[cfg(feature = "fingerprint")]
+impl core::hash::Hash for Pace {
+    fn hash<H: core::hash::Hasher>(&self, state: &mut H) {
+        let Self {
+            minimum,
+            since,
+            bytes,
+        } = self;
+        (minimum, since, since.map(|_| bytes)).hash(state);
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -22,6 +22,7 @@ use crate::{
 
 /// The event that waits for the caller.
 #[derive(Clone, Copy)]
+#[cfg_attr(feature = "fingerprint", derive(Hash))]
 pub(super) enum Due {
     Nothing,
     Connected,

@@ -11,6 +11,7 @@ pub(in crate::session) const MARK: u8 = 0xF0;
 
 /// The payload from outside that leaves at present, or will leave next.
 #[derive(Default)]
+#[cfg_attr(feature = "fingerprint", derive(Hash))]
 pub(super) struct Passing {
     /// Someone is about to hand it over.
     pub(super) attended: bool,
