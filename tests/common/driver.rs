@@ -7,7 +7,7 @@
 )]
 
 use umqtt::{
-    Event, Instant, Message, StreamedPublish, ProtocolError, RequestError, Session, Storage,
+    Event, Instant, Message, ProtocolError, RequestError, Session, Storage, StreamedPublish,
     codec::{Connect, PacketId, QoS},
 };
 
@@ -49,7 +49,8 @@ pub(crate) enum Seen {
         bytes: Vec<u8>,
         is_last: bool,
     },
-    ChunksAborted,
+    /// The rest of a long message will not come.
+    Aborted,
     /// The request with this id has ended.
     Ended(u16, Outcome),
     PayloadNeeded(u16),
@@ -67,7 +68,7 @@ pub(crate) enum Outcome {
     /// The server has the message: PUBACK or PUBCOMP.
     Delivered,
     /// The message was given up.
-    PublishDiscarded,
+    GivenUp,
     /// The session ended between the two steps of a QoS 2 publish.
     DeliveryUnknown,
     /// SUBACK or UNSUBACK, or the news that there will be none.
@@ -79,7 +80,7 @@ pub(crate) enum Outcome {
 pub(crate) enum Reason {
     Closed,
     /// No room for the id of a QoS 2 message.
-    TooManyQos2Messages,
+    NoRoom,
     /// CONNACK, PINGRESP or an acknowledgement is late.
     LateConnack,
     LatePingresp,
@@ -294,9 +295,9 @@ fn seen(event: &Event<'_>) -> Seen {
             bytes: chunk.bytes.to_vec(),
             is_last: chunk.is_last(),
         },
-        Event::ChunksAborted => Seen::ChunksAborted,
+        Event::ChunksAborted => Seen::Aborted,
         Event::Puback(id) | Event::Pubcomp(id) => Seen::Ended(id.get(), Outcome::Delivered),
-        Event::PublishDiscarded(id) => Seen::Ended(id.get(), Outcome::PublishDiscarded),
+        Event::PublishDiscarded(id) => Seen::Ended(id.get(), Outcome::GivenUp),
         Event::DeliveryUnknown(id) => Seen::Ended(id.get(), Outcome::DeliveryUnknown),
         Event::Suback(id, _)
         | Event::Unsuback(id)
@@ -317,7 +318,7 @@ fn seen(event: &Event<'_>) -> Seen {
 fn reason(error: ProtocolError) -> Reason {
     match error {
         ProtocolError::Closed => Reason::Closed,
-        ProtocolError::TooManyQos2Messages { .. } => Reason::TooManyQos2Messages,
+        ProtocolError::TooManyQos2Messages { .. } => Reason::NoRoom,
         ProtocolError::ConnackTimeout => Reason::LateConnack,
         ProtocolError::PingrespTimeout => Reason::LatePingresp,
         ProtocolError::RequestTimeout { .. } => Reason::LateAck,

@@ -1,0 +1,189 @@
+//! A session between line and caller, and defects that can be planted there.
+
+use umqtt::Storage;
+
+use crate::{
+    driver::{Driver, Outcome, Seen},
+    wire::{Packet, Publish},
+};
+
+/// What a defective session does. The defects lie around the session, so that they outlive its structure.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub(crate) enum Defect {
+    /// PUBREL follows the PUBLISH at once.
+    EarlyPubrel,
+    /// The id of a QoS 2 message is not remembered across connections.
+    ForgottenId,
+    /// The acknowledgement is not sent again for a message that comes again.
+    LostAck,
+    /// A QoS 2 message for whose id there is no room ends the connection at once.
+    ClosedForLackOfRoom,
+    /// The first two PUBLISHes of a resumed session change places.
+    WrongOrder,
+    /// A PUBLISH goes again without DUP.
+    DupMissing,
+    ReportedTwice,
+    /// After the first connection nothing is reported.
+    NeverReported,
+    LateDeadline,
+    /// The caller is asked to save the session only once.
+    SkippedCheckpoint,
+}
+
+impl Defect {
+    pub(crate) const ALL: [Self; 10] = [
+        Self::EarlyPubrel,
+        Self::ForgottenId,
+        Self::LostAck,
+        Self::ClosedForLackOfRoom,
+        Self::WrongOrder,
+        Self::DupMissing,
+        Self::ReportedTwice,
+        Self::NeverReported,
+        Self::LateDeadline,
+        Self::SkippedCheckpoint,
+    ];
+}
+
+pub(crate) struct Client<'b> {
+    pub(crate) driver: Driver<'b>,
+    pub(crate) memory: Memory,
+}
+
+/// What a defect needs to know.
+#[derive(Clone, Hash, Debug)]
+pub(crate) struct Memory {
+    defect: Option<Defect>,
+    resumed: bool,
+    checkpointed: bool,
+    held: Option<Packet>,
+    shown: Vec<u8>,
+    repeated: Vec<u16>,
+    open: Vec<u16>,
+}
+
+impl<'b> Client<'b> {
+    pub(crate) fn new<
+        const RX: usize,
+        const TX: usize,
+        const INFLIGHT: usize,
+        const INBOUND: usize,
+    >(
+        storage: &'b mut Storage<RX, TX, INFLIGHT, INBOUND>,
+        checkpoints: bool,
+        defect: Option<Defect>,
+    ) -> Self {
+        Self {
+            driver: Driver::new(storage, checkpoints),
+            memory: Memory {
+                defect,
+                resumed: false,
+                checkpointed: false,
+                held: None,
+                shown: vec![],
+                repeated: vec![],
+                open: vec![],
+            },
+        }
+    }
+}
+
+impl Memory {
+    fn has(&self, defect: Defect) -> bool {
+        self.defect == Some(defect)
+    }
+
+    /// The connection is over.
+    pub(crate) fn disconnected(&mut self) {
+        self.resumed = true;
+        self.held = None;
+    }
+
+    /// What leaves instead of this packet; `is_last` says whether nothing is queued behind it.
+    pub(crate) fn sends(&mut self, packet: Packet, is_last: bool) -> Vec<Packet> {
+        let Some(defect) = self.defect else {
+            return vec![packet];
+        };
+        match (defect, packet) {
+            (Defect::EarlyPubrel, Packet::Publish(Publish { qos: 2, id, .. })) => {
+                vec![packet, Packet::Pubrel(id)]
+            }
+            (Defect::LostAck, Packet::Puback(id) | Packet::Pubrec(id))
+                if self.repeated.contains(&id) =>
+            {
+                vec![]
+            }
+            (Defect::WrongOrder, Packet::Publish(publish)) if self.resumed && publish.qos > 0 => {
+                match self.held.take() {
+                    Some(held) => vec![packet, held],
+                    None if is_last => vec![packet],
+                    None => {
+                        self.held = Some(packet);
+                        vec![]
+                    }
+                }
+            }
+            (Defect::DupMissing, Packet::Publish(publish)) => {
+                vec![Packet::Publish(Publish {
+                    dup: false,
+                    ..publish
+                })]
+            }
+            _ => vec![packet],
+        }
+    }
+
+    /// What the caller sees instead of this event.
+    pub(crate) fn shows(&mut self, seen: Seen) -> Vec<Seen> {
+        let Some(defect) = self.defect else {
+            return vec![seen];
+        };
+        match (defect, &seen) {
+            (Defect::ReportedTwice, Seen::Ended(_, Outcome::Delivered)) => vec![seen.clone(), seen],
+            (Defect::NeverReported, Seen::Ended(..)) if self.resumed => vec![],
+            (Defect::SkippedCheckpoint, Seen::Checkpoint(_))
+                if std::mem::replace(&mut self.checkpointed, true) =>
+            {
+                vec![]
+            }
+            _ => vec![seen],
+        }
+    }
+
+    /// What the caller sees in front of everything when this packet comes; `None` ends the connection.
+    pub(crate) fn receives(&mut self, packet: Packet, inbound: usize) -> Option<Vec<Seen>> {
+        if self.defect.is_none() {
+            return Some(vec![]);
+        }
+        match packet {
+            Packet::Publish(publish) if publish.qos > 0 => {
+                if publish.dup && !self.repeated.contains(&publish.id) {
+                    self.repeated.push(publish.id);
+                }
+                if publish.qos == 2 && !self.open.contains(&publish.id) {
+                    if self.has(Defect::ClosedForLackOfRoom) && self.open.len() == inbound {
+                        return None;
+                    }
+                    self.open.push(publish.id);
+                }
+                let again = self.shown.contains(&publish.message);
+                if again && publish.qos == 2 && self.has(Defect::ForgottenId) {
+                    let payload = crate::wire::payload(publish.message, false);
+                    return Some(vec![Seen::Message { qos: 2, payload }]);
+                }
+                self.shown.push(publish.message);
+            }
+            Packet::Pubrel(id) => self.open.retain(|open| *open != id),
+            _ => {}
+        }
+        Some(vec![])
+    }
+
+    pub(crate) fn deadline(&self, deadline: Option<u32>) -> Option<u32> {
+        if self.has(Defect::LateDeadline) {
+            deadline.map(|deadline| deadline.wrapping_add(30_000))
+        } else {
+            deadline
+        }
+    }
+}

@@ -1,0 +1,176 @@
+//! Every interleaving of small worlds: a session, a broker, and a line between them that breaks.
+//!
+//! `explore` visits the first states of each world, `explore --all` every state. What is known and not mended yet is listed
+//! by name ([`EXPECTED`]): the run fails if that is not found any more, and if anything else is found.
+#![allow(
+    clippy::arithmetic_side_effects,
+    clippy::cast_possible_truncation,
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    clippy::unwrap_used,
+    reason = "a tool of the tests"
+)]
+
+extern crate explored as umqtt;
+
+mod broker;
+mod client;
+#[path = "../../common/driver.rs"]
+mod driver;
+mod finding;
+mod fingerprint;
+mod planted;
+mod search;
+mod setup;
+mod wire;
+mod world;
+mod worlds;
+
+use std::{
+    process::ExitCode,
+    sync::Mutex,
+    thread,
+    time::{Duration, Instant},
+};
+
+use client::Defect;
+use driver::Reason;
+use finding::Kind;
+use search::{Limits, Report, explore};
+use setup::Setup;
+use world::{ACTIONS, Action};
+
+/// States of each world, and time for all of them together, unless everything is explored.
+const STATES: usize = 60_000;
+const TIME: Duration = Duration::from_secs(150);
+
+/// What is known and not mended yet.
+const EXPECTED: &[(&str, Kind)] = &[(
+    "d01: a long QoS 2 message in front of the PUBRELs that would make room ends every connection",
+    Kind::NoProgress {
+        reason: Reason::NoRoom,
+        long: true,
+    },
+)];
+
+fn main() -> ExitCode {
+    let mut arguments: Vec<String> = std::env::args().skip(1).collect();
+    let all = arguments.iter().any(|argument| argument == "--all");
+    arguments.retain(|argument| argument != "--all");
+    let begin = Instant::now();
+    let limits = Limits {
+        states: if all { usize::MAX } else { STATES },
+        until: (!all).then_some(begin + TIME),
+        first: false,
+    };
+    let is_wanted = |setup: &&Setup| {
+        let mut names = arguments.iter();
+        arguments.is_empty() || names.any(|name| setup.name.contains(name.as_str()))
+    };
+    let worlds: Vec<_> = worlds::WORLDS.iter().filter(is_wanted).collect();
+
+    let queue = Mutex::new(worlds.iter());
+    let results = Mutex::new(vec![]);
+    let work = || {
+        loop {
+            let next = queue.lock().expect("no worker panics").next();
+            let Some(setup) = next else { return };
+            let begin = Instant::now();
+            let report = explore(setup, None, limits);
+            print(setup, &report, begin.elapsed());
+            results.lock().expect("no worker panics").push(report);
+        }
+    };
+    thread::scope(|scope| {
+        let workers = thread::available_parallelism().map_or(1, usize::from);
+        for _ in 0..workers {
+            scope.spawn(work);
+        }
+    });
+    let results = results.into_inner().expect("no worker panics");
+    let mut is_sound = judge(&results, arguments.is_empty());
+    for defect in Defect::ALL {
+        match planted::find(defect) {
+            Ok(states) => println!("planted: {defect:?}: found within {states} states"),
+            Err(why) => {
+                println!("NOT FOUND: {defect:?}: {why}");
+                is_sound = false;
+            }
+        }
+    }
+    println!("{:.0} s", begin.elapsed().as_secs_f32());
+    if is_sound {
+        ExitCode::SUCCESS
+    } else {
+        ExitCode::FAILURE
+    }
+}
+
+fn print(setup: &Setup, report: &Report, took: Duration) {
+    let bound = match report.left_over {
+        0 => "everything".to_owned(),
+        left => format!("bounded, {left} states not left"),
+    };
+    let mut text = format!(
+        "{}: {} states, {} steps, depth {}, {bound}, {:.1} s",
+        setup.name,
+        report.states,
+        report.steps,
+        report.depth,
+        took.as_secs_f32()
+    );
+    if report.nobody_can_know > 0 {
+        text += &format!(
+            "; {} paths end where the server forgot and its CONNACK was lost",
+            report.nobody_can_know
+        );
+    }
+    for (finding, count, path) in &report.findings {
+        text += &format!(
+            "\n    {count} x {:?}: {}: {path:?}",
+            finding.kind, finding.text
+        );
+    }
+    println!("{text}");
+}
+
+/// Whether all that was expected was found, and nothing else.
+fn judge(results: &[Report], complete: bool) -> bool {
+    let mut is_sound = true;
+    let findings = || results.iter().flat_map(|report| &report.findings);
+    for (finding, ..) in findings() {
+        if EXPECTED.iter().all(|(_, kind)| *kind != finding.kind) {
+            println!("NOT EXPECTED: {:?}", finding.kind);
+            is_sound = false;
+        }
+    }
+    let total = |count: fn(&Report) -> usize| results.iter().map(count).sum::<usize>();
+    println!(
+        "{} worlds, {} states, {} steps, depth {} at most, {} states not left",
+        results.len(),
+        total(|report| report.states),
+        total(|report| report.steps),
+        results.iter().map(|report| report.depth).max().unwrap_or(0),
+        total(|report| report.left_over),
+    );
+    if !complete {
+        return is_sound;
+    }
+    for (name, kind) in EXPECTED {
+        let count = findings().filter(|(finding, ..)| finding.kind == *kind);
+        let count: usize = count.map(|(_, count, _)| count).sum();
+        println!("expected: {name}: {count} times");
+        if count == 0 {
+            println!("NOT FOUND ANY MORE: take it off the list");
+            is_sound = false;
+        }
+    }
+    let actions = results.iter().fold(0, |all, report| all | report.actions);
+    let missing = |action: &Action| actions & 1 << *action as u8 == 0;
+    for action in ACTIONS.into_iter().filter(missing) {
+        println!("NEVER TOOK PLACE: {action:?}");
+        is_sound = false;
+    }
+    is_sound
+}

@@ -1,0 +1,87 @@
+//! Ten defects, one of each kind, each in a world in which it has to be found.
+
+use crate::{
+    client::Defect,
+    driver::Reason,
+    finding::Kind,
+    search::{Limits, explore},
+    setup::{Message, Setup, short},
+};
+
+const LIMITS: Limits = Limits {
+    states: 20_000,
+    until: None,
+    first: true,
+};
+
+/// A world in which this defect shows, and what is found there.
+fn case(defect: Defect) -> (Setup, Kind) {
+    const TWO: &[Message] = &[short(2)];
+    const BOTH: &[Message] = &[short(2), short(2)];
+    let out = Setup {
+        faults: 1,
+        ..Setup::new("out", (2, 1), BOTH, &[])
+    };
+    let back = Setup {
+        faults: 1,
+        ..Setup::new("in", (1, 1), &[], BOTH)
+    };
+    let power = Setup {
+        faults: 0,
+        losses: 1,
+        lazy: true,
+        ..Setup::new("power", (1, 1), TWO, TWO)
+    };
+    match defect {
+        Defect::EarlyPubrel => (out, Kind::EarlyPubrel),
+        Defect::ForgottenId => (back, Kind::Twice),
+        Defect::LostAck => (back, Kind::Asleep),
+        Defect::ClosedForLackOfRoom => {
+            let reason = Reason::NoRoom;
+            (
+                back,
+                Kind::NoProgress {
+                    reason,
+                    long: false,
+                },
+            )
+        }
+        Defect::WrongOrder => (out, Kind::Order),
+        Defect::DupMissing => (out, Kind::Dup),
+        Defect::ReportedTwice => (out, Kind::ReportedTwice),
+        Defect::NeverReported => (out, Kind::NeverReported),
+        Defect::LateDeadline => (out, Kind::Deadline),
+        Defect::SkippedCheckpoint => (power, Kind::NeverDelivered),
+    }
+}
+
+/// How many states it took to find this defect, or why it was not found.
+pub(crate) fn find(defect: Defect) -> Result<usize, String> {
+    let (setup, kind) = case(defect);
+    let report = explore(&setup, Some(defect), LIMITS);
+    match report.findings.first() {
+        Some((finding, ..)) if finding.kind == kind => Ok(report.states),
+        Some((finding, _, path)) => Err(format!(
+            "{:?} instead of {kind:?}: {}: {path:?}",
+            finding.kind, finding.text
+        )),
+        None => Err(format!("nothing in {} states", report.states)),
+    }
+}
+
+#[test]
+fn each_planted_defect_is_found() {
+    for defect in Defect::ALL {
+        find(defect).unwrap_or_else(|why| panic!("{defect:?}: {why}"));
+    }
+}
+
+#[test]
+fn without_a_defect_nothing_is_found() {
+    for defect in Defect::ALL {
+        let (setup, _) = case(defect);
+        let report = explore(&setup, None, LIMITS);
+        assert!(report.findings.is_empty(), "{:?}", report.findings);
+        assert_eq!(report.left_over, 0, "everything was explored");
+    }
+}

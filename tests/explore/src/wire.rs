@@ -1,0 +1,118 @@
+//! Packets as the model broker knows them, and as bytes (section 3); no code of the library is used.
+
+/// Payload of a message that the receive buffer does not hold, in bytes.
+pub(crate) const LONG: usize = 40;
+
+/// A control packet. The topic is always the same, and the payload repeats the number of the message.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub(crate) enum Packet {
+    Connect,
+    Connack { session_present: bool },
+    Publish(Publish),
+    Puback(u16),
+    Pubrec(u16),
+    Pubrel(u16),
+    Pubcomp(u16),
+    Pingreq,
+    Pingresp,
+    Disconnect,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub(crate) struct Publish {
+    pub(crate) qos: u8,
+    pub(crate) dup: bool,
+    /// 0 at QoS 0.
+    pub(crate) id: u16,
+    pub(crate) message: u8,
+    pub(crate) is_long: bool,
+}
+
+impl Packet {
+    pub(crate) fn encode(self) -> Vec<u8> {
+        let ack = |first: u8, id: u16| {
+            let [high, low] = id.to_be_bytes();
+            vec![first, 2, high, low]
+        };
+        match self {
+            Self::Connack { session_present } => vec![0x20, 2, u8::from(session_present), 0],
+            Self::Publish(publish) => {
+                let mut body = vec![0, 1, b't'];
+                if publish.qos > 0 {
+                    body.extend(publish.id.to_be_bytes());
+                }
+                body.extend(payload(publish.message, publish.is_long));
+                let first = 0x30 | u8::from(publish.dup) << 3 | publish.qos << 1;
+                let mut packet = vec![first, body.len() as u8];
+                packet.extend(body);
+                packet
+            }
+            Self::Puback(id) => ack(0x40, id),
+            Self::Pubrec(id) => ack(0x50, id),
+            Self::Pubrel(id) => ack(0x62, id),
+            Self::Pubcomp(id) => ack(0x70, id),
+            Self::Pingresp => vec![0xD0, 0],
+            Self::Connect | Self::Pingreq | Self::Disconnect => {
+                unreachable!("a server sends no {self:?}")
+            }
+        }
+    }
+
+    /// What a client has sent; `None` if that is no packet of this small world.
+    pub(crate) fn decode(bytes: &[u8]) -> Option<Self> {
+        let (first, rest) = bytes.split_first()?;
+        let (len, body) = rest.split_first()?;
+        if usize::from(*len) != body.len() {
+            return None;
+        }
+        let id = |at: usize| Some(u16::from_be_bytes([*body.get(at)?, *body.get(at + 1)?]));
+        let ack = || if body.len() == 2 { id(0) } else { None };
+        Some(match first {
+            0x10 => Self::Connect,
+            0x40 => Self::Puback(ack()?),
+            0x50 => Self::Pubrec(ack()?),
+            0x62 => Self::Pubrel(ack()?),
+            0x70 => Self::Pubcomp(ack()?),
+            0xC0 if body.is_empty() => Self::Pingreq,
+            0xE0 if body.is_empty() => Self::Disconnect,
+            0x30..0x40 => {
+                let qos = first >> 1 & 3;
+                let (before, id) = if qos == 0 { (3, 0) } else { (5, id(3)?) };
+                let payload = body.get(before..)?;
+                let (message, is_long) = message(payload)?;
+                let dup = first & 8 != 0;
+                let id_fits = qos < 3 && (id > 0) == (qos > 0) && (qos > 0 || !dup);
+                let topic_fits = body.get(..3) == Some(&[0, 1, b't']);
+                if !(id_fits && topic_fits && first & 1 == 0) {
+                    return None;
+                }
+                Self::Publish(Publish {
+                    qos,
+                    dup,
+                    id,
+                    message,
+                    is_long,
+                })
+            }
+            _ => return None,
+        })
+    }
+}
+
+/// The payload of a message.
+pub(crate) fn payload(message: u8, is_long: bool) -> Vec<u8> {
+    vec![message; if is_long { LONG } else { 1 }]
+}
+
+/// The message of this payload, and whether it is long.
+pub(crate) fn message(payload: &[u8]) -> Option<(u8, bool)> {
+    let message = *payload.first()?;
+    let is_known = payload.len() == 1 || payload.len() == LONG;
+    let is_whole = is_known && payload.iter().all(|byte| *byte == message);
+    is_whole.then_some((message, payload.len() > 1))
+}
+
+/// Length of the packet that begins here, once its fixed header has come.
+pub(crate) fn packet_len(bytes: &[u8]) -> Option<usize> {
+    bytes.get(1).map(|len| 2 + usize::from(*len))
+}

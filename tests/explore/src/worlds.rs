@@ -1,0 +1,172 @@
+//! The worlds that are explored. Each is small, since all that may happen in it is tried in every order.
+
+use crate::setup::{Message, Setup, long, short};
+
+const NONE: &[Message] = &[];
+const UP_1: &[Message] = &[short(1)];
+const UP_2: &[Message] = &[short(2)];
+const UP_11: &[Message] = &[short(1), short(1)];
+const UP_12: &[Message] = &[short(1), short(2)];
+const UP_21: &[Message] = &[short(2), short(1)];
+const UP_22: &[Message] = &[short(2), short(2)];
+const UP_012: &[Message] = &[short(0), short(1), short(2)];
+const DOWN_222: &[Message] = &[short(2), short(2), short(2)];
+const LONG_0: &[Message] = &[long(0)];
+const LONG_1: &[Message] = &[long(1)];
+const LONG_2: &[Message] = &[long(2)];
+const LONG_12: &[Message] = &[long(1), long(2)];
+const LONG_SHORT: &[Message] = &[long(2), short(1)];
+const SHORT_LONG: &[Message] = &[short(2), long(2)];
+const LONG_SHORT_2: &[Message] = &[long(2), short(2)];
+
+/// Cuts anywhere, also inside packets.
+const fn cut(setup: Setup, faults: u8) -> Setup {
+    Setup {
+        faults,
+        inside: true,
+        ..setup
+    }
+}
+
+/// The server forgets the session once.
+const fn forgetful(setup: Setup, faults: u8) -> Setup {
+    Setup {
+        faults,
+        forgets: 1,
+        ..setup
+    }
+}
+
+/// Devices lose power, with checkpoints on; each step of a session is taken for itself.
+const fn power(setup: Setup, faults: u8, losses: u8) -> Setup {
+    Setup {
+        faults,
+        losses,
+        lazy: true,
+        ..setup
+    }
+}
+
+/// Answers are late, and a keep alive runs.
+const fn timed(setup: Setup, faults: u8) -> Setup {
+    Setup {
+        faults,
+        timeouts: true,
+        keep_alive: 30,
+        ..setup
+    }
+}
+
+/// Payloads are declined, or given up half-way.
+const fn refusing(setup: Setup, faults: u8, refusals: u8) -> Setup {
+    Setup {
+        faults,
+        refusals,
+        inside: true,
+        ..setup
+    }
+}
+
+const fn lazy(setup: Setup, faults: u8) -> Setup {
+    Setup {
+        faults,
+        lazy: true,
+        ..setup
+    }
+}
+
+const fn early(setup: Setup, faults: u8) -> Setup {
+    Setup {
+        faults,
+        early: true,
+        inside: true,
+        ..setup
+    }
+}
+
+pub(crate) const WORLDS: &[Setup] = &[
+    cut(Setup::new("out 1", (1, 1), UP_1, NONE), 3),
+    cut(Setup::new("out 2", (1, 1), UP_2, NONE), 3),
+    cut(Setup::new("out 1 1", (2, 1), UP_11, NONE), 3),
+    cut(Setup::new("out 1 2", (2, 1), UP_12, NONE), 3),
+    cut(Setup::new("out 2 1", (2, 1), UP_21, NONE), 3),
+    cut(Setup::new("out 2 2", (2, 1), UP_22, NONE), 3),
+    cut(Setup::new("out 2 2, one slot", (1, 1), UP_22, NONE), 3),
+    cut(Setup::new("out 0 1 2", (2, 1), UP_012, NONE), 2),
+    cut(Setup::new("in 1 1", (1, 1), NONE, UP_11), 3),
+    cut(Setup::new("in 2 2, one id", (1, 1), NONE, UP_22), 3),
+    cut(Setup::new("in 2 2", (1, 2), NONE, UP_22), 3),
+    cut(Setup::new("in 2 2 2, one id", (1, 1), NONE, DOWN_222), 2),
+    cut(Setup::new("in 2 2 2", (1, 2), NONE, DOWN_222), 2),
+    cut(Setup::new("in 0 1 2", (1, 1), NONE, UP_012), 2),
+    cut(Setup::new("in long 0", (1, 1), NONE, LONG_0), 2),
+    cut(Setup::new("in long 1, long 2", (1, 1), NONE, LONG_12), 2),
+    cut(
+        Setup::new("in 2, long 2, one id", (1, 1), NONE, SHORT_LONG),
+        2,
+    ),
+    cut(
+        Setup::new("in long 2, 2, one id", (1, 1), NONE, LONG_SHORT_2),
+        2,
+    ),
+    cut(Setup::new("in 2, long 2", (1, 2), NONE, SHORT_LONG), 2),
+    refusing(Setup::new("out long 0", (1, 1), LONG_0, NONE), 2, 1),
+    refusing(Setup::new("out long 1", (1, 1), LONG_1, NONE), 2, 2),
+    refusing(Setup::new("out long 2", (1, 1), LONG_2, NONE), 2, 2),
+    refusing(Setup::new("out long 2, 1", (2, 1), LONG_SHORT, NONE), 2, 1),
+    refusing(
+        Setup::new("out long 1, long 2", (2, 1), LONG_12, NONE),
+        2,
+        1,
+    ),
+    refusing(Setup::new("out long 2, in 2", (1, 1), LONG_2, UP_2), 2, 1),
+    forgetful(Setup::new("forgotten, out 2 1", (2, 1), UP_21, NONE), 2),
+    forgetful(Setup::new("forgotten, in 2 2", (1, 1), NONE, UP_22), 2),
+    forgetful(Setup::new("forgotten, out 2, in 2", (1, 1), UP_2, UP_2), 2),
+    forgetful(Setup::new("forgotten, out long 2", (1, 1), LONG_2, NONE), 2),
+    early(Setup::new("early, out 2 1", (2, 1), UP_21, NONE), 2),
+    early(Setup::new("early, out 2, in 2", (1, 1), UP_2, UP_2), 1),
+    timed(Setup::new("timed, out 2 1", (2, 1), UP_21, NONE), 3),
+    timed(Setup::new("timed, in 2 2", (1, 1), NONE, UP_22), 3),
+    timed(Setup::new("timed, out 2, in 2", (1, 1), UP_2, UP_2), 2),
+    timed(Setup::new("timed, out long 2", (1, 1), LONG_2, NONE), 2),
+    lazy(Setup::new("lazy, out 2 1", (2, 1), UP_21, NONE), 2),
+    lazy(Setup::new("lazy, in 2 2", (1, 1), NONE, UP_22), 2),
+    lazy(Setup::new("lazy, out 2, in 2", (1, 1), UP_2, UP_2), 2),
+    lazy(
+        Setup::new("lazy, in long 2, 2", (1, 1), NONE, LONG_SHORT_2),
+        1,
+    ),
+    power(Setup::new("power, out 1", (1, 1), UP_1, NONE), 1, 2),
+    power(Setup::new("power, out 2", (1, 1), UP_2, NONE), 1, 2),
+    power(Setup::new("power, in 2", (1, 1), NONE, UP_2), 1, 2),
+    power(Setup::new("power, in 2 2", (1, 2), NONE, UP_22), 1, 2),
+    power(Setup::new("power, out 2 1", (2, 1), UP_21, NONE), 1, 1),
+    power(Setup::new("power, out 2, in 2", (1, 1), UP_2, UP_2), 1, 2),
+    power(Setup::new("power, out long 2", (1, 1), LONG_2, NONE), 1, 2),
+    power(Setup::new("power, in long 2", (1, 1), NONE, LONG_2), 1, 2),
+    cut(Setup::new("out 2, in 2", (1, 1), UP_2, UP_2), 2),
+    cut(Setup::new("out 1, in 2 2", (1, 1), UP_1, UP_22), 2),
+    cut(Setup::new("out 2 1, in 2", (2, 1), UP_21, UP_2), 2),
+    cut(
+        Setup::new("out 2 2, in 2 2, one id", (2, 1), UP_22, UP_22),
+        2,
+    ),
+    cut(Setup::new("out 2 1, in 2 1", (2, 2), UP_21, UP_21), 2),
+    cut(Setup::new("out 0 1 2, in 0 1 2", (2, 2), UP_012, UP_012), 1),
+    refusing(
+        Setup::new(
+            "out long 2, 1, in 2, long 2",
+            (2, 1),
+            LONG_SHORT,
+            SHORT_LONG,
+        ),
+        1,
+        1,
+    ),
+    power(
+        Setup::new("power, out 2 2, in 2 2", (2, 2), UP_22, UP_22),
+        1,
+        1,
+    ),
+];
