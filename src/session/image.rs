@@ -13,8 +13,8 @@ use core::fmt;
 
 use super::{
     Session,
-    inflight::{Slot, State},
-    outbound::long,
+    in_flight::{Slot, State},
+    raw_packet,
     receive::Due,
 };
 use crate::{
@@ -141,9 +141,9 @@ impl Session<'_> {
     ///
     /// [`ImageError::BufferTooSmall`].
     pub fn save(&self, out: &mut [u8]) -> Result<usize, ImageError> {
-        let client_id = self.outbound.client_id().unwrap_or_default();
+        let client_id = self.sender.client_id().unwrap_or_default();
         let kept = self
-            .outbound
+            .sender
             .kept_publishes()
             .fold(0, |len: usize, (_, rest)| {
                 len.saturating_add(1).saturating_add(rest.len())
@@ -151,7 +151,7 @@ impl Session<'_> {
         let needed = FIXED
             .saturating_add(client_id.len())
             .saturating_add(self.received.len().saturating_mul(2))
-            .saturating_add(self.inflight.len().saturating_mul(4))
+            .saturating_add(self.sender.in_flight.len().saturating_mul(4))
             .saturating_add(kept);
         let mut image = Writer {
             out: out
@@ -164,21 +164,21 @@ impl Session<'_> {
         image.put(&[VERSION]);
         image.u32(needed);
         image.put(&[if self.clean { CLEAN } else { 0 } | if self.known { KNOWN } else { 0 }]);
-        image.u16(usize::from(self.inflight.last_id()));
-        image.u32(self.outbound.room());
+        image.u16(usize::from(self.sender.in_flight.last_id()));
+        image.u32(self.sender.room());
         image.u16(client_id.len());
         image.put(client_id);
         image.u16(self.received.len());
         for id in self.received.iter() {
             image.put(&id.get().to_be_bytes());
         }
-        image.u16(self.inflight.len());
-        for slot in self.inflight.iter() {
+        image.u16(self.sender.in_flight.len());
+        for slot in self.sender.in_flight.iter() {
             let [high, low] = slot.id.get().to_be_bytes();
             image.put(&[high, low, slot.state as u8, u8::from(slot.is_forgotten())]);
         }
         // With DUP: what leaves after this moment has been attempted when the image is read.
-        for (first, rest) in self.outbound.kept_publishes() {
+        for (first, rest) in self.sender.kept_publishes() {
             image.put(&[first]);
             image.put(rest);
         }
@@ -217,14 +217,14 @@ impl Session<'_> {
     #[inline(never)]
     fn has_room_for(&self, image: &Image<'_>) -> bool {
         image.received().count() <= self.received.capacity()
-            && image.slots().count() <= self.inflight.capacity()
-            && self.outbound.can_restore(image.room, image.packets.len())
+            && image.slots().count() <= self.sender.in_flight.capacity()
+            && self.sender.can_restore(image.room, image.packets.len())
     }
 
     /// Takes over the packets of the image, for which there is room.
     #[inline(never)]
     fn take_packets(&mut self, image: &Image<'_>, connect_len: usize) {
-        self.outbound.restore(image.room, image.packets, |room| {
+        self.sender.restore(image.room, image.packets, |room| {
             let place = room.len().saturating_sub(connect_len);
             let connect = image.connect();
             let connect = connect.encode(room.get_mut(place..).unwrap_or_default());
@@ -235,7 +235,7 @@ impl Session<'_> {
     /// Remembers what else the image holds.
     #[inline(never)]
     fn take_over(&mut self, image: &Image<'_>) {
-        self.inflight.restore(image.slots(), image.last_id);
+        self.sender.in_flight.restore(image.slots(), image.last_id);
         self.received.clear();
         for id in image.received() {
             // `has_room_for` has seen it.
@@ -246,7 +246,7 @@ impl Session<'_> {
         self.session_present = false;
         self.dropped = 0;
         self.chunks_ended = false;
-        self.dirty = false;
+        self.sender.changed = false;
         self.due = Due::Nothing;
         self.unseen = Due::Nothing;
     }
@@ -386,12 +386,12 @@ fn all_different(mut ids: impl Iterator<Item = PacketId> + Clone) -> bool {
 
 /// Id and QoS of the PUBLISH at the start of `bytes`, and what follows it.
 fn split_publish(bytes: &[u8]) -> Option<(PacketId, QoS, &[u8])> {
-    let (header, used) = long::fixed_header(bytes)?;
+    let (header, used) = raw_packet::publish_header(bytes)?;
     if header.packet_type != PacketType::Publish {
         return None;
     }
     let (publish, part) = PublishHeader::decode_body(&header, bytes.get(used..)?).ok()??;
-    let body = if long::is_marked(bytes) {
+    let body = if raw_packet::is_streamed(*bytes.first()?) {
         part
     } else {
         header.body_len()

@@ -8,7 +8,7 @@
 //! | fixed header, topic, id      |  consumed   | payload     | space        |
 //! ```
 
-use super::{error::ProtocolError, frame};
+use super::{error::ProtocolError, raw_packet};
 use crate::{
     bytes,
     codec::{
@@ -198,7 +198,7 @@ impl Inbound<'_> {
     pub(super) fn show_packet(&mut self) -> &[u8] {
         self.shown = self.packet.len();
         if self.packet.header.packet_type == PacketType::Publish {
-            let before = frame::publish_part(self.packet.header.flags, self.body());
+            let before = raw_packet::payload_offset(self.packet.header.flags, self.body());
             self.unread = self.packet.header.body_len().saturating_sub(before);
         }
         self.body()
@@ -296,7 +296,7 @@ impl Inbound<'_> {
         if body.len() < 2 {
             return Ok(false);
         }
-        let part = frame::publish_part(header.flags, body);
+        let part = raw_packet::payload_offset(header.flags, body);
         if used.saturating_add(part) >= self.rx.len() {
             // However much of it has come.
             if part > remaining {
@@ -370,7 +370,7 @@ impl Inbound<'_> {
 
     /// Length of the topic of the long message at hand, of which at least this is kept.
     fn topic_len(&self) -> u16 {
-        frame::u16_at(self.rx, usize::from(self.packet.used))
+        raw_packet::u16_at(self.rx, usize::from(self.packet.used))
     }
 
     /// The id of the long message at hand, which is the last that is kept of it; `None` at QoS 0.
@@ -378,7 +378,7 @@ impl Inbound<'_> {
         match self.packet.header.qos() {
             QoS::AtMostOnce => None,
             QoS::AtLeastOnce | QoS::ExactlyOnce => {
-                PacketId::new(frame::u16_at(self.rx, self.base.wrapping_sub(2)))
+                PacketId::new(raw_packet::u16_at(self.rx, self.base.wrapping_sub(2)))
             }
         }
     }

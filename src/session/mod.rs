@@ -7,16 +7,16 @@
 
 mod error;
 mod event;
-mod frame;
 mod image;
+mod in_flight;
 mod inbound;
-mod inflight;
 mod keep_alive;
-mod outbound;
 mod pace;
 mod payload;
+mod raw_packet;
 mod receive;
 mod request;
+mod send;
 mod storage;
 mod timeouts;
 
@@ -30,11 +30,10 @@ pub use self::{
 };
 use self::{
     inbound::Inbound,
-    inflight::Inflight,
     keep_alive::KeepAlive,
-    outbound::{Outbound, Sent},
     pace::Pace,
     receive::Due,
+    send::{Sender, Sent},
 };
 use crate::{
     codec::{Connect, PacketId},
@@ -80,8 +79,6 @@ pub struct Session<'b> {
     behind: bool,
     /// The caller wants to save the session before anything leaves that follows from a change.
     checkpoints: bool,
-    /// There has been such a change.
-    dirty: bool,
     link: Link,
     due: Due,
     /// An event of an older connection that has not been seen.
@@ -101,9 +98,8 @@ pub struct Session<'b> {
     keep_alive: KeepAlive,
     /// Ids of QoS 2 messages that have been delivered and not been released.
     received: &'b mut VecView<PacketId>,
-    inflight: Inflight<'b>,
     inbound: Inbound<'b>,
-    outbound: Outbound<'b>,
+    sender: Sender<'b>,
     pace: Pace,
 }
 
@@ -144,9 +140,8 @@ impl<'b> Session<'b> {
     ) -> Self {
         let lent = storage.lend();
         Self {
-            outbound: Outbound::new(lent.tx),
+            sender: Sender::new(lent.tx, lent.slots),
             inbound: Inbound::new(lent.rx),
-            inflight: Inflight::new(lent.slots),
             received: lent.inbound,
             keep_alive: KeepAlive::new(),
             pace: Pace::default(),
@@ -162,7 +157,6 @@ impl<'b> Session<'b> {
             chunks_ended: false,
             behind: false,
             checkpoints: false,
-            dirty: false,
             asked: None,
             dropped: 0,
             early: 0,
@@ -225,29 +219,35 @@ impl Session<'_> {
         if !fresh
             && self.holds_state()
             && self
-                .outbound
+                .sender
                 .client_id()
                 .is_some_and(|id| id != options.client_id.as_bytes())
         {
             return Err(RequestError::ClientIdMismatch);
         }
-        self.outbound.fits_connect(len, false)?;
+        self.sender.fits_connect(len, false)?;
         self.connection_lost();
         self.settle();
         // Bytes may have been committed after the older connection was over.
         self.inbound.reset();
-        self.outbound.fits_connect(len, !fresh)?;
+        self.sender.fits_connect(len, !fresh)?;
         self.postpone_event();
         if fresh {
-            self.outbound.discard(0);
-            self.inflight.discard();
+            self.sender.discard(0);
+            self.sender.in_flight.discard();
             self.received.clear();
             self.known = false;
-            self.dirty = true;
+            self.sender.changed = true;
         }
-        self.outbound.push_connect(options, header);
-        if self.checkpoints || self.inflight.iter().any(|slot| !slot.state.is_report()) {
-            self.outbound.hold();
+        self.sender.push_connect(options, header);
+        if self.checkpoints
+            || self
+                .sender
+                .in_flight
+                .iter()
+                .any(|slot| !slot.state.is_report())
+        {
+            self.sender.hold();
         }
         self.keep_alive.start(options.keep_alive, now);
         self.pace.restart();
@@ -281,12 +281,12 @@ impl Session<'_> {
     /// As [`Self::pending`], where something is.
     pub(crate) fn lend(&mut self, now: Instant) -> &[u8] {
         self.stalled_since.get_or_insert(now);
-        self.outbound.pending()
+        self.sender.pending()
     }
 
     /// Whether there are bytes that may be sent now.
     pub fn has_pending(&self) -> bool {
-        self.is_open() && !self.owes_checkpoint() && !self.outbound.is_empty()
+        self.is_open() && !self.owes_checkpoint() && !self.sender.is_empty()
     }
 
     /// Whether an event waits.
@@ -296,7 +296,7 @@ impl Session<'_> {
 
     /// Whether all that is pending are acknowledgements of which none has been lent.
     pub(crate) fn owes_only_acks(&self) -> bool {
-        self.stalled_since.is_none() && self.outbound.is_lane_only()
+        self.stalled_since.is_none() && self.sender.is_lane_only()
     }
 
     /// The transport took the first `n` bytes of what [`Self::pending`] lent; that was over at `now`.
@@ -304,9 +304,9 @@ impl Session<'_> {
         if n == 0 || !self.is_open() {
             return;
         }
-        let lane = self.outbound.consume(n);
+        let lane = self.sender.consume(n);
         self.keep_alive.lane_sent(lane, now);
-        if lane > 0 && self.outbound.lane_len() == 0 {
+        if lane > 0 && self.sender.lane_len() == 0 {
             self.keep_alive.packet_sent(now);
         }
         self.bytes_sent(now);
@@ -314,12 +314,12 @@ impl Session<'_> {
 
     /// Bytes have left, and packets with them.
     fn bytes_sent(&mut self, now: Instant) {
-        while let Some(sent) = self.outbound.take_sent() {
+        while let Some(sent) = self.sender.take_sent() {
             self.keep_alive.packet_sent(now);
             self.packet_sent(sent, now);
         }
         self.stalled_since = self.has_more().then_some(now);
-        if self.outbound.in_payload() && !self.may_answer() {
+        if self.sender.in_payload() && !self.may_answer() {
             // What would be answered cannot be read before the payload has left.
             self.restart_waits(now);
         }
@@ -329,14 +329,19 @@ impl Session<'_> {
     fn restart_waits(&mut self, now: Instant) {
         self.keep_alive.progress(now);
         self.full_since = self.full_since.map(|_| now);
-        for slot in self.inflight.iter_mut().filter(|slot| slot.is_sent()) {
+        for slot in self
+            .sender
+            .in_flight
+            .iter_mut()
+            .filter(|slot| slot.is_sent())
+        {
             slot.since = now;
         }
     }
 
     /// Whether the transport has something to take, now or when the caller hands it over.
     fn has_more(&self) -> bool {
-        self.has_pending() || self.outbound.in_payload()
+        self.has_pending() || self.sender.in_payload()
     }
 
     /// Where the bytes go that arrive next, to be committed before any other call.
@@ -432,23 +437,23 @@ impl Session<'_> {
 
     /// Whether something is queued that cannot leave before CONNACK.
     pub(crate) fn waits_for_connack(&self) -> bool {
-        self.is_connecting() && self.outbound.waits_for_connack()
+        self.is_connecting() && self.sender.waits_for_connack()
     }
 
     /// Whether everything waits until the caller has seen a checkpoint.
     pub(crate) fn owes_checkpoint(&self) -> bool {
-        self.checkpoints && self.dirty && self.is_connected()
+        self.checkpoints && self.sender.changed && self.is_connected()
     }
 
     /// How many in-flight slots are taken: by requests that wait for their acknowledgement, and by what has become of
     /// earlier ones, until its event has been seen.
     pub fn in_flight(&self) -> usize {
-        self.inflight.len()
+        self.sender.in_flight.len()
     }
 
     /// The id that the last accepted publish at QoS 1 or 2, subscribe or unsubscribe got.
     pub fn last_packet_id(&self) -> Option<PacketId> {
-        PacketId::new(self.inflight.last_id())
+        PacketId::new(self.sender.in_flight.last_id())
     }
 
     fn packet_sent(&mut self, sent: Sent, now: Instant) {
@@ -457,7 +462,7 @@ impl Session<'_> {
             Sent::Publish if self.is_connecting() => self.early = self.early.saturating_add(1),
             Sent::Publish => {}
             Sent::Request(id) => {
-                if let Some(slot) = self.inflight.get_mut(id) {
+                if let Some(slot) = self.sender.in_flight.get_mut(id) {
                     slot.sent(now);
                 }
             }
@@ -468,7 +473,7 @@ impl Session<'_> {
     }
 
     fn holds_state(&self) -> bool {
-        self.known || !self.inflight.is_empty() || !self.received.is_empty()
+        self.known || !self.sender.in_flight.is_empty() || !self.received.is_empty()
     }
 
     /// Why the connection is over.
@@ -518,11 +523,11 @@ impl Session<'_> {
             return;
         }
         let refused = matches!(self.link, Link::Down(ProtocolError::Refused(_)));
-        let unsent = self.outbound.end_connection();
+        let unsent = self.sender.end_connection();
         let early = if refused { self.early } else { 0 };
         self.early = 0;
         self.dropped = self.dropped.saturating_add(unsent).saturating_add(early);
-        self.inflight.end_connection(refused);
+        self.sender.in_flight.end_connection(refused);
         self.chunks_ended |= self.inbound.reset();
         self.due.connection_ended();
         self.stalled_since = None;

@@ -4,9 +4,9 @@ use super::{
     RequestError, Session,
     error::ProtocolError,
     event::{Message, StreamedPublish},
-    inflight::State,
-    outbound::long::Abandoned,
+    in_flight::State,
     receive::Due,
+    send::streamed::Abandoned,
 };
 use crate::{codec::PacketId, time::Instant};
 
@@ -37,7 +37,7 @@ impl Session<'_> {
             }
             StreamedPublish::Resend(id) => {
                 self.check_open()?;
-                self.outbound.attend(id, len)?;
+                self.sender.attend(id, len)?;
                 self.asked = None;
                 Ok(Some(id))
             }
@@ -48,7 +48,7 @@ impl Session<'_> {
     /// it is complete.
     pub fn payload_left(&self) -> usize {
         if self.is_open() {
-            self.outbound.payload_left()
+            self.sender.payload_left()
         } else {
             0
         }
@@ -56,7 +56,7 @@ impl Session<'_> {
 
     /// Whether the payload of [`Self::begin_payload`] has not left whole.
     pub fn is_payload_open(&self) -> bool {
-        self.outbound.is_attended()
+        self.sender.is_attended()
     }
 
     /// The transport took `n` bytes of the payload, directly from the caller's memory; that was over at `now`. 0 is no
@@ -66,7 +66,7 @@ impl Session<'_> {
         if n == 0 {
             return;
         }
-        self.outbound.payload_sent(n);
+        self.sender.payload_sent(n);
         self.bytes_sent(now);
     }
 
@@ -79,13 +79,13 @@ impl Session<'_> {
         if self.payload_left() == 0 {
             return &mut [];
         }
-        self.outbound.payload_space()
+        self.sender.payload_space()
     }
 
     /// `n` bytes have been put into the [`Self::payload_space`].
     pub fn payload_commit(&mut self, n: usize) {
         if n > 0 && !self.payload_space().is_empty() {
-            self.outbound.payload_commit(n);
+            self.sender.payload_commit(n);
             // However long the caller took, the transport begins anew.
             self.stalled_since = None;
         }
@@ -98,16 +98,16 @@ impl Session<'_> {
     /// for payload. Does nothing when no payload is open.
     pub fn abandon_payload(&mut self) {
         // What the end of the connection leaves behind at QoS 1 and 2 will be asked for on the next.
-        if !self.outbound.is_attended() || !self.is_open() {
+        if !self.sender.is_attended() || !self.is_open() {
             return;
         }
-        match self.outbound.abandon() {
+        match self.sender.abandon() {
             Abandoned::Postponed => self.asked = None,
             Abandoned::Halfway => self.end(ProtocolError::PayloadAborted),
             Abandoned::Withdrawn(None) => {}
             Abandoned::Withdrawn(Some(id)) => {
-                self.inflight.remove(id);
-                self.dirty = true;
+                self.sender.in_flight.remove(id);
+                self.sender.changed = true;
             }
         }
     }
@@ -136,13 +136,13 @@ impl Session<'_> {
 
     /// Whether a payload has to be given again before anything that is queued from now on can leave.
     pub(crate) fn payload_waits(&self) -> bool {
-        self.is_open() && self.outbound.payload_waits()
+        self.is_open() && self.sender.payload_waits()
     }
 
     /// The message for which [`Event::PayloadNeeded`](super::Event::PayloadNeeded) asks, if any.
     pub fn payload_needed(&self) -> Option<PacketId> {
         if self.is_connected() {
-            self.outbound.unattended()
+            self.sender.unattended()
         } else {
             None
         }
@@ -156,10 +156,10 @@ impl Session<'_> {
     ///
     /// [`RequestError::PayloadNotNeeded`].
     pub fn decline_payload(&mut self, id: PacketId) -> Result<(), RequestError> {
-        self.outbound.decline(id)?;
+        self.sender.decline(id)?;
         self.asked = None;
-        self.dirty = true;
-        if let Some(slot) = self.inflight.get_mut(id) {
+        self.sender.changed = true;
+        if let Some(slot) = self.sender.in_flight.get_mut(id) {
             slot.state = if slot.state == State::Puback {
                 State::PublishDiscarded
             } else {

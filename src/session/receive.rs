@@ -6,11 +6,11 @@ use super::{
     EventToken, Link, Over, Session,
     error::ProtocolError,
     event::{Chunk, Event, Message},
-    frame,
     image::Checkpoint,
+    in_flight::State,
     inbound::Frame,
-    inflight::State,
-    outbound::Outbound,
+    raw_packet,
+    send::Sender,
 };
 use crate::{
     codec::{
@@ -112,7 +112,7 @@ impl Session<'_> {
             Due::Qos0Dropped(count) => Event::Qos0Dropped(count),
             Due::PayloadNeeded(id) => Event::PayloadNeeded(id),
             Due::Checkpoint => {
-                self.dirty = false;
+                self.sender.changed = false;
                 Event::Checkpoint(Checkpoint(self))
             }
         }))
@@ -158,9 +158,7 @@ impl Session<'_> {
         }
         if self.due.is_nothing() {
             self.check_waits(now)?;
-            if self.full_since.is_some()
-                && self.received.is_empty()
-                && self.outbound.lane_is_empty()
+            if self.full_since.is_some() && self.received.is_empty() && self.sender.lane_is_empty()
             {
                 return Err(self.fail(self.inbound_full()));
             }
@@ -190,9 +188,9 @@ impl Session<'_> {
         if self.owes_checkpoint() {
             false
         } else if self.received.is_full() {
-            self.outbound.lane_is_empty()
+            self.sender.lane_is_empty()
         } else {
-            self.outbound.lane_has_room(1)
+            self.sender.lane_has_room(1)
         }
     }
 
@@ -202,7 +200,7 @@ impl Session<'_> {
             core::mem::replace(&mut self.unseen, Due::Nothing)
         } else if core::mem::take(&mut self.chunks_ended) {
             Due::ChunksAborted
-        } else if let Some(slot) = self.inflight.take_report() {
+        } else if let Some(slot) = self.sender.in_flight.take_report() {
             Due::Ended(slot.id, slot.state)
         } else if self.dropped > 0 {
             Due::Qos0Dropped(core::mem::take(&mut self.dropped))
@@ -217,7 +215,7 @@ impl Session<'_> {
         if self.owes_checkpoint() {
             self.due = Due::Checkpoint;
         } else if !self.inbound.in_message()
-            && let Some(id) = self.outbound.unattended()
+            && let Some(id) = self.sender.unattended()
             && self.asked.replace(id) != Some(id)
         {
             self.due = Due::PayloadNeeded(id);
@@ -230,18 +228,8 @@ impl Session<'_> {
             return;
         }
         // The answer to what waits for the caller must find room.
-        let needed = if self.due.is_nothing() { 1 } else { 2 };
-        for slot in self.inflight.iter_mut() {
-            if slot.state != State::Pubrel {
-                continue;
-            }
-            if !self.outbound.lane_has_room(needed) {
-                break;
-            }
-            self.outbound.push_ack(wire::PUBREL, slot.id);
-            slot.state = State::Pubcomp;
-            slot.sent(now);
-        }
+        let reserved = usize::from(!self.due.is_nothing());
+        self.sender.send_pubrels(reserved, now);
     }
 
     fn packet(&mut self, now: Instant) -> Result<(), Over> {
@@ -263,7 +251,7 @@ impl Session<'_> {
     fn connack(&mut self) -> Result<(), Over> {
         let early = ProtocolError::BeforeConnack(PacketType::Connack);
         let session_present = match Connack::decode_body(self.inbound.body()) {
-            _ if !self.outbound.connect_sent() => return Err(self.fail(early)),
+            _ if !self.sender.connect_sent() => return Err(self.fail(early)),
             Err(error) => return Err(self.fail(error.into())),
             // [MQTT-3.2.2-5]
             Ok(Connack::Refused(code)) => return Err(self.fail(ProtocolError::Refused(code))),
@@ -276,8 +264,8 @@ impl Session<'_> {
         if !session_present {
             // [MQTT-3.1.2-4], [MQTT-3.2.2-3] PUBLISHes stay; the ids of what came do not.
             self.received.clear();
-            self.inflight.server_forgot();
-            self.dirty = true;
+            self.sender.in_flight.server_forgot();
+            self.sender.changed = true;
         }
         self.unknown_session = session_present && !self.known;
         self.known = !self.clean;
@@ -286,9 +274,9 @@ impl Session<'_> {
         self.early = 0;
         self.link = Link::Up;
         debug!("connected, session present: {}", session_present);
-        self.outbound.release();
+        self.sender.release();
         self.due = Due::Connected;
-        if self.leaving && self.outbound.is_empty() {
+        if self.leaving && self.sender.is_empty() {
             self.leave();
         }
         Ok(())
@@ -303,21 +291,22 @@ impl Session<'_> {
     fn acknowledged(&mut self) -> Result<(), Over> {
         let header = self.inbound.header();
         let packet_type = header.packet_type;
-        let Some(packet_id) = frame::packet_id(header.first_byte(), self.inbound.body()) else {
+        let Some(packet_id) = raw_packet::packet_id(header.first_byte(), self.inbound.body())
+        else {
             return Err(self.fail(DecodeError::PacketIdZero.into()));
         };
         // [MQTT-4.3.3-2] PUBCOMP also for an id that is not known.
         if packet_type == PacketType::Pubrel {
             self.released(packet_id);
-            self.outbound.push_ack(wire::PUBCOMP, packet_id);
+            self.sender.push_ack(wire::PUBCOMP, packet_id);
             return Ok(());
         }
-        let Some(slot) = self.inflight.waiting(packet_id) else {
+        let Some(slot) = self.sender.in_flight.waiting(packet_id) else {
             return self.late(packet_type, packet_id);
         };
         let may_come = slot.is_sent()
             || slot.state == State::Declined
-            || self.outbound.waits_for_resend(packet_id);
+            || self.sender.waits_for_resend(packet_id);
         if !may_come || !slot.state.is_answered_by(packet_type) {
             return Err(self.fail(ProtocolError::UnexpectedAck {
                 packet_type,
@@ -327,18 +316,18 @@ impl Session<'_> {
         match packet_type {
             PacketType::Suback => self.due = Due::Suback(packet_id),
             PacketType::Pubrec if slot.state == State::Pubcomp => {
-                self.outbound.push_ack(wire::PUBREL, packet_id);
+                self.sender.push_ack(wire::PUBREL, packet_id);
             }
             // [MQTT-4.3.3-1] The PUBLISH never goes again.
             PacketType::Pubrec => {
-                self.dirty = true;
-                self.outbound.acknowledge(packet_id);
-                self.inflight.owe_pubrel(packet_id);
+                self.sender.changed = true;
+                self.sender.acknowledge(packet_id);
+                self.sender.in_flight.owe_pubrel(packet_id);
             }
             // [MQTT-4.3.2-1], [MQTT-3.10.4-4] The id is free [MQTT-2.3.1-3].
             _ => {
-                self.outbound.acknowledge(packet_id);
-                self.inflight.remove(packet_id);
+                self.sender.acknowledge(packet_id);
+                self.sender.in_flight.remove(packet_id);
                 self.due = Due::Ended(packet_id, slot.outcome());
             }
         }
@@ -352,14 +341,14 @@ impl Session<'_> {
         if let (Some(place), Some(last)) = (place, last) {
             *place = last;
             self.received.pop();
-            self.dirty = true;
+            self.sender.changed = true;
         }
     }
 
     /// An acknowledgement for an id that nobody waits for.
     fn late(&mut self, packet_type: PacketType, packet_id: PacketId) -> Result<(), Over> {
         if packet_type == PacketType::Pubrec {
-            self.outbound.push_ack(wire::PUBREL, packet_id);
+            self.sender.push_ack(wire::PUBREL, packet_id);
         } else if packet_type == PacketType::Suback
             && let Err(error) = Suback::decode_body(self.inbound.body())
         {
@@ -370,7 +359,7 @@ impl Session<'_> {
 
     /// Checked against the filters asked for \[MQTT-3.8.4-5\], in whose order the codes are \[MQTT-3.9.3-1\].
     fn suback(&mut self, id: PacketId) -> Result<Option<Event<'_>>, ProtocolError> {
-        let expected = self.outbound.body_of(id).map_or(0, frame::filters);
+        let expected = self.sender.body_of(id).map_or(0, raw_packet::filter_count);
         let suback = match Suback::decode_body(self.inbound.show_packet()) {
             Ok(suback) => suback,
             Err(error) => return refused(&mut self.link, error.into()),
@@ -379,8 +368,8 @@ impl Session<'_> {
         if got != expected {
             return refused(&mut self.link, ProtocolError::SubackCount { expected, got });
         }
-        self.outbound.acknowledge(id);
-        self.inflight.remove(id);
+        self.sender.acknowledge(id);
+        self.sender.in_flight.remove(id);
         Ok(Some(Event::Suback(id, suback.codes())))
     }
 
@@ -388,7 +377,7 @@ impl Session<'_> {
     fn publish_came(&mut self, now: Instant) -> Result<(), Over> {
         let header = self.inbound.header();
         let body = self.inbound.body();
-        let id = frame::packet_id(header.first_byte(), body);
+        let id = raw_packet::packet_id(header.first_byte(), body);
         // [MQTT-4.3.3-2] The id decides whether it is new, not DUP [MQTT-3.3.1-3].
         if let Some(id) = id
             && header.qos() == QoS::ExactlyOnce
@@ -402,7 +391,7 @@ impl Session<'_> {
                     return Err(self.fail(error.into()));
                 }
                 if repeated {
-                    self.outbound.push_ack(wire::PUBREC, id);
+                    self.sender.push_ack(wire::PUBREC, id);
                 }
                 return Ok(());
             }
@@ -422,7 +411,7 @@ impl Session<'_> {
         let payload = body.get(before..).unwrap_or_default();
         // `publish_came` has seen that there is room.
         let (qos, id) = (message.delivery.qos(), message.delivery.packet_id());
-        self.dirty |= delivered(qos, id, &mut self.outbound, self.received);
+        self.sender.changed |= delivered(qos, id, &mut self.sender, self.received);
         Ok(Some(Event::Message(Message::from(Publish {
             topic: message.topic,
             payload,
@@ -450,7 +439,7 @@ impl Session<'_> {
         if chunk.is_last() {
             // `begin_chunk` has seen that there is room.
             let (qos, id) = (message.delivery.qos(), message.delivery.packet_id());
-            self.dirty |= delivered(qos, id, &mut self.outbound, self.received);
+            self.sender.changed |= delivered(qos, id, &mut self.sender, self.received);
         }
         Some(Event::Chunk(chunk))
     }
@@ -464,11 +453,11 @@ impl Session<'_> {
             && let Some(id) = id
             && self.received.contains(&id)
         {
-            self.outbound.push_ack(wire::PUBREC, id);
+            self.sender.push_ack(wire::PUBREC, id);
             return Ok(());
         }
         self.check_received()?;
-        self.dirty |= delivered(qos, id, &mut self.outbound, self.received);
+        self.sender.changed |= delivered(qos, id, &mut self.sender, self.received);
         if let Some(len) = too_long {
             warn!("skipped a message whose topic has {} bytes", len);
             self.due = Due::TopicTooLong { len };
@@ -504,17 +493,17 @@ fn refused<'a>(link: &mut Link, reason: ProtocolError) -> Result<Option<Event<'a
 fn delivered(
     qos: QoS,
     id: Option<PacketId>,
-    outbound: &mut Outbound<'_>,
+    sender: &mut Sender<'_>,
     received: &mut VecView<PacketId>,
 ) -> bool {
     let Some(id) = id else {
         return false;
     };
     if qos == QoS::ExactlyOnce {
-        outbound.push_ack(wire::PUBREC, id);
+        sender.push_ack(wire::PUBREC, id);
         let _ = received.push(id);
     } else {
-        outbound.push_ack(wire::PUBACK, id);
+        sender.push_ack(wire::PUBACK, id);
     }
     true
 }

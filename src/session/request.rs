@@ -1,6 +1,6 @@
 //! What the caller asks for: publish, subscribe, unsubscribe, ping, disconnect.
 
-use super::{RequestError, Session, event::Message, inflight::State, outbound::Encode};
+use super::{RequestError, Session, event::Message, in_flight::State, send::Encode};
 use crate::codec::{
     EncodeError, PacketId, PublishHeader, QoS, TopicName, subscribe, unsubscribe, wire,
 };
@@ -71,7 +71,7 @@ impl Session<'_> {
             return Err(RequestError::NotConnected);
         }
         // One place is kept for the answer to a packet at hand.
-        if !self.outbound.lane_has_room(2) {
+        if !self.sender.lane_has_room(2) {
             return Err(RequestError::AckQueueFull);
         }
         self.queue_ping();
@@ -86,10 +86,10 @@ impl Session<'_> {
     /// [`RequestError::PayloadPending`] while a payload is being handed over.
     pub fn disconnect(&mut self) -> Result<(), RequestError> {
         self.check_open()?;
-        if self.outbound.is_attended() {
+        if self.sender.is_attended() {
             return Err(RequestError::PayloadPending);
         }
-        self.outbound.push_disconnect();
+        self.sender.push_disconnect();
         self.leaving = true;
         Ok(())
     }
@@ -106,22 +106,22 @@ impl Session<'_> {
         self.check_open()?;
         let mut id = PacketId::MIN;
         if state.is_some() {
-            if self.inflight.is_full() {
-                let capacity = self.inflight.capacity();
+            if self.sender.in_flight.is_full() {
+                let capacity = self.sender.in_flight.capacity();
                 return Err(RequestError::InflightFull { capacity });
             }
-            id = self.inflight.free_id();
+            id = self.sender.in_flight.free_id();
         }
-        if is_long && self.outbound.next_long().is_some() {
+        if is_long && self.sender.next_long().is_some() {
             return Err(RequestError::PayloadPending);
         }
-        let begin = self.outbound.push(id, encode, payload)?;
+        let begin = self.sender.push(id, encode, payload)?;
         if is_long {
-            self.outbound.make_long(begin);
+            self.sender.make_long(begin);
         }
         if let Some(state) = state {
-            self.inflight.insert(id, state);
-            self.dirty |= matches!(state, State::Puback | State::Pubrec);
+            self.sender.in_flight.insert(id, state);
+            self.sender.changed |= matches!(state, State::Puback | State::Pubrec);
         }
         Ok(id)
     }
@@ -130,15 +130,15 @@ impl Session<'_> {
         if self.leaving || !self.is_open() {
             return Err(RequestError::NotConnected);
         }
-        if self.outbound.in_payload() {
+        if self.sender.in_payload() {
             return Err(RequestError::PayloadPending);
         }
         Ok(())
     }
 
     pub(super) fn queue_ping(&mut self) {
-        if self.outbound.push_lane(&wire::PINGREQ_PACKET) {
-            self.keep_alive.ping_queued(self.outbound.lane_len());
+        if self.sender.push_lane(&wire::PINGREQ_PACKET) {
+            self.keep_alive.ping_queued(self.sender.lane_len());
         }
     }
 }

@@ -2,7 +2,7 @@
 
 use heapless::{Vec, VecView};
 
-use super::{image, inflight::Slot};
+use super::{image, in_flight::Slot};
 use crate::codec::PacketId;
 
 /// Everything that a [`Session`](super::Session) needs to remember, in memory that the caller provides.

@@ -34,7 +34,7 @@ impl Session<'_> {
     /// When a PINGREQ is due, CONNACK or not, if nothing else leaves before \[MQTT-3.1.2-23\].
     pub(super) fn ping_due(&self) -> Option<Instant> {
         let due = self.keep_alive.due()?;
-        (!self.leaving && self.outbound.is_idle()).then_some(due)
+        (!self.leaving && self.sender.is_idle()).then_some(due)
     }
 
     /// What must be answered, or taken by the transport, within the response timeout. While an event waits, an answer
@@ -52,7 +52,7 @@ impl Session<'_> {
         keep_first(&mut wait, since, ProtocolError::PingrespTimeout);
         // For the PUBRELs of the messages that found room.
         keep_first(&mut wait, self.full_since, self.inbound_full());
-        for slot in self.inflight.iter() {
+        for slot in self.sender.in_flight.iter() {
             let packet_id = slot.id;
             let since = slot.is_sent().then_some(slot.since);
             keep_first(

@@ -13,19 +13,30 @@
 //! CONNECT alone, so that a full arena can always be reconnected and drained; it keeps the last CONNECT, which tells
 //! whose session this is.
 
-pub(super) mod long;
+pub(super) mod streamed;
 
-use self::long::Passing;
-use super::{error::RequestError, frame};
+use self::streamed::Passing;
+use super::{
+    error::RequestError,
+    in_flight::{InFlight, Slot},
+    raw_packet,
+};
+use heapless::VecView;
+
 use crate::{
     bytes,
     codec::{Connect, EncodeError, FixedHeader, PacketId, wire},
+    time::Instant,
 };
 
 /// Bytes in the lane: eight acknowledgements.
 const LANE: usize = 32;
 
-pub(super) struct Outbound<'b> {
+pub(super) struct Sender<'b> {
+    /// Requests that wait for an acknowledgement, and reports about earlier ones.
+    pub(super) in_flight: InFlight<'b>,
+    /// The session has changed since the last checkpoint.
+    pub(super) changed: bool,
     arena: &'b mut [u8],
     /// Start of the CONNECT, which ends at `room`.
     connect: usize,
@@ -61,10 +72,12 @@ pub(super) enum Sent {
     Disconnect,
 }
 
-impl<'b> Outbound<'b> {
+impl<'b> Sender<'b> {
     #[inline(always)] // into the session, without a copy
-    pub(super) fn new(arena: &'b mut [u8]) -> Self {
+    pub(super) fn new(arena: &'b mut [u8], slots: &'b mut VecView<Slot>) -> Self {
         Self {
+            in_flight: InFlight::new(slots),
+            changed: false,
             arena,
             connect: 0,
             room: 0,
@@ -83,7 +96,7 @@ impl<'b> Outbound<'b> {
     }
 }
 
-impl Outbound<'_> {
+impl Sender<'_> {
     /// Whether a CONNECT of `len` bytes finds room, beside what is queued if that is to be kept.
     #[inline(always)] // two calls, each with an error to copy, cost more
     pub(super) fn fits_connect(&self, len: usize, keep: bool) -> Result<(), RequestError> {
@@ -119,7 +132,7 @@ impl Outbound<'_> {
     /// The client id in the CONNECT that was queued last; `None` before the first.
     pub(super) fn client_id(&self) -> Option<&[u8]> {
         let body = self.packet_at(self.connect).body;
-        frame::client_id(self.arena.get(body..self.room)?)
+        raw_packet::client_id(self.arena.get(body..self.room)?)
     }
 
     /// CONNACK came: everything may leave.
@@ -186,6 +199,16 @@ impl Outbound<'_> {
     pub(super) fn push_ack(&mut self, first: u8, id: PacketId) {
         let [high, low] = id.get().to_be_bytes();
         self.push_lane(&[first, 2, high, low]);
+    }
+
+    /// Sends every PUBREL that is owed, in the order of their PUBRECs, as far as the lane has room for it and the
+    /// `reserved` acknowledgements that may follow.
+    pub(super) fn send_pubrels(&mut self, reserved: usize, now: Instant) {
+        while self.lane_has_room(reserved.wrapping_add(1))
+            && let Some(id) = self.in_flight.next_pubrel(now)
+        {
+            self.push_ack(wire::PUBREL, id);
+        }
     }
 
     /// Queues an acknowledgement or a PINGREQ; the lane is checked with [`Self::lane_has_room`] before.
@@ -380,7 +403,7 @@ impl Outbound<'_> {
             .filter_map(|(at, packet)| {
                 let (first, rest) = self.arena.get(at..packet.end)?.split_first()?;
                 let first = if packet.is_long {
-                    long::marked(*first)
+                    raw_packet::with_type(*first, raw_packet::STREAMED_TYPE)
                 } else {
                     *first
                 };
@@ -509,12 +532,12 @@ impl Outbound<'_> {
     #[inline(never)] // walks call it everywhere
     fn packet_at(&self, at: usize) -> Packet {
         let packet = self.arena.get(at..).unwrap_or_default();
-        let (remaining, used) = frame::own_header(packet);
+        let (remaining, used) = raw_packet::own_header(packet);
         let first = packet.first().copied().unwrap_or_default();
-        let is_long = long::is_mark(first) || (self.passing.begun && at == self.record);
+        let is_long = raw_packet::is_streamed(first) || (self.passing.begun && at == self.record);
         let (mut len, mut payload) = (remaining, 0);
         if is_long {
-            len = frame::publish_part(first, packet.get(used..).unwrap_or_default());
+            len = raw_packet::payload_offset(first, packet.get(used..).unwrap_or_default());
             payload = remaining.wrapping_sub(len);
         }
         let body = at.wrapping_add(used);
@@ -528,7 +551,7 @@ impl Outbound<'_> {
     }
 
     fn id_of(&self, packet: &Packet) -> Option<PacketId> {
-        frame::packet_id(packet.first, self.arena.get(packet.body..)?)
+        raw_packet::packet_id(packet.first, self.arena.get(packet.body..)?)
     }
 }
 
@@ -547,7 +570,7 @@ struct Packet {
 
 impl Packet {
     fn is_publish(&self) -> bool {
-        matches!(self.first & wire::TYPE_MASK, wire::PUBLISH | long::MARK)
+        raw_packet::is_publish(self.first)
     }
 
     fn is_kept_publish(&self) -> bool {
@@ -565,9 +588,11 @@ fn no_room(needed: usize, capacity: usize, free: usize) -> RequestError {
 
 /// All but the bytes that belong to no packet.
 #[cfg(feature = "fingerprint")]
-impl core::hash::Hash for Outbound<'_> {
+impl core::hash::Hash for Sender<'_> {
     fn hash<H: core::hash::Hasher>(&self, state: &mut H) {
         let Self {
+            in_flight,
+            changed,
             arena,
             connect,
             room,
@@ -585,6 +610,7 @@ impl core::hash::Hash for Outbound<'_> {
         } = self;
         (connect, room, head, tail, record, sent, offered).hash(state);
         (held, longs, passing, lane_lent, arena.len()).hash(state);
+        (in_flight, changed).hash(state);
         arena.get(*connect..*room).hash(state);
         arena.get(*head..*tail).hash(state);
         self.staged().hash(state);

@@ -3,11 +3,11 @@
 //! In the arena such a packet ends where its payload would begin, and its first byte carries a mark instead of the
 //! packet type, which is put right while the packet leaves. Whoever has the payload is called for it then.
 
-use super::{Outbound, RequestError};
-use crate::codec::{FixedHeader, PacketId, wire};
-
-/// Stands for the packet type in the first byte of a packet whose payload is outside; the specification reserves it.
-pub(in crate::session) const MARK: u8 = 0xF0;
+use super::{RequestError, Sender};
+use crate::{
+    codec::{PacketId, wire},
+    session::raw_packet,
+};
 
 /// The payload from outside that leaves at present, or will leave next.
 #[derive(Default)]
@@ -36,10 +36,10 @@ pub(in crate::session) enum Abandoned {
     Withdrawn(Option<PacketId>),
 }
 
-impl Outbound<'_> {
+impl Sender<'_> {
     /// The packet there, which was queued last, has a payload that the caller is about to hand over.
     pub(in crate::session) fn make_long(&mut self, at: usize) {
-        self.set_type(at, MARK);
+        self.set_type(at, raw_packet::STREAMED_TYPE);
         self.longs = self.longs.saturating_add(1);
         self.passing.attended = true;
     }
@@ -172,7 +172,7 @@ impl Outbound<'_> {
     pub(super) fn begin_long(&mut self) {
         let attended = self.passing.attended && !self.passing.begun;
         let packet = self.packet_at(self.record);
-        if attended && self.sent == self.record && is_mark(packet.first) {
+        if attended && self.sent == self.record && raw_packet::is_streamed(packet.first) {
             self.passing.left = packet.payload;
             self.set_type(self.record, wire::PUBLISH);
             self.passing.begun = true;
@@ -182,7 +182,7 @@ impl Outbound<'_> {
     /// The payload has left, or will not: puts the mark back.
     pub(super) fn end_long(&mut self) {
         if self.passing.begun {
-            self.set_type(self.record, MARK);
+            self.set_type(self.record, raw_packet::STREAMED_TYPE);
         }
         self.passing = Passing::default();
     }
@@ -213,35 +213,7 @@ impl Outbound<'_> {
 
     fn set_type(&mut self, at: usize, packet_type: u8) {
         if let Some(first) = self.arena.get_mut(at) {
-            *first = packet_type | (*first & wire::FLAGS_MASK);
+            *first = raw_packet::with_type(*first, packet_type);
         }
     }
-}
-
-/// The fixed header of a kept packet, marked or not, and its length.
-pub(in crate::session) fn fixed_header(packet: &[u8]) -> Option<(FixedHeader, usize)> {
-    let (first, rest) = packet.split_first()?;
-    if !is_marked(packet) {
-        return FixedHeader::decode(packet).ok()?;
-    }
-    let mut bytes = [wire::PUBLISH | (first & wire::FLAGS_MASK), 0, 0, 0, 0];
-    for (byte, from) in bytes.iter_mut().skip(1).zip(rest) {
-        *byte = *from;
-    }
-    FixedHeader::decode(&bytes).ok()?
-}
-
-/// The first byte of a packet whose payload is outside, while it does not leave.
-pub(super) fn marked(first: u8) -> u8 {
-    MARK | (first & wire::FLAGS_MASK)
-}
-
-/// Whether the payload of a kept packet is outside.
-pub(in crate::session) fn is_marked(packet: &[u8]) -> bool {
-    packet.first().is_some_and(|first| is_mark(*first))
-}
-
-/// Whether the payload of the packet with this first byte is outside, and the packet does not leave.
-pub(super) fn is_mark(first: u8) -> bool {
-    first & MARK == MARK
 }

@@ -166,18 +166,18 @@ impl core::hash::Hash for Slot {
 
 /// The slots, in PUBLISH order as far as they wait for PUBACK or PUBREC, in PUBREC order after that.
 #[cfg_attr(feature = "fingerprint", derive(Hash))]
-pub(super) struct Inflight<'b> {
+pub(super) struct InFlight<'b> {
     slots: &'b mut VecView<Slot>,
     last_id: u16,
 }
 
-impl<'b> Inflight<'b> {
+impl<'b> InFlight<'b> {
     pub(super) fn new(slots: &'b mut VecView<Slot>) -> Self {
         Self { slots, last_id: 0 }
     }
 }
 
-impl Inflight<'_> {
+impl InFlight<'_> {
     pub(super) fn capacity(&self) -> usize {
         self.slots.capacity()
     }
@@ -249,6 +249,17 @@ impl Inflight<'_> {
             // The place that has just become free.
             let _ = self.slots.push(owed);
         }
+    }
+
+    /// The first PUBREL that is owed, which is sent at `now`.
+    pub(super) fn next_pubrel(&mut self, now: Instant) -> Option<PacketId> {
+        let slot = self
+            .slots
+            .iter_mut()
+            .find(|slot| slot.state == State::Pubrel)?;
+        slot.state = State::Pubcomp;
+        slot.sent(now);
+        Some(slot.id)
     }
 
     /// The id that was given last.

@@ -1,0 +1,102 @@
+//! Fields of an encoded packet, read without decoding the packet.
+//!
+//! In the send buffer and in images, a PUBLISH with a streamed payload ends where that payload would begin. Until it
+//! is sent, its packet type is [`STREAMED_TYPE`].
+
+use crate::codec::{FixedHeader, PacketId, wire};
+
+/// The packet type of a PUBLISH whose payload is streamed; the specification reserves it.
+pub(super) const STREAMED_TYPE: u8 = 0xF0;
+
+/// Returns `true` if `first` is the first byte of a PUBLISH.
+pub(super) fn is_publish(first: u8) -> bool {
+    matches!(first & wire::TYPE_MASK, wire::PUBLISH | STREAMED_TYPE)
+}
+
+/// Returns `true` if `first` is the first byte of a PUBLISH whose payload is streamed and that is not being sent.
+pub(super) fn is_streamed(first: u8) -> bool {
+    first & STREAMED_TYPE == STREAMED_TYPE
+}
+
+/// Returns the first byte with another packet type.
+pub(super) fn with_type(first: u8, packet_type: u8) -> u8 {
+    packet_type | (first & wire::FLAGS_MASK)
+}
+
+/// Decodes the fixed header of a PUBLISH, streamed or not, and returns its length, too.
+pub(super) fn publish_header(packet: &[u8]) -> Option<(FixedHeader, usize)> {
+    let (&first, rest) = packet.split_first()?;
+    if !is_streamed(first) {
+        return FixedHeader::decode(packet).ok()?;
+    }
+    let mut bytes = [with_type(first, wire::PUBLISH), 0, 0, 0, 0];
+    for (byte, from) in bytes.iter_mut().skip(1).zip(rest) {
+        *byte = *from;
+    }
+    FixedHeader::decode(&bytes).ok()?
+}
+
+/// Returns the packet id, if the packet has one and `body` contains it. Checks nothing else.
+pub(super) fn packet_id(first: u8, body: &[u8]) -> Option<PacketId> {
+    let at = match first & wire::TYPE_MASK {
+        wire::CONNECT | wire::DISCONNECT => return None,
+        wire::PUBLISH | STREAMED_TYPE if first & wire::QOS_MASK == 0 => return None,
+        wire::PUBLISH | STREAMED_TYPE => payload_offset(first, body).wrapping_sub(2),
+        _ => 0,
+    };
+    PacketId::new(u16_at(body, at))
+}
+
+/// Returns where the payload begins in the body of a PUBLISH: after topic and packet id.
+pub(super) fn payload_offset(flags: u8, body: &[u8]) -> usize {
+    let id_len = if flags & wire::QOS_MASK == 0 { 0 } else { 2 };
+    usize::from(u16_at(body, 0))
+        .saturating_add(2)
+        .saturating_add(id_len)
+}
+
+/// Returns the number at `at`, or 0 if `bytes` is too short.
+pub(super) fn u16_at(bytes: &[u8], at: usize) -> u16 {
+    bytes
+        .get(at..)
+        .and_then(<[u8]>::first_chunk)
+        .map_or(0, |number| u16::from_be_bytes(*number))
+}
+
+/// Returns the client id in the body of a CONNECT, where it follows the variable header (section 3.1.3).
+pub(super) fn client_id(connect: &[u8]) -> Option<&[u8]> {
+    let (len, rest) = connect
+        .get(wire::CONNECT_VARIABLE_HEADER_LEN..)?
+        .split_first_chunk()?;
+    rest.get(..usize::from(u16::from_be_bytes(*len)))
+}
+
+/// Returns the Remaining Length of a packet that this library encoded, and the length of its fixed header. Checks
+/// nothing.
+pub(super) fn own_header(packet: &[u8]) -> (usize, usize) {
+    let (mut length, mut used) = (0, 1_usize);
+    let mut shift = 0_u32;
+    for byte in packet.iter().skip(1).take(4) {
+        length |= usize::from(byte & !wire::CONTINUATION).wrapping_shl(shift);
+        shift = shift.wrapping_add(7);
+        used = used.wrapping_add(1);
+        if *byte & wire::CONTINUATION == 0 {
+            break;
+        }
+    }
+    (length, used)
+}
+
+/// Counts the filters in the body of a SUBSCRIBE that this library encoded.
+pub(super) fn filter_count(subscribe: &[u8]) -> usize {
+    let mut rest = subscribe.get(2..).unwrap_or_default();
+    let mut count: usize = 0;
+    while let Some((len, filter)) = rest.split_first_chunk() {
+        // The requested QoS follows the filter.
+        rest = filter
+            .get(usize::from(u16::from_be_bytes(*len)).wrapping_add(1)..)
+            .unwrap_or_default();
+        count = count.wrapping_add(1);
+    }
+    count
+}
