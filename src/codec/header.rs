@@ -1,5 +1,6 @@
 //! The fixed header (section 2.2): packet type, flags and Remaining Length.
 
+use super::packet_type::PacketType;
 use super::wire::CONTINUATION;
 use super::writer::Writer;
 use super::{DecodeError, EncodeError, QoS, publish};
@@ -7,162 +8,6 @@ use crate::bytes::ROOM_FOR_SPEED;
 
 /// The largest Remaining Length, in bytes (section 2.2.3).
 pub const MAX_REMAINING_LENGTH: u32 = 268_435_455;
-
-/// The control packet types (section 2.2.1).
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-#[cfg_attr(feature = "defmt", derive(defmt::Format))]
-pub enum PacketType {
-    /// A client asks to connect (section 3.1).
-    Connect = 1,
-    /// The server accepts or refuses (section 3.2).
-    Connack = 2,
-    /// A message (section 3.3).
-    Publish = 3,
-    /// A QoS 1 message arrived (section 3.4).
-    Puback = 4,
-    /// A QoS 2 message arrived (section 3.5).
-    Pubrec = 5,
-    /// A QoS 2 message may be let go (section 3.6).
-    Pubrel = 6,
-    /// A QoS 2 message is done with (section 3.7).
-    Pubcomp = 7,
-    /// A client asks for topics (section 3.8).
-    Subscribe = 8,
-    /// What the server grants (section 3.9).
-    Suback = 9,
-    /// A client wants topics no more (section 3.10).
-    Unsubscribe = 10,
-    /// The server has heard so (section 3.11).
-    Unsuback = 11,
-    /// A client is alive (section 3.12).
-    Pingreq = 12,
-    /// The server is, too (section 3.13).
-    Pingresp = 13,
-    /// A client leaves (section 3.14).
-    Disconnect = 14,
-}
-
-impl PacketType {
-    const fn from_number(number: u8) -> Option<Self> {
-        Some(match number {
-            1 => Self::Connect,
-            2 => Self::Connack,
-            3 => Self::Publish,
-            4 => Self::Puback,
-            5 => Self::Pubrec,
-            6 => Self::Pubrel,
-            7 => Self::Pubcomp,
-            8 => Self::Subscribe,
-            9 => Self::Suback,
-            10 => Self::Unsubscribe,
-            11 => Self::Unsuback,
-            12 => Self::Pingreq,
-            13 => Self::Pingresp,
-            14 => Self::Disconnect,
-            _ => return None,
-        })
-    }
-
-    #[inline(always)] // a call costs more
-    fn shape(self) -> Shape {
-        SHAPES.get(self as usize).copied().unwrap_or(RESERVED)
-    }
-
-    /// The smallest Remaining Length with these flags, which are judged.
-    fn smallest(self, flags: u8) -> Result<u8, DecodeError> {
-        let shape = self.shape();
-        if flags == shape.flags {
-            return Ok(shape.smallest);
-        }
-        if self == Self::Publish {
-            return publish::smallest(flags);
-        }
-        // [MQTT-2.2.2-2] Any other flags are refused.
-        Err(DecodeError::InvalidFlags {
-            packet_type: self,
-            flags,
-        })
-    }
-
-    fn check_length(self, smallest: u8, length: u32) -> Result<(), DecodeError> {
-        let smallest = u32::from(smallest);
-        if length < smallest {
-            return Err(match (self, length) {
-                // [MQTT-3.8.3-3] [MQTT-3.10.3-2] An id and nothing else.
-                (Self::Subscribe | Self::Unsubscribe, 2) => DecodeError::NoFilters,
-                _ => DecodeError::Truncated,
-            });
-        }
-        if length > smallest && !self.shape().may_be_longer {
-            return Err(DecodeError::TrailingBytes {
-                extra: to_usize(length.saturating_sub(smallest)),
-            });
-        }
-        Ok(())
-    }
-}
-
-/// What the fixed header of a packet type looks like.
-#[derive(Clone, Copy)]
-struct Shape {
-    /// The flags of table 2.2; a PUBLISH may have its own.
-    ///
-    /// [MQTT-2.2.2-1] Sent so by every encoder.
-    flags: u8,
-    /// The smallest Remaining Length with these flags.
-    smallest: u8,
-    /// No other bound is set, not even for a CONNECT: one of another protocol level may be longer than ours can be,
-    /// and has a right to its answer.
-    may_be_longer: bool,
-}
-
-impl Shape {
-    const fn fixed(flags: u8, smallest: u8) -> Self {
-        Self {
-            flags,
-            smallest,
-            may_be_longer: false,
-        }
-    }
-
-    const fn at_least(flags: u8, smallest: u8) -> Self {
-        Self {
-            flags,
-            smallest,
-            may_be_longer: true,
-        }
-    }
-}
-
-/// Of no packet.
-const RESERVED: Shape = Shape::fixed(0, 0);
-
-/// The shapes of all types, by number.
-const SHAPES: [Shape; 15] = [
-    RESERVED,
-    // Protocol name, level, flags, keep alive, an empty client id.
-    Shape::at_least(0, 12),
-    Shape::fixed(0, 2),
-    // A topic of one character.
-    Shape::at_least(0, 3),
-    Shape::fixed(0, 2),
-    Shape::fixed(0, 2),
-    // [MQTT-3.6.1-1]
-    Shape::fixed(0b0010, 2),
-    Shape::fixed(0, 2),
-    // [MQTT-3.8.1-1] An id, a filter of one character, its QoS.
-    Shape::at_least(0b0010, 6),
-    // An id, a return code.
-    Shape::at_least(0, 3),
-    // [MQTT-3.10.1-1] An id, a filter of one character.
-    Shape::at_least(0b0010, 5),
-    Shape::fixed(0, 2),
-    // No body.
-    Shape::fixed(0, 0),
-    Shape::fixed(0, 0),
-    // [MQTT-3.14.1-1]
-    Shape::fixed(0, 0),
-];
 
 /// The first two to five bytes of every packet (section 2.2).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -205,11 +50,11 @@ impl FixedHeader {
         let packet_type =
             PacketType::from_number(value).ok_or(DecodeError::ReservedPacketType { value })?;
         let flags = first & 0x0F;
-        let smallest = packet_type.smallest(flags)?;
+        let smallest = smallest(packet_type, flags)?;
         let Some((remaining_length, used)) = decode_remaining_length(rest)? else {
             return Ok(None);
         };
-        packet_type.check_length(smallest, remaining_length)?;
+        check_length(packet_type, smallest, remaining_length)?;
         Ok(Some((
             Self {
                 packet_type,
@@ -308,6 +153,36 @@ impl FixedHeader {
     pub(crate) const fn qos(&self) -> QoS {
         QoS::from_publish_flags(self.flags)
     }
+}
+
+/// The smallest Remaining Length with these flags, which are judged.
+fn smallest(packet_type: PacketType, flags: u8) -> Result<u8, DecodeError> {
+    let shape = packet_type.shape();
+    if flags == shape.flags {
+        return Ok(shape.smallest);
+    }
+    if packet_type == PacketType::Publish {
+        return publish::smallest(flags);
+    }
+    // [MQTT-2.2.2-2] Any other flags are refused.
+    Err(DecodeError::InvalidFlags { packet_type, flags })
+}
+
+fn check_length(packet_type: PacketType, smallest: u8, length: u32) -> Result<(), DecodeError> {
+    let smallest = u32::from(smallest);
+    if length < smallest {
+        return Err(match (packet_type, length) {
+            // [MQTT-3.8.3-3] [MQTT-3.10.3-2] An id and nothing else.
+            (PacketType::Subscribe | PacketType::Unsubscribe, 2) => DecodeError::NoFilters,
+            _ => DecodeError::Truncated,
+        });
+    }
+    if length > smallest && !packet_type.shape().may_be_longer {
+        return Err(DecodeError::TrailingBytes {
+            extra: to_usize(length.saturating_sub(smallest)),
+        });
+    }
+    Ok(())
 }
 
 /// The Remaining Length and the length of the fixed header that it ends.
