@@ -17,6 +17,7 @@ mod list;
 mod packet_type;
 mod publish;
 mod reader;
+mod remaining_length;
 pub(crate) mod subscribe;
 mod text;
 mod topic;
@@ -31,9 +32,10 @@ pub use ack::{Ack, Puback, Pubcomp, Pubrec, Pubrel, Unsuback};
 pub use connack::{Connack, ConnectReturnCode};
 pub use connect::{Connect, Credentials, Will};
 pub use error::{DecodeError, EncodeError};
-pub use header::{FixedHeader, MAX_REMAINING_LENGTH};
+pub use header::FixedHeader;
 pub use packet_type::PacketType;
 pub use publish::{Publish, PublishHeader};
+pub use remaining_length::MAX_REMAINING_LENGTH;
 pub use subscribe::{Suback, SubackCodes, SubackReturnCode, Subscribe};
 pub use topic::{TopicError, TopicFilter, TopicName};
 pub use types::{Delivery, InvalidQos, PacketId, QoS};
@@ -243,8 +245,8 @@ fn usual_publish(bytes: &[u8]) -> Option<Option<(Packet<'_>, usize)>> {
         publish::smallest(flags).ok()?;
     }
     // Whether it is too short will be seen.
-    let (length, start) = header::decode_remaining_length(rest).ok()??;
-    let end = start.saturating_add(header::to_usize(length));
+    let (length, start) = remaining_length::decode_remaining_length(rest).ok()??;
+    let end = start.saturating_add(remaining_length::to_usize(length));
     match bytes.get(start..end) {
         Some(body) => Some(Some((Packet::Publish(Publish::usual(flags, body)?), end))),
         // Room for a topic and an identifier: there is nothing else to judge yet.
