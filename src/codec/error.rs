@@ -3,7 +3,7 @@
 
 use core::fmt;
 
-use super::{PacketType, TopicError};
+use super::packet_type::PacketType;
 
 /// The peer broke the protocol; the connection cannot go on (section 4.8).
 ///
@@ -249,3 +249,46 @@ impl fmt::Display for EncodeError {
 }
 
 impl core::error::Error for EncodeError {}
+
+/// Why a string is no topic name or no topic filter.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
+#[cfg_attr(feature = "fingerprint", derive(Hash))]
+pub enum TopicError {
+    /// It has no character (section 4.7.3).
+    Empty,
+    /// It is longer than 65,535 bytes (section 4.7.3).
+    TooLong {
+        /// Its length, in bytes.
+        len: usize,
+    },
+    /// It contains U+0000 (section 4.7.3).
+    Nul {
+        /// Bytes before it.
+        at: usize,
+    },
+    /// It contains a wildcard where none may be: anywhere in a name; in a filter, a `+` that does
+    /// not fill its level or a `#` that does not fill the last one (section 4.7.1).
+    Wildcard {
+        /// Bytes before it.
+        at: usize,
+    },
+}
+
+impl fmt::Display for TopicError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match *self {
+            Self::Empty => f.write_str("there is no character (section 4.7.3)"),
+            Self::TooLong { len } => {
+                write!(f, "there are {len} bytes, more than 65535 (section 4.7.3)")
+            }
+            Self::Nul { at } => write!(f, "there is U+0000 at byte {at} (section 4.7.3)"),
+            Self::Wildcard { at } => write!(
+                f,
+                "there is a misplaced wildcard at byte {at} (section 4.7.1)"
+            ),
+        }
+    }
+}
+
+impl core::error::Error for TopicError {}

@@ -31,13 +31,13 @@ use crate::bytes::ROOM_FOR_SPEED;
 pub use ack::{Ack, Puback, Pubcomp, Pubrec, Pubrel, Unsuback};
 pub use connack::{Connack, ConnectReturnCode};
 pub use connect::{Connect, Credentials, Will};
-pub use error::{DecodeError, EncodeError};
+pub use error::{DecodeError, EncodeError, TopicError};
 pub use header::FixedHeader;
 pub use packet_type::PacketType;
 pub use publish::{Publish, PublishHeader};
 pub use remaining_length::MAX_REMAINING_LENGTH;
 pub use subscribe::{Suback, SubackCodes, SubackReturnCode, Subscribe};
-pub use topic::{TopicError, TopicFilter, TopicName};
+pub use topic::{TopicFilter, TopicName};
 pub use types::{Delivery, InvalidQos, PacketId, QoS};
 pub use unsubscribe::Unsubscribe;
 

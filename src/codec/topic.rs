@@ -2,7 +2,8 @@
 
 use core::fmt;
 
-use super::{DecodeError, text};
+use super::error::{DecodeError, TopicError};
+use super::text;
 use crate::bytes::ROOM_FOR_SPEED;
 
 /// The name under which a message is published: one or more levels with `/` between them, no
@@ -142,49 +143,6 @@ impl<'a> TopicFilter<'a> {
         names.next().is_none()
     }
 }
-
-/// Why a string is no topic name or no topic filter.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-#[cfg_attr(feature = "defmt", derive(defmt::Format))]
-#[cfg_attr(feature = "fingerprint", derive(Hash))]
-pub enum TopicError {
-    /// It has no character (section 4.7.3).
-    Empty,
-    /// It is longer than 65,535 bytes (section 4.7.3).
-    TooLong {
-        /// Its length, in bytes.
-        len: usize,
-    },
-    /// It contains U+0000 (section 4.7.3).
-    Nul {
-        /// Bytes before it.
-        at: usize,
-    },
-    /// It contains a wildcard where none may be: anywhere in a name; in a filter, a `+` that does
-    /// not fill its level or a `#` that does not fill the last one (section 4.7.1).
-    Wildcard {
-        /// Bytes before it.
-        at: usize,
-    },
-}
-
-impl fmt::Display for TopicError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match *self {
-            Self::Empty => f.write_str("there is no character (section 4.7.3)"),
-            Self::TooLong { len } => {
-                write!(f, "there are {len} bytes, more than 65535 (section 4.7.3)")
-            }
-            Self::Nul { at } => write!(f, "there is U+0000 at byte {at} (section 4.7.3)"),
-            Self::Wildcard { at } => write!(
-                f,
-                "there is a misplaced wildcard at byte {at} (section 4.7.1)"
-            ),
-        }
-    }
-}
-
-impl core::error::Error for TopicError {}
 
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Kind {
