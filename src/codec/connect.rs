@@ -4,7 +4,7 @@ use core::fmt;
 
 use super::reader::Reader;
 use super::wire::CONNECT_VARIABLE_HEADER_LEN;
-use super::{DecodeError, EncodeError, FixedHeader, PacketType, QoS, TopicName, text, writer};
+use super::{DecodeError, EncodeError, FixedHeader, PacketType, QoS, TopicName, utf8, writer};
 
 const PROTOCOL_NAME: &[u8] = b"MQTT";
 const PROTOCOL_LEVEL: u8 = 4;
@@ -136,16 +136,16 @@ impl<'a> Connect<'a> {
         }
         // [MQTT-3.1.3-4] [MQTT-3.1.3-10] [MQTT-3.1.3-11] Valid strings; a topic name is one
         // already.
-        let mut len = text::string_len(self.client_id)?;
+        let mut len = utf8::string_len(self.client_id)?;
         if let Some(will) = self.will {
             len = len
-                .saturating_add(text::field_len(will.topic.as_bytes())?)
-                .saturating_add(text::field_len(will.message)?);
+                .saturating_add(utf8::field_len(will.topic.as_bytes())?)
+                .saturating_add(utf8::field_len(will.message)?);
         }
         if let Some(credentials) = self.credentials {
-            len = len.saturating_add(text::string_len(credentials.user_name)?);
+            len = len.saturating_add(utf8::string_len(credentials.user_name)?);
             if let Some(password) = credentials.password {
-                len = len.saturating_add(text::field_len(password)?);
+                len = len.saturating_add(utf8::field_len(password)?);
             }
         }
         FixedHeader::new(

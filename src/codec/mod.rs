@@ -19,10 +19,11 @@ mod publish;
 mod reader;
 mod remaining_length;
 pub(crate) mod subscribe;
-mod text;
+
 mod topic;
 mod types;
 pub(crate) mod unsubscribe;
+mod utf8;
 pub(crate) mod wire;
 mod writer;
 

@@ -1,6 +1,6 @@
 //! Takes a body apart, field by field; nothing else looks at a received byte by its position.
 
-use super::{DecodeError, PacketId, text};
+use super::{DecodeError, PacketId, utf8};
 
 /// The bytes of one frame that are not read yet.
 #[derive(Clone, Copy)]
@@ -58,9 +58,9 @@ impl<'a> Reader<'a> {
 
     /// A string with its length in front of it (section 1.5.3).
     pub(super) fn string(&mut self) -> Result<&'a str, DecodeError> {
-        let string = text::utf8(self.prefixed()?)?;
+        let string = utf8::decode(self.prefixed()?)?;
         // [MQTT-1.5.3-2] U+0000 is refused in any string.
-        match text::find_nul(string) {
+        match utf8::find_nul(string) {
             None => Ok(string),
             Some(at) => Err(DecodeError::NulInString { at }),
         }

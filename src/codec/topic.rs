@@ -3,7 +3,7 @@
 use core::fmt;
 
 use super::error::{DecodeError, TopicError};
-use super::text;
+use super::utf8;
 use crate::bytes::ROOM_FOR_SPEED;
 
 /// The name under which a message is published: one or more levels with `/` between them, no
@@ -153,8 +153,8 @@ enum Kind {
 /// Checks what came and is not usual.
 #[cold]
 fn check_received_slowly(kind: Kind, bytes: &[u8]) -> Result<(), DecodeError> {
-    if !text::is_ascii(bytes) {
-        text::check_utf8(bytes)?;
+    if !utf8::is_ascii(bytes) {
+        utf8::check_utf8(bytes)?;
     }
     check_each(kind, bytes).map_err(match kind {
         Kind::Name => DecodeError::TopicName,
@@ -177,7 +177,7 @@ fn is_usual(kind: Kind, bytes: &[u8]) -> bool {
         [names @ .., b'/', b'#'] if kind == Kind::Filter => names,
         _ => bytes,
     };
-    matches!(bytes.len(), 1..=text::MAX_LEN) && text::is_plain(names)
+    matches!(bytes.len(), 1..=utf8::MAX_LEN) && utf8::is_plain(names)
 }
 
 #[inline(never)]
@@ -194,14 +194,14 @@ fn has_its_wildcards_right(filter: &[u8]) -> bool {
         let byte = filter.get(at);
         byte.is_some_and(|&byte| matches!(byte, b'#' | b'+') && fits(byte, at, filter))
     };
-    ROOM_FOR_SPEED && text::is_plain_but(filter, is_right)
+    ROOM_FOR_SPEED && utf8::is_plain_but(filter, is_right)
 }
 
 fn check_each(kind: Kind, bytes: &[u8]) -> Result<(), TopicError> {
     match bytes.len() {
         // [MQTT-4.7.3-1] At least one character.
         0 => return Err(TopicError::Empty),
-        1..=text::MAX_LEN => {}
+        1..=utf8::MAX_LEN => {}
         // [MQTT-4.7.3-3] At most 65,535 bytes.
         len => return Err(TopicError::TooLong { len }),
     }

@@ -9,7 +9,7 @@ pub(super) const MAX_LEN: usize = u16::MAX as usize;
 /// The string of these bytes, byte for byte.
 ///
 /// [MQTT-1.5.3-3] EF BB BF stays U+FEFF, wherever it stands: nothing is stripped here.
-pub(super) fn utf8(bytes: &[u8]) -> Result<&str, DecodeError> {
+pub(super) fn decode(bytes: &[u8]) -> Result<&str, DecodeError> {
     // [MQTT-1.5.3-1] Ill-formed UTF-8 is refused; `from_utf8` refuses surrogates and overlong forms
     // too.
     core::str::from_utf8(bytes).map_err(|error| DecodeError::InvalidUtf8 {
@@ -17,11 +17,11 @@ pub(super) fn utf8(bytes: &[u8]) -> Result<&str, DecodeError> {
     })
 }
 
-/// Checks what [`utf8`] does where the string is not asked for. `from_utf8` is fast and brings a table along, which a 32-bit
+/// Checks what [`decode`] does where the string is not asked for. `from_utf8` is fast and brings a table along, which a 32-bit
 /// chip does without.
 pub(super) fn check_utf8(bytes: &[u8]) -> Result<(), DecodeError> {
     if ROOM_FOR_SPEED {
-        return utf8(bytes).map(drop);
+        return decode(bytes).map(drop);
     }
     match ill_formed_at(bytes) {
         None => Ok(()),
