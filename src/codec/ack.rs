@@ -1,8 +1,9 @@
 //! The packets that carry a Packet Identifier and nothing else: PUBACK, PUBREC, PUBREL, PUBCOMP
 //! (sections 3.4 to 3.7) and UNSUBACK (section 3.11).
 
+use super::error::{DecodeError, EncodeError};
 use super::reader::Reader;
-use super::{DecodeError, EncodeError, PacketId};
+use super::types::PacketId;
 
 /// A packet of type `TYPE` that carries a Packet Identifier and nothing else.
 ///

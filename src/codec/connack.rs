@@ -2,8 +2,11 @@
 
 use core::fmt;
 
+use super::error::{DecodeError, EncodeError};
+use super::header::FixedHeader;
+use super::packet_type::PacketType;
 use super::reader::Reader;
-use super::{DecodeError, EncodeError, FixedHeader, PacketType, writer};
+use super::writer;
 
 /// The server's answer to a CONNECT (section 3.2).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

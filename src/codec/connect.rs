@@ -2,9 +2,14 @@
 
 use core::fmt;
 
+use super::error::{DecodeError, EncodeError};
+use super::header::FixedHeader;
+use super::packet_type::PacketType;
 use super::reader::Reader;
+use super::topic::TopicName;
+use super::types::QoS;
 use super::wire::CONNECT_VARIABLE_HEADER_LEN;
-use super::{DecodeError, EncodeError, FixedHeader, PacketType, QoS, TopicName, utf8, writer};
+use super::{utf8, writer};
 
 const PROTOCOL_NAME: &[u8] = b"MQTT";
 const PROTOCOL_LEVEL: u8 = 4;

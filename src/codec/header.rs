@@ -1,10 +1,11 @@
 //! The fixed header (section 2.2): packet type, flags and Remaining Length.
 
+use super::error::{DecodeError, EncodeError};
 use super::packet_type::PacketType;
 use super::remaining_length::{MAX_REMAINING_LENGTH, decode_remaining_length, to_digits, to_usize};
-use super::wire::CONTINUATION;
+use super::types::QoS;
+use super::wire::{CONTINUATION, DUP, QOS_MASK};
 use super::writer::Writer;
-use super::{DecodeError, EncodeError, QoS, publish};
 use crate::bytes::ROOM_FOR_SPEED;
 
 /// The first two to five bytes of every packet (section 2.2).
@@ -160,10 +161,25 @@ fn smallest(packet_type: PacketType, flags: u8) -> Result<u8, DecodeError> {
         return Ok(shape.smallest);
     }
     if packet_type == PacketType::Publish {
-        return publish::smallest(flags);
+        return publish_smallest(flags);
     }
     // [MQTT-2.2.2-2] Any other flags are refused.
     Err(DecodeError::InvalidFlags { packet_type, flags })
+}
+
+/// The smallest Remaining Length of a PUBLISH with these flags, which are judged (section 3.3.1).
+#[inline(always)] // an error to be copied costs more than the match
+pub(super) fn publish_smallest(flags: u8) -> Result<u8, DecodeError> {
+    match flags & (DUP | QOS_MASK) {
+        // [MQTT-3.3.1-4] QoS 3 is refused.
+        0b0110 | 0b1110 => Err(DecodeError::PublishQosThree),
+        // [MQTT-3.3.1-2] DUP is 0 at QoS 0.
+        DUP => Err(DecodeError::DupAtQosZero),
+        // A topic of one character.
+        0 => Ok(3),
+        // [MQTT-2.3.1-1] An id behind it.
+        _ => Ok(5),
+    }
 }
 
 fn check_length(packet_type: PacketType, smallest: u8, length: u32) -> Result<(), DecodeError> {

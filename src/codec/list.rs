@@ -3,9 +3,12 @@
 
 use core::fmt;
 
+use super::error::{DecodeError, EncodeError};
+use super::header::FixedHeader;
+use super::packet_type::PacketType;
 use super::reader::Reader;
+use super::types::PacketId;
 use super::writer::{self, Writer};
-use super::{DecodeError, EncodeError, FixedHeader, PacketId, PacketType};
 
 /// What a list can hold when it comes from the wire.
 pub(super) trait Decode<'a>: Copy {

@@ -243,7 +243,7 @@ fn usual_publish(bytes: &[u8]) -> Option<Option<(Packet<'_>, usize)>> {
     let (&first, rest) = bytes.split_first()?;
     let flags = first & 0x0F;
     if flags != 0 {
-        publish::smallest(flags).ok()?;
+        header::publish_smallest(flags).ok()?;
     }
     // Whether it is too short will be seen.
     let (length, start) = remaining_length::decode_remaining_length(rest).ok()??;

@@ -2,9 +2,14 @@
 
 use core::fmt;
 
+use super::error::{DecodeError, EncodeError};
+use super::header::{FixedHeader, publish_smallest};
+use super::packet_type::PacketType;
 use super::reader::Reader;
+use super::topic::TopicName;
+use super::types::{Delivery, QoS};
 use super::wire::{DUP, QOS_MASK, RETAIN};
-use super::{DecodeError, Delivery, EncodeError, FixedHeader, PacketType, QoS, TopicName, writer};
+use super::writer;
 
 /// A message (section 3.3).
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -41,7 +46,7 @@ impl<'a> Publish<'a> {
     /// [`TrailingBytes`](DecodeError::TrailingBytes) if the body is shorter or longer than the
     /// header says.
     pub fn decode_body(header: &FixedHeader, body: &'a [u8]) -> Result<Self, DecodeError> {
-        smallest(header.flags)?;
+        publish_smallest(header.flags)?;
         let (body, extra) = body
             .split_at_checked(header.body_len())
             .ok_or(DecodeError::Truncated)?;
@@ -161,7 +166,7 @@ impl<'a> PublishHeader<'a> {
         header: &FixedHeader,
         prefix: &'a [u8],
     ) -> Result<Option<(Self, usize)>, DecodeError> {
-        smallest(header.flags)?;
+        publish_smallest(header.flags)?;
         let found = Self::parse(header.flags, header.body_len(), prefix)?;
         if let Some((message, _)) = &found {
             message.topic.check_received()?;
@@ -254,21 +259,6 @@ impl<'a> PublishHeader<'a> {
         if let Some(packet_id) = self.delivery.packet_id() {
             writer.packet_id(packet_id);
         }
-    }
-}
-
-/// The smallest Remaining Length of a PUBLISH with these flags, which are judged (section 3.3.1).
-#[inline(always)] // an error to be copied costs more than the match
-pub(super) fn smallest(flags: u8) -> Result<u8, DecodeError> {
-    match flags & (DUP | QOS_MASK) {
-        // [MQTT-3.3.1-4] QoS 3 is refused.
-        0b0110 | 0b1110 => Err(DecodeError::PublishQosThree),
-        // [MQTT-3.3.1-2] DUP is 0 at QoS 0.
-        DUP => Err(DecodeError::DupAtQosZero),
-        // A topic of one character.
-        0 => Ok(3),
-        // [MQTT-2.3.1-1] An id behind it.
-        _ => Ok(5),
     }
 }
 

@@ -1,6 +1,8 @@
 //! Takes a body apart, field by field; nothing else looks at a received byte by its position.
 
-use super::{DecodeError, PacketId, utf8};
+use super::error::DecodeError;
+use super::types::PacketId;
+use super::utf8;
 
 /// The bytes of one frame that are not read yet.
 #[derive(Clone, Copy)]

@@ -1,6 +1,6 @@
 //! The Remaining Length (section 2.2.3): one to four bytes, the lowest seven bits first.
 
-use super::DecodeError;
+use super::error::DecodeError;
 use super::wire::CONTINUATION;
 use crate::bytes::ROOM_FOR_SPEED;
 

@@ -1,9 +1,12 @@
 //! SUBSCRIBE (section 3.8) and SUBACK (section 3.9).
 
+use super::error::{DecodeError, EncodeError};
 use super::list::{self, Decode, Encode, List};
+use super::packet_type::PacketType;
 use super::reader::Reader;
+use super::topic::TopicFilter;
+use super::types::{PacketId, QoS};
 use super::writer::Writer;
-use super::{DecodeError, EncodeError, PacketId, PacketType, QoS, TopicFilter};
 
 /// A client's request for messages (section 3.8).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -1,9 +1,12 @@
 //! UNSUBSCRIBE (section 3.10).
 
+use super::error::{DecodeError, EncodeError};
 use super::list::{self, Decode, Encode, List};
+use super::packet_type::PacketType;
 use super::reader::Reader;
+use super::topic::TopicFilter;
+use super::types::PacketId;
 use super::writer::Writer;
-use super::{DecodeError, EncodeError, PacketId, PacketType, TopicFilter};
 
 /// A client's request to end subscriptions (section 3.10).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

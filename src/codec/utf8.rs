@@ -1,6 +1,6 @@
 //! What every string must be: UTF-8 without U+0000 (section 1.5.3).
 
-use super::{DecodeError, EncodeError};
+use super::error::{DecodeError, EncodeError};
 use crate::bytes::ROOM_FOR_SPEED;
 
 /// Length of the longest string, in bytes (section 1.5.3).

@@ -1,6 +1,6 @@
 //! Constants of the wire format, shared by the codec and the session.
 
-use super::PacketType;
+use super::packet_type::PacketType;
 
 /// Bits of the first byte that hold the packet type (section 2.2.1).
 pub(crate) const TYPE_MASK: u8 = 0xF0;

@@ -1,7 +1,9 @@
 //! Puts a packet together, field by field; nothing else writes at a position of the caller's
 //! buffer.
 
-use super::{EncodeError, FixedHeader, PacketId};
+use super::error::EncodeError;
+use super::header::FixedHeader;
+use super::types::PacketId;
 use crate::bytes;
 
 /// The bytes of a frame that are not written yet.
