@@ -6,7 +6,6 @@ use super::error::{DecodeError, EncodeError};
 use super::header::FixedHeader;
 use super::packet_type::PacketType;
 use super::reader::Reader;
-use super::writer;
 
 /// The server's answer to a CONNECT (section 3.2).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -74,7 +73,7 @@ impl Connack {
             Self::Accepted { session_present } => (u8::from(session_present), 0),
             Self::Refused(code) => (0, code as u8),
         };
-        writer::write(out, header.frame_len(), header, |writer| {
+        header.encode(out, header.frame_len(), |writer| {
             writer.bytes(&[flags, code])
         })
     }

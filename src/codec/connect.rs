@@ -8,8 +8,8 @@ use super::packet_type::PacketType;
 use super::reader::Reader;
 use super::topic::TopicName;
 use super::types::QoS;
+use super::utf8;
 use super::wire::CONNECT_VARIABLE_HEADER_LEN;
-use super::{utf8, writer};
 
 const PROTOCOL_NAME: &[u8] = b"MQTT";
 const PROTOCOL_LEVEL: u8 = 4;
@@ -116,7 +116,7 @@ impl<'a> Connect<'a> {
         header: FixedHeader,
         out: &'o mut [u8],
     ) -> Result<&'o [u8], EncodeError> {
-        writer::write(out, header.frame_len(), header, |writer| {
+        header.encode(out, header.frame_len(), |writer| {
             writer.bytes(&self.variable_header());
             // [MQTT-3.1.3-1] [MQTT-3.1.3-3] Client id, will topic, will message, user name, password.
             writer.prefixed(self.client_id.as_bytes());

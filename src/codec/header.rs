@@ -5,7 +5,7 @@ use super::packet_type::PacketType;
 use super::remaining_length::{MAX_REMAINING_LENGTH, decode_remaining_length, to_digits, to_usize};
 use super::types::QoS;
 use super::wire::{CONTINUATION, DUP, QOS_MASK};
-use super::writer::Writer;
+use super::writer::{self, Writer};
 use crate::bytes::ROOM_FOR_SPEED;
 
 /// The first two to five bytes of every packet (section 2.2).
@@ -100,7 +100,21 @@ impl FixedHeader {
         to_usize(self.remaining_length.wrapping_add(self.own_len()))
     }
 
-    pub(super) fn write(&self, writer: &mut Writer<'_>) {
+    /// Writes this header and what `body` writes to the first `len` bytes of `out`, and returns them.
+    #[inline(always)]
+    pub(super) fn encode<'o>(
+        self,
+        out: &'o mut [u8],
+        len: usize,
+        body: impl FnOnce(&mut Writer<'_>),
+    ) -> Result<&'o [u8], EncodeError> {
+        writer::write(out, len, |writer| {
+            self.write(writer);
+            body(writer);
+        })
+    }
+
+    fn write(&self, writer: &mut Writer<'_>) {
         match ROOM_FOR_SPEED {
             true => self.write_at_once(writer),
             false => self.write_each(writer),
@@ -201,7 +215,6 @@ fn check_length(packet_type: PacketType, smallest: u8, length: u32) -> Result<()
 
 #[cfg(test)]
 mod tests {
-    use super::super::writer;
     use super::*;
 
     #[test]
@@ -216,9 +229,7 @@ mod tests {
             };
             let mut out = [0; 10];
             let len = header.encoded_len();
-            let written = writer::write(&mut out, 2 * len, header, |writer| {
-                header.write_each(writer)
-            });
+            let written = header.encode(&mut out, 2 * len, |writer| header.write_each(writer));
             assert!(written.is_ok());
             assert_eq!(out[..len], out[len..][..len]);
         }

@@ -8,7 +8,7 @@ use super::header::FixedHeader;
 use super::packet_type::PacketType;
 use super::reader::Reader;
 use super::types::PacketId;
-use super::writer::{self, Writer};
+use super::writer::Writer;
 
 /// What a list can hold when it comes from the wire.
 pub(super) trait Decode<'a>: Copy {
@@ -102,7 +102,7 @@ impl<T: Encode> List<'_, T> {
             // It goes on as it came.
             Self::Wire(bytes) => {
                 let header = fixed(packet_type, bytes.len())?;
-                writer::write(out, header.frame_len(), header, |writer| {
+                header.encode(out, header.frame_len(), |writer| {
                     writer.packet_id(packet_id);
                     writer.bytes(bytes);
                 })
@@ -120,7 +120,7 @@ pub(super) fn encode(
     out: &mut [u8],
 ) -> Result<&[u8], EncodeError> {
     let header = fixed(packet_type, measure(items.clone())?)?;
-    writer::write(out, header.frame_len(), header, |writer| {
+    header.encode(out, header.frame_len(), |writer| {
         writer.packet_id(packet_id);
         items.for_each(|item| item.write(writer));
     })

@@ -205,7 +205,7 @@ impl<'a> Packet<'a> {
             Self::Unsuback(packet) => packet.encode(out),
             Self::Pingreq | Self::Pingresp | Self::Disconnect => {
                 let header = FixedHeader::new(self.packet_type(), 0)?;
-                writer::write(out, header.frame_len(), header, |_| {})
+                header.encode(out, header.frame_len(), |_| {})
             }
         }
     }

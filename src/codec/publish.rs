@@ -9,7 +9,7 @@ use super::reader::Reader;
 use super::topic::TopicName;
 use super::types::{Delivery, QoS};
 use super::wire::{DUP, QOS_MASK, RETAIN};
-use super::writer;
+use super::writer::Writer;
 
 /// A message (section 3.3).
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -126,7 +126,7 @@ impl<'a> Publish<'a> {
     pub fn encode<'o>(&self, out: &'o mut [u8]) -> Result<&'o [u8], EncodeError> {
         let message = self.header();
         let header = message.fixed()?;
-        writer::write(out, header.frame_len(), header, |writer| {
+        header.encode(out, header.frame_len(), |writer| {
             message.write(writer);
             writer.bytes(self.payload);
         })
@@ -226,7 +226,7 @@ impl<'a> PublishHeader<'a> {
     /// untouched.
     pub fn encode<'o>(&self, out: &'o mut [u8]) -> Result<&'o [u8], EncodeError> {
         let header = self.fixed()?;
-        writer::write(out, self.len(&header), header, |writer| self.write(writer))
+        header.encode(out, self.len(&header), |writer| self.write(writer))
     }
 
     fn len(&self, header: &FixedHeader) -> usize {
@@ -253,7 +253,7 @@ impl<'a> PublishHeader<'a> {
         qos | dup | retain
     }
 
-    fn write(&self, writer: &mut writer::Writer<'_>) {
+    fn write(&self, writer: &mut Writer<'_>) {
         writer.prefixed(self.topic.as_bytes());
         // [MQTT-2.3.1-5] QoS 0 has no identifier.
         if let Some(packet_id) = self.delivery.packet_id() {

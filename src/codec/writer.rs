@@ -2,7 +2,6 @@
 //! buffer.
 
 use super::error::EncodeError;
-use super::header::FixedHeader;
 use super::types::PacketId;
 use crate::bytes;
 
@@ -53,19 +52,17 @@ impl Writer<'_> {
     }
 }
 
-/// Writes the header and what `body` writes to the first `needed` bytes of `out`, and returns them.
+/// Writes what `fields` writes to the first `needed` bytes of `out`, and returns them.
 pub(super) fn write(
     out: &mut [u8],
     needed: usize,
-    header: FixedHeader,
-    body: impl FnOnce(&mut Writer<'_>),
+    fields: impl FnOnce(&mut Writer<'_>),
 ) -> Result<&[u8], EncodeError> {
     let (frame, _) = out
         .split_at_mut_checked(needed)
         .ok_or(EncodeError::BufferTooSmall { needed })?;
     let mut writer = Writer { rest: &mut *frame };
-    header.write(&mut writer);
-    body(&mut writer);
+    fields(&mut writer);
     debug_assert!(writer.rest.is_empty(), "a packet was measured wrongly");
     Ok(frame)
 }
