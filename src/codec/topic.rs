@@ -4,7 +4,6 @@ use core::fmt;
 
 use super::error::{DecodeError, TopicError};
 use super::utf8;
-use crate::bytes::ROOM_FOR_SPEED;
 
 /// The name under which a message is published: one or more levels with `/` between them, no
 /// wildcard (section 4.7).
@@ -92,7 +91,7 @@ impl<'a> TopicFilter<'a> {
     pub(super) fn check_received(bytes: &[u8]) -> Result<(), DecodeError> {
         match is_usual(Kind::Filter, bytes) {
             true => Ok(()),
-            false => check_unusual_filter(bytes),
+            false => check_received_slowly(Kind::Filter, bytes),
         }
     }
 
@@ -153,9 +152,7 @@ enum Kind {
 /// Checks what came and is not usual.
 #[cold]
 fn check_received_slowly(kind: Kind, bytes: &[u8]) -> Result<(), DecodeError> {
-    if !utf8::is_ascii(bytes) {
-        utf8::check_utf8(bytes)?;
-    }
+    utf8::check_utf8(bytes)?;
     check_each(kind, bytes).map_err(match kind {
         Kind::Name => DecodeError::TopicName,
         Kind::Filter => DecodeError::TopicFilter,
@@ -178,23 +175,6 @@ fn is_usual(kind: Kind, bytes: &[u8]) -> bool {
         _ => bytes,
     };
     matches!(bytes.len(), 1..=utf8::MAX_LEN) && utf8::is_plain(names)
-}
-
-#[inline(never)]
-fn check_unusual_filter(bytes: &[u8]) -> Result<(), DecodeError> {
-    match has_its_wildcards_right(bytes) {
-        true => Ok(()),
-        false => check_received_slowly(Kind::Filter, bytes),
-    }
-}
-
-/// True if it is soon seen that nothing is wrong with a filter in which there are wildcards; no filter that came is too long.
-fn has_its_wildcards_right(filter: &[u8]) -> bool {
-    let is_right = |at| {
-        let byte = filter.get(at);
-        byte.is_some_and(|&byte| matches!(byte, b'#' | b'+') && fits(byte, at, filter))
-    };
-    ROOM_FOR_SPEED && utf8::is_plain_but(filter, is_right)
 }
 
 fn check_each(kind: Kind, bytes: &[u8]) -> Result<(), TopicError> {
