@@ -2,11 +2,10 @@
 
 use super::error::{DecodeError, EncodeError};
 use super::packet_type::PacketType;
-use super::remaining_length::{MAX_REMAINING_LENGTH, decode_remaining_length, to_digits, to_usize};
+use super::remaining_length::{MAX_REMAINING_LENGTH, decode_remaining_length, to_usize};
 use super::types::QoS;
 use super::wire::{CONTINUATION, DUP, QOS_MASK};
 use super::writer::{self, Writer};
-use crate::bytes::ROOM_FOR_SPEED;
 
 /// The first two to five bytes of every packet (section 2.2).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -115,32 +114,6 @@ impl FixedHeader {
     }
 
     fn write(&self, writer: &mut Writer<'_>) {
-        match ROOM_FOR_SPEED {
-            true => self.write_at_once(writer),
-            false => self.write_each(writer),
-        }
-    }
-
-    /// [`write`](Self::write) without a loop.
-    fn write_at_once(&self, writer: &mut Writer<'_>) {
-        let first = self.first_byte();
-        let [a, b, c, d] = to_digits(self.remaining_length);
-        match self.own_len() {
-            2 => writer.bytes(&[first, a]),
-            3 => writer.bytes(&[first, a | CONTINUATION, b]),
-            4 => writer.bytes(&[first, a | CONTINUATION, b | CONTINUATION, c]),
-            _ => writer.bytes(&[
-                first,
-                a | CONTINUATION,
-                b | CONTINUATION,
-                c | CONTINUATION,
-                d,
-            ]),
-        }
-    }
-
-    /// [`write`](Self::write), byte by byte.
-    fn write_each(&self, writer: &mut Writer<'_>) {
         writer.u8(self.first_byte());
         let mut left = self.remaining_length;
         loop {
@@ -211,27 +184,4 @@ fn check_length(packet_type: PacketType, smallest: u8, length: u32) -> Result<()
         });
     }
     Ok(())
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn both_ways_to_write_agree() {
-        for remaining_length in [
-            0, 0x7F, 0x80, 0x3FFF, 0x4000, 0x1F_FFFF, 0x20_0000, 0xFFF_FFFF,
-        ] {
-            let header = FixedHeader {
-                packet_type: PacketType::Publish,
-                flags: 5,
-                remaining_length,
-            };
-            let mut out = [0; 10];
-            let len = header.encoded_len();
-            let written = header.encode(&mut out, 2 * len, |writer| header.write_each(writer));
-            assert!(written.is_ok());
-            assert_eq!(out[..len], out[len..][..len]);
-        }
-    }
 }
