@@ -101,12 +101,12 @@ impl FixedHeader {
 
     /// Writes this header and what `body` writes to the first `len` bytes of `out`, and returns them.
     #[inline(always)]
-    pub(super) fn encode<'o>(
+    pub(super) fn encode(
         self,
-        out: &'o mut [u8],
+        out: &mut [u8],
         len: usize,
         body: impl FnOnce(&mut Writer<'_>),
-    ) -> Result<&'o [u8], EncodeError> {
+    ) -> Result<&[u8], EncodeError> {
         writer::write(out, len, |writer| {
             self.write(writer);
             body(writer);

@@ -12,6 +12,7 @@ mod ack;
 mod connack;
 mod connect;
 mod error;
+mod fast;
 mod header;
 mod list;
 mod packet_type;
@@ -27,6 +28,7 @@ mod utf8;
 pub(crate) mod wire;
 mod writer;
 
+use self::reader::Reader;
 use crate::bytes::ROOM_FOR_SPEED;
 
 pub use ack::{Ack, Puback, Pubcomp, Pubrec, Pubrel, Unsuback};
@@ -230,28 +232,11 @@ fn whole<'a, T>(
 /// The packet at the start of these bytes, which begin as a PUBLISH does.
 #[inline(never)]
 fn publish(bytes: &[u8]) -> Decoded<'_> {
-    match usual_publish(bytes) {
-        Some(found) => Ok(found),
-        None => Packet::decode_any(bytes),
+    if let Some(parts) = fast::publish(bytes)
+        && let topic = TopicName::unchecked(parts.topic)
+        && let Ok(publish) = Publish::behind_topic(topic, parts.flags, Reader::new(parts.rest))
+    {
+        return Ok(Some((Packet::Publish(publish), parts.len)));
     }
-}
-
-/// The PUBLISH that is there, and its length, or that it is incomplete; `None` if more has to be looked at, or if there
-/// is an error.
-#[inline(always)]
-fn usual_publish(bytes: &[u8]) -> Option<Option<(Packet<'_>, usize)>> {
-    let (&first, rest) = bytes.split_first()?;
-    let flags = first & 0x0F;
-    if flags != 0 {
-        header::publish_smallest(flags).ok()?;
-    }
-    // Whether it is too short will be seen.
-    let (length, start) = remaining_length::decode_remaining_length(rest).ok()??;
-    let end = start.saturating_add(remaining_length::to_usize(length));
-    match bytes.get(start..end) {
-        Some(body) => Some(Some((Packet::Publish(Publish::usual(flags, body)?), end))),
-        // Room for a topic and an identifier: there is nothing else to judge yet.
-        None if length >= 5 => Some(None),
-        None => None,
-    }
+    Packet::decode_any(bytes)
 }

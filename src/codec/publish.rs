@@ -56,18 +56,6 @@ impl<'a> Publish<'a> {
         Ok(publish)
     }
 
-    /// The packet with these flags, which were checked, and this body, which is whole; `None` if more has to be looked at, or
-    /// if there is an error.
-    #[inline(always)]
-    pub(super) fn usual(flags: u8, body: &'a [u8]) -> Option<Self> {
-        let mut reader = Reader::new(body);
-        let topic = TopicName::unchecked(reader.prefixed().ok()?);
-        if !topic.is_usual() {
-            return None;
-        }
-        Self::behind_topic(topic, flags, reader).ok()
-    }
-
     /// The packet with these flags, which were checked, and this body, which is whole; the topic is not checked.
     fn parse(flags: u8, body: &'a [u8]) -> Result<Self, DecodeError> {
         let mut reader = Reader::new(body);
@@ -76,8 +64,9 @@ impl<'a> Publish<'a> {
         Self::behind_topic(topic, flags, reader)
     }
 
+    /// The packet with these flags, which were checked, this topic, and what the reader has left.
     #[inline(always)]
-    fn behind_topic(
+    pub(super) fn behind_topic(
         topic: TopicName<'a>,
         flags: u8,
         mut reader: Reader<'a>,

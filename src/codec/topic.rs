@@ -3,7 +3,7 @@
 use core::fmt;
 
 use super::error::{DecodeError, TopicError};
-use super::utf8;
+use super::{fast, utf8};
 
 /// The name under which a message is published: one or more levels with `/` between them, no
 /// wildcard (section 4.7).
@@ -39,17 +39,8 @@ impl<'a> TopicName<'a> {
         Self { bytes }
     }
 
-    /// True if it is soon seen that the name is right.
-    #[inline(always)]
-    pub(super) fn is_usual(&self) -> bool {
-        is_usual(Kind::Name, self.bytes)
-    }
-
     pub(super) fn check_received(&self) -> Result<(), DecodeError> {
-        if !is_usual(Kind::Name, self.bytes) {
-            check_received_slowly(Kind::Name, self.bytes)?;
-        }
-        Ok(())
+        check_received(Kind::Name, self.bytes)
     }
 
     /// The name.
@@ -89,10 +80,7 @@ impl<'a> TopicFilter<'a> {
     /// Checks a received filter.
     #[inline(always)]
     pub(super) fn check_received(bytes: &[u8]) -> Result<(), DecodeError> {
-        match is_usual(Kind::Filter, bytes) {
-            true => Ok(()),
-            false => check_received_slowly(Kind::Filter, bytes),
-        }
+        check_received(Kind::Filter, bytes)
     }
 
     /// The filter of bytes that were checked.
@@ -149,9 +137,11 @@ enum Kind {
     Filter,
 }
 
-/// Checks what came and is not usual.
-#[cold]
-fn check_received_slowly(kind: Kind, bytes: &[u8]) -> Result<(), DecodeError> {
+/// Checks what was received.
+fn check_received(kind: Kind, bytes: &[u8]) -> Result<(), DecodeError> {
+    if fast::is_plain(bytes) {
+        return Ok(());
+    }
     utf8::check_utf8(bytes)?;
     check_each(kind, bytes).map_err(match kind {
         Kind::Name => DecodeError::TopicName,
@@ -161,20 +151,10 @@ fn check_received_slowly(kind: Kind, bytes: &[u8]) -> Result<(), DecodeError> {
 
 /// Checks what is UTF-8.
 fn check(kind: Kind, bytes: &[u8]) -> Result<(), TopicError> {
-    if is_usual(kind, bytes) {
+    if fast::is_plain(bytes) {
         return Ok(());
     }
     check_each(kind, bytes)
-}
-
-/// True if it is soon seen that nothing is wrong: there is no wildcard, or in a filter only a last level `#`.
-#[inline(always)]
-fn is_usual(kind: Kind, bytes: &[u8]) -> bool {
-    let names = match bytes {
-        [names @ .., b'/', b'#'] if kind == Kind::Filter => names,
-        _ => bytes,
-    };
-    matches!(bytes.len(), 1..=utf8::MAX_LEN) && utf8::is_plain(names)
 }
 
 fn check_each(kind: Kind, bytes: &[u8]) -> Result<(), TopicError> {

@@ -1,7 +1,7 @@
 //! What every string must be: UTF-8 without U+0000 (section 1.5.3).
 
 use super::error::{DecodeError, EncodeError};
-use crate::bytes::ROOM_FOR_SPEED;
+use super::fast;
 
 /// Length of the longest string, in bytes (section 1.5.3).
 pub(super) const MAX_LEN: usize = u16::MAX as usize;
@@ -63,8 +63,7 @@ fn behind_character(bytes: &[u8]) -> Option<&[u8]> {
 
 /// Bytes before the first U+0000.
 pub(super) fn find_nul(string: &str) -> Option<usize> {
-    // Many bytes at a time: it seldom comes to the check of single ones.
-    if ROOM_FOR_SPEED && all(string.as_bytes(), |byte| byte != 0) {
+    if fast::has_no_nul(string.as_bytes()) {
         return None;
     }
     string.bytes().position(|byte| byte == 0)
@@ -86,46 +85,6 @@ pub(super) fn field_len(field: &[u8]) -> Result<usize, EncodeError> {
         Ok(len) => Ok(usize::from(len).saturating_add(2)),
         Err(_) => Err(EncodeError::StringTooLong { len: field.len() }),
     }
-}
-
-/// True if it is soon seen that every byte is ASCII and none is NUL, `#` or `+`, as in most topics: the one pass over a
-/// topic name that a 64-bit host makes.
-#[inline(always)]
-pub(super) fn is_plain(bytes: &[u8]) -> bool {
-    // `#` and `+` differ in the bit 0x08 only.
-    ROOM_FOR_SPEED
-        && all(bytes, |byte| {
-            byte.is_ascii() & (byte != 0) & (byte | 0x08 != b'+')
-        })
-}
-
-/// True if every byte passes; in blocks, which a compiler turns into vector instructions.
-#[inline(always)]
-fn all(bytes: &[u8], passes: impl Fn(u8) -> bool + Copy) -> bool {
-    match bytes.len() {
-        16.. => all_blocks::<16>(bytes, passes),
-        8.. => all_blocks::<8>(bytes, passes),
-        _ => bytes.iter().all(|&byte| passes(byte)),
-    }
-}
-
-#[inline(always)]
-fn all_blocks<const N: usize>(bytes: &[u8], passes: impl Fn(u8) -> bool) -> bool {
-    let (blocks, _) = bytes.as_chunks();
-    for each in blocks {
-        if !all_of::<N>(each, &passes) {
-            return false;
-        }
-    }
-    // The last block may overlap the one before it, which costs less than single bytes.
-    bytes
-        .last_chunk()
-        .is_some_and(|last| all_of::<N>(last, &passes))
-}
-
-#[inline(always)] // a call costs more than the block
-fn all_of<const N: usize>(block: &[u8; N], passes: impl Fn(u8) -> bool) -> bool {
-    block.iter().fold(true, |all, &byte| all & passes(byte))
 }
 
 #[cfg(test)]
