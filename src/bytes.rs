@@ -9,6 +9,34 @@ use core::cell::Cell;
 /// time, and the general way does all.
 pub(crate) const ROOM_FOR_SPEED: bool = cfg!(target_pointer_width = "64");
 
+/// A range of positions in a buffer.
+#[derive(Clone, Copy, Default)]
+#[cfg_attr(feature = "fingerprint", derive(Hash))]
+pub(crate) struct Span {
+    pub(crate) start: usize,
+    pub(crate) end: usize,
+}
+
+impl Span {
+    pub(crate) fn at(start: usize, len: usize) -> Self {
+        let end = start.wrapping_add(len);
+        Self { start, end }
+    }
+
+    pub(crate) fn len(self) -> usize {
+        self.end.wrapping_sub(self.start)
+    }
+
+    pub(crate) fn is_empty(self) -> bool {
+        self.start >= self.end
+    }
+
+    /// Returns the bytes of `buffer` at these positions.
+    pub(crate) fn of(self, buffer: &[u8]) -> &[u8] {
+        buffer.get(self.start..self.end).unwrap_or_default()
+    }
+}
+
 /// Copies as many bytes as `from` has and `to` can take.
 pub(crate) fn copy(to: &mut [u8], from: &[u8]) {
     // Two blocks cost less than a call.

@@ -141,9 +141,10 @@ impl Session<'_> {
     ///
     /// [`ImageError::BufferTooSmall`].
     pub fn save(&self, out: &mut [u8]) -> Result<usize, ImageError> {
-        let client_id = self.sender.client_id().unwrap_or_default();
+        let client_id = self.sender.buffer.client_id().unwrap_or_default();
         let kept = self
             .sender
+            .buffer
             .kept_publishes()
             .fold(0, |len: usize, (_, rest)| {
                 len.saturating_add(1).saturating_add(rest.len())
@@ -165,7 +166,7 @@ impl Session<'_> {
         image.u32(needed);
         image.put(&[if self.clean { CLEAN } else { 0 } | if self.known { KNOWN } else { 0 }]);
         image.u16(usize::from(self.sender.in_flight.last_id()));
-        image.u32(self.sender.room());
+        image.u32(self.sender.buffer.connect_room());
         image.u16(client_id.len());
         image.put(client_id);
         image.u16(self.received.len());
@@ -178,7 +179,7 @@ impl Session<'_> {
             image.put(&[high, low, slot.state as u8, u8::from(slot.is_forgotten())]);
         }
         // With DUP: what leaves after this moment has been attempted when the image is read.
-        for (first, rest) in self.sender.kept_publishes() {
+        for (first, rest) in self.sender.buffer.kept_publishes() {
             image.put(&[first]);
             image.put(rest);
         }
@@ -218,18 +219,23 @@ impl Session<'_> {
     fn has_room_for(&self, image: &Image<'_>) -> bool {
         image.received().count() <= self.received.capacity()
             && image.slots().count() <= self.sender.in_flight.capacity()
-            && self.sender.can_restore(image.room, image.packets.len())
+            && self
+                .sender
+                .buffer
+                .can_restore(image.room, image.packets.len())
     }
 
     /// Takes over the packets of the image, for which there is room.
     #[inline(never)]
     fn take_packets(&mut self, image: &Image<'_>, connect_len: usize) {
-        self.sender.restore(image.room, image.packets, |room| {
-            let place = room.len().saturating_sub(connect_len);
-            let connect = image.connect();
-            let connect = connect.encode(room.get_mut(place..).unwrap_or_default());
-            connect.map_or(0, <[u8]>::len)
-        });
+        self.sender
+            .buffer
+            .restore(image.room, image.packets, |room| {
+                let place = room.len().saturating_sub(connect_len);
+                let connect = image.connect();
+                let connect = connect.encode(room.get_mut(place..).unwrap_or_default());
+                connect.map_or(0, <[u8]>::len)
+            });
     }
 
     /// Remembers what else the image holds.
@@ -244,7 +250,7 @@ impl Session<'_> {
         self.clean = image.clean;
         self.known = image.known;
         self.session_present = false;
-        self.dropped = 0;
+        self.sender.qos0_dropped = 0;
         self.chunks_ended = false;
         self.sender.changed = false;
         self.due = Due::Nothing;

@@ -3,7 +3,7 @@
 use heapless::VecView;
 
 use crate::{
-    codec::{Delivery, PacketId, PacketType, QoS},
+    codec::{PacketId, PacketType},
     time::Instant,
 };
 
@@ -55,25 +55,6 @@ impl State {
             State::Declined,
         ];
         ALL.into_iter().find(|state| *state as u8 == number)
-    }
-
-    /// What a new PUBLISH waits for; `None` at QoS 0.
-    pub(super) fn of_publish(qos: QoS) -> Option<Self> {
-        match qos {
-            QoS::AtMostOnce => None,
-            QoS::AtLeastOnce => Some(Self::Puback),
-            QoS::ExactlyOnce => Some(Self::Pubrec),
-        }
-    }
-
-    /// How a new PUBLISH that waits for this leaves.
-    pub(super) fn delivery(state: Option<Self>, packet_id: PacketId) -> Delivery {
-        let dup = false;
-        match state {
-            None => Delivery::AtMostOnce,
-            Some(Self::Puback) => Delivery::AtLeastOnce { packet_id, dup },
-            Some(_) => Delivery::ExactlyOnce { packet_id, dup },
-        }
     }
 
     /// Whether a packet of this type may come for it.
@@ -298,6 +279,17 @@ impl InFlight<'_> {
                 // The message is the server's, unless it forgets that with the session.
                 State::Pubrel | State::Pubcomp => State::DeliveryUnknown,
                 _ => State::PublishDiscarded,
+            };
+        }
+    }
+
+    /// The caller cannot provide the payload of this PUBLISH again.
+    pub(super) fn decline(&mut self, id: PacketId) {
+        if let Some(slot) = self.get_mut(id) {
+            slot.state = if slot.state == State::Puback {
+                State::PublishDiscarded
+            } else {
+                State::Declined
             };
         }
     }

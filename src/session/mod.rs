@@ -33,7 +33,7 @@ use self::{
     keep_alive::KeepAlive,
     pace::Pace,
     receive::Due,
-    send::{Sender, Sent},
+    send::{Sender, SentPacket},
 };
 use crate::{
     codec::{Connect, PacketId},
@@ -83,11 +83,6 @@ pub struct Session<'b> {
     due: Due,
     /// An event of an older connection that has not been seen.
     unseen: Due,
-    /// The caller has been asked for this payload.
-    asked: Option<PacketId>,
-    /// QoS 0 publishes that did not go out, and those that went out before CONNACK.
-    dropped: u16,
-    early: u16,
     response_timeout: u32,
     /// What is waited for began then or later.
     waits_since: Instant,
@@ -157,9 +152,6 @@ impl<'b> Session<'b> {
             chunks_ended: false,
             behind: false,
             checkpoints: false,
-            asked: None,
-            dropped: 0,
-            early: 0,
             response_timeout: RESPONSE_TIMEOUT,
             waits_since: Instant::default(),
             full_since: None,
@@ -220,35 +212,25 @@ impl Session<'_> {
             && self.holds_state()
             && self
                 .sender
+                .buffer
                 .client_id()
                 .is_some_and(|id| id != options.client_id.as_bytes())
         {
             return Err(RequestError::ClientIdMismatch);
         }
-        self.sender.fits_connect(len, false)?;
+        self.sender.buffer.check_connect_fits(len, false)?;
         self.connection_lost();
         self.settle();
         // Bytes may have been committed after the older connection was over.
         self.inbound.reset();
-        self.sender.fits_connect(len, !fresh)?;
+        self.sender.buffer.check_connect_fits(len, !fresh)?;
         self.postpone_event();
         if fresh {
-            self.sender.discard(0);
-            self.sender.in_flight.discard();
+            self.sender.discard();
             self.received.clear();
             self.known = false;
-            self.sender.changed = true;
         }
-        self.sender.push_connect(options, header);
-        if self.checkpoints
-            || self
-                .sender
-                .in_flight
-                .iter()
-                .any(|slot| !slot.state.is_report())
-        {
-            self.sender.hold();
-        }
+        self.sender.connect(options, header, self.checkpoints);
         self.keep_alive.start(options.keep_alive, now);
         self.pace.restart();
         self.waits_since = now;
@@ -257,7 +239,6 @@ impl Session<'_> {
         self.unknown_session = false;
         self.leaving = false;
         self.settled = false;
-        self.asked = None;
         self.link = Link::Connecting(now);
         Ok(())
     }
@@ -281,7 +262,7 @@ impl Session<'_> {
     /// As [`Self::pending`], where something is.
     pub(crate) fn lend(&mut self, now: Instant) -> &[u8] {
         self.stalled_since.get_or_insert(now);
-        self.sender.pending()
+        self.sender.lend()
     }
 
     /// Whether there are bytes that may be sent now.
@@ -296,7 +277,7 @@ impl Session<'_> {
 
     /// Whether all that is pending are acknowledgements of which none has been lent.
     pub(crate) fn owes_only_acks(&self) -> bool {
-        self.stalled_since.is_none() && self.sender.is_lane_only()
+        self.stalled_since.is_none() && self.sender.has_only_acks()
     }
 
     /// The transport took the first `n` bytes of what [`Self::pending`] lent; that was over at `now`.
@@ -306,7 +287,7 @@ impl Session<'_> {
         }
         let lane = self.sender.consume(n);
         self.keep_alive.lane_sent(lane, now);
-        if lane > 0 && self.sender.lane_len() == 0 {
+        if lane > 0 && self.sender.acks.is_empty() {
             self.keep_alive.packet_sent(now);
         }
         self.bytes_sent(now);
@@ -314,12 +295,12 @@ impl Session<'_> {
 
     /// Bytes have left, and packets with them.
     fn bytes_sent(&mut self, now: Instant) {
-        while let Some(sent) = self.sender.take_sent() {
+        while let Some(sent) = self.sender.next_sent_packet(self.is_connecting(), now) {
             self.keep_alive.packet_sent(now);
-            self.packet_sent(sent, now);
+            self.packet_sent(&sent);
         }
         self.stalled_since = self.has_more().then_some(now);
-        if self.sender.in_payload() && !self.may_answer() {
+        if self.sender.buffer.is_in_payload() && !self.may_answer() {
             // What would be answered cannot be read before the payload has left.
             self.restart_waits(now);
         }
@@ -341,7 +322,7 @@ impl Session<'_> {
 
     /// Whether the transport has something to take, now or when the caller hands it over.
     fn has_more(&self) -> bool {
-        self.has_pending() || self.sender.in_payload()
+        self.has_pending() || self.sender.buffer.is_in_payload()
     }
 
     /// Where the bytes go that arrive next, to be committed before any other call.
@@ -437,7 +418,7 @@ impl Session<'_> {
 
     /// Whether something is queued that cannot leave before CONNACK.
     pub(crate) fn waits_for_connack(&self) -> bool {
-        self.is_connecting() && self.sender.waits_for_connack()
+        self.is_connecting() && self.sender.buffer.waits_for_connack()
     }
 
     /// Whether everything waits until the caller has seen a checkpoint.
@@ -456,19 +437,10 @@ impl Session<'_> {
         PacketId::new(self.sender.in_flight.last_id())
     }
 
-    fn packet_sent(&mut self, sent: Sent, now: Instant) {
-        match sent {
-            Sent::Connect => {}
-            Sent::Publish if self.is_connecting() => self.early = self.early.saturating_add(1),
-            Sent::Publish => {}
-            Sent::Request(id) => {
-                if let Some(slot) = self.sender.in_flight.get_mut(id) {
-                    slot.sent(now);
-                }
-            }
-            // A server that has not answered the CONNECT may still refuse it: the connection ends with its answer.
-            Sent::Disconnect if self.is_connecting() => {}
-            Sent::Disconnect => self.leave(),
+    fn packet_sent(&mut self, sent: &SentPacket) {
+        // A server that has not answered the CONNECT may still refuse it: the connection ends with its answer.
+        if matches!(sent, SentPacket::Disconnect) && !self.is_connecting() {
+            self.leave();
         }
     }
 
@@ -523,11 +495,7 @@ impl Session<'_> {
             return;
         }
         let refused = matches!(self.link, Link::Down(ProtocolError::Refused(_)));
-        let unsent = self.sender.end_connection();
-        let early = if refused { self.early } else { 0 };
-        self.early = 0;
-        self.dropped = self.dropped.saturating_add(unsent).saturating_add(early);
-        self.sender.in_flight.end_connection(refused);
+        self.sender.end_connection(refused);
         self.chunks_ended |= self.inbound.reset();
         self.due.connection_ended();
         self.stalled_since = None;

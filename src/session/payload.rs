@@ -4,9 +4,8 @@ use super::{
     RequestError, Session,
     error::ProtocolError,
     event::{Message, StreamedPublish},
-    in_flight::State,
     receive::Due,
-    send::streamed::Abandoned,
+    send::Payload,
 };
 use crate::{codec::PacketId, time::Instant};
 
@@ -33,12 +32,11 @@ impl Session<'_> {
                     retain,
                     ..Message::new(topic, &[])
                 };
-                self.queue_publish(&message, Some(len))
+                self.queue_publish(&message, Payload::Streamed(len))
             }
             StreamedPublish::Resend(id) => {
                 self.check_open()?;
-                self.sender.attend(id, len)?;
-                self.asked = None;
+                self.sender.accept_source(id, len)?;
                 Ok(Some(id))
             }
         }
@@ -48,7 +46,7 @@ impl Session<'_> {
     /// it is complete.
     pub fn payload_left(&self) -> usize {
         if self.is_open() {
-            self.sender.payload_left()
+            self.sender.buffer.payload_missing()
         } else {
             0
         }
@@ -56,7 +54,7 @@ impl Session<'_> {
 
     /// Whether the payload of [`Self::begin_payload`] has not left whole.
     pub fn is_payload_open(&self) -> bool {
-        self.sender.is_attended()
+        self.sender.buffer.has_source()
     }
 
     /// The transport took `n` bytes of the payload, directly from the caller's memory; that was over at `now`. 0 is no
@@ -66,7 +64,7 @@ impl Session<'_> {
         if n == 0 {
             return;
         }
-        self.sender.payload_sent(n);
+        self.sender.buffer.payload_sent(n);
         self.bytes_sent(now);
     }
 
@@ -79,13 +77,13 @@ impl Session<'_> {
         if self.payload_left() == 0 {
             return &mut [];
         }
-        self.sender.payload_space()
+        self.sender.buffer.payload_space()
     }
 
     /// `n` bytes have been put into the [`Self::payload_space`].
     pub fn payload_commit(&mut self, n: usize) {
         if n > 0 && !self.payload_space().is_empty() {
-            self.sender.payload_commit(n);
+            self.sender.buffer.payload_commit(n);
             // However long the caller took, the transport begins anew.
             self.stalled_since = None;
         }
@@ -98,17 +96,11 @@ impl Session<'_> {
     /// for payload. Does nothing when no payload is open.
     pub fn abandon_payload(&mut self) {
         // What the end of the connection leaves behind at QoS 1 and 2 will be asked for on the next.
-        if !self.sender.is_attended() || !self.is_open() {
+        if !self.sender.buffer.has_source() || !self.is_open() {
             return;
         }
-        match self.sender.abandon() {
-            Abandoned::Postponed => self.asked = None,
-            Abandoned::Halfway => self.end(ProtocolError::PayloadAborted),
-            Abandoned::Withdrawn(None) => {}
-            Abandoned::Withdrawn(Some(id)) => {
-                self.sender.in_flight.remove(id);
-                self.sender.changed = true;
-            }
+        if self.sender.abandon_payload() {
+            self.end(ProtocolError::PayloadAborted);
         }
     }
 
@@ -136,13 +128,13 @@ impl Session<'_> {
 
     /// Whether a payload has to be given again before anything that is queued from now on can leave.
     pub(crate) fn payload_waits(&self) -> bool {
-        self.is_open() && self.sender.payload_waits()
+        self.is_open() && self.sender.buffer.is_blocked_by_payload()
     }
 
     /// The message for which [`Event::PayloadNeeded`](super::Event::PayloadNeeded) asks, if any.
     pub fn payload_needed(&self) -> Option<PacketId> {
         if self.is_connected() {
-            self.sender.unattended()
+            self.sender.buffer.payload_needed()
         } else {
             None
         }
@@ -156,16 +148,6 @@ impl Session<'_> {
     ///
     /// [`RequestError::PayloadNotNeeded`].
     pub fn decline_payload(&mut self, id: PacketId) -> Result<(), RequestError> {
-        self.sender.decline(id)?;
-        self.asked = None;
-        self.sender.changed = true;
-        if let Some(slot) = self.sender.in_flight.get_mut(id) {
-            slot.state = if slot.state == State::Puback {
-                State::PublishDiscarded
-            } else {
-                State::Declined
-            };
-        }
-        Ok(())
+        self.sender.decline_payload(id)
     }
 }

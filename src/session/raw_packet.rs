@@ -8,11 +8,6 @@ use crate::codec::{FixedHeader, PacketId, wire};
 /// The packet type of a PUBLISH whose payload is streamed; the specification reserves it.
 pub(super) const STREAMED_TYPE: u8 = 0xF0;
 
-/// Returns `true` if `first` is the first byte of a PUBLISH.
-pub(super) fn is_publish(first: u8) -> bool {
-    matches!(first & wire::TYPE_MASK, wire::PUBLISH | STREAMED_TYPE)
-}
-
 /// Returns `true` if `first` is the first byte of a PUBLISH whose payload is streamed and that is not being sent.
 pub(super) fn is_streamed(first: u8) -> bool {
     first & STREAMED_TYPE == STREAMED_TYPE
@@ -99,4 +94,63 @@ pub(super) fn filter_count(subscribe: &[u8]) -> usize {
         count = count.wrapping_add(1);
     }
     count
+}
+
+/// An encoded packet in a buffer.
+pub(super) struct RawPacket {
+    first: u8,
+    /// The payload is not in the buffer.
+    pub(super) is_streamed: bool,
+    /// Where its body begins.
+    pub(super) body: usize,
+    /// Where it ends, or where its streamed payload would begin.
+    pub(super) end: usize,
+    /// Length of the streamed payload, in bytes.
+    pub(super) streamed_len: usize,
+}
+
+impl RawPacket {
+    /// Reads the packet that begins at `at`. Its payload is streamed if its type says so, or if `is_streamed` does. The
+    /// end is always after the start, so that every walk over packets ends.
+    pub(super) fn read(buffer: &[u8], at: usize, is_streamed: bool) -> Self {
+        let packet = buffer.get(at..).unwrap_or_default();
+        let (remaining, used) = own_header(packet);
+        let first = packet.first().copied().unwrap_or_default();
+        let is_streamed = is_streamed || self::is_streamed(first);
+        let (mut len, mut streamed_len) = (remaining, 0);
+        if is_streamed {
+            len = payload_offset(first, packet.get(used..).unwrap_or_default());
+            streamed_len = remaining.wrapping_sub(len);
+        }
+        let body = at.wrapping_add(used);
+        Self {
+            first,
+            is_streamed,
+            body,
+            end: body.wrapping_add(len),
+            streamed_len,
+        }
+    }
+
+    /// Returns the packet id. `buffer` is the one that the packet was read from.
+    pub(super) fn id(&self, buffer: &[u8]) -> Option<PacketId> {
+        packet_id(self.first, buffer.get(self.body..)?)
+    }
+
+    pub(super) fn is_connect(&self) -> bool {
+        self.first & wire::TYPE_MASK == wire::CONNECT
+    }
+
+    pub(super) fn is_publish(&self) -> bool {
+        matches!(self.first & wire::TYPE_MASK, wire::PUBLISH | STREAMED_TYPE)
+    }
+
+    /// Returns `true` for a PUBLISH at QoS 1 or 2.
+    pub(super) fn is_kept_publish(&self) -> bool {
+        self.is_publish() && self.first & wire::QOS_MASK != 0
+    }
+
+    pub(super) fn is_dup(&self) -> bool {
+        self.first & wire::DUP != 0
+    }
 }

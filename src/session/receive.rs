@@ -158,7 +158,7 @@ impl Session<'_> {
         }
         if self.due.is_nothing() {
             self.check_waits(now)?;
-            if self.full_since.is_some() && self.received.is_empty() && self.sender.lane_is_empty()
+            if self.full_since.is_some() && self.received.is_empty() && self.sender.acks.is_empty()
             {
                 return Err(self.fail(self.inbound_full()));
             }
@@ -188,9 +188,9 @@ impl Session<'_> {
         if self.owes_checkpoint() {
             false
         } else if self.received.is_full() {
-            self.sender.lane_is_empty()
+            self.sender.acks.is_empty()
         } else {
-            self.sender.lane_has_room(1)
+            self.sender.acks.has_room(1)
         }
     }
 
@@ -202,8 +202,8 @@ impl Session<'_> {
             Due::ChunksAborted
         } else if let Some(slot) = self.sender.in_flight.take_report() {
             Due::Ended(slot.id, slot.state)
-        } else if self.dropped > 0 {
-            Due::Qos0Dropped(core::mem::take(&mut self.dropped))
+        } else if self.sender.qos0_dropped > 0 {
+            Due::Qos0Dropped(core::mem::take(&mut self.sender.qos0_dropped))
         } else {
             return false;
         };
@@ -215,8 +215,7 @@ impl Session<'_> {
         if self.owes_checkpoint() {
             self.due = Due::Checkpoint;
         } else if !self.inbound.in_message()
-            && let Some(id) = self.sender.unattended()
-            && self.asked.replace(id) != Some(id)
+            && let Some(id) = self.sender.next_payload_needed()
         {
             self.due = Due::PayloadNeeded(id);
         }
@@ -251,7 +250,7 @@ impl Session<'_> {
     fn connack(&mut self) -> Result<(), Over> {
         let early = ProtocolError::BeforeConnack(PacketType::Connack);
         let session_present = match Connack::decode_body(self.inbound.body()) {
-            _ if !self.sender.connect_sent() => return Err(self.fail(early)),
+            _ if !self.sender.buffer.is_connect_sent() => return Err(self.fail(early)),
             Err(error) => return Err(self.fail(error.into())),
             // [MQTT-3.2.2-5]
             Ok(Connack::Refused(code)) => return Err(self.fail(ProtocolError::Refused(code))),
@@ -264,17 +263,14 @@ impl Session<'_> {
         if !session_present {
             // [MQTT-3.1.2-4], [MQTT-3.2.2-3] PUBLISHes stay; the ids of what came do not.
             self.received.clear();
-            self.sender.in_flight.server_forgot();
-            self.sender.changed = true;
         }
         self.unknown_session = session_present && !self.known;
         self.known = !self.clean;
         // [MQTT-3.2.2-2]
         self.session_present = session_present;
-        self.early = 0;
         self.link = Link::Up;
         debug!("connected, session present: {}", session_present);
-        self.sender.release();
+        self.sender.on_connected(session_present);
         self.due = Due::Connected;
         if self.leaving && self.sender.is_empty() {
             self.leave();
@@ -298,7 +294,7 @@ impl Session<'_> {
         // [MQTT-4.3.3-2] PUBCOMP also for an id that is not known.
         if packet_type == PacketType::Pubrel {
             self.released(packet_id);
-            self.sender.push_ack(wire::PUBCOMP, packet_id);
+            self.sender.acks.push_ack(wire::PUBCOMP, packet_id);
             return Ok(());
         }
         let Some(slot) = self.sender.in_flight.waiting(packet_id) else {
@@ -306,7 +302,7 @@ impl Session<'_> {
         };
         let may_come = slot.is_sent()
             || slot.state == State::Declined
-            || self.sender.waits_for_resend(packet_id);
+            || self.sender.buffer.waits_for_resend(packet_id);
         if !may_come || !slot.state.is_answered_by(packet_type) {
             return Err(self.fail(ProtocolError::UnexpectedAck {
                 packet_type,
@@ -316,18 +312,15 @@ impl Session<'_> {
         match packet_type {
             PacketType::Suback => self.due = Due::Suback(packet_id),
             PacketType::Pubrec if slot.state == State::Pubcomp => {
-                self.sender.push_ack(wire::PUBREL, packet_id);
+                self.sender.acks.push_ack(wire::PUBREL, packet_id);
             }
             // [MQTT-4.3.3-1] The PUBLISH never goes again.
             PacketType::Pubrec => {
-                self.sender.changed = true;
-                self.sender.acknowledge(packet_id);
-                self.sender.in_flight.owe_pubrel(packet_id);
+                self.sender.on_pubrec(packet_id);
             }
             // [MQTT-4.3.2-1], [MQTT-3.10.4-4] The id is free [MQTT-2.3.1-3].
             _ => {
-                self.sender.acknowledge(packet_id);
-                self.sender.in_flight.remove(packet_id);
+                self.sender.complete(packet_id);
                 self.due = Due::Ended(packet_id, slot.outcome());
             }
         }
@@ -348,7 +341,7 @@ impl Session<'_> {
     /// An acknowledgement for an id that nobody waits for.
     fn late(&mut self, packet_type: PacketType, packet_id: PacketId) -> Result<(), Over> {
         if packet_type == PacketType::Pubrec {
-            self.sender.push_ack(wire::PUBREL, packet_id);
+            self.sender.acks.push_ack(wire::PUBREL, packet_id);
         } else if packet_type == PacketType::Suback
             && let Err(error) = Suback::decode_body(self.inbound.body())
         {
@@ -359,7 +352,11 @@ impl Session<'_> {
 
     /// Checked against the filters asked for \[MQTT-3.8.4-5\], in whose order the codes are \[MQTT-3.9.3-1\].
     fn suback(&mut self, id: PacketId) -> Result<Option<Event<'_>>, ProtocolError> {
-        let expected = self.sender.body_of(id).map_or(0, raw_packet::filter_count);
+        let expected = self
+            .sender
+            .buffer
+            .body_of(id)
+            .map_or(0, raw_packet::filter_count);
         let suback = match Suback::decode_body(self.inbound.show_packet()) {
             Ok(suback) => suback,
             Err(error) => return refused(&mut self.link, error.into()),
@@ -368,8 +365,7 @@ impl Session<'_> {
         if got != expected {
             return refused(&mut self.link, ProtocolError::SubackCount { expected, got });
         }
-        self.sender.acknowledge(id);
-        self.sender.in_flight.remove(id);
+        self.sender.complete(id);
         Ok(Some(Event::Suback(id, suback.codes())))
     }
 
@@ -391,7 +387,7 @@ impl Session<'_> {
                     return Err(self.fail(error.into()));
                 }
                 if repeated {
-                    self.sender.push_ack(wire::PUBREC, id);
+                    self.sender.acks.push_ack(wire::PUBREC, id);
                 }
                 return Ok(());
             }
@@ -453,7 +449,7 @@ impl Session<'_> {
             && let Some(id) = id
             && self.received.contains(&id)
         {
-            self.sender.push_ack(wire::PUBREC, id);
+            self.sender.acks.push_ack(wire::PUBREC, id);
             return Ok(());
         }
         self.check_received()?;
@@ -500,10 +496,10 @@ fn delivered(
         return false;
     };
     if qos == QoS::ExactlyOnce {
-        sender.push_ack(wire::PUBREC, id);
+        sender.acks.push_ack(wire::PUBREC, id);
         let _ = received.push(id);
     } else {
-        sender.push_ack(wire::PUBACK, id);
+        sender.acks.push_ack(wire::PUBACK, id);
     }
     true
 }

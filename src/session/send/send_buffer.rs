@@ -1,0 +1,648 @@
+//! The send buffer: encoded packets, for sending and for sending again.
+//!
+//! ```text
+//! 0        connect             packets   current            write_pos        packets   len - 2
+//!          .start              .start                                        .end
+//! | unused | CONNECT           | kept    | partly sent packet       | queued | free    | room for DISCONNECT |
+//! ```
+//!
+//! Packets lie back to back in the order in which they were queued. A PUBLISH at QoS 0 and a DISCONNECT are removed
+//! when they were sent. Packets with a packet id stay until they are acknowledged. The room at the front belongs to
+//! the CONNECT alone, so that a client with a full buffer can reconnect. It keeps the last CONNECT, because its client
+//! id tells whose session this is.
+
+use super::{
+    super::{
+        error::RequestError,
+        raw_packet::{self, RawPacket},
+    },
+    request::Request,
+    streamed::Streamed,
+};
+use crate::{
+    bytes::{self, Span},
+    codec::{Connect, EncodeError, FixedHeader, PacketId, wire},
+};
+
+/// Encoded packets and how far they were sent.
+pub(in crate::session) struct SendBuffer<'b> {
+    bytes: &'b mut [u8],
+    /// The last CONNECT.
+    connect: Span,
+    /// All other packets.
+    packets: Span,
+    /// Start of the packet that is sent at present, or next.
+    current: usize,
+    /// First byte that the transport has not accepted.
+    write_pos: usize,
+    /// End of the bytes that were lent to the transport. It may have sent them without reporting that.
+    lent_end: usize,
+    /// Only the CONNECT may be sent: after CONNACK, older packets are sent first \[MQTT-4.6.0-1\].
+    is_blocked: bool,
+    /// Number of packets with a streamed payload.
+    streamed_count: u16,
+    streamed: Streamed,
+}
+
+/// A packet that was sent.
+pub(in crate::session) enum SentPacket {
+    Connect,
+    /// A PUBLISH at QoS 0, which was removed \[MQTT-4.3.1-1\].
+    Qos0Publish,
+    /// A packet that is kept until it is acknowledged.
+    Request(PacketId),
+    Disconnect,
+}
+
+/// The result of abandoning a streamed payload.
+pub(super) enum Abandoned {
+    /// The session will ask for it again.
+    Postponed,
+    /// The packet was sent in part.
+    PartlySent,
+    /// The packet was not sent and is removed.
+    Withdrawn(Option<PacketId>),
+}
+
+impl<'b> SendBuffer<'b> {
+    #[inline(always)] // into the session, without a copy
+    pub(super) fn new(bytes: &'b mut [u8]) -> Self {
+        Self {
+            bytes,
+            connect: Span::default(),
+            packets: Span::default(),
+            current: 0,
+            write_pos: 0,
+            lent_end: 0,
+            is_blocked: false,
+            streamed_count: 0,
+            streamed: Streamed::default(),
+        }
+    }
+}
+
+/// Queueing packets.
+impl SendBuffer<'_> {
+    /// Checks that a CONNECT of `len` bytes fits, beside the other packets if `keep` is true.
+    #[inline(always)] // two calls, each with an error to copy, cost more
+    pub(in crate::session) fn check_connect_fits(
+        &self,
+        len: usize,
+        keep: bool,
+    ) -> Result<(), RequestError> {
+        let kept = if keep { self.packets.len() } else { 0 };
+        let limit = self.limit();
+        if self.connect.end.max(len).saturating_add(kept) > limit {
+            return Err(no_room(len, limit, limit.saturating_sub(kept)));
+        }
+        Ok(())
+    }
+
+    /// Puts a CONNECT in front of everything \[MQTT-3.1.0-1\]. The caller has checked that it
+    /// [fits](Self::check_connect_fits).
+    pub(super) fn push_connect(&mut self, connect: &Connect<'_>, header: FixedHeader) {
+        let len = header.frame_len();
+        let end = self.connect.end.max(len);
+        self.shift_packets(end);
+        let start = end.saturating_sub(len);
+        self.connect = Span { start, end };
+        if let Some(place) = self.bytes.get_mut(start..end) {
+            let _ = connect.write(header, place);
+        }
+        self.current = start;
+        self.write_pos = start;
+        self.lent_end = start;
+        self.is_blocked = self.packets.start < self.packets.end;
+    }
+
+    /// Queues a packet. Encodes it again if it fits only after the free bytes were joined.
+    #[inline(always)] // called in one place, and for its stack
+    pub(super) fn push(&mut self, request: &Request<'_>, id: PacketId) -> Result<(), RequestError> {
+        let is_streamed = request.is_streamed();
+        if is_streamed && self.next_streamed().is_some() {
+            return Err(RequestError::PayloadPending);
+        }
+        let payload = request.payload();
+        let mut is_joined = !self.is_connect_sent();
+        loop {
+            let free = self.free();
+            let before = match request.encode(id, free) {
+                Ok(before) | Err(EncodeError::BufferTooSmall { needed: before }) => before,
+                Err(error) => return Err(error.into()),
+            };
+            let needed = before.saturating_add(payload.len());
+            if let Some(place) = free.get_mut(before..needed) {
+                bytes::copy(place, payload);
+                let start = self.packets.end;
+                self.packets.end = start.wrapping_add(needed);
+                if is_streamed {
+                    self.set_type(start, raw_packet::STREAMED_TYPE);
+                    self.streamed_count = self.streamed_count.saturating_add(1);
+                    self.streamed.has_source = true;
+                }
+                return Ok(());
+            }
+            if is_joined {
+                let capacity = self.limit().saturating_sub(self.connect.end);
+                return Err(no_room(needed, capacity, self.free().len()));
+            }
+            self.shift_packets(self.connect.end);
+            is_joined = true;
+        }
+    }
+
+    /// Queues a DISCONNECT, for which there is always room: after everything, but before a payload that the caller may
+    /// never provide. The caller has checked that no payload is being provided.
+    pub(super) fn push_disconnect(&mut self) {
+        let packet = wire::DISCONNECT_PACKET;
+        let end = self.packets.end;
+        let at = self.next_streamed().unwrap_or(end);
+        let after = at.wrapping_add(packet.len());
+        bytes::move_within(self.bytes, at, after, end.wrapping_sub(at));
+        if let Some(place) = self.bytes.get_mut(at..).and_then(<[u8]>::first_chunk_mut) {
+            *place = packet;
+            self.packets.end = end.wrapping_add(packet.len());
+        }
+    }
+}
+
+/// Sending packets.
+impl SendBuffer<'_> {
+    /// Allows only the CONNECT to be sent, until [`Self::unblock`].
+    pub(super) fn block_until_connack(&mut self) {
+        self.is_blocked = true;
+    }
+
+    pub(super) fn unblock(&mut self) {
+        self.is_blocked = false;
+    }
+
+    /// Returns `true` if packets wait for CONNACK.
+    pub(in crate::session) fn waits_for_connack(&self) -> bool {
+        self.is_blocked && self.packets.end > self.connect.end
+    }
+
+    /// Returns `true` if the transport accepted the whole CONNECT.
+    pub(in crate::session) fn is_connect_sent(&self) -> bool {
+        self.current >= self.connect.end
+    }
+
+    /// Returns `true` if nothing can be sent at present.
+    pub(super) fn is_empty(&self) -> bool {
+        if self.is_in_payload() {
+            return self.streamed.staged.is_empty();
+        }
+        self.write_pos >= self.sendable_end()
+    }
+
+    /// Returns `true` if no packet is sent in part.
+    pub(super) fn is_between_packets(&self) -> bool {
+        self.write_pos == self.current
+    }
+
+    /// Returns the bytes that are sent next: all that are queued, or those of the `current_only` packet.
+    pub(super) fn lend(&mut self, current_only: bool) -> &[u8] {
+        if self.is_in_payload() {
+            return self.streamed.staged.of(self.bytes);
+        }
+        self.start_streamed();
+        let end = if current_only {
+            self.packet_at(self.current).end
+        } else {
+            self.sendable_end()
+        };
+        self.lent_end = self.lent_end.max(end);
+        self.bytes.get(self.write_pos..end).unwrap_or_default()
+    }
+
+    /// Counts `n` bytes that the transport accepted.
+    pub(super) fn consume(&mut self, n: usize) {
+        if self.is_in_payload() {
+            self.streamed.consume_staged(n);
+        } else {
+            self.write_pos = self.write_pos.saturating_add(n).min(self.lent_end);
+            self.lent_end = self.write_pos;
+        }
+    }
+
+    /// Returns the next packet that the transport accepted whole, if there is one.
+    pub(super) fn next_sent_packet(&mut self) -> Option<SentPacket> {
+        let at = self.current;
+        let packet = self.packet_at(at);
+        let is_whole =
+            self.write_pos >= packet.end && (!self.streamed.is_started || self.streamed.is_sent());
+        if at >= self.packets.end.max(self.connect.end) || !is_whole {
+            return None;
+        }
+        if self.streamed.is_started {
+            self.end_streamed();
+        }
+        self.current = packet.end;
+        if let Some(id) = packet.id(self.bytes) {
+            return Some(SentPacket::Request(id));
+        }
+        if packet.is_connect() {
+            return Some(SentPacket::Connect);
+        }
+        self.remove(at);
+        Some(if packet.is_publish() {
+            SentPacket::Qos0Publish
+        } else {
+            SentPacket::Disconnect
+        })
+    }
+
+    /// Removes the packet with this id, which was acknowledged.
+    pub(super) fn acknowledge(&mut self, id: PacketId) {
+        let Some(at) = self.find(id) else {
+            return;
+        };
+        // If the packet has not begun to be sent again, its payload is not needed any more.
+        if self.write_pos <= at && self.next_streamed() == Some(at) {
+            self.end_streamed();
+        }
+        self.remove(at);
+    }
+
+    /// Returns `true` if the PUBLISH with this id is to be sent again, and has not begun to be.
+    pub(in crate::session) fn waits_for_resend(&self, id: PacketId) -> bool {
+        self.find(id)
+            .is_some_and(|at| at >= self.write_pos && self.packet_at(at).is_dup())
+    }
+
+    /// Keeps the PUBLISHes at QoS 1 and 2 for the next connection \[MQTT-4.4.0-1\], removes the other packets, and
+    /// returns how many PUBLISHes at QoS 0 were not sent.
+    pub(super) fn end_connection(&mut self) -> u16 {
+        self.end_streamed();
+        let mut dropped: u16 = 0;
+        let mut at = self.packets.start;
+        while at < self.packets.end {
+            let packet = self.packet_at(at);
+            if packet.is_kept_publish() {
+                // [MQTT-3.3.1-1] One byte attempted is enough.
+                if at < self.write_pos.max(self.lent_end)
+                    && let Some(first) = self.bytes.get_mut(at)
+                {
+                    *first |= wire::DUP;
+                }
+                at = packet.end;
+                continue;
+            }
+            if packet.is_publish() {
+                dropped = dropped.saturating_add(1);
+            }
+            let is_first = at == self.packets.start;
+            self.remove(at);
+            if is_first {
+                at = self.packets.start;
+            }
+        }
+        self.rewind();
+        dropped
+    }
+
+    /// Removes every packet, and reserves `connect_end` bytes for the CONNECT. There is no connection.
+    pub(super) fn discard(&mut self, connect_end: usize) {
+        self.connect.end = connect_end;
+        self.packets = Span::at(connect_end, 0);
+        self.rewind();
+        self.streamed_count = 0;
+    }
+
+    /// The next connection begins with the first packet.
+    fn rewind(&mut self) {
+        self.current = self.packets.start;
+        self.write_pos = self.packets.start;
+        self.lent_end = self.packets.start;
+    }
+
+    /// Returns the end of the bytes that may be sent at present. The start of a packet with a streamed payload is a
+    /// limit, until it is the current one and has a source. Then the start of its payload is the limit.
+    fn sendable_end(&self) -> usize {
+        if self.is_blocked {
+            return self.connect.end;
+        }
+        match self.next_streamed() {
+            None => self.packets.end.max(self.connect.end),
+            Some(at) if at == self.current && self.streamed.has_source => self.packet_at(at).end,
+            Some(at) => at,
+        }
+    }
+}
+
+/// Streamed payloads.
+impl SendBuffer<'_> {
+    /// Returns the id of the PUBLISH whose payload must be provided before anything else can be sent, unless it has a
+    /// source.
+    pub(in crate::session) fn payload_needed(&self) -> Option<PacketId> {
+        let at = self.next_streamed().filter(|at| *at == self.write_pos)?;
+        if self.streamed.has_source {
+            None
+        } else {
+            self.packet_at(at).id(self.bytes)
+        }
+    }
+
+    /// Returns `true` if a payload without a source must be provided before the last packet can be sent.
+    pub(in crate::session) fn is_blocked_by_payload(&self) -> bool {
+        self.next_streamed().is_some() && !self.streamed.has_source
+    }
+
+    /// Accepts a source for the [payload needed](Self::payload_needed), of `len` bytes.
+    pub(super) fn accept_source(&mut self, id: PacketId, len: usize) -> Result<(), RequestError> {
+        if self.payload_needed() != Some(id) {
+            return Err(RequestError::PayloadNotNeeded);
+        }
+        let expected = self.packet_at(self.current).streamed_len;
+        if expected != len {
+            return Err(RequestError::PayloadLength { expected });
+        }
+        self.streamed.has_source = true;
+        self.streamed.is_resend = true;
+        Ok(())
+    }
+
+    /// Returns `true` if a payload is being provided: its packet is not sent whole.
+    pub(in crate::session) fn has_source(&self) -> bool {
+        self.streamed.has_source
+    }
+
+    /// Returns `true` if payload bytes are next in the byte stream.
+    pub(in crate::session) fn is_in_payload(&self) -> bool {
+        self.streamed.is_started && self.write_pos >= self.packet_at(self.current).end
+    }
+
+    /// Returns the number of payload bytes that the caller must provide now.
+    pub(in crate::session) fn payload_missing(&self) -> usize {
+        if self.is_in_payload() {
+            self.streamed.missing()
+        } else {
+            0
+        }
+    }
+
+    /// Counts `n` payload bytes that the transport accepted from the memory of the caller.
+    pub(in crate::session) fn payload_sent(&mut self, n: usize) {
+        self.streamed.consume(n);
+    }
+
+    /// Returns free memory for payload bytes; empty until the staged bytes were sent.
+    pub(in crate::session) fn payload_space(&mut self) -> &mut [u8] {
+        let missing = self.payload_missing();
+        if !self.streamed.staged.is_empty() {
+            return &mut [];
+        }
+        let free = self.bytes.get_mut(self.packets.end..).unwrap_or_default();
+        let len = free.len().min(missing);
+        free.get_mut(..len).unwrap_or_default()
+    }
+
+    /// Stages `n` bytes of the [payload space](Self::payload_space), which was not empty.
+    pub(in crate::session) fn payload_commit(&mut self, n: usize) {
+        let n = n.min(self.payload_space().len());
+        self.streamed.staged = Span::at(self.packets.end, n);
+    }
+
+    /// Abandons the payload that is being provided.
+    pub(super) fn abandon(&mut self) -> Abandoned {
+        let Some(at) = self.next_streamed() else {
+            return Abandoned::Postponed;
+        };
+        if self.write_pos > at {
+            return Abandoned::PartlySent;
+        }
+        let is_resend = self.streamed.is_resend;
+        self.end_streamed();
+        if is_resend {
+            return Abandoned::Postponed;
+        }
+        let id = self.packet_at(at).id(self.bytes);
+        self.remove(at);
+        Abandoned::Withdrawn(id)
+    }
+
+    /// Removes the packet whose payload the caller cannot provide again.
+    pub(super) fn decline(&mut self, id: PacketId) -> Result<(), RequestError> {
+        if self.payload_needed() != Some(id) {
+            return Err(RequestError::PayloadNotNeeded);
+        }
+        self.remove(self.current);
+        Ok(())
+    }
+
+    /// Gives the current packet the type of a PUBLISH, if its payload has a source and it is to be sent now.
+    fn start_streamed(&mut self) {
+        let at = self.current;
+        let can_start = self.streamed.has_source && !self.streamed.is_started;
+        let packet = self.packet_at(at);
+        if can_start && self.is_between_packets() && packet.is_streamed {
+            self.streamed.start(packet.streamed_len);
+            self.set_type(at, wire::PUBLISH);
+        }
+    }
+
+    /// Ends the payload, sent or not, and marks its packet again.
+    fn end_streamed(&mut self) {
+        if self.streamed.is_started {
+            self.set_type(self.current, raw_packet::STREAMED_TYPE);
+        }
+        self.streamed = Streamed::default();
+    }
+
+    /// Returns the start of the next packet with a streamed payload, from the current one on.
+    fn next_streamed(&self) -> Option<usize> {
+        if self.streamed_count == 0 {
+            return None;
+        }
+        self.first_packet(self.current, |packet| packet.is_streamed)
+    }
+
+    fn set_type(&mut self, at: usize, packet_type: u8) {
+        if let Some(first) = self.bytes.get_mut(at) {
+            *first = raw_packet::with_type(*first, packet_type);
+        }
+    }
+}
+
+/// Saving and restoring.
+impl SendBuffer<'_> {
+    /// Returns the client id of the last CONNECT, or `None` before the first.
+    pub(in crate::session) fn client_id(&self) -> Option<&[u8]> {
+        let body = self.packet_at(self.connect.start).body;
+        raw_packet::client_id(self.bytes.get(body..self.connect.end)?)
+    }
+
+    /// Returns the size of the room for the CONNECT, in bytes.
+    pub(in crate::session) fn connect_room(&self) -> usize {
+        self.connect.end
+    }
+
+    /// Returns the packets that the next connection would send again: the first byte as it would be sent, and the
+    /// rest.
+    pub(in crate::session) fn kept_publishes(&self) -> impl Iterator<Item = (u8, &[u8])> {
+        self.packets()
+            .filter(|(_, packet)| packet.is_kept_publish())
+            .filter_map(|(at, packet)| {
+                let (first, rest) = self.bytes.get(at..packet.end)?.split_first()?;
+                let first = if packet.is_streamed {
+                    raw_packet::with_type(*first, raw_packet::STREAMED_TYPE)
+                } else {
+                    *first
+                };
+                Some((first | wire::DUP, rest))
+            })
+    }
+
+    /// Returns `true` if there is room for a CONNECT and other packets of these sizes.
+    pub(in crate::session) fn can_restore(&self, connect_room: usize, packets: usize) -> bool {
+        connect_room.saturating_add(packets) <= self.limit()
+    }
+
+    /// Replaces all packets by those of a saved session, which [fit](Self::can_restore). `connect` writes a CONNECT
+    /// to the end of its room and returns its length.
+    pub(in crate::session) fn restore(
+        &mut self,
+        connect_room: usize,
+        packets: &[u8],
+        connect: impl FnOnce(&mut [u8]) -> usize,
+    ) {
+        let len = connect(self.bytes.get_mut(..connect_room).unwrap_or_default());
+        self.connect.start = connect_room.saturating_sub(len);
+        self.discard(connect_room);
+        let end = connect_room.saturating_add(packets.len());
+        if let Some(place) = self.bytes.get_mut(connect_room..end)
+            && place.len() == packets.len()
+        {
+            bytes::copy(place, packets);
+            self.packets.end = end;
+        }
+        let streamed = self.packets().filter(|(_, packet)| packet.is_streamed);
+        self.streamed_count = u16::try_from(streamed.count()).unwrap_or(u16::MAX);
+    }
+}
+
+/// Finding, removing and moving packets.
+impl SendBuffer<'_> {
+    /// Returns the body of the packet with this id.
+    pub(in crate::session) fn body_of(&self, id: PacketId) -> Option<&[u8]> {
+        let packet = self.packet_at(self.find(id)?);
+        self.bytes.get(packet.body..packet.end)
+    }
+
+    fn find(&self, id: PacketId) -> Option<usize> {
+        self.first_packet(self.packets.start, |packet| {
+            packet.id(self.bytes) == Some(id)
+        })
+    }
+
+    /// Returns the start of the first packet, from the one at `at` on, that matches.
+    fn first_packet(&self, mut at: usize, matches: impl Fn(&RawPacket) -> bool) -> Option<usize> {
+        while at < self.packets.end {
+            let packet = self.packet_at(at);
+            if matches(&packet) {
+                return Some(at);
+            }
+            at = packet.end;
+        }
+        None
+    }
+
+    /// Returns each packet and its start.
+    fn packets(&self) -> impl Iterator<Item = (usize, RawPacket)> {
+        let mut next = self.packets.start;
+        core::iter::from_fn(move || {
+            let at = next;
+            let packet = self.packet_at(at);
+            next = packet.end;
+            (at < self.packets.end).then_some((at, packet))
+        })
+    }
+
+    #[inline(never)] // called from many places
+    fn packet_at(&self, at: usize) -> RawPacket {
+        let is_started = self.streamed.is_started && at == self.current;
+        RawPacket::read(self.bytes, at, is_started)
+    }
+
+    /// Returns the end of the bytes for packets other than DISCONNECT, for which there is always room.
+    fn limit(&self) -> usize {
+        self.bytes
+            .len()
+            .saturating_sub(wire::DISCONNECT_PACKET.len())
+    }
+
+    fn free(&mut self) -> &mut [u8] {
+        let limit = self.limit();
+        self.bytes
+            .get_mut(self.packets.end..limit)
+            .unwrap_or_default()
+    }
+
+    /// Removes a packet that is not sent in part. For the first packet, which is usual, no byte is moved.
+    fn remove(&mut self, at: usize) {
+        let RawPacket {
+            is_streamed, end, ..
+        } = self.packet_at(at);
+        if is_streamed {
+            self.streamed_count = self.streamed_count.wrapping_sub(1);
+        }
+        // While the CONNECT is sent, the packets must follow it without a gap.
+        if at == self.packets.start && self.current >= at {
+            self.packets.start = end;
+            self.move_cursors(|position| position.max(end));
+            return;
+        }
+        bytes::move_within(self.bytes, end, at, self.packets.end.wrapping_sub(end));
+        let len = end.wrapping_sub(at);
+        self.move_cursors(|position| match position.checked_sub(len) {
+            Some(moved) if position >= end => moved,
+            _ => position.min(at),
+        });
+    }
+
+    /// Moves all packets, so that the first begins at `start`. The caller has checked that they fit.
+    fn shift_packets(&mut self, start: usize) {
+        let Span { start: from, .. } = self.packets;
+        bytes::move_within(self.bytes, from, start, self.packets.len());
+        self.move_cursors(|position| position.wrapping_sub(from).wrapping_add(start));
+        self.packets.start = start;
+    }
+
+    fn move_cursors(&mut self, moved: impl Fn(usize) -> usize) {
+        self.packets.end = moved(self.packets.end);
+        self.current = moved(self.current);
+        self.write_pos = moved(self.write_pos);
+        self.lent_end = moved(self.lent_end);
+    }
+}
+
+fn no_room(needed: usize, capacity: usize, free: usize) -> RequestError {
+    if needed > capacity {
+        RequestError::PacketTooLarge { needed, capacity }
+    } else {
+        RequestError::SendBufferFull { needed, free }
+    }
+}
+
+/// All but the bytes that belong to no packet.
+#[cfg(feature = "fingerprint")]
+impl core::hash::Hash for SendBuffer<'_> {
+    fn hash<H: core::hash::Hasher>(&self, state: &mut H) {
+        let Self {
+            bytes,
+            connect,
+            packets,
+            current,
+            write_pos,
+            lent_end,
+            is_blocked,
+            streamed_count,
+            streamed,
+        } = self;
+        (connect, packets, current, write_pos, lent_end).hash(state);
+        (is_blocked, streamed_count, streamed, bytes.len()).hash(state);
+        for span in [connect, packets, &streamed.staged] {
+            span.of(bytes).hash(state);
+        }
+    }
+}
