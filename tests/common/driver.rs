@@ -211,6 +211,16 @@ impl<'b> Driver<'b> {
         n
     }
 
+    /// Whether more will come of the long message of which a part was seen last.
+    pub(crate) fn is_message_open(&self) -> bool {
+        self.session.is_message_open()
+    }
+
+    /// Lets the rest of that message pass by unseen.
+    pub(crate) fn skip_message(&mut self) {
+        self.session.skip_message();
+    }
+
     pub(crate) fn has_pending(&self) -> bool {
         self.session.has_pending()
     }

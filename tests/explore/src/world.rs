@@ -41,6 +41,8 @@ pub(crate) enum Action {
     Timeout,
     Decline,
     Abandon,
+    /// The rest of a long message is not wanted.
+    Skip,
     /// What is sent from now on does not arrive.
     BreakUp,
     Cut,
@@ -57,7 +59,7 @@ pub(crate) enum Action {
     PowerLoss,
 }
 
-pub(crate) const ACTIONS: [Action; 22] = [
+pub(crate) const ACTIONS: [Action; 23] = [
     Action::Connect,
     Action::Up,
     Action::UpPublishesFirst,
@@ -69,6 +71,7 @@ pub(crate) const ACTIONS: [Action; 22] = [
     Action::Timeout,
     Action::Decline,
     Action::Abandon,
+    Action::Skip,
     Action::BreakUp,
     Action::Cut,
     Action::CutUpNothing,
@@ -110,6 +113,8 @@ struct Model {
     line: Line,
     /// How far each of the client's messages has got, and whether it was lent to a transport.
     attempts: Vec<Attempt>,
+    /// Messages of which the caller did not want to see the rest: they may come again.
+    skipped: Vec<bool>,
     restored: bool,
     forgot: bool,
     offered: u8,
@@ -244,6 +249,7 @@ impl<'b, const RX: usize, const TX: usize, const IF: usize, const IB: usize>
                 saved: None,
                 line: Line::new(START),
                 attempts: vec![Attempt::default(); setup.ups.len()],
+                skipped: vec![false; setup.downs.len()],
                 restored: false,
                 forgot: false,
                 offered: 0,
@@ -308,6 +314,7 @@ impl<'b, const RX: usize, const TX: usize, const IF: usize, const IB: usize>
             }
             Action::Decline => open && model.refusals > 0 && driver.payload_needed().is_some(),
             Action::Abandon => open && model.refusals > 0 && driver.is_payload_open(),
+            Action::Skip => open && model.refusals > 0 && driver.is_message_open(),
             Action::BreakUp => has_up() && model.faults > 0 && !model.is_broken,
             Action::Cut => open && model.faults > 0,
             Action::CutUpNothing | Action::CutUpFirst | Action::CutUpMiddle | Action::CutUpLast => {
@@ -353,6 +360,7 @@ impl<'b, const RX: usize, const TX: usize, const IF: usize, const IB: usize>
             }
             Action::Decline => self.decline()?,
             Action::Abandon => self.abandon(),
+            Action::Skip => self.skip(),
             Action::BreakUp => {
                 self.model.faults -= 1;
                 self.model.is_broken = true;
@@ -616,6 +624,16 @@ impl<'b, const RX: usize, const TX: usize, const IF: usize, const IB: usize>
         if !begun && !payload.again {
             self.model.app.ups[index_of_up(payload.message)] = Up::Gone;
         }
+        true
+    }
+
+    fn skip(&mut self) -> bool {
+        let Some((message, _)) = self.model.app.partial.take() else {
+            return false;
+        };
+        self.model.refusals -= 1;
+        self.model.skipped[index_of_down(message)] = true;
+        self.client.driver.skip_message();
         true
     }
 
@@ -1092,7 +1110,7 @@ impl<'b, const RX: usize, const TX: usize, const IF: usize, const IB: usize>
         let model = &self.model;
         for index in 0..usize::from(model.offered) {
             let is_due = self.setup.downs[index].qos > 0 && !model.broker.lost[index];
-            let came = model.app.downs[index] > 0;
+            let came = model.app.downs[index] > 0 || model.skipped[index];
             require!(
                 came || !is_due,
                 Kind::NeverDelivered,

@@ -84,6 +84,38 @@ const fn early(setup: Setup, faults: u8) -> Setup {
     }
 }
 
+/// The rest of a long message is not wanted, between any two of its parts.
+const fn skipping(setup: Setup, faults: u8) -> Setup {
+    Setup {
+        faults,
+        refusals: 1,
+        lazy: true,
+        inside: true,
+        ..setup
+    }
+}
+
+/// The server has so many messages in flight at a time.
+const fn window(setup: Setup, window: usize) -> Setup {
+    Setup { window, ..setup }
+}
+
+/// Everything that may go wrong.
+const fn worst(setup: Setup) -> Setup {
+    Setup {
+        faults: 1,
+        inside: true,
+        forgets: 1,
+        losses: 1,
+        refusals: 1,
+        timeouts: true,
+        lazy: true,
+        early: true,
+        keep_alive: 30,
+        ..setup
+    }
+}
+
 pub(crate) const WORLDS: &[Setup] = &[
     cut(Setup::new("out 1", (1, 1), UP_1, NONE), 3),
     cut(Setup::new("out 2", (1, 1), UP_2, NONE), 3),
@@ -169,4 +201,39 @@ pub(crate) const WORLDS: &[Setup] = &[
         1,
         1,
     ),
+    skipping(Setup::new("skipped, in long 0", (1, 1), NONE, LONG_0), 1),
+    skipping(
+        Setup::new("skipped, in long 1, long 2", (1, 1), NONE, LONG_12),
+        1,
+    ),
+    skipping(
+        Setup::new("skipped, in long 2, 2", (1, 2), NONE, LONG_SHORT_2),
+        1,
+    ),
+    window(
+        cut(
+            Setup::new("in 2 2 2, one at a time", (1, 1), NONE, DOWN_222),
+            3,
+        ),
+        1,
+    ),
+    window(
+        cut(
+            Setup::new("in 2 2 2, two at a time", (1, 2), NONE, DOWN_222),
+            2,
+        ),
+        2,
+    ),
+    worst(Setup::new("worst, out 1", (1, 1), UP_1, NONE)),
+    worst(Setup::new("worst, out 2", (1, 1), UP_2, NONE)),
+    worst(Setup::new("worst, in 2", (1, 1), NONE, UP_2)),
+    worst(Setup::new("worst, out 2, in 2", (1, 1), UP_2, UP_2)),
+    worst(Setup::new("worst, out long 2", (1, 1), LONG_2, NONE)),
+    worst(Setup::new(
+        "worst, in long 2, 2",
+        (1, 1),
+        NONE,
+        LONG_SHORT_2,
+    )),
+    worst(Setup::new("worst, out 2 1", (2, 1), UP_21, NONE)),
 ];
