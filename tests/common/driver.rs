@@ -254,6 +254,12 @@ impl<'b> Driver<'b> {
         }
     }
 
+    /// The same up to the event, which is announced and not taken.
+    pub(crate) fn announce(&mut self, now: u32) -> Result<bool, Reason> {
+        let announced = self.session.poll(at(now)).map_err(reason)?;
+        Ok(announced.is_some())
+    }
+
     /// When the session has to be called even if nothing comes, in milliseconds.
     pub(crate) fn deadline(&self) -> Option<u32> {
         self.session.deadline().map(Instant::as_millis)

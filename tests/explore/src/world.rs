@@ -38,6 +38,8 @@ pub(crate) enum Action {
     Give,
     /// A step of the session and its event.
     Turn,
+    /// The same, but its event is announced and not taken.
+    Announce,
     Timeout,
     Decline,
     Abandon,
@@ -59,7 +61,7 @@ pub(crate) enum Action {
     PowerLoss,
 }
 
-pub(crate) const ACTIONS: [Action; 23] = [
+pub(crate) const ACTIONS: [Action; 24] = [
     Action::Connect,
     Action::Up,
     Action::UpPublishesFirst,
@@ -68,6 +70,7 @@ pub(crate) const ACTIONS: [Action; 23] = [
     Action::Offer,
     Action::Give,
     Action::Turn,
+    Action::Announce,
     Action::Timeout,
     Action::Decline,
     Action::Abandon,
@@ -107,6 +110,8 @@ struct Model {
     /// Bytes of a packet that has not left whole.
     up: Vec<u8>,
     payload: Option<Payload>,
+    /// The payload that the session has asked for on this connection.
+    asked: Option<u16>,
     broker: Broker,
     app: App,
     saved: Option<(Vec<u8>, App)>,
@@ -216,6 +221,8 @@ pub(crate) struct World<'b, const RX: usize, const TX: usize, const IF: usize, c
     pub(crate) connections: usize,
     /// The session has nothing to do or to tell until something happens.
     quiet: bool,
+    /// The last action announced an event.
+    announced: bool,
     stop: Option<Step>,
 }
 
@@ -244,6 +251,7 @@ impl<'b, const RX: usize, const TX: usize, const IF: usize, const IB: usize>
                 down_at: 0,
                 up: vec![],
                 payload: None,
+                asked: None,
                 broker: Broker::new(setup),
                 app: App::new(setup),
                 saved: None,
@@ -261,6 +269,7 @@ impl<'b, const RX: usize, const TX: usize, const IF: usize, const IB: usize>
             reason: None,
             connections: 0,
             quiet: true,
+            announced: false,
             stop: None,
         }
     }
@@ -295,6 +304,10 @@ impl<'b, const RX: usize, const TX: usize, const IF: usize, const IB: usize>
             let is_connect = driver.is_open() && !driver.is_connected() && !self.connect_sent();
             is_connect && model.broker.has_choice() && !model.is_broken
         };
+        let is_asked = || {
+            let needed = driver.payload_needed();
+            open && needed.is_some() && needed == model.asked
+        };
         match action {
             Action::Connect => !open,
             Action::Up => has_up(),
@@ -307,12 +320,13 @@ impl<'b, const RX: usize, const TX: usize, const IF: usize, const IB: usize>
             Action::Offer => {
                 usize::from(model.offered) < setup.downs.len() && model.broker.has_session()
             }
-            Action::Give => open && driver.payload_needed().is_some(),
+            Action::Give => is_asked(),
             Action::Turn => !self.quiet,
+            Action::Announce => setup.lazy && !self.quiet && !self.announced,
             Action::Timeout => {
                 open && setup.timeouts && model.faults > 0 && driver.deadline().is_some()
             }
-            Action::Decline => open && model.refusals > 0 && driver.payload_needed().is_some(),
+            Action::Decline => model.refusals > 0 && is_asked(),
             Action::Abandon => open && model.refusals > 0 && driver.is_payload_open(),
             Action::Skip => open && model.refusals > 0 && driver.is_message_open(),
             Action::BreakUp => has_up() && model.faults > 0 && !model.is_broken,
@@ -335,6 +349,7 @@ impl<'b, const RX: usize, const TX: usize, const IF: usize, const IB: usize>
         if action != Action::Turn {
             self.quiet = false;
         }
+        self.announced = action == Action::Announce;
         let done = match action {
             Action::Connect => self.connect()?,
             Action::Up => self.up(false)?,
@@ -354,6 +369,10 @@ impl<'b, const RX: usize, const TX: usize, const IF: usize, const IB: usize>
                 self.quiet = is_quiet;
                 true
             }
+            Action::Announce => match self.client.driver.announce(self.now) {
+                Ok(is_announced) => is_announced,
+                Err(_) => false,
+            },
             Action::Timeout => {
                 self.model.faults -= 1;
                 self.wait()
@@ -443,6 +462,7 @@ impl<'b, const RX: usize, const TX: usize, const IF: usize, const IB: usize>
         model.down_at = 0;
         model.up.clear();
         model.payload = None;
+        model.asked = None;
         model.broker.disconnected();
         model.line = Line::new(self.now);
         for attempt in &mut model.attempts {
@@ -595,6 +615,7 @@ impl<'b, const RX: usize, const TX: usize, const IF: usize, const IB: usize>
             return Ok(false);
         }
         require!(given.is_ok(), Kind::Refused, "give again: {given:?}");
+        self.model.asked = None;
         self.model.payload = Some(Payload {
             message,
             again: true,
@@ -964,7 +985,8 @@ impl<'b, const RX: usize, const TX: usize, const IF: usize, const IB: usize>
             Seen::Checkpoint(image) => {
                 self.model.saved = Some((image, self.model.app.clone()));
             }
-            Seen::PayloadNeeded(_) | Seen::Dropped(_) => {}
+            Seen::PayloadNeeded(id) => self.model.asked = Some(id),
+            Seen::Dropped(_) => {}
             Seen::Other => return Err(Finding::new(Kind::Unlawful, "an event that cannot be")),
         }
         Ok(())
