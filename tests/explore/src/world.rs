@@ -369,10 +369,8 @@ impl<'b, const RX: usize, const TX: usize, const IF: usize, const IB: usize>
                 self.quiet = is_quiet;
                 true
             }
-            Action::Announce => match self.client.driver.announce(self.now) {
-                Ok(is_announced) => is_announced,
-                Err(_) => false,
-            },
+            // The end of a connection is for a turn to see.
+            Action::Announce => self.client.driver.announce(self.now).unwrap_or(false),
             Action::Timeout => {
                 self.model.faults -= 1;
                 self.wait()
