@@ -1,7 +1,7 @@
 //! The async client, over `embedded_io_async` (feature `async`). No executor is required.
 
-mod line;
 mod payload;
+mod transport;
 
 use core::{
     future::{Future, poll_fn},
@@ -11,11 +11,11 @@ use core::{
 
 use embedded_io_async::{Error as _, ErrorKind, ErrorType, Read, Write};
 
-use self::line::Async;
 pub use self::payload::Payload;
+use self::transport::AsyncTransport;
 use super::{
     Error,
-    connection::{Connection, Failed, Passing, Step},
+    driver::{Driver, Failed, PayloadProgress, Progress},
 };
 use crate::{
     codec::{Connect, PacketId, QoS, SubackCodes},
@@ -53,16 +53,16 @@ impl<C: Sleep> Sleep for &C {
 /// After an error that [is fatal](Error::is_fatal), drop the client (which closes the transport, so that the server
 /// sends the will), dial again, and connect with the same session.
 pub struct Client<'s, 'b, T: ErrorType, C> {
-    connection: Connection<'s, 'b, Async<T>>,
+    driver: Driver<'s, 'b, AsyncTransport<T>>,
     clock: C,
 }
 
 /// Gives the payload up that is being handed over if it is dropped before that has left.
-struct Sending<'c, 's, 'b, T: ErrorType, C>(&'c mut Client<'s, 'b, T, C>);
+struct AbandonOnDrop<'c, 's, 'b, T: ErrorType, C>(&'c mut Client<'s, 'b, T, C>);
 
-impl<T: ErrorType, C> Drop for Sending<'_, '_, '_, T, C> {
+impl<T: ErrorType, C> Drop for AbandonOnDrop<'_, '_, '_, T, C> {
     fn drop(&mut self) {
-        self.0.connection.session.abandon_payload();
+        self.0.driver.session.abandon_payload();
     }
 }
 
@@ -85,10 +85,10 @@ where
         options: &Connect<'_>,
     ) -> Result<Self, Error<T::Error>> {
         let mut client = Self::open(session, transport, clock, options)?;
-        while !client.connection.session.is_connected() {
+        while !client.driver.session.is_connected() {
             let ready = client.ready().await;
             ready
-                .and_then(|ready| client.tell(ready, &mut |_| {}))
+                .and_then(|ready| client.handle_event(ready, &mut |_| {}))
                 .map_err(|Failed| client.error())?;
         }
         Ok(client)
@@ -106,18 +106,18 @@ where
         clock: C,
         options: &Connect<'_>,
     ) -> Result<Self, Error<T::Error>> {
-        let connection = Connection::open(session, Async(transport), options, clock.now())?;
-        Ok(Self { connection, clock })
+        let driver = Driver::open(session, AsyncTransport(transport), options, clock.now())?;
+        Ok(Self { driver, clock })
     }
 
     /// Whether the server kept the session. If not, subscribe again (section 3.2.2.2).
     pub fn session_present(&self) -> bool {
-        self.connection.session.session_present()
+        self.driver.session.session_present()
     }
 
     /// The session, to queue several packets that are to leave in one write, or to ask it something.
     pub fn session(&mut self) -> &mut Session<'b> {
-        self.connection.session
+        self.driver.session
     }
 
     /// Publishes a message without waiting: what the transport does not take at once leaves with the next calls.
@@ -153,9 +153,9 @@ where
         message: &Message<'_>,
         on_event: impl FnMut(Event<'_>),
     ) -> Result<(), Error<T::Error>> {
-        self.connection.check_order()?;
+        self.driver.check_order()?;
         match self.request(|session| session.publish(message))? {
-            None => self.drain(on_event).await,
+            None => self.flush_until_event(on_event).await,
             Some(id) => self.finish(id, on_event).await,
         }
     }
@@ -185,15 +185,14 @@ where
             .iter()
             .fold(0, |len: usize, slice| len.saturating_add(slice.len()));
         let id = self.request(|session| session.begin_payload(message, len))?;
-        let sending = Sending(self);
+        let sending = AbandonOnDrop(self);
         let client = &mut *sending.0;
         loop {
-            let step = client.until(|connection, clock, waker| {
-                connection.pass_slices(payload, len, clock, waker)
-            });
+            let step = client
+                .drive_until(|driver, clock, waker| driver.pass_slices(payload, len, clock, waker));
             let told = match step.await {
-                Ok(Passing::Event(ready)) => client.tell(ready, &mut on_event),
-                Ok(Passing::Space | Passing::Done) => return Ok(id),
+                Ok(PayloadProgress::Event(ready)) => client.handle_event(ready, &mut on_event),
+                Ok(PayloadProgress::Space | PayloadProgress::Done) => return Ok(id),
                 Err(Failed) => Err(Failed),
             };
             told.map_err(|Failed| client.error())?;
@@ -225,21 +224,21 @@ where
         mut on_event: impl FnMut(Event<'_>),
     ) -> Result<Option<PacketId>, Error<T::Error>> {
         let id = self.request(|session| session.begin_payload(message, len))?;
-        let sending = Sending(self);
+        let sending = AbandonOnDrop(self);
         let client = &mut *sending.0;
         loop {
-            match client.until(Connection::pass_pieces).await {
-                Ok(Passing::Space) => {}
-                Ok(Passing::Event(ready)) => {
+            match client.drive_until(Driver::pass_pieces).await {
+                Ok(PayloadProgress::Space) => {}
+                Ok(PayloadProgress::Event(ready)) => {
                     client
-                        .tell(ready, &mut on_event)
+                        .handle_event(ready, &mut on_event)
                         .map_err(|Failed| client.error())?;
                     continue;
                 }
-                Ok(Passing::Done) => return Ok(id),
+                Ok(PayloadProgress::Done) => return Ok(id),
                 Err(Failed) => return Err(client.error()),
             }
-            let session = &mut *client.connection.session;
+            let session = &mut *client.driver.session;
             let missing = session.payload_left();
             match reader.read(session.payload_space()).await {
                 Ok(0) => return Err(Error::SourceEnded { missing }),
@@ -289,13 +288,13 @@ where
         filters: &[(&str, QoS)],
         on_event: impl FnMut(Event<'_>),
     ) -> Result<SubackCodes<'_>, Error<T::Error>> {
-        self.connection.check_order()?;
+        self.driver.check_order()?;
         let id = self.request(|session| session.subscribe(filters))?;
         let ready = self
             .wait_for(id, on_event)
             .await
             .map_err(|Failed| self.error())?;
-        match self.connection.session.event(ready)? {
+        match self.driver.session.event(ready)? {
             Some(Event::Suback(_, codes)) => Ok(codes),
             _ => Err(Error::Closed),
         }
@@ -326,7 +325,7 @@ where
         filters: &[&str],
         on_event: impl FnMut(Event<'_>),
     ) -> Result<(), Error<T::Error>> {
-        self.connection.check_order()?;
+        self.driver.check_order()?;
         let id = self.request(|session| session.unsubscribe(filters))?;
         self.finish(id, on_event).await
     }
@@ -352,7 +351,7 @@ where
     /// The connection is over.
     pub async fn recv(&mut self) -> Result<Event<'_>, Error<T::Error>> {
         let ready = self.ready().await.map_err(|Failed| self.error())?;
-        self.connection.session.event(ready)?.ok_or(Error::Closed)
+        self.driver.session.event(ready)?.ok_or(Error::Closed)
     }
 
     /// Does what can be done without waiting, keep alive included, and returns the next event if there is one.
@@ -363,17 +362,17 @@ where
     ///
     /// The connection is over.
     pub async fn poll(&mut self) -> Result<Option<Event<'_>>, Error<T::Error>> {
-        let Self { connection, clock } = self;
+        let Self { driver, clock } = self;
         let round = poll_fn(|cx| {
-            let step = connection.round(clock, cx.waker());
-            if let Ok(Step::Again) = step {
+            let step = driver.drive(clock, cx.waker());
+            if let Ok(Progress::Again) = step {
                 cx.waker().wake_by_ref();
             }
             Poll::Ready(step)
         });
         match round.await.map_err(|Failed| self.error())? {
-            Step::Done(ready) => Ok(self.connection.session.event(ready)?),
-            Step::Again | Step::Wait => Ok(None),
+            Progress::Done(ready) => Ok(self.driver.session.event(ready)?),
+            Progress::Again | Progress::Wait => Ok(None),
         }
     }
 
@@ -386,15 +385,15 @@ where
     /// [`RequestError::CheckpointDue`] if an event has to be seen first, [`RequestError::PayloadPending`] if what is queued
     /// waits for a payload to be given again; any other ends the connection.
     pub async fn flush(&mut self) -> Result<(), Error<T::Error>> {
-        self.until(Connection::flush)
+        self.drive_until(Driver::flush)
             .await
             .map_err(|Failed| self.error())?;
-        self.connection.flushed()
+        self.driver.flushed()
     }
 
     /// When the next call has to be made, at the latest, for keep alive and the deadlines to hold; `None` means never.
     pub fn deadline(&self) -> Option<Instant> {
-        self.connection.next_call(self.clock.now())
+        self.driver.next_call(self.clock.now())
     }
 
     /// Sends what is queued, then DISCONNECT, and gives the transport back to be shut down \[MQTT-3.14.4-1\].
@@ -410,28 +409,31 @@ where
     /// due before the transport has taken all, holds everything back, and [`RequestError::CheckpointDue`] says so. What waits
     /// for a payload to be given again does not leave; it stays in the session.
     pub async fn disconnect(mut self) -> Result<T, Error<T::Error>> {
-        match self.connection.session.disconnect() {
+        match self.driver.session.disconnect() {
             // It had been queued by hand.
             Ok(()) | Err(RequestError::NotConnected) => {}
             Err(error) => return Err(error.into()),
         }
         self.flush().await?;
-        while self.connection.session.is_connecting() {
+        while self.driver.session.is_connecting() {
             let ready = self.ready().await;
             ready
-                .and_then(|ready| self.tell(ready, &mut |_| {}))
+                .and_then(|ready| self.handle_event(ready, &mut |_| {}))
                 .map_err(|Failed| self.error())?;
         }
         // What had to wait for the answer.
         self.flush().await?;
-        Ok(self.connection.line.0)
+        Ok(self.driver.transport.0)
     }
 
     /// As [`Self::flush`], with all events that come before the last byte has left going to `on_event`.
-    async fn drain(&mut self, mut on_event: impl FnMut(Event<'_>)) -> Result<(), Error<T::Error>> {
+    async fn flush_until_event(
+        &mut self,
+        mut on_event: impl FnMut(Event<'_>),
+    ) -> Result<(), Error<T::Error>> {
         loop {
-            let told = match self.until(Connection::drain).await {
-                Ok(Some(ready)) => self.tell(ready, &mut on_event),
+            let told = match self.drive_until(Driver::flush_until_event).await {
+                Ok(Some(ready)) => self.handle_event(ready, &mut on_event),
                 Ok(None) => return Ok(()),
                 Err(Failed) => Err(Failed),
             };
@@ -447,7 +449,7 @@ where
     ) -> Result<(), Error<T::Error>> {
         let ready = self.wait_for(id, on_event).await;
         ready
-            .and_then(|ready| self.tell(ready, &mut |_| {}))
+            .and_then(|ready| self.handle_event(ready, &mut |_| {}))
             .map_err(|Failed| self.error())
     }
 
@@ -464,54 +466,58 @@ where
                 let _ = self.write().await;
                 return Ok(ready);
             }
-            self.tell(ready, &mut on_event)?;
+            self.handle_event(ready, &mut on_event)?;
         }
     }
 
-    fn tell(
+    fn handle_event(
         &mut self,
         ready: EventToken,
         on_event: &mut dyn FnMut(Event<'_>),
     ) -> Result<(), Failed> {
-        self.connection.redeem(ready, on_event)
+        self.driver.deliver_event(ready, on_event)
     }
 
     fn request<R>(
         &mut self,
         request: impl FnOnce(&mut Session<'b>) -> Result<R, RequestError>,
     ) -> Result<R, Error<T::Error>> {
-        request(self.connection.session).map_err(|error| self.connection.refusal(error))
+        request(self.driver.session).map_err(|error| self.driver.refusal(error))
     }
 
     async fn ready(&mut self) -> Result<EventToken, Failed> {
-        self.until(Connection::round).await
+        self.drive_until(Driver::drive).await
     }
 
     async fn write(&mut self) -> Result<(), Failed> {
-        let Self { connection, clock } = self;
-        poll_fn(|cx| Poll::Ready(connection.write(clock, cx.waker()).map(drop))).await
+        let Self { driver, clock } = self;
+        poll_fn(|cx| Poll::Ready(driver.write(clock, cx.waker()).map(drop))).await
     }
 
     /// Repeats `step`, woken by the transport and at each deadline, until it is done.
-    async fn until<R>(
+    async fn drive_until<R>(
         &mut self,
-        mut step: impl FnMut(&mut Connection<'s, 'b, Async<T>>, &C, &Waker) -> Result<Step<R>, Failed>,
+        mut step: impl FnMut(
+            &mut Driver<'s, 'b, AsyncTransport<T>>,
+            &C,
+            &Waker,
+        ) -> Result<Progress<R>, Failed>,
     ) -> Result<R, Failed> {
-        let Self { connection, clock } = self;
+        let Self { driver, clock } = self;
         loop {
-            let deadline = connection.deadline();
+            let deadline = driver.deadline();
             let mut sleep = pin!(deadline.map(|at| clock.sleep_until(at)));
             let woken = poll_fn(|cx| {
-                match step(connection, clock, cx.waker()) {
-                    Ok(Step::Done(result)) => return Poll::Ready(Some(Ok(result))),
+                match step(driver, clock, cx.waker()) {
+                    Ok(Progress::Done(result)) => return Poll::Ready(Some(Ok(result))),
                     Err(Failed) => return Poll::Ready(Some(Err(Failed))),
-                    Ok(Step::Again) => {
+                    Ok(Progress::Again) => {
                         cx.waker().wake_by_ref();
                         return Poll::Pending;
                     }
-                    Ok(Step::Wait) => {}
+                    Ok(Progress::Wait) => {}
                 }
-                if connection.deadline() != deadline {
+                if driver.deadline() != deadline {
                     return Poll::Ready(None);
                 }
                 match sleep.as_mut().as_pin_mut() {
@@ -526,6 +532,6 @@ where
     }
 
     fn error(&mut self) -> Error<T::Error> {
-        self.connection.error()
+        self.driver.error()
     }
 }

@@ -1,15 +1,15 @@
 //! The blocking client, over `embedded_io`.
 
-mod line;
 mod payload;
+mod transport;
 
 use embedded_io::{Error as _, ErrorKind, ErrorType, Read, ReadReady, Write, WriteReady};
 
-use self::line::Blocking;
 pub use self::payload::Payload;
+use self::transport::BlockingTransport;
 use super::{
     Error,
-    connection::{Connection, Failed, Passing, Step},
+    driver::{Driver, Failed, PayloadProgress, Progress},
 };
 use crate::{
     codec::{Connect, PacketId, QoS, SubackCodes},
@@ -32,7 +32,7 @@ use crate::{
 /// After an error that [is fatal](Error::is_fatal), drop the client (which closes the transport, so that the server
 /// sends the will), dial again, and connect with the same session.
 pub struct Client<'s, 'b, T: ErrorType, C> {
-    connection: Connection<'s, 'b, Blocking<T>>,
+    driver: Driver<'s, 'b, BlockingTransport<T>>,
     clock: C,
 }
 
@@ -53,10 +53,10 @@ where
         options: &Connect<'_>,
     ) -> Result<Self, Error<T::Error>> {
         let mut client = Self::open(session, transport, clock, options)?;
-        while !client.connection.session.is_connected() {
+        while !client.driver.session.is_connected() {
             client
                 .ready()
-                .and_then(|ready| client.tell(ready, &mut |_| {}))
+                .and_then(|ready| client.handle_event(ready, &mut |_| {}))
                 .map_err(|Failed| client.error())?;
         }
         Ok(client)
@@ -74,18 +74,18 @@ where
         clock: C,
         options: &Connect<'_>,
     ) -> Result<Self, Error<T::Error>> {
-        let connection = Connection::open(session, Blocking(transport), options, clock.now())?;
-        Ok(Self { connection, clock })
+        let driver = Driver::open(session, BlockingTransport(transport), options, clock.now())?;
+        Ok(Self { driver, clock })
     }
 
     /// Whether the server kept the session. If not, subscribe again (section 3.2.2.2).
     pub fn session_present(&self) -> bool {
-        self.connection.session.session_present()
+        self.driver.session.session_present()
     }
 
     /// The session, to queue several packets that are to leave in one write, or to ask it something.
     pub fn session(&mut self) -> &mut Session<'b> {
-        self.connection.session
+        self.driver.session
     }
 
     /// Publishes a message without waiting: what the transport does not take at once leaves with the next calls.
@@ -114,9 +114,9 @@ where
         message: &Message<'_>,
         mut on_event: impl FnMut(Event<'_>),
     ) -> Result<(), Error<T::Error>> {
-        self.connection.check_order()?;
+        self.driver.check_order()?;
         match self.publish(message)? {
-            None => self.drain(&mut on_event),
+            None => self.flush_until_event(&mut on_event),
             Some(id) => self.finish(id, &mut on_event),
         }
     }
@@ -172,7 +172,7 @@ where
             .pass_pieces(&mut on_event)
             .map_err(|Failed| self.error())?
         {
-            let session = &mut *self.connection.session;
+            let session = &mut *self.driver.session;
             let missing = session.payload_left();
             let failure = match reader.read(session.payload_space()) {
                 Ok(0) => Error::SourceEnded { missing },
@@ -219,12 +219,12 @@ where
         filters: &[(&str, QoS)],
         mut on_event: impl FnMut(Event<'_>),
     ) -> Result<SubackCodes<'_>, Error<T::Error>> {
-        self.connection.check_order()?;
+        self.driver.check_order()?;
         let id = self.subscribe(filters)?;
         let ready = self
             .wait_for(id, &mut on_event)
             .map_err(|Failed| self.error())?;
-        match self.connection.session.event(ready)? {
+        match self.driver.session.event(ready)? {
             Some(Event::Suback(_, codes)) => Ok(codes),
             _ => Err(Error::Closed),
         }
@@ -249,7 +249,7 @@ where
         filters: &[&str],
         mut on_event: impl FnMut(Event<'_>),
     ) -> Result<(), Error<T::Error>> {
-        self.connection.check_order()?;
+        self.driver.check_order()?;
         let id = self.unsubscribe(filters)?;
         self.finish(id, &mut on_event)
     }
@@ -271,7 +271,7 @@ where
     /// The connection is over.
     pub fn recv(&mut self) -> Result<Event<'_>, Error<T::Error>> {
         let ready = self.ready().map_err(|Failed| self.error())?;
-        self.connection.session.event(ready)?.ok_or(Error::Closed)
+        self.driver.session.event(ready)?.ok_or(Error::Closed)
     }
 
     /// Does what can be done without waiting, keep alive included, and returns the next event if there is one.
@@ -283,9 +283,9 @@ where
     ///
     /// The connection is over.
     pub fn poll(&mut self) -> Result<Option<Event<'_>>, Error<T::Error>> {
-        match self.round().map_err(|Failed| self.error())? {
-            Step::Done(ready) => Ok(self.connection.session.event(ready)?),
-            Step::Again | Step::Wait => Ok(None),
+        match self.drive().map_err(|Failed| self.error())? {
+            Progress::Done(ready) => Ok(self.driver.session.event(ready)?),
+            Progress::Again | Progress::Wait => Ok(None),
         }
     }
 
@@ -296,14 +296,14 @@ where
     /// [`RequestError::CheckpointDue`] if an event has to be seen first, [`RequestError::PayloadPending`] if what is queued
     /// waits for a payload to be given again; any other ends the connection.
     pub fn flush(&mut self) -> Result<(), Error<T::Error>> {
-        self.until(|connection, clock| connection.flush(clock, &()))
+        self.drive_until(|driver, clock| driver.flush(clock, &()))
             .map_err(|Failed| self.error())?;
-        self.connection.flushed()
+        self.driver.flushed()
     }
 
     /// When the next call has to be made, at the latest, for keep alive and the deadlines to hold; `None` means never.
     pub fn deadline(&self) -> Option<Instant> {
-        self.connection.next_call(self.clock.now())
+        self.driver.next_call(self.clock.now())
     }
 
     /// Sends what is queued, then DISCONNECT, and gives the transport back to be shut down \[MQTT-3.14.4-1\].
@@ -317,29 +317,33 @@ where
     /// due before the transport has taken all, holds everything back, and [`RequestError::CheckpointDue`] says so. What waits
     /// for a payload to be given again does not leave; it stays in the session.
     pub fn disconnect(mut self) -> Result<T, Error<T::Error>> {
-        match self.connection.session.disconnect() {
+        match self.driver.session.disconnect() {
             // It had been queued by hand.
             Ok(()) | Err(RequestError::NotConnected) => {}
             Err(error) => return Err(error.into()),
         }
         self.flush()?;
-        while self.connection.session.is_connecting() {
+        while self.driver.session.is_connecting() {
             self.ready()
-                .and_then(|ready| self.tell(ready, &mut |_| {}))
+                .and_then(|ready| self.handle_event(ready, &mut |_| {}))
                 .map_err(|Failed| self.error())?;
         }
         // What had to wait for the answer.
         self.flush()?;
-        Ok(self.connection.line.0)
+        Ok(self.driver.transport.0)
     }
 
     /// As [`Self::flush`], with all events that come before the last byte has left going to `on_event`.
-    fn drain(&mut self, on_event: &mut dyn FnMut(Event<'_>)) -> Result<(), Error<T::Error>> {
+    fn flush_until_event(
+        &mut self,
+        on_event: &mut dyn FnMut(Event<'_>),
+    ) -> Result<(), Error<T::Error>> {
         while let Some(ready) = self
-            .until(|connection, clock| connection.drain(clock, &()))
+            .drive_until(|driver, clock| driver.flush_until_event(clock, &()))
             .map_err(|Failed| self.error())?
         {
-            self.tell(ready, on_event).map_err(|Failed| self.error())?;
+            self.handle_event(ready, on_event)
+                .map_err(|Failed| self.error())?;
         }
         Ok(())
     }
@@ -351,10 +355,10 @@ where
         len: usize,
         on_event: &mut dyn FnMut(Event<'_>),
     ) -> Result<(), Failed> {
-        while let Passing::Event(ready) =
-            self.until(|connection, clock| connection.pass_slices(payload, len, clock, &()))?
+        while let PayloadProgress::Event(ready) =
+            self.drive_until(|driver, clock| driver.pass_slices(payload, len, clock, &()))?
         {
-            self.tell(ready, on_event)?;
+            self.handle_event(ready, on_event)?;
         }
         Ok(())
     }
@@ -362,10 +366,10 @@ where
     /// Hands the bytes of a payload over that have been put into its space; false when it is complete.
     fn pass_pieces(&mut self, on_event: &mut dyn FnMut(Event<'_>)) -> Result<bool, Failed> {
         loop {
-            match self.until(|connection, clock| connection.pass_pieces(clock, &()))? {
-                Passing::Space => return Ok(true),
-                Passing::Event(ready) => self.tell(ready, on_event)?,
-                Passing::Done => return Ok(false),
+            match self.drive_until(|driver, clock| driver.pass_pieces(clock, &()))? {
+                PayloadProgress::Space => return Ok(true),
+                PayloadProgress::Event(ready) => self.handle_event(ready, on_event)?,
+                PayloadProgress::Done => return Ok(false),
             }
         }
     }
@@ -377,7 +381,7 @@ where
         on_event: &mut dyn FnMut(Event<'_>),
     ) -> Result<(), Error<T::Error>> {
         self.wait_for(id, on_event)
-            .and_then(|ready| self.tell(ready, &mut |_| {}))
+            .and_then(|ready| self.handle_event(ready, &mut |_| {}))
             .map_err(|Failed| self.error())
     }
 
@@ -394,16 +398,16 @@ where
                 let _ = self.write();
                 return Ok(ready);
             }
-            self.tell(ready, on_event)?;
+            self.handle_event(ready, on_event)?;
         }
     }
 
-    fn tell(
+    fn handle_event(
         &mut self,
         ready: EventToken,
         on_event: &mut dyn FnMut(Event<'_>),
     ) -> Result<(), Failed> {
-        self.connection.redeem(ready, on_event)
+        self.driver.deliver_event(ready, on_event)
     }
 
     /// As [`Self::request`], and what can leave at once leaves.
@@ -422,36 +426,39 @@ where
         &mut self,
         request: impl FnOnce(&mut Session<'b>) -> Result<R, RequestError>,
     ) -> Result<R, Error<T::Error>> {
-        request(self.connection.session).map_err(|error| self.connection.refusal(error))
+        request(self.driver.session).map_err(|error| self.driver.refusal(error))
     }
 
     fn ready(&mut self) -> Result<EventToken, Failed> {
-        self.until(|connection, clock| connection.round(clock, &()))
+        self.drive_until(|driver, clock| driver.drive(clock, &()))
     }
 
-    fn round(&mut self) -> Result<Step<EventToken>, Failed> {
-        self.connection.round(&self.clock, &())
+    fn drive(&mut self) -> Result<Progress<EventToken>, Failed> {
+        self.driver.drive(&self.clock, &())
     }
 
     fn write(&mut self) -> Result<(), Failed> {
-        self.connection.write(&self.clock, &()).map(drop)
+        self.driver.write(&self.clock, &()).map(drop)
     }
 
     /// Repeats `step` until it is done.
-    fn until<R>(
+    fn drive_until<R>(
         &mut self,
-        mut step: impl FnMut(&mut Connection<'s, 'b, Blocking<T>>, &C) -> Result<Step<R>, Failed>,
+        mut step: impl FnMut(
+            &mut Driver<'s, 'b, BlockingTransport<T>>,
+            &C,
+        ) -> Result<Progress<R>, Failed>,
     ) -> Result<R, Failed> {
         loop {
-            match step(&mut self.connection, &self.clock)? {
-                Step::Done(result) => return Ok(result),
-                Step::Again => {}
-                Step::Wait => self.clock.idle(),
+            match step(&mut self.driver, &self.clock)? {
+                Progress::Done(result) => return Ok(result),
+                Progress::Again => {}
+                Progress::Wait => self.clock.idle(),
             }
         }
     }
 
     fn error(&mut self) -> Error<T::Error> {
-        self.connection.error()
+        self.driver.error()
     }
 }

@@ -31,17 +31,17 @@ where
     /// [`RequestError::CheckpointDue`](crate::RequestError::CheckpointDue) says; that skips the rest of the message.
     fn read(&mut self, buf: &mut [u8]) -> Result<usize, Self::Error> {
         loop {
-            if let Some(n) = self.client.connection.read_payload(buf) {
+            if let Some(n) = self.client.driver.read_payload(buf) {
                 return Ok(n);
             }
             let ready = self.client.ready().map_err(|Failed| self.client.error())?;
-            self.client.connection.next_chunk(ready)?;
+            self.client.driver.next_chunk(ready)?;
         }
     }
 }
 
 impl<T: ErrorType, C> Drop for Payload<'_, '_, '_, T, C> {
     fn drop(&mut self) {
-        self.client.connection.session.skip_message();
+        self.client.driver.session.skip_message();
     }
 }

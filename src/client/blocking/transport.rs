@@ -4,15 +4,15 @@ use core::task::Poll;
 
 use embedded_io::{Error, ErrorType, Read, ReadReady, Write, WriteReady};
 
-use crate::client::line::{Line, attempted};
+use crate::client::transport::{PollTransport, retry_is_pending};
 
-pub(super) struct Blocking<T>(pub(super) T);
+pub(super) struct BlockingTransport<T>(pub(super) T);
 
-impl<T: ErrorType> ErrorType for Blocking<T> {
+impl<T: ErrorType> ErrorType for BlockingTransport<T> {
     type Error = T::Error;
 }
 
-impl<T: Read + Write + ReadReady + WriteReady> Line for Blocking<T> {
+impl<T: Read + Write + ReadReady + WriteReady> PollTransport for BlockingTransport<T> {
     /// Whoever blocks needs none.
     type Waker = ();
 
@@ -27,7 +27,7 @@ impl<T: Read + Write + ReadReady + WriteReady> Line for Blocking<T> {
     }
 
     fn try_flush(&mut self, (): &()) -> Poll<Result<(), T::Error>> {
-        attempted(self.0.flush())
+        retry_is_pending(self.0.flush())
     }
 }
 
@@ -36,8 +36,8 @@ fn attempt_if<R, E: Error>(
     attempt: impl FnOnce() -> Result<R, E>,
 ) -> Poll<Result<R, E>> {
     match ready {
-        Ok(true) => attempted(attempt()),
+        Ok(true) => retry_is_pending(attempt()),
         Ok(false) => Poll::Pending,
-        Err(error) => attempted(Err(error)),
+        Err(error) => retry_is_pending(Err(error)),
     }
 }

@@ -4,7 +4,7 @@ use core::task::Poll;
 
 use embedded_io::ErrorType;
 
-use super::{Error, line::Line};
+use super::{Error, transport::PollTransport};
 use crate::{
     codec::Connect,
     session::{Event, EventToken, Over, ProtocolError, RequestError, Session},
@@ -13,34 +13,34 @@ use crate::{
 
 /// How long acknowledgements may wait for those of the packets that lie behind them in the receive buffer, to leave in
 /// one write with them, in milliseconds.
-const HOLD: u32 = 20;
+const ACK_DELAY_MS: u32 = 20;
 
 /// All of a client but the clock, which a future that sleeps has to borrow.
-pub(super) struct Connection<'s, 'b, L: ErrorType> {
+pub(super) struct Driver<'s, 'b, L: ErrorType> {
     pub(super) session: &'s mut Session<'b>,
-    pub(super) line: L,
+    pub(super) transport: L,
     /// When bytes were last written that have not been flushed.
-    unflushed: Option<Instant>,
+    unflushed_since: Option<Instant>,
     /// Since when acknowledgements have waited that might have left.
-    held: Option<Instant>,
+    acks_held_since: Option<Instant>,
     /// Why the transport is of no use, until a call says so: one that had something else to return leaves that to the
     /// next.
-    lost: Option<Lost<L::Error>>,
+    failure: Option<TransportFailure<L::Error>>,
 }
 
-enum Lost<E> {
-    Failed(E),
+enum TransportFailure<E> {
+    Error(E),
     Closed,
     /// What it took did not leave in time.
-    Stuck,
+    WriteTimeout,
 }
 
-/// A step has failed, and [`Connection::error`] says why: steps return this instead of the error, which is large, so
+/// A step has failed, and [`Driver::error`] says why: steps return this instead of the error, which is large, so
 /// that it is written once and handed on by nobody.
 pub(super) struct Failed;
 
 /// What a step came to that a client repeats until it is done.
-pub(super) enum Step<R> {
+pub(super) enum Progress<R> {
     Done(R),
     /// There is more to do at once.
     Again,
@@ -48,14 +48,14 @@ pub(super) enum Step<R> {
     Wait,
 }
 
-impl<R> Step<R> {
+impl<R> Progress<R> {
     fn again_if(moved: bool) -> Self {
         if moved { Self::Again } else { Self::Wait }
     }
 }
 
 /// How far a payload has come that is being handed over.
-pub(super) enum Passing {
+pub(super) enum PayloadProgress {
     /// Its next bytes may be put into the send buffer.
     Space,
     /// An event came meanwhile.
@@ -64,31 +64,31 @@ pub(super) enum Passing {
     Done,
 }
 
-impl<'s, 'b, L: ErrorType> Connection<'s, 'b, L> {
+impl<'s, 'b, L: ErrorType> Driver<'s, 'b, L> {
     /// Queues the CONNECT.
     pub(super) fn open(
         session: &'s mut Session<'b>,
-        line: L,
+        transport: L,
         options: &Connect<'_>,
         now: Instant,
     ) -> Result<Self, Error<L::Error>> {
         session.connect(options, now)?;
         Ok(Self {
             session,
-            line,
-            unflushed: None,
-            held: None,
-            lost: None,
+            transport,
+            unflushed_since: None,
+            acks_held_since: None,
+            failure: None,
         })
     }
 
     /// Why a step has [`Failed`].
     #[inline(never)] // of every call
     pub(super) fn error(&mut self) -> Error<L::Error> {
-        match self.lost.take() {
-            Some(Lost::Failed(error)) => Error::Transport(error),
-            Some(Lost::Closed) => Error::Closed,
-            Some(Lost::Stuck) => Error::Protocol(ProtocolError::WriteTimeout),
+        match self.failure.take() {
+            Some(TransportFailure::Error(error)) => Error::Transport(error),
+            Some(TransportFailure::Closed) => Error::Closed,
+            Some(TransportFailure::WriteTimeout) => Error::Protocol(ProtocolError::WriteTimeout),
             None => self.session.reason().into(),
         }
     }
@@ -140,12 +140,14 @@ impl<'s, 'b, L: ErrorType> Connection<'s, 'b, L> {
 
     /// A transport that took all bytes may still never get rid of them.
     fn flush_deadline(&self) -> Option<Instant> {
-        let since = self.unflushed.filter(|_| !self.session.has_pending())?;
+        let since = self
+            .unflushed_since
+            .filter(|_| !self.session.has_pending())?;
         Some(since.add_millis(self.session.response_timeout()))
     }
 
     /// Hands the event over for which this token stands.
-    pub(super) fn redeem(
+    pub(super) fn deliver_event(
         &mut self,
         ready: EventToken,
         on_event: &mut dyn FnMut(Event<'_>),
@@ -178,8 +180,8 @@ impl<'s, 'b, L: ErrorType> Connection<'s, 'b, L> {
     /// Whether what is owed may wait until the session has looked for the next packet: if that is at hand, its answer
     /// leaves with it, and if not, nothing is lost but this look.
     fn may_hold(&mut self, now: Instant) -> bool {
-        let since = *self.held.get_or_insert(now);
-        self.session.owes_only_acks() && !since.add_millis(HOLD).has_passed(now)
+        let since = *self.acks_held_since.get_or_insert(now);
+        self.session.owes_only_acks() && !since.add_millis(ACK_DELAY_MS).has_passed(now)
     }
 
     fn poll(&mut self, clock: &impl Clock) -> Result<Option<EventToken>, Failed> {
@@ -187,24 +189,24 @@ impl<'s, 'b, L: ErrorType> Connection<'s, 'b, L> {
     }
 
     /// The transport is of no use any more.
-    fn lose(&mut self, why: Lost<L::Error>) -> Failed {
+    fn transport_failed(&mut self, why: TransportFailure<L::Error>) -> Failed {
         self.session.connection_lost();
-        self.lost = Some(why);
+        self.failure = Some(why);
         Failed
     }
 }
 
-impl<L: Line> Connection<'_, '_, L> {
+impl<L: PollTransport> Driver<'_, '_, L> {
     /// Moves bytes both ways, up to the next event. What is owed leaves first, but for acknowledgements that
     /// [`Self::may_hold`].
     ///
     /// Reads once at most, or what the buffer can take if something may be overdue, so that a peer that sends without
     /// end stops nobody else.
-    pub(super) fn round(
+    pub(super) fn drive(
         &mut self,
         clock: &impl Clock,
         waker: &L::Waker,
-    ) -> Result<Step<EventToken>, Failed> {
+    ) -> Result<Progress<EventToken>, Failed> {
         if !self.may_hold(clock.now()) {
             self.write(clock, waker)?;
         }
@@ -212,7 +214,7 @@ impl<L: Line> Connection<'_, '_, L> {
         let mut has_read = moved;
         loop {
             if let Some(ready) = self.poll(clock)? {
-                return Ok(Step::Done(ready));
+                return Ok(Progress::Done(ready));
             }
             // What leaves makes room for the answers to packets that have been left in the buffer.
             moved |= self.write(clock, waker)?;
@@ -220,7 +222,7 @@ impl<L: Line> Connection<'_, '_, L> {
                 moved |= self.read(waker)?;
             }
             if has_read || !moved {
-                return Ok(Step::again_if(moved));
+                return Ok(Progress::again_if(moved));
             }
             has_read = true;
         }
@@ -231,35 +233,35 @@ impl<L: Line> Connection<'_, '_, L> {
         &mut self,
         clock: &impl Clock,
         waker: &L::Waker,
-    ) -> Result<Step<()>, Failed> {
+    ) -> Result<Progress<()>, Failed> {
         self.write(clock, waker)?;
-        let has_left = self.has_left();
-        if has_left && !self.session.waits_for_connack() {
-            return Ok(Step::Done(()));
+        let is_flushed = self.is_flushed();
+        if is_flushed && !self.session.waits_for_connack() {
+            return Ok(Progress::Done(()));
         }
         // Two full peers would wait for each other for ever if neither read. After DISCONNECT there is no need.
         if !self.session.is_open() {
-            return Ok(Step::Wait);
+            return Ok(Progress::Wait);
         }
         let mut moved = self.catch_up(clock, waker)?;
         let _ = self.poll(clock)?;
         moved |= self.read(waker)?;
-        Ok(Step::again_if(
-            moved || has_left && self.session.has_pending(),
+        Ok(Progress::again_if(
+            moved || is_flushed && self.session.has_pending(),
         ))
     }
 
     /// As [`Self::flush`], up to the next event; done without one when all has left.
-    pub(super) fn drain(
+    pub(super) fn flush_until_event(
         &mut self,
         clock: &impl Clock,
         waker: &L::Waker,
-    ) -> Result<Step<Option<EventToken>>, Failed> {
-        Ok(match self.round(clock, waker)? {
-            Step::Done(ready) => Step::Done(Some(ready)),
-            _ if self.has_left() && !self.waits() => Step::Done(None),
-            Step::Again => Step::Again,
-            Step::Wait => Step::Wait,
+    ) -> Result<Progress<Option<EventToken>>, Failed> {
+        Ok(match self.drive(clock, waker)? {
+            Progress::Done(ready) => Progress::Done(Some(ready)),
+            _ if self.is_flushed() && !self.waits() => Progress::Done(None),
+            Progress::Again => Progress::Again,
+            Progress::Wait => Progress::Wait,
         })
     }
 
@@ -270,7 +272,7 @@ impl<L: Line> Connection<'_, '_, L> {
         len: usize,
         clock: &impl Clock,
         waker: &L::Waker,
-    ) -> Result<Step<Passing>, Failed> {
+    ) -> Result<Progress<PayloadProgress>, Failed> {
         self.write(clock, waker)?;
         loop {
             let left = self.session.payload_left();
@@ -286,18 +288,22 @@ impl<L: Line> Connection<'_, '_, L> {
         &mut self,
         clock: &impl Clock,
         waker: &L::Waker,
-    ) -> Result<Step<Passing>, Failed> {
+    ) -> Result<Progress<PayloadProgress>, Failed> {
         self.write(clock, waker)?;
         let step = self.pass(clock, waker)?;
-        if !matches!(step, Step::Done(_)) && !self.session.payload_space().is_empty() {
-            return Ok(Step::Done(Passing::Space));
+        if !matches!(step, Progress::Done(_)) && !self.session.payload_space().is_empty() {
+            return Ok(Progress::Done(PayloadProgress::Space));
         }
         Ok(step)
     }
 
     /// Reads up to the next event, until the payload that is open has left. After its last byte nothing is read: its
     /// acknowledgement is for the caller, who has no id yet.
-    fn pass(&mut self, clock: &impl Clock, waker: &L::Waker) -> Result<Step<Passing>, Failed> {
+    fn pass(
+        &mut self,
+        clock: &impl Clock,
+        waker: &L::Waker,
+    ) -> Result<Progress<PayloadProgress>, Failed> {
         let is_blocked = self.session.payload_left() > 0;
         let mut moved = false;
         if self.session.is_payload_open() {
@@ -305,39 +311,39 @@ impl<L: Line> Connection<'_, '_, L> {
             moved |= self.read(waker)?;
         } else {
             self.write(clock, waker)?;
-            if self.has_left() {
-                return Ok(Step::Done(Passing::Done));
+            if self.is_flushed() {
+                return Ok(Progress::Done(PayloadProgress::Done));
             }
         }
         if let Some(ready) = self.poll(clock)? {
-            return Ok(Step::Done(Passing::Event(ready)));
+            return Ok(Progress::Done(PayloadProgress::Event(ready)));
         }
         // The turn of the payload may have come, of which the transport knows nothing.
-        Ok(Step::again_if(
+        Ok(Progress::again_if(
             moved || !is_blocked && self.session.payload_left() > 0,
         ))
     }
 
     /// Writes as much as the transport takes; true if that was anything.
     pub(super) fn write(&mut self, clock: &impl Clock, waker: &L::Waker) -> Result<bool, Failed> {
-        if self.lost.is_some() {
+        if self.failure.is_some() {
             return Err(Failed);
         }
-        self.held = None;
+        self.acks_held_since = None;
         let mut moved = false;
         while self.session.has_pending() {
             let bytes = self.session.lend(clock.now());
-            let written = self.line.try_write(bytes, waker);
+            let written = self.transport.try_write(bytes, waker);
             let now = clock.now();
-            let n = self.taken(written, now)?;
+            let n = self.bytes_written(written, now)?;
             if n == 0 {
                 return Ok(moved);
             }
             self.session.consume(n, now);
             moved = true;
         }
-        if self.unflushed.is_some() {
-            self.flush_line(clock, waker)?;
+        if self.unflushed_since.is_some() {
+            self.flush_transport(clock, waker)?;
         }
         Ok(moved)
     }
@@ -349,37 +355,39 @@ impl<L: Line> Connection<'_, '_, L> {
         clock: &impl Clock,
         waker: &L::Waker,
     ) -> Result<bool, Failed> {
-        let written = self.line.try_write(bytes, waker);
+        let written = self.transport.try_write(bytes, waker);
         let now = clock.now();
-        let n = self.taken(written, now)?;
+        let n = self.bytes_written(written, now)?;
         self.session.payload_sent(n, now);
         Ok(n > 0)
     }
 
     /// How many bytes a write took.
-    fn taken(
+    fn bytes_written(
         &mut self,
         written: Poll<Result<usize, L::Error>>,
         now: Instant,
     ) -> Result<usize, Failed> {
         let n = match written {
             Poll::Pending => return Ok(0),
-            Poll::Ready(written) => self.moved(written)?,
+            Poll::Ready(written) => self.nonzero(written)?,
         };
-        self.unflushed = Some(now);
+        self.unflushed_since = Some(now);
         Ok(n)
     }
 
-    fn flush_line(&mut self, clock: &impl Clock, waker: &L::Waker) -> Result<(), Failed> {
-        match self.line.try_flush(waker) {
-            Poll::Ready(Ok(())) => self.unflushed = None,
-            Poll::Ready(Err(error)) => return Err(self.lose(Lost::Failed(error))),
+    fn flush_transport(&mut self, clock: &impl Clock, waker: &L::Waker) -> Result<(), Failed> {
+        match self.transport.try_flush(waker) {
+            Poll::Ready(Ok(())) => self.unflushed_since = None,
+            Poll::Ready(Err(error)) => {
+                return Err(self.transport_failed(TransportFailure::Error(error)));
+            }
             Poll::Pending => {
                 if self
                     .flush_deadline()
                     .is_some_and(|at| at.has_passed(clock.now()))
                 {
-                    return Err(self.lose(Lost::Stuck));
+                    return Err(self.transport_failed(TransportFailure::WriteTimeout));
                 }
             }
         }
@@ -402,20 +410,20 @@ impl<L: Line> Connection<'_, '_, L> {
         if space.is_empty() {
             return Ok(false);
         }
-        let Poll::Ready(read) = self.line.try_read(space, waker) else {
+        let Poll::Ready(read) = self.transport.try_read(space, waker) else {
             return Ok(false);
         };
-        let n = self.moved(read)?;
+        let n = self.nonzero(read)?;
         self.session.commit(n);
         Ok(true)
     }
 
     /// How many bytes a read or write moved; none means that the connection is closed.
-    fn moved(&mut self, result: Result<usize, L::Error>) -> Result<usize, Failed> {
+    fn nonzero(&mut self, result: Result<usize, L::Error>) -> Result<usize, Failed> {
         match result {
-            Ok(0) => Err(self.lose(Lost::Closed)),
+            Ok(0) => Err(self.transport_failed(TransportFailure::Closed)),
             Ok(n) => Ok(n),
-            Err(error) => Err(self.lose(Lost::Failed(error))),
+            Err(error) => Err(self.transport_failed(TransportFailure::Error(error))),
         }
     }
 
@@ -425,8 +433,8 @@ impl<L: Line> Connection<'_, '_, L> {
     }
 
     /// Whether all that may be written has been, and has left the transport.
-    fn has_left(&self) -> bool {
-        self.unflushed.is_none() && !self.session.has_pending()
+    fn is_flushed(&self) -> bool {
+        self.unflushed_since.is_none() && !self.session.has_pending()
     }
 }
 

@@ -5,7 +5,7 @@ use core::task::Poll;
 use embedded_io::{Error, ErrorKind, ErrorType};
 
 /// A transport on which each call is one attempt: `Pending` where nothing can be moved at present.
-pub(super) trait Line: ErrorType {
+pub(super) trait PollTransport: ErrorType {
     /// Is told when an attempt that was `Pending` may be worth another.
     type Waker;
 
@@ -24,7 +24,7 @@ pub(super) trait Line: ErrorType {
 }
 
 /// What an attempt came to; some errors only mean that nothing could be moved this time.
-pub(super) fn attempted<R, E: Error>(result: Result<R, E>) -> Poll<Result<R, E>> {
+pub(super) fn retry_is_pending<R, E: Error>(result: Result<R, E>) -> Poll<Result<R, E>> {
     match result {
         Err(error) if matches!(error.kind(), ErrorKind::Interrupted | ErrorKind::TimedOut) => {
             Poll::Pending

@@ -8,15 +8,15 @@ use core::{
 
 use embedded_io_async::{Error, ErrorType, Read, Write};
 
-use crate::client::line::{Line, attempted};
+use crate::client::transport::{PollTransport, retry_is_pending};
 
-pub(super) struct Async<T>(pub(super) T);
+pub(super) struct AsyncTransport<T>(pub(super) T);
 
-impl<T: ErrorType> ErrorType for Async<T> {
+impl<T: ErrorType> ErrorType for AsyncTransport<T> {
     type Error = T::Error;
 }
 
-impl<T: Read + Write> Line for Async<T> {
+impl<T: Read + Write> PollTransport for AsyncTransport<T> {
     type Waker = Waker;
 
     fn try_read(&mut self, space: &mut [u8], waker: &Waker) -> Poll<Result<usize, T::Error>> {
@@ -40,7 +40,7 @@ fn attempt<R, E: Error>(
     let Poll::Ready(result) = pin!(future).poll(&mut Context::from_waker(waker)) else {
         return Poll::Pending;
     };
-    let attempt = attempted(result);
+    let attempt = retry_is_pending(result);
     if attempt.is_pending() {
         waker.wake_by_ref();
     }
