@@ -7,7 +7,7 @@ use embedded_io::ErrorType;
 use super::{Error, transport::PollTransport};
 use crate::{
     codec::Connect,
-    session::{Event, EventToken, Over, ProtocolError, RequestError, Session},
+    session::{ConnectionClosed, Event, EventToken, ProtocolError, RequestError, Session},
     time::{Clock, Instant},
 };
 
@@ -89,7 +89,7 @@ impl<'s, 'b, L: ErrorType> Driver<'s, 'b, L> {
             Some(TransportFailure::Error(error)) => Error::Transport(error),
             Some(TransportFailure::Closed) => Error::Closed,
             Some(TransportFailure::WriteTimeout) => Error::Protocol(ProtocolError::WriteTimeout),
-            None => self.session.reason().into(),
+            None => self.session.close_reason().into(),
         }
     }
 
@@ -131,7 +131,7 @@ impl<'s, 'b, L: ErrorType> Driver<'s, 'b, L> {
         if self.session.has_failed() {
             return Err(self.error());
         }
-        if self.session.owes_checkpoint() {
+        if self.session.checkpoint_pending() {
             return Err(RequestError::CheckpointDue.into());
         }
         self.check_order()?;
@@ -168,7 +168,7 @@ impl<'s, 'b, L: ErrorType> Driver<'s, 'b, L> {
 
     /// Takes what came while the message at hand was read: its next bytes, or else the rest will not come.
     pub(super) fn next_chunk(&mut self, ready: EventToken) -> Result<(), Error<L::Error>> {
-        if self.session.owes_checkpoint() {
+        if self.session.checkpoint_pending() {
             return Err(RequestError::CheckpointDue.into());
         }
         match self.session.event(ready)? {
@@ -185,7 +185,9 @@ impl<'s, 'b, L: ErrorType> Driver<'s, 'b, L> {
     }
 
     fn poll(&mut self, clock: &impl Clock) -> Result<Option<EventToken>, Failed> {
-        self.session.turn(clock.now()).map_err(|Over| Failed)
+        self.session
+            .poll_inner(clock.now())
+            .map_err(|ConnectionClosed| Failed)
     }
 
     /// The transport is of no use any more.
@@ -429,7 +431,7 @@ impl<L: PollTransport> Driver<'_, '_, L> {
 
     /// Whether something may be written only after an answer, or after the caller has seen a checkpoint.
     fn waits(&self) -> bool {
-        self.session.waits_for_connack() || self.session.owes_checkpoint()
+        self.session.waits_for_connack() || self.session.checkpoint_pending()
     }
 
     /// Whether all that may be written has been, and has left the transport.

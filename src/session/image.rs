@@ -12,10 +12,9 @@
 use core::fmt;
 
 use super::{
-    Session,
     in_flight::{Slot, State},
     raw_packet,
-    receive::Due,
+    state::Session,
 };
 use crate::{
     bytes,
@@ -151,7 +150,7 @@ impl Session<'_> {
             });
         let needed = FIXED
             .saturating_add(client_id.len())
-            .saturating_add(self.received.len().saturating_mul(2))
+            .saturating_add(self.received_ids.as_slice().len().saturating_mul(2))
             .saturating_add(self.sender.in_flight.len().saturating_mul(4))
             .saturating_add(kept);
         let mut image = Writer {
@@ -164,13 +163,18 @@ impl Session<'_> {
         image.put(&MAGIC);
         image.put(&[VERSION]);
         image.u32(needed);
-        image.put(&[if self.clean { CLEAN } else { 0 } | if self.known { KNOWN } else { 0 }]);
+        image.put(&[if self.link.clean_session() { CLEAN } else { 0 }
+            | if self.link.server_has_session() {
+                KNOWN
+            } else {
+                0
+            }]);
         image.u16(usize::from(self.sender.in_flight.last_id()));
         image.u32(self.sender.buffer.connect_room());
         image.u16(client_id.len());
         image.put(client_id);
-        image.u16(self.received.len());
-        for id in self.received.iter() {
+        image.u16(self.received_ids.as_slice().len());
+        for id in self.received_ids.as_slice() {
             image.put(&id.get().to_be_bytes());
         }
         image.u16(self.sender.in_flight.len());
@@ -209,7 +213,7 @@ impl Session<'_> {
             return Err(ImageError::StorageTooSmall);
         }
         self.connection_lost();
-        self.settle();
+        self.clean_up_connection();
         self.take_packets(image, connect_len);
         self.take_over(image);
         Ok(())
@@ -217,7 +221,7 @@ impl Session<'_> {
 
     #[inline(never)]
     fn has_room_for(&self, image: &Image<'_>) -> bool {
-        image.received().count() <= self.received.capacity()
+        image.received().count() <= self.received_ids.capacity()
             && image.slots().count() <= self.sender.in_flight.capacity()
             && self
                 .sender
@@ -242,19 +246,11 @@ impl Session<'_> {
     #[inline(never)]
     fn take_over(&mut self, image: &Image<'_>) {
         self.sender.in_flight.restore(image.slots(), image.last_id);
-        self.received.clear();
-        for id in image.received() {
-            // `has_room_for` has seen it.
-            let _ = self.received.push(id);
-        }
-        self.clean = image.clean;
-        self.known = image.known;
-        self.session_present = false;
+        self.received_ids.restore(image.received());
+        self.link.restore(image.clean, image.known);
         self.sender.qos0_dropped = 0;
-        self.chunks_ended = false;
         self.sender.changed = false;
-        self.due = Due::Nothing;
-        self.unseen = Due::Nothing;
+        self.events.clear();
     }
 }
 

@@ -1,11 +1,11 @@
 //! Messages whose payload the caller hands over piece by piece while they leave.
 
 use super::{
-    RequestError, Session,
+    RequestError,
     error::ProtocolError,
     event::{Message, StreamedPublish},
-    receive::Due,
     send::Payload,
+    state::Session,
 };
 use crate::{codec::PacketId, time::Instant};
 
@@ -45,7 +45,7 @@ impl Session<'_> {
     /// How many payload bytes the caller has to hand to the transport next; 0 while other bytes come first, or when
     /// it is complete.
     pub fn payload_left(&self) -> usize {
-        if self.is_open() {
+        if self.link.is_open() {
             self.sender.buffer.payload_missing()
         } else {
             0
@@ -65,7 +65,7 @@ impl Session<'_> {
             return;
         }
         self.sender.buffer.payload_sent(n);
-        self.bytes_sent(now);
+        self.on_bytes_sent(now);
     }
 
     /// Where a payload that comes from a reader can be put, piece by piece; what is
@@ -85,7 +85,7 @@ impl Session<'_> {
         if n > 0 && !self.payload_space().is_empty() {
             self.sender.buffer.payload_commit(n);
             // However long the caller took, the transport begins anew.
-            self.stalled_since = None;
+            self.timers.on_write_withdrawn();
         }
     }
 
@@ -96,44 +96,42 @@ impl Session<'_> {
     /// for payload. Does nothing when no payload is open.
     pub fn abandon_payload(&mut self) {
         // What the end of the connection leaves behind at QoS 1 and 2 will be asked for on the next.
-        if !self.sender.buffer.has_source() || !self.is_open() {
+        if !self.sender.buffer.has_source() || !self.link.is_open() {
             return;
         }
         if self.sender.abandon_payload() {
-            self.end(ProtocolError::PayloadAborted);
+            self.link.close(ProtocolError::PayloadAborted);
         }
     }
 
     /// Copies payload bytes of the message that was last shown, whole or in chunks, to `buf`, those first that have
     /// not been copied yet, and returns how many; 0 when all that has come has been copied.
     pub fn read_payload(&mut self, buf: &mut [u8]) -> usize {
-        self.inbound.read_shown(buf)
+        self.receiver.read_payload(buf)
     }
 
     /// Whether more chunks will come of the message of which the last was shown.
     pub fn is_message_open(&self) -> bool {
-        self.inbound.is_message_open()
+        self.receiver.is_message_open()
     }
 
     /// Lets the rest of the message at hand pass by unseen; it is acknowledged like any other. Does nothing between
     /// messages.
     pub fn skip_message(&mut self) {
-        if self.inbound.is_message_open() {
-            if matches!(self.due, Due::Chunk) {
-                self.due = Due::Nothing;
-            }
-            self.inbound.skip_message();
+        if self.receiver.is_message_open() {
+            self.events.discard_chunk();
+            self.receiver.skip_message();
         }
     }
 
     /// Whether a payload has to be given again before anything that is queued from now on can leave.
     pub(crate) fn payload_waits(&self) -> bool {
-        self.is_open() && self.sender.buffer.is_blocked_by_payload()
+        self.link.is_open() && self.sender.buffer.is_blocked_by_payload()
     }
 
     /// The message for which [`Event::PayloadNeeded`](super::Event::PayloadNeeded) asks, if any.
     pub fn payload_needed(&self) -> Option<PacketId> {
-        if self.is_connected() {
+        if self.link.is_connected() {
             self.sender.buffer.payload_needed()
         } else {
             None

@@ -1,11 +1,12 @@
 //! What the caller asks for: publish, subscribe, unsubscribe, ping, disconnect.
 
 use super::{
-    RequestError, Session,
+    RequestError,
     event::Message,
     send::{Payload, Request},
+    state::Session,
 };
-use crate::codec::{EncodeError, PacketId, QoS, TopicName, wire};
+use crate::codec::{EncodeError, PacketId, QoS, TopicName};
 
 impl Session<'_> {
     /// Queues a message; at QoS 1 and 2 the id under which [`Event::Puback`](super::Event::Puback) or [`Event::Pubcomp`](super::Event::Pubcomp) will report it.
@@ -63,7 +64,7 @@ impl Session<'_> {
     /// [`RequestError::PayloadPending`] inside a payload.
     pub fn ping(&mut self) -> Result<(), RequestError> {
         self.check_open()?;
-        if !self.is_connected() {
+        if !self.link.is_connected() {
             return Err(RequestError::NotConnected);
         }
         // One place is kept for the answer to a packet at hand.
@@ -86,23 +87,17 @@ impl Session<'_> {
             return Err(RequestError::PayloadPending);
         }
         self.sender.disconnect();
-        self.leaving = true;
+        self.link.start_disconnect();
         Ok(())
     }
 
     pub(super) fn check_open(&self) -> Result<(), RequestError> {
-        if self.leaving || !self.is_open() {
+        if self.link.is_disconnecting() || !self.link.is_open() {
             return Err(RequestError::NotConnected);
         }
         if self.sender.buffer.is_in_payload() {
             return Err(RequestError::PayloadPending);
         }
         Ok(())
-    }
-
-    pub(super) fn queue_ping(&mut self) {
-        if self.sender.acks.push(&wire::PINGREQ_PACKET) {
-            self.keep_alive.ping_queued(self.sender.acks.len());
-        }
     }
 }

@@ -1,0 +1,124 @@
+//! Exchanges a token for its event, and queues the acknowledgement of a message.
+
+use super::{
+    error::ProtocolError,
+    event::{Chunk, Event, Message},
+    events::{EventToken, PendingEvent},
+    image::Checkpoint,
+    in_flight::State,
+    link::Link,
+    raw_packet,
+    state::{Session, acknowledge_message},
+};
+use crate::codec::{DecodeError, PacketId, Publish, PublishHeader, Suback};
+
+impl Session<'_> {
+    /// Redeems what [`Self::poll`] announced: the event that waits, or `None` if that has been redeemed, or has gone with its
+    /// connection.
+    ///
+    /// The acknowledgement of a message is queued here, and cannot leave before the borrow of the event ends.
+    ///
+    /// # Errors
+    ///
+    /// The packet is malformed: the connection is over.
+    #[expect(clippy::needless_pass_by_value, reason = "the token is used up")]
+    pub fn event(&mut self, ready: EventToken) -> Result<Option<Event<'_>>, ProtocolError> {
+        let _ = ready;
+        Ok(Some(match self.events.take() {
+            PendingEvent::None => return Ok(None),
+            PendingEvent::Connected => Event::Connected {
+                session_present: self.link.session_present(),
+                unknown_session: self.link.unknown_session(),
+            },
+            PendingEvent::Message => return self.message(),
+            PendingEvent::Chunk => return Ok(self.chunk()),
+            PendingEvent::TopicTooLong { len } => Event::TopicTooLong {
+                len: usize::from(len),
+            },
+            PendingEvent::Completed(id, state) => match state {
+                State::Puback => Event::Puback(id),
+                State::Unsuback => Event::Unsuback(id),
+                State::OutcomeUnknown => Event::OutcomeUnknown(id),
+                State::RequestRejected => Event::RequestRejected(id),
+                State::PublishDiscarded => Event::PublishDiscarded(id),
+                State::DeliveryUnknown => Event::DeliveryUnknown(id),
+                State::Pubcomp
+                | State::Pubrec
+                | State::Pubrel
+                | State::Suback
+                | State::Declined => Event::Pubcomp(id),
+            },
+            PendingEvent::Suback(id) => return self.suback(id),
+            PendingEvent::ChunksAborted => Event::ChunksAborted,
+            PendingEvent::Qos0Dropped(count) => Event::Qos0Dropped(count),
+            PendingEvent::PayloadNeeded(id) => Event::PayloadNeeded(id),
+            PendingEvent::Checkpoint => {
+                self.sender.changed = false;
+                self.received_ids.mark_saved();
+                Event::Checkpoint(Checkpoint(self))
+            }
+        }))
+    }
+
+    /// Returns the SUBACK in the receive buffer. It has one code for each filter \[MQTT-3.8.4-5\], in their order
+    /// \[MQTT-3.9.3-1\].
+    fn suback(&mut self, id: PacketId) -> Result<Option<Event<'_>>, ProtocolError> {
+        let expected = self
+            .sender
+            .buffer
+            .body_of(id)
+            .map_or(0, raw_packet::filter_count);
+        let suback = match Suback::decode_body(self.receiver.borrow_packet()) {
+            Ok(suback) => suback,
+            Err(error) => return reject(&mut self.link, error.into()),
+        };
+        let got = suback.codes().len();
+        if got != expected {
+            return reject(&mut self.link, ProtocolError::SubackCount { expected, got });
+        }
+        self.sender.complete(id);
+        Ok(Some(Event::Suback(id, suback.codes())))
+    }
+
+    /// Returns the message in the receive buffer, for whose id and acknowledgement there is room.
+    fn message(&mut self) -> Result<Option<Event<'_>>, ProtocolError> {
+        let header = self.receiver.header();
+        let body = self.receiver.borrow_packet();
+        let (message, before) = match PublishHeader::decode_body(&header, body) {
+            Ok(Some(found)) => found,
+            Ok(None) => return reject(&mut self.link, DecodeError::Truncated.into()),
+            Err(error) => return reject(&mut self.link, error.into()),
+        };
+        let payload = body.get(before..).unwrap_or_default();
+        let (qos, id) = (message.delivery.qos(), message.delivery.packet_id());
+        acknowledge_message(qos, id, &mut self.sender, &mut self.received_ids);
+        Ok(Some(Event::Message(Message::from(Publish {
+            topic: message.topic,
+            payload,
+            delivery: message.delivery,
+            retain: message.retain,
+        }))))
+    }
+
+    /// Returns the part of a message in the receive buffer. With the last part, the message is acknowledged.
+    fn chunk(&mut self) -> Option<Event<'_>> {
+        let (message, offset, bytes) = self.receiver.borrow_chunk()?;
+        let chunk = Chunk {
+            topic: message.topic.as_str(),
+            delivery: message.delivery,
+            retain: message.retain,
+            offset,
+            total: message.payload_len,
+            bytes,
+        };
+        if chunk.is_last() {
+            let (qos, id) = (message.delivery.qos(), message.delivery.packet_id());
+            acknowledge_message(qos, id, &mut self.sender, &mut self.received_ids);
+        }
+        Some(Event::Chunk(chunk))
+    }
+}
+
+fn reject<'a>(link: &mut Link, reason: ProtocolError) -> Result<Option<Event<'a>>, ProtocolError> {
+    Err(link.reject_event(reason))
+}

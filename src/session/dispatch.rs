@@ -1,0 +1,301 @@
+//! What each received packet changes: one `handle_*` a packet type.
+
+use super::{
+    error::ProtocolError,
+    events::PendingEvent,
+    in_flight::State,
+    link::ConnectionClosed,
+    raw_packet,
+    receive::{Frame, Skipped},
+    state::{Session, acknowledge_message},
+};
+use crate::{
+    codec::{Connack, DecodeError, PacketId, PacketType, PublishHeader, QoS, Suback, wire},
+    fmt::warn,
+    time::Instant,
+};
+
+impl Session<'_> {
+    /// Handles received packets until an event is pending, then the timers.
+    pub(super) fn process(&mut self, now: Instant) -> Result<(), ConnectionClosed> {
+        self.receiver.is_blocked = false;
+        // Between the chunks of a message, reports wait: a caller that reads its payload would not see them.
+        if self.link.is_connected()
+            && (self.receiver.is_streaming() || !self.events.push_report(&mut self.sender))
+        {
+            self.ask_caller();
+        }
+        while self.events.is_empty() {
+            // Before any PUBREC that is received later is answered [MQTT-4.6.0-4].
+            self.send_pubrels(now);
+            if !self.may_answer() {
+                self.receiver.is_blocked = true;
+                break;
+            }
+            if !self.handle_frame(now)? {
+                break;
+            }
+        }
+        self.handle_progress(now);
+        if self.events.is_empty() {
+            self.check_timers(now)?;
+            // The packets above may have changed the session, and a caller without an event waits for the next.
+            if self.link.is_connected() {
+                self.ask_caller();
+            }
+        }
+        self.send_pubrels(now);
+        if self.may_ping() && self.timers.is_ping_due(now) {
+            self.queue_ping();
+        }
+        Ok(())
+    }
+
+    /// Handles the next packet, or part of one. Returns `false` if more bytes must be received first.
+    fn handle_frame(&mut self, now: Instant) -> Result<bool, ConnectionClosed> {
+        let is_connected = self.link.is_connected();
+        match self.receiver.next_frame(is_connected) {
+            Err(reason) => return Err(self.link.close(reason)),
+            Ok(None) => return Ok(false),
+            Ok(Some(Frame::Packet)) => self.handle_packet(now)?,
+            Ok(Some(Frame::Oversized)) => {
+                return match self.receiver.begin_oversized(self.received_ids.as_slice()) {
+                    Ok(has_begun) => Ok(has_begun),
+                    Err(error) => Err(self.link.close(error.into())),
+                };
+            }
+            Ok(Some(Frame::Chunk)) => {
+                self.check_id_room()?;
+                self.events.push(PendingEvent::Chunk);
+            }
+            Ok(Some(Frame::Skipped(skipped))) => self.handle_skipped(skipped)?,
+        }
+        Ok(true)
+    }
+
+    /// Starts timers again that were delayed by received bytes.
+    fn handle_progress(&mut self, now: Instant) {
+        // What was offered to the transport may have been acknowledged instead.
+        if self.timers.is_write_pending() && !self.has_more() {
+            self.timers.on_write_withdrawn();
+        }
+        if self.receiver.take_progress() {
+            self.timers.on_data_received(now);
+            if self.receiver.is_inside_oversized() {
+                self.restart_answer_timers(now);
+            }
+        }
+    }
+
+    /// Closes the connection if a timer has run out, or if no more QoS 2 message can be completed on it.
+    fn check_timers(&mut self, now: Instant) -> Result<(), ConnectionClosed> {
+        self.check_timeouts(now)?;
+        if self.timers.were_ids_full()
+            && self.received_ids.is_empty()
+            && self.sender.acks.is_empty()
+        {
+            return Err(self.link.close(self.received_ids.full_error()));
+        }
+        let inside_packet = self.receiver.is_inside_packet() && self.may_answer();
+        if self.timers.is_too_slow(inside_packet, now) {
+            return Err(self.link.close(ProtocolError::TooSlow));
+        }
+        Ok(())
+    }
+
+    /// Makes the event pending for which the session waits, if any: a checkpoint, or a payload.
+    fn ask_caller(&mut self) {
+        if self.checkpoint_pending() {
+            self.events.push(PendingEvent::Checkpoint);
+        } else if !self.receiver.is_streaming()
+            && let Some(id) = self.sender.next_payload_needed()
+        {
+            self.events.push(PendingEvent::PayloadNeeded(id));
+        }
+    }
+
+    /// Queues every PUBREL that must be sent, in the order of their PUBRECs, as far as there is room.
+    fn send_pubrels(&mut self, now: Instant) {
+        if self.link.is_connected() {
+            // The acknowledgement of a pending event must find room.
+            let reserved = usize::from(!self.events.is_empty());
+            self.sender.send_pubrels(reserved, now);
+        }
+    }
+
+    fn handle_packet(&mut self, now: Instant) -> Result<(), ConnectionClosed> {
+        match self.receiver.header().packet_type {
+            PacketType::Publish => self.handle_publish(now)?,
+            PacketType::Connack => self.handle_connack()?,
+            // [MQTT-3.12.4-1]
+            PacketType::Pingresp => self.timers.on_pingresp(),
+            // The receiver has refused what a server may not send.
+            _ => self.handle_ack()?,
+        }
+        if !self.events.borrows_packet() {
+            self.receiver.discard_packet();
+        }
+        Ok(())
+    }
+
+    #[inline(never)]
+    fn handle_connack(&mut self) -> Result<(), ConnectionClosed> {
+        let early = ProtocolError::BeforeConnack(PacketType::Connack);
+        let session_present = match Connack::decode_body(self.receiver.body()) {
+            _ if !self.sender.buffer.is_connect_sent() => return Err(self.link.close(early)),
+            Err(error) => return Err(self.link.close(error.into())),
+            // [MQTT-3.2.2-5]
+            Ok(Connack::Refused(code)) => {
+                return Err(self.link.close(ProtocolError::Refused(code)));
+            }
+            // [MQTT-3.2.2-1]
+            Ok(Connack::Accepted { session_present })
+                if session_present && self.link.clean_session() =>
+            {
+                let reason = ProtocolError::SessionPresentAfterCleanSession;
+                return Err(self.link.close(reason));
+            }
+            Ok(Connack::Accepted { session_present }) => session_present,
+        };
+        if !session_present {
+            // [MQTT-3.1.2-4], [MQTT-3.2.2-3] Our PUBLISHes are kept; the ids of received ones are not.
+            self.received_ids.clear();
+        }
+        self.link.accept(session_present);
+        self.sender.on_connected(session_present);
+        self.events.push(PendingEvent::Connected);
+        if self.link.is_disconnecting() && self.sender.is_empty() {
+            self.link.finish_disconnect();
+        }
+        Ok(())
+    }
+
+    /// Handles PUBACK, PUBREC, PUBREL, PUBCOMP, SUBACK and UNSUBACK. Each completes the request with its id and no
+    /// other \[MQTT-2.3.1-7\] \[MQTT-3.8.4-2\].
+    ///
+    /// A server must not acknowledge a request with the wrong packet type, or before it was sent.
+    #[inline(never)]
+    fn handle_ack(&mut self) -> Result<(), ConnectionClosed> {
+        let header = self.receiver.header();
+        let packet_type = header.packet_type;
+        let Some(packet_id) = raw_packet::packet_id(header.first_byte(), self.receiver.body())
+        else {
+            return Err(self.link.close(DecodeError::PacketIdZero.into()));
+        };
+        if packet_type == PacketType::Pubrel {
+            self.handle_pubrel(packet_id);
+            return Ok(());
+        }
+        let Some(slot) = self.sender.in_flight.waiting(packet_id) else {
+            return self.handle_unknown_ack(packet_type, packet_id);
+        };
+        let is_expected = slot.is_sent()
+            || slot.state == State::Declined
+            || self.sender.buffer.waits_for_resend(packet_id);
+        if !is_expected || !slot.state.is_answered_by(packet_type) {
+            return Err(self.link.close(ProtocolError::UnexpectedAck {
+                packet_type,
+                packet_id,
+            }));
+        }
+        match packet_type {
+            PacketType::Suback => self.events.push(PendingEvent::Suback(packet_id)),
+            PacketType::Pubrec if slot.state == State::Pubcomp => {
+                self.sender.acks.push_ack(wire::PUBREL, packet_id);
+            }
+            // [MQTT-4.3.3-1] The PUBLISH is never sent again.
+            PacketType::Pubrec => {
+                self.sender.on_pubrec(packet_id);
+            }
+            // [MQTT-4.3.2-1], [MQTT-3.10.4-4] The id is free [MQTT-2.3.1-3].
+            _ => {
+                self.sender.complete(packet_id);
+                let event = PendingEvent::Completed(packet_id, slot.outcome());
+                self.events.push(event);
+            }
+        }
+        Ok(())
+    }
+
+    /// The message with this id will not be sent again. [MQTT-4.3.3-2] An unknown id is answered, too.
+    fn handle_pubrel(&mut self, id: PacketId) {
+        self.received_ids.remove(id);
+        self.sender.acks.push_ack(wire::PUBCOMP, id);
+    }
+
+    /// Handles an acknowledgement for an id that is not in flight, which may be late. It completes nothing.
+    fn handle_unknown_ack(
+        &mut self,
+        packet_type: PacketType,
+        packet_id: PacketId,
+    ) -> Result<(), ConnectionClosed> {
+        if packet_type == PacketType::Pubrec {
+            self.sender.acks.push_ack(wire::PUBREL, packet_id);
+        } else if packet_type == PacketType::Suback
+            && let Err(error) = Suback::decode_body(self.receiver.body())
+        {
+            return Err(self.link.close(error.into()));
+        }
+        Ok(())
+    }
+
+    #[inline(never)]
+    fn handle_publish(&mut self, now: Instant) -> Result<(), ConnectionClosed> {
+        let header = self.receiver.header();
+        let body = self.receiver.body();
+        // [MQTT-4.3.3-2] The id decides whether the message is new, not DUP [MQTT-3.3.1-3].
+        if header.qos() == QoS::ExactlyOnce
+            && let Some(id) = raw_packet::packet_id(header.first_byte(), body)
+        {
+            let repeated = self.received_ids.contains(id);
+            if !repeated && self.received_ids.is_full() {
+                self.timers.on_ids_full(now);
+            }
+            if repeated || self.timers.were_ids_full() {
+                if let Err(error) = PublishHeader::decode_body(&header, body) {
+                    return Err(self.link.close(error.into()));
+                }
+                if repeated {
+                    self.sender.acks.push_ack(wire::PUBREC, id);
+                }
+                return Ok(());
+            }
+        }
+        self.events.push(PendingEvent::Message);
+        Ok(())
+    }
+
+    /// Acknowledges a PUBLISH larger than the receive buffer that was skipped: the caller did not want the rest, it is a
+    /// repetition, or its topic did not fit \[MQTT-4.5.0-2\].
+    #[inline(never)]
+    fn handle_skipped(
+        &mut self,
+        Skipped { id, too_long }: Skipped,
+    ) -> Result<(), ConnectionClosed> {
+        let qos = self.receiver.header().qos();
+        if qos == QoS::ExactlyOnce
+            && let Some(id) = id
+            && self.received_ids.contains(id)
+        {
+            self.sender.acks.push_ack(wire::PUBREC, id);
+            return Ok(());
+        }
+        self.check_id_room()?;
+        acknowledge_message(qos, id, &mut self.sender, &mut self.received_ids);
+        if let Some(len) = too_long {
+            warn!("skipped a message whose topic has {} bytes", len);
+            self.events.push(PendingEvent::TopicTooLong { len });
+        }
+        Ok(())
+    }
+
+    /// Closes the connection if there is no room for the id of the current QoS 2 message, which is larger than the
+    /// receive buffer. The session is kept \[MQTT-4.8.0-2\].
+    fn check_id_room(&mut self) -> Result<(), ConnectionClosed> {
+        let needs_id = self.receiver.header().qos() == QoS::ExactlyOnce;
+        if needs_id && (self.timers.were_ids_full() || self.received_ids.is_full()) {
+            return Err(self.link.close(self.received_ids.full_error()));
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,170 @@
+//! What `Session::poll` announces next: the pending event, and what is reported after it.
+
+use super::{in_flight::State, send::Sender};
+use crate::codec::PacketId;
+
+/// The event that is announced next.
+#[derive(Clone, Copy)]
+#[cfg_attr(feature = "fingerprint", derive(Hash))]
+pub(super) enum PendingEvent {
+    None,
+    Connected,
+    /// A PUBLISH is in the receive buffer.
+    Message,
+    /// A part of a PUBLISH is in the receive buffer.
+    Chunk,
+    TopicTooLong {
+        len: u16,
+    },
+    /// A request was acknowledged, or never will be.
+    Completed(PacketId, State),
+    /// A SUBACK is in the receive buffer.
+    Suback(PacketId),
+    ChunksAborted,
+    PayloadNeeded(PacketId),
+    Checkpoint,
+    Qos0Dropped(u16),
+}
+
+impl PendingEvent {
+    const fn is_none(self) -> bool {
+        matches!(self, Self::None)
+    }
+
+    /// Returns `true` if the event borrows a whole packet from the receive buffer.
+    const fn borrows_packet(self) -> bool {
+        matches!(self, Self::Message | Self::Suback(_))
+    }
+}
+
+/// The pending event, and what is reported once no event is pending.
+#[cfg_attr(feature = "fingerprint", derive(Hash))]
+pub(super) struct EventQueue {
+    /// Chunks of a message were announced whose connection was closed before the last one.
+    chunks_aborted: bool,
+    /// Checkpoints are announced.
+    checkpoints: bool,
+    pending: PendingEvent,
+    /// An event of an older connection that was not taken.
+    carried_over: PendingEvent,
+}
+
+/// Proof that an event is pending, to be exchanged for it with [`Session::event`](super::Session::event).
+#[derive(Debug, PartialEq, Eq)]
+#[must_use = "the event stays pending until the token is used"]
+pub struct EventToken {
+    completes: Option<PacketId>,
+}
+
+impl EventToken {
+    /// The id of the request that this event ends: a PUBACK, PUBCOMP, SUBACK or UNSUBACK for it, or the news that
+    /// none will come.
+    pub const fn completed_request(&self) -> Option<PacketId> {
+        self.completes
+    }
+}
+
+impl EventQueue {
+    pub(super) const fn new() -> Self {
+        Self {
+            chunks_aborted: false,
+            checkpoints: false,
+            pending: PendingEvent::None,
+            carried_over: PendingEvent::None,
+        }
+    }
+
+    pub(super) const fn set_checkpoints(&mut self, on: bool) {
+        self.checkpoints = on;
+    }
+
+    /// Returns `true` if checkpoints are announced.
+    pub(super) const fn has_checkpoints(&self) -> bool {
+        self.checkpoints
+    }
+
+    /// Returns `true` if no event is pending.
+    pub(super) const fn is_empty(&self) -> bool {
+        self.pending.is_none()
+    }
+
+    /// Returns `true` if the pending event borrows a whole packet from the receive buffer.
+    pub(super) const fn borrows_packet(&self) -> bool {
+        self.pending.borrows_packet()
+    }
+
+    /// Returns a token for the pending event.
+    pub(super) const fn token(&self) -> Option<EventToken> {
+        let completes = match self.pending {
+            PendingEvent::None => return None,
+            PendingEvent::Completed(id, _) | PendingEvent::Suback(id) => Some(id),
+            _ => None,
+        };
+        Some(EventToken { completes })
+    }
+
+    /// Makes this event pending.
+    pub(super) const fn push(&mut self, event: PendingEvent) {
+        self.pending = event;
+    }
+
+    /// Takes the pending event.
+    pub(super) const fn take(&mut self) -> PendingEvent {
+        core::mem::replace(&mut self.pending, PendingEvent::None)
+    }
+
+    /// Discards the pending event if it is a chunk.
+    pub(super) const fn discard_chunk(&mut self) {
+        if matches!(self.pending, PendingEvent::Chunk) {
+            self.pending = PendingEvent::None;
+        }
+    }
+
+    /// Makes a report pending, if there is one, and returns `true` then.
+    pub(super) fn push_report(&mut self, sender: &mut Sender<'_>) -> bool {
+        self.pending = if !self.carried_over.is_none() {
+            core::mem::replace(&mut self.carried_over, PendingEvent::None)
+        } else if core::mem::take(&mut self.chunks_aborted) {
+            PendingEvent::ChunksAborted
+        } else if let Some(slot) = sender.in_flight.take_report() {
+            PendingEvent::Completed(slot.id, slot.state)
+        } else if sender.qos0_dropped > 0 {
+            PendingEvent::Qos0Dropped(core::mem::take(&mut sender.qos0_dropped))
+        } else {
+            return false;
+        };
+        true
+    }
+
+    /// A new connection begins: keeps the pending event for it, unless it concerns the old connection only.
+    pub(super) const fn on_connect(&mut self) {
+        match self.take() {
+            // The session announces these again.
+            PendingEvent::None
+            | PendingEvent::Connected
+            | PendingEvent::PayloadNeeded(_)
+            | PendingEvent::Checkpoint => {}
+            event => self.carried_over = event,
+        }
+    }
+
+    /// The connection was closed: the receive buffer is empty, and no payload can be sent.
+    pub(super) const fn on_connection_closed(&mut self, chunks_aborted: bool) {
+        self.chunks_aborted |= chunks_aborted;
+        if self.pending.borrows_packet()
+            || matches!(
+                self.pending,
+                PendingEvent::Chunk | PendingEvent::PayloadNeeded(_)
+            )
+        {
+            self.pending = PendingEvent::None;
+        }
+    }
+
+    /// Discards everything, because a saved session replaces this one.
+    pub(super) const fn clear(&mut self) {
+        self.pending = PendingEvent::None;
+        self.carried_over = PendingEvent::None;
+        self.chunks_aborted = false;
+    }
+}

@@ -1,0 +1,183 @@
+//! The state of the network connection, and the only way to close it.
+
+use super::error::ProtocolError;
+use crate::{fmt::debug, time::Instant};
+
+/// The network connection, and what client and server know of each other's session.
+#[cfg_attr(feature = "fingerprint", derive(Hash))]
+pub(super) struct Link {
+    /// The last connection that was closed has been cleaned up.
+    cleaned_up: bool,
+    /// DISCONNECT was queued or sent on this connection.
+    disconnecting: bool,
+    /// The Clean Session flag of the last CONNECT.
+    clean_session: bool,
+    /// The server accepted the last connection with Clean Session 0.
+    server_has_session: bool,
+    /// The Session Present flag of the last CONNACK.
+    session_present: bool,
+    /// The server kept a session that this client does not know.
+    unknown_session: bool,
+    state: State,
+}
+
+#[derive(Clone, Copy)]
+#[cfg_attr(feature = "fingerprint", derive(Hash))]
+enum State {
+    Closed(ProtocolError),
+    /// CONNECT was queued at this time.
+    Connecting(Instant),
+    /// CONNACK was received.
+    Connected,
+}
+
+/// The connection is closed, and [`Link::close_reason`] says why.
+///
+/// Internal calls return this marker instead of the reason, which is large.
+pub(crate) struct ConnectionClosed;
+
+impl Link {
+    pub(super) const fn new() -> Self {
+        Self {
+            cleaned_up: true,
+            disconnecting: false,
+            clean_session: false,
+            server_has_session: false,
+            session_present: false,
+            unknown_session: false,
+            state: State::Closed(ProtocolError::Closed),
+        }
+    }
+
+    /// Returns `true` if a connection has begun and is not closed.
+    pub(super) const fn is_open(&self) -> bool {
+        !matches!(self.state, State::Closed(_))
+    }
+
+    /// Returns `true` if CONNACK was received on an open connection.
+    pub(super) const fn is_connected(&self) -> bool {
+        matches!(self.state, State::Connected)
+    }
+
+    /// Returns the time of CONNECT while no CONNACK was received.
+    pub(super) const fn connecting_since(&self) -> Option<Instant> {
+        match self.state {
+            State::Connecting(since) => Some(since),
+            State::Closed(_) | State::Connected => None,
+        }
+    }
+
+    /// Returns `true` if the connection was closed by anything but our DISCONNECT.
+    pub(super) const fn has_failed(&self) -> bool {
+        match self.state {
+            State::Closed(ProtocolError::Closed) => !self.disconnecting,
+            State::Closed(_) => true,
+            State::Connecting(_) | State::Connected => false,
+        }
+    }
+
+    /// Returns `true` if the server refused the connection.
+    pub(super) const fn was_refused(&self) -> bool {
+        matches!(self.state, State::Closed(ProtocolError::Refused(_)))
+    }
+
+    /// Returns why the connection was closed.
+    pub(super) const fn close_reason(&self) -> ProtocolError {
+        match self.state {
+            State::Closed(reason) => reason,
+            State::Connecting(_) | State::Connected => ProtocolError::Closed,
+        }
+    }
+
+    /// Returns `true` if DISCONNECT was queued or sent on this connection.
+    pub(super) const fn is_disconnecting(&self) -> bool {
+        self.disconnecting
+    }
+
+    pub(super) const fn clean_session(&self) -> bool {
+        self.clean_session
+    }
+
+    pub(super) const fn server_has_session(&self) -> bool {
+        self.server_has_session
+    }
+
+    pub(super) const fn session_present(&self) -> bool {
+        self.session_present
+    }
+
+    pub(super) const fn unknown_session(&self) -> bool {
+        self.unknown_session
+    }
+
+    /// Returns `true` if a CONNECT with this flag begins a new session.
+    ///
+    /// The state of a Clean Session 1 connection must not be used again \[MQTT-3.1.2-6\].
+    pub(super) const fn begins_new_session(&self, clean_session: bool) -> bool {
+        clean_session || self.clean_session
+    }
+
+    /// CONNECT was queued.
+    pub(super) const fn start(&mut self, clean_session: bool, now: Instant) {
+        self.server_has_session &= !self.begins_new_session(clean_session);
+        self.clean_session = clean_session;
+        self.session_present = false;
+        self.unknown_session = false;
+        self.disconnecting = false;
+        self.cleaned_up = false;
+        self.state = State::Connecting(now);
+    }
+
+    /// CONNACK was received, and accepts the connection.
+    pub(super) fn accept(&mut self, session_present: bool) {
+        debug!("connected, session present: {}", session_present);
+        self.unknown_session = session_present && !self.server_has_session;
+        self.server_has_session = !self.clean_session;
+        // [MQTT-3.2.2-2]
+        self.session_present = session_present;
+        self.state = State::Connected;
+    }
+
+    /// DISCONNECT was queued.
+    pub(super) const fn start_disconnect(&mut self) {
+        self.disconnecting = true;
+    }
+
+    /// DISCONNECT was sent: closes the connection.
+    pub(super) fn finish_disconnect(&mut self) {
+        self.close(ProtocolError::Closed);
+        self.disconnecting = true;
+    }
+
+    /// Closes the connection for this reason. If it is closed, its first reason stays.
+    #[inline(never)] // called for about twenty reasons
+    pub(super) fn close(&mut self, reason: ProtocolError) -> ConnectionClosed {
+        if self.is_open() {
+            debug!("connection closed: {}", reason);
+            self.disconnecting = false;
+            self.state = State::Closed(reason);
+        }
+        ConnectionClosed
+    }
+
+    /// Closes the connection because the packet of a pending event is invalid.
+    ///
+    /// The reason replaces that of a connection which closed after the packet was received.
+    #[inline(never)] // called for four reasons
+    pub(super) fn reject_event(&mut self, reason: ProtocolError) -> ProtocolError {
+        self.state = State::Closed(reason);
+        reason
+    }
+
+    /// Returns `true` once for each connection that was closed.
+    pub(super) const fn take_clean_up(&mut self) -> bool {
+        !core::mem::replace(&mut self.cleaned_up, true)
+    }
+
+    /// Takes over these flags of a saved session.
+    pub(super) const fn restore(&mut self, clean_session: bool, server_has_session: bool) {
+        self.clean_session = clean_session;
+        self.server_has_session = server_has_session;
+        self.session_present = false;
+    }
+}

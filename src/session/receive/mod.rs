@@ -1,0 +1,287 @@
+//! Received bytes, cut into packets, and into parts of a PUBLISH that does not fit into the receive buffer.
+
+mod buffer;
+mod oversized;
+
+pub(super) use self::oversized::Skipped;
+use self::{
+    buffer::{ReceiveBuffer, ReceivedPacket},
+    oversized::{Mode, Oversized},
+};
+use super::{error::ProtocolError, raw_packet};
+use crate::{
+    bytes,
+    codec::{DecodeError, FixedHeader, PacketId, PacketType, PublishHeader},
+};
+
+/// Cuts received bytes into packets. An event borrows from it, and from nothing else of a session.
+pub(super) struct Receiver<'b> {
+    /// Packets stay in the buffer until there is room for their answers.
+    pub(super) is_blocked: bool,
+    /// Bytes were received since the last call of [`Self::take_progress`].
+    progress: bool,
+    oversized: Oversized,
+    buffer: ReceiveBuffer<'b>,
+    /// Bytes that must be received, as far as is known, before the next packet is whole.
+    bytes_needed: usize,
+    /// Unread bytes that the caller was given. The next call releases them.
+    borrowed_len: usize,
+    /// How many of the last of them are payload that [`Self::read_payload`] has not copied.
+    payload_uncopied: usize,
+    /// The packet that [`Self::next_frame`] found last.
+    packet: ReceivedPacket,
+}
+
+/// What the unread bytes begin with.
+pub(super) enum Frame {
+    /// A whole packet, for [`Receiver::body`].
+    Packet,
+    /// The beginning of a PUBLISH that is larger than the buffer, for [`Receiver::begin_oversized`].
+    Oversized,
+    /// A part of its payload, for [`Receiver::borrow_chunk`].
+    Chunk,
+    /// It was skipped to its end.
+    Skipped(Skipped),
+}
+
+impl<'b> Receiver<'b> {
+    pub(super) const fn new(memory: &'b mut [u8]) -> Self {
+        Self {
+            is_blocked: false,
+            progress: false,
+            oversized: Oversized::new(),
+            buffer: ReceiveBuffer::new(memory),
+            bytes_needed: 0,
+            borrowed_len: 0,
+            payload_uncopied: 0,
+            packet: ReceivedPacket {
+                header: FixedHeader {
+                    packet_type: PacketType::Pingresp,
+                    flags: 0,
+                    remaining_length: 0,
+                },
+                header_len: 0,
+            },
+        }
+    }
+}
+
+impl Receiver<'_> {
+    /// Discards all bytes. Returns `true` if the caller was given chunks of a message, and not the last one.
+    pub(super) fn reset(&mut self) -> bool {
+        self.release();
+        let aborted =
+            self.oversized.is_streaming() && self.oversized.remaining() < self.payload_len();
+        self.oversized = Oversized::new();
+        self.buffer.clear();
+        self.bytes_needed = 0;
+        self.progress = false;
+        self.is_blocked = false;
+        aborted
+    }
+
+    /// Returns `true` if chunks of the current message are announced.
+    pub(super) const fn is_streaming(&self) -> bool {
+        self.oversized.is_streaming()
+    }
+
+    /// Returns the memory for the bytes that are received next. It is empty only while there are unread bytes.
+    pub(super) fn space(&mut self) -> &mut [u8] {
+        self.buffer.space()
+    }
+
+    /// `n` bytes were received into the space.
+    pub(super) fn commit(&mut self, n: usize) {
+        self.buffer.commit(n);
+        self.bytes_needed = self.bytes_needed.saturating_sub(n);
+        self.progress |= n > 0;
+    }
+
+    /// Returns `true` if bytes of an incomplete packet were received since the last call.
+    pub(super) const fn take_progress(&mut self) -> bool {
+        core::mem::replace(&mut self.progress, false) && self.is_inside_packet()
+    }
+
+    /// Returns `true` inside a PUBLISH larger than the buffer. No answer can be received before its end.
+    pub(super) const fn is_inside_oversized(&self) -> bool {
+        self.oversized.is_active()
+    }
+
+    /// Returns `true` if a packet has begun and is not complete.
+    pub(super) const fn is_inside_packet(&self) -> bool {
+        self.oversized.is_active() || self.buffer.unread_len() > 0
+    }
+
+    /// Returns what the unread bytes begin with; `None` if more bytes must be received first.
+    ///
+    /// Call [`Self::release`] first. `is_connected` says whether CONNACK was received.
+    #[inline(never)]
+    pub(super) fn next_frame(
+        &mut self,
+        is_connected: bool,
+    ) -> Result<Option<Frame>, ProtocolError> {
+        match self.oversized.mode() {
+            Mode::Whole => return self.next_packet(is_connected),
+            Mode::Streaming => return Ok((self.buffer.unread_len() > 0).then_some(Frame::Chunk)),
+            Mode::SkippingTopic => self.oversized.skip_topic(self.packet, &mut self.buffer)?,
+            Mode::SkippingPayload { .. } => {}
+        }
+        let skipped = self.oversized.skip_payload(self.packet, &mut self.buffer);
+        Ok(skipped.map(Frame::Skipped))
+    }
+
+    /// Returns the header of the packet that [`Self::next_frame`] found.
+    pub(super) const fn header(&self) -> FixedHeader {
+        self.packet.header
+    }
+
+    /// Returns the body of that packet.
+    pub(super) fn body(&self) -> &[u8] {
+        self.buffer.body(self.packet)
+    }
+
+    /// Discards that packet.
+    pub(super) fn discard_packet(&mut self) {
+        self.buffer.consume(self.packet.len());
+    }
+
+    /// Returns the body of that packet, which stays in the buffer until [`Self::release`].
+    pub(super) fn borrow_packet(&mut self) -> &[u8] {
+        self.borrowed_len = self.packet.len();
+        if self.packet.header.packet_type == PacketType::Publish {
+            let before = raw_packet::payload_offset(self.packet.header.flags, self.body());
+            self.payload_uncopied = self.packet.header.body_len().saturating_sub(before);
+        }
+        self.body()
+    }
+
+    /// Discards the bytes that the caller was given.
+    pub(super) fn release(&mut self) {
+        let len = core::mem::take(&mut self.borrowed_len);
+        self.payload_uncopied = 0;
+        self.buffer.consume(len);
+        if self.oversized.is_streaming() {
+            self.oversized.advance(len, &mut self.buffer);
+        }
+    }
+
+    /// Returns the header of the current message, the offset of the received part of its payload, and that part, which
+    /// stays in the buffer until [`Self::release`].
+    pub(super) fn borrow_chunk(&mut self) -> Option<(PublishHeader<'_>, usize, &[u8])> {
+        let len = self.buffer.unread_len().min(self.oversized.remaining());
+        self.borrowed_len = len;
+        self.payload_uncopied = len;
+        let body = self
+            .buffer
+            .prefix()
+            .get(usize::from(self.packet.header_len)..)?;
+        // It was decoded when the message began.
+        let (message, _) = PublishHeader::decode_body(&self.packet.header, body).ok()??;
+        let offset = message
+            .payload_len
+            .saturating_sub(self.oversized.remaining());
+        Some((message, offset, self.buffer.unread().get(..len)?))
+    }
+
+    /// Copies payload bytes that the caller was given and that were not copied yet. Returns their number.
+    pub(super) fn read_payload(&mut self, to: &mut [u8]) -> usize {
+        let start = self.borrowed_len.saturating_sub(self.payload_uncopied);
+        let unread = self.buffer.unread();
+        let payload = unread.get(start..self.borrowed_len).unwrap_or_default();
+        let len = payload.len().min(to.len());
+        bytes::copy(to, payload);
+        self.payload_uncopied = self.payload_uncopied.saturating_sub(len);
+        len
+    }
+
+    /// Returns `true` if the caller was given chunks of a message, and not the last one.
+    pub(super) fn is_message_open(&self) -> bool {
+        let has_begun = self.borrowed_len > 0 || self.oversized.remaining() < self.payload_len();
+        self.is_streaming() && self.oversized.remaining() > self.borrowed_len && has_begun
+    }
+
+    /// Skips the rest of the current message.
+    pub(super) fn skip_message(&mut self) {
+        self.release();
+        self.oversized.skip_rest();
+    }
+
+    /// Begins with a PUBLISH larger than the buffer. Returns `false` if more bytes must be received first.
+    ///
+    /// A QoS 2 message with one of the `delivered` ids is skipped.
+    pub(super) fn begin_oversized(&mut self, delivered: &[PacketId]) -> Result<bool, DecodeError> {
+        self.oversized
+            .begin(self.packet, &mut self.buffer, delivered)
+    }
+
+    /// Returns whether the unread bytes begin with a packet.
+    fn next_packet(&mut self, is_connected: bool) -> Result<Option<Frame>, ProtocolError> {
+        if self.bytes_needed > 0 {
+            return Ok(None);
+        }
+        let unread = self.buffer.unread();
+        let Some((header, header_len)) = FixedHeader::decode(unread)? else {
+            self.bytes_needed = 1;
+            return Ok(None);
+        };
+        // Before waiting for the rest, for which there may be no room.
+        check_allowed(is_connected, header.packet_type)?;
+        let [header_len, ..] = header_len.to_le_bytes();
+        self.packet = ReceivedPacket { header, header_len };
+        let needed = self.packet.len();
+        if needed <= unread.len() {
+            return Ok(Some(Frame::Packet));
+        }
+        if needed <= self.buffer.capacity() {
+            self.bytes_needed = needed.wrapping_sub(unread.len());
+            return Ok(None);
+        }
+        if header.packet_type != PacketType::Publish {
+            return Err(ProtocolError::ReceiveBufferTooSmall { needed });
+        }
+        Ok(Some(Frame::Oversized))
+    }
+
+    /// Returns the length of the payload of the current message, of which chunks are announced.
+    fn payload_len(&self) -> usize {
+        self.packet.len().wrapping_sub(self.buffer.prefix_len())
+    }
+}
+
+/// Checks that a server may send a packet of this type.
+fn check_allowed(is_connected: bool, packet_type: PacketType) -> Result<(), ProtocolError> {
+    match packet_type {
+        PacketType::Connack if !is_connected => Ok(()),
+        // [MQTT-3.2.0-1]
+        _ if !is_connected => Err(ProtocolError::BeforeConnack(packet_type)),
+        PacketType::Connect
+        | PacketType::Connack
+        | PacketType::Subscribe
+        | PacketType::Unsubscribe
+        | PacketType::Pingreq
+        | PacketType::Disconnect => Err(ProtocolError::UnexpectedPacket(packet_type)),
+        _ => Ok(()),
+    }
+}
+
+/// Between packets, the last packet has no meaning.
+#[cfg(feature = "fingerprint")]
+impl core::hash::Hash for Receiver<'_> {
+    fn hash<H: core::hash::Hasher>(&self, state: &mut H) {
+        let Self {
+            is_blocked,
+            progress,
+            oversized,
+            buffer,
+            bytes_needed,
+            borrowed_len,
+            payload_uncopied,
+            packet,
+        } = self;
+        (is_blocked, progress, oversized, buffer).hash(state);
+        (bytes_needed, borrowed_len, payload_uncopied).hash(state);
+        if self.is_inside_packet() {
+            packet.hash(state);
+        }
+    }
+}
