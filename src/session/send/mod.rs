@@ -1,16 +1,14 @@
 //! Everything that is sent: requests and their packets, and acknowledgements.
 
 mod ack_queue;
+mod packets;
 mod request;
 mod send_buffer;
 mod streamed;
 
 use heapless::VecView;
 
-use self::{
-    ack_queue::AckQueue,
-    send_buffer::{Abandoned, SendBuffer},
-};
+use self::{ack_queue::AckQueue, send_buffer::SendBuffer, streamed::Abandoned};
 pub(super) use self::{
     request::{Payload, Request},
     send_buffer::SentPacket,

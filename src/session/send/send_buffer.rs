@@ -12,12 +12,10 @@
 //! id tells whose session this is.
 
 use super::{
-    super::{
-        error::RequestError,
-        raw_packet::{self, RawPacket},
-    },
+    super::{error::RequestError, raw_packet},
+    packets::{Moved, Packets},
     request::Request,
-    streamed::Streamed,
+    streamed::{Abandoned, Streamed},
 };
 use crate::{
     bytes::{self, Span},
@@ -26,21 +24,15 @@ use crate::{
 
 /// Encoded packets and how far they were sent.
 pub(in crate::session) struct SendBuffer<'b> {
-    bytes: &'b mut [u8],
+    packets: Packets<'b>,
     /// The last CONNECT.
     connect: Span,
-    /// All other packets.
-    packets: Span,
-    /// Start of the packet that is sent at present, or next.
-    current: usize,
     /// First byte that the transport has not accepted.
     write_pos: usize,
     /// End of the bytes that were lent to the transport. It may have sent them without reporting that.
     lent_end: usize,
     /// Only the CONNECT may be sent: after CONNACK, older packets are sent first \[MQTT-4.6.0-1\].
     is_blocked: bool,
-    /// Number of packets with a streamed payload.
-    streamed_count: u16,
     streamed: Streamed,
 }
 
@@ -54,28 +46,15 @@ pub(in crate::session) enum SentPacket {
     Disconnect,
 }
 
-/// The result of abandoning a streamed payload.
-pub(super) enum Abandoned {
-    /// The session will ask for it again.
-    Postponed,
-    /// The packet was sent in part.
-    PartlySent,
-    /// The packet was not sent and is removed.
-    Withdrawn(Option<PacketId>),
-}
-
 impl<'b> SendBuffer<'b> {
     #[inline(always)] // into the session, without a copy
     pub(super) fn new(bytes: &'b mut [u8]) -> Self {
         Self {
-            bytes,
+            packets: Packets::new(bytes),
             connect: Span::default(),
-            packets: Span::default(),
-            current: 0,
             write_pos: 0,
             lent_end: 0,
             is_blocked: false,
-            streamed_count: 0,
             streamed: Streamed::default(),
         }
     }
@@ -90,7 +69,7 @@ impl SendBuffer<'_> {
         len: usize,
         keep: bool,
     ) -> Result<(), RequestError> {
-        let kept = if keep { self.packets.len() } else { 0 };
+        let kept = if keep { self.packets.span.len() } else { 0 };
         let limit = self.limit();
         if self.connect.end.max(len).saturating_add(kept) > limit {
             return Err(no_room(len, limit, limit.saturating_sub(kept)));
@@ -103,23 +82,23 @@ impl SendBuffer<'_> {
     pub(super) fn push_connect(&mut self, connect: &Connect<'_>, header: FixedHeader) {
         let len = header.frame_len();
         let end = self.connect.end.max(len);
-        self.shift_packets(end);
+        self.move_packets(end);
         let start = end.saturating_sub(len);
         self.connect = Span { start, end };
-        if let Some(place) = self.bytes.get_mut(start..end) {
+        if let Some(place) = self.packets.bytes.get_mut(start..end) {
             let _ = connect.write(header, place);
         }
-        self.current = start;
+        self.packets.current = start;
         self.write_pos = start;
         self.lent_end = start;
-        self.is_blocked = self.packets.start < self.packets.end;
+        self.is_blocked = self.packets.span.start < self.packets.span.end;
     }
 
     /// Queues a packet. Encodes it again if it fits only after the free bytes were joined.
     #[inline(always)] // called in one place, and for its stack
     pub(super) fn push(&mut self, request: &Request<'_>, id: PacketId) -> Result<(), RequestError> {
         let is_streamed = request.is_streamed();
-        if is_streamed && self.next_streamed().is_some() {
+        if is_streamed && self.packets.next_streamed().is_some() {
             return Err(RequestError::PayloadPending);
         }
         let payload = request.payload();
@@ -133,11 +112,10 @@ impl SendBuffer<'_> {
             let needed = before.saturating_add(payload.len());
             if let Some(place) = free.get_mut(before..needed) {
                 bytes::copy(place, payload);
-                let start = self.packets.end;
-                self.packets.end = start.wrapping_add(needed);
+                let start = self.packets.span.end;
+                self.packets.span.end = start.wrapping_add(needed);
                 if is_streamed {
-                    self.set_type(start, raw_packet::STREAMED_TYPE);
-                    self.streamed_count = self.streamed_count.saturating_add(1);
+                    self.packets.mark_streamed(start);
                     self.streamed.has_source = true;
                 }
                 return Ok(());
@@ -146,7 +124,7 @@ impl SendBuffer<'_> {
                 let capacity = self.limit().saturating_sub(self.connect.end);
                 return Err(no_room(needed, capacity, self.free().len()));
             }
-            self.shift_packets(self.connect.end);
+            self.move_packets(self.connect.end);
             is_joined = true;
         }
     }
@@ -154,15 +132,7 @@ impl SendBuffer<'_> {
     /// Queues a DISCONNECT, for which there is always room: after everything, but before a payload that the caller may
     /// never provide. The caller has checked that no payload is being provided.
     pub(super) fn push_disconnect(&mut self) {
-        let packet = wire::DISCONNECT_PACKET;
-        let end = self.packets.end;
-        let at = self.next_streamed().unwrap_or(end);
-        let after = at.wrapping_add(packet.len());
-        bytes::move_within(self.bytes, at, after, end.wrapping_sub(at));
-        if let Some(place) = self.bytes.get_mut(at..).and_then(<[u8]>::first_chunk_mut) {
-            *place = packet;
-            self.packets.end = end.wrapping_add(packet.len());
-        }
+        self.packets.insert_disconnect();
     }
 }
 
@@ -179,12 +149,12 @@ impl SendBuffer<'_> {
 
     /// Returns `true` if packets wait for CONNACK.
     pub(in crate::session) fn waits_for_connack(&self) -> bool {
-        self.is_blocked && self.packets.end > self.connect.end
+        self.is_blocked && self.packets.span.end > self.connect.end
     }
 
     /// Returns `true` if the transport accepted the whole CONNECT.
     pub(in crate::session) fn is_connect_sent(&self) -> bool {
-        self.current >= self.connect.end
+        self.packets.current >= self.connect.end
     }
 
     /// Returns `true` if nothing can be sent at present.
@@ -197,22 +167,25 @@ impl SendBuffer<'_> {
 
     /// Returns `true` if no packet is sent in part.
     pub(super) fn is_between_packets(&self) -> bool {
-        self.write_pos == self.current
+        self.write_pos == self.packets.current
     }
 
     /// Returns the bytes that are sent next: all that are queued, or those of the `current_only` packet.
     pub(super) fn lend(&mut self, current_only: bool) -> &[u8] {
         if self.is_in_payload() {
-            return self.streamed.staged.of(self.bytes);
+            return self.streamed.staged.of(self.packets.bytes);
         }
         self.start_streamed();
         let end = if current_only {
-            self.packet_at(self.current).end
+            self.packets.at(self.packets.current).end
         } else {
             self.sendable_end()
         };
         self.lent_end = self.lent_end.max(end);
-        self.bytes.get(self.write_pos..end).unwrap_or_default()
+        self.packets
+            .bytes
+            .get(self.write_pos..end)
+            .unwrap_or_default()
     }
 
     /// Counts `n` bytes that the transport accepted.
@@ -227,18 +200,18 @@ impl SendBuffer<'_> {
 
     /// Returns the next packet that the transport accepted whole, if there is one.
     pub(super) fn next_sent_packet(&mut self) -> Option<SentPacket> {
-        let at = self.current;
-        let packet = self.packet_at(at);
+        let at = self.packets.current;
+        let packet = self.packets.at(at);
         let is_whole =
-            self.write_pos >= packet.end && (!self.streamed.is_started || self.streamed.is_sent());
-        if at >= self.packets.end.max(self.connect.end) || !is_whole {
+            self.write_pos >= packet.end && (!self.packets.is_streaming || self.streamed.is_sent());
+        if at >= self.packets.span.end.max(self.connect.end) || !is_whole {
             return None;
         }
-        if self.streamed.is_started {
+        if self.packets.is_streaming {
             self.end_streamed();
         }
-        self.current = packet.end;
-        if let Some(id) = packet.id(self.bytes) {
+        self.packets.current = packet.end;
+        if let Some(id) = packet.id(self.packets.bytes) {
             return Some(SentPacket::Request(id));
         }
         if packet.is_connect() {
@@ -254,20 +227,27 @@ impl SendBuffer<'_> {
 
     /// Removes the packet with this id, which was acknowledged.
     pub(super) fn acknowledge(&mut self, id: PacketId) {
-        let Some(at) = self.find(id) else {
+        let Some(at) = self.packets.find(id) else {
             return;
         };
         // If the packet has not begun to be sent again, its payload is not needed any more.
-        if self.write_pos <= at && self.next_streamed() == Some(at) {
+        if self.write_pos <= at && self.packets.next_streamed() == Some(at) {
             self.end_streamed();
         }
         self.remove(at);
     }
 
+    /// Returns the body of the packet with this id.
+    pub(in crate::session) fn body_of(&self, id: PacketId) -> Option<&[u8]> {
+        let packet = self.packets.at(self.packets.find(id)?);
+        self.packets.bytes.get(packet.body..packet.end)
+    }
+
     /// Returns `true` if the PUBLISH with this id is to be sent again, and has not begun to be.
     pub(in crate::session) fn waits_for_resend(&self, id: PacketId) -> bool {
-        self.find(id)
-            .is_some_and(|at| at >= self.write_pos && self.packet_at(at).is_dup())
+        self.packets
+            .find(id)
+            .is_some_and(|at| at >= self.write_pos && self.packets.at(at).is_dup())
     }
 
     /// Keeps the PUBLISHes at QoS 1 and 2 for the next connection \[MQTT-4.4.0-1\], removes the other packets, and
@@ -275,13 +255,13 @@ impl SendBuffer<'_> {
     pub(super) fn end_connection(&mut self) -> u16 {
         self.end_streamed();
         let mut dropped: u16 = 0;
-        let mut at = self.packets.start;
-        while at < self.packets.end {
-            let packet = self.packet_at(at);
+        let mut at = self.packets.span.start;
+        while at < self.packets.span.end {
+            let packet = self.packets.at(at);
             if packet.is_kept_publish() {
                 // [MQTT-3.3.1-1] One byte attempted is enough.
                 if at < self.write_pos.max(self.lent_end)
-                    && let Some(first) = self.bytes.get_mut(at)
+                    && let Some(first) = self.packets.bytes.get_mut(at)
                 {
                     *first |= wire::DUP;
                 }
@@ -291,10 +271,10 @@ impl SendBuffer<'_> {
             if packet.is_publish() {
                 dropped = dropped.saturating_add(1);
             }
-            let is_first = at == self.packets.start;
+            let is_first = at == self.packets.span.start;
             self.remove(at);
             if is_first {
-                at = self.packets.start;
+                at = self.packets.span.start;
             }
         }
         self.rewind();
@@ -304,16 +284,15 @@ impl SendBuffer<'_> {
     /// Removes every packet, and reserves `connect_end` bytes for the CONNECT. There is no connection.
     pub(super) fn discard(&mut self, connect_end: usize) {
         self.connect.end = connect_end;
-        self.packets = Span::at(connect_end, 0);
+        self.packets.clear(connect_end);
         self.rewind();
-        self.streamed_count = 0;
     }
 
     /// The next connection begins with the first packet.
     fn rewind(&mut self) {
-        self.current = self.packets.start;
-        self.write_pos = self.packets.start;
-        self.lent_end = self.packets.start;
+        self.packets.current = self.packets.span.start;
+        self.write_pos = self.packets.span.start;
+        self.lent_end = self.packets.span.start;
     }
 
     /// Returns the end of the bytes that may be sent at present. The start of a packet with a streamed payload is a
@@ -322,9 +301,11 @@ impl SendBuffer<'_> {
         if self.is_blocked {
             return self.connect.end;
         }
-        match self.next_streamed() {
-            None => self.packets.end.max(self.connect.end),
-            Some(at) if at == self.current && self.streamed.has_source => self.packet_at(at).end,
+        match self.packets.next_streamed() {
+            None => self.packets.span.end.max(self.connect.end),
+            Some(at) if at == self.packets.current && self.streamed.has_source => {
+                self.packets.at(at).end
+            }
             Some(at) => at,
         }
     }
@@ -335,17 +316,20 @@ impl SendBuffer<'_> {
     /// Returns the id of the PUBLISH whose payload must be provided before anything else can be sent, unless it has a
     /// source.
     pub(in crate::session) fn payload_needed(&self) -> Option<PacketId> {
-        let at = self.next_streamed().filter(|at| *at == self.write_pos)?;
+        let at = self
+            .packets
+            .next_streamed()
+            .filter(|at| *at == self.write_pos)?;
         if self.streamed.has_source {
             None
         } else {
-            self.packet_at(at).id(self.bytes)
+            self.packets.at(at).id(self.packets.bytes)
         }
     }
 
     /// Returns `true` if a payload without a source must be provided before the last packet can be sent.
     pub(in crate::session) fn is_blocked_by_payload(&self) -> bool {
-        self.next_streamed().is_some() && !self.streamed.has_source
+        self.packets.next_streamed().is_some() && !self.streamed.has_source
     }
 
     /// Accepts a source for the [payload needed](Self::payload_needed), of `len` bytes.
@@ -353,7 +337,7 @@ impl SendBuffer<'_> {
         if self.payload_needed() != Some(id) {
             return Err(RequestError::PayloadNotNeeded);
         }
-        let expected = self.packet_at(self.current).streamed_len;
+        let expected = self.packets.at(self.packets.current).streamed_len;
         if expected != len {
             return Err(RequestError::PayloadLength { expected });
         }
@@ -369,7 +353,7 @@ impl SendBuffer<'_> {
 
     /// Returns `true` if payload bytes are next in the byte stream.
     pub(in crate::session) fn is_in_payload(&self) -> bool {
-        self.streamed.is_started && self.write_pos >= self.packet_at(self.current).end
+        self.packets.is_streaming && self.write_pos >= self.packets.at(self.packets.current).end
     }
 
     /// Returns the number of payload bytes that the caller must provide now.
@@ -392,7 +376,11 @@ impl SendBuffer<'_> {
         if !self.streamed.staged.is_empty() {
             return &mut [];
         }
-        let free = self.bytes.get_mut(self.packets.end..).unwrap_or_default();
+        let free = self
+            .packets
+            .bytes
+            .get_mut(self.packets.span.end..)
+            .unwrap_or_default();
         let len = free.len().min(missing);
         free.get_mut(..len).unwrap_or_default()
     }
@@ -400,12 +388,12 @@ impl SendBuffer<'_> {
     /// Stages `n` bytes of the [payload space](Self::payload_space), which was not empty.
     pub(in crate::session) fn payload_commit(&mut self, n: usize) {
         let n = n.min(self.payload_space().len());
-        self.streamed.staged = Span::at(self.packets.end, n);
+        self.streamed.staged = Span::at(self.packets.span.end, n);
     }
 
     /// Abandons the payload that is being provided.
     pub(super) fn abandon(&mut self) -> Abandoned {
-        let Some(at) = self.next_streamed() else {
+        let Some(at) = self.packets.next_streamed() else {
             return Abandoned::Postponed;
         };
         if self.write_pos > at {
@@ -416,7 +404,7 @@ impl SendBuffer<'_> {
         if is_resend {
             return Abandoned::Postponed;
         }
-        let id = self.packet_at(at).id(self.bytes);
+        let id = self.packets.at(at).id(self.packets.bytes);
         self.remove(at);
         Abandoned::Withdrawn(id)
     }
@@ -426,41 +414,24 @@ impl SendBuffer<'_> {
         if self.payload_needed() != Some(id) {
             return Err(RequestError::PayloadNotNeeded);
         }
-        self.remove(self.current);
+        self.remove(self.packets.current);
         Ok(())
     }
 
-    /// Gives the current packet the type of a PUBLISH, if its payload has a source and it is to be sent now.
+    /// Starts to send the current packet, if its payload is streamed and has a source.
     fn start_streamed(&mut self) {
-        let at = self.current;
-        let can_start = self.streamed.has_source && !self.streamed.is_started;
-        let packet = self.packet_at(at);
+        let packet = self.packets.at(self.packets.current);
+        let can_start = self.streamed.has_source && !self.packets.is_streaming;
         if can_start && self.is_between_packets() && packet.is_streamed {
             self.streamed.start(packet.streamed_len);
-            self.set_type(at, wire::PUBLISH);
+            self.packets.start_streaming();
         }
     }
 
-    /// Ends the payload, sent or not, and marks its packet again.
+    /// Ends the payload, sent or not.
     fn end_streamed(&mut self) {
-        if self.streamed.is_started {
-            self.set_type(self.current, raw_packet::STREAMED_TYPE);
-        }
+        self.packets.end_streaming();
         self.streamed = Streamed::default();
-    }
-
-    /// Returns the start of the next packet with a streamed payload, from the current one on.
-    fn next_streamed(&self) -> Option<usize> {
-        if self.streamed_count == 0 {
-            return None;
-        }
-        self.first_packet(self.current, |packet| packet.is_streamed)
-    }
-
-    fn set_type(&mut self, at: usize, packet_type: u8) {
-        if let Some(first) = self.bytes.get_mut(at) {
-            *first = raw_packet::with_type(*first, packet_type);
-        }
     }
 }
 
@@ -468,8 +439,8 @@ impl SendBuffer<'_> {
 impl SendBuffer<'_> {
     /// Returns the client id of the last CONNECT, or `None` before the first.
     pub(in crate::session) fn client_id(&self) -> Option<&[u8]> {
-        let body = self.packet_at(self.connect.start).body;
-        raw_packet::client_id(self.bytes.get(body..self.connect.end)?)
+        let body = self.packets.at(self.connect.start).body;
+        raw_packet::client_id(self.packets.bytes.get(body..self.connect.end)?)
     }
 
     /// Returns the size of the room for the CONNECT, in bytes.
@@ -480,17 +451,7 @@ impl SendBuffer<'_> {
     /// Returns the packets that the next connection would send again: the first byte as it would be sent, and the
     /// rest.
     pub(in crate::session) fn kept_publishes(&self) -> impl Iterator<Item = (u8, &[u8])> {
-        self.packets()
-            .filter(|(_, packet)| packet.is_kept_publish())
-            .filter_map(|(at, packet)| {
-                let (first, rest) = self.bytes.get(at..packet.end)?.split_first()?;
-                let first = if packet.is_streamed {
-                    raw_packet::with_type(*first, raw_packet::STREAMED_TYPE)
-                } else {
-                    *first
-                };
-                Some((first | wire::DUP, rest))
-            })
+        self.packets.kept_publishes()
     }
 
     /// Returns `true` if there is room for a CONNECT and other packets of these sizes.
@@ -506,113 +467,44 @@ impl SendBuffer<'_> {
         packets: &[u8],
         connect: impl FnOnce(&mut [u8]) -> usize,
     ) {
-        let len = connect(self.bytes.get_mut(..connect_room).unwrap_or_default());
+        let len = connect(
+            self.packets
+                .bytes
+                .get_mut(..connect_room)
+                .unwrap_or_default(),
+        );
         self.connect.start = connect_room.saturating_sub(len);
         self.discard(connect_room);
-        let end = connect_room.saturating_add(packets.len());
-        if let Some(place) = self.bytes.get_mut(connect_room..end)
-            && place.len() == packets.len()
-        {
-            bytes::copy(place, packets);
-            self.packets.end = end;
-        }
-        let streamed = self.packets().filter(|(_, packet)| packet.is_streamed);
-        self.streamed_count = u16::try_from(streamed.count()).unwrap_or(u16::MAX);
+        self.packets.restore(packets);
     }
 }
 
-/// Finding, removing and moving packets.
+/// Room and positions.
 impl SendBuffer<'_> {
-    /// Returns the body of the packet with this id.
-    pub(in crate::session) fn body_of(&self, id: PacketId) -> Option<&[u8]> {
-        let packet = self.packet_at(self.find(id)?);
-        self.bytes.get(packet.body..packet.end)
-    }
-
-    fn find(&self, id: PacketId) -> Option<usize> {
-        self.first_packet(self.packets.start, |packet| {
-            packet.id(self.bytes) == Some(id)
-        })
-    }
-
-    /// Returns the start of the first packet, from the one at `at` on, that matches.
-    fn first_packet(&self, mut at: usize, matches: impl Fn(&RawPacket) -> bool) -> Option<usize> {
-        while at < self.packets.end {
-            let packet = self.packet_at(at);
-            if matches(&packet) {
-                return Some(at);
-            }
-            at = packet.end;
-        }
-        None
-    }
-
-    /// Returns each packet and its start.
-    fn packets(&self) -> impl Iterator<Item = (usize, RawPacket)> {
-        let mut next = self.packets.start;
-        core::iter::from_fn(move || {
-            let at = next;
-            let packet = self.packet_at(at);
-            next = packet.end;
-            (at < self.packets.end).then_some((at, packet))
-        })
-    }
-
-    #[inline(never)] // called from many places
-    fn packet_at(&self, at: usize) -> RawPacket {
-        let is_started = self.streamed.is_started && at == self.current;
-        RawPacket::read(self.bytes, at, is_started)
-    }
-
     /// Returns the end of the bytes for packets other than DISCONNECT, for which there is always room.
     fn limit(&self) -> usize {
-        self.bytes
-            .len()
-            .saturating_sub(wire::DISCONNECT_PACKET.len())
+        let len = self.packets.bytes.len();
+        len.saturating_sub(wire::DISCONNECT_PACKET.len())
     }
 
     fn free(&mut self) -> &mut [u8] {
-        let limit = self.limit();
-        self.bytes
-            .get_mut(self.packets.end..limit)
-            .unwrap_or_default()
+        let span = self.packets.span.end..self.limit();
+        self.packets.bytes.get_mut(span).unwrap_or_default()
     }
 
-    /// Removes a packet that is not sent in part. For the first packet, which is usual, no byte is moved.
     fn remove(&mut self, at: usize) {
-        let RawPacket {
-            is_streamed, end, ..
-        } = self.packet_at(at);
-        if is_streamed {
-            self.streamed_count = self.streamed_count.wrapping_sub(1);
-        }
-        // While the CONNECT is sent, the packets must follow it without a gap.
-        if at == self.packets.start && self.current >= at {
-            self.packets.start = end;
-            self.move_cursors(|position| position.max(end));
-            return;
-        }
-        bytes::move_within(self.bytes, end, at, self.packets.end.wrapping_sub(end));
-        let len = end.wrapping_sub(at);
-        self.move_cursors(|position| match position.checked_sub(len) {
-            Some(moved) if position >= end => moved,
-            _ => position.min(at),
-        });
+        let moved = self.packets.remove(at);
+        self.apply(&moved);
     }
 
-    /// Moves all packets, so that the first begins at `start`. The caller has checked that they fit.
-    fn shift_packets(&mut self, start: usize) {
-        let Span { start: from, .. } = self.packets;
-        bytes::move_within(self.bytes, from, start, self.packets.len());
-        self.move_cursors(|position| position.wrapping_sub(from).wrapping_add(start));
-        self.packets.start = start;
+    fn move_packets(&mut self, start: usize) {
+        let moved = self.packets.move_to(start);
+        self.apply(&moved);
     }
 
-    fn move_cursors(&mut self, moved: impl Fn(usize) -> usize) {
-        self.packets.end = moved(self.packets.end);
-        self.current = moved(self.current);
-        self.write_pos = moved(self.write_pos);
-        self.lent_end = moved(self.lent_end);
+    fn apply(&mut self, moved: &Moved) {
+        self.write_pos = moved.apply(self.write_pos);
+        self.lent_end = moved.apply(self.lent_end);
     }
 }
 
@@ -629,20 +521,15 @@ fn no_room(needed: usize, capacity: usize, free: usize) -> RequestError {
 impl core::hash::Hash for SendBuffer<'_> {
     fn hash<H: core::hash::Hasher>(&self, state: &mut H) {
         let Self {
-            bytes,
-            connect,
             packets,
-            current,
+            connect,
             write_pos,
             lent_end,
             is_blocked,
-            streamed_count,
             streamed,
         } = self;
-        (connect, packets, current, write_pos, lent_end).hash(state);
-        (is_blocked, streamed_count, streamed, bytes.len()).hash(state);
-        for span in [connect, packets, &streamed.staged] {
-            span.of(bytes).hash(state);
-        }
+        (packets, connect, write_pos, lent_end, is_blocked, streamed).hash(state);
+        connect.of(packets.bytes).hash(state);
+        streamed.staged.of(packets.bytes).hash(state);
     }
 }

@@ -1,6 +1,6 @@
 //! State of the payload that the caller provides piece by piece while its PUBLISH is sent.
 
-use crate::bytes::Span;
+use crate::{bytes::Span, codec::PacketId};
 
 /// The streamed payload that is sent at present, or next.
 #[derive(Default)]
@@ -10,19 +10,26 @@ pub(super) struct Streamed {
     pub(super) has_source: bool,
     /// The session asked for the payload. If the caller abandons it, the session asks again.
     pub(super) is_resend: bool,
-    /// The current packet was lent to the transport with the packet type of a PUBLISH.
-    pub(super) is_started: bool,
     /// Payload bytes that the transport has not accepted.
     remaining: usize,
     /// Payload bytes that were copied behind all packets and that the transport has not accepted.
     pub(super) staged: Span,
 }
 
+/// The result of abandoning a streamed payload.
+pub(super) enum Abandoned {
+    /// The session will ask for it again.
+    Postponed,
+    /// The packet was sent in part.
+    PartlySent,
+    /// The packet was not sent and is removed.
+    Withdrawn(Option<PacketId>),
+}
+
 impl Streamed {
     /// Starts to send a payload of `len` bytes.
     pub(super) fn start(&mut self, len: usize) {
         self.remaining = len;
-        self.is_started = true;
     }
 
     /// Returns the number of bytes that the caller has still to provide.

@@ -1,0 +1,232 @@
+//! Encoded packets that lie back to back in a buffer.
+
+use super::super::raw_packet::{self, RawPacket};
+use crate::{
+    bytes::{self, Span},
+    codec::{PacketId, wire},
+};
+
+/// All packets in the send buffer but the CONNECT.
+pub(super) struct Packets<'b> {
+    /// The whole send buffer.
+    pub(super) bytes: &'b mut [u8],
+    pub(super) span: Span,
+    /// Start of the packet that is sent at present, or next. It may be the CONNECT.
+    pub(super) current: usize,
+    /// The payload of the current packet is streamed, and the packet has the type of a PUBLISH.
+    pub(super) is_streaming: bool,
+    /// Number of packets with a streamed payload.
+    streamed_count: u16,
+}
+
+/// How positions in the send buffer change when packets are moved.
+#[must_use]
+pub(super) enum Moved {
+    /// A packet at the front that ended there was removed, and no byte was moved.
+    FirstRemoved { end: usize },
+    /// A packet was removed, and what followed it was moved to its place.
+    Removed { packet: Span },
+    /// Everything was moved.
+    All { from: usize, to: usize },
+}
+
+impl Moved {
+    /// Returns the new place of a position.
+    pub(super) fn apply(&self, position: usize) -> usize {
+        match *self {
+            Self::FirstRemoved { end } => position.max(end),
+            Self::Removed { packet } => match position.checked_sub(packet.len()) {
+                Some(moved) if position >= packet.end => moved,
+                _ => position.min(packet.start),
+            },
+            Self::All { from, to } => position.wrapping_sub(from).wrapping_add(to),
+        }
+    }
+}
+
+impl<'b> Packets<'b> {
+    #[inline(always)] // into the session, without a copy
+    pub(super) fn new(bytes: &'b mut [u8]) -> Self {
+        Self {
+            bytes,
+            span: Span::default(),
+            current: 0,
+            is_streaming: false,
+            streamed_count: 0,
+        }
+    }
+}
+
+/// Finding packets.
+impl Packets<'_> {
+    /// Returns the packet that begins at `at`.
+    #[inline(never)] // called from many places
+    pub(super) fn at(&self, at: usize) -> RawPacket {
+        let is_streaming = self.is_streaming && at == self.current;
+        RawPacket::read(self.bytes, at, is_streaming)
+    }
+
+    /// Returns each packet and its start.
+    pub(super) fn iter(&self) -> impl Iterator<Item = (usize, RawPacket)> {
+        let mut next = self.span.start;
+        core::iter::from_fn(move || {
+            let at = next;
+            let packet = self.at(at);
+            next = packet.end;
+            (at < self.span.end).then_some((at, packet))
+        })
+    }
+
+    /// Returns the start of the packet with this id.
+    pub(super) fn find(&self, id: PacketId) -> Option<usize> {
+        self.first(self.span.start, |packet| packet.id(self.bytes) == Some(id))
+    }
+
+    /// Returns the start of the next packet with a streamed payload, from the current one on.
+    pub(super) fn next_streamed(&self) -> Option<usize> {
+        if self.streamed_count == 0 {
+            return None;
+        }
+        self.first(self.current, |packet| packet.is_streamed)
+    }
+
+    /// Returns the start of the first packet, from the one at `at` on, that matches.
+    fn first(&self, mut at: usize, matches: impl Fn(&RawPacket) -> bool) -> Option<usize> {
+        while at < self.span.end {
+            let packet = self.at(at);
+            if matches(&packet) {
+                return Some(at);
+            }
+            at = packet.end;
+        }
+        None
+    }
+
+    /// Returns the packets that the next connection would send again: the first byte as it would be sent, and the
+    /// rest.
+    pub(super) fn kept_publishes(&self) -> impl Iterator<Item = (u8, &[u8])> {
+        self.iter()
+            .filter(|(_, packet)| packet.is_kept_publish())
+            .filter_map(|(at, packet)| {
+                let (first, rest) = self.bytes.get(at..packet.end)?.split_first()?;
+                let first = if packet.is_streamed {
+                    raw_packet::with_type(*first, raw_packet::STREAMED_TYPE)
+                } else {
+                    *first
+                };
+                Some((first | wire::DUP, rest))
+            })
+    }
+}
+
+/// Changing packets.
+impl Packets<'_> {
+    /// Marks the packet at `at` as one with a streamed payload.
+    pub(super) fn mark_streamed(&mut self, at: usize) {
+        self.set_type(at, raw_packet::STREAMED_TYPE);
+        self.streamed_count = self.streamed_count.saturating_add(1);
+    }
+
+    /// Gives the current packet, whose payload is streamed, the type of a PUBLISH.
+    pub(super) fn start_streaming(&mut self) {
+        self.set_type(self.current, wire::PUBLISH);
+        self.is_streaming = true;
+    }
+
+    /// Marks the current packet again.
+    pub(super) fn end_streaming(&mut self) {
+        if core::mem::take(&mut self.is_streaming) {
+            self.set_type(self.current, raw_packet::STREAMED_TYPE);
+        }
+    }
+
+    fn set_type(&mut self, at: usize, packet_type: u8) {
+        if let Some(first) = self.bytes.get_mut(at) {
+            *first = raw_packet::with_type(*first, packet_type);
+        }
+    }
+
+    /// Inserts a DISCONNECT at the end, or before the first payload without a source. The caller has checked that it fits.
+    pub(super) fn insert_disconnect(&mut self) {
+        let packet = wire::DISCONNECT_PACKET;
+        let at = self.next_streamed().unwrap_or(self.span.end);
+        let after = at.wrapping_add(packet.len());
+        let len = self.span.end.wrapping_sub(at);
+        bytes::move_within(self.bytes, at, after, len);
+        if let Some(place) = self.bytes.get_mut(at..).and_then(<[u8]>::first_chunk_mut) {
+            *place = packet;
+            self.span.end = self.span.end.wrapping_add(packet.len());
+        }
+    }
+
+    /// Removes a packet that is not sent in part. For the first packet, which is usual, no byte is moved.
+    pub(super) fn remove(&mut self, at: usize) -> Moved {
+        let RawPacket {
+            is_streamed, end, ..
+        } = self.at(at);
+        if is_streamed {
+            self.streamed_count = self.streamed_count.wrapping_sub(1);
+        }
+        // While the CONNECT is sent, the packets must follow it without a gap.
+        let moved = if at == self.span.start && self.current >= at {
+            self.span.start = end;
+            Moved::FirstRemoved { end }
+        } else {
+            bytes::move_within(self.bytes, end, at, self.span.end.wrapping_sub(end));
+            Moved::Removed {
+                packet: Span { start: at, end },
+            }
+        };
+        self.moved(moved)
+    }
+
+    /// Moves all packets to `start`. The caller has checked that they fit.
+    pub(super) fn move_to(&mut self, start: usize) -> Moved {
+        let from = self.span.start;
+        bytes::move_within(self.bytes, from, start, self.span.len());
+        self.span.start = start;
+        self.moved(Moved::All { from, to: start })
+    }
+
+    fn moved(&mut self, moved: Moved) -> Moved {
+        self.span.end = moved.apply(self.span.end);
+        self.current = moved.apply(self.current);
+        moved
+    }
+
+    /// Removes all packets. Packets will begin at `start`.
+    pub(super) fn clear(&mut self, start: usize) {
+        self.span = Span::at(start, 0);
+        self.streamed_count = 0;
+    }
+
+    /// Adds these packets, for which there is room, where there are none.
+    pub(super) fn restore(&mut self, packets: &[u8]) {
+        let start = self.span.start;
+        let end = start.saturating_add(packets.len());
+        if let Some(place) = self.bytes.get_mut(start..end)
+            && place.len() == packets.len()
+        {
+            bytes::copy(place, packets);
+            self.span.end = end;
+        }
+        let streamed = self.iter().filter(|(_, packet)| packet.is_streamed);
+        self.streamed_count = u16::try_from(streamed.count()).unwrap_or(u16::MAX);
+    }
+}
+
+/// All but the bytes that belong to no packet.
+#[cfg(feature = "fingerprint")]
+impl core::hash::Hash for Packets<'_> {
+    fn hash<H: core::hash::Hasher>(&self, state: &mut H) {
+        let Self {
+            bytes,
+            span,
+            current,
+            is_streaming,
+            streamed_count,
+        } = self;
+        (span, current, is_streaming, streamed_count, bytes.len()).hash(state);
+        span.of(bytes).hash(state);
+    }
+}
