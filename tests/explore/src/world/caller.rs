@@ -1,0 +1,224 @@
+//! What the caller asks for and is told.
+
+use super::{
+    Step, World,
+    model::{Payload, Up},
+};
+use crate::{
+    broker::{index_of_down, index_of_up},
+    driver::{Outcome, Refusal, Seen},
+    finding::{Finding, Kind, require},
+    wire::{self, LONG},
+};
+
+impl<const RX: usize, const TX: usize, const IF: usize, const IB: usize> World<'_, RX, TX, IF, IB> {
+    pub(super) fn publish(&mut self) -> Result<bool, Finding> {
+        let Some(index) = self.model.app.next_up() else {
+            return Ok(false);
+        };
+        let up = self.setup.ups[index];
+        let message = index as u8 + 1;
+        let driver = &mut self.client.driver;
+        let published = if up.is_long {
+            driver.begin_payload(up.qos, LONG)
+        } else {
+            driver.publish(up.qos, &wire::payload(message, false))
+        };
+        let id = match published {
+            Ok(id) => id,
+            Err(Refusal::NoRoom | Refusal::PayloadPending | Refusal::NotConnected) => {
+                return Ok(false);
+            }
+            Err(Refusal::Other) => return Err(Finding::new(Kind::Refused, "publish")),
+        };
+        if up.is_long {
+            self.model.payload = Some(Payload {
+                message,
+                again: false,
+            });
+        }
+        let app = &mut self.model.app;
+        let in_use = app.ups.iter().any(|up| up.is_open_as(id));
+        require!(!in_use, Kind::IdInUse, "id {id} was given twice");
+        app.ups[index] = if up.qos == 0 {
+            Up::Gone
+        } else {
+            Up::Open {
+                id,
+                declined: false,
+            }
+        };
+        Ok(true)
+    }
+
+    pub(super) fn give(&mut self) -> Result<bool, Finding> {
+        let Some(id) = self.client.driver.payload_needed() else {
+            return Ok(false);
+        };
+        let message = self.message_of(id, Kind::ReportedTwice)?;
+        let given = self.client.driver.give_again(id, LONG);
+        if given == Err(Refusal::PayloadPending) {
+            return Ok(false);
+        }
+        require!(given.is_ok(), Kind::Refused, "give again: {given:?}");
+        self.model.asked = None;
+        self.model.payload = Some(Payload {
+            message,
+            again: true,
+        });
+        Ok(true)
+    }
+
+    pub(super) fn decline(&mut self) -> Result<bool, Finding> {
+        let Some(id) = self.client.driver.payload_needed() else {
+            return Ok(false);
+        };
+        let message = self.message_of(id, Kind::ReportedTwice)?;
+        let declined = self.client.driver.decline_payload(id);
+        require!(declined.is_ok(), Kind::Refused, "decline: {declined:?}");
+        self.model.refusals -= 1;
+        self.model.app.ups[index_of_up(message)] = Up::Open { id, declined: true };
+        Ok(true)
+    }
+
+    pub(super) fn abandon(&mut self) -> bool {
+        let Some(payload) = self.model.payload.take() else {
+            return false;
+        };
+        self.model.refusals -= 1;
+        let begun = self.model.attempts[index_of_up(payload.message)].now;
+        self.client.driver.abandon_payload();
+        if !begun && !payload.again {
+            self.model.app.ups[index_of_up(payload.message)] = Up::Gone;
+        }
+        true
+    }
+
+    pub(super) fn skip(&mut self) -> bool {
+        let Some((message, _)) = self.model.app.partial.take() else {
+            return false;
+        };
+        self.model.refusals -= 1;
+        self.model.skipped[index_of_down(message)] = true;
+        self.client.driver.skip_message();
+        true
+    }
+
+    pub(super) fn message_of(&self, id: u16, otherwise: Kind) -> Result<u8, Finding> {
+        let mut ups = self.model.app.ups.iter();
+        match ups.position(|up| up.is_open_as(id)) {
+            Some(index) => Ok(index as u8 + 1),
+            None => Err(Finding::new(
+                otherwise,
+                format!("id {id} belongs to no open message"),
+            )),
+        }
+    }
+
+    pub(super) fn see(&mut self, seen: Seen) -> Result<(), Finding> {
+        match seen {
+            Seen::Connected { session_present } => {
+                let epoch = self.model.broker.epoch;
+                let known = self.model.app.epoch.replace(epoch);
+                if session_present && known.is_some_and(|known| known != epoch) {
+                    self.stop = Some(Step::NobodyCanKnow);
+                }
+            }
+            Seen::Message { qos, payload } => {
+                let Some((message, false)) = wire::message(&payload) else {
+                    return Err(Finding::new(
+                        Kind::Unlawful,
+                        format!("payload {payload:x?}"),
+                    ));
+                };
+                self.delivered(message, qos)?;
+            }
+            Seen::Chunk {
+                qos,
+                offset,
+                bytes,
+                is_last,
+                ..
+            } => {
+                let message = bytes[0];
+                let expected = match self.model.app.partial {
+                    Some((partial, at)) if partial == message => at,
+                    _ => 0,
+                };
+                let is_pure = bytes.iter().all(|byte| *byte == message);
+                require!(
+                    offset == expected && is_pure,
+                    Kind::Unlawful,
+                    "a chunk of {message} at {offset} instead of {expected}"
+                );
+                let end = offset + bytes.len();
+                self.model.app.partial = Some((message, end));
+                require!(is_last == (end == LONG), Kind::Unlawful, "the last chunk");
+                if is_last {
+                    self.model.app.partial = None;
+                    self.delivered(message, qos)?;
+                }
+            }
+            Seen::Aborted => {
+                let partial = self.model.app.partial.take();
+                require!(partial.is_some(), Kind::Unlawful, "the end of no chunks");
+            }
+            Seen::Ended(id, outcome) => self.ended(id, outcome)?,
+            Seen::Checkpoint(image) => {
+                self.model.saved = Some((image, self.model.app.clone()));
+            }
+            Seen::PayloadNeeded(id) => self.model.asked = Some(id),
+            Seen::Dropped(_) => {}
+            Seen::Other => return Err(Finding::new(Kind::Unlawful, "an event that cannot be")),
+        }
+        Ok(())
+    }
+
+    pub(super) fn delivered(&mut self, message: u8, qos: u8) -> Result<(), Finding> {
+        let index = index_of_down(message);
+        let is_known =
+            index < usize::from(self.model.offered) && self.setup.down(message).qos == qos;
+        require!(
+            is_known,
+            Kind::Unlawful,
+            "message {message} at QoS {qos} from nowhere"
+        );
+        let app = &mut self.model.app;
+        if app.downs[index] == 0 {
+            let last = std::mem::replace(&mut app.last_new[usize::from(qos)], message);
+            require!(
+                last < message,
+                Kind::Order,
+                "message {message} after {last}"
+            );
+        }
+        app.downs[index] = app.downs[index].saturating_add(1).min(2);
+        require!(
+            qos == 1 || app.downs[index] == 1 || qos == 0 && self.model.restored,
+            Kind::Twice,
+            "message {message} is delivered twice"
+        );
+        Ok(())
+    }
+
+    pub(super) fn ended(&mut self, id: u16, outcome: Outcome) -> Result<(), Finding> {
+        let message = self.message_of(id, Kind::ReportedTwice)?;
+        let index = index_of_up(message);
+        let declined = self.model.app.ups[index] == Up::Open { id, declined: true };
+        let may = match outcome {
+            Outcome::Delivered => self.model.broker.ever[index],
+            Outcome::GivenUp => declined,
+            Outcome::DeliveryUnknown => self.model.forgot,
+            Outcome::Request => false,
+        };
+        require!(may, Kind::Lost, "message {message}: {outcome:?}");
+        let app = &mut self.model.app;
+        app.ups[index] = Up::Ended;
+        if let Some(place) = app.pubrecs.iter().position(|(known, _)| *known == id) {
+            app.pubrecs.remove(place);
+            let line = &mut self.model.line;
+            line.pubrels -= usize::from(line.pubrels > place);
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,138 @@
+//! Everything but the session.
+
+use std::collections::VecDeque;
+
+use crate::{broker::Broker, fingerprint::Moment, setup::Setup, wire::Packet};
+
+/// Everything but the session.
+#[derive(Clone, Hash, Debug)]
+pub(super) struct Model {
+    pub(super) is_open: bool,
+    /// What is sent does not arrive.
+    pub(super) is_broken: bool,
+    pub(super) down: VecDeque<Packet>,
+    /// Bytes of the first of them that have arrived.
+    pub(super) down_at: usize,
+    /// Bytes of a packet that has not left whole.
+    pub(super) up: Vec<u8>,
+    pub(super) payload: Option<Payload>,
+    /// The payload that the session has asked for on this connection.
+    pub(super) asked: Option<u16>,
+    pub(super) broker: Broker,
+    pub(super) app: App,
+    pub(super) saved: Option<(Vec<u8>, App)>,
+    pub(super) line: Line,
+    /// How far each of the client's messages has got, and whether it was lent to a transport.
+    pub(super) attempts: Vec<Attempt>,
+    /// Messages of which the caller did not want to see the rest: they may come again.
+    pub(super) skipped: Vec<bool>,
+    pub(super) restored: bool,
+    pub(super) forgot: bool,
+    pub(super) offered: u8,
+    pub(super) faults: u8,
+    pub(super) forgets: u8,
+    pub(super) losses: u8,
+    pub(super) refusals: u8,
+}
+
+/// What the caller knows: restored with the session after a power loss.
+#[derive(Clone, Hash, Debug)]
+pub(super) struct App {
+    pub(super) ups: Vec<Up>,
+    pub(super) downs: Vec<u8>,
+    /// The last message that was new, at each QoS.
+    pub(super) last_new: [u8; 3],
+    /// The long message that is arriving, and how much of it has come.
+    pub(super) partial: Option<(u8, usize)>,
+    /// Ids for which PUBREC has come, in order, and whether PUBREL has left since.
+    pub(super) pubrecs: Vec<(u16, bool)>,
+    /// The session of the server that the client knows.
+    pub(super) epoch: Option<u8>,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub(super) enum Up {
+    New,
+    Open {
+        id: u16,
+        declined: bool,
+    },
+    Ended,
+    /// At QoS 0, or taken back.
+    Gone,
+}
+
+/// A payload that is being handed over.
+#[derive(Clone, Copy, Hash, Debug)]
+pub(super) struct Payload {
+    pub(super) message: u8,
+    pub(super) again: bool,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Default)]
+pub(super) struct Attempt {
+    /// A byte has left on this connection, or on one before.
+    pub(super) now: bool,
+    pub(super) before: bool,
+    /// It was lent to a transport, which may have taken it.
+    pub(super) lent: bool,
+}
+
+/// What has passed on this connection.
+#[derive(Clone, Hash, Debug)]
+pub(super) struct Line {
+    pub(super) last_publish: u8,
+    pub(super) pubrels: usize,
+    /// When each packet had left that is still to be answered.
+    pub(super) waits: Vec<(Wait, Moment)>,
+    /// When the last packet had left, the last bytes had left, and the last bytes had come.
+    pub(super) sent: Moment,
+    pub(super) moved: Moment,
+    pub(super) came: Moment,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub(super) enum Wait {
+    Connack,
+    Puback(u16),
+    Pubrec(u16),
+    Pubcomp(u16),
+    Pingresp,
+}
+
+impl Line {
+    pub(super) fn new(now: u32) -> Self {
+        let now = Moment(now);
+        Self {
+            last_publish: 0,
+            pubrels: 0,
+            waits: vec![],
+            sent: now,
+            moved: now,
+            came: now,
+        }
+    }
+}
+
+impl App {
+    pub(super) fn new(setup: &Setup) -> Self {
+        Self {
+            ups: vec![Up::New; setup.ups.len()],
+            downs: vec![0; setup.downs.len()],
+            last_new: [0; 3],
+            partial: None,
+            pubrecs: vec![],
+            epoch: None,
+        }
+    }
+
+    pub(super) fn next_up(&self) -> Option<usize> {
+        self.ups.iter().position(|up| *up == Up::New)
+    }
+}
+
+impl Up {
+    pub(super) fn is_open_as(self, other: u16) -> bool {
+        other > 0 && matches!(self, Self::Open { id, .. } if id == other)
+    }
+}

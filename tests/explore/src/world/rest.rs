@@ -1,0 +1,126 @@
+//! Deadlines, and the way to rest once nothing more goes wrong.
+
+use super::{Action, TIMEOUT, World, model::Up};
+use crate::{
+    driver::Reason,
+    finding::{Finding, Kind, require},
+};
+
+impl<const RX: usize, const TX: usize, const IF: usize, const IB: usize> World<'_, RX, TX, IF, IB> {
+    /// What a client and a line without faults do next; `None` when all has come to rest.
+    /// Actions that have just turned out to be nothing are passed over.
+    pub(crate) fn fair(&self, publishes_first: bool, nothing: &[Action]) -> Option<Action> {
+        let may = |action: &Action| !nothing.contains(action) && self.may(*action);
+        let mut moves = [
+            Action::Turn,
+            Action::Connect,
+            Action::UpPublishesFirst,
+            Action::Up,
+            Action::Give,
+            Action::Down,
+        ]
+        .into_iter()
+        .filter(|action| publishes_first || *action != Action::UpPublishesFirst);
+        if let Some(action) = moves.find(may) {
+            return Some(action);
+        }
+        (!self.is_at_rest()).then_some(Action::Timeout)
+    }
+
+    pub(super) fn is_at_rest(&self) -> bool {
+        let model = &self.model;
+        let is_open = |(index, up): (usize, &Up)| match up {
+            Up::Open { declined, .. } => !(*declined && self.setup.ups[index].qos == 2),
+            _ => false,
+        };
+        model.down.is_empty()
+            && model.broker.is_idle()
+            && !model.app.ups.iter().enumerate().any(is_open)
+            && !self.client.driver.is_payload_open()
+    }
+
+    /// Time passes because nothing else can happen.
+    pub(crate) fn wait_fairly(&mut self) -> Result<(), Finding> {
+        if self.client.driver.deadline().is_none() && self.model.is_broken {
+            // Without keep alive, it is the transport that notices.
+            self.client.driver.connection_lost();
+            self.over(Reason::Closed);
+        } else if self.client.driver.deadline().is_none() {
+            let is_reported = self.client.driver.in_flight() > 0;
+            let kind = if self.model.broker.is_idle() && self.model.down.is_empty() && !is_reported
+            {
+                Kind::NeverReported
+            } else {
+                Kind::Asleep
+            };
+            return Err(Finding::new(kind, "nobody has anything to do"));
+        }
+        self.quiet = false;
+        self.wait();
+        if !self.setup.lazy {
+            self.settle()?;
+        }
+        Ok(())
+    }
+
+    /// All has come to rest: nothing may be missing.
+    pub(crate) fn check_rest(&self) -> Result<(), Finding> {
+        let model = &self.model;
+        for index in 0..usize::from(model.offered) {
+            let is_due = self.setup.downs[index].qos > 0 && !model.broker.lost[index];
+            let came = model.app.downs[index] > 0 || model.skipped[index];
+            require!(
+                came || !is_due,
+                Kind::NeverDelivered,
+                "message {}",
+                129 + index
+            );
+        }
+        Ok(())
+    }
+
+    /// Whether a long QoS 2 message stands in the way, after a lack of room.
+    pub(crate) fn has_long_waiting(&self) -> bool {
+        let is_long = |message| {
+            let down = self.setup.down(message);
+            down.is_long && down.qos == 2
+        };
+        self.model.broker.has_unsent(is_long)
+    }
+
+    /// Whether a broker's choice of order matters next.
+    pub(crate) fn has_choice(&self) -> bool {
+        self.may(Action::UpPublishesFirst)
+    }
+
+    /// The deadline is not later than any answer may be, nor than the next PINGREQ.
+    pub(super) fn check_deadline(&self) -> Result<(), Finding> {
+        let driver = &self.client.driver;
+        if !self.model.is_open || driver.has_pending() {
+            return Ok(());
+        }
+        let deadline = self.client.memory.deadline(driver.deadline());
+        let line = &self.model.line;
+        let in_payload = driver.is_payload_open();
+        let check = |latest: u32, what: &dyn std::fmt::Debug| {
+            require!(
+                deadline.is_some_and(|deadline| deadline <= latest),
+                Kind::Deadline,
+                "{what:?} until {latest}, deadline {deadline:?}"
+            );
+            Ok(())
+        };
+        for (wait, since) in &line.waits {
+            let mut since = (*since).max(line.came);
+            if in_payload {
+                since = since.max(line.moved);
+            }
+            check(since.0.wrapping_add(TIMEOUT), wait)?;
+        }
+        if self.setup.keep_alive > 0 && driver.is_connected() && !in_payload {
+            let keep_alive = u32::from(self.setup.keep_alive) * 1_000;
+            check(line.sent.0.wrapping_add(keep_alive), &"keep alive")?;
+        }
+        Ok(())
+    }
+}
