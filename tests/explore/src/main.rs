@@ -42,7 +42,7 @@ use setup::Setup;
 use world::{ACTIONS, Action};
 
 /// States of each world, and time for all of them together, unless everything is explored.
-const STATES: usize = 60_000;
+const STATES: usize = 150_000;
 const TIME: Duration = Duration::from_secs(150);
 
 /// What is known and not mended yet.

@@ -180,27 +180,7 @@ pub(crate) const WORLDS: &[Setup] = &[
     cut(Setup::new("out 2, in 2", (1, 1), UP_2, UP_2), 2),
     cut(Setup::new("out 1, in 2 2", (1, 1), UP_1, UP_22), 2),
     cut(Setup::new("out 2 1, in 2", (2, 1), UP_21, UP_2), 2),
-    cut(
-        Setup::new("out 2 2, in 2 2, one id", (2, 1), UP_22, UP_22),
-        2,
-    ),
-    cut(Setup::new("out 2 1, in 2 1", (2, 2), UP_21, UP_21), 2),
     cut(Setup::new("out 0 1 2, in 0 1 2", (2, 2), UP_012, UP_012), 1),
-    refusing(
-        Setup::new(
-            "out long 2, 1, in 2, long 2",
-            (2, 1),
-            LONG_SHORT,
-            SHORT_LONG,
-        ),
-        1,
-        1,
-    ),
-    power(
-        Setup::new("power, out 2 2, in 2 2", (2, 2), UP_22, UP_22),
-        1,
-        1,
-    ),
     skipping(Setup::new("skipped, in long 0", (1, 1), NONE, LONG_0), 1),
     skipping(
         Setup::new("skipped, in long 1, long 2", (1, 1), NONE, LONG_12),
@@ -227,13 +207,34 @@ pub(crate) const WORLDS: &[Setup] = &[
     worst(Setup::new("worst, out 1", (1, 1), UP_1, NONE)),
     worst(Setup::new("worst, out 2", (1, 1), UP_2, NONE)),
     worst(Setup::new("worst, in 2", (1, 1), NONE, UP_2)),
-    worst(Setup::new("worst, out 2, in 2", (1, 1), UP_2, UP_2)),
     worst(Setup::new("worst, out long 2", (1, 1), LONG_2, NONE)),
+    worst(Setup::new("worst, out 2 1", (2, 1), UP_21, NONE)),
+    // The large ones: if time is short, these are cut.
+    cut(
+        Setup::new("out 2 2, in 2 2, one id", (2, 1), UP_22, UP_22),
+        2,
+    ),
+    cut(Setup::new("out 2 1, in 2 1", (2, 2), UP_21, UP_21), 2),
+    refusing(
+        Setup::new(
+            "out long 2, 1, in 2, long 2",
+            (2, 1),
+            LONG_SHORT,
+            SHORT_LONG,
+        ),
+        1,
+        1,
+    ),
+    worst(Setup::new("worst, out 2, in 2", (1, 1), UP_2, UP_2)),
     worst(Setup::new(
         "worst, in long 2, 2",
         (1, 1),
         NONE,
         LONG_SHORT_2,
     )),
-    worst(Setup::new("worst, out 2 1", (2, 1), UP_21, NONE)),
+    power(
+        Setup::new("power, out 2 2, in 2 2", (2, 2), UP_22, UP_22),
+        1,
+        1,
+    ),
 ];
