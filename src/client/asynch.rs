@@ -1,4 +1,4 @@
-//! The async client, over `embedded_io_async` (feature `async`). No executor is required.
+//! The async client, over `embedded_io_async` (feature `async`). It works with any executor.
 
 mod payload;
 mod transport;
@@ -9,17 +9,18 @@ use core::{
     task::{Poll, Waker},
 };
 
-use embedded_io_async::{Error as _, ErrorKind, ErrorType, Read, Write};
+use embedded_io_async::{Error as _, ErrorType, Read, Write};
 
 pub use self::payload::Payload;
 use self::transport::AsyncTransport;
 use super::{
     Error,
-    driver::{Driver, Failed, PayloadProgress, Progress},
+    calls::total_len,
+    driver::{Context, Driver, Failed, Progress, Step},
 };
 use crate::{
     codec::{Connect, PacketId, QoS, SubackCodes},
-    session::{Event, EventToken, Message, RequestError, Session, StreamedPublish},
+    session::{Event, EventToken, Message, Session, StreamedPublish},
     time::{Clock, Instant},
 };
 
@@ -36,28 +37,23 @@ impl<C: Sleep> Sleep for &C {
 }
 
 /// A [`Session`] on one network connection.
+#[doc = include_str!("docs/client.md")]
 ///
-/// **Cancel-safety.** The future of any call may be dropped at any point, and any other call made next: no event is
-/// lost, no QoS 2 message comes twice, no byte of the stream is damaged. All that a call knows is kept in the session,
-/// and it awaits only the transport and the clock. The transport's own `read`, `write` and `flush` have to be
-/// cancel-safe (those of embassy-net and of buffered UARTs are): a new future of each is made at every poll, polled once,
-/// and dropped if it is not ready. A transport whose futures have work of their own to do before they move bytes, as many
-/// TLS stacks have, needs a task that pumps it.
+/// # Cancel safety
 ///
-/// Calls that wait do so until the session's deadlines end the connection: an answer, or a byte taken by the transport,
-/// may take the response timeout (10 s unless set), and a silent peer is noticed by keep alive, if the CONNECT has one.
+/// The future of any call may be dropped at any await, and any other call made next. No event is lost, no QoS 2 message
+/// is repeated, and no byte of the stream is damaged: the session keeps all state, and a call awaits only the transport
+/// and the clock.
 ///
-/// A message is acknowledged after the caller has had it: with the next call, unless that has another message at hand,
-/// whose acknowledgement leaves in the same write; 20 ms later the next call waits no longer.
-///
-/// After an error that [is fatal](Error::is_fatal), drop the client (which closes the transport, so that the server
-/// sends the will), dial again, and connect with the same session.
+/// The transport's own `read`, `write` and `flush` must be cancel-safe, as those of embassy-net and of buffered UARTs are.
+/// Each poll makes a new future of them, polls it once, and drops it if it is not ready. In many TLS stacks, these
+/// futures do work of their own before they move bytes. Such a stack needs a task that runs it.
 pub struct Client<'s, 'b, T: ErrorType, C> {
     driver: Driver<'s, 'b, AsyncTransport<T>>,
     clock: C,
 }
 
-/// Gives the payload up that is being handed over if it is dropped before that has left.
+/// Aborts a payload that was not sent whole when it is dropped.
 struct AbandonOnDrop<'c, 's, 'b, T: ErrorType, C>(&'c mut Client<'s, 'b, T, C>);
 
 impl<T: ErrorType, C> Drop for AbandonOnDrop<'_, '_, '_, T, C> {
@@ -71,13 +67,11 @@ where
     T: Read + Write,
     C: Sleep,
 {
-    /// Connects, and waits until the server has accepted.
+    #[doc = include_str!("docs/connect.md")]
     ///
-    /// Dropping the future drops the transport; the session keeps what it has to.
+    /// # Cancel safety
     ///
-    /// # Errors
-    ///
-    /// A refusal is `Error::Protocol(ProtocolError::Refused(code))`. The transport is dropped on any error.
+    /// Dropping the future drops the transport. The session keeps its state.
     pub async fn connect(
         session: &'s mut Session<'b>,
         transport: T,
@@ -85,21 +79,11 @@ where
         options: &Connect<'_>,
     ) -> Result<Self, Error<T::Error>> {
         let mut client = Self::open(session, transport, clock, options)?;
-        while !client.driver.session.is_connected() {
-            let ready = client.ready().await;
-            ready
-                .and_then(|ready| client.handle_event(ready, &mut |_| {}))
-                .map_err(|Failed| client.error())?;
-        }
+        client.await_connack().await?;
         Ok(client)
     }
 
-    /// Queues the CONNECT and returns at once: what is published and subscribed before the server has answered leaves
-    /// with it. The answer comes as [`Event::Connected`] or as an error.
-    ///
-    /// # Errors
-    ///
-    /// [`Error::Request`] if the options cannot be sent; the transport is dropped.
+    #[doc = include_str!("docs/open.md")]
     pub fn open(
         session: &'s mut Session<'b>,
         transport: T,
@@ -110,112 +94,76 @@ where
         Ok(Self { driver, clock })
     }
 
-    /// Whether the server kept the session. If not, subscribe again (section 3.2.2.2).
+    /// Returns `true` if the server kept the session. If not, subscribe again (section 3.2.2.2).
     pub fn session_present(&self) -> bool {
         self.driver.session.session_present()
     }
 
-    /// The session, to queue several packets that are to leave in one write, or to ask it something.
+    /// The session, to read its state or to queue several packets for one write.
     pub fn session(&mut self) -> &mut Session<'b> {
         self.driver.session
     }
 
-    /// Publishes a message without waiting: what the transport does not take at once leaves with the next calls.
+    #[doc = include_str!("docs/publish.md")]
     ///
-    /// At QoS 1 and 2 the id is returned under which [`Event::Puback`] or [`Event::Pubcomp`] reports that the server
-    /// has it. The future is ready when it is first polled; dropped before that, nothing is published.
+    /// # Cancel safety
     ///
-    /// # Errors
-    ///
-    /// [`Error::Request`] when it was not accepted, [`Error::Closed`] on a connection that is over. If the connection
-    /// fails in this very call, the id is returned all the same, and the next call says why: a message that has been
-    /// accepted at QoS 1 or 2 goes out again on the next connection.
+    /// The future is ready when it is first polled. If it is dropped before, nothing is published.
     pub async fn publish(
         &mut self,
         message: &Message<'_>,
     ) -> Result<Option<PacketId>, Error<T::Error>> {
-        let id = self.request(|session| session.publish(message))?;
+        let id = self.driver.request(|s| s.publish(message))?;
         let _ = self.write().await;
         Ok(id)
     }
 
-    /// Publishes a message and waits until the server has acknowledged it, or at QoS 0 until it has left. Everything
-    /// else that comes meanwhile goes to `on_event`.
+    #[doc = include_str!("docs/publish_and_wait.md")]
     ///
-    /// Dropping the future after it was first polled leaves the message queued; its acknowledgement will be an event.
+    /// # Cancel safety
     ///
-    /// # Errors
-    ///
-    /// [`Error::Request`] when it was not accepted; any other ends the connection, and the session sends a message at
-    /// QoS 1 or 2 again on the next.
+    /// If the future is dropped after it was first polled, the message stays queued, and its acknowledgement is reported
+    /// as an event.
     pub async fn publish_and_wait(
         &mut self,
         message: &Message<'_>,
         on_event: impl FnMut(Event<'_>),
     ) -> Result<(), Error<T::Error>> {
         self.driver.check_order()?;
-        match self.request(|session| session.publish(message))? {
-            None => self.flush_until_event(on_event).await,
-            Some(id) => self.finish(id, on_event).await,
-        }
+        let id = self.driver.request(|s| s.publish(message))?;
+        self.await_completion(id, on_event).await
     }
 
-    /// Publishes a message whose payload lies in memory in one or more slices of any size, from where it goes to the
-    /// transport without a copy, and waits until it has left. Everything that comes meanwhile goes to `on_event`;
-    /// its own acknowledgement comes later.
+    #[doc = include_str!("docs/publish_slices.md")]
     ///
-    /// At QoS 1 and 2, [`Event::PayloadNeeded`] asks for the payload again if the connection is lost before the
-    /// acknowledgement has come; this call with [`StreamedPublish::Resend`] gives it.
+    /// # Cancel safety
     ///
-    /// Dropping the future takes the message back if nothing of it has left. After that it ends the connection, and
-    /// the next call says so ([`ProtocolError::PayloadAborted`](crate::ProtocolError::PayloadAborted)): what came next would
-    /// be taken for payload.
-    ///
-    /// # Errors
-    ///
-    /// [`Error::Request`] when it was not accepted; any other ends the connection, and
-    /// [`last_packet_id`](Session::last_packet_id) tells under which id a message at QoS 1 or 2 had been accepted.
+    /// If no byte of the message was sent, dropping the future removes it. Otherwise, dropping the future closes the
+    /// connection, because the server would read the next packet as payload. The next call returns
+    /// [`ProtocolError::PayloadAborted`](crate::ProtocolError::PayloadAborted).
     pub async fn publish_slices(
         &mut self,
         message: StreamedPublish<'_>,
         payload: &[&[u8]],
         mut on_event: impl FnMut(Event<'_>),
     ) -> Result<Option<PacketId>, Error<T::Error>> {
-        let len = payload
-            .iter()
-            .fold(0, |len: usize, slice| len.saturating_add(slice.len()));
-        let id = self.request(|session| session.begin_payload(message, len))?;
-        let sending = AbandonOnDrop(self);
-        let client = &mut *sending.0;
-        loop {
-            let step = client
-                .drive_until(|driver, clock, waker| driver.pass_slices(payload, len, clock, waker));
-            let told = match step.await {
-                Ok(PayloadProgress::Event(ready)) => client.handle_event(ready, &mut on_event),
-                Ok(PayloadProgress::Space | PayloadProgress::Done) => return Ok(id),
-                Err(Failed) => Err(Failed),
-            };
-            told.map_err(|Failed| client.error())?;
-        }
+        let len = total_len(payload);
+        let id = self.driver.request(|s| s.begin_payload(message, len))?;
+        let payload_guard = AbandonOnDrop(self);
+        payload_guard
+            .0
+            .drive_until(|driver, cx| driver.send_slices(payload, len, &mut on_event, cx))
+            .await?;
+        Ok(id)
     }
 
-    /// Publishes a message whose payload of `len` bytes comes from a reader (or a closure, with
-    /// [`ReadFn`](crate::ReadFn)), in pieces that pass through what is free
-    /// of the send buffer, and waits until it has left. Everything that comes meanwhile goes to `on_event`. While the
-    /// reader is awaited, nothing else happens: its waits have no deadline here.
+    #[doc = include_str!("docs/publish_from.md")]
     ///
-    /// At QoS 1 and 2, [`Event::PayloadNeeded`] asks for the payload again if the connection is lost before the
-    /// acknowledgement has come; this call with [`StreamedPublish::Resend`], and a reader that begins anew, gives it.
+    /// While the reader is awaited, nothing else is done, and no deadline is kept.
     ///
-    /// Dropping the future takes the message back if nothing of it has left. After that it ends the connection, and
-    /// the next call says so ([`ProtocolError::PayloadAborted`](crate::ProtocolError::PayloadAborted)): what came next
-    /// would be taken for payload.
+    /// # Cancel safety
     ///
-    /// # Errors
-    ///
-    /// [`Error::Request`] when it was not accepted. [`Error::Source`] and [`Error::SourceEnded`] if the reader fails or
-    /// ends too early: the connection is over, without a DISCONNECT, which would become payload. Any other error ends
-    /// the connection, too.
+    /// As [`Self::publish_slices`].
     pub async fn publish_from(
         &mut self,
         message: StreamedPublish<'_>,
@@ -223,315 +171,236 @@ where
         mut reader: impl Read,
         mut on_event: impl FnMut(Event<'_>),
     ) -> Result<Option<PacketId>, Error<T::Error>> {
-        let id = self.request(|session| session.begin_payload(message, len))?;
-        let sending = AbandonOnDrop(self);
-        let client = &mut *sending.0;
+        let id = self.driver.request(|s| s.begin_payload(message, len))?;
+        let payload_guard = AbandonOnDrop(self);
+        let client = &mut *payload_guard.0;
         loop {
-            match client.drive_until(Driver::pass_pieces).await {
-                Ok(PayloadProgress::Space) => {}
-                Ok(PayloadProgress::Event(ready)) => {
-                    client
-                        .handle_event(ready, &mut on_event)
-                        .map_err(|Failed| client.error())?;
-                    continue;
-                }
-                Ok(PayloadProgress::Done) => return Ok(id),
-                Err(Failed) => return Err(client.error()),
+            let step = client.drive_until(|driver, cx| driver.send_pieces(&mut on_event, cx));
+            step.await?;
+            let space = client.driver.session.payload_space();
+            if space.is_empty() {
+                return Ok(id);
             }
-            let session = &mut *client.driver.session;
-            let missing = session.payload_left();
-            match reader.read(session.payload_space()).await {
-                Ok(0) => return Err(Error::SourceEnded { missing }),
-                Ok(n) => session.payload_commit(n),
-                Err(error) if error.kind() == ErrorKind::Interrupted => {}
-                Err(error) => return Err(Error::Source(error.kind())),
-            }
+            let read = reader.read(space).await.map_err(|error| error.kind());
+            client.driver.commit_piece(read)?;
         }
     }
 
-    /// A reader over the payload of the message that the last [`Event::Message`] or [`Event::Chunk`] showed, from the
-    /// first byte of that event on.
+    #[doc = include_str!("docs/payload.md")]
     ///
-    /// It reads from the network as needed. Dropping it half-way skips the rest of the message. Dropping the future of
-    /// a read loses nothing. Call this right after the event: any other call may let the bytes go that it showed.
+    /// # Cancel safety
+    ///
+    /// Dropping the future of a read loses nothing.
     pub fn payload(&mut self) -> Payload<'_, 's, 'b, T, C> {
         Payload::new(self)
     }
 
-    /// Subscribes to one or more topic filters, each with the highest QoS wanted, without waiting;
-    /// [`Event::Suback`] brings the answers under the id returned.
+    #[doc = include_str!("docs/subscribe.md")]
     ///
-    /// The future is ready when it is first polled; dropped before that, nothing is subscribed.
+    /// # Cancel safety
     ///
-    /// # Errors
-    ///
-    /// As [`Self::publish`].
+    /// The future is ready when it is first polled. If it is dropped before, nothing is subscribed.
     pub async fn subscribe(
         &mut self,
         filters: &[(&str, QoS)],
     ) -> Result<PacketId, Error<T::Error>> {
-        let id = self.request(|session| session.subscribe(filters))?;
+        let id = self.driver.request(|s| s.subscribe(filters))?;
         let _ = self.write().await;
         Ok(id)
     }
 
-    /// Subscribes and waits for the answer: the QoS granted for each filter, or its refusal, in their order.
-    /// Everything else that comes meanwhile goes to `on_event`.
+    #[doc = include_str!("docs/subscribe_and_wait.md")]
     ///
-    /// Dropping the future after it was first polled leaves the packet queued; its answer will be an event.
+    /// # Cancel safety
     ///
-    /// # Errors
-    ///
-    /// As [`Self::publish`]. A refused filter is no error.
+    /// If the future is dropped after it was first polled, the packet stays queued, and its answer is reported as an
+    /// event.
     pub async fn subscribe_and_wait(
         &mut self,
         filters: &[(&str, QoS)],
         on_event: impl FnMut(Event<'_>),
     ) -> Result<SubackCodes<'_>, Error<T::Error>> {
         self.driver.check_order()?;
-        let id = self.request(|session| session.subscribe(filters))?;
-        let ready = self
-            .wait_for(id, on_event)
-            .await
-            .map_err(|Failed| self.error())?;
-        match self.driver.session.event(ready)? {
-            Some(Event::Suback(_, codes)) => Ok(codes),
-            _ => Err(Error::Closed),
-        }
+        let id = self.driver.request(|s| s.subscribe(filters))?;
+        let token = self.await_answer(id, on_event).await?;
+        self.driver.suback(token)
     }
 
-    /// Unsubscribes from one or more topic filters without waiting; [`Event::Unsuback`] answers under the id returned.
+    #[doc = include_str!("docs/unsubscribe.md")]
     ///
-    /// The future is ready when it is first polled; dropped before that, nothing is unsubscribed.
+    /// # Cancel safety
     ///
-    /// # Errors
-    ///
-    /// As [`Self::publish`].
+    /// The future is ready when it is first polled. If it is dropped before, nothing is unsubscribed.
     pub async fn unsubscribe(&mut self, filters: &[&str]) -> Result<PacketId, Error<T::Error>> {
-        let id = self.request(|session| session.unsubscribe(filters))?;
+        let id = self.driver.request(|s| s.unsubscribe(filters))?;
         let _ = self.write().await;
         Ok(id)
     }
 
-    /// Unsubscribes and waits for the answer. Everything else that comes meanwhile goes to `on_event`.
+    #[doc = include_str!("docs/unsubscribe_and_wait.md")]
     ///
-    /// Dropping the future after it was first polled leaves the packet queued; its answer will be an event.
+    /// # Cancel safety
     ///
-    /// # Errors
-    ///
-    /// As [`Self::publish`].
+    /// If the future is dropped after it was first polled, the packet stays queued, and its answer is reported as an
+    /// event.
     pub async fn unsubscribe_and_wait(
         &mut self,
         filters: &[&str],
         on_event: impl FnMut(Event<'_>),
     ) -> Result<(), Error<T::Error>> {
         self.driver.check_order()?;
-        let id = self.request(|session| session.unsubscribe(filters))?;
-        self.finish(id, on_event).await
+        let id = self.driver.request(|s| s.unsubscribe(filters))?;
+        self.await_completion(Some(id), on_event).await
     }
 
-    /// Sends a PINGREQ. Keep alive needs no help; this asks whether the server is there right now.
+    #[doc = include_str!("docs/ping.md")]
     ///
-    /// The future is ready when it is first polled.
+    /// # Cancel safety
     ///
-    /// # Errors
-    ///
-    /// As [`Self::publish`].
+    /// The future is ready when it is first polled. If it is dropped before, nothing is sent.
     pub async fn ping(&mut self) -> Result<(), Error<T::Error>> {
-        self.request(Session::ping)?;
-        self.write().await.map_err(|Failed| self.error())
+        self.driver.request(Session::ping)?;
+        self.write().await.map_err(|Failed| self.driver.error())
     }
 
-    /// Waits for the next event, however long that takes; keep alive goes on meanwhile.
+    #[doc = include_str!("docs/recv.md")]
     ///
-    /// Dropping the future loses nothing: an event is taken from the session only when this returns.
+    /// # Cancel safety
     ///
-    /// # Errors
-    ///
-    /// The connection is over.
+    /// Dropping the future loses nothing: the event is taken from the session when the future is ready.
     pub async fn recv(&mut self) -> Result<Event<'_>, Error<T::Error>> {
-        let ready = self.ready().await.map_err(|Failed| self.error())?;
-        self.driver.session.event(ready)?.ok_or(Error::Closed)
+        let token = self.next_event().await?;
+        self.driver.event(token)
     }
 
-    /// Does what can be done without waiting, keep alive included, and returns the next event if there is one.
+    #[doc = include_str!("docs/poll.md")]
+    ///
+    /// # Cancel safety
     ///
     /// The future is ready when it is first polled.
-    ///
-    /// # Errors
-    ///
-    /// The connection is over.
     pub async fn poll(&mut self) -> Result<Option<Event<'_>>, Error<T::Error>> {
         let Self { driver, clock } = self;
-        let round = poll_fn(|cx| {
-            let step = driver.drive(clock, cx.waker());
+        let step = poll_fn(|cx| {
+            let waker = cx.waker();
+            let step = driver.drive(&Context { clock, waker });
             if let Ok(Progress::Again) = step {
-                cx.waker().wake_by_ref();
+                waker.wake_by_ref();
             }
             Poll::Ready(step)
-        });
-        match round.await.map_err(|Failed| self.error())? {
-            Progress::Done(ready) => Ok(self.driver.session.event(ready)?),
-            Progress::Again | Progress::Wait => Ok(None),
-        }
+        })
+        .await;
+        driver.polled(step)
     }
 
-    /// Waits until everything queued has left.
+    #[doc = include_str!("docs/flush.md")]
     ///
-    /// Dropping the future leaves the rest queued.
+    /// # Cancel safety
     ///
-    /// # Errors
-    ///
-    /// [`RequestError::CheckpointDue`] if an event has to be seen first, [`RequestError::PayloadPending`] if what is queued
-    /// waits for a payload to be given again; any other ends the connection.
+    /// If the future is dropped, the rest stays queued.
     pub async fn flush(&mut self) -> Result<(), Error<T::Error>> {
-        self.drive_until(Driver::flush)
-            .await
-            .map_err(|Failed| self.error())?;
+        self.drive_until(Driver::flush).await?;
         self.driver.flushed()
     }
 
-    /// When the next call has to be made, at the latest, for keep alive and the deadlines to hold; `None` means never.
+    #[doc = include_str!("docs/deadline.md")]
     pub fn deadline(&self) -> Option<Instant> {
         self.driver.next_call(self.clock.now())
     }
 
-    /// Sends what is queued, then DISCONNECT, and gives the transport back to be shut down \[MQTT-3.14.4-1\].
+    #[doc = include_str!("docs/disconnect.md")]
     ///
-    /// On a connection that was only [opened](Self::open), it waits for the server's answer as well: a transport
-    /// closed with the CONNACK unread may destroy what is still on its way.
+    /// # Cancel safety
     ///
     /// Dropping the future drops the transport.
-    ///
-    /// # Errors
-    ///
-    /// The transport is dropped, whatever the error. With checkpoints on, take the events first: one that is due, or becomes
-    /// due before the transport has taken all, holds everything back, and [`RequestError::CheckpointDue`] says so. What waits
-    /// for a payload to be given again does not leave; it stays in the session.
     pub async fn disconnect(mut self) -> Result<T, Error<T::Error>> {
-        match self.driver.session.disconnect() {
-            // It had been queued by hand.
-            Ok(()) | Err(RequestError::NotConnected) => {}
-            Err(error) => return Err(error.into()),
-        }
+        self.driver.start_disconnect()?;
         self.flush().await?;
-        while self.driver.session.is_connecting() {
-            let ready = self.ready().await;
-            ready
-                .and_then(|ready| self.handle_event(ready, &mut |_| {}))
-                .map_err(|Failed| self.error())?;
-        }
-        // What had to wait for the answer.
+        self.await_connack().await?;
+        // Sends what had to wait for CONNACK.
         self.flush().await?;
         Ok(self.driver.transport.0)
     }
 
-    /// As [`Self::flush`], with all events that come before the last byte has left going to `on_event`.
-    async fn flush_until_event(
+    /// Waits until the server has answered the CONNECT. Events are dropped.
+    async fn await_connack(&mut self) -> Result<(), Error<T::Error>> {
+        while self.driver.session.is_connecting() {
+            let token = self.next_event().await?;
+            self.driver.session.event(token)?;
+        }
+        Ok(())
+    }
+
+    /// Waits until the server has acknowledged the request with this id or, without an id, until all was flushed.
+    async fn await_completion(
         &mut self,
+        id: Option<PacketId>,
         mut on_event: impl FnMut(Event<'_>),
     ) -> Result<(), Error<T::Error>> {
-        loop {
-            let told = match self.drive_until(Driver::flush_until_event).await {
-                Ok(Some(ready)) => self.handle_event(ready, &mut on_event),
-                Ok(None) => return Ok(()),
-                Err(Failed) => Err(Failed),
-            };
-            told.map_err(|Failed| self.error())?;
-        }
+        let Some(id) = id else {
+            return self
+                .drive_until(|driver, cx| driver.flush_until_event(&mut on_event, cx))
+                .await;
+        };
+        let token = self.await_answer(id, on_event).await?;
+        self.driver.session.event(token)?;
+        Ok(())
     }
 
-    /// Waits for the answer to the request with this id, which says no more than that it is over.
-    async fn finish(
-        &mut self,
-        id: PacketId,
-        on_event: impl FnMut(Event<'_>),
-    ) -> Result<(), Error<T::Error>> {
-        let ready = self.wait_for(id, on_event).await;
-        ready
-            .and_then(|ready| self.handle_event(ready, &mut |_| {}))
-            .map_err(|Failed| self.error())
-    }
-
-    /// Waits for the answer to the request with this id, which it does not redeem.
-    async fn wait_for(
+    async fn await_answer(
         &mut self,
         id: PacketId,
         mut on_event: impl FnMut(Event<'_>),
-    ) -> Result<EventToken, Failed> {
-        loop {
-            let ready = self.ready().await?;
-            if ready.completed_request() == Some(id) {
-                // What was told before may not wait for the caller.
-                let _ = self.write().await;
-                return Ok(ready);
-            }
-            self.handle_event(ready, &mut on_event)?;
-        }
+    ) -> Result<EventToken, Error<T::Error>> {
+        self.drive_until(|driver, cx| driver.await_answer(id, &mut on_event, cx))
+            .await
     }
 
-    fn handle_event(
-        &mut self,
-        ready: EventToken,
-        on_event: &mut dyn FnMut(Event<'_>),
-    ) -> Result<(), Failed> {
-        self.driver.deliver_event(ready, on_event)
-    }
-
-    fn request<R>(
-        &mut self,
-        request: impl FnOnce(&mut Session<'b>) -> Result<R, RequestError>,
-    ) -> Result<R, Error<T::Error>> {
-        request(self.driver.session).map_err(|error| self.driver.refusal(error))
-    }
-
-    async fn ready(&mut self) -> Result<EventToken, Failed> {
+    async fn next_event(&mut self) -> Result<EventToken, Error<T::Error>> {
         self.drive_until(Driver::drive).await
     }
 
+    /// Writes what the transport accepts at once.
     async fn write(&mut self) -> Result<(), Failed> {
         let Self { driver, clock } = self;
-        poll_fn(|cx| Poll::Ready(driver.write(clock, cx.waker()).map(drop))).await
+        poll_fn(|cx| {
+            let waker = cx.waker();
+            Poll::Ready(driver.write(&Context { clock, waker }).map(drop))
+        })
+        .await
     }
 
-    /// Repeats `step`, woken by the transport and at each deadline, until it is done.
+    /// Repeats `step` until it is done. The transport wakes the task, and so does the clock at each deadline.
     async fn drive_until<R>(
         &mut self,
-        mut step: impl FnMut(
-            &mut Driver<'s, 'b, AsyncTransport<T>>,
-            &C,
-            &Waker,
-        ) -> Result<Progress<R>, Failed>,
-    ) -> Result<R, Failed> {
+        mut step: impl FnMut(&mut Driver<'s, 'b, AsyncTransport<T>>, &Context<'_, C, Waker>) -> Step<R>,
+    ) -> Result<R, Error<T::Error>> {
         let Self { driver, clock } = self;
         loop {
             let deadline = driver.deadline();
             let mut sleep = pin!(deadline.map(|at| clock.sleep_until(at)));
-            let woken = poll_fn(|cx| {
-                match step(driver, clock, cx.waker()) {
-                    Ok(Progress::Done(result)) => return Poll::Ready(Some(Ok(result))),
-                    Err(Failed) => return Poll::Ready(Some(Err(Failed))),
+            let progress = poll_fn(|cx| {
+                let waker = cx.waker();
+                match step(driver, &Context { clock, waker }) {
                     Ok(Progress::Again) => {
-                        cx.waker().wake_by_ref();
+                        waker.wake_by_ref();
                         return Poll::Pending;
                     }
-                    Ok(Progress::Wait) => {}
+                    Ok(Progress::Blocked) => {}
+                    done => return Poll::Ready(done),
                 }
                 if driver.deadline() != deadline {
-                    return Poll::Ready(None);
+                    return Poll::Ready(Ok(Progress::Blocked));
                 }
                 match sleep.as_mut().as_pin_mut() {
-                    Some(sleep) => sleep.poll(cx).map(|()| None),
+                    Some(sleep) => sleep.poll(cx).map(|()| Ok(Progress::Blocked)),
                     None => Poll::Pending,
                 }
             });
-            if let Some(result) = woken.await {
-                return result;
+            match progress.await {
+                Ok(Progress::Done(result)) => return Ok(result),
+                Ok(_) => {}
+                Err(Failed) => return Err(driver.error()),
             }
         }
-    }
-
-    fn error(&mut self) -> Error<T::Error> {
-        self.driver.error()
     }
 }

@@ -3,13 +3,14 @@
 mod payload;
 mod transport;
 
-use embedded_io::{Error as _, ErrorKind, ErrorType, Read, ReadReady, Write, WriteReady};
+use embedded_io::{Error as _, ErrorType, Read, ReadReady, Write, WriteReady};
 
 pub use self::payload::Payload;
 use self::transport::BlockingTransport;
 use super::{
     Error,
-    driver::{Driver, Failed, PayloadProgress, Progress},
+    calls::total_len,
+    driver::{Context, Driver, Failed, Progress, Step},
 };
 use crate::{
     codec::{Connect, PacketId, QoS, SubackCodes},
@@ -17,20 +18,12 @@ use crate::{
     time::{Clock, Instant},
 };
 
-/// A [`Session`] on one network connection, which is any ordered, lossless byte stream \[MQTT-7.1.2-1\].
+/// A [`Session`] on one network connection: any ordered, lossless byte stream \[MQTT-7.1.2-1\].
 ///
-/// Calls that wait do so until the session's deadlines end the connection: an answer, or a byte taken by the transport,
-/// may take the response timeout (10 s unless set), and a silent peer is noticed by keep alive, if the CONNECT has one.
-/// That holds as far as the transport lets it: `ReadReady` and `WriteReady` are asked before each `read` and `write`,
-/// so that neither need block; a transport that cannot tell may answer `true` and return after a time-out of its own
-/// with [`ErrorKind::TimedOut`](embedded_io::ErrorKind), which counts as "nothing yet", like `Interrupted`. `flush`
-/// cannot be bounded.
-///
-/// A message is acknowledged after the caller has had it: with the next call, unless that has another message at hand,
-/// whose acknowledgement leaves in the same write; 20 ms later the next call waits no longer.
-///
-/// After an error that [is fatal](Error::is_fatal), drop the client (which closes the transport, so that the server
-/// sends the will), dial again, and connect with the same session.
+/// The client calls `ReadReady` and `WriteReady` before each `read` and `write`, so these need not block. A transport that
+/// cannot tell may return `true` and let `read` and `write` return [`ErrorKind::TimedOut`](embedded_io::ErrorKind) after a
+/// timeout of its own. The client repeats a call that returns this or `Interrupted`. The time of a `flush` has no limit.
+#[doc = include_str!("docs/client.md")]
 pub struct Client<'s, 'b, T: ErrorType, C> {
     driver: Driver<'s, 'b, BlockingTransport<T>>,
     clock: C,
@@ -41,11 +34,7 @@ where
     T: Read + Write + ReadReady + WriteReady,
     C: Clock,
 {
-    /// Connects, and waits until the server has accepted.
-    ///
-    /// # Errors
-    ///
-    /// A refusal is `Error::Protocol(ProtocolError::Refused(code))`. The transport is dropped on any error.
+    #[doc = include_str!("docs/connect.md")]
     pub fn connect(
         session: &'s mut Session<'b>,
         transport: T,
@@ -53,21 +42,11 @@ where
         options: &Connect<'_>,
     ) -> Result<Self, Error<T::Error>> {
         let mut client = Self::open(session, transport, clock, options)?;
-        while !client.driver.session.is_connected() {
-            client
-                .ready()
-                .and_then(|ready| client.handle_event(ready, &mut |_| {}))
-                .map_err(|Failed| client.error())?;
-        }
+        client.await_connack()?;
         Ok(client)
     }
 
-    /// Queues the CONNECT and returns at once: what is published and subscribed before the server has answered leaves
-    /// with it. The answer comes as [`Event::Connected`] or as an error.
-    ///
-    /// # Errors
-    ///
-    /// [`Error::Request`] if the options cannot be sent; the transport is dropped.
+    #[doc = include_str!("docs/open.md")]
     pub fn open(
         session: &'s mut Session<'b>,
         transport: T,
@@ -78,88 +57,46 @@ where
         Ok(Self { driver, clock })
     }
 
-    /// Whether the server kept the session. If not, subscribe again (section 3.2.2.2).
+    /// Returns `true` if the server kept the session. If not, subscribe again (section 3.2.2.2).
     pub fn session_present(&self) -> bool {
         self.driver.session.session_present()
     }
 
-    /// The session, to queue several packets that are to leave in one write, or to ask it something.
+    /// The session, to read its state or to queue several packets for one write.
     pub fn session(&mut self) -> &mut Session<'b> {
         self.driver.session
     }
 
-    /// Publishes a message without waiting: what the transport does not take at once leaves with the next calls.
-    ///
-    /// At QoS 1 and 2 the id is returned under which [`Event::Puback`] or [`Event::Pubcomp`] reports that the server
-    /// has it.
-    ///
-    /// # Errors
-    ///
-    /// [`Error::Request`] when it was not accepted, [`Error::Closed`] on a connection that is over. If the connection
-    /// fails in this very call, the id is returned all the same, and the next call says why: a message that has been
-    /// accepted at QoS 1 or 2 goes out again on the next connection.
+    #[doc = include_str!("docs/publish.md")]
     pub fn publish(&mut self, message: &Message<'_>) -> Result<Option<PacketId>, Error<T::Error>> {
         self.send(|session| session.publish(message))
     }
 
-    /// Publishes a message and waits until the server has acknowledged it, or at QoS 0 until it has left. Everything
-    /// else that comes meanwhile goes to `on_event`.
-    ///
-    /// # Errors
-    ///
-    /// [`Error::Request`] when it was not accepted; any other ends the connection, and the session sends a message at
-    /// QoS 1 or 2 again on the next.
+    #[doc = include_str!("docs/publish_and_wait.md")]
     pub fn publish_and_wait(
         &mut self,
         message: &Message<'_>,
-        mut on_event: impl FnMut(Event<'_>),
+        on_event: impl FnMut(Event<'_>),
     ) -> Result<(), Error<T::Error>> {
         self.driver.check_order()?;
-        match self.publish(message)? {
-            None => self.flush_until_event(&mut on_event),
-            Some(id) => self.finish(id, &mut on_event),
-        }
+        let id = self.publish(message)?;
+        self.await_completion(id, on_event)
     }
 
-    /// Publishes a message whose payload lies in memory in one or more slices of any size, from where it goes to the
-    /// transport without a copy, and waits until it has left. Everything that comes meanwhile goes to `on_event`;
-    /// its own acknowledgement comes later.
-    ///
-    /// At QoS 1 and 2, [`Event::PayloadNeeded`] asks for the payload again if the connection is lost before the
-    /// acknowledgement has come; this call with [`StreamedPublish::Resend`] gives it.
-    ///
-    /// # Errors
-    ///
-    /// [`Error::Request`] when it was not accepted; any other ends the connection, and
-    /// [`last_packet_id`](Session::last_packet_id) tells under which id a message at QoS 1 or 2 had been accepted.
+    #[doc = include_str!("docs/publish_slices.md")]
     pub fn publish_slices(
         &mut self,
         message: StreamedPublish<'_>,
         payload: &[&[u8]],
         mut on_event: impl FnMut(Event<'_>),
     ) -> Result<Option<PacketId>, Error<T::Error>> {
-        let len = payload
-            .iter()
-            .fold(0, |len: usize, slice| len.saturating_add(slice.len()));
-        let id = self.request(|session| session.begin_payload(message, len))?;
-        self.pass_slices(payload, len, &mut on_event)
-            .map_err(|Failed| self.error())?;
+        let len = total_len(payload);
+        let id = self.driver.request(|s| s.begin_payload(message, len))?;
+        self.drive_until(|driver, cx| driver.send_slices(payload, len, &mut on_event, cx))?;
         Ok(id)
     }
 
-    /// Publishes a message whose payload of `len` bytes comes from a reader (or a closure, with
-    /// [`ReadFn`](crate::ReadFn)), in pieces that pass through what is free
-    /// of the send buffer, and waits until it has left. Everything that comes meanwhile goes to `on_event`;
-    /// its own acknowledgement comes later.
-    ///
-    /// At QoS 1 and 2, [`Event::PayloadNeeded`] asks for the payload again if the connection is lost before the
-    /// acknowledgement has come; this call with [`StreamedPublish::Resend`], and a reader that begins anew, gives it.
-    ///
-    /// # Errors
-    ///
-    /// [`Error::Request`] when it was not accepted. [`Error::Source`] and [`Error::SourceEnded`] if the reader fails or
-    /// ends too early: the connection is over, without a DISCONNECT, which would become payload. Any other error ends
-    /// the connection, too.
+    #[doc = include_str!("docs/publish_from.md")]
     pub fn publish_from(
         &mut self,
         message: StreamedPublish<'_>,
@@ -167,298 +104,164 @@ where
         mut reader: impl Read,
         mut on_event: impl FnMut(Event<'_>),
     ) -> Result<Option<PacketId>, Error<T::Error>> {
-        let id = self.request(|session| session.begin_payload(message, len))?;
-        while self
-            .pass_pieces(&mut on_event)
-            .map_err(|Failed| self.error())?
-        {
-            let session = &mut *self.driver.session;
-            let missing = session.payload_left();
-            let failure = match reader.read(session.payload_space()) {
-                Ok(0) => Error::SourceEnded { missing },
-                Ok(n) => {
-                    session.payload_commit(n);
-                    continue;
-                }
-                Err(error) if error.kind() == ErrorKind::Interrupted => continue,
-                Err(error) => Error::Source(error.kind()),
-            };
-            session.abandon_payload();
-            return Err(failure);
+        let id = self.driver.request(|s| s.begin_payload(message, len))?;
+        loop {
+            self.drive_until(|driver, cx| driver.send_pieces(&mut on_event, cx))?;
+            let space = self.driver.session.payload_space();
+            if space.is_empty() {
+                return Ok(id);
+            }
+            let read = reader.read(space).map_err(|error| error.kind());
+            self.driver.commit_piece(read)?;
         }
-        Ok(id)
     }
 
-    /// A reader over the payload of the message that the last [`Event::Message`] or [`Event::Chunk`] showed, from the
-    /// first byte of that event on.
-    ///
-    /// It reads from the network as needed. Dropping it half-way skips the rest of the message. Call this right after the
-    /// event: any other call may let the bytes go that it showed.
+    #[doc = include_str!("docs/payload.md")]
     pub fn payload(&mut self) -> Payload<'_, 's, 'b, T, C> {
         Payload::new(self)
     }
 
-    /// Subscribes to one or more topic filters, each with the highest QoS wanted, without waiting;
-    /// [`Event::Suback`] brings the answers under the id returned.
-    ///
-    /// # Errors
-    ///
-    /// As [`Self::publish`].
+    #[doc = include_str!("docs/subscribe.md")]
     pub fn subscribe(&mut self, filters: &[(&str, QoS)]) -> Result<PacketId, Error<T::Error>> {
         self.send(|session| session.subscribe(filters))
     }
 
-    /// Subscribes and waits for the answer: the QoS granted for each filter, or its refusal, in their order.
-    /// Everything else that comes meanwhile goes to `on_event`.
-    ///
-    /// # Errors
-    ///
-    /// As [`Self::publish`]. A refused filter is no error.
+    #[doc = include_str!("docs/subscribe_and_wait.md")]
     pub fn subscribe_and_wait(
         &mut self,
         filters: &[(&str, QoS)],
-        mut on_event: impl FnMut(Event<'_>),
+        on_event: impl FnMut(Event<'_>),
     ) -> Result<SubackCodes<'_>, Error<T::Error>> {
         self.driver.check_order()?;
         let id = self.subscribe(filters)?;
-        let ready = self
-            .wait_for(id, &mut on_event)
-            .map_err(|Failed| self.error())?;
-        match self.driver.session.event(ready)? {
-            Some(Event::Suback(_, codes)) => Ok(codes),
-            _ => Err(Error::Closed),
-        }
+        let token = self.await_answer(id, on_event)?;
+        self.driver.suback(token)
     }
 
-    /// Unsubscribes from one or more topic filters without waiting; [`Event::Unsuback`] answers under the id returned.
-    ///
-    /// # Errors
-    ///
-    /// As [`Self::publish`].
+    #[doc = include_str!("docs/unsubscribe.md")]
     pub fn unsubscribe(&mut self, filters: &[&str]) -> Result<PacketId, Error<T::Error>> {
         self.send(|session| session.unsubscribe(filters))
     }
 
-    /// Unsubscribes and waits for the answer. Everything else that comes meanwhile goes to `on_event`.
-    ///
-    /// # Errors
-    ///
-    /// As [`Self::publish`].
+    #[doc = include_str!("docs/unsubscribe_and_wait.md")]
     pub fn unsubscribe_and_wait(
         &mut self,
         filters: &[&str],
-        mut on_event: impl FnMut(Event<'_>),
+        on_event: impl FnMut(Event<'_>),
     ) -> Result<(), Error<T::Error>> {
         self.driver.check_order()?;
         let id = self.unsubscribe(filters)?;
-        self.finish(id, &mut on_event)
+        self.await_completion(Some(id), on_event)
     }
 
-    /// Sends a PINGREQ. Keep alive needs no help; this asks whether the server is there right now.
-    ///
-    /// # Errors
-    ///
-    /// As [`Self::publish`].
+    #[doc = include_str!("docs/ping.md")]
     pub fn ping(&mut self) -> Result<(), Error<T::Error>> {
-        self.request(Session::ping)?;
-        self.write().map_err(|Failed| self.error())
+        self.driver.request(Session::ping)?;
+        self.write().map_err(|Failed| self.driver.error())
     }
 
-    /// Waits for the next event, however long that takes; keep alive goes on meanwhile.
-    ///
-    /// # Errors
-    ///
-    /// The connection is over.
+    #[doc = include_str!("docs/recv.md")]
     pub fn recv(&mut self) -> Result<Event<'_>, Error<T::Error>> {
-        let ready = self.ready().map_err(|Failed| self.error())?;
-        self.driver.session.event(ready)?.ok_or(Error::Closed)
+        let token = self.next_event()?;
+        self.driver.event(token)
     }
 
-    /// Does what can be done without waiting, keep alive included, and returns the next event if there is one.
-    ///
-    /// It reads once, or what the receive buffer can take if something may be overdue, and never waits for the rest of a
-    /// packet.
-    ///
-    /// # Errors
-    ///
-    /// The connection is over.
+    #[doc = include_str!("docs/poll.md")]
     pub fn poll(&mut self) -> Result<Option<Event<'_>>, Error<T::Error>> {
-        match self.drive().map_err(|Failed| self.error())? {
-            Progress::Done(ready) => Ok(self.driver.session.event(ready)?),
-            Progress::Again | Progress::Wait => Ok(None),
-        }
+        let step = self.driver.drive(&context(&self.clock));
+        self.driver.polled(step)
     }
 
-    /// Waits until everything queued has left.
-    ///
-    /// # Errors
-    ///
-    /// [`RequestError::CheckpointDue`] if an event has to be seen first, [`RequestError::PayloadPending`] if what is queued
-    /// waits for a payload to be given again; any other ends the connection.
+    #[doc = include_str!("docs/flush.md")]
     pub fn flush(&mut self) -> Result<(), Error<T::Error>> {
-        self.drive_until(|driver, clock| driver.flush(clock, &()))
-            .map_err(|Failed| self.error())?;
+        self.drive_until(|driver, cx| driver.flush(cx))?;
         self.driver.flushed()
     }
 
-    /// When the next call has to be made, at the latest, for keep alive and the deadlines to hold; `None` means never.
+    #[doc = include_str!("docs/deadline.md")]
     pub fn deadline(&self) -> Option<Instant> {
         self.driver.next_call(self.clock.now())
     }
 
-    /// Sends what is queued, then DISCONNECT, and gives the transport back to be shut down \[MQTT-3.14.4-1\].
-    ///
-    /// On a connection that was only [opened](Self::open), it waits for the server's answer as well: a transport
-    /// closed with the CONNACK unread may destroy what is still on its way.
-    ///
-    /// # Errors
-    ///
-    /// The transport is dropped, whatever the error. With checkpoints on, take the events first: one that is due, or becomes
-    /// due before the transport has taken all, holds everything back, and [`RequestError::CheckpointDue`] says so. What waits
-    /// for a payload to be given again does not leave; it stays in the session.
+    #[doc = include_str!("docs/disconnect.md")]
     pub fn disconnect(mut self) -> Result<T, Error<T::Error>> {
-        match self.driver.session.disconnect() {
-            // It had been queued by hand.
-            Ok(()) | Err(RequestError::NotConnected) => {}
-            Err(error) => return Err(error.into()),
-        }
+        self.driver.start_disconnect()?;
         self.flush()?;
-        while self.driver.session.is_connecting() {
-            self.ready()
-                .and_then(|ready| self.handle_event(ready, &mut |_| {}))
-                .map_err(|Failed| self.error())?;
-        }
-        // What had to wait for the answer.
+        self.await_connack()?;
+        // Sends what had to wait for CONNACK.
         self.flush()?;
         Ok(self.driver.transport.0)
     }
 
-    /// As [`Self::flush`], with all events that come before the last byte has left going to `on_event`.
-    fn flush_until_event(
-        &mut self,
-        on_event: &mut dyn FnMut(Event<'_>),
-    ) -> Result<(), Error<T::Error>> {
-        while let Some(ready) = self
-            .drive_until(|driver, clock| driver.flush_until_event(clock, &()))
-            .map_err(|Failed| self.error())?
-        {
-            self.handle_event(ready, on_event)
-                .map_err(|Failed| self.error())?;
+    /// Waits until the server has answered the CONNECT. Events are dropped.
+    fn await_connack(&mut self) -> Result<(), Error<T::Error>> {
+        while self.driver.session.is_connecting() {
+            let token = self.next_event()?;
+            self.driver.session.event(token)?;
         }
         Ok(())
     }
 
-    /// Hands a payload over.
-    fn pass_slices(
+    /// Waits until the server has acknowledged the request with this id or, without an id, until all was flushed.
+    fn await_completion(
         &mut self,
-        payload: &[&[u8]],
-        len: usize,
-        on_event: &mut dyn FnMut(Event<'_>),
-    ) -> Result<(), Failed> {
-        while let PayloadProgress::Event(ready) =
-            self.drive_until(|driver, clock| driver.pass_slices(payload, len, clock, &()))?
-        {
-            self.handle_event(ready, on_event)?;
-        }
+        id: Option<PacketId>,
+        mut on_event: impl FnMut(Event<'_>),
+    ) -> Result<(), Error<T::Error>> {
+        let Some(id) = id else {
+            return self.drive_until(|driver, cx| driver.flush_until_event(&mut on_event, cx));
+        };
+        let token = self.await_answer(id, on_event)?;
+        self.driver.session.event(token)?;
         Ok(())
     }
 
-    /// Hands the bytes of a payload over that have been put into its space; false when it is complete.
-    fn pass_pieces(&mut self, on_event: &mut dyn FnMut(Event<'_>)) -> Result<bool, Failed> {
-        loop {
-            match self.drive_until(|driver, clock| driver.pass_pieces(clock, &()))? {
-                PayloadProgress::Space => return Ok(true),
-                PayloadProgress::Event(ready) => self.handle_event(ready, on_event)?,
-                PayloadProgress::Done => return Ok(false),
-            }
-        }
-    }
-
-    /// Waits for the answer to the request with this id, which says no more than that it is over.
-    fn finish(
+    fn await_answer(
         &mut self,
         id: PacketId,
-        on_event: &mut dyn FnMut(Event<'_>),
-    ) -> Result<(), Error<T::Error>> {
-        self.wait_for(id, on_event)
-            .and_then(|ready| self.handle_event(ready, &mut |_| {}))
-            .map_err(|Failed| self.error())
+        mut on_event: impl FnMut(Event<'_>),
+    ) -> Result<EventToken, Error<T::Error>> {
+        self.drive_until(|driver, cx| driver.await_answer(id, &mut on_event, cx))
     }
 
-    /// Waits for the answer to the request with this id, which it does not redeem.
-    fn wait_for(
-        &mut self,
-        id: PacketId,
-        on_event: &mut dyn FnMut(Event<'_>),
-    ) -> Result<EventToken, Failed> {
-        loop {
-            let ready = self.ready()?;
-            if ready.completed_request() == Some(id) {
-                // What was told before may not wait for the caller.
-                let _ = self.write();
-                return Ok(ready);
-            }
-            self.handle_event(ready, on_event)?;
-        }
+    fn next_event(&mut self) -> Result<EventToken, Error<T::Error>> {
+        self.drive_until(|driver, cx| driver.drive(cx))
     }
 
-    fn handle_event(
-        &mut self,
-        ready: EventToken,
-        on_event: &mut dyn FnMut(Event<'_>),
-    ) -> Result<(), Failed> {
-        self.driver.deliver_event(ready, on_event)
-    }
-
-    /// As [`Self::request`], and what can leave at once leaves.
+    /// Queues a request and writes what the transport accepts. If that fails, the next call returns the error.
     fn send<R>(
         &mut self,
         request: impl FnOnce(&mut Session<'b>) -> Result<R, RequestError>,
     ) -> Result<R, Error<T::Error>> {
-        let result = self.request(request);
+        let result = self.driver.request(request);
         if result.is_ok() {
             let _ = self.write();
         }
         result
     }
 
-    fn request<R>(
-        &mut self,
-        request: impl FnOnce(&mut Session<'b>) -> Result<R, RequestError>,
-    ) -> Result<R, Error<T::Error>> {
-        request(self.driver.session).map_err(|error| self.driver.refusal(error))
-    }
-
-    fn ready(&mut self) -> Result<EventToken, Failed> {
-        self.drive_until(|driver, clock| driver.drive(clock, &()))
-    }
-
-    fn drive(&mut self) -> Result<Progress<EventToken>, Failed> {
-        self.driver.drive(&self.clock, &())
-    }
-
+    /// Writes what the transport accepts at once.
     fn write(&mut self) -> Result<(), Failed> {
-        self.driver.write(&self.clock, &()).map(drop)
+        self.driver.write(&context(&self.clock)).map(drop)
     }
 
     /// Repeats `step` until it is done.
     fn drive_until<R>(
         &mut self,
-        mut step: impl FnMut(
-            &mut Driver<'s, 'b, BlockingTransport<T>>,
-            &C,
-        ) -> Result<Progress<R>, Failed>,
-    ) -> Result<R, Failed> {
+        mut step: impl FnMut(&mut Driver<'s, 'b, BlockingTransport<T>>, &Context<'_, C, ()>) -> Step<R>,
+    ) -> Result<R, Error<T::Error>> {
+        let cx = context(&self.clock);
         loop {
-            match step(&mut self.driver, &self.clock)? {
-                Progress::Done(result) => return Ok(result),
-                Progress::Again => {}
-                Progress::Wait => self.clock.idle(),
+            match step(&mut self.driver, &cx) {
+                Ok(Progress::Done(result)) => return Ok(result),
+                Ok(Progress::Delivered | Progress::Again) => {}
+                Ok(Progress::Blocked) => self.clock.idle(),
+                Err(Failed) => return Err(self.driver.error()),
             }
         }
     }
+}
 
-    fn error(&mut self) -> Error<T::Error> {
-        self.driver.error()
-    }
+fn context<C>(clock: &C) -> Context<'_, C, ()> {
+    Context { clock, waker: &() }
 }

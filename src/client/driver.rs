@@ -1,4 +1,4 @@
-//! A session on a transport, moved on step by step: what both clients do, but for the waiting.
+//! The driver of both clients: moves bytes between a session and a transport, one step at a time, and never waits.
 
 use core::task::Poll;
 
@@ -11,80 +11,79 @@ use crate::{
     time::{Clock, Instant},
 };
 
-/// How long acknowledgements may wait for those of the packets that lie behind them in the receive buffer, to leave in
-/// one write with them, in milliseconds.
+/// How long acknowledgements are held back for those of the next packets in the receive buffer, in ms. One write then
+/// sends them all.
 const ACK_DELAY_MS: u32 = 20;
 
-/// All of a client but the clock, which a future that sleeps has to borrow.
-pub(super) struct Driver<'s, 'b, L: ErrorType> {
+/// A session on a transport.
+pub(super) struct Driver<'s, 'b, T: ErrorType> {
     pub(super) session: &'s mut Session<'b>,
-    pub(super) transport: L,
-    /// When bytes were last written that have not been flushed.
-    unflushed_since: Option<Instant>,
-    /// Since when acknowledgements have waited that might have left.
+    pub(super) transport: T,
+    /// Time of the last write that was not flushed yet.
+    unflushed_write_at: Option<Instant>,
+    /// Time since which acknowledgements have been held back.
     acks_held_since: Option<Instant>,
-    /// Why the transport is of no use, until a call says so: one that had something else to return leaves that to the
-    /// next.
-    failure: Option<TransportFailure<L::Error>>,
+    /// Failure of the transport that no call has returned yet.
+    failure: Option<TransportFailure<T::Error>>,
+}
+
+/// The clock, and the waker of the task that drives. Not in the [`Driver`], because a future that sleeps borrows the clock.
+pub(super) struct Context<'a, C, W> {
+    pub(super) clock: &'a C,
+    pub(super) waker: &'a W,
 }
 
 enum TransportFailure<E> {
     Error(E),
     Closed,
-    /// What it took did not leave in time.
+    /// Written data was not flushed in time.
     WriteTimeout,
 }
 
-/// A step has failed, and [`Driver::error`] says why: steps return this instead of the error, which is large, so
-/// that it is written once and handed on by nobody.
+/// A step failed, and [`Driver::error`] returns the reason. The error is large, so steps do not return it themselves.
 pub(super) struct Failed;
 
-/// What a step came to that a client repeats until it is done.
+/// Result of a step that the client repeats until it is done.
 pub(super) enum Progress<R> {
     Done(R),
-    /// There is more to do at once.
+    /// An event was delivered. The step can be repeated at once.
+    Delivered,
+    /// More can be done now, after other tasks have run.
     Again,
-    /// There is nothing to do before the transport or the clock says so.
-    Wait,
+    /// Nothing can be done until the transport is ready or the deadline has passed.
+    Blocked,
 }
 
+/// What a step returns.
+pub(super) type Step<R> = Result<Progress<R>, Failed>;
+
 impl<R> Progress<R> {
-    fn again_if(moved: bool) -> Self {
-        if moved { Self::Again } else { Self::Wait }
+    fn again_if(more: bool) -> Self {
+        if more { Self::Again } else { Self::Blocked }
     }
 }
 
-/// How far a payload has come that is being handed over.
-pub(super) enum PayloadProgress {
-    /// Its next bytes may be put into the send buffer.
-    Space,
-    /// An event came meanwhile.
-    Event(EventToken),
-    /// All of it has left.
-    Done,
-}
-
-impl<'s, 'b, L: ErrorType> Driver<'s, 'b, L> {
+impl<'s, 'b, T: ErrorType> Driver<'s, 'b, T> {
     /// Queues the CONNECT.
     pub(super) fn open(
         session: &'s mut Session<'b>,
-        transport: L,
+        transport: T,
         options: &Connect<'_>,
         now: Instant,
-    ) -> Result<Self, Error<L::Error>> {
+    ) -> Result<Self, Error<T::Error>> {
         session.connect(options, now)?;
         Ok(Self {
             session,
             transport,
-            unflushed_since: None,
+            unflushed_write_at: None,
             acks_held_since: None,
             failure: None,
         })
     }
 
-    /// Why a step has [`Failed`].
-    #[inline(never)] // of every call
-    pub(super) fn error(&mut self) -> Error<L::Error> {
+    /// The reason why a step has [`Failed`].
+    #[inline(never)] // Every call of a client needs it.
+    pub(super) fn error(&mut self) -> Error<T::Error> {
         match self.failure.take() {
             Some(TransportFailure::Error(error)) => Error::Transport(error),
             Some(TransportFailure::Closed) => Error::Closed,
@@ -93,32 +92,57 @@ impl<'s, 'b, L: ErrorType> Driver<'s, 'b, L> {
         }
     }
 
-    /// Why a call of the session was refused; on a connection that is over, that is why it is.
-    #[inline(never)] // of every request
-    pub(super) fn refusal(&mut self, error: RequestError) -> Error<L::Error> {
+    /// Queues a request. On a closed connection, the error is the reason why it is closed.
+    pub(super) fn request<R>(
+        &mut self,
+        request: impl FnOnce(&mut Session<'b>) -> Result<R, RequestError>,
+    ) -> Result<R, Error<T::Error>> {
+        request(self.session).map_err(|error| self.request_error(error))
+    }
+
+    #[inline(never)] // Every request needs it.
+    fn request_error(&mut self, error: RequestError) -> Error<T::Error> {
         match error {
             RequestError::NotConnected if self.session.has_failed() => self.error(),
             _ => Error::Request(error),
         }
     }
 
-    /// Refuses to wait for what cannot leave before the caller, who would wait, has given a payload again.
-    pub(super) fn check_order(&self) -> Result<(), RequestError> {
-        if self.session.payload_waits() {
-            return Err(RequestError::PayloadPending);
+    /// Passes the event of this token to `on_event`.
+    pub(super) fn deliver_event<R>(
+        &mut self,
+        token: EventToken,
+        on_event: &mut dyn FnMut(Event<'_>),
+    ) -> Step<R> {
+        match self.session.event(token) {
+            Ok(Some(event)) => on_event(event),
+            Ok(None) => {}
+            Err(_) => return Err(Failed),
         }
-        Ok(())
+        Ok(Progress::Delivered)
     }
 
-    /// When the next call has to be made, by a caller for whom it is `now`.
-    pub(super) fn next_call(&self, now: Instant) -> Option<Instant> {
-        if self.session.has_pending() || self.session.has_event() {
-            return Some(now);
-        }
-        self.deadline()
+    /// Closes the connection because its transport is unusable.
+    fn transport_failed(&mut self, failure: TransportFailure<T::Error>) -> Failed {
+        self.session.connection_lost();
+        self.failure = Some(failure);
+        Failed
     }
 
-    /// When something has to be done even if nothing can be moved.
+    /// Returns `true` if packets are queued that must wait for CONNACK or for the caller to save the session.
+    fn is_held_back(&self) -> bool {
+        self.session.waits_for_connack() || self.session.checkpoint_pending()
+    }
+
+    /// Returns `true` if all that may be sent was written and flushed.
+    fn is_flushed(&self) -> bool {
+        self.unflushed_write_at.is_none() && !self.session.has_pending()
+    }
+}
+
+/// Time.
+impl<T: ErrorType> Driver<'_, '_, T> {
+    /// The time of the next step, even if the transport is not ready before.
     pub(super) fn deadline(&self) -> Option<Instant> {
         match (self.session.deadline(), self.flush_deadline()) {
             (Some(one), Some(other)) => Some(one.min(other)),
@@ -126,102 +150,43 @@ impl<'s, 'b, L: ErrorType> Driver<'s, 'b, L> {
         }
     }
 
-    /// What flushing amounts to that has nothing more to do.
-    pub(super) fn flushed(&mut self) -> Result<(), Error<L::Error>> {
-        if self.session.has_failed() {
-            return Err(self.error());
-        }
-        if self.session.checkpoint_pending() {
-            return Err(RequestError::CheckpointDue.into());
-        }
-        self.check_order()?;
-        Ok(())
-    }
-
-    /// A transport that took all bytes may still never get rid of them.
+    /// The time by which a transport that has accepted all data must have flushed it.
     fn flush_deadline(&self) -> Option<Instant> {
-        let since = self
-            .unflushed_since
+        let written_at = self
+            .unflushed_write_at
             .filter(|_| !self.session.has_pending())?;
-        Some(since.add_millis(self.session.response_timeout()))
+        Some(written_at.add_millis(self.session.response_timeout()))
     }
 
-    /// Hands the event over for which this token stands.
-    pub(super) fn deliver_event(
-        &mut self,
-        ready: EventToken,
-        on_event: &mut dyn FnMut(Event<'_>),
-    ) -> Result<(), Failed> {
-        match self.session.event(ready) {
-            Ok(Some(event)) => on_event(event),
-            Ok(None) => {}
-            Err(_) => return Err(Failed),
-        }
-        Ok(())
-    }
-
-    /// Copies bytes of the message at hand that have come to `buf`; 0 at its end, `None` if more have to come first.
-    pub(super) fn read_payload(&mut self, buf: &mut [u8]) -> Option<usize> {
-        let n = self.session.read_payload(buf);
-        (n > 0 || buf.is_empty() || !self.session.is_message_open()).then_some(n)
-    }
-
-    /// Takes what came while the message at hand was read: its next bytes, or else the rest will not come.
-    pub(super) fn next_chunk(&mut self, ready: EventToken) -> Result<(), Error<L::Error>> {
-        if self.session.checkpoint_pending() {
-            return Err(RequestError::CheckpointDue.into());
-        }
-        match self.session.event(ready)? {
-            Some(Event::Chunk(_)) => Ok(()),
-            _ => Err(Error::Closed),
-        }
-    }
-
-    /// Whether what is owed may wait until the session has looked for the next packet: if that is at hand, its answer
-    /// leaves with it, and if not, nothing is lost but this look.
-    fn may_hold(&mut self, now: Instant) -> bool {
+    /// Returns `true` if pending acknowledgements may wait until the session has looked for the next packet. If that
+    /// was received, one write sends its acknowledgement as well.
+    fn may_hold_acks(&mut self, now: Instant) -> bool {
         let since = *self.acks_held_since.get_or_insert(now);
         self.session.owes_only_acks() && !since.add_millis(ACK_DELAY_MS).has_passed(now)
     }
-
-    fn poll(&mut self, clock: &impl Clock) -> Result<Option<EventToken>, Failed> {
-        self.session
-            .poll_inner(clock.now())
-            .map_err(|ConnectionClosed| Failed)
-    }
-
-    /// The transport is of no use any more.
-    fn transport_failed(&mut self, why: TransportFailure<L::Error>) -> Failed {
-        self.session.connection_lost();
-        self.failure = Some(why);
-        Failed
-    }
 }
 
-impl<L: PollTransport> Driver<'_, '_, L> {
-    /// Moves bytes both ways, up to the next event. What is owed leaves first, but for acknowledgements that
-    /// [`Self::may_hold`].
+/// Steps.
+impl<T: PollTransport> Driver<'_, '_, T> {
+    /// Writes, reads and handles packets up to the next event. Pending packets are sent first, except for
+    /// acknowledgements that [`Self::may_hold_acks`].
     ///
-    /// Reads once at most, or what the buffer can take if something may be overdue, so that a peer that sends without
-    /// end stops nobody else.
-    pub(super) fn drive(
-        &mut self,
-        clock: &impl Clock,
-        waker: &L::Waker,
-    ) -> Result<Progress<EventToken>, Failed> {
-        if !self.may_hold(clock.now()) {
-            self.write(clock, waker)?;
+    /// It reads once, so that a fast server cannot occupy the task. If a timeout may have passed, it reads all that fits
+    /// the receive buffer instead.
+    pub(super) fn drive(&mut self, cx: &Context<'_, impl Clock, T::Waker>) -> Step<EventToken> {
+        if !self.may_hold_acks(cx.clock.now()) {
+            self.write(cx)?;
         }
-        let mut moved = self.catch_up(clock, waker)?;
+        let mut moved = self.read_if_overdue(cx)?;
         let mut has_read = moved;
         loop {
-            if let Some(ready) = self.poll(clock)? {
-                return Ok(Progress::Done(ready));
+            if let Some(token) = self.poll(cx)? {
+                return Ok(Progress::Done(token));
             }
-            // What leaves makes room for the answers to packets that have been left in the buffer.
-            moved |= self.write(clock, waker)?;
+            // Makes room for the answers to packets that are still in the receive buffer.
+            moved |= self.write(cx)?;
             if !has_read {
-                moved |= self.read(waker)?;
+                moved |= self.read(cx)?;
             }
             if has_read || !moved {
                 return Ok(Progress::again_if(moved));
@@ -230,113 +195,89 @@ impl<L: PollTransport> Driver<'_, '_, L> {
         }
     }
 
-    /// Writes all that is queued; done when it has left.
-    pub(super) fn flush(
+    fn poll(
         &mut self,
-        clock: &impl Clock,
-        waker: &L::Waker,
-    ) -> Result<Progress<()>, Failed> {
-        self.write(clock, waker)?;
+        cx: &Context<'_, impl Clock, T::Waker>,
+    ) -> Result<Option<EventToken>, Failed> {
+        self.session
+            .poll_inner(cx.clock.now())
+            .map_err(|ConnectionClosed| Failed)
+    }
+
+    /// Writes and flushes all that is queued.
+    pub(super) fn flush(&mut self, cx: &Context<'_, impl Clock, T::Waker>) -> Step<()> {
+        self.write(cx)?;
         let is_flushed = self.is_flushed();
         if is_flushed && !self.session.waits_for_connack() {
             return Ok(Progress::Done(()));
         }
-        // Two full peers would wait for each other for ever if neither read. After DISCONNECT there is no need.
+        // After DISCONNECT, nothing is read.
         if !self.session.is_open() {
-            return Ok(Progress::Wait);
+            return Ok(Progress::Blocked);
         }
-        let mut moved = self.catch_up(clock, waker)?;
-        let _ = self.poll(clock)?;
-        moved |= self.read(waker)?;
+        // If both peers only wrote, full buffers would block both for ever.
+        let mut moved = self.read_if_overdue(cx)?;
+        let _ = self.poll(cx)?;
+        moved |= self.read(cx)?;
         Ok(Progress::again_if(
             moved || is_flushed && self.session.has_pending(),
         ))
     }
 
-    /// As [`Self::flush`], up to the next event; done without one when all has left.
+    /// Like [`Self::flush`], but stops at each event to deliver it.
     pub(super) fn flush_until_event(
         &mut self,
-        clock: &impl Clock,
-        waker: &L::Waker,
-    ) -> Result<Progress<Option<EventToken>>, Failed> {
-        Ok(match self.drive(clock, waker)? {
-            Progress::Done(ready) => Progress::Done(Some(ready)),
-            _ if self.is_flushed() && !self.waits() => Progress::Done(None),
-            Progress::Again => Progress::Again,
-            Progress::Wait => Progress::Wait,
-        })
-    }
-
-    /// Hands the payload of `len` bytes over that lies in these slices.
-    pub(super) fn pass_slices(
-        &mut self,
-        slices: &[&[u8]],
-        len: usize,
-        clock: &impl Clock,
-        waker: &L::Waker,
-    ) -> Result<Progress<PayloadProgress>, Failed> {
-        self.write(clock, waker)?;
-        loop {
-            let left = self.session.payload_left();
-            let bytes = slice_at(slices, len.saturating_sub(left));
-            if left == 0 || !self.write_payload(bytes, clock, waker)? {
-                return self.pass(clock, waker);
-            }
+        on_event: &mut dyn FnMut(Event<'_>),
+        cx: &Context<'_, impl Clock, T::Waker>,
+    ) -> Step<()> {
+        match self.drive(cx)? {
+            Progress::Done(token) => self.deliver_event(token, on_event),
+            _ if self.is_flushed() && !self.is_held_back() => Ok(Progress::Done(())),
+            Progress::Again => Ok(Progress::Again),
+            _ => Ok(Progress::Blocked),
         }
     }
 
-    /// Writes what has been put into the send buffer of a payload, and asks for more of it.
-    pub(super) fn pass_pieces(
+    /// Reads while a payload is being sent, up to the next event to deliver. Done when the whole packet was flushed.
+    ///
+    /// After the last byte of the payload nothing is read: the caller does not have the packet id yet, so it could not
+    /// recognize the acknowledgement.
+    pub(super) fn finish_payload(
         &mut self,
-        clock: &impl Clock,
-        waker: &L::Waker,
-    ) -> Result<Progress<PayloadProgress>, Failed> {
-        self.write(clock, waker)?;
-        let step = self.pass(clock, waker)?;
-        if !matches!(step, Progress::Done(_)) && !self.session.payload_space().is_empty() {
-            return Ok(Progress::Done(PayloadProgress::Space));
-        }
-        Ok(step)
-    }
-
-    /// Reads up to the next event, until the payload that is open has left. After its last byte nothing is read: its
-    /// acknowledgement is for the caller, who has no id yet.
-    fn pass(
-        &mut self,
-        clock: &impl Clock,
-        waker: &L::Waker,
-    ) -> Result<Progress<PayloadProgress>, Failed> {
+        on_event: &mut dyn FnMut(Event<'_>),
+        cx: &Context<'_, impl Clock, T::Waker>,
+    ) -> Step<()> {
         let is_blocked = self.session.payload_left() > 0;
         let mut moved = false;
         if self.session.is_payload_open() {
-            moved = self.catch_up(clock, waker)?;
-            moved |= self.read(waker)?;
+            moved = self.read_if_overdue(cx)?;
+            moved |= self.read(cx)?;
         } else {
-            self.write(clock, waker)?;
+            self.write(cx)?;
             if self.is_flushed() {
-                return Ok(Progress::Done(PayloadProgress::Done));
+                return Ok(Progress::Done(()));
             }
         }
-        if let Some(ready) = self.poll(clock)? {
-            return Ok(Progress::Done(PayloadProgress::Event(ready)));
+        if let Some(token) = self.poll(cx)? {
+            return self.deliver_event(token, on_event);
         }
-        // The turn of the payload may have come, of which the transport knows nothing.
+        // If an earlier packet was sent, the payload is next. The transport does not wake the task for that.
         Ok(Progress::again_if(
             moved || !is_blocked && self.session.payload_left() > 0,
         ))
     }
 
-    /// Writes as much as the transport takes; true if that was anything.
-    pub(super) fn write(&mut self, clock: &impl Clock, waker: &L::Waker) -> Result<bool, Failed> {
+    /// Writes until the transport accepts no more, and returns `true` if it accepted anything.
+    pub(super) fn write(&mut self, cx: &Context<'_, impl Clock, T::Waker>) -> Result<bool, Failed> {
         if self.failure.is_some() {
             return Err(Failed);
         }
         self.acks_held_since = None;
         let mut moved = false;
         while self.session.has_pending() {
-            let bytes = self.session.lend(clock.now());
-            let written = self.transport.try_write(bytes, waker);
-            let now = clock.now();
+            let bytes = self.session.lend(cx.clock.now());
+            let written = self.transport.try_write(bytes, cx.waker);
+            let now = cx.clock.now();
             let n = self.bytes_written(written, now)?;
             if n == 0 {
                 return Ok(moved);
@@ -344,50 +285,48 @@ impl<L: PollTransport> Driver<'_, '_, L> {
             self.session.consume(n, now);
             moved = true;
         }
-        if self.unflushed_since.is_some() {
-            self.flush_transport(clock, waker)?;
+        if self.unflushed_write_at.is_some() {
+            self.flush_transport(cx)?;
         }
         Ok(moved)
     }
 
-    /// One write of payload bytes from the caller's memory; true if any were taken.
-    fn write_payload(
+    /// Writes payload from the caller's memory once, and returns `true` if the transport accepted anything.
+    pub(super) fn write_payload(
         &mut self,
         bytes: &[u8],
-        clock: &impl Clock,
-        waker: &L::Waker,
+        cx: &Context<'_, impl Clock, T::Waker>,
     ) -> Result<bool, Failed> {
-        let written = self.transport.try_write(bytes, waker);
-        let now = clock.now();
+        let written = self.transport.try_write(bytes, cx.waker);
+        let now = cx.clock.now();
         let n = self.bytes_written(written, now)?;
         self.session.payload_sent(n, now);
         Ok(n > 0)
     }
 
-    /// How many bytes a write took.
     fn bytes_written(
         &mut self,
-        written: Poll<Result<usize, L::Error>>,
+        written: Poll<Result<usize, T::Error>>,
         now: Instant,
     ) -> Result<usize, Failed> {
         let n = match written {
             Poll::Pending => return Ok(0),
             Poll::Ready(written) => self.nonzero(written)?,
         };
-        self.unflushed_since = Some(now);
+        self.unflushed_write_at = Some(now);
         Ok(n)
     }
 
-    fn flush_transport(&mut self, clock: &impl Clock, waker: &L::Waker) -> Result<(), Failed> {
-        match self.transport.try_flush(waker) {
-            Poll::Ready(Ok(())) => self.unflushed_since = None,
+    fn flush_transport(&mut self, cx: &Context<'_, impl Clock, T::Waker>) -> Result<(), Failed> {
+        match self.transport.try_flush(cx.waker) {
+            Poll::Ready(Ok(())) => self.unflushed_write_at = None,
             Poll::Ready(Err(error)) => {
                 return Err(self.transport_failed(TransportFailure::Error(error)));
             }
             Poll::Pending => {
                 if self
                     .flush_deadline()
-                    .is_some_and(|at| at.has_passed(clock.now()))
+                    .is_some_and(|at| at.has_passed(cx.clock.now()))
                 {
                     return Err(self.transport_failed(TransportFailure::WriteTimeout));
                 }
@@ -396,23 +335,23 @@ impl<L: PollTransport> Driver<'_, '_, L> {
         Ok(())
     }
 
-    /// Reads all that has come and finds room if something may be overdue, however little a read brings: an answer that
-    /// waits to be read is in time, however late the caller comes. True if bytes came.
-    fn catch_up(&mut self, clock: &impl Clock, waker: &L::Waker) -> Result<bool, Failed> {
+    /// If a timeout may have passed, reads all that the transport has and the receive buffer can hold. An answer that
+    /// the transport already holds is not late. Returns `true` if bytes were received.
+    fn read_if_overdue(&mut self, cx: &Context<'_, impl Clock, T::Waker>) -> Result<bool, Failed> {
         let mut moved = false;
-        while self.session.is_overdue(clock.now()) && self.read(waker)? {
+        while self.session.is_overdue(cx.clock.now()) && self.read(cx)? {
             moved = true;
         }
         Ok(moved)
     }
 
-    /// Reads once; true if bytes came.
-    fn read(&mut self, waker: &L::Waker) -> Result<bool, Failed> {
+    /// Reads once, and returns `true` if bytes were received.
+    fn read(&mut self, cx: &Context<'_, impl Clock, T::Waker>) -> Result<bool, Failed> {
         let space = self.session.space();
         if space.is_empty() {
             return Ok(false);
         }
-        let Poll::Ready(read) = self.transport.try_read(space, waker) else {
+        let Poll::Ready(read) = self.transport.try_read(space, cx.waker) else {
             return Ok(false);
         };
         let n = self.nonzero(read)?;
@@ -420,33 +359,12 @@ impl<L: PollTransport> Driver<'_, '_, L> {
         Ok(true)
     }
 
-    /// How many bytes a read or write moved; none means that the connection is closed.
-    fn nonzero(&mut self, result: Result<usize, L::Error>) -> Result<usize, Failed> {
+    /// The number of bytes read or written. 0 means that the peer has closed the connection.
+    fn nonzero(&mut self, result: Result<usize, T::Error>) -> Result<usize, Failed> {
         match result {
             Ok(0) => Err(self.transport_failed(TransportFailure::Closed)),
             Ok(n) => Ok(n),
             Err(error) => Err(self.transport_failed(TransportFailure::Error(error))),
         }
     }
-
-    /// Whether something may be written only after an answer, or after the caller has seen a checkpoint.
-    fn waits(&self) -> bool {
-        self.session.waits_for_connack() || self.session.checkpoint_pending()
-    }
-
-    /// Whether all that may be written has been, and has left the transport.
-    fn is_flushed(&self) -> bool {
-        self.unflushed_since.is_none() && !self.session.has_pending()
-    }
-}
-
-/// The part of a payload in several slices that begins at `offset`, up to the end of its slice.
-fn slice_at<'a>(slices: &[&'a [u8]], mut offset: usize) -> &'a [u8] {
-    for slice in slices {
-        match slice.get(offset..) {
-            Some([]) | None => offset = offset.saturating_sub(slice.len()),
-            Some(rest) => return rest,
-        }
-    }
-    &[]
 }

@@ -3,6 +3,7 @@
 #[cfg(feature = "async")]
 pub mod asynch;
 pub mod blocking;
+mod calls;
 mod driver;
 #[cfg(feature = "embassy-time")]
 mod embassy;

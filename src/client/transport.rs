@@ -1,30 +1,30 @@
-//! What both clients ask of a transport.
+//! The transport as the driver sees it: calls that make one attempt and never wait.
 
 use core::task::Poll;
 
 use embedded_io::{Error, ErrorKind, ErrorType};
 
-/// A transport on which each call is one attempt: `Pending` where nothing can be moved at present.
+/// A transport whose calls make one attempt each, and return `Pending` if it cannot move data now.
 pub(super) trait PollTransport: ErrorType {
-    /// Is told when an attempt that was `Pending` may be worth another.
+    /// Receives a wake-up when it is worth repeating an attempt that was `Pending`.
     type Waker;
 
-    /// Ready with 0 at the end of the stream.
+    /// Returns 0 at the end of the stream.
     fn try_read(
         &mut self,
         space: &mut [u8],
         waker: &Self::Waker,
     ) -> Poll<Result<usize, Self::Error>>;
 
-    /// Ready with 0 if the transport will not take anything any more.
+    /// Returns 0 if the transport will never accept data again.
     fn try_write(&mut self, bytes: &[u8], waker: &Self::Waker) -> Poll<Result<usize, Self::Error>>;
 
-    /// Ready when what was written has left.
+    /// Is ready when all written data was sent.
     fn try_flush(&mut self, waker: &Self::Waker) -> Poll<Result<(), Self::Error>>;
 }
 
-/// What an attempt came to; some errors only mean that nothing could be moved this time.
-pub(super) fn retry_is_pending<R, E: Error>(result: Result<R, E>) -> Poll<Result<R, E>> {
+/// Turns errors that only mean "not now" into `Pending`.
+pub(super) fn pending_if_not_now<R, E: Error>(result: Result<R, E>) -> Poll<Result<R, E>> {
     match result {
         Err(error) if matches!(error.kind(), ErrorKind::Interrupted | ErrorKind::TimedOut) => {
             Poll::Pending

@@ -1,11 +1,11 @@
-//! A message at hand, as a reader.
+//! A reader over the payload of the current message.
 
 use embedded_io_async::{ErrorType, Read, Write};
 
-use super::{Client, Failed, Sleep};
+use super::{Client, Sleep};
 use crate::client::Error;
 
-/// The payload of the message at hand, to be given to whatever reads; see [`Client::payload`].
+/// A reader over the payload of the current message; see [`Client::payload`].
 pub struct Payload<'c, 's, 'b, T: ErrorType, C> {
     client: &'c mut Client<'s, 'b, T, C>,
 }
@@ -21,21 +21,17 @@ impl<T: ErrorType, C> ErrorType for Payload<'_, '_, '_, T, C> {
 }
 
 impl<T: Read + Write, C: Sleep> Read for Payload<'_, '_, '_, T, C> {
-    /// Copies the next bytes of the payload to `buf`, waiting for them if need be; 0 at its end.
+    /// Copies the next bytes of the payload to `buf`, and waits for them if necessary. Returns 0 at the end.
     ///
-    /// A checkpoint that is due (after a publish between two chunks) has to be seen first, which
-    /// [`RequestError::CheckpointDue`](crate::RequestError::CheckpointDue) says; that skips the rest of the message.
+    /// If a checkpoint is due, because the caller has published between two chunks, this returns
+    /// [`RequestError::CheckpointDue`](crate::RequestError::CheckpointDue). The rest of the message is then skipped.
     async fn read(&mut self, buf: &mut [u8]) -> Result<usize, Self::Error> {
         loop {
             if let Some(n) = self.client.driver.read_payload(buf) {
                 return Ok(n);
             }
-            let ready = self
-                .client
-                .ready()
-                .await
-                .map_err(|Failed| self.client.error())?;
-            self.client.driver.next_chunk(ready)?;
+            let token = self.client.next_event().await?;
+            self.client.driver.next_chunk(token)?;
         }
     }
 }

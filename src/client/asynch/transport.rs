@@ -1,4 +1,4 @@
-//! An async transport, polled once at a time.
+//! An async transport. Each attempt polls a new future once.
 
 use core::{
     future::Future,
@@ -8,7 +8,7 @@ use core::{
 
 use embedded_io_async::{Error, ErrorType, Read, Write};
 
-use crate::client::transport::{PollTransport, retry_is_pending};
+use crate::client::transport::{PollTransport, pending_if_not_now};
 
 pub(super) struct AsyncTransport<T>(pub(super) T);
 
@@ -32,7 +32,7 @@ impl<T: Read + Write> PollTransport for AsyncTransport<T> {
     }
 }
 
-/// Polls once. Nobody would wake us after an interruption, which is tried again.
+/// Polls a future once. After an interruption the transport does not wake the task, so this does.
 fn attempt<R, E: Error>(
     future: impl Future<Output = Result<R, E>>,
     waker: &Waker,
@@ -40,7 +40,7 @@ fn attempt<R, E: Error>(
     let Poll::Ready(result) = pin!(future).poll(&mut Context::from_waker(waker)) else {
         return Poll::Pending;
     };
-    let attempt = retry_is_pending(result);
+    let attempt = pending_if_not_now(result);
     if attempt.is_pending() {
         waker.wake_by_ref();
     }

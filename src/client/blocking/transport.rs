@@ -1,10 +1,10 @@
-//! A blocking transport, which is asked before each read and write whether that would block.
+//! A blocking transport. It is asked before each read and write whether the call would block.
 
 use core::task::Poll;
 
 use embedded_io::{Error, ErrorType, Read, ReadReady, Write, WriteReady};
 
-use crate::client::transport::{PollTransport, retry_is_pending};
+use crate::client::transport::{PollTransport, pending_if_not_now};
 
 pub(super) struct BlockingTransport<T>(pub(super) T);
 
@@ -13,7 +13,7 @@ impl<T: ErrorType> ErrorType for BlockingTransport<T> {
 }
 
 impl<T: Read + Write + ReadReady + WriteReady> PollTransport for BlockingTransport<T> {
-    /// Whoever blocks needs none.
+    /// A blocking caller repeats its calls without being woken.
     type Waker = ();
 
     fn try_read(&mut self, space: &mut [u8], (): &()) -> Poll<Result<usize, T::Error>> {
@@ -27,7 +27,7 @@ impl<T: Read + Write + ReadReady + WriteReady> PollTransport for BlockingTranspo
     }
 
     fn try_flush(&mut self, (): &()) -> Poll<Result<(), T::Error>> {
-        retry_is_pending(self.0.flush())
+        pending_if_not_now(self.0.flush())
     }
 }
 
@@ -36,8 +36,8 @@ fn attempt_if<R, E: Error>(
     attempt: impl FnOnce() -> Result<R, E>,
 ) -> Poll<Result<R, E>> {
     match ready {
-        Ok(true) => retry_is_pending(attempt()),
+        Ok(true) => pending_if_not_now(attempt()),
         Ok(false) => Poll::Pending,
-        Err(error) => retry_is_pending(Err(error)),
+        Err(error) => pending_if_not_now(Err(error)),
     }
 }
