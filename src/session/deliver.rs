@@ -4,8 +4,7 @@ use super::{
     error::ProtocolError,
     event::{Chunk, Event, Message},
     events::{EventToken, PendingEvent},
-    image::Checkpoint,
-    in_flight::State,
+    in_flight::Report,
     link::Link,
     raw_packet,
     state::{Session, acknowledge_message},
@@ -35,27 +34,23 @@ impl Session<'_> {
             PendingEvent::TopicTooLong { len } => Event::TopicTooLong {
                 len: usize::from(len),
             },
-            PendingEvent::Completed(id, state) => match state {
-                State::Puback => Event::Puback(id),
-                State::Unsuback => Event::Unsuback(id),
-                State::OutcomeUnknown => Event::OutcomeUnknown(id),
-                State::RequestRejected => Event::RequestRejected(id),
-                State::PublishDiscarded => Event::PublishDiscarded(id),
-                State::DeliveryUnknown => Event::DeliveryUnknown(id),
-                State::Pubcomp
-                | State::Pubrec
-                | State::Pubrel
-                | State::Suback
-                | State::Declined => Event::Pubcomp(id),
+            PendingEvent::Completed(id, report) => match report {
+                Report::Puback => Event::Puback(id),
+                Report::Pubcomp => Event::Pubcomp(id),
+                Report::Unsuback => Event::Unsuback(id),
+                Report::OutcomeUnknown => Event::OutcomeUnknown(id),
+                Report::RequestRejected => Event::RequestRejected(id),
+                Report::PublishDiscarded => Event::PublishDiscarded(id),
+                Report::DeliveryUnknown => Event::DeliveryUnknown(id),
             },
             PendingEvent::Suback(id) => return self.suback(id),
             PendingEvent::ChunksAborted => Event::ChunksAborted,
             PendingEvent::Qos0Dropped(count) => Event::Qos0Dropped(count),
             PendingEvent::PayloadNeeded(id) => Event::PayloadNeeded(id),
             PendingEvent::Checkpoint => {
-                self.sender.changed = false;
+                self.sender.mark_saved();
                 self.received_ids.mark_saved();
-                Event::Checkpoint(Checkpoint(self))
+                Event::Checkpoint(self.checkpoint())
             }
         }))
     }

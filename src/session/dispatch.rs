@@ -3,11 +3,11 @@
 use super::{
     error::ProtocolError,
     events::PendingEvent,
-    in_flight::State,
+    in_flight::SlotState,
     link::ConnectionClosed,
     raw_packet,
     receive::{Frame, Skipped},
-    state::{Session, acknowledge_message},
+    state::{Session, acknowledge_message, queue_ping},
 };
 use crate::{
     codec::{Connack, DecodeError, PacketId, PacketType, PublishHeader, QoS, Suback, wire},
@@ -46,7 +46,7 @@ impl Session<'_> {
         }
         self.send_pubrels(now);
         if self.may_ping() && self.timers.is_ping_due(now) {
-            self.queue_ping();
+            queue_ping(&mut self.sender, &mut self.timers);
         }
         Ok(())
     }
@@ -190,7 +190,7 @@ impl Session<'_> {
             return self.handle_unknown_ack(packet_type, packet_id);
         };
         let is_expected = slot.is_sent()
-            || slot.state == State::Declined
+            || slot.state == SlotState::Declined
             || self.sender.buffer.waits_for_resend(packet_id);
         if !is_expected || !slot.state.is_answered_by(packet_type) {
             return Err(self.link.close(ProtocolError::UnexpectedAck {
@@ -200,7 +200,7 @@ impl Session<'_> {
         }
         match packet_type {
             PacketType::Suback => self.events.push(PendingEvent::Suback(packet_id)),
-            PacketType::Pubrec if slot.state == State::Pubcomp => {
+            PacketType::Pubrec if slot.state == SlotState::Pubcomp => {
                 self.sender.acks.push_ack(wire::PUBREL, packet_id);
             }
             // [MQTT-4.3.3-1] The PUBLISH is never sent again.
@@ -210,7 +210,7 @@ impl Session<'_> {
             // [MQTT-4.3.2-1], [MQTT-3.10.4-4] The id is free [MQTT-2.3.1-3].
             _ => {
                 self.sender.complete(packet_id);
-                let event = PendingEvent::Completed(packet_id, slot.outcome());
+                let event = PendingEvent::Completed(packet_id, slot.report());
                 self.events.push(event);
             }
         }

@@ -54,6 +54,17 @@ pub enum RequestError {
     Encode(EncodeError),
 }
 
+impl RequestError {
+    /// Returns the error for a packet of `needed` bytes, of which the send buffer can hold `capacity`.
+    pub(super) const fn no_room(needed: usize, capacity: usize, free: usize) -> Self {
+        if needed > capacity {
+            Self::PacketTooLarge { needed, capacity }
+        } else {
+            Self::SendBufferFull { needed, free }
+        }
+    }
+}
+
 impl From<EncodeError> for RequestError {
     fn from(error: EncodeError) -> Self {
         Self::Encode(error)

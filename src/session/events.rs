@@ -1,6 +1,6 @@
 //! What `Session::poll` announces next: the pending event, and what is reported after it.
 
-use super::{in_flight::State, send::Sender};
+use super::{in_flight::Report, send::Sender};
 use crate::codec::PacketId;
 
 /// The event that is announced next.
@@ -17,7 +17,7 @@ pub(super) enum PendingEvent {
         len: u16,
     },
     /// A request was acknowledged, or never will be.
-    Completed(PacketId, State),
+    Completed(PacketId, Report),
     /// A SUBACK is in the receive buffer.
     Suback(PacketId),
     ChunksAborted,
@@ -126,12 +126,13 @@ impl EventQueue {
             core::mem::replace(&mut self.carried_over, PendingEvent::None)
         } else if core::mem::take(&mut self.chunks_aborted) {
             PendingEvent::ChunksAborted
-        } else if let Some(slot) = sender.in_flight.take_report() {
-            PendingEvent::Completed(slot.id, slot.state)
-        } else if sender.qos0_dropped > 0 {
-            PendingEvent::Qos0Dropped(core::mem::take(&mut sender.qos0_dropped))
+        } else if let Some((id, report)) = sender.take_report() {
+            PendingEvent::Completed(id, report)
         } else {
-            return false;
+            match sender.take_qos0_dropped() {
+                0 => return false,
+                count => PendingEvent::Qos0Dropped(count),
+            }
         };
         true
     }

@@ -1,4 +1,4 @@
-//! Requests on their way out: who owes what for which packet id.
+//! Requests in flight, by packet id.
 
 use heapless::VecView;
 
@@ -7,66 +7,80 @@ use crate::{
     time::Instant,
 };
 
-/// What is owed for a packet id. The PUBLISH, SUBSCRIBE or UNSUBSCRIBE itself lies in the arena.
+/// What a request waits for, or what is reported about it. The packets are in the send buffer.
 ///
-/// A packet that is owed has the number of its type.
+/// The numbers are part of the image format. An awaited packet has the number of its type.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
 #[cfg_attr(feature = "fingerprint", derive(Hash))]
-pub(super) enum State {
-    /// PUBLISH at QoS 1: the server owes PUBACK.
+pub(super) enum SlotState {
+    /// PUBLISH at QoS 1: the server must send PUBACK.
     Puback = PacketType::Puback as isize,
-    /// PUBLISH at QoS 2: the server owes PUBREC.
+    /// PUBLISH at QoS 2: the server must send PUBREC.
     Pubrec = PacketType::Pubrec as isize,
-    /// The message is the server's: we owe PUBREL.
+    /// PUBREC was received: the client must send PUBREL.
     Pubrel = PacketType::Pubrel as isize,
-    /// PUBREL is on its way: the server owes PUBCOMP.
+    /// PUBREL was queued: the server must send PUBCOMP.
     Pubcomp = PacketType::Pubcomp as isize,
-    /// SUBSCRIBE: the server owes SUBACK.
+    /// SUBSCRIBE: the server must send SUBACK.
     Suback = PacketType::Suback as isize,
-    /// UNSUBSCRIBE: the server owes UNSUBACK.
+    /// UNSUBSCRIBE: the server must send UNSUBACK.
     Unsuback = PacketType::Unsuback as isize,
-    /// Nobody owes anything; the caller has to be told that a SUBSCRIBE or UNSUBSCRIBE may have taken effect or not.
+    /// To report: the connection ended before a SUBSCRIBE or UNSUBSCRIBE was acknowledged.
     OutcomeUnknown = 16,
-    /// The same for one that the server refused together with the connection.
+    /// To report: the server refused the connection with a SUBSCRIBE or UNSUBSCRIBE on it.
     RequestRejected,
-    /// The same for a message that a new session discarded.
+    /// To report: a PUBLISH was discarded.
     PublishDiscarded,
-    /// The same for a PUBREL that the server could make no sense of.
+    /// To report: the session ended between PUBREC and PUBCOMP.
     DeliveryUnknown,
-    /// PUBLISH at QoS 2 whose payload the caller cannot give again: the id is reserved until the server has forgotten it.
+    /// PUBLISH at QoS 2 that was declined: the id stays reserved until the server has forgotten it.
     Declined,
 }
 
-impl State {
-    /// The state that was saved as this number.
-    pub(super) fn from_saved(number: u8) -> Option<Self> {
-        const ALL: [State; 11] = [
-            State::Puback,
-            State::Pubrec,
-            State::Pubrel,
-            State::Pubcomp,
-            State::Suback,
-            State::Unsuback,
-            State::OutcomeUnknown,
-            State::RequestRejected,
-            State::PublishDiscarded,
-            State::DeliveryUnknown,
-            State::Declined,
+/// The end of a request, for the event of the same name.
+#[derive(Clone, Copy)]
+#[cfg_attr(feature = "fingerprint", derive(Hash))]
+pub(super) enum Report {
+    Puback,
+    Pubcomp,
+    Unsuback,
+    OutcomeUnknown,
+    RequestRejected,
+    PublishDiscarded,
+    DeliveryUnknown,
+}
+
+impl SlotState {
+    /// Returns the state with this number.
+    pub(super) fn from_number(number: u8) -> Option<Self> {
+        const ALL: [SlotState; 11] = [
+            SlotState::Puback,
+            SlotState::Pubrec,
+            SlotState::Pubrel,
+            SlotState::Pubcomp,
+            SlotState::Suback,
+            SlotState::Unsuback,
+            SlotState::OutcomeUnknown,
+            SlotState::RequestRejected,
+            SlotState::PublishDiscarded,
+            SlotState::DeliveryUnknown,
+            SlotState::Declined,
         ];
         ALL.into_iter().find(|state| *state as u8 == number)
     }
 
-    /// Whether a packet of this type may come for it.
+    /// Returns `true` if the server may send a packet of this type for it.
     pub(super) fn is_answered_by(self, packet_type: PacketType) -> bool {
         match self {
             Self::Declined => packet_type == PacketType::Pubrec,
-            // PUBREC comes again if PUBREL has not arrived.
+            // The server sends PUBREC again if it has not received PUBREL.
             Self::Pubcomp if packet_type == PacketType::Pubrec => true,
-            owed => owed as u8 == packet_type as u8,
+            awaited => awaited as u8 == packet_type as u8,
         }
     }
 
+    /// Returns `true` if nothing is awaited, and the end is to be reported.
     pub(super) fn is_report(self) -> bool {
         matches!(
             self,
@@ -82,21 +96,21 @@ impl State {
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Slot {
     pub(super) id: PacketId,
-    pub(super) state: State,
+    pub(super) state: SlotState,
     flags: u8,
-    /// When the packet that is to be answered had left.
+    /// Time at which the packet that must be acknowledged was sent.
     pub(super) since: Instant,
 }
 
-/// The packet that is to be answered has left, whole, on this connection.
+/// The packet that must be acknowledged was sent on this connection.
 const SENT: u8 = 1;
-/// The server forgot the session: the answer to PUBREL says nothing about the message.
+/// The server forgot the session: a PUBCOMP does not say whether it has the message.
 const FORGOTTEN: u8 = 2;
 
 impl Slot {
     const SMALL: () = assert!(size_of::<Self>() == 8);
 
-    pub(super) fn new(id: PacketId, state: State, forgotten: bool) -> Self {
+    pub(super) fn new(id: PacketId, state: SlotState, forgotten: bool) -> Self {
         const { Self::SMALL };
         Self {
             id,
@@ -114,16 +128,22 @@ impl Slot {
         self.flags & FORGOTTEN != 0
     }
 
-    /// What an answer that ends the request tells the caller.
-    pub(super) fn outcome(&self) -> State {
-        if self.is_forgotten() {
-            State::DeliveryUnknown
-        } else {
-            self.state
+    /// Returns what is reported if the request ends in this state.
+    pub(super) fn report(&self) -> Report {
+        match self.state {
+            SlotState::OutcomeUnknown => Report::OutcomeUnknown,
+            SlotState::RequestRejected => Report::RequestRejected,
+            SlotState::PublishDiscarded => Report::PublishDiscarded,
+            SlotState::DeliveryUnknown => Report::DeliveryUnknown,
+            // The acknowledgement was received.
+            _ if self.is_forgotten() => Report::DeliveryUnknown,
+            SlotState::Puback => Report::Puback,
+            SlotState::Unsuback => Report::Unsuback,
+            _ => Report::Pubcomp,
         }
     }
 
-    /// The packet that is to be answered had left at `now`.
+    /// The packet that must be acknowledged was sent at `now`.
     pub(super) fn sent(&mut self, now: Instant) {
         self.flags |= SENT;
         self.since = now;
@@ -133,19 +153,19 @@ impl Slot {
 /// The instant counts only while an answer is awaited.
 #[cfg(feature = "fingerprint")]
 impl core::hash::Hash for Slot {
-    fn hash<H: core::hash::Hasher>(&self, state: &mut H) {
+    fn hash<H: core::hash::Hasher>(&self, hasher: &mut H) {
         let Self {
             id,
-            state: owed,
+            state,
             flags,
             since,
         } = self;
-        (id, owed, flags).hash(state);
-        self.is_sent().then_some(since).hash(state);
+        (id, state, flags).hash(hasher);
+        self.is_sent().then_some(since).hash(hasher);
     }
 }
 
-/// The slots, in PUBLISH order as far as they wait for PUBACK or PUBREC, in PUBREC order after that.
+/// The slots: in the order of PUBLISH while they wait for PUBACK or PUBREC, then in the order of PUBREC.
 #[cfg_attr(feature = "fingerprint", derive(Hash))]
 pub(super) struct InFlight<'b> {
     slots: &'b mut VecView<Slot>,
@@ -179,13 +199,14 @@ impl InFlight<'_> {
         self.slots.iter()
     }
 
-    pub(super) fn iter_mut(&mut self) -> core::slice::IterMut<'_, Slot> {
-        self.slots.iter_mut()
+    /// Returns the id that was given last, or 0.
+    pub(super) fn last_id(&self) -> u16 {
+        self.last_id
     }
 
-    /// An id that nothing in flight uses \[MQTT-2.3.1-2\]: the next one upwards, without 0.
+    /// Returns an unused id \[MQTT-2.3.1-2\]: the next one upwards, without 0.
     ///
-    /// Ends after as many steps as there are slots at most, each of which can refuse one id.
+    /// Each slot can make it skip one id, so it ends.
     pub(super) fn free_id(&self) -> PacketId {
         let mut candidate = self.last_id;
         loop {
@@ -198,8 +219,8 @@ impl InFlight<'_> {
         }
     }
 
-    /// Takes a slot for an id that [`Self::free_id`] gave; a full table takes nothing.
-    pub(super) fn insert(&mut self, id: PacketId, state: State) {
+    /// Adds a request with an id that [`Self::free_id`] returned, unless the table is full.
+    pub(super) fn insert(&mut self, id: PacketId, state: SlotState) {
         if self.slots.push(Slot::new(id, state, false)).is_ok() {
             self.last_id = id.get();
         }
@@ -213,7 +234,7 @@ impl InFlight<'_> {
         self.slots.iter_mut().find(|slot| slot.id == id)
     }
 
-    /// The request with this id, if something is owed for it.
+    /// Returns the request with this id, if it waits for something.
     pub(super) fn waiting(&self, id: PacketId) -> Option<Slot> {
         self.get(id).copied().filter(|slot| !slot.state.is_report())
     }
@@ -222,33 +243,44 @@ impl InFlight<'_> {
         self.slots.retain(|slot| slot.id != id);
     }
 
-    /// PUBREC came: from now on PUBREL is owed, behind those owed already \[MQTT-4.6.0-4\].
-    pub(super) fn owe_pubrel(&mut self, id: PacketId) {
+    /// PUBREC was received: a PUBREL must be sent, after those that are pending \[MQTT-4.6.0-4\].
+    pub(super) fn on_pubrec(&mut self, id: PacketId) {
         if let Some(slot) = self.get(id).copied() {
             self.remove(id);
-            let owed = Slot::new(id, State::Pubrel, slot.is_forgotten());
-            // The place that has just become free.
-            let _ = self.slots.push(owed);
+            let pubrel = Slot::new(id, SlotState::Pubrel, slot.is_forgotten());
+            // There is room where the slot was removed.
+            let _ = self.slots.push(pubrel);
         }
     }
 
-    /// The first PUBREL that is owed, which is sent at `now`.
+    /// Returns the id of the first pending PUBREL, which is sent at `now`.
     pub(super) fn next_pubrel(&mut self, now: Instant) -> Option<PacketId> {
-        let slot = self
-            .slots
-            .iter_mut()
-            .find(|slot| slot.state == State::Pubrel)?;
-        slot.state = State::Pubcomp;
+        let mut slots = self.slots.iter_mut();
+        let slot = slots.find(|slot| slot.state == SlotState::Pubrel)?;
+        slot.state = SlotState::Pubcomp;
         slot.sent(now);
         Some(slot.id)
     }
 
-    /// The id that was given last.
-    pub(super) fn last_id(&self) -> u16 {
-        self.last_id
+    /// The caller cannot provide the payload of this PUBLISH again.
+    pub(super) fn decline(&mut self, id: PacketId) {
+        if let Some(slot) = self.get_mut(id) {
+            slot.state = if slot.state == SlotState::Puback {
+                SlotState::PublishDiscarded
+            } else {
+                SlotState::Declined
+            };
+        }
     }
 
-    /// Takes over the slots of a saved session, for which the caller has seen that there is room.
+    /// Every acknowledgement is delayed: their timeouts begin again at `now`.
+    pub(super) fn restart_timeouts(&mut self, now: Instant) {
+        for slot in self.slots.iter_mut().filter(|slot| slot.is_sent()) {
+            slot.since = now;
+        }
+    }
+
+    /// Restores the slots of a saved session. The caller has checked that they fit.
     pub(super) fn restore(&mut self, slots: impl Iterator<Item = Slot>, last_id: u16) {
         self.slots.clear();
         for slot in slots {
@@ -258,61 +290,49 @@ impl InFlight<'_> {
         self.end_connection(false);
     }
 
-    /// The connection is gone: nothing counts as sent any more, and what cannot be repeated becomes a report.
+    /// The connection ended: nothing is sent on the next one yet, and what cannot be sent again is reported.
     pub(super) fn end_connection(&mut self, refused: bool) {
         for slot in self.slots.iter_mut() {
             slot.flags &= !SENT;
             slot.state = match slot.state {
-                State::Suback | State::Unsuback if refused => State::RequestRejected,
-                State::Suback | State::Unsuback => State::OutcomeUnknown,
-                State::Pubrel | State::Pubcomp if slot.is_forgotten() => State::DeliveryUnknown,
-                State::Pubcomp => State::Pubrel,
+                SlotState::Suback | SlotState::Unsuback if refused => SlotState::RequestRejected,
+                SlotState::Suback | SlotState::Unsuback => SlotState::OutcomeUnknown,
+                SlotState::Pubrel | SlotState::Pubcomp if slot.is_forgotten() => {
+                    SlotState::DeliveryUnknown
+                }
+                SlotState::Pubcomp => SlotState::Pubrel,
                 other => other,
             };
         }
     }
 
-    /// A new session begins: every duty of the old one becomes a report \[MQTT-3.1.2-6\].
+    /// A new session begins: every request of the old one is reported \[MQTT-3.1.2-6\].
     pub(super) fn discard(&mut self) {
         for slot in self.slots.iter_mut().filter(|slot| !slot.state.is_report()) {
             slot.state = match slot.state {
-                // The message is the server's, unless it forgets that with the session.
-                State::Pubrel | State::Pubcomp => State::DeliveryUnknown,
-                _ => State::PublishDiscarded,
+                // The server has the message, unless it forgets it with the session.
+                SlotState::Pubrel | SlotState::Pubcomp => SlotState::DeliveryUnknown,
+                _ => SlotState::PublishDiscarded,
             };
         }
     }
 
-    /// The caller cannot provide the payload of this PUBLISH again.
-    pub(super) fn decline(&mut self, id: PacketId) {
-        if let Some(slot) = self.get_mut(id) {
-            slot.state = if slot.state == State::Puback {
-                State::PublishDiscarded
-            } else {
-                State::Declined
-            };
-        }
-    }
-
-    /// The server has no session: a PUBREL means nothing to it, and is tried on this connection only.
+    /// The server has no session: it does not know the ids of PUBRELs, which are sent on this connection only.
     pub(super) fn server_forgot(&mut self) {
         for slot in self.slots.iter_mut() {
-            slot.flags = (slot.flags & SENT)
-                | if slot.state == State::Pubrel {
-                    FORGOTTEN
-                } else {
-                    0
-                };
-            if slot.state == State::Declined {
-                slot.state = State::PublishDiscarded;
+            slot.flags &= SENT;
+            match slot.state {
+                SlotState::Pubrel => slot.flags |= FORGOTTEN,
+                SlotState::Declined => slot.state = SlotState::PublishDiscarded,
+                _ => {}
             }
         }
     }
 
-    /// Takes the first slot that is a report.
-    pub(super) fn take_report(&mut self) -> Option<Slot> {
+    /// Removes the first slot that only waits to be reported, and returns its id and report.
+    pub(super) fn take_report(&mut self) -> Option<(PacketId, Report)> {
         let slot = *self.slots.iter().find(|slot| slot.state.is_report())?;
         self.remove(slot.id);
-        Some(slot)
+        Some((slot.id, slot.report()))
     }
 }

@@ -14,10 +14,10 @@ mod image;
 mod in_flight;
 mod link;
 mod payload;
+mod publisher;
 mod raw_packet;
 mod receive;
 mod received_ids;
-mod request;
 mod send;
 mod state;
 mod storage;
@@ -47,11 +47,11 @@ impl<'b> Session<'b> {
     pub fn new<const RX: usize, const TX: usize, const INFLIGHT: usize, const INBOUND: usize>(
         storage: &'b mut Storage<RX, TX, INFLIGHT, INBOUND>,
     ) -> Self {
-        let lent = storage.lend();
+        let parts = storage.parts();
         Self {
-            sender: Sender::new(lent.tx, lent.slots),
-            receiver: Receiver::new(lent.rx),
-            received_ids: ReceivedIds::new(lent.inbound),
+            sender: Sender::new(parts.tx, parts.slots),
+            receiver: Receiver::new(parts.rx),
+            received_ids: ReceivedIds::new(parts.received_ids),
             link: Link::new(),
             events: EventQueue::new(),
             timers: Timers::new(),

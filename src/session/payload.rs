@@ -32,10 +32,11 @@ impl Session<'_> {
                     retain,
                     ..Message::new(topic, &[])
                 };
-                self.queue_publish(&message, Payload::Streamed(len))
+                self.publisher()
+                    .publish_payload(&message, Payload::Streamed(len))
             }
             StreamedPublish::Resend(id) => {
-                self.check_open()?;
+                self.publisher().check_open()?;
                 self.sender.accept_source(id, len)?;
                 Ok(Some(id))
             }

@@ -45,7 +45,7 @@ impl Session<'_> {
     /// Returns `true` if nothing may be sent before the caller has taken a checkpoint.
     pub(crate) const fn checkpoint_pending(&self) -> bool {
         self.events.has_checkpoints()
-            && (self.sender.changed || self.received_ids.is_changed())
+            && (self.sender.is_changed() || self.received_ids.is_changed())
             && self.link.is_connected()
     }
 
@@ -81,12 +81,6 @@ impl Session<'_> {
         !self.link.is_disconnecting() && self.sender.is_idle()
     }
 
-    pub(super) fn queue_ping(&mut self) {
-        if self.sender.acks.push(&wire::PINGREQ_PACKET) {
-            self.timers.on_ping_queued(self.sender.acks.len());
-        }
-    }
-
     /// The transport accepted bytes, and packets with them.
     pub(super) fn on_bytes_sent(&mut self, now: Instant) {
         let is_connecting = self.link.connecting_since().is_some();
@@ -107,14 +101,7 @@ impl Session<'_> {
     /// Bytes are transferred that delay every answer.
     pub(super) fn restart_answer_timers(&mut self, now: Instant) {
         self.timers.on_answers_delayed(now);
-        for slot in self
-            .sender
-            .in_flight
-            .iter_mut()
-            .filter(|slot| slot.is_sent())
-        {
-            slot.since = now;
-        }
+        self.sender.in_flight.restart_timeouts(now);
     }
 
     /// Closes the connection if a timeout has run out.
@@ -137,6 +124,13 @@ impl Session<'_> {
         let chunks_aborted = self.receiver.reset();
         self.events.on_connection_closed(chunks_aborted);
         self.timers.on_connection_closed();
+    }
+}
+
+/// Queues a PINGREQ, if there is room.
+pub(super) fn queue_ping(sender: &mut Sender<'_>, timers: &mut Timers) {
+    if sender.acks.push(&wire::PINGREQ_PACKET) {
+        timers.on_ping_queued(sender.acks.len());
     }
 }
 
@@ -173,7 +167,6 @@ pub(super) fn acknowledge_message(
         sender.acks.push_ack(wire::PUBREC, id);
         received_ids.insert(id);
     } else {
-        sender.acks.push_ack(wire::PUBACK, id);
-        sender.changed = true;
+        sender.acknowledge_message(wire::PUBACK, id);
     }
 }

@@ -1,4 +1,4 @@
-//! The memory of a session, and the only place that spells its capacities.
+//! The memory of a session, with its capacities.
 
 use heapless::{Vec, VecView};
 
@@ -24,7 +24,7 @@ pub struct Storage<
     rx: [u8; RX],
     tx: [u8; TX],
     slots: Vec<Slot, INFLIGHT>,
-    inbound: Vec<PacketId, INBOUND>,
+    received_ids: Vec<PacketId, INBOUND>,
 }
 
 impl<const RX: usize, const TX: usize, const INFLIGHT: usize, const INBOUND: usize>
@@ -48,18 +48,19 @@ impl<const RX: usize, const TX: usize, const INFLIGHT: usize, const INBOUND: usi
             rx: [0; RX],
             tx: [0; TX],
             slots: Vec::new(),
-            inbound: Vec::new(),
+            received_ids: Vec::new(),
         }
     }
 
-    pub(super) fn lend(&mut self) -> Lent<'_> {
+    /// Returns the parts without their capacities, empty.
+    pub(super) fn parts(&mut self) -> StorageParts<'_> {
         self.slots.clear();
-        self.inbound.clear();
-        Lent {
+        self.received_ids.clear();
+        StorageParts {
             rx: &mut self.rx,
             tx: &mut self.tx,
             slots: self.slots.as_mut_view(),
-            inbound: self.inbound.as_mut_view(),
+            received_ids: self.received_ids.as_mut_view(),
         }
     }
 }
@@ -72,10 +73,10 @@ impl<const RX: usize, const TX: usize, const INFLIGHT: usize, const INBOUND: usi
     }
 }
 
-/// The storage without its capacities, so that the session is compiled once.
-pub(super) struct Lent<'b> {
+/// The parts of a storage. Without its capacities, the session is compiled once.
+pub(super) struct StorageParts<'b> {
     pub(super) rx: &'b mut [u8],
     pub(super) tx: &'b mut [u8],
     pub(super) slots: &'b mut VecView<Slot>,
-    pub(super) inbound: &'b mut VecView<PacketId>,
+    pub(super) received_ids: &'b mut VecView<PacketId>,
 }

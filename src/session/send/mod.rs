@@ -10,12 +10,12 @@ use heapless::VecView;
 
 use self::{ack_queue::AckQueue, send_buffer::SendBuffer, streamed::Abandoned};
 pub(super) use self::{
+    packets::SentPacket,
     request::{Payload, Request},
-    send_buffer::SentPacket,
 };
 use super::{
     error::RequestError,
-    in_flight::{InFlight, Slot, State},
+    in_flight::{InFlight, Report, Slot, SlotState},
 };
 use crate::{
     codec::{Connect, FixedHeader, PacketId, wire},
@@ -26,11 +26,11 @@ use crate::{
 #[cfg_attr(feature = "fingerprint", derive(Hash))]
 pub(super) struct Sender<'b> {
     /// The session has changed since the last checkpoint.
-    pub(super) changed: bool,
+    changed: bool,
     /// The bytes lent last are those of the acknowledgements.
     acks_lent: bool,
     /// PUBLISHes at QoS 0 that were not sent, or whose connection was refused.
-    pub(super) qos0_dropped: u16,
+    qos0_dropped: u16,
     /// PUBLISHes at QoS 0 that were sent before CONNACK.
     qos0_sent_before_connack: u16,
     /// The caller was asked for this payload.
@@ -64,7 +64,7 @@ impl Sender<'_> {
     pub(super) fn connect(&mut self, connect: &Connect<'_>, header: FixedHeader, block: bool) {
         self.buffer.push_connect(connect, header);
         if block || self.in_flight.iter().any(|slot| !slot.state.is_report()) {
-            self.buffer.block_until_connack();
+            self.buffer.set_blocked(true);
         }
         self.asked = None;
     }
@@ -76,7 +76,7 @@ impl Sender<'_> {
             self.changed = true;
         }
         self.qos0_sent_before_connack = 0;
-        self.buffer.unblock();
+        self.buffer.set_blocked(false);
     }
 
     /// Cleans up after a connection. If it was refused, the server discarded what was sent before CONNACK
@@ -98,6 +98,33 @@ impl Sender<'_> {
         self.buffer.discard(0);
         self.in_flight.discard();
         self.changed = true;
+    }
+
+    /// Restores the requests of a saved session. Their packets were restored before.
+    pub(super) fn restore(&mut self, slots: impl Iterator<Item = Slot>, last_id: u16) {
+        self.in_flight.restore(slots, last_id);
+        self.qos0_dropped = 0;
+        self.changed = false;
+    }
+
+    /// Returns `true` if the session has changed since the last checkpoint.
+    pub(super) const fn is_changed(&self) -> bool {
+        self.changed
+    }
+
+    /// The caller was given the chance to save the session.
+    pub(super) const fn mark_saved(&mut self) {
+        self.changed = false;
+    }
+
+    /// Returns the next report about a request, and its id. Each is returned once.
+    pub(super) fn take_report(&mut self) -> Option<(PacketId, Report)> {
+        self.in_flight.take_report()
+    }
+
+    /// Returns how many PUBLISHes at QoS 0 were lost since the last call.
+    pub(super) fn take_qos0_dropped(&mut self) -> u16 {
+        core::mem::take(&mut self.qos0_dropped)
     }
 
     /// Queues a DISCONNECT after everything else.
@@ -179,7 +206,7 @@ impl Sender<'_> {
         let id = self.in_flight.free_id();
         self.buffer.push(request, id)?;
         self.in_flight.insert(id, state);
-        self.changed |= matches!(state, State::Puback | State::Pubrec);
+        self.changed |= matches!(state, SlotState::Puback | SlotState::Pubrec);
         Ok(id)
     }
 
@@ -192,7 +219,13 @@ impl Sender<'_> {
     /// Handles a PUBREC: the PUBLISH is never sent again, and a PUBREL follows \[MQTT-4.3.3-1\].
     pub(super) fn on_pubrec(&mut self, id: PacketId) {
         self.buffer.acknowledge(id);
-        self.in_flight.owe_pubrel(id);
+        self.in_flight.on_pubrec(id);
+        self.changed = true;
+    }
+
+    /// Queues the acknowledgement of a message that the caller was given.
+    pub(super) fn acknowledge_message(&mut self, first: u8, id: PacketId) {
+        self.acks.push_ack(first, id);
         self.changed = true;
     }
 

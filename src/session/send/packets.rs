@@ -19,6 +19,16 @@ pub(super) struct Packets<'b> {
     streamed_count: u16,
 }
 
+/// A packet that was sent.
+pub(in crate::session) enum SentPacket {
+    Connect,
+    /// A PUBLISH at QoS 0, which was removed \[MQTT-4.3.1-1\].
+    Qos0Publish,
+    /// A packet that is kept until it is acknowledged.
+    Request(PacketId),
+    Disconnect,
+}
+
 /// How positions in the send buffer change when packets are moved.
 #[must_use]
 pub(super) enum Moved {

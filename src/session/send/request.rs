@@ -1,6 +1,6 @@
 //! The requests of the caller that become packets in the send buffer.
 
-use super::super::in_flight::State;
+use super::super::in_flight::SlotState;
 use crate::codec::{
     Delivery, EncodeError, PacketId, PublishHeader, QoS, TopicName, subscribe, unsubscribe,
 };
@@ -28,15 +28,15 @@ pub(in crate::session) enum Payload<'a> {
 
 impl Request<'_> {
     /// Returns the state in which the request waits for its acknowledgement, or `None` at QoS 0.
-    pub(super) fn state(&self) -> Option<State> {
+    pub(super) fn state(&self) -> Option<SlotState> {
         match self {
             Self::Publish { qos, .. } => match qos {
                 QoS::AtMostOnce => None,
-                QoS::AtLeastOnce => Some(State::Puback),
-                QoS::ExactlyOnce => Some(State::Pubrec),
+                QoS::AtLeastOnce => Some(SlotState::Puback),
+                QoS::ExactlyOnce => Some(SlotState::Pubrec),
             },
-            Self::Subscribe(_) => Some(State::Suback),
-            Self::Unsubscribe(_) => Some(State::Unsuback),
+            Self::Subscribe(_) => Some(SlotState::Suback),
+            Self::Unsubscribe(_) => Some(SlotState::Unsuback),
         }
     }
 

@@ -13,7 +13,7 @@
 
 use super::{
     super::{error::RequestError, raw_packet},
-    packets::{Moved, Packets},
+    packets::{Moved, Packets, SentPacket},
     request::Request,
     streamed::{Abandoned, Streamed},
 };
@@ -34,16 +34,6 @@ pub(in crate::session) struct SendBuffer<'b> {
     /// Only the CONNECT may be sent: after CONNACK, older packets are sent first \[MQTT-4.6.0-1\].
     is_blocked: bool,
     streamed: Streamed,
-}
-
-/// A packet that was sent.
-pub(in crate::session) enum SentPacket {
-    Connect,
-    /// A PUBLISH at QoS 0, which was removed \[MQTT-4.3.1-1\].
-    Qos0Publish,
-    /// A packet that is kept until it is acknowledged.
-    Request(PacketId),
-    Disconnect,
 }
 
 impl<'b> SendBuffer<'b> {
@@ -72,7 +62,11 @@ impl SendBuffer<'_> {
         let kept = if keep { self.packets.span.len() } else { 0 };
         let limit = self.limit();
         if self.connect.end.max(len).saturating_add(kept) > limit {
-            return Err(no_room(len, limit, limit.saturating_sub(kept)));
+            return Err(RequestError::no_room(
+                len,
+                limit,
+                limit.saturating_sub(kept),
+            ));
         }
         Ok(())
     }
@@ -122,7 +116,7 @@ impl SendBuffer<'_> {
             }
             if is_joined {
                 let capacity = self.limit().saturating_sub(self.connect.end);
-                return Err(no_room(needed, capacity, self.free().len()));
+                return Err(RequestError::no_room(needed, capacity, self.free().len()));
             }
             self.move_packets(self.connect.end);
             is_joined = true;
@@ -138,13 +132,9 @@ impl SendBuffer<'_> {
 
 /// Sending packets.
 impl SendBuffer<'_> {
-    /// Allows only the CONNECT to be sent, until [`Self::unblock`].
-    pub(super) fn block_until_connack(&mut self) {
-        self.is_blocked = true;
-    }
-
-    pub(super) fn unblock(&mut self) {
-        self.is_blocked = false;
+    /// Allows only the CONNECT to be sent, or everything.
+    pub(super) fn set_blocked(&mut self, is_blocked: bool) {
+        self.is_blocked = is_blocked;
     }
 
     /// Returns `true` if packets wait for CONNACK.
@@ -505,14 +495,6 @@ impl SendBuffer<'_> {
     fn apply(&mut self, moved: &Moved) {
         self.write_pos = moved.apply(self.write_pos);
         self.lent_end = moved.apply(self.lent_end);
-    }
-}
-
-fn no_room(needed: usize, capacity: usize, free: usize) -> RequestError {
-    if needed > capacity {
-        RequestError::PacketTooLarge { needed, capacity }
-    } else {
-        RequestError::SendBufferFull { needed, free }
     }
 }
 

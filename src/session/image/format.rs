@@ -1,0 +1,355 @@
+//! The format of an image: its parts, its checksum, and the checks of an image that is read.
+//!
+//! ```text
+//! "uMQ" version | length u32 | flags u8 | last id u16 | room u32 | client id: length u16, bytes
+//! | received ids: count u16, u16 each | requests: count u16, (id u16, state u8, forgotten u8) each
+//! | kept PUBLISHes as they would be sent again, back to back | CRC-32 of everything before
+//! ```
+//!
+//! All numbers are big-endian. The kept PUBLISHes belong, in order, to the requests that wait for PUBACK or PUBREC. One
+//! with a streamed payload ends where the payload would begin, and has the packet type 15.
+
+use core::fmt;
+
+use super::super::{
+    in_flight::{Slot, SlotState},
+    raw_packet,
+};
+use crate::{
+    bytes,
+    codec::{Connect, PacketId, PacketType, PublishHeader, QoS},
+};
+
+const MAGIC: [u8; 3] = *b"uMQ";
+const VERSION: u8 = 2;
+pub(super) const CLEAN_SESSION: u8 = 1;
+pub(super) const SERVER_HAS_SESSION: u8 = 2;
+
+/// Bytes of an image besides client id, ids, requests and packets.
+pub(super) const FIXED_LEN: usize = 4 + 4 + 1 + 2 + 4 + 2 + 2 + 2 + 4;
+
+/// Returns the length of the largest image of a session whose storage has these capacities. Client id and packets
+/// share the send buffer.
+pub(in crate::session) const fn max_len(tx: usize, inflight: usize, inbound: usize) -> usize {
+    FIXED_LEN
+        .saturating_add(tx)
+        .saturating_add(inflight.saturating_mul(4))
+        .saturating_add(inbound.saturating_mul(2))
+}
+
+/// Why a session was not saved or restored. The session is as it was.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
+#[non_exhaustive]
+pub enum ImageError {
+    /// The buffer is shorter than the image.
+    BufferTooSmall {
+        /// Length of the image, in bytes; [`Storage::IMAGE_LEN`](super::Storage::IMAGE_LEN) is always enough.
+        needed: usize,
+    },
+    /// The bytes are no image of a session.
+    NotAnImage,
+    /// The image was written by another version of this library.
+    UnknownVersion {
+        /// Its version.
+        version: u8,
+    },
+    /// The image is incomplete.
+    Truncated,
+    /// The checksum is wrong: a byte has changed.
+    Corrupt,
+    /// The checksum is right, but the image is not one that this library writes.
+    Inconsistent,
+    /// The image holds more than the storage has room for.
+    StorageTooSmall,
+}
+
+impl fmt::Display for ImageError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::BufferTooSmall { needed } => {
+                write!(f, "the image needs a buffer of {needed} bytes")
+            }
+            Self::NotAnImage => f.write_str("this is no image of a session"),
+            Self::UnknownVersion { version } => {
+                write!(f, "the image has version {version}, known is {VERSION}")
+            }
+            Self::Truncated => f.write_str("the image is incomplete"),
+            Self::Corrupt => f.write_str("the checksum of the image is wrong"),
+            Self::Inconsistent => f.write_str("the image contradicts itself"),
+            Self::StorageTooSmall => {
+                f.write_str("the image holds more than the storage has room for")
+            }
+        }
+    }
+}
+
+impl core::error::Error for ImageError {}
+
+/// An image with a valid checksum and layout.
+pub(super) struct Image<'a> {
+    pub(super) clean_session: bool,
+    pub(super) server_has_session: bool,
+    pub(super) last_id: u16,
+    pub(super) connect_room: usize,
+    client_id: &'a str,
+    received: &'a [u8],
+    slots: &'a [u8],
+    pub(super) packets: &'a [u8],
+}
+
+impl<'a> Image<'a> {
+    #[inline(never)] // each step of a restore has its own stack frame
+    pub(super) fn parse(image: &'a [u8]) -> Result<Self, ImageError> {
+        let mut reader = ImageReader(image);
+        if reader.array().ok() != Some(MAGIC) {
+            return Err(ImageError::NotAnImage);
+        }
+        let [version] = reader.array()?;
+        if version != VERSION {
+            return Err(ImageError::UnknownVersion { version });
+        }
+        let len = reader.u32()?;
+        let body = image.get(..len).ok_or(ImageError::Truncated)?;
+        let (body, crc) = body.split_last_chunk().ok_or(ImageError::Corrupt)?;
+        let mut sum = Crc::new();
+        sum.add(body);
+        if sum.value() != u32::from_be_bytes(*crc) {
+            return Err(ImageError::Corrupt);
+        }
+        let content = body.get(8..).ok_or(ImageError::Corrupt)?;
+        Self::read(&mut ImageReader(content)).ok_or(ImageError::Inconsistent)
+    }
+
+    fn read(reader: &mut ImageReader<'a>) -> Option<Self> {
+        let [flags] = reader.array().ok()?;
+        let last_id = reader.u16().ok()?;
+        let connect_room = reader.u32().ok()?;
+        let len = reader.u16().ok()?;
+        let client_id = core::str::from_utf8(reader.take(usize::from(len)).ok()?).ok()?;
+        let count = reader.u16().ok()?;
+        let received = reader.take(usize::from(count).checked_mul(2)?).ok()?;
+        let count = reader.u16().ok()?;
+        let slots = reader.take(usize::from(count).checked_mul(4)?).ok()?;
+        let image = Self {
+            clean_session: flags & CLEAN_SESSION != 0,
+            server_has_session: flags & SERVER_HAS_SESSION != 0,
+            last_id,
+            connect_room,
+            client_id,
+            received,
+            slots,
+            packets: reader.0,
+        };
+        (flags & !(CLEAN_SESSION | SERVER_HAS_SESSION) == 0).then_some(image)
+    }
+
+    /// Returns a CONNECT with the client id of the last one.
+    pub(super) fn connect(&self) -> Connect<'a> {
+        Connect {
+            clean_session: self.clean_session,
+            ..Connect::new(self.client_id)
+        }
+    }
+
+    /// Returns the length of that CONNECT in bytes, or 0 if there was none. Returns `None` if it cannot exist.
+    pub(super) fn connect_len(&self) -> Option<usize> {
+        if self.connect_room == 0 && self.client_id.is_empty() {
+            return Some(0);
+        }
+        let len = self.connect().encoded_len().ok()?;
+        (len <= self.connect_room).then_some(len)
+    }
+
+    pub(super) fn received_ids(&self) -> impl Iterator<Item = PacketId> + Clone {
+        let (ids, _) = self.received.as_chunks();
+        ids.iter()
+            .filter_map(|id| PacketId::new(u16::from_be_bytes(*id)))
+    }
+
+    pub(super) fn slots(&self) -> impl Iterator<Item = Slot> + Clone {
+        let (slots, _) = self.slots.as_chunks();
+        slots.iter().filter_map(read_slot)
+    }
+
+    /// Returns `true` if ids, states and packets are possible and belong together.
+    pub(super) fn is_consistent(&self) -> bool {
+        self.ids_are_valid() && self.packets_are_valid()
+    }
+
+    /// Returns `true` if no id is 0, no id occurs twice, and every state is one that is saved.
+    #[inline(never)]
+    fn ids_are_valid(&self) -> bool {
+        self.received_ids().count() == self.received.len() / 2
+            && self.slots().count() == self.slots.len() / 4
+            && all_different(self.received_ids())
+            && all_different(self.slots().map(|slot| slot.id))
+    }
+
+    /// Returns `true` if the packets are the PUBLISHes of the requests that wait for PUBACK or PUBREC, in the same order.
+    #[inline(never)]
+    fn packets_are_valid(&self) -> bool {
+        let mut rest = self.packets;
+        for slot in self.slots() {
+            let qos = match slot.state {
+                SlotState::Puback => QoS::AtLeastOnce,
+                SlotState::Pubrec => QoS::ExactlyOnce,
+                _ => continue,
+            };
+            match split_publish(rest) {
+                Some((id, found, tail)) if id == slot.id && found == qos => rest = tail,
+                _ => return false,
+            }
+        }
+        rest.is_empty()
+    }
+}
+
+fn read_slot(&[high, low, state, forgotten]: &[u8; 4]) -> Option<Slot> {
+    let slot = Slot::new(
+        PacketId::new(u16::from_be_bytes([high, low]))?,
+        SlotState::from_number(state)?,
+        forgotten == 1,
+    );
+    (forgotten <= 1).then_some(slot)
+}
+
+fn all_different(mut ids: impl Iterator<Item = PacketId> + Clone) -> bool {
+    while let Some(id) = ids.next() {
+        if ids.clone().any(|other| other == id) {
+            return false;
+        }
+    }
+    true
+}
+
+/// Returns id and QoS of the PUBLISH at the start of `bytes`, and the bytes after it.
+fn split_publish(bytes: &[u8]) -> Option<(PacketId, QoS, &[u8])> {
+    let (header, used) = raw_packet::publish_header(bytes)?;
+    if header.packet_type != PacketType::Publish {
+        return None;
+    }
+    let (publish, part) = PublishHeader::decode_body(&header, bytes.get(used..)?).ok()??;
+    let body = if raw_packet::is_streamed(*bytes.first()?) {
+        part
+    } else {
+        header.body_len()
+    };
+    let (_, rest) = bytes.split_at_checked(used.checked_add(body)?)?;
+    Some((publish.delivery.packet_id()?, publish.delivery.qos(), rest))
+}
+
+struct ImageReader<'a>(&'a [u8]);
+
+impl<'a> ImageReader<'a> {
+    fn take(&mut self, len: usize) -> Result<&'a [u8], ImageError> {
+        let (bytes, rest) = self.0.split_at_checked(len).ok_or(ImageError::Truncated)?;
+        self.0 = rest;
+        Ok(bytes)
+    }
+
+    fn array<const N: usize>(&mut self) -> Result<[u8; N], ImageError> {
+        let (bytes, rest) = self.0.split_first_chunk().ok_or(ImageError::Truncated)?;
+        self.0 = rest;
+        Ok(*bytes)
+    }
+
+    fn u16(&mut self) -> Result<u16, ImageError> {
+        self.array().map(u16::from_be_bytes)
+    }
+
+    fn u32(&mut self) -> Result<usize, ImageError> {
+        let value = u32::from_be_bytes(self.array()?);
+        usize::try_from(value).map_err(|_| ImageError::Inconsistent)
+    }
+}
+
+/// Writes an image, and its checksum at the end.
+pub(super) struct ImageWriter<'o> {
+    /// Exactly as long as the image.
+    out: &'o mut [u8],
+    at: usize,
+    crc: Crc,
+}
+
+impl<'o> ImageWriter<'o> {
+    /// Begins an image of `len` bytes at the start of `out`.
+    pub(super) fn new(out: &'o mut [u8], len: usize) -> Result<Self, ImageError> {
+        let needed = len;
+        let out = out
+            .get_mut(..len)
+            .ok_or(ImageError::BufferTooSmall { needed })?;
+        let mut image = Self {
+            out,
+            at: 0,
+            crc: Crc::new(),
+        };
+        image.put(&MAGIC);
+        image.put(&[VERSION]);
+        image.u32(len);
+        Ok(image)
+    }
+
+    pub(super) fn finish(mut self) {
+        let crc = self.crc.value();
+        self.put(&crc.to_be_bytes());
+    }
+
+    pub(super) fn put(&mut self, bytes: &[u8]) {
+        let end = self.at.saturating_add(bytes.len());
+        if let Some(place) = self.out.get_mut(self.at..end)
+            && place.len() == bytes.len()
+        {
+            bytes::copy(place, bytes);
+            self.at = end;
+            self.crc.add(bytes);
+        }
+    }
+
+    /// Writes a number that fits: the codec allows no longer strings, the storage no more ids.
+    pub(super) fn u16(&mut self, value: usize) {
+        self.put(&u16::try_from(value).unwrap_or(u16::MAX).to_be_bytes());
+    }
+
+    pub(super) fn u32(&mut self, value: usize) {
+        self.put(&u32::try_from(value).unwrap_or(u32::MAX).to_be_bytes());
+    }
+}
+
+/// CRC-32 as in Ethernet. Bit by bit, because a save is rare and a table takes 1 KiB of flash.
+struct Crc(u32);
+
+impl Crc {
+    const fn new() -> Self {
+        Self(u32::MAX)
+    }
+
+    fn add(&mut self, bytes: &[u8]) {
+        for byte in bytes {
+            self.0 ^= u32::from(*byte);
+            for _ in 0..8 {
+                let carry = self.0 & 1;
+                self.0 >>= 1;
+                if carry != 0 {
+                    self.0 ^= 0xEDB8_8320;
+                }
+            }
+        }
+    }
+
+    const fn value(&self) -> u32 {
+        !self.0
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn crc_of_check_string_is_that_of_ethernet() {
+        let mut crc = Crc::new();
+        crc.add(b"123456789");
+        assert_eq!(crc.value(), 0xCBF4_3926);
+    }
+}

@@ -1,0 +1,188 @@
+//! Saving a session as bytes and restoring it, for deep sleep and reboots.
+
+mod format;
+
+use core::fmt;
+
+pub use self::format::ImageError;
+pub(super) use self::format::max_len;
+use self::format::{CLEAN_SESSION, FIXED_LEN, Image, ImageWriter, SERVER_HAS_SESSION};
+use super::{link::Link, received_ids::ReceivedIds, send::Sender, state::Session};
+
+/// The chance to save a session before anything is sent that follows from its last change.
+#[derive(Clone, Copy)]
+pub struct Checkpoint<'a> {
+    pub(super) link: &'a Link,
+    pub(super) received_ids: &'a ReceivedIds<'a>,
+    pub(super) sender: &'a Sender<'a>,
+}
+
+impl Checkpoint<'_> {
+    /// As [`Session::save`].
+    ///
+    /// # Errors
+    ///
+    /// As [`Session::save`].
+    pub fn save(&self, out: &mut [u8]) -> Result<usize, ImageError> {
+        let Self {
+            link,
+            received_ids,
+            sender,
+        } = self;
+        let received_ids = received_ids.as_slice();
+        let client_id = sender.buffer.client_id().unwrap_or_default();
+        let packets = sender.buffer.kept_publishes().map(|(_, rest)| rest.len());
+        let len = FIXED_LEN
+            .saturating_add(client_id.len())
+            .saturating_add(received_ids.len().saturating_mul(2))
+            .saturating_add(sender.in_flight.len().saturating_mul(4))
+            .saturating_add(packets.fold(0, |len: usize, rest| {
+                len.saturating_add(1).saturating_add(rest)
+            }));
+        let mut image = ImageWriter::new(out, len)?;
+        let clean = if link.clean_session() {
+            CLEAN_SESSION
+        } else {
+            0
+        };
+        let known = if link.server_has_session() {
+            SERVER_HAS_SESSION
+        } else {
+            0
+        };
+        image.put(&[clean | known]);
+        image.u16(usize::from(sender.in_flight.last_id()));
+        image.u32(sender.buffer.connect_room());
+        image.u16(client_id.len());
+        image.put(client_id);
+        image.u16(received_ids.len());
+        for id in received_ids {
+            image.put(&id.get().to_be_bytes());
+        }
+        image.u16(sender.in_flight.len());
+        for slot in sender.in_flight.iter() {
+            let [high, low] = slot.id.get().to_be_bytes();
+            image.put(&[high, low, slot.state as u8, u8::from(slot.is_forgotten())]);
+        }
+        // With DUP: when the image is read, they may have been sent.
+        for (first, rest) in sender.buffer.kept_publishes() {
+            image.put(&[first]);
+            image.put(rest);
+        }
+        image.finish();
+        Ok(len)
+    }
+}
+
+impl PartialEq for Checkpoint<'_> {
+    /// Returns `true` if both are of the same session.
+    fn eq(&self, other: &Self) -> bool {
+        core::ptr::eq(self.link, other.link)
+    }
+}
+
+impl Eq for Checkpoint<'_> {}
+
+impl fmt::Debug for Checkpoint<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Checkpoint")
+    }
+}
+
+#[cfg(feature = "defmt")]
+impl defmt::Format for Checkpoint<'_> {
+    fn format(&self, f: defmt::Formatter<'_>) {
+        defmt::write!(f, "Checkpoint");
+    }
+}
+
+impl Session<'_> {
+    /// Writes all that has to survive a reboot to `out` and returns how many bytes that took, at most
+    /// [`Storage::IMAGE_LEN`](super::Storage::IMAGE_LEN).
+    ///
+    /// An event that [`poll`](Session::poll) has announced and nobody has taken is not saved: take all events first.
+    ///
+    /// What is restored counts as sent: nobody knows what left after the image was made, so every PUBLISH goes out again
+    /// with DUP, even one that never left.
+    ///
+    /// Restoring an image that is older than the last packet sent may repeat a QoS 2 message or swallow one. Either
+    /// save when nothing more will be sent, before a deep sleep, or turn on
+    /// [checkpoints](Session::set_checkpoints).
+    ///
+    /// # Errors
+    ///
+    /// [`ImageError::BufferTooSmall`].
+    pub fn save(&self, out: &mut [u8]) -> Result<usize, ImageError> {
+        self.checkpoint().save(out)
+    }
+
+    pub(super) fn checkpoint(&self) -> Checkpoint<'_> {
+        Checkpoint {
+            link: &self.link,
+            received_ids: &self.received_ids,
+            sender: &self.sender,
+        }
+    }
+
+    /// Replaces what this session remembers by what [`Self::save`] wrote; a connection that it has counts as lost.
+    ///
+    /// # Errors
+    ///
+    /// [`ImageError`]; the session is as it was.
+    pub fn restore(&mut self, image: &[u8]) -> Result<(), ImageError> {
+        match &Image::parse(image) {
+            Ok(image) => self.restore_parsed(image),
+            Err(error) => Err(*error),
+        }
+    }
+
+    fn restore_parsed(&mut self, image: &Image<'_>) -> Result<(), ImageError> {
+        let connect_len = image
+            .connect_len()
+            .filter(|_| image.is_consistent())
+            .ok_or(ImageError::Inconsistent)?;
+        if !self.has_room_for(image) {
+            return Err(ImageError::StorageTooSmall);
+        }
+        self.connection_lost();
+        self.clean_up_connection();
+        self.restore_packets(image, connect_len);
+        self.restore_state(image);
+        Ok(())
+    }
+
+    #[inline(never)]
+    fn has_room_for(&self, image: &Image<'_>) -> bool {
+        let Self {
+            received_ids,
+            sender,
+            ..
+        } = self;
+        image.received_ids().count() <= received_ids.capacity()
+            && image.slots().count() <= sender.in_flight.capacity()
+            && sender
+                .buffer
+                .can_restore(image.connect_room, image.packets.len())
+    }
+
+    #[inline(never)]
+    fn restore_packets(&mut self, image: &Image<'_>, connect_len: usize) {
+        let buffer = &mut self.sender.buffer;
+        buffer.restore(image.connect_room, image.packets, |room| {
+            let place = room.len().saturating_sub(connect_len);
+            let connect = image.connect();
+            let connect = connect.encode(room.get_mut(place..).unwrap_or_default());
+            connect.map_or(0, <[u8]>::len)
+        });
+    }
+
+    /// Restores everything but the packets.
+    #[inline(never)]
+    fn restore_state(&mut self, image: &Image<'_>) {
+        self.sender.restore(image.slots(), image.last_id);
+        self.received_ids.restore(image.received_ids());
+        self.link
+            .restore(image.clean_session, image.server_has_session);
+        self.events.clear();
+    }
+}

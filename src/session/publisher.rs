@@ -1,0 +1,145 @@
+//! The requests of the caller: publish, subscribe, unsubscribe, ping, disconnect.
+
+use super::{
+    RequestError,
+    event::Message,
+    link::Link,
+    send::{Payload, Request, Sender},
+    state::{Session, queue_ping},
+    timers::Timers,
+};
+use crate::codec::{EncodeError, PacketId, QoS, TopicName};
+
+/// A handle that queues requests. It borrows nothing that an event borrows.
+pub(super) struct Publisher<'a, 'b> {
+    link: &'a Link,
+    timers: &'a mut Timers,
+    sender: &'a mut Sender<'b>,
+}
+
+impl Publisher<'_, '_> {
+    /// As [`Session::publish`].
+    pub(super) fn publish(
+        &mut self,
+        message: &Message<'_>,
+    ) -> Result<Option<PacketId>, RequestError> {
+        self.publish_payload(message, Payload::Whole(message.payload))
+    }
+
+    /// As [`Session::subscribe`].
+    pub(super) fn subscribe(&mut self, filters: &[(&str, QoS)]) -> Result<PacketId, RequestError> {
+        self.check_open()?;
+        self.sender.request(&Request::Subscribe(filters))
+    }
+
+    /// As [`Session::unsubscribe`].
+    pub(super) fn unsubscribe(&mut self, filters: &[&str]) -> Result<PacketId, RequestError> {
+        self.check_open()?;
+        self.sender.request(&Request::Unsubscribe(filters))
+    }
+
+    /// As [`Session::ping`].
+    pub(super) fn ping(&mut self) -> Result<(), RequestError> {
+        self.check_open()?;
+        if !self.link.is_connected() {
+            return Err(RequestError::NotConnected);
+        }
+        // One place is kept for the answer to a packet that was received.
+        if !self.sender.acks.has_room(2) {
+            return Err(RequestError::AckQueueFull);
+        }
+        queue_ping(self.sender, self.timers);
+        Ok(())
+    }
+
+    pub(super) fn publish_payload(
+        &mut self,
+        message: &Message<'_>,
+        payload: Payload<'_>,
+    ) -> Result<Option<PacketId>, RequestError> {
+        let topic = TopicName::new(message.topic).map_err(EncodeError::Topic)?;
+        self.check_open()?;
+        let id = self.sender.request(&Request::Publish {
+            topic,
+            qos: message.qos,
+            retain: message.retain,
+            payload,
+        })?;
+        Ok((message.qos != QoS::AtMostOnce).then_some(id))
+    }
+
+    pub(super) fn check_open(&self) -> Result<(), RequestError> {
+        if self.link.is_disconnecting() || !self.link.is_open() {
+            return Err(RequestError::NotConnected);
+        }
+        if self.sender.buffer.is_in_payload() {
+            return Err(RequestError::PayloadPending);
+        }
+        Ok(())
+    }
+}
+
+impl<'b> Session<'b> {
+    /// Returns a handle that queues requests.
+    pub(super) fn publisher(&mut self) -> Publisher<'_, 'b> {
+        Publisher {
+            link: &self.link,
+            timers: &mut self.timers,
+            sender: &mut self.sender,
+        }
+    }
+
+    /// Queues a message; at QoS 1 and 2 the id under which [`Event::Puback`](super::Event::Puback) or [`Event::Pubcomp`](super::Event::Pubcomp) will report it.
+    ///
+    /// # Errors
+    ///
+    /// [`RequestError`]; nothing was queued, and the connection is fine.
+    pub fn publish(&mut self, message: &Message<'_>) -> Result<Option<PacketId>, RequestError> {
+        self.publisher().publish(message)
+    }
+
+    /// Queues a SUBSCRIBE for one or more topic filters, each with the highest QoS wanted; [`Event::Suback`](super::Event::Suback) brings
+    /// the answers, in the same order, under the id returned.
+    ///
+    /// # Errors
+    ///
+    /// [`RequestError`]; nothing was queued, and the connection is fine.
+    pub fn subscribe(&mut self, filters: &[(&str, QoS)]) -> Result<PacketId, RequestError> {
+        self.publisher().subscribe(filters)
+    }
+
+    /// Queues an UNSUBSCRIBE for one or more topic filters; [`Event::Unsuback`](super::Event::Unsuback) answers it under the id returned.
+    ///
+    /// # Errors
+    ///
+    /// [`RequestError`]; nothing was queued, and the connection is fine.
+    pub fn unsubscribe(&mut self, filters: &[&str]) -> Result<PacketId, RequestError> {
+        self.publisher().unsubscribe(filters)
+    }
+
+    /// Queues a PINGREQ. Keep alive needs no help from the caller; this asks whether the server is there right now.
+    ///
+    /// # Errors
+    ///
+    /// [`RequestError::NotConnected`] before CONNACK; [`RequestError::AckQueueFull`] while too much is queued;
+    /// [`RequestError::PayloadPending`] inside a payload.
+    pub fn ping(&mut self) -> Result<(), RequestError> {
+        self.publisher().ping()
+    }
+
+    /// Queues a DISCONNECT behind everything else; nothing can be queued after it \[MQTT-3.14.4-2\].
+    ///
+    /// # Errors
+    ///
+    /// [`RequestError::NotConnected`] if there is no connection or this was called before;
+    /// [`RequestError::PayloadPending`] while a payload is being handed over.
+    pub fn disconnect(&mut self) -> Result<(), RequestError> {
+        self.publisher().check_open()?;
+        if self.sender.buffer.has_source() {
+            return Err(RequestError::PayloadPending);
+        }
+        self.sender.disconnect();
+        self.link.start_disconnect();
+        Ok(())
+    }
+}
