@@ -4,7 +4,6 @@ use super::{
     RequestError,
     error::ProtocolError,
     event::{Message, StreamedPublish},
-    send::Payload,
     state::Session,
 };
 use crate::{codec::PacketId, time::Instant};
@@ -32,8 +31,7 @@ impl Session<'_> {
                     retain,
                     ..Message::new(topic, &[])
                 };
-                self.publisher()
-                    .publish_payload(&message, Payload::Streamed(len))
+                self.publisher().publish_payload(&message, len, None)
             }
             StreamedPublish::Resend(id) => {
                 self.publisher().check_open()?;

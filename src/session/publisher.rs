@@ -4,7 +4,7 @@ use super::{
     RequestError,
     event::Message,
     link::Link,
-    send::{Payload, Request, Sender},
+    send::{Request, Sender},
     state::{Session, queue_ping},
     timers::Timers,
 };
@@ -23,19 +23,21 @@ impl Publisher<'_, '_> {
         &mut self,
         message: &Message<'_>,
     ) -> Result<Option<PacketId>, RequestError> {
-        self.publish_payload(message, Payload::Whole(message.payload))
+        let len = message.payload.len();
+        self.publish_payload(message, len, Some(message.payload))
     }
 
     /// As [`Session::subscribe`].
     pub(super) fn subscribe(&mut self, filters: &[(&str, QoS)]) -> Result<PacketId, RequestError> {
         self.check_open()?;
-        self.sender.request(&Request::Subscribe(filters))
+        self.sender.request(&Request::Subscribe(filters), Some(&[]))
     }
 
     /// As [`Session::unsubscribe`].
     pub(super) fn unsubscribe(&mut self, filters: &[&str]) -> Result<PacketId, RequestError> {
         self.check_open()?;
-        self.sender.request(&Request::Unsubscribe(filters))
+        self.sender
+            .request(&Request::Unsubscribe(filters), Some(&[]))
     }
 
     /// As [`Session::ping`].
@@ -55,16 +57,18 @@ impl Publisher<'_, '_> {
     pub(super) fn publish_payload(
         &mut self,
         message: &Message<'_>,
-        payload: Payload<'_>,
+        payload_len: usize,
+        payload: Option<&[u8]>,
     ) -> Result<Option<PacketId>, RequestError> {
         let topic = TopicName::new(message.topic).map_err(EncodeError::Topic)?;
         self.check_open()?;
-        let id = self.sender.request(&Request::Publish {
+        let request = Request::Publish {
             topic,
             qos: message.qos,
             retain: message.retain,
-            payload,
-        })?;
+            payload_len,
+        };
+        let id = self.sender.request(&request, payload)?;
         Ok((message.qos != QoS::AtMostOnce).then_some(id))
     }
 

@@ -9,10 +9,7 @@ mod streamed;
 use heapless::VecView;
 
 use self::{ack_queue::AckQueue, send_buffer::SendBuffer, streamed::Abandoned};
-pub(super) use self::{
-    packets::SentPacket,
-    request::{Payload, Request},
-};
+pub(super) use self::{packets::SentPacket, request::Request};
 use super::{
     error::RequestError,
     in_flight::{InFlight, Report, Slot, SlotState},
@@ -193,20 +190,27 @@ impl Sender<'_> {
 
 /// Requests.
 impl Sender<'_> {
-    /// Queues a request. If it is acknowledged, it takes a slot and the packet id that is returned.
-    pub(super) fn request(&mut self, request: &Request<'_>) -> Result<PacketId, RequestError> {
-        let Some(state) = request.state() else {
-            self.buffer.push(request, PacketId::MIN)?;
-            return Ok(PacketId::MIN);
-        };
-        if self.in_flight.is_full() {
-            let capacity = self.in_flight.capacity();
-            return Err(RequestError::InflightFull { capacity });
+    /// Queues a request and its payload. If there is no payload, the caller provides it later. If the request is
+    /// acknowledged, it takes a slot and the packet id that is returned.
+    pub(super) fn request(
+        &mut self,
+        request: &Request<'_>,
+        payload: Option<&[u8]>,
+    ) -> Result<PacketId, RequestError> {
+        let state = request.state();
+        let mut id = PacketId::MIN;
+        if state.is_some() {
+            if self.in_flight.is_full() {
+                let capacity = self.in_flight.capacity();
+                return Err(RequestError::InflightFull { capacity });
+            }
+            id = self.in_flight.free_id();
         }
-        let id = self.in_flight.free_id();
-        self.buffer.push(request, id)?;
-        self.in_flight.insert(id, state);
-        self.changed |= matches!(state, SlotState::Puback | SlotState::Pubrec);
+        self.buffer.push(request, id, payload)?;
+        if let Some(state) = state {
+            self.in_flight.insert(id, state);
+            self.changed |= matches!(state, SlotState::Puback | SlotState::Pubrec);
+        }
         Ok(id)
     }
 

@@ -1,4 +1,4 @@
-//! Encoded packets that lie back to back in a buffer.
+//! Encoded packets that lie back to back in a buffer, and how far they were sent.
 
 use super::super::raw_packet::{self, RawPacket};
 use crate::{
@@ -13,6 +13,10 @@ pub(super) struct Packets<'b> {
     pub(super) span: Span,
     /// Start of the packet that is sent at present, or next. It may be the CONNECT.
     pub(super) current: usize,
+    /// First byte that the transport has not accepted.
+    pub(super) write_pos: usize,
+    /// End of the bytes that were lent to the transport. It may have sent them without reporting that.
+    pub(super) lent_end: usize,
     /// The payload of the current packet is streamed, and the packet has the type of a PUBLISH.
     pub(super) is_streaming: bool,
     /// Number of packets with a streamed payload.
@@ -29,31 +33,6 @@ pub(in crate::session) enum SentPacket {
     Disconnect,
 }
 
-/// How positions in the send buffer change when packets are moved.
-#[must_use]
-pub(super) enum Moved {
-    /// A packet at the front that ended there was removed, and no byte was moved.
-    FirstRemoved { end: usize },
-    /// A packet was removed, and what followed it was moved to its place.
-    Removed { packet: Span },
-    /// Everything was moved.
-    All { from: usize, to: usize },
-}
-
-impl Moved {
-    /// Returns the new place of a position.
-    pub(super) fn apply(&self, position: usize) -> usize {
-        match *self {
-            Self::FirstRemoved { end } => position.max(end),
-            Self::Removed { packet } => match position.checked_sub(packet.len()) {
-                Some(moved) if position >= packet.end => moved,
-                _ => position.min(packet.start),
-            },
-            Self::All { from, to } => position.wrapping_sub(from).wrapping_add(to),
-        }
-    }
-}
-
 impl<'b> Packets<'b> {
     #[inline(always)] // into the session, without a copy
     pub(super) fn new(bytes: &'b mut [u8]) -> Self {
@@ -61,6 +40,8 @@ impl<'b> Packets<'b> {
             bytes,
             span: Span::default(),
             current: 0,
+            write_pos: 0,
+            lent_end: 0,
             is_streaming: false,
             streamed_count: 0,
         }
@@ -170,7 +151,7 @@ impl Packets<'_> {
     }
 
     /// Removes a packet that is not sent in part. For the first packet, which is usual, no byte is moved.
-    pub(super) fn remove(&mut self, at: usize) -> Moved {
+    pub(super) fn remove(&mut self, at: usize) {
         let RawPacket {
             is_streamed, end, ..
         } = self.at(at);
@@ -178,30 +159,39 @@ impl Packets<'_> {
             self.streamed_count = self.streamed_count.wrapping_sub(1);
         }
         // While the CONNECT is sent, the packets must follow it without a gap.
-        let moved = if at == self.span.start && self.current >= at {
+        if at == self.span.start && self.current >= at {
             self.span.start = end;
-            Moved::FirstRemoved { end }
-        } else {
-            bytes::move_within(self.bytes, end, at, self.span.end.wrapping_sub(end));
-            Moved::Removed {
-                packet: Span { start: at, end },
-            }
-        };
-        self.moved(moved)
+            self.move_cursors(|position| position.max(end));
+            return;
+        }
+        bytes::move_within(self.bytes, end, at, self.span.end.wrapping_sub(end));
+        let len = end.wrapping_sub(at);
+        self.move_cursors(|position| match position.checked_sub(len) {
+            Some(moved) if position >= end => moved,
+            _ => position.min(at),
+        });
     }
 
     /// Moves all packets to `start`. The caller has checked that they fit.
-    pub(super) fn move_to(&mut self, start: usize) -> Moved {
+    pub(super) fn move_to(&mut self, start: usize) {
         let from = self.span.start;
         bytes::move_within(self.bytes, from, start, self.span.len());
+        self.move_cursors(|position| position.wrapping_sub(from).wrapping_add(start));
         self.span.start = start;
-        self.moved(Moved::All { from, to: start })
     }
 
-    fn moved(&mut self, moved: Moved) -> Moved {
-        self.span.end = moved.apply(self.span.end);
-        self.current = moved.apply(self.current);
-        moved
+    fn move_cursors(&mut self, moved: impl Fn(usize) -> usize) {
+        self.span.end = moved(self.span.end);
+        self.current = moved(self.current);
+        self.write_pos = moved(self.write_pos);
+        self.lent_end = moved(self.lent_end);
+    }
+
+    /// The next packet to be sent is the one at `at`.
+    pub(super) fn rewind(&mut self, at: usize) {
+        self.current = at;
+        self.write_pos = at;
+        self.lent_end = at;
     }
 
     /// Removes all packets. Packets will begin at `start`.
@@ -233,10 +223,13 @@ impl core::hash::Hash for Packets<'_> {
             bytes,
             span,
             current,
+            write_pos,
+            lent_end,
             is_streaming,
             streamed_count,
         } = self;
-        (span, current, is_streaming, streamed_count, bytes.len()).hash(state);
+        (span, current, write_pos, lent_end).hash(state);
+        (is_streaming, streamed_count, bytes.len()).hash(state);
         span.of(bytes).hash(state);
     }
 }

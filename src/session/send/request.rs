@@ -7,23 +7,15 @@ use crate::codec::{
 
 /// A packet that the caller wants to send.
 pub(in crate::session) enum Request<'a> {
+    /// A PUBLISH up to its payload.
     Publish {
         topic: TopicName<'a>,
         qos: QoS,
         retain: bool,
-        payload: Payload<'a>,
+        payload_len: usize,
     },
     Subscribe(&'a [(&'a str, QoS)]),
     Unsubscribe(&'a [&'a str]),
-}
-
-/// The payload of a PUBLISH.
-#[derive(Clone, Copy)]
-pub(in crate::session) enum Payload<'a> {
-    /// Its bytes are copied to the send buffer.
-    Whole(&'a [u8]),
-    /// The caller provides this many bytes while the packet is sent.
-    Streamed(usize),
 }
 
 impl Request<'_> {
@@ -40,50 +32,26 @@ impl Request<'_> {
         }
     }
 
-    /// Returns `true` if the caller provides the payload later.
-    pub(super) fn is_streamed(&self) -> bool {
-        matches!(
-            self,
-            Self::Publish {
-                payload: Payload::Streamed(_),
-                ..
-            }
-        )
-    }
-
-    /// Returns the bytes that follow what [`Self::encode`] writes.
-    pub(super) fn payload(&self) -> &[u8] {
-        match self {
-            Self::Publish {
-                payload: Payload::Whole(bytes),
-                ..
-            } => bytes,
-            _ => &[],
-        }
-    }
-
     /// Writes the packet up to its payload to `out`, and returns the number of bytes.
     pub(super) fn encode(&self, packet_id: PacketId, out: &mut [u8]) -> Result<usize, EncodeError> {
+        let dup = false;
         match *self {
             Self::Publish {
                 topic,
                 qos,
                 retain,
-                payload,
+                payload_len,
             } => {
-                let dup = false;
+                let delivery = match qos {
+                    QoS::AtMostOnce => Delivery::AtMostOnce,
+                    QoS::AtLeastOnce => Delivery::AtLeastOnce { packet_id, dup },
+                    QoS::ExactlyOnce => Delivery::ExactlyOnce { packet_id, dup },
+                };
                 let header = PublishHeader {
                     topic,
-                    delivery: match qos {
-                        QoS::AtMostOnce => Delivery::AtMostOnce,
-                        QoS::AtLeastOnce => Delivery::AtLeastOnce { packet_id, dup },
-                        QoS::ExactlyOnce => Delivery::ExactlyOnce { packet_id, dup },
-                    },
+                    delivery,
                     retain,
-                    payload_len: match payload {
-                        Payload::Whole(bytes) => bytes.len(),
-                        Payload::Streamed(len) => len,
-                    },
+                    payload_len,
                 };
                 header.encode(out).map(<[u8]>::len)
             }

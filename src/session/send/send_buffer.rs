@@ -13,7 +13,7 @@
 
 use super::{
     super::{error::RequestError, raw_packet},
-    packets::{Moved, Packets, SentPacket},
+    packets::{Packets, SentPacket},
     request::Request,
     streamed::{Abandoned, Streamed},
 };
@@ -27,10 +27,6 @@ pub(in crate::session) struct SendBuffer<'b> {
     packets: Packets<'b>,
     /// The last CONNECT.
     connect: Span,
-    /// First byte that the transport has not accepted.
-    write_pos: usize,
-    /// End of the bytes that were lent to the transport. It may have sent them without reporting that.
-    lent_end: usize,
     /// Only the CONNECT may be sent: after CONNACK, older packets are sent first \[MQTT-4.6.0-1\].
     is_blocked: bool,
     streamed: Streamed,
@@ -42,8 +38,6 @@ impl<'b> SendBuffer<'b> {
         Self {
             packets: Packets::new(bytes),
             connect: Span::default(),
-            write_pos: 0,
-            lent_end: 0,
             is_blocked: false,
             streamed: Streamed::default(),
         }
@@ -76,26 +70,30 @@ impl SendBuffer<'_> {
     pub(super) fn push_connect(&mut self, connect: &Connect<'_>, header: FixedHeader) {
         let len = header.frame_len();
         let end = self.connect.end.max(len);
-        self.move_packets(end);
+        self.packets.move_to(end);
         let start = end.saturating_sub(len);
         self.connect = Span { start, end };
         if let Some(place) = self.packets.bytes.get_mut(start..end) {
             let _ = connect.write(header, place);
         }
-        self.packets.current = start;
-        self.write_pos = start;
-        self.lent_end = start;
+        self.packets.rewind(start);
         self.is_blocked = self.packets.span.start < self.packets.span.end;
     }
 
-    /// Queues a packet. Encodes it again if it fits only after the free bytes were joined.
+    /// Queues a packet and its payload, which is streamed if it is `None`. Encodes the packet again if it fits only
+    /// after the free bytes were joined.
     #[inline(always)] // called in one place, and for its stack
-    pub(super) fn push(&mut self, request: &Request<'_>, id: PacketId) -> Result<(), RequestError> {
-        let is_streamed = request.is_streamed();
+    pub(super) fn push(
+        &mut self,
+        request: &Request<'_>,
+        id: PacketId,
+        payload: Option<&[u8]>,
+    ) -> Result<(), RequestError> {
+        let is_streamed = payload.is_none();
         if is_streamed && self.packets.next_streamed().is_some() {
             return Err(RequestError::PayloadPending);
         }
-        let payload = request.payload();
+        let payload = payload.unwrap_or_default();
         let mut is_joined = !self.is_connect_sent();
         loop {
             let free = self.free();
@@ -118,7 +116,7 @@ impl SendBuffer<'_> {
                 let capacity = self.limit().saturating_sub(self.connect.end);
                 return Err(RequestError::no_room(needed, capacity, self.free().len()));
             }
-            self.move_packets(self.connect.end);
+            self.packets.move_to(self.connect.end);
             is_joined = true;
         }
     }
@@ -152,12 +150,12 @@ impl SendBuffer<'_> {
         if self.is_in_payload() {
             return self.streamed.staged.is_empty();
         }
-        self.write_pos >= self.sendable_end()
+        self.packets.write_pos >= self.sendable_end()
     }
 
     /// Returns `true` if no packet is sent in part.
     pub(super) fn is_between_packets(&self) -> bool {
-        self.write_pos == self.packets.current
+        self.packets.write_pos == self.packets.current
     }
 
     /// Returns the bytes that are sent next: all that are queued, or those of the `current_only` packet.
@@ -171,10 +169,10 @@ impl SendBuffer<'_> {
         } else {
             self.sendable_end()
         };
-        self.lent_end = self.lent_end.max(end);
+        self.packets.lent_end = self.packets.lent_end.max(end);
         self.packets
             .bytes
-            .get(self.write_pos..end)
+            .get(self.packets.write_pos..end)
             .unwrap_or_default()
     }
 
@@ -183,8 +181,12 @@ impl SendBuffer<'_> {
         if self.is_in_payload() {
             self.streamed.consume_staged(n);
         } else {
-            self.write_pos = self.write_pos.saturating_add(n).min(self.lent_end);
-            self.lent_end = self.write_pos;
+            self.packets.write_pos = self
+                .packets
+                .write_pos
+                .saturating_add(n)
+                .min(self.packets.lent_end);
+            self.packets.lent_end = self.packets.write_pos;
         }
     }
 
@@ -192,8 +194,8 @@ impl SendBuffer<'_> {
     pub(super) fn next_sent_packet(&mut self) -> Option<SentPacket> {
         let at = self.packets.current;
         let packet = self.packets.at(at);
-        let is_whole =
-            self.write_pos >= packet.end && (!self.packets.is_streaming || self.streamed.is_sent());
+        let is_whole = self.packets.write_pos >= packet.end
+            && (!self.packets.is_streaming || self.streamed.is_sent());
         if at >= self.packets.span.end.max(self.connect.end) || !is_whole {
             return None;
         }
@@ -207,7 +209,7 @@ impl SendBuffer<'_> {
         if packet.is_connect() {
             return Some(SentPacket::Connect);
         }
-        self.remove(at);
+        self.packets.remove(at);
         Some(if packet.is_publish() {
             SentPacket::Qos0Publish
         } else {
@@ -221,10 +223,10 @@ impl SendBuffer<'_> {
             return;
         };
         // If the packet has not begun to be sent again, its payload is not needed any more.
-        if self.write_pos <= at && self.packets.next_streamed() == Some(at) {
+        if self.packets.write_pos <= at && self.packets.next_streamed() == Some(at) {
             self.end_streamed();
         }
-        self.remove(at);
+        self.packets.remove(at);
     }
 
     /// Returns the body of the packet with this id.
@@ -237,7 +239,7 @@ impl SendBuffer<'_> {
     pub(in crate::session) fn waits_for_resend(&self, id: PacketId) -> bool {
         self.packets
             .find(id)
-            .is_some_and(|at| at >= self.write_pos && self.packets.at(at).is_dup())
+            .is_some_and(|at| at >= self.packets.write_pos && self.packets.at(at).is_dup())
     }
 
     /// Keeps the PUBLISHes at QoS 1 and 2 for the next connection \[MQTT-4.4.0-1\], removes the other packets, and
@@ -250,7 +252,7 @@ impl SendBuffer<'_> {
             let packet = self.packets.at(at);
             if packet.is_kept_publish() {
                 // [MQTT-3.3.1-1] One byte attempted is enough.
-                if at < self.write_pos.max(self.lent_end)
+                if at < self.packets.write_pos.max(self.packets.lent_end)
                     && let Some(first) = self.packets.bytes.get_mut(at)
                 {
                     *first |= wire::DUP;
@@ -262,12 +264,13 @@ impl SendBuffer<'_> {
                 dropped = dropped.saturating_add(1);
             }
             let is_first = at == self.packets.span.start;
-            self.remove(at);
+            self.packets.remove(at);
             if is_first {
                 at = self.packets.span.start;
             }
         }
-        self.rewind();
+        // The next connection begins with the first packet.
+        self.packets.rewind(self.packets.span.start);
         dropped
     }
 
@@ -275,14 +278,7 @@ impl SendBuffer<'_> {
     pub(super) fn discard(&mut self, connect_end: usize) {
         self.connect.end = connect_end;
         self.packets.clear(connect_end);
-        self.rewind();
-    }
-
-    /// The next connection begins with the first packet.
-    fn rewind(&mut self) {
-        self.packets.current = self.packets.span.start;
-        self.write_pos = self.packets.span.start;
-        self.lent_end = self.packets.span.start;
+        self.packets.rewind(connect_end);
     }
 
     /// Returns the end of the bytes that may be sent at present. The start of a packet with a streamed payload is a
@@ -309,7 +305,7 @@ impl SendBuffer<'_> {
         let at = self
             .packets
             .next_streamed()
-            .filter(|at| *at == self.write_pos)?;
+            .filter(|at| *at == self.packets.write_pos)?;
         if self.streamed.has_source {
             None
         } else {
@@ -343,7 +339,8 @@ impl SendBuffer<'_> {
 
     /// Returns `true` if payload bytes are next in the byte stream.
     pub(in crate::session) fn is_in_payload(&self) -> bool {
-        self.packets.is_streaming && self.write_pos >= self.packets.at(self.packets.current).end
+        self.packets.is_streaming
+            && self.packets.write_pos >= self.packets.at(self.packets.current).end
     }
 
     /// Returns the number of payload bytes that the caller must provide now.
@@ -386,7 +383,7 @@ impl SendBuffer<'_> {
         let Some(at) = self.packets.next_streamed() else {
             return Abandoned::Postponed;
         };
-        if self.write_pos > at {
+        if self.packets.write_pos > at {
             return Abandoned::PartlySent;
         }
         let is_resend = self.streamed.is_resend;
@@ -395,7 +392,7 @@ impl SendBuffer<'_> {
             return Abandoned::Postponed;
         }
         let id = self.packets.at(at).id(self.packets.bytes);
-        self.remove(at);
+        self.packets.remove(at);
         Abandoned::Withdrawn(id)
     }
 
@@ -404,7 +401,7 @@ impl SendBuffer<'_> {
         if self.payload_needed() != Some(id) {
             return Err(RequestError::PayloadNotNeeded);
         }
-        self.remove(self.packets.current);
+        self.packets.remove(self.packets.current);
         Ok(())
     }
 
@@ -481,21 +478,6 @@ impl SendBuffer<'_> {
         let span = self.packets.span.end..self.limit();
         self.packets.bytes.get_mut(span).unwrap_or_default()
     }
-
-    fn remove(&mut self, at: usize) {
-        let moved = self.packets.remove(at);
-        self.apply(&moved);
-    }
-
-    fn move_packets(&mut self, start: usize) {
-        let moved = self.packets.move_to(start);
-        self.apply(&moved);
-    }
-
-    fn apply(&mut self, moved: &Moved) {
-        self.write_pos = moved.apply(self.write_pos);
-        self.lent_end = moved.apply(self.lent_end);
-    }
 }
 
 /// All but the bytes that belong to no packet.
@@ -505,12 +487,10 @@ impl core::hash::Hash for SendBuffer<'_> {
         let Self {
             packets,
             connect,
-            write_pos,
-            lent_end,
             is_blocked,
             streamed,
         } = self;
-        (packets, connect, write_pos, lent_end, is_blocked, streamed).hash(state);
+        (packets, connect, is_blocked, streamed).hash(state);
         connect.of(packets.bytes).hash(state);
         streamed.staged.of(packets.bytes).hash(state);
     }
