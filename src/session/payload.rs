@@ -1,4 +1,4 @@
-//! Messages whose payload the caller hands over piece by piece while they leave.
+//! Payloads that the caller provides, or reads, piece by piece.
 
 use super::{
     RequestError,
@@ -9,16 +9,15 @@ use super::{
 use crate::{codec::PacketId, time::Instant};
 
 impl Session<'_> {
-    /// Queues all of a message but its payload of `len` bytes, which the caller then hands over: once what is pending
-    /// has left, [`Self::payload_left`] says how much of it has to go to the transport next.
+    /// Queues a message without its payload of `len` bytes, which the caller then provides. Once the pending bytes were
+    /// sent, [`Self::payload_left`] returns the number of payload bytes to send next.
     ///
-    /// Until it has left whole, nothing else leaves; whoever gives up says so with [`Self::abandon_payload`]. Bytes have to
-    /// follow each other within the response timeout: a caller who brings none ends the connection as a transport does that
-    /// takes none, with [`ProtocolError::WriteTimeout`].
+    /// Until the payload is complete, nothing else is sent. [`Self::abandon_payload`] aborts it. If the caller provides no
+    /// byte within the response timeout, the connection closes with [`ProtocolError::WriteTimeout`].
     ///
     /// # Errors
     ///
-    /// [`RequestError`]; nothing was queued, and the connection is fine.
+    /// [`RequestError`]. Nothing was queued, and the connection is unchanged.
     pub fn begin_payload(
         &mut self,
         message: StreamedPublish<'_>,
@@ -41,8 +40,8 @@ impl Session<'_> {
         }
     }
 
-    /// How many payload bytes the caller has to hand to the transport next; 0 while other bytes come first, or when
-    /// it is complete.
+    /// Returns the number of payload bytes that the caller must send next; 0 while other bytes are sent first, or if the
+    /// payload is complete.
     pub fn payload_left(&self) -> usize {
         if self.link.is_open() {
             self.sender.buffer.payload_missing()
@@ -51,13 +50,12 @@ impl Session<'_> {
         }
     }
 
-    /// Whether the payload of [`Self::begin_payload`] has not left whole.
+    /// Returns `true` until the payload of [`Self::begin_payload`] was sent whole.
     pub fn is_payload_open(&self) -> bool {
         self.sender.buffer.has_source()
     }
 
-    /// The transport took `n` bytes of the payload, directly from the caller's memory; that was over at `now`. 0 is no
-    /// progress.
+    /// Reports that the transport accepted `n` payload bytes from the memory of the caller by `now`.
     pub fn payload_sent(&mut self, n: usize, now: Instant) {
         let n = n.min(self.payload_left());
         if n == 0 {
@@ -67,11 +65,11 @@ impl Session<'_> {
         self.on_bytes_sent(now);
     }
 
-    /// Where a payload that comes from a reader can be put, piece by piece; what is
-    /// [committed](Self::payload_commit) becomes [pending](Self::pending).
+    /// Returns free memory for the next piece of the payload. A piece that is [committed](Self::payload_commit) becomes
+    /// [pending](Self::pending).
     ///
-    /// Empty while [`Self::payload_left`] is 0, and until the piece before has left. What is put there has to be committed
-    /// before any other call, which may move it.
+    /// It is empty while [`Self::payload_left`] is 0, and until the piece before was sent. The piece must be committed before
+    /// any other call.
     pub fn payload_space(&mut self) -> &mut [u8] {
         if self.payload_left() == 0 {
             return &mut [];
@@ -79,22 +77,22 @@ impl Session<'_> {
         self.sender.buffer.payload_space()
     }
 
-    /// `n` bytes have been put into the [`Self::payload_space`].
+    /// Reports that `n` bytes were written to the [`Self::payload_space`].
     pub fn payload_commit(&mut self, n: usize) {
         if n > 0 && !self.payload_space().is_empty() {
             self.sender.buffer.payload_commit(n);
-            // However long the caller took, the transport begins anew.
+            // The time that the caller took does not count as time of the transport.
             self.timers.on_write_withdrawn();
         }
     }
 
-    /// The caller gives up the payload of [`Self::begin_payload`].
+    /// Aborts the payload of [`Self::begin_payload`], if one is open.
     ///
-    /// If its packet has not begun to leave it is taken back (or, if it had been asked for, will be asked for again).
-    /// Otherwise the connection is over, with [`ProtocolError::PayloadAborted`]: whatever came next would be taken
-    /// for payload. Does nothing when no payload is open.
+    /// If no byte of its packet was sent, the message is removed. If the session had asked for the payload, it asks again
+    /// instead. Otherwise the connection closes with [`ProtocolError::PayloadAborted`], because the server would take the
+    /// next packet for payload.
     pub fn abandon_payload(&mut self) {
-        // What the end of the connection leaves behind at QoS 1 and 2 will be asked for on the next.
+        // After the end of the connection, the session asks for the payloads that are needed again.
         if !self.sender.buffer.has_source() || !self.link.is_open() {
             return;
         }
@@ -103,19 +101,18 @@ impl Session<'_> {
         }
     }
 
-    /// Copies payload bytes of the message that was last shown, whole or in chunks, to `buf`, those first that have
-    /// not been copied yet, and returns how many; 0 when all that has come has been copied.
+    /// Copies the next payload bytes of the current message, whole or in chunks, to `buf`, and returns how many. Returns 0
+    /// if all bytes received so far were copied.
     pub fn read_payload(&mut self, buf: &mut [u8]) -> usize {
         self.receiver.read_payload(buf)
     }
 
-    /// Whether more chunks will come of the message of which the last was shown.
+    /// Returns `true` if more chunks of the current message follow.
     pub fn is_message_open(&self) -> bool {
         self.receiver.is_message_open()
     }
 
-    /// Lets the rest of the message at hand pass by unseen; it is acknowledged like any other. Does nothing between
-    /// messages.
+    /// Skips the rest of the current message, if there is one. It is acknowledged as usual.
     pub fn skip_message(&mut self) {
         if self.receiver.is_message_open() {
             self.events.discard_chunk();
@@ -123,12 +120,12 @@ impl Session<'_> {
         }
     }
 
-    /// Whether a payload has to be given again before anything that is queued from now on can leave.
+    /// Returns `true` if a payload must be provided before a packet that is queued now can be sent.
     pub(crate) fn payload_waits(&self) -> bool {
         self.link.is_open() && self.sender.buffer.is_blocked_by_payload()
     }
 
-    /// The message for which [`Event::PayloadNeeded`](super::Event::PayloadNeeded) asks, if any.
+    /// Returns the message for which [`Event::PayloadNeeded`](super::Event::PayloadNeeded) asks, if any.
     pub fn payload_needed(&self) -> Option<PacketId> {
         if self.link.is_connected() {
             self.sender.buffer.payload_needed()
@@ -137,9 +134,10 @@ impl Session<'_> {
         }
     }
 
-    /// The payload for which [`Event::PayloadNeeded`](super::Event::PayloadNeeded) asks cannot be given again: the
-    /// message is given up, as [`Event::PublishDiscarded`](super::Event::PublishDiscarded) reports. At QoS 2 that comes once the server has
-    /// forgotten the session: it may know the id, which stays reserved until then, and takes a slot.
+    /// Discards the message for which [`Event::PayloadNeeded`](super::Event::PayloadNeeded) asks.
+    ///
+    /// [`Event::PublishDiscarded`](super::Event::PublishDiscarded) reports that. At QoS 2 it is reported once the server has
+    /// forgotten the session. Until then the server may know the id, which stays reserved and takes a slot.
     ///
     /// # Errors
     ///

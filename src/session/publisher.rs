@@ -93,50 +93,53 @@ impl<'b> Session<'b> {
         }
     }
 
-    /// Queues a message; at QoS 1 and 2 the id under which [`Event::Puback`](super::Event::Puback) or [`Event::Pubcomp`](super::Event::Pubcomp) will report it.
+    /// Queues a PUBLISH. At QoS 1 and 2, returns the packet id that [`Event::Puback`](super::Event::Puback) or
+    /// [`Event::Pubcomp`](super::Event::Pubcomp) will report.
     ///
     /// # Errors
     ///
-    /// [`RequestError`]; nothing was queued, and the connection is fine.
+    /// [`RequestError`]. Nothing was queued, and the connection is unchanged.
     pub fn publish(&mut self, message: &Message<'_>) -> Result<Option<PacketId>, RequestError> {
         self.publisher().publish(message)
     }
 
-    /// Queues a SUBSCRIBE for one or more topic filters, each with the highest QoS wanted; [`Event::Suback`](super::Event::Suback) brings
-    /// the answers, in the same order, under the id returned.
+    /// Queues a SUBSCRIBE for one or more topic filters with their maximum QoS, and returns its packet id.
+    /// [`Event::Suback`](super::Event::Suback) reports the return codes in the same order.
     ///
     /// # Errors
     ///
-    /// [`RequestError`]; nothing was queued, and the connection is fine.
+    /// [`RequestError`]. Nothing was queued, and the connection is unchanged.
     pub fn subscribe(&mut self, filters: &[(&str, QoS)]) -> Result<PacketId, RequestError> {
         self.publisher().subscribe(filters)
     }
 
-    /// Queues an UNSUBSCRIBE for one or more topic filters; [`Event::Unsuback`](super::Event::Unsuback) answers it under the id returned.
+    /// Queues an UNSUBSCRIBE for one or more topic filters, and returns the packet id that
+    /// [`Event::Unsuback`](super::Event::Unsuback) will report.
     ///
     /// # Errors
     ///
-    /// [`RequestError`]; nothing was queued, and the connection is fine.
+    /// [`RequestError`]. Nothing was queued, and the connection is unchanged.
     pub fn unsubscribe(&mut self, filters: &[&str]) -> Result<PacketId, RequestError> {
         self.publisher().unsubscribe(filters)
     }
 
-    /// Queues a PINGREQ. Keep alive needs no help from the caller; this asks whether the server is there right now.
+    /// Queues a PINGREQ, to check that the server responds. Keep alive does not need this.
     ///
     /// # Errors
     ///
-    /// [`RequestError::NotConnected`] before CONNACK; [`RequestError::AckQueueFull`] while too much is queued;
-    /// [`RequestError::PayloadPending`] inside a payload.
+    /// - [`RequestError::NotConnected`]: CONNACK was not received.
+    /// - [`RequestError::AckQueueFull`]: too many acknowledgements are queued.
+    /// - [`RequestError::PayloadPending`]: a payload is being sent.
     pub fn ping(&mut self) -> Result<(), RequestError> {
         self.publisher().ping()
     }
 
-    /// Queues a DISCONNECT behind everything else; nothing can be queued after it \[MQTT-3.14.4-2\].
+    /// Queues a DISCONNECT after everything else. Nothing can be queued after it \[MQTT-3.14.4-2\].
     ///
     /// # Errors
     ///
-    /// [`RequestError::NotConnected`] if there is no connection or this was called before;
-    /// [`RequestError::PayloadPending`] while a payload is being handed over.
+    /// - [`RequestError::NotConnected`]: there is no connection, or DISCONNECT was queued before.
+    /// - [`RequestError::PayloadPending`]: the caller is providing a payload.
     pub fn disconnect(&mut self) -> Result<(), RequestError> {
         self.publisher().check_open()?;
         if self.sender.buffer.has_source() {

@@ -7,13 +7,13 @@ use crate::codec::PacketId;
 
 /// Everything that a [`Session`](super::Session) needs to remember, in memory that the caller provides.
 ///
-/// - `RX`, in bytes: the largest packet that is received whole, at least 16. A longer PUBLISH comes in chunks.
+/// - `RX`, in bytes: the largest packet that is received whole, at least 16. A larger PUBLISH is received in chunks.
 /// - `TX`, in bytes: holds the CONNECT, everything queued, and each QoS 1 and 2 PUBLISH until it is acknowledged;
 ///   at least 16.
 /// - `INFLIGHT`: how many publishes at QoS 1 and 2, subscribes and unsubscribes can wait for their acknowledgement at
 ///   the same time (8 bytes each).
-/// - `INBOUND`: how many messages at QoS 2 may be on their way in at the same time (2 bytes each). Brokers send 20
-///   (mosquitto) to 100 (rumqttd) before they wait.
+/// - `INBOUND`: how many QoS 2 messages can be received at the same time (2 bytes each). Brokers send 20 (mosquitto) to
+///   100 (rumqttd) before they wait.
 #[derive(Debug)]
 pub struct Storage<
     const RX: usize,

@@ -37,7 +37,7 @@ pub(in crate::session) const fn max_len(tx: usize, inflight: usize, inbound: usi
         .saturating_add(inbound.saturating_mul(2))
 }
 
-/// Why a session was not saved or restored. The session is as it was.
+/// Why a session was not saved or restored. The session is unchanged.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
 #[non_exhaustive]
@@ -47,9 +47,9 @@ pub enum ImageError {
         /// Length of the image, in bytes; [`Storage::IMAGE_LEN`](super::Storage::IMAGE_LEN) is always enough.
         needed: usize,
     },
-    /// The bytes are no image of a session.
+    /// The bytes are not an image of a session.
     NotAnImage,
-    /// The image was written by another version of this library.
+    /// The image has the format of another version of this library.
     UnknownVersion {
         /// Its version.
         version: u8,
@@ -58,9 +58,9 @@ pub enum ImageError {
     Truncated,
     /// The checksum is wrong: a byte has changed.
     Corrupt,
-    /// The checksum is right, but the image is not one that this library writes.
+    /// The checksum is right, but this library does not write such an image.
     Inconsistent,
-    /// The image holds more than the storage has room for.
+    /// The image needs more room than the storage has.
     StorageTooSmall,
 }
 

@@ -97,17 +97,15 @@ impl defmt::Format for Checkpoint<'_> {
 }
 
 impl Session<'_> {
-    /// Writes all that has to survive a reboot to `out` and returns how many bytes that took, at most
+    /// Writes everything that must survive a reboot to `out`, and returns the number of bytes, at most
     /// [`Storage::IMAGE_LEN`](super::Storage::IMAGE_LEN).
     ///
-    /// An event that [`poll`](Session::poll) has announced and nobody has taken is not saved: take all events first.
+    /// An event that [`poll`](Session::poll) announced and the caller has not taken is not saved. Take all events first.
     ///
-    /// What is restored counts as sent: nobody knows what left after the image was made, so every PUBLISH goes out again
-    /// with DUP, even one that never left.
+    /// A restored PUBLISH counts as sent, because it may have been sent after it was saved. It is sent again with DUP.
     ///
-    /// Restoring an image that is older than the last packet sent may repeat a QoS 2 message or swallow one. Either
-    /// save when nothing more will be sent, before a deep sleep, or turn on
-    /// [checkpoints](Session::set_checkpoints).
+    /// An image that is older than the last packet sent may repeat or lose a QoS 2 message when it is restored. Save
+    /// when nothing more will be sent, before a deep sleep, or turn on [checkpoints](Session::set_checkpoints).
     ///
     /// # Errors
     ///
@@ -124,11 +122,11 @@ impl Session<'_> {
         }
     }
 
-    /// Replaces what this session remembers by what [`Self::save`] wrote; a connection that it has counts as lost.
+    /// Replaces the state of this session by an image that [`Self::save`] wrote. An open connection counts as lost.
     ///
     /// # Errors
     ///
-    /// [`ImageError`]; the session is as it was.
+    /// [`ImageError`]. The session is unchanged.
     pub fn restore(&mut self, image: &[u8]) -> Result<(), ImageError> {
         match &Image::parse(image) {
             Ok(image) => self.restore_parsed(image),
