@@ -59,7 +59,8 @@ pub use self::{
     time::{Clock, Instant},
 };
 
-/// Compiles the examples of the README.
+/// Compiles the examples of the README and of the chapters.
 #[cfg(doctest)]
 #[doc = include_str!("../README.md")]
+#[doc = include_str!("../docs/codec.md")]
 struct Readme;

@@ -39,6 +39,14 @@ fn count(text: &str, line: &str) -> usize {
 }
 
 #[test]
+fn codec() {
+    let output = run("codec");
+    assert_eq!(count(&output, "received "), 5);
+    assert_eq!(count(&output, "    answer [40, 02, ff, ff]"), 1);
+    assert_eq!(count(&output, "0 bytes are left"), 1);
+}
+
+#[test]
 fn select() {
     let output = run("select");
     assert_eq!(count(&output, "The broker has message"), 5);
