@@ -1,26 +1,26 @@
 //! MQTT 3.1.1 for firmware: `no_std`, no allocation, no I/O of its own.
 //!
 //! ```text
-//!              +--------------------------- Session (no I/O, no clock, no async) ---------------------------+
-//!  transport   |                                                                                            |
-//!  --bytes---> | space, commit ---> receive buffer ---> codec ---> in flight, keep alive                    |
-//!              |                                                     |               |                      |
-//!  app <------ | event(ready) -> Event <--- EventToken <--- poll(now) <---+               v                      |
-//!  app ------> | connect, publish, subscribe, unsubscribe, disconnect ---> arena of kept packets + ack lane |
-//!  transport   |                                                                     |                      |
-//!  <--bytes--- | pending, consume <--------------------------------------------------+                      |
-//!  clock ----> | poll(now)          deadline() ---> whoever waits                                           |
-//!              +--------------------------------------------------------------------------------------------+
+//!              +--------------------------- Session (no I/O, no clock, no async) --------------------------+
+//!  transport   |                                                                                           |
+//!  --bytes---> | space, commit ---> receive buffer ---> codec ---> in-flight table, timers                 |
+//!              |                                                     |              |                      |
+//!  app <------ | event(token) -> Event <--- EventToken <--- poll(now) <--+              v                  |
+//!  app ------> | connect, publish, subscribe, unsubscribe, disconnect ---> send buffer, acknowledgements   |
+//!  transport   |                                                                     |                     |
+//!  <--bytes--- | pending, consume <--------------------------------------------------+                     |
+//!  clock ----> | poll(now)          deadline() ---> the caller's timer                                     |
+//!              +-------------------------------------------------------------------------------------------+
 //!  blocking::Client<T, C> and asynch::Client<T, C> are loops around exactly these calls.
 //! ```
 //!
-//! - [`codec`] turns bytes into packets and back, for all fourteen packets in both directions. It is enough for a
-//!   sniffer, a gateway, or a broker.
-//! - [`Session`] keeps the promises of QoS 0, 1 and 2 over any number of network connections, in memory that the
-//!   caller lends ([`Storage`]).
-//! - [`blocking::Client`] and `asynch::Client` (feature `async`) move the bytes over any `embedded-io` transport.
+//! - [`codec`] encodes and decodes all fourteen packets, in both directions. It is enough for a sniffer, a gateway, or a
+//!   broker.
+//! - [`Session`] implements QoS 0, 1 and 2 across network connections, in memory that the caller provides ([`Storage`]).
+//! - [`blocking::Client`] and `asynch::Client` (feature `async`) run a session on any `embedded-io` transport.
 //!
-//! A session outlives its connections: drop the client, dial again, and connect with the same session.
+//! A session outlives its connections. When a connection has failed, drop the client, open a new transport, and connect
+//! with the same session.
 //!
 //! # Features
 //!
@@ -29,7 +29,7 @@
 //! - `defmt`: `defmt::Format` on public types.
 //! - `std`: a clock and a transport adapter for programs on a host.
 //!
-//! No feature changes what another part does.
+//! No feature changes the behaviour of anything else.
 #![no_std]
 
 #[cfg(feature = "std")]

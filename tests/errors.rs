@@ -329,19 +329,19 @@ fn an_image_that_is_not_taken_says_why() {
 fn a_clients_error_says_what_lies_beneath() {
     use client::Error as E;
     check(&[
-        (E::Transport("no carrier"), "the network failed: no carrier"),
-        (E::Closed, "the connection was closed"),
+        (E::Transport("no carrier"), "transport failed: no carrier"),
+        (E::Closed, "connection closed"),
         (
             E::Protocol(ProtocolError::TooSlow),
             "the server sends more slowly than the minimum rate",
         ),
         (
             E::Source(ErrorKind::NotFound),
-            "the source of the payload failed: NotFound",
+            "payload source failed: NotFound",
         ),
         (
             E::SourceEnded { missing: 7 },
-            "the source of the payload ended 7 bytes too early",
+            "payload source ended early: 7 bytes missing",
         ),
         (
             E::Request(RequestError::AckQueueFull),

@@ -68,7 +68,8 @@ impl<T: ErrorType> Driver<'_, '_, T> {
         Ok(())
     }
 
-    /// Queues DISCONNECT, unless the caller did so on the session.
+    /// Queues DISCONNECT, unless the caller did so on the session. When it was flushed, the client returns the transport,
+    /// and the caller closes it \[MQTT-3.14.4-1\].
     pub(super) fn start_disconnect(&mut self) -> Result<(), Error<T::Error>> {
         match self.session.disconnect() {
             Ok(()) | Err(RequestError::NotConnected) => Ok(()),

@@ -1,4 +1,4 @@
-//! The clock of embassy-time, for the async client (feature `embassy-time`).
+//! A clock for the async client that uses embassy-time (feature `embassy-time`).
 
 use core::future::Future;
 
@@ -7,7 +7,7 @@ use embassy_time::{Duration, Instant as EmbassyInstant, Timer};
 use super::asynch::Sleep;
 use crate::time::{Clock, Instant};
 
-/// The system's clock, by way of embassy-time's driver.
+/// The clock of embassy-time's driver.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct EmbassyClock;
 

@@ -55,15 +55,12 @@ impl<E> From<RequestError> for Error<E> {
 impl<E: fmt::Display> fmt::Display for Error<E> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Transport(error) => write!(f, "the network failed: {error}"),
-            Self::Closed => f.write_str("the connection was closed"),
+            Self::Transport(error) => write!(f, "transport failed: {error}"),
+            Self::Closed => f.write_str("connection closed"),
             Self::Protocol(error) => error.fmt(f),
-            Self::Source(kind) => write!(f, "the source of the payload failed: {kind}"),
+            Self::Source(kind) => write!(f, "payload source failed: {kind}"),
             Self::SourceEnded { missing } => {
-                write!(
-                    f,
-                    "the source of the payload ended {missing} bytes too early"
-                )
+                write!(f, "payload source ended early: {missing} bytes missing")
             }
             Self::Request(error) => error.fmt(f),
         }

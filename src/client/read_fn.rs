@@ -2,9 +2,9 @@
 
 use embedded_io::{Error, ErrorType, Read};
 
-/// A reader that asks a closure for its bytes, for payloads that are made up while they leave.
+/// A reader that gets its bytes from a closure, for payloads that are generated while they are sent.
 ///
-/// The closure puts bytes into the slice that it gets, and says how many; 0 ends the payload.
+/// The closure writes bytes to the given slice and returns their number. 0 ends the payload.
 ///
 /// ```
 /// use embedded_io::{ErrorKind, Read};
@@ -22,7 +22,7 @@ use embedded_io::{Error, ErrorType, Read};
 /// ```
 #[derive(Clone, Copy, Debug)]
 pub struct ReadFn<F>(
-    /// Puts bytes into a slice.
+    /// Writes bytes to a slice and returns their number.
     pub F,
 );
 
@@ -50,7 +50,7 @@ where
     F: FnMut(&mut [u8]) -> Result<usize, E>,
     E: Error,
 {
-    /// Ready at once; dropping the future before it is polled asks for nothing.
+    /// Is ready when it is first polled. If the future is dropped before, the closure is not called.
     async fn read(&mut self, buf: &mut [u8]) -> Result<usize, E> {
         (self.0)(buf)
     }
