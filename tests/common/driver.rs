@@ -157,6 +157,16 @@ impl<'b> Driver<'b> {
         self.session.publish(&message).map(number).map_err(refusal)
     }
 
+    pub(crate) fn subscribe(&mut self) -> Result<u16, Refusal> {
+        let subscribed = self.session.subscribe(&[(TOPIC, QoS::AtMostOnce)]);
+        subscribed.map(PacketId::get).map_err(refusal)
+    }
+
+    pub(crate) fn unsubscribe(&mut self) -> Result<u16, Refusal> {
+        let unsubscribed = self.session.unsubscribe(&[TOPIC]);
+        unsubscribed.map(PacketId::get).map_err(refusal)
+    }
+
     /// Begins a message whose payload of `len` bytes stays outside.
     pub(crate) fn begin_payload(&mut self, qos: u8, len: usize) -> Result<u16, Refusal> {
         let message = StreamedPublish::New {
@@ -331,7 +341,7 @@ fn seen(event: &Event<'_>) -> Seen {
     }
 }
 
-fn reason(error: ProtocolError) -> Reason {
+pub(crate) fn reason(error: ProtocolError) -> Reason {
     match error {
         ProtocolError::Closed => Reason::Closed,
         ProtocolError::TooManyQos2Messages { .. } => Reason::NoRoom,
