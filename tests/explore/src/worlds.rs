@@ -234,7 +234,7 @@ pub(crate) const WORLDS: &[Setup] = &[
     )),
     power(
         Setup::new("power, out 2 2, in 2 2", (2, 2), UP_22, UP_22),
-        1,
+        0,
         1,
     ),
 ];
