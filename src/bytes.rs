@@ -7,7 +7,7 @@ use core::cell::Cell;
 
 /// True on a 64-bit host, where a way of its own for the usual case is worth the code. On a 32-bit chip flash is dearer than
 /// time, and the general way does all.
-pub(crate) const ROOM_FOR_SPEED: bool = cfg!(target_pointer_width = "64");
+pub(crate) const OPTIMIZE_FOR_SPEED: bool = cfg!(target_pointer_width = "64");
 
 /// A range of positions in a buffer.
 #[derive(Clone, Copy, Default)]
@@ -40,7 +40,7 @@ impl Span {
 /// Copies as many bytes as `from` has and `to` can take.
 pub(crate) fn copy(to: &mut [u8], from: &[u8]) {
     // Two blocks cost less than a call.
-    let is_short = ROOM_FOR_SPEED && from.len() <= 32 && from.len() == to.len();
+    let is_short = OPTIMIZE_FOR_SPEED && from.len() <= 32 && from.len() == to.len();
     if is_short && (copy_blocks::<16>(to, from) || copy_blocks::<8>(to, from)) {
         return;
     }

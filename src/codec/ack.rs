@@ -1,14 +1,14 @@
-//! The packets that carry a Packet Identifier and nothing else: PUBACK, PUBREC, PUBREL, PUBCOMP
-//! (sections 3.4 to 3.7) and UNSUBACK (section 3.11).
+//! PUBACK, PUBREC, PUBREL, PUBCOMP (sections 3.4 to 3.7) and UNSUBACK (section 3.11): a packet id and nothing else.
 
 use super::error::{DecodeError, EncodeError};
+use super::packet_type::PacketType;
 use super::reader::Reader;
 use super::types::PacketId;
+use super::writer;
 
-/// A packet of type `TYPE` that carries a Packet Identifier and nothing else.
+/// A packet of type `TYPE` that carries a packet id and nothing else.
 ///
-/// Only the five types that have a name below can be encoded or decoded; any other does not
-/// compile.
+/// Only the five types that have a name below can be encoded or decoded. Other types do not compile:
 ///
 /// ```compile_fail
 /// # use umqtt::codec::{Ack, PacketId};
@@ -17,23 +17,23 @@ use super::types::PacketId;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
 pub struct Ack<const TYPE: u8> {
-    /// The identifier of the packet that is acknowledged.
+    /// Id of the packet that is acknowledged.
     pub packet_id: PacketId,
 }
 
-/// A QoS 1 message arrived (section 3.4).
+/// PUBACK: acknowledges a QoS 1 PUBLISH (section 3.4).
 pub type Puback = Ack<4>;
 
-/// A QoS 2 message arrived (section 3.5).
+/// PUBREC: acknowledges a QoS 2 PUBLISH (section 3.5).
 pub type Pubrec = Ack<5>;
 
-/// A QoS 2 message may be let go (section 3.6).
+/// PUBREL: answers a PUBREC (section 3.6).
 pub type Pubrel = Ack<6>;
 
-/// A QoS 2 message is done with (section 3.7).
+/// PUBCOMP: answers a PUBREL and completes a QoS 2 delivery (section 3.7).
 pub type Pubcomp = Ack<7>;
 
-/// The server has heard an UNSUBSCRIBE (section 3.11).
+/// UNSUBACK: answers an UNSUBSCRIBE (section 3.11).
 pub type Unsuback = Ack<11>;
 
 impl<const TYPE: u8> Ack<TYPE> {
@@ -42,23 +42,25 @@ impl<const TYPE: u8> Ack<TYPE> {
             matches!(TYPE, 4..=7 | 11),
             "this type is no acknowledgement"
         );
-        // [MQTT-2.2.2-1] [MQTT-3.6.1-1] PUBREL alone has a flag.
-        TYPE << 4 | if TYPE == 6 { 0b0010 } else { 0b0000 }
+        match PacketType::from_number(TYPE) {
+            Some(packet_type) => packet_type.first_byte(),
+            None => 0,
+        }
     };
 
-    /// The acknowledgement of this packet.
+    /// Creates an acknowledgement of this packet.
     #[must_use]
     pub const fn new(packet_id: PacketId) -> Self {
         Self { packet_id }
     }
 
-    /// The packet whose body this is.
+    /// Decodes the body of a packet of this type.
     ///
     /// # Errors
     ///
-    /// [`DecodeError::Truncated`], [`TrailingBytes`](DecodeError::TrailingBytes) and
-    /// [`PacketIdZero`](DecodeError::PacketIdZero).
-    #[inline]
+    /// - [`DecodeError::Truncated`]: the body is shorter than two bytes.
+    /// - [`DecodeError::TrailingBytes`]: the body is longer than two bytes.
+    /// - [`DecodeError::PacketIdZero`]: the packet id is 0.
     pub fn decode_body(body: &[u8]) -> Result<Self, DecodeError> {
         const { Self::FIRST_BYTE };
         let mut reader = Reader::new(body);
@@ -67,7 +69,7 @@ impl<const TYPE: u8> Ack<TYPE> {
         Ok(Self { packet_id })
     }
 
-    /// The whole packet.
+    /// Returns the encoded packet.
     #[must_use]
     pub const fn to_bytes(&self) -> [u8; 4] {
         let [high, low] = self.packet_id.get().to_be_bytes();
@@ -83,17 +85,12 @@ impl<const TYPE: u8> Ack<TYPE> {
         Ok(self.to_bytes().len())
     }
 
-    /// Writes the packet to the start of `out` and returns what was written.
+    /// Writes the packet to the start of `out`. Returns the bytes written.
     ///
     /// # Errors
     ///
-    /// [`EncodeError::BufferTooSmall`]; `out` is untouched.
+    /// - [`EncodeError::BufferTooSmall`]: `out` is shorter than four bytes. It is unchanged.
     pub fn encode<'o>(&self, out: &'o mut [u8]) -> Result<&'o [u8], EncodeError> {
-        let bytes = self.to_bytes();
-        let frame = out.first_chunk_mut().ok_or(EncodeError::BufferTooSmall {
-            needed: bytes.len(),
-        })?;
-        *frame = bytes;
-        Ok(frame)
+        writer::write_array(out, self.to_bytes())
     }
 }

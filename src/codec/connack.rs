@@ -1,36 +1,36 @@
-//! CONNACK (section 3.2).
+//! CONNACK (section 3.2): the server's answer to a CONNECT.
 
 use core::fmt;
 
 use super::error::{DecodeError, EncodeError};
-use super::header::FixedHeader;
 use super::packet_type::PacketType;
 use super::reader::Reader;
+use super::writer;
 
 /// The server's answer to a CONNECT (section 3.2).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
 pub enum Connack {
-    /// The client is connected.
+    /// The server accepted the connection.
     Accepted {
-        /// True if the server still has the client's session (section 3.2.2.2).
+        /// `true` if the server has stored session state of the client (section 3.2.2.2).
         session_present: bool,
     },
-    /// The client is not connected, and the connection is about to be closed.
-    // [MQTT-3.2.2-4] There is no Session Present to set here.
+    /// The server refused the connection and is about to close it.
+    // [MQTT-3.2.2-4] A refusal has no Session Present flag.
     Refused(ConnectReturnCode),
 }
 
 impl Connack {
-    /// The packet whose body this is.
+    /// Decodes the body of a CONNACK.
     ///
     /// # Errors
     ///
-    /// [`DecodeError::Truncated`], [`TrailingBytes`](DecodeError::TrailingBytes),
-    /// [`ReservedConnackFlags`](DecodeError::ReservedConnackFlags),
-    /// [`UnknownConnectReturnCode`](DecodeError::UnknownConnectReturnCode) and
-    /// [`SessionPresentWithRefusal`](DecodeError::SessionPresentWithRefusal).
-    #[inline]
+    /// - [`DecodeError::Truncated`]: the body is shorter than two bytes.
+    /// - [`DecodeError::TrailingBytes`]: the body is longer than two bytes.
+    /// - [`DecodeError::ReservedConnackFlags`]: a reserved flag is set.
+    /// - [`DecodeError::UnknownConnectReturnCode`]: the return code is above 5.
+    /// - [`DecodeError::SessionPresentWithRefusal`]: Session Present is set in a refusal.
     pub fn decode_body(body: &[u8]) -> Result<Self, DecodeError> {
         let mut reader = Reader::new(body);
         let flags = reader.u8()?;
@@ -46,11 +46,19 @@ impl Connack {
         }
         let refusal = ConnectReturnCode::from_byte(code)
             .ok_or(DecodeError::UnknownConnectReturnCode { code })?;
-        // [MQTT-3.2.2-4] A refusal has no session.
+        // [MQTT-3.2.2-4] Session Present must be 0 in a refusal.
         if session_present {
             return Err(DecodeError::SessionPresentWithRefusal { code });
         }
         Ok(Self::Refused(refusal))
+    }
+
+    const fn to_bytes(self) -> [u8; 4] {
+        let (flags, code) = match self {
+            Self::Accepted { session_present } => (session_present as u8, 0),
+            Self::Refused(code) => (0, code as u8),
+        };
+        [PacketType::Connack.first_byte(), 2, flags, code]
     }
 
     /// Length of the whole packet, in bytes.
@@ -59,39 +67,32 @@ impl Connack {
     ///
     /// None.
     pub fn encoded_len(&self) -> Result<usize, EncodeError> {
-        Ok(4)
+        Ok(self.to_bytes().len())
     }
 
-    /// Writes the packet to the start of `out` and returns what was written.
+    /// Writes the packet to the start of `out`. Returns the bytes written.
     ///
     /// # Errors
     ///
-    /// [`EncodeError::BufferTooSmall`]; `out` is untouched.
+    /// - [`EncodeError::BufferTooSmall`]: `out` is shorter than four bytes. It is unchanged.
     pub fn encode<'o>(&self, out: &'o mut [u8]) -> Result<&'o [u8], EncodeError> {
-        let header = FixedHeader::new(PacketType::Connack, 2)?;
-        let (flags, code) = match *self {
-            Self::Accepted { session_present } => (u8::from(session_present), 0),
-            Self::Refused(code) => (0, code as u8),
-        };
-        header.encode(out, header.frame_len(), |writer| {
-            writer.bytes(&[flags, code])
-        })
+        writer::write_array(out, self.to_bytes())
     }
 }
 
-/// Why a server refuses a client (section 3.2.2.3).
+/// Why a server refused a connection (section 3.2.2.3).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
 pub enum ConnectReturnCode {
-    /// The server does not speak this version of the protocol.
+    /// The server does not support this version of the protocol.
     UnacceptableProtocolVersion = 1,
-    /// The client id is not allowed.
+    /// The server does not allow this client id.
     IdentifierRejected = 2,
-    /// The server is there, but not the service.
+    /// The MQTT service is not available.
     ServerUnavailable = 3,
-    /// User name or password is malformed.
+    /// The user name or password is malformed.
     BadUserNameOrPassword = 4,
-    /// The client may not connect.
+    /// The client is not authorized to connect.
     NotAuthorized = 5,
 }
 

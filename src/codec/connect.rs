@@ -1,4 +1,4 @@
-//! CONNECT (section 3.1).
+//! CONNECT (section 3.1), with will and credentials.
 
 use core::fmt;
 
@@ -22,30 +22,29 @@ const WILL: u8 = 0b0000_0100;
 const CLEAN_SESSION: u8 = 0b0000_0010;
 const RESERVED: u8 = 0b0000_0001;
 
-/// A client's request to connect (section 3.1).
+/// A client's connection request (section 3.1).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
 pub struct Connect<'a> {
-    /// The client's name at the server; empty lets the server choose one and needs `clean_session`
+    /// Client id, unique at the server. If it is empty, the server assigns one, and `clean_session` must be `true`
     /// (section 3.1.3.1).
     ///
-    /// Every server takes 1 to 23 letters and digits; many take more.
-    // [MQTT-3.1.3-5] None is refused for its length or its letters.
+    /// Every server accepts 1 to 23 letters and digits. Many servers accept more.
+    // [MQTT-3.1.3-5] No client id is refused for its length or characters.
     pub client_id: &'a str,
-    /// True to start afresh and leave nothing behind; false to resume the stored session (section
-    /// 3.1.2.4).
+    /// Clean Session: `true` discards the stored session and stores none; `false` resumes it (section 3.1.2.4).
     pub clean_session: bool,
-    /// Longest silence the client promises, in seconds; 0 turns keep alive off (section 3.1.2.10).
+    /// Keep alive interval in seconds; 0 disables it (section 3.1.2.10).
     pub keep_alive: u16,
-    /// What the server publishes if the client vanishes (section 3.1.2.5).
-    // [MQTT-3.1.2-9] [MQTT-3.1.2-11] All of a will, or nothing of it.
+    /// Message that the server publishes if the client does not disconnect in order (section 3.1.2.5).
+    // [MQTT-3.1.2-9] [MQTT-3.1.2-11] The fields and flags of a will are present together.
     pub will: Option<Will<'a>>,
-    /// Who the client claims to be (sections 3.1.2.8 and 3.1.2.9).
+    /// User name and password (sections 3.1.2.8 and 3.1.2.9).
     pub credentials: Option<Credentials<'a>>,
 }
 
 impl<'a> Connect<'a> {
-    /// A clean session without keep alive, will and credentials.
+    /// Creates a request with Clean Session 1, and without keep alive, will and credentials.
     #[must_use]
     pub const fn new(client_id: &'a str) -> Self {
         Self {
@@ -57,15 +56,16 @@ impl<'a> Connect<'a> {
         }
     }
 
-    /// The packet whose body this is.
+    /// Decodes the body of a CONNECT.
     ///
     /// # Errors
     ///
-    /// [`DecodeError`] for every malformed CONNECT. A server answers
-    /// [`UnsupportedProtocolLevel`](DecodeError::UnsupportedProtocolLevel) and
-    /// [`EmptyClientId`](DecodeError::EmptyClientId), which stand for nothing else, with a CONNACK.
+    /// - [`DecodeError::UnsupportedProtocolLevel`]: the protocol level is not 4. The server answers with return code 1.
+    /// - [`DecodeError::EmptyClientId`]: the client id is empty at Clean Session 0; there is no other error. The server
+    ///   answers with return code 2.
+    /// - Other values of [`DecodeError`]: the packet is malformed. The server closes the connection.
     pub fn decode_body(body: &'a [u8]) -> Result<Self, DecodeError> {
-        // [MQTT-3.1.4-1] Every field in its order, and nothing left over.
+        // [MQTT-3.1.4-1] Every field is checked.
         let mut reader = Reader::new(body);
         check_protocol(&mut reader)?;
         let flags = reader.u8()?;
@@ -83,7 +83,7 @@ impl<'a> Connect<'a> {
             will,
             credentials,
         };
-        // [MQTT-3.1.3-8] Told last: everything else is well-formed, so a server may answer.
+        // [MQTT-3.1.3-8] This is checked last, because the server answers a CONNECT that is otherwise valid.
         if connect.lacks_client_id() {
             return Err(DecodeError::EmptyClientId);
         }
@@ -94,18 +94,19 @@ impl<'a> Connect<'a> {
     ///
     /// # Errors
     ///
-    /// [`EncodeError::EmptyClientId`], [`StringTooLong`](EncodeError::StringTooLong) and
-    /// [`NulInString`](EncodeError::NulInString).
+    /// - [`EncodeError::EmptyClientId`]: the client id is empty at Clean Session 0.
+    /// - [`EncodeError::StringTooLong`]: a field has more than 65,535 bytes.
+    /// - [`EncodeError::NulInString`]: client id or user name contain U+0000.
     pub fn encoded_len(&self) -> Result<usize, EncodeError> {
-        self.header().map(|header| header.frame_len())
+        self.header().map(|header| header.packet_len())
     }
 
-    /// Writes the packet to the start of `out` and returns what was written.
+    /// Writes the packet to the start of `out`. Returns the bytes written.
     ///
     /// # Errors
     ///
-    /// Those of [`encoded_len`](Self::encoded_len) and [`EncodeError::BufferTooSmall`]; `out` is
-    /// untouched.
+    /// - The errors of [`encoded_len`](Self::encoded_len).
+    /// - [`EncodeError::BufferTooSmall`]: `out` is shorter than the packet. It is unchanged.
     pub fn encode<'o>(&self, out: &'o mut [u8]) -> Result<&'o [u8], EncodeError> {
         self.write(self.header()?, out)
     }
@@ -116,31 +117,32 @@ impl<'a> Connect<'a> {
         header: FixedHeader,
         out: &'o mut [u8],
     ) -> Result<&'o [u8], EncodeError> {
-        header.encode(out, header.frame_len(), |writer| {
-            writer.bytes(&self.variable_header());
+        header.encode(out, header.packet_len(), |writer| {
+            let [high, low] = self.keep_alive.to_be_bytes();
+            writer.length_prefixed(PROTOCOL_NAME);
+            writer.bytes(&[PROTOCOL_LEVEL, self.flags(), high, low]);
             // [MQTT-3.1.3-1] [MQTT-3.1.3-3] Client id, will topic, will message, user name, password.
-            writer.prefixed(self.client_id.as_bytes());
+            writer.length_prefixed(self.client_id.as_bytes());
             if let Some(will) = self.will {
-                writer.prefixed(will.topic.as_bytes());
-                writer.prefixed(will.message);
+                writer.length_prefixed(will.topic.as_bytes());
+                writer.length_prefixed(will.message);
             }
             if let Some(credentials) = self.credentials {
-                writer.prefixed(credentials.user_name.as_bytes());
+                writer.length_prefixed(credentials.user_name.as_bytes());
                 if let Some(password) = credentials.password {
-                    writer.prefixed(password);
+                    writer.length_prefixed(password);
                 }
             }
         })
     }
 
-    /// Checks what is to be sent, and measures it.
+    /// Checks the packet and returns its header.
     pub(crate) fn header(&self) -> Result<FixedHeader, EncodeError> {
-        // [MQTT-3.1.3-7] The server would have to refuse it.
+        // [MQTT-3.1.3-7] An empty client id requires Clean Session 1.
         if self.lacks_client_id() {
             return Err(EncodeError::EmptyClientId);
         }
-        // [MQTT-3.1.3-4] [MQTT-3.1.3-10] [MQTT-3.1.3-11] Valid strings; a topic name is one
-        // already.
+        // [MQTT-3.1.3-4] [MQTT-3.1.3-10] [MQTT-3.1.3-11] Strings are valid; a topic name always is.
         let mut len = utf8::string_len(self.client_id)?;
         if let Some(will) = self.will {
             len = len
@@ -175,40 +177,23 @@ impl<'a> Connect<'a> {
         };
         clean_session | will | credentials
     }
-
-    const fn variable_header(&self) -> [u8; CONNECT_VARIABLE_HEADER_LEN] {
-        let [high, low] = self.keep_alive.to_be_bytes();
-        let flags = self.flags();
-        [
-            0,
-            4,
-            b'M',
-            b'Q',
-            b'T',
-            b'T',
-            PROTOCOL_LEVEL,
-            flags,
-            high,
-            low,
-        ]
-    }
 }
 
-/// What the server publishes if a client vanishes without a DISCONNECT (section 3.1.2.5).
+/// A message that the server publishes if the client does not send a DISCONNECT (section 3.1.2.5).
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub struct Will<'a> {
-    /// Where it is published.
+    /// Topic of the message.
     pub topic: TopicName<'a>,
-    /// What it says; may be empty.
+    /// Payload of the message; may be empty.
     pub message: &'a [u8],
-    /// How hard it is delivered.
+    /// Maximum QoS of the message.
     pub qos: QoS,
-    /// True if it is kept for later subscribers.
+    /// `true` if the server retains the message for later subscribers.
     pub retain: bool,
 }
 
 impl<'a> Will<'a> {
-    /// A will with QoS 0 that is not retained.
+    /// Creates a will with QoS 0 that is not retained.
     #[must_use]
     pub const fn new(topic: TopicName<'a>, message: &'a [u8]) -> Self {
         Self {
@@ -219,16 +204,17 @@ impl<'a> Will<'a> {
         }
     }
 
-    /// [MQTT-3.1.2-9] With the flag, topic and message are required; without it, neither is read.
+    /// Reads topic and message if the flag is set.
     fn read(flags: u8, reader: &mut Reader<'a>) -> Result<Option<Self>, DecodeError> {
+        // [MQTT-3.1.2-9] Without the flag, there are no such fields.
         if flags & WILL == 0 {
             return Ok(None);
         }
-        // [MQTT-3.1.2-14]
+        // [MQTT-3.1.2-14] The will QoS must not be 3.
         let qos = QoS::try_from(will_qos_bits(flags)).map_err(|_| DecodeError::WillQosThree)?;
-        // [MQTT-3.1.3-10]
-        let topic = TopicName::decode(reader.prefixed()?)?;
-        let message = reader.prefixed()?;
+        // [MQTT-3.1.3-10] The will topic is valid UTF-8.
+        let topic = TopicName::decode(reader.length_prefixed()?)?;
+        let message = reader.length_prefixed()?;
         let retain = flags & WILL_RETAIN != 0;
         Ok(Some(Self {
             topic,
@@ -244,9 +230,9 @@ impl<'a> Will<'a> {
     }
 }
 
-/// Who a client claims to be.
+/// User name and password of a client.
 ///
-/// [MQTT-3.1.2-22] A password without a user name cannot be written down.
+/// [MQTT-3.1.2-22] There is no password without a user name.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub struct Credentials<'a> {
     /// The user name (section 3.1.3.4).
@@ -256,17 +242,18 @@ pub struct Credentials<'a> {
 }
 
 impl<'a> Credentials<'a> {
-    /// [MQTT-3.1.2-18] [MQTT-3.1.2-19] The user name is there if its flag is, [MQTT-3.1.2-20]
-    /// [MQTT-3.1.2-21] and so is the password.
+    /// Reads each field whose flag is set.
     fn read(flags: u8, reader: &mut Reader<'a>) -> Result<Option<Self>, DecodeError> {
+        // [MQTT-3.1.2-18] [MQTT-3.1.2-19] Without the flag, there is no user name.
         if flags & USER_NAME == 0 {
             return Ok(None);
         }
-        // [MQTT-3.1.3-11]
+        // [MQTT-3.1.3-11] The user name is valid UTF-8.
         let user_name = reader.string()?;
+        // [MQTT-3.1.2-20] [MQTT-3.1.2-21] Without the flag, there is no password.
         let password = match flags & PASSWORD {
             0 => None,
-            _ => Some(reader.prefixed()?),
+            _ => Some(reader.length_prefixed()?),
         };
         Ok(Some(Self {
             user_name,
@@ -280,34 +267,34 @@ impl<'a> Credentials<'a> {
 }
 
 fn check_protocol(reader: &mut Reader<'_>) -> Result<(), DecodeError> {
-    // [MQTT-3.1.2-1] Another protocol.
-    if reader.prefixed()? != PROTOCOL_NAME {
+    // [MQTT-3.1.2-1] Another protocol is refused.
+    if reader.length_prefixed()? != PROTOCOL_NAME {
         return Err(DecodeError::WrongProtocolName);
     }
-    // [MQTT-3.1.2-2] Another version; whatever follows is its own.
+    // [MQTT-3.1.2-2] Another version is refused. The rest of its CONNECT is unknown.
     match reader.u8()? {
         PROTOCOL_LEVEL => Ok(()),
         level => Err(DecodeError::UnsupportedProtocolLevel { level }),
     }
 }
 
-/// Judges the flags of a received CONNECT, but for the will QoS.
+/// Checks the flags of a received CONNECT except a will QoS of 3.
 fn check_flags(flags: u8) -> Result<(), DecodeError> {
     let has = |flag| flags & flag != 0;
-    // [MQTT-3.1.2-3]
+    // [MQTT-3.1.2-3] The reserved flag must be 0.
     if has(RESERVED) {
         return Err(DecodeError::ReservedConnectFlag);
     }
-    // [MQTT-3.1.2-11] [MQTT-3.1.2-13]
+    // [MQTT-3.1.2-11] [MQTT-3.1.2-13] Without a will, the will QoS must be 0.
     if !has(WILL) && has(WILL_QOS) {
         let qos = will_qos_bits(flags);
         return Err(DecodeError::WillQosWithoutWill { qos });
     }
-    // [MQTT-3.1.2-11] [MQTT-3.1.2-15]
+    // [MQTT-3.1.2-11] [MQTT-3.1.2-15] Without a will, Will Retain must be 0.
     if !has(WILL) && has(WILL_RETAIN) {
         return Err(DecodeError::WillRetainWithoutWill);
     }
-    // [MQTT-3.1.2-22]
+    // [MQTT-3.1.2-22] A password requires a user name.
     if !has(USER_NAME) && has(PASSWORD) {
         return Err(DecodeError::PasswordWithoutUserName);
     }

@@ -1,13 +1,12 @@
-//! What can be wrong with a packet: in what came ([`DecodeError`]) or in what is to be sent
-//! ([`EncodeError`]).
+//! Errors of the codec: in received packets, in packets to be sent, and in topics.
 
 use core::fmt;
 
 use super::packet_type::PacketType;
 
-/// The peer broke the protocol; the connection cannot go on (section 4.8).
+/// A protocol error of the peer. The connection has to be closed (section 4.8).
 ///
-/// Sections in the text are those of MQTT 3.1.1.
+/// Section numbers are those of MQTT 3.1.1.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
 #[non_exhaustive]
@@ -18,90 +17,89 @@ pub enum DecodeError {
         /// The upper four bits of the first byte.
         value: u8,
     },
-    /// The fixed header's flags are not those of the type (section 2.2.2).
+    /// The flags in the fixed header are not those of the packet type (section 2.2.2).
     InvalidFlags {
-        /// The type of the packet.
+        /// Type of the packet.
         packet_type: PacketType,
         /// The lower four bits of the first byte.
         flags: u8,
     },
-    /// The Remaining Length goes on after its fourth byte (section 2.2.3).
+    /// The Remaining Length has more than four bytes (section 2.2.3).
     RemainingLengthTooLong,
-    /// The packet ends inside a field, or is shorter than any packet of its type.
+    /// The packet ends inside a field, or is too short for its type.
     Truncated,
-    /// The packet goes on after its last field.
+    /// The packet is longer than its fields.
     TrailingBytes {
         /// Bytes after the last field.
         extra: usize,
     },
-    /// A Packet Identifier is 0 (section 2.3.1).
+    /// The packet id is 0 (section 2.3.1).
     PacketIdZero,
     /// A string is not well-formed UTF-8 (section 1.5.3).
     InvalidUtf8 {
-        /// Bytes before the first ill-formed sequence.
+        /// Number of bytes before the first ill-formed sequence.
         at: usize,
     },
     /// A string contains U+0000 (section 1.5.3).
     NulInString {
-        /// Bytes before it.
+        /// Number of bytes before it.
         at: usize,
     },
-    /// The topic of a PUBLISH or of a will breaks a rule of section 4.7.
+    /// The topic of a PUBLISH or of a will is invalid (section 4.7).
     TopicName(TopicError),
-    /// A filter of a SUBSCRIBE or an UNSUBSCRIBE breaks a rule of section 4.7.
+    /// A filter of a SUBSCRIBE or an UNSUBSCRIBE is invalid (section 4.7).
     TopicFilter(TopicError),
-    /// A CONNECT's protocol name is not `MQTT` (section 3.1.2.1).
+    /// The protocol name of a CONNECT is not `MQTT` (section 3.1.2.1).
     WrongProtocolName,
-    /// A CONNECT asks for another version; a server answers with return code 1 (section 3.1.2.2).
+    /// The protocol level of a CONNECT is not supported. The server answers with return code 1 (section 3.1.2.2).
     UnsupportedProtocolLevel {
-        /// The level that was asked for; 4 is MQTT 3.1.1.
+        /// Protocol level; 4 is MQTT 3.1.1.
         level: u8,
     },
-    /// A CONNECT has its reserved flag set (section 3.1.2.3).
+    /// The reserved flag of a CONNECT is set (section 3.1.2.3).
     ReservedConnectFlag,
-    /// A CONNECT has will QoS 3 (section 3.1.2.6).
+    /// The will QoS of a CONNECT is 3 (section 3.1.2.6).
     WillQosThree,
     /// A CONNECT without a will has a will QoS (section 3.1.2.6).
     WillQosWithoutWill {
         /// The will QoS.
         qos: u8,
     },
-    /// A CONNECT without a will has the will retain flag (section 3.1.2.7).
+    /// A CONNECT without a will has Will Retain set (section 3.1.2.7).
     WillRetainWithoutWill,
-    /// A CONNECT has a password and no user name (section 3.1.2.9).
+    /// A CONNECT has a password without a user name (section 3.1.2.9).
     PasswordWithoutUserName,
-    /// A CONNECT without a client id asks for a stored session; a server answers with return code 2
-    /// (section 3.1.3.1).
+    /// The client id of a CONNECT is empty at Clean Session 0. The server answers with return code 2 (section 3.1.3.1).
     EmptyClientId,
-    /// A CONNACK has reserved flags set (section 3.2.2.1).
+    /// A reserved flag of a CONNACK is set (section 3.2.2.1).
     ReservedConnackFlags {
         /// The first byte of the body.
         flags: u8,
     },
-    /// A CONNACK has a return code above 5 (section 3.2.2.3).
+    /// The return code of a CONNACK is above 5 (section 3.2.2.3).
     UnknownConnectReturnCode {
-        /// The code.
+        /// Return code.
         code: u8,
     },
-    /// A CONNACK refuses and claims a session (section 3.2.2.2).
+    /// A CONNACK refuses the connection and has Session Present set (section 3.2.2.2).
     SessionPresentWithRefusal {
-        /// The return code.
+        /// Return code.
         code: u8,
     },
-    /// A PUBLISH has QoS 3 (section 3.3.1.2).
+    /// The QoS of a PUBLISH is 3 (section 3.3.1.2).
     PublishQosThree,
-    /// A PUBLISH with QoS 0 is marked as sent before (section 3.3.1.1).
+    /// A PUBLISH has DUP set at QoS 0 (section 3.3.1.1).
     DupAtQosZero,
     /// A SUBSCRIBE or an UNSUBSCRIBE has no filter (sections 3.8.3 and 3.10.3).
     NoFilters,
-    /// A SUBSCRIBE asks for QoS 3, or has reserved bits set beside the QoS (section 3.8.3).
+    /// A requested QoS of a SUBSCRIBE is 3, or its reserved bits are set (section 3.8.3).
     InvalidRequestedQos {
         /// The whole byte.
         value: u8,
     },
-    /// A SUBACK has a return code other than 0, 1, 2 and 0x80 (section 3.9.3).
+    /// A return code of a SUBACK is not 0, 1, 2 or 0x80 (section 3.9.3).
     UnknownSubackReturnCode {
-        /// The code.
+        /// Return code.
         code: u8,
     },
 }
@@ -181,35 +179,35 @@ impl fmt::Display for DecodeError {
 
 impl core::error::Error for DecodeError {}
 
-/// The caller asked for a packet that cannot be sent; nothing was written.
+/// A packet of the caller cannot be encoded. Nothing was written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
 #[non_exhaustive]
 pub enum EncodeError {
     /// The buffer is shorter than the packet.
     BufferTooSmall {
-        /// Length of what was to be written, in bytes.
+        /// Length of the packet, in bytes.
         needed: usize,
     },
     /// A string or binary field is longer than 65,535 bytes (section 1.5.3).
     StringTooLong {
-        /// Its length, in bytes.
+        /// Length, in bytes.
         len: usize,
     },
     /// A string contains U+0000 (section 1.5.3).
     NulInString,
-    /// A topic name or filter breaks a rule of section 4.7.
+    /// A topic name or filter is invalid (section 4.7).
     Topic(TopicError),
-    /// The packet is longer than a Remaining Length can say (section 2.2.3).
+    /// The packet exceeds the largest Remaining Length (section 2.2.3).
     PacketTooLong {
-        /// The Remaining Length that it would need; 268,435,455 is the largest.
+        /// Remaining Length of the packet; 268,435,455 is the largest.
         remaining_length: usize,
     },
-    /// An empty client id needs Clean Session 1 (section 3.1.3.1).
+    /// The client id is empty at Clean Session 0 (section 3.1.3.1).
     EmptyClientId,
-    /// A SUBSCRIBE or an UNSUBSCRIBE needs a filter (sections 3.8.3 and 3.10.3).
+    /// A SUBSCRIBE or an UNSUBSCRIBE has no filter (sections 3.8.3 and 3.10.3).
     NoFilters,
-    /// A SUBACK needs a return code (section 3.9.3).
+    /// A SUBACK has no return code (section 3.9.3).
     NoReturnCodes,
 }
 
@@ -250,27 +248,28 @@ impl fmt::Display for EncodeError {
 
 impl core::error::Error for EncodeError {}
 
-/// Why a string is no topic name or no topic filter.
+/// An error in a topic name or a topic filter.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
 #[cfg_attr(feature = "fingerprint", derive(Hash))]
 pub enum TopicError {
-    /// It has no character (section 4.7.3).
+    /// There is no character (section 4.7.3).
     Empty,
-    /// It is longer than 65,535 bytes (section 4.7.3).
+    /// There are more than 65,535 bytes (section 4.7.3).
     TooLong {
-        /// Its length, in bytes.
+        /// Length, in bytes.
         len: usize,
     },
-    /// It contains U+0000 (section 4.7.3).
+    /// There is a U+0000 (section 4.7.3).
     Nul {
-        /// Bytes before it.
+        /// Number of bytes before it.
         at: usize,
     },
-    /// It contains a wildcard where none may be: anywhere in a name; in a filter, a `+` that does
-    /// not fill its level or a `#` that does not fill the last one (section 4.7.1).
+    /// There is a misplaced wildcard (section 4.7.1).
+    ///
+    /// A name has no wildcards. In a filter, a `+` fills its level, and a `#` fills the last level.
     Wildcard {
-        /// Bytes before it.
+        /// Number of bytes before it.
         at: usize,
     },
 }

@@ -1,5 +1,4 @@
-//! Lists that fill the rest of a packet: filters and return codes. One that came is checked once
-//! and read lazily from the packet's bytes; one that is to be sent is a slice.
+//! Lists of filters and return codes, which fill the rest of a packet.
 
 use core::fmt;
 
@@ -7,91 +6,111 @@ use super::error::{DecodeError, EncodeError};
 use super::header::FixedHeader;
 use super::packet_type::PacketType;
 use super::reader::Reader;
-use super::types::PacketId;
+use super::topic::TopicFilter;
+use super::types::{PacketId, QoS};
 use super::writer::Writer;
 
-/// What a list can hold when it comes from the wire.
+/// An item that can be decoded.
 pub(super) trait Decode<'a>: Copy {
-    /// Passes over an item, and judges it.
-    fn check(reader: &mut Reader<'a>) -> Result<(), DecodeError>;
-
-    /// Reads an item that [`check`](Self::check) has found right; `None` at the end.
-    fn read(reader: &mut Reader<'a>) -> Option<Self>;
+    fn decode(reader: &mut Reader<'a>) -> Result<Self, DecodeError>;
 }
 
-/// What can be written into a list.
+/// An item that can be encoded.
 pub(super) trait Encode: Copy {
-    /// Checks the item; its length, in bytes.
+    /// Checks the item and returns its length, in bytes.
     fn encoded_len(&self) -> Result<usize, EncodeError>;
 
     fn write(&self, writer: &mut Writer<'_>);
 }
 
+impl<'a> Decode<'a> for TopicFilter<'a> {
+    fn decode(reader: &mut Reader<'a>) -> Result<Self, DecodeError> {
+        // [MQTT-3.8.3-1] [MQTT-3.10.3-1] A filter is valid UTF-8.
+        Self::decode(reader.length_prefixed()?)
+    }
+}
+
+impl Encode for TopicFilter<'_> {
+    fn encoded_len(&self) -> Result<usize, EncodeError> {
+        // At most 65,537.
+        Ok(self.as_bytes().len().wrapping_add(2))
+    }
+
+    fn write(&self, writer: &mut Writer<'_>) {
+        writer.length_prefixed(self.as_bytes());
+    }
+}
+
+/// A filter that is checked when it is measured.
+impl Encode for &str {
+    fn encoded_len(&self) -> Result<usize, EncodeError> {
+        TopicFilter::new(self)?.encoded_len()
+    }
+
+    fn write(&self, writer: &mut Writer<'_>) {
+        writer.length_prefixed(self.as_bytes());
+    }
+}
+
+/// A filter with the QoS that is requested.
+impl<T: Encode> Encode for (T, QoS) {
+    fn encoded_len(&self) -> Result<usize, EncodeError> {
+        self.0.encoded_len().map(|len| len.wrapping_add(1))
+    }
+
+    fn write(&self, writer: &mut Writer<'_>) {
+        self.0.write(writer);
+        writer.u8(self.1.bits());
+    }
+}
+
 /// A list of at least one item.
 #[derive(Clone, Copy)]
 pub(super) enum List<'a, T> {
-    /// Bytes of a packet, checked.
+    /// Received bytes, which were checked.
     Wire(&'a [u8]),
-    /// What is to be sent.
+    /// Items to be sent.
     Slice(&'a [T]),
 }
 
 impl<'a, T: Decode<'a>> List<'a, T> {
-    /// Checks the rest of a packet; `empty` is the error if there is none.
+    /// Checks the rest of a packet. Returns the error `empty` if there is none.
     pub(super) fn decode(mut reader: Reader<'a>, empty: DecodeError) -> Result<Self, DecodeError> {
         let bytes = reader.rest();
         if bytes.is_empty() {
             return Err(empty);
         }
         while !reader.is_empty() {
-            T::check(&mut reader)?;
+            T::decode(&mut reader)?;
         }
         Ok(Self::Wire(bytes))
     }
 
-    pub(super) const fn iter(self) -> Items<'a, T> {
-        match self {
-            Self::Wire(bytes) => Items(List::Wire(bytes)),
-            Self::Slice(items) => Items(List::Slice(items)),
-        }
-    }
-}
-
-/// The items of a [`List`].
-#[derive(Clone)]
-pub(super) struct Items<'a, T>(List<'a, T>);
-
-impl<'a, T: Decode<'a>> Iterator for Items<'a, T> {
-    type Item = T;
-
-    fn next(&mut self) -> Option<T> {
-        match &mut self.0 {
+    pub(super) fn iter(self) -> impl Iterator<Item = T> + Clone + use<'a, T> {
+        let mut rest = self;
+        core::iter::from_fn(move || match &mut rest {
             List::Wire(bytes) => {
                 let mut reader = Reader::new(bytes);
-                let item = T::read(&mut reader)?;
+                let item = T::decode(&mut reader).ok()?;
                 *bytes = reader.rest();
                 Some(item)
             }
-            List::Slice(items) => {
-                let (item, rest) = items.split_first()?;
-                *items = rest;
-                Some(*item)
-            }
-        }
+            List::Slice(items) => items.split_off_first().copied(),
+        })
     }
 }
 
 impl<T: Encode> List<'_, T> {
-    /// Length of a packet that is a Packet Identifier and this list, in bytes.
+    /// Length of a packet of a packet id and this list, in bytes.
     pub(super) fn encoded_len(&self, packet_type: PacketType) -> Result<usize, EncodeError> {
-        let items = match self {
+        let len = match self {
             Self::Wire(bytes) => bytes.len(),
             Self::Slice(items) => measure(items.iter().copied())?,
         };
-        fixed(packet_type, items).map(|header| header.frame_len())
+        header(packet_type, len).map(|header| header.packet_len())
     }
 
-    /// Writes a packet that is a Packet Identifier and this list.
+    /// Encodes a packet of a packet id and this list.
     pub(super) fn encode<'o>(
         &self,
         packet_type: PacketType,
@@ -99,10 +118,9 @@ impl<T: Encode> List<'_, T> {
         out: &'o mut [u8],
     ) -> Result<&'o [u8], EncodeError> {
         match self {
-            // It goes on as it came.
             Self::Wire(bytes) => {
-                let header = fixed(packet_type, bytes.len())?;
-                header.encode(out, header.frame_len(), |writer| {
+                let header = header(packet_type, bytes.len())?;
+                header.encode(out, header.packet_len(), |writer| {
                     writer.packet_id(packet_id);
                     writer.bytes(bytes);
                 })
@@ -112,38 +130,39 @@ impl<T: Encode> List<'_, T> {
     }
 }
 
-/// Writes a packet that is a Packet Identifier and a list. Items are checked as they are measured.
+/// Encodes a packet of a packet id and a list.
 pub(super) fn encode(
     packet_type: PacketType,
     packet_id: PacketId,
     items: impl Iterator<Item: Encode> + Clone,
     out: &mut [u8],
 ) -> Result<&[u8], EncodeError> {
-    let header = fixed(packet_type, measure(items.clone())?)?;
-    header.encode(out, header.frame_len(), |writer| {
+    let header = header(packet_type, measure(items.clone())?)?;
+    header.encode(out, header.packet_len(), |writer| {
         writer.packet_id(packet_id);
         items.for_each(|item| item.write(writer));
     })
 }
 
-/// Length of all items, in bytes; there has to be one.
+/// Checks all items and returns their length, in bytes.
 fn measure(items: impl Iterator<Item: Encode>) -> Result<usize, EncodeError> {
     let mut len = 0_usize;
     for item in items {
         len = len.saturating_add(item.encoded_len()?);
     }
-    // [MQTT-3.8.3-3] [MQTT-3.10.3-2] There is no SUBACK without a code.
+    // [MQTT-3.8.3-3] [MQTT-3.10.3-2] There is at least one filter. (A SUBACK without a code cannot be built.)
     if len == 0 {
         return Err(EncodeError::NoFilters);
     }
     Ok(len)
 }
 
-fn fixed(packet_type: PacketType, items: usize) -> Result<FixedHeader, EncodeError> {
-    FixedHeader::new(packet_type, items.saturating_add(2))
+/// Returns the header of a packet of a packet id and `len` bytes of items.
+fn header(packet_type: PacketType, len: usize) -> Result<FixedHeader, EncodeError> {
+    FixedHeader::new(packet_type, len.saturating_add(2))
 }
 
-/// Two lists are equal if their items are, wherever these are kept.
+/// Lists are equal if their items are equal.
 impl<'a, T: Decode<'a> + PartialEq> PartialEq for List<'a, T> {
     fn eq(&self, other: &Self) -> bool {
         self.iter().eq(other.iter())

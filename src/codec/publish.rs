@@ -1,9 +1,10 @@
-//! PUBLISH (section 3.3).
+//! PUBLISH (section 3.3), whole or without its payload.
 
 use core::fmt;
 
 use super::error::{DecodeError, EncodeError};
-use super::header::{FixedHeader, publish_smallest};
+use super::fast::PlainPublish;
+use super::header::{FixedHeader, min_publish_length};
 use super::packet_type::PacketType;
 use super::reader::Reader;
 use super::topic::TopicName;
@@ -11,23 +12,22 @@ use super::types::{Delivery, QoS};
 use super::wire::{DUP, QOS_MASK, RETAIN};
 use super::writer::Writer;
 
-/// A message (section 3.3).
+/// An application message (section 3.3).
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub struct Publish<'a> {
-    /// Where it goes, or where it comes from.
+    /// Topic of the message.
     pub topic: TopicName<'a>,
-    /// What it says; may be empty, which clears a retained message (section 3.3.1.3).
-    // [MQTT-3.3.1-10] No rule asks for a byte of it.
+    /// Payload; may be empty. An empty one removes the retained message (section 3.3.1.3).
+    // [MQTT-3.3.1-10] There is no minimum length.
     pub payload: &'a [u8],
-    /// How hard it is to be delivered.
+    /// Quality of service, with packet id and DUP flag.
     pub delivery: Delivery,
-    /// To a server, keep this for later subscribers; from a server, this was kept (section
-    /// 3.3.1.3).
+    /// RETAIN flag: the server is to retain this message, or sends it because it was retained (section 3.3.1.3).
     pub retain: bool,
 }
 
 impl<'a> Publish<'a> {
-    /// A message with QoS 0 that is not retained.
+    /// Creates a message with QoS 0 that is not retained.
     #[must_use]
     pub const fn new(topic: TopicName<'a>, payload: &'a [u8]) -> Self {
         Self {
@@ -38,62 +38,54 @@ impl<'a> Publish<'a> {
         }
     }
 
-    /// The packet with this header and body.
+    /// Decodes the body of a PUBLISH with this header.
     ///
     /// # Errors
     ///
-    /// Those of [`PublishHeader::decode_body`], [`DecodeError::Truncated`] and
-    /// [`TrailingBytes`](DecodeError::TrailingBytes) if the body is shorter or longer than the
-    /// header says.
+    /// - The errors of [`PublishHeader::decode_body`].
+    /// - [`DecodeError::Truncated`]: the body is shorter than the header says.
+    /// - [`DecodeError::TrailingBytes`]: the body is longer than the header says.
     pub fn decode_body(header: &FixedHeader, body: &'a [u8]) -> Result<Self, DecodeError> {
-        publish_smallest(header.flags)?;
+        min_publish_length(header.flags)?;
         let (body, extra) = body
             .split_at_checked(header.body_len())
             .ok_or(DecodeError::Truncated)?;
         Reader::new(extra).finish()?;
-        let publish = Self::parse(header.flags, body)?;
+        let mut reader = Reader::new(body);
+        // [MQTT-3.3.2-1] The topic is the first field.
+        let topic = TopicName::unchecked(reader.length_prefixed()?);
+        let publish = Self::read(topic, header.flags, reader)?;
         publish.topic.check_received()?;
         Ok(publish)
     }
 
-    /// The packet with these flags, which were checked, and this body, which is whole; the topic is not checked.
-    fn parse(flags: u8, body: &'a [u8]) -> Result<Self, DecodeError> {
-        let mut reader = Reader::new(body);
-        // [MQTT-3.3.2-1] The topic comes first.
-        let topic = TopicName::unchecked(reader.prefixed()?);
-        Self::behind_topic(topic, flags, reader)
+    /// Returns the packet of these parts, or `None` if there is an error.
+    #[inline(always)]
+    pub(super) fn from_plain(parts: &PlainPublish<'a>) -> Option<Self> {
+        let topic = TopicName::unchecked(parts.topic);
+        Self::read(topic, parts.flags, Reader::new(parts.rest)).ok()
     }
 
-    /// The packet with these flags, which were checked, this topic, and what the reader has left.
+    /// Reads the fields after the topic. The flags must be valid.
     #[inline(always)]
-    pub(super) fn behind_topic(
-        topic: TopicName<'a>,
-        flags: u8,
-        mut reader: Reader<'a>,
-    ) -> Result<Self, DecodeError> {
+    fn read(topic: TopicName<'a>, flags: u8, mut reader: Reader<'a>) -> Result<Self, DecodeError> {
         Ok(Self {
             topic,
-            delivery: delivery(flags, &mut reader)?,
+            delivery: read_delivery(flags, &mut reader)?,
             payload: reader.rest(),
-            // [MQTT-3.3.1-8] RETAIN is handed on as it came.
+            // [MQTT-3.3.1-8] RETAIN is reported as received.
             retain: flags & RETAIN != 0,
         })
     }
 
-    /// Everything but the payload.
+    /// Returns the message without its payload.
     #[must_use]
     pub const fn header(&self) -> PublishHeader<'a> {
-        let Self {
-            topic,
-            payload,
-            delivery,
-            retain,
-        } = *self;
         PublishHeader {
-            topic,
-            delivery,
-            retain,
-            payload_len: payload.len(),
+            topic: self.topic,
+            delivery: self.delivery,
+            retain: self.retain,
+            payload_len: self.payload.len(),
         }
     }
 
@@ -101,133 +93,120 @@ impl<'a> Publish<'a> {
     ///
     /// # Errors
     ///
-    /// [`EncodeError::PacketTooLong`].
+    /// - [`EncodeError::PacketTooLong`]: the packet exceeds the largest Remaining Length.
     pub fn encoded_len(&self) -> Result<usize, EncodeError> {
-        self.header().fixed().map(|header| header.frame_len())
+        self.header()
+            .fixed_header()
+            .map(|header| header.packet_len())
     }
 
-    /// Writes the packet to the start of `out` and returns what was written.
+    /// Writes the packet to the start of `out`. Returns the bytes written.
     ///
     /// # Errors
     ///
-    /// [`EncodeError::PacketTooLong`] and [`BufferTooSmall`](EncodeError::BufferTooSmall); `out` is
-    /// untouched.
+    /// - [`EncodeError::PacketTooLong`]: the packet exceeds the largest Remaining Length.
+    /// - [`EncodeError::BufferTooSmall`]: `out` is shorter than the packet. It is unchanged.
     pub fn encode<'o>(&self, out: &'o mut [u8]) -> Result<&'o [u8], EncodeError> {
         let message = self.header();
-        let header = message.fixed()?;
-        header.encode(out, header.frame_len(), |writer| {
+        let header = message.fixed_header()?;
+        header.encode(out, header.packet_len(), |writer| {
             message.write(writer);
             writer.bytes(self.payload);
         })
     }
 }
 
-/// Everything of a PUBLISH but its payload, which may come from or go elsewhere.
+/// A PUBLISH without its payload, which may be read or written separately.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
 pub struct PublishHeader<'a> {
-    /// Where it goes, or where it comes from.
+    /// Topic of the message.
     pub topic: TopicName<'a>,
-    /// How hard it is to be delivered.
+    /// Quality of service, with packet id and DUP flag.
     pub delivery: Delivery,
-    /// To a server, keep this for later subscribers; from a server, this was kept (section
-    /// 3.3.1.3).
+    /// RETAIN flag: the server is to retain this message, or sends it because it was retained (section 3.3.1.3).
     pub retain: bool,
     /// Length of the payload that follows, in bytes.
     pub payload_len: usize,
 }
 
 impl<'a> PublishHeader<'a> {
-    /// What stands before the payload, and how many bytes of the body that takes; `None` while it
-    /// is incomplete.
+    /// Decodes the body of a PUBLISH up to its payload. Returns it with the position of the payload, or `None` if it is
+    /// incomplete.
     ///
-    /// `prefix` is as much of the body as is there.
+    /// `prefix` is the part of the body that has been received.
     ///
     /// # Errors
     ///
-    /// [`DecodeError::Truncated`] as soon as the topic's length exceeds the packet's; with the
-    /// whole topic, [`InvalidUtf8`](DecodeError::InvalidUtf8) and
-    /// [`TopicName`](DecodeError::TopicName); with the identifier,
-    /// [`PacketIdZero`](DecodeError::PacketIdZero). From a header that was not decoded,
-    /// [`PublishQosThree`](DecodeError::PublishQosThree) and
-    /// [`DupAtQosZero`](DecodeError::DupAtQosZero).
+    /// - [`DecodeError::Truncated`]: topic and packet id do not fit into the body. It is returned as soon as the topic's
+    ///   length is received.
+    /// - [`DecodeError::PacketIdZero`]: the packet id is 0.
+    /// - [`DecodeError::InvalidUtf8`], [`DecodeError::TopicName`]: the topic is invalid.
+    /// - [`DecodeError::PublishQosThree`], [`DecodeError::DupAtQosZero`]: the flags of `header` are invalid.
+    ///   [`FixedHeader::decode`] returns no such header.
     pub fn decode_body(
         header: &FixedHeader,
         prefix: &'a [u8],
     ) -> Result<Option<(Self, usize)>, DecodeError> {
-        publish_smallest(header.flags)?;
-        let found = Self::parse(header.flags, header.body_len(), prefix)?;
-        if let Some((message, _)) = &found {
-            message.topic.check_received()?;
-        }
-        Ok(found)
-    }
-
-    /// [`decode_body`](Self::decode_body) with flags that were checked; the topic is not checked.
-    #[inline(always)]
-    fn parse(
-        flags: u8,
-        remaining_length: usize,
-        prefix: &'a [u8],
-    ) -> Result<Option<(Self, usize)>, DecodeError> {
+        min_publish_length(header.flags)?;
         let Some((&topic_len, _)) = prefix.split_first_chunk() else {
             return Ok(None);
         };
         let topic_len = usize::from(u16::from_be_bytes(topic_len));
-        let used = body_len(topic_len, QoS::from_publish_flags(flags));
-        let payload_len = remaining_length
-            .checked_sub(used)
+        let len = fields_len(topic_len, header.qos());
+        let payload_len = header
+            .body_len()
+            .checked_sub(len)
             .ok_or(DecodeError::Truncated)?;
-        let Some((head, _)) = prefix.split_at_checked(used) else {
+        let Some((fields, _)) = prefix.split_at_checked(len) else {
             return Ok(None);
         };
-        let mut reader = Reader::new(head);
-        // [MQTT-3.3.2-1] The topic comes first.
-        let topic = TopicName::unchecked(reader.prefixed()?);
-        let delivery = delivery(flags, &mut reader)?;
-        // [MQTT-3.3.1-8] RETAIN is handed on as it came.
-        let retain = flags & RETAIN != 0;
-        Ok(Some((
-            Self {
-                topic,
-                delivery,
-                retain,
-                payload_len,
-            },
-            used,
-        )))
+        let mut reader = Reader::new(fields);
+        // [MQTT-3.3.2-1] The topic is the first field.
+        let topic = TopicName::unchecked(reader.length_prefixed()?);
+        let delivery = read_delivery(header.flags, &mut reader)?;
+        topic.check_received()?;
+        let message = Self {
+            topic,
+            delivery,
+            // [MQTT-3.3.1-8] RETAIN is reported as received.
+            retain: header.flags & RETAIN != 0,
+            payload_len,
+        };
+        Ok(Some((message, len)))
     }
 
-    /// Length of what [`encode`](Self::encode) writes, in bytes: the packet without its payload.
+    /// Length of the packet without its payload, in bytes.
     ///
     /// # Errors
     ///
-    /// [`EncodeError::PacketTooLong`].
+    /// - [`EncodeError::PacketTooLong`]: the packet exceeds the largest Remaining Length.
     pub fn encoded_len(&self) -> Result<usize, EncodeError> {
-        self.fixed().map(|header| self.len(&header))
+        self.fixed_header().map(|header| self.len(&header))
     }
 
-    /// Writes what comes before the payload to the start of `out` and returns what was written.
+    /// Writes the packet without its payload to the start of `out`. Returns the bytes written.
     ///
     /// # Errors
     ///
-    /// [`EncodeError::PacketTooLong`] and [`BufferTooSmall`](EncodeError::BufferTooSmall); `out` is
-    /// untouched.
+    /// - [`EncodeError::PacketTooLong`]: the packet exceeds the largest Remaining Length.
+    /// - [`EncodeError::BufferTooSmall`]: `out` is too short. It is unchanged.
     pub fn encode<'o>(&self, out: &'o mut [u8]) -> Result<&'o [u8], EncodeError> {
-        let header = self.fixed()?;
+        let header = self.fixed_header()?;
         header.encode(out, self.len(&header), |writer| self.write(writer))
     }
 
     fn len(&self, header: &FixedHeader) -> usize {
-        header.encoded_len().wrapping_add(self.body_len())
+        // At most 65,544.
+        header.encoded_len().wrapping_add(self.fields_len())
     }
 
-    fn body_len(&self) -> usize {
-        body_len(self.topic.as_bytes().len(), self.delivery.qos())
+    fn fields_len(&self) -> usize {
+        fields_len(self.topic.as_bytes().len(), self.delivery.qos())
     }
 
-    fn fixed(&self) -> Result<FixedHeader, EncodeError> {
-        let remaining_length = self.body_len().saturating_add(self.payload_len);
+    fn fixed_header(&self) -> Result<FixedHeader, EncodeError> {
+        let remaining_length = self.fields_len().saturating_add(self.payload_len);
         let header = FixedHeader::new(PacketType::Publish, remaining_length)?;
         Ok(FixedHeader {
             flags: self.flags(),
@@ -243,21 +222,22 @@ impl<'a> PublishHeader<'a> {
     }
 
     fn write(&self, writer: &mut Writer<'_>) {
-        writer.prefixed(self.topic.as_bytes());
-        // [MQTT-2.3.1-5] QoS 0 has no identifier.
+        writer.length_prefixed(self.topic.as_bytes());
+        // [MQTT-2.3.1-5] There is no packet id at QoS 0.
         if let Some(packet_id) = self.delivery.packet_id() {
             writer.packet_id(packet_id);
         }
     }
 }
 
-#[inline(always)]
-fn delivery(flags: u8, reader: &mut Reader<'_>) -> Result<Delivery, DecodeError> {
+/// Reads the packet id, if there is one. The flags must be valid.
+#[inline(always)] // with `Publish::read`, saves 16 to 80 bytes on thumbv6m
+fn read_delivery(flags: u8, reader: &mut Reader<'_>) -> Result<Delivery, DecodeError> {
     let dup = flags & DUP != 0;
     Ok(match QoS::from_publish_flags(flags) {
-        // [MQTT-2.3.1-5] There is no identifier to read.
+        // [MQTT-2.3.1-5] There is no packet id at QoS 0.
         QoS::AtMostOnce => Delivery::AtMostOnce,
-        // [MQTT-2.3.1-1] Read, and refused if 0.
+        // [MQTT-2.3.1-1] A packet id must not be 0.
         QoS::AtLeastOnce => Delivery::AtLeastOnce {
             packet_id: reader.packet_id()?,
             dup,
@@ -269,11 +249,11 @@ fn delivery(flags: u8, reader: &mut Reader<'_>) -> Result<Delivery, DecodeError>
     })
 }
 
-/// Length of topic and identifier with the topic's length in front, in bytes.
-fn body_len(topic_len: usize, qos: QoS) -> usize {
-    let around = if qos == QoS::AtMostOnce { 2 } else { 4 };
+/// Length of the topic, its length field and the packet id, in bytes.
+fn fields_len(topic_len: usize, qos: QoS) -> usize {
+    let other_fields = if qos == QoS::AtMostOnce { 2 } else { 4 };
     // A topic has at most 65,535 bytes.
-    topic_len.wrapping_add(around)
+    topic_len.wrapping_add(other_fields)
 }
 
 impl fmt::Debug for Publish<'_> {

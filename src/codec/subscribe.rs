@@ -8,7 +8,7 @@ use super::topic::TopicFilter;
 use super::types::{PacketId, QoS};
 use super::writer::Writer;
 
-/// A client's request for messages (section 3.8).
+/// A client's subscription request (section 3.8).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
 pub struct Subscribe<'a> {
@@ -17,16 +17,16 @@ pub struct Subscribe<'a> {
 }
 
 impl<'a> Subscribe<'a> {
-    /// A request for these filters, each with the highest QoS that is wanted.
+    /// Creates a request for these filters, each with its maximum QoS.
     ///
     /// # Errors
     ///
-    /// [`EncodeError::NoFilters`] if there is none.
+    /// - [`EncodeError::NoFilters`]: `filters` is empty.
     pub const fn new(
         packet_id: PacketId,
         filters: &'a [(TopicFilter<'a>, QoS)],
     ) -> Result<Self, EncodeError> {
-        // [MQTT-3.8.3-3] At least one filter.
+        // [MQTT-3.8.3-3] There is at least one filter.
         if filters.is_empty() {
             return Err(EncodeError::NoFilters);
         }
@@ -36,29 +36,31 @@ impl<'a> Subscribe<'a> {
         })
     }
 
-    /// The identifier that the SUBACK will carry.
+    /// The packet id, which the SUBACK repeats.
     #[must_use]
     pub const fn packet_id(&self) -> PacketId {
         self.packet_id
     }
 
-    /// The filters, each with the highest QoS that is wanted.
+    /// The filters, each with its maximum QoS.
     pub fn filters(&self) -> impl Iterator<Item = (TopicFilter<'a>, QoS)> + Clone + use<'a> {
         self.filters.iter()
     }
 
-    /// The packet whose body this is.
+    /// Decodes the body of a SUBSCRIBE.
     ///
     /// # Errors
     ///
-    /// [`DecodeError::Truncated`], [`PacketIdZero`](DecodeError::PacketIdZero),
-    /// [`NoFilters`](DecodeError::NoFilters), [`InvalidUtf8`](DecodeError::InvalidUtf8),
-    /// [`TopicFilter`](DecodeError::TopicFilter) and
-    /// [`InvalidRequestedQos`](DecodeError::InvalidRequestedQos).
+    /// - [`DecodeError::Truncated`]: the body ends inside a field.
+    /// - [`DecodeError::PacketIdZero`]: the packet id is 0.
+    /// - [`DecodeError::NoFilters`]: there is no filter.
+    /// - [`DecodeError::InvalidUtf8`]: a filter is not UTF-8.
+    /// - [`DecodeError::TopicFilter`]: a filter is invalid.
+    /// - [`DecodeError::InvalidRequestedQos`]: a QoS is not 0, 1 or 2.
     pub fn decode_body(body: &'a [u8]) -> Result<Self, DecodeError> {
         let mut reader = Reader::new(body);
         let packet_id = reader.packet_id()?;
-        // [MQTT-3.8.3-3] At least one filter.
+        // [MQTT-3.8.3-3] There is at least one filter.
         let filters = List::decode(reader, DecodeError::NoFilters)?;
         Ok(Self { packet_id, filters })
     }
@@ -67,24 +69,24 @@ impl<'a> Subscribe<'a> {
     ///
     /// # Errors
     ///
-    /// [`EncodeError::PacketTooLong`].
+    /// - [`EncodeError::PacketTooLong`]: the packet exceeds the largest Remaining Length.
     pub fn encoded_len(&self) -> Result<usize, EncodeError> {
         self.filters.encoded_len(PacketType::Subscribe)
     }
 
-    /// Writes the packet to the start of `out` and returns what was written.
+    /// Writes the packet to the start of `out`. Returns the bytes written.
     ///
     /// # Errors
     ///
-    /// [`EncodeError::PacketTooLong`] and [`BufferTooSmall`](EncodeError::BufferTooSmall); `out` is
-    /// untouched.
+    /// - [`EncodeError::PacketTooLong`]: the packet exceeds the largest Remaining Length.
+    /// - [`EncodeError::BufferTooSmall`]: `out` is shorter than the packet. It is unchanged.
     pub fn encode<'o>(&self, out: &'o mut [u8]) -> Result<&'o [u8], EncodeError> {
         self.filters
             .encode(PacketType::Subscribe, self.packet_id, out)
     }
 }
 
-/// Writes a SUBSCRIBE of filters that are not checked yet; the length of what was written.
+/// Checks filters and encodes a SUBSCRIBE. Returns its length, in bytes.
 pub(crate) fn encode<'s>(
     packet_id: PacketId,
     filters: impl Iterator<Item = (&'s str, QoS)> + Clone,
@@ -94,42 +96,14 @@ pub(crate) fn encode<'s>(
 }
 
 impl<'a> Decode<'a> for (TopicFilter<'a>, QoS) {
-    #[inline(always)]
-    fn check(reader: &mut Reader<'a>) -> Result<(), DecodeError> {
-        // [MQTT-3.8.3-1] A valid string.
-        TopicFilter::check(reader)?;
-        match reader.u8()? {
-            0..=2 => Ok(()),
-            // [MQTT-3.8.3-4] The reserved bits are part of the number, so they are refused too.
-            value => Err(DecodeError::InvalidRequestedQos { value }),
+    fn decode(reader: &mut Reader<'a>) -> Result<Self, DecodeError> {
+        let filter = Decode::decode(reader)?;
+        // [MQTT-3.8.3-4] The reserved bits of the byte must be 0, too.
+        let value = reader.u8()?;
+        match QoS::try_from(value) {
+            Ok(qos) => Ok((filter, qos)),
+            Err(_) => Err(DecodeError::InvalidRequestedQos { value }),
         }
-    }
-
-    fn read(reader: &mut Reader<'a>) -> Option<Self> {
-        let filter = TopicFilter::read(reader)?;
-        Some((filter, QoS::try_from(reader.u8().ok()?).ok()?))
-    }
-}
-
-impl Encode for (TopicFilter<'_>, QoS) {
-    fn encoded_len(&self) -> Result<usize, EncodeError> {
-        Ok(self.0.as_bytes().len().wrapping_add(3))
-    }
-
-    fn write(&self, writer: &mut Writer<'_>) {
-        writer.prefixed(self.0.as_bytes());
-        writer.u8(self.1.bits());
-    }
-}
-
-impl Encode for (&str, QoS) {
-    fn encoded_len(&self) -> Result<usize, EncodeError> {
-        (TopicFilter::new(self.0)?, self.1).encoded_len()
-    }
-
-    fn write(&self, writer: &mut Writer<'_>) {
-        writer.prefixed(self.0.as_bytes());
-        writer.u8(self.1.bits());
     }
 }
 
@@ -142,11 +116,11 @@ pub struct Suback<'a> {
 }
 
 impl<'a> Suback<'a> {
-    /// The answer with these return codes, one for each filter and in the filters' order.
+    /// Creates an answer with these return codes, one for each filter, in the order of the filters.
     ///
     /// # Errors
     ///
-    /// [`EncodeError::NoReturnCodes`] if there is none.
+    /// - [`EncodeError::NoReturnCodes`]: `codes` is empty.
     pub const fn new(
         packet_id: PacketId,
         codes: &'a [SubackReturnCode],
@@ -160,24 +134,25 @@ impl<'a> Suback<'a> {
         })
     }
 
-    /// The identifier of the SUBSCRIBE.
+    /// Packet id of the SUBSCRIBE.
     #[must_use]
     pub const fn packet_id(&self) -> PacketId {
         self.packet_id
     }
 
-    /// The return codes, one for each filter and in the filters' order.
+    /// The return codes, one for each filter, in the order of the filters.
     #[must_use]
     pub const fn codes(&self) -> SubackCodes<'a> {
         self.codes
     }
 
-    /// The packet whose body this is.
+    /// Decodes the body of a SUBACK.
     ///
     /// # Errors
     ///
-    /// [`DecodeError::Truncated`], [`PacketIdZero`](DecodeError::PacketIdZero) and
-    /// [`UnknownSubackReturnCode`](DecodeError::UnknownSubackReturnCode).
+    /// - [`DecodeError::Truncated`]: there is no packet id or no return code.
+    /// - [`DecodeError::PacketIdZero`]: the packet id is 0.
+    /// - [`DecodeError::UnknownSubackReturnCode`]: a return code is reserved.
     pub fn decode_body(body: &'a [u8]) -> Result<Self, DecodeError> {
         let mut reader = Reader::new(body);
         let packet_id = reader.packet_id()?;
@@ -192,29 +167,29 @@ impl<'a> Suback<'a> {
     ///
     /// # Errors
     ///
-    /// [`EncodeError::PacketTooLong`].
+    /// - [`EncodeError::PacketTooLong`]: the packet exceeds the largest Remaining Length.
     pub fn encoded_len(&self) -> Result<usize, EncodeError> {
         self.codes.0.encoded_len(PacketType::Suback)
     }
 
-    /// Writes the packet to the start of `out` and returns what was written.
+    /// Writes the packet to the start of `out`. Returns the bytes written.
     ///
     /// # Errors
     ///
-    /// [`EncodeError::PacketTooLong`] and [`BufferTooSmall`](EncodeError::BufferTooSmall); `out` is
-    /// untouched.
+    /// - [`EncodeError::PacketTooLong`]: the packet exceeds the largest Remaining Length.
+    /// - [`EncodeError::BufferTooSmall`]: `out` is shorter than the packet. It is unchanged.
     pub fn encode<'o>(&self, out: &'o mut [u8]) -> Result<&'o [u8], EncodeError> {
         self.codes.0.encode(PacketType::Suback, self.packet_id, out)
     }
 }
 
-/// The return codes of a SUBACK; at least one.
+/// The return codes of a SUBACK, at least one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
 pub struct SubackCodes<'a>(List<'a, SubackReturnCode>);
 
 impl<'a> SubackCodes<'a> {
-    /// How many there are.
+    /// The number of return codes.
     #[must_use]
     pub const fn len(&self) -> usize {
         match self.0 {
@@ -223,47 +198,46 @@ impl<'a> SubackCodes<'a> {
         }
     }
 
-    /// Always false.
+    /// Returns `false`: a SUBACK has at least one return code.
     #[must_use]
     pub const fn is_empty(&self) -> bool {
         self.len() == 0
     }
 
-    /// The code of the first filter; `None` is never returned by a SUBACK.
+    /// Returns the code of the first filter. It is never `None`.
     #[must_use]
     pub fn first(&self) -> Option<SubackReturnCode> {
         self.iter().next()
     }
 
-    /// The codes, in the filters' order.
+    /// The return codes, in the order of the filters.
     pub fn iter(&self) -> impl Iterator<Item = SubackReturnCode> + Clone + use<'a> {
         self.0.iter()
     }
 }
 
-/// What became of one filter of a SUBSCRIBE (section 3.9.3).
+/// The server's answer to one filter of a SUBSCRIBE (section 3.9.3).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
 pub enum SubackReturnCode {
-    /// Subscribed, with at most this QoS.
+    /// The server accepted the subscription, with at most this QoS.
     Granted(QoS),
-    /// Not subscribed.
+    /// The server refused the subscription.
     Failure,
 }
 
-impl Decode<'_> for SubackReturnCode {
-    fn check(reader: &mut Reader<'_>) -> Result<(), DecodeError> {
-        match reader.u8()? {
-            0..=2 | 0x80 => Ok(()),
-            // [MQTT-3.9.3-2] Every other code is reserved.
-            code => Err(DecodeError::UnknownSubackReturnCode { code }),
-        }
-    }
+/// The return code for [`SubackReturnCode::Failure`].
+const FAILURE: u8 = 0x80;
 
-    fn read(reader: &mut Reader<'_>) -> Option<Self> {
-        match reader.u8().ok()? {
-            0x80 => Some(Self::Failure),
-            code => QoS::try_from(code).ok().map(Self::Granted),
+impl Decode<'_> for SubackReturnCode {
+    fn decode(reader: &mut Reader<'_>) -> Result<Self, DecodeError> {
+        match reader.u8()? {
+            FAILURE => Ok(Self::Failure),
+            code => match QoS::try_from(code) {
+                Ok(qos) => Ok(Self::Granted(qos)),
+                // [MQTT-3.9.3-2] Other codes are reserved.
+                Err(_) => Err(DecodeError::UnknownSubackReturnCode { code }),
+            },
         }
     }
 }
@@ -276,18 +250,18 @@ impl Encode for SubackReturnCode {
     fn write(&self, writer: &mut Writer<'_>) {
         writer.u8(match self {
             Self::Granted(qos) => qos.bits(),
-            Self::Failure => 0x80,
+            Self::Failure => FAILURE,
         });
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use super::super::{TopicError, unsubscribe};
     use super::*;
+    use crate::codec::error::TopicError;
 
     #[test]
-    fn unchecked_filters_are_checked() {
+    fn encode_checks_filters() {
         let mut out = [0; 16];
         let id = PacketId::MIN;
         let filters = [("a/#", QoS::AtLeastOnce), ("b", QoS::AtMostOnce)];
@@ -298,19 +272,5 @@ mod tests {
         assert_eq!(encode(id, filters.into_iter(), &mut out), Err(error));
         let none = [].into_iter();
         assert_eq!(encode(id, none, &mut out), Err(EncodeError::NoFilters));
-
-        assert_eq!(
-            unsubscribe::encode(id, ["a/#"].into_iter(), &mut out),
-            Ok(9)
-        );
-        assert_eq!(&out[..9], b"\xA2\x07\0\x01\0\x03a/#");
-        let filters = ["a", ""].into_iter();
-        let error = EncodeError::Topic(TopicError::Empty);
-        assert_eq!(unsubscribe::encode(id, filters, &mut out), Err(error));
-        let none = [].into_iter();
-        assert_eq!(
-            unsubscribe::encode(id, none, &mut out),
-            Err(EncodeError::NoFilters)
-        );
     }
 }

@@ -1,40 +1,42 @@
-//! Topic names and topic filters (section 4.7), valid by construction.
+//! Topic names and topic filters (section 4.7). A value of these types is always valid.
 
 use core::fmt;
 
 use super::error::{DecodeError, TopicError};
 use super::{fast, utf8};
 
-/// The name under which a message is published: one or more levels with `/` between them, no
-/// wildcard (section 4.7).
+/// A topic name: one or more levels separated by `/`, without wildcards (section 4.7).
 ///
-/// Two names are equal if their bytes are; nothing is normalised.
+/// Two names are equal if their bytes are equal. Nothing is normalised.
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
 pub struct TopicName<'a> {
-    /// UTF-8, checked.
+    /// Valid UTF-8.
     bytes: &'a [u8],
 }
 
 impl<'a> TopicName<'a> {
-    /// The topic of this name.
+    /// Checks a topic name.
     ///
     /// # Errors
     ///
-    /// [`TopicError`], if it is empty, too long, or contains U+0000, `#` or `+`.
+    /// - [`TopicError::Empty`]: there is no character.
+    /// - [`TopicError::TooLong`]: there are more than 65,535 bytes.
+    /// - [`TopicError::Nul`]: there is a U+0000.
+    /// - [`TopicError::Wildcard`]: there is a `#` or a `+`.
     pub fn new(name: &'a str) -> Result<Self, TopicError> {
         let bytes = name.as_bytes();
         check(Kind::Name, bytes)?;
         Ok(Self { bytes })
     }
 
-    /// The topic of a received name.
+    /// Checks a received topic name.
     pub(super) fn decode(bytes: &'a [u8]) -> Result<Self, DecodeError> {
         let name = Self::unchecked(bytes);
         name.check_received()?;
         Ok(name)
     }
 
-    /// The topic of a received name that has to be checked before anybody sees it.
+    /// Wraps received bytes. They must be checked before the caller sees them.
     pub(super) const fn unchecked(bytes: &'a [u8]) -> Self {
         Self { bytes }
     }
@@ -43,64 +45,60 @@ impl<'a> TopicName<'a> {
         check_received(Kind::Name, self.bytes)
     }
 
-    /// The name.
+    /// The name as a string.
     #[must_use]
     pub fn as_str(&self) -> &'a str {
         checked_str(self.bytes)
     }
 
-    /// The name's bytes, as they travel.
+    /// The name as bytes of UTF-8.
     #[must_use]
     pub const fn as_bytes(&self) -> &'a [u8] {
         self.bytes
     }
 }
 
-/// What a subscription asks for: a topic name in which `+` stands for a level and a last `#` for
-/// all that follow (section 4.7.1).
+/// A topic filter: a topic name in which `+` matches any one level and a final `#` all remaining levels (section 4.7.1).
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
 pub struct TopicFilter<'a> {
-    /// UTF-8, checked.
+    /// Valid UTF-8.
     bytes: &'a [u8],
 }
 
 impl<'a> TopicFilter<'a> {
-    /// The filter that is written so.
+    /// Checks a topic filter.
     ///
     /// # Errors
     ///
-    /// [`TopicError`], if it is empty, too long, contains U+0000, or has a wildcard where none may
-    /// be.
+    /// - [`TopicError::Empty`]: there is no character.
+    /// - [`TopicError::TooLong`]: there are more than 65,535 bytes.
+    /// - [`TopicError::Nul`]: there is a U+0000.
+    /// - [`TopicError::Wildcard`]: a `+` does not fill its level, or a `#` does not fill the last level.
     pub fn new(filter: &'a str) -> Result<Self, TopicError> {
         let bytes = filter.as_bytes();
         check(Kind::Filter, bytes)?;
         Ok(Self { bytes })
     }
 
-    /// Checks a received filter.
-    #[inline(always)]
-    pub(super) fn check_received(bytes: &[u8]) -> Result<(), DecodeError> {
-        check_received(Kind::Filter, bytes)
+    /// Checks a received topic filter.
+    pub(super) fn decode(bytes: &'a [u8]) -> Result<Self, DecodeError> {
+        check_received(Kind::Filter, bytes)?;
+        Ok(Self { bytes })
     }
 
-    /// The filter of bytes that were checked.
-    pub(super) const fn unchecked(bytes: &'a [u8]) -> Self {
-        Self { bytes }
-    }
-
-    /// The filter as it is written.
+    /// The filter as a string.
     #[must_use]
     pub fn as_str(&self) -> &'a str {
         checked_str(self.bytes)
     }
 
-    /// The filter's bytes, as they travel.
+    /// The filter as bytes of UTF-8.
     #[must_use]
     pub const fn as_bytes(&self) -> &'a [u8] {
         self.bytes
     }
 
-    /// True if a message of this topic is meant by the filter (sections 4.7.1 to 4.7.3).
+    /// Returns `true` if the filter matches this topic (sections 4.7.1 to 4.7.3).
     ///
     /// ```
     /// # use umqtt::codec::{TopicFilter, TopicName};
@@ -112,18 +110,18 @@ impl<'a> TopicFilter<'a> {
     /// ```
     #[must_use]
     pub fn matches(&self, topic: TopicName<'_>) -> bool {
-        // [MQTT-4.7.2-1] A leading wildcard does not reach the server's own topics.
+        // [MQTT-4.7.2-1] A wildcard in the first level does not match topics of the server.
         if matches!(self.bytes, [b'#' | b'+', ..]) && topic.bytes.starts_with(b"$") {
             return false;
         }
         let mut names = levels(topic.bytes);
-        for wanted in levels(self.bytes) {
-            if wanted == b"#" {
+        for pattern in levels(self.bytes) {
+            if pattern == b"#" {
                 return true;
             }
-            // [MQTT-4.7.3-4] Byte for byte.
+            // [MQTT-4.7.3-4] Levels are compared byte by byte.
             match names.next() {
-                Some(name) if wanted == b"+" || wanted == name => {}
+                Some(name) if pattern == b"+" || pattern == name => {}
                 _ => return false,
             }
         }
@@ -137,57 +135,57 @@ enum Kind {
     Filter,
 }
 
-/// Checks what was received.
+/// Checks received bytes.
 fn check_received(kind: Kind, bytes: &[u8]) -> Result<(), DecodeError> {
-    if fast::is_plain(bytes) {
+    if fast::is_plain_topic(bytes) {
         return Ok(());
     }
-    utf8::check_utf8(bytes)?;
-    check_each(kind, bytes).map_err(match kind {
+    utf8::check(bytes)?;
+    check_bytes(kind, bytes).map_err(match kind {
         Kind::Name => DecodeError::TopicName,
         Kind::Filter => DecodeError::TopicFilter,
     })
 }
 
-/// Checks what is UTF-8.
+/// Checks bytes that are UTF-8.
 fn check(kind: Kind, bytes: &[u8]) -> Result<(), TopicError> {
-    if fast::is_plain(bytes) {
+    if fast::is_plain_topic(bytes) {
         return Ok(());
     }
-    check_each(kind, bytes)
+    check_bytes(kind, bytes)
 }
 
-fn check_each(kind: Kind, bytes: &[u8]) -> Result<(), TopicError> {
+fn check_bytes(kind: Kind, bytes: &[u8]) -> Result<(), TopicError> {
     match bytes.len() {
-        // [MQTT-4.7.3-1] At least one character.
+        // [MQTT-4.7.3-1] A topic has at least one character.
         0 => return Err(TopicError::Empty),
         1..=utf8::MAX_LEN => {}
-        // [MQTT-4.7.3-3] At most 65,535 bytes.
+        // [MQTT-4.7.3-3] A topic has at most 65,535 bytes.
         len => return Err(TopicError::TooLong { len }),
     }
     for (at, &byte) in bytes.iter().enumerate() {
-        // Most bytes are letters, digits or `/`, and above all that may be wrong.
+        // Letters, digits and `/` lie above the bytes that need a check.
         if byte > b'+' {
             continue;
         }
-        // [MQTT-4.7.3-2] No U+0000.
+        // [MQTT-4.7.3-2] A topic does not contain U+0000.
         if byte == 0 {
             return Err(TopicError::Nul { at });
         }
-        // [MQTT-3.3.2-2] [MQTT-4.7.1-1] Wildcards are for filters.
+        // [MQTT-3.3.2-2] [MQTT-4.7.1-1] Only filters contain wildcards.
         let is_wildcard = matches!(byte, b'#' | b'+');
-        if is_wildcard && (kind == Kind::Name || !fits(byte, at, bytes)) {
+        if is_wildcard && (kind == Kind::Name || !is_valid_wildcard(byte, at, bytes)) {
             return Err(TopicError::Wildcard { at });
         }
     }
     Ok(())
 }
 
-/// True if this wildcard at this place of a filter may stand there.
-fn fits(wildcard: u8, at: usize, filter: &[u8]) -> bool {
+/// Returns `true` if `wildcard` may stand at `at` in `filter`.
+fn is_valid_wildcard(wildcard: u8, at: usize, filter: &[u8]) -> bool {
     let before = at.checked_sub(1).and_then(|at| filter.get(at));
     let after = filter.get(at.saturating_add(1));
-    // [MQTT-4.7.1-2] [MQTT-4.7.1-3] Alone in its level, and with `#` that level the last.
+    // [MQTT-4.7.1-2] [MQTT-4.7.1-3] A wildcard fills its level; the level of a `#` is the last one.
     matches!(before, None | Some(b'/'))
         && match after {
             None => true,
@@ -199,8 +197,7 @@ fn levels(bytes: &[u8]) -> impl Iterator<Item = &[u8]> {
     bytes.split(|&byte| byte == b'/')
 }
 
-/// The string of bytes that are known to be one; the check is repeated because there is no `unsafe`
-/// here to skip it.
+/// Converts bytes that are known to be UTF-8. Without `unsafe`, they have to be checked again.
 fn checked_str(bytes: &[u8]) -> &str {
     core::str::from_utf8(bytes).unwrap_or_default()
 }

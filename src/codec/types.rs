@@ -1,24 +1,24 @@
-//! Quality of service, packet identifiers and delivery, valid by construction.
+//! Quality of service, packet ids and delivery. A value of these types is always valid.
 
 use core::fmt;
 use core::num::NonZeroU16;
 
 use super::wire::QOS_MASK;
 
-/// Quality of service: how hard the two sides try to deliver a message (section 4.3).
+/// Quality of service of a message (section 4.3).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
 pub enum QoS {
-    /// Sent once and never acknowledged; may be lost (section 4.3.1).
+    /// QoS 0: the message arrives at most once. It is not acknowledged (section 4.3.1).
     AtMostOnce = 0,
-    /// Sent until it is acknowledged; may arrive more than once (section 4.3.2).
+    /// QoS 1: the message arrives at least once. It is acknowledged with a PUBACK (section 4.3.2).
     AtLeastOnce = 1,
-    /// Arrives exactly once (section 4.3.3).
+    /// QoS 2: the message arrives exactly once. PUBREC, PUBREL and PUBCOMP follow it (section 4.3.3).
     ExactlyOnce = 2,
 }
 
 impl QoS {
-    /// QoS in the flags of a PUBLISH that were checked.
+    /// Returns the QoS in the flags of a PUBLISH, which must be valid.
     pub(super) const fn from_publish_flags(flags: u8) -> Self {
         match flags & QOS_MASK {
             0b0000 => Self::AtMostOnce,
@@ -27,7 +27,7 @@ impl QoS {
         }
     }
 
-    /// The two bits that stand for this QoS on the wire.
+    /// The QoS as a number of two bits.
     pub(super) const fn bits(self) -> u8 {
         self as u8
     }
@@ -46,7 +46,7 @@ impl TryFrom<u8> for QoS {
     }
 }
 
-/// A number that is no QoS: 0, 1 and 2 are.
+/// A number that is not a QoS: it is not 0, 1 or 2.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
 pub struct InvalidQos {
@@ -62,22 +62,22 @@ impl fmt::Display for InvalidQos {
 
 impl core::error::Error for InvalidQos {}
 
-/// Packet Identifier: ties an acknowledgement to its packet; never 0 (section 2.3.1).
+/// A packet id: it links an acknowledgement to its packet, and is never 0 (section 2.3.1).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
 pub struct PacketId(NonZeroU16);
 
 impl PacketId {
-    /// The smallest identifier, 1.
+    /// The smallest packet id, 1.
     pub const MIN: Self = Self(NonZeroU16::MIN);
 
-    /// The largest identifier, 65,535.
+    /// The largest packet id, 65,535.
     pub const MAX: Self = Self(NonZeroU16::MAX);
 
-    /// The identifier of this number; `None` for 0, which the specification forbids.
+    /// Returns the packet id with this number, or `None` for 0.
     #[must_use]
     pub const fn new(id: u16) -> Option<Self> {
-        // [MQTT-2.3.1-1] Zero is not an identifier, so no packet can carry it.
+        // [MQTT-2.3.1-1] A packet id must not be 0.
         match NonZeroU16::new(id) {
             Some(id) => Some(Self(id)),
             None => None,
@@ -97,27 +97,26 @@ impl fmt::Display for PacketId {
     }
 }
 
-/// How hard a message is to be delivered, and what that takes (sections 3.3.1.1, 3.3.1.2 and
-/// 3.3.2.2).
+/// Quality of service of a PUBLISH, with packet id and DUP flag (sections 3.3.1.1, 3.3.1.2 and 3.3.2.2).
 ///
-/// [MQTT-3.3.1-2] [MQTT-2.3.1-5] At QoS 0 there is neither a DUP flag nor a Packet Identifier.
+/// [MQTT-3.3.1-2] [MQTT-2.3.1-5] At QoS 0 there is no DUP flag and no packet id.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
 pub enum Delivery {
-    /// QoS 0: sent once.
+    /// QoS 0: the message is sent once.
     AtMostOnce,
-    /// QoS 1: sent until a PUBACK comes.
+    /// QoS 1: the message is sent until a PUBACK is received.
     AtLeastOnce {
-        /// The identifier that the PUBACK carries.
+        /// Packet id, which the PUBACK repeats.
         packet_id: PacketId,
-        /// True if this may have been sent before.
+        /// DUP flag: `true` if the message may have been sent before.
         dup: bool,
     },
-    /// QoS 2: sent until a PUBREC comes.
+    /// QoS 2: the message is sent until a PUBREC is received.
     ExactlyOnce {
-        /// The identifier that PUBREC, PUBREL and PUBCOMP carry.
+        /// Packet id, which PUBREC, PUBREL and PUBCOMP repeat.
         packet_id: PacketId,
-        /// True if this may have been sent before.
+        /// DUP flag: `true` if the message may have been sent before.
         dup: bool,
     },
 }
@@ -133,7 +132,7 @@ impl Delivery {
         }
     }
 
-    /// The Packet Identifier; `None` at QoS 0.
+    /// The packet id, or `None` at QoS 0.
     #[must_use]
     pub const fn packet_id(&self) -> Option<PacketId> {
         match *self {
@@ -144,7 +143,7 @@ impl Delivery {
         }
     }
 
-    /// True if the message may have been sent before; never at QoS 0.
+    /// The DUP flag: `true` if the message may have been sent before. It is `false` at QoS 0.
     #[must_use]
     pub const fn dup(&self) -> bool {
         match *self {

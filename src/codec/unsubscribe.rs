@@ -1,12 +1,11 @@
 //! UNSUBSCRIBE (section 3.10).
 
 use super::error::{DecodeError, EncodeError};
-use super::list::{self, Decode, Encode, List};
+use super::list::{self, List};
 use super::packet_type::PacketType;
 use super::reader::Reader;
 use super::topic::TopicFilter;
 use super::types::PacketId;
-use super::writer::Writer;
 
 /// A client's request to end subscriptions (section 3.10).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -17,16 +16,16 @@ pub struct Unsubscribe<'a> {
 }
 
 impl<'a> Unsubscribe<'a> {
-    /// A request to end the subscriptions to these filters.
+    /// Creates a request to end the subscriptions to these filters.
     ///
     /// # Errors
     ///
-    /// [`EncodeError::NoFilters`] if there is none.
+    /// - [`EncodeError::NoFilters`]: `filters` is empty.
     pub const fn new(
         packet_id: PacketId,
         filters: &'a [TopicFilter<'a>],
     ) -> Result<Self, EncodeError> {
-        // [MQTT-3.10.3-2] At least one filter.
+        // [MQTT-3.10.3-2] There is at least one filter.
         if filters.is_empty() {
             return Err(EncodeError::NoFilters);
         }
@@ -36,7 +35,7 @@ impl<'a> Unsubscribe<'a> {
         })
     }
 
-    /// The identifier that the UNSUBACK will carry.
+    /// The packet id, which the UNSUBACK repeats.
     #[must_use]
     pub const fn packet_id(&self) -> PacketId {
         self.packet_id
@@ -47,17 +46,19 @@ impl<'a> Unsubscribe<'a> {
         self.filters.iter()
     }
 
-    /// The packet whose body this is.
+    /// Decodes the body of an UNSUBSCRIBE.
     ///
     /// # Errors
     ///
-    /// [`DecodeError::Truncated`], [`PacketIdZero`](DecodeError::PacketIdZero),
-    /// [`NoFilters`](DecodeError::NoFilters), [`InvalidUtf8`](DecodeError::InvalidUtf8) and
-    /// [`TopicFilter`](DecodeError::TopicFilter).
+    /// - [`DecodeError::Truncated`]: the body ends inside a field.
+    /// - [`DecodeError::PacketIdZero`]: the packet id is 0.
+    /// - [`DecodeError::NoFilters`]: there is no filter.
+    /// - [`DecodeError::InvalidUtf8`]: a filter is not UTF-8.
+    /// - [`DecodeError::TopicFilter`]: a filter is invalid.
     pub fn decode_body(body: &'a [u8]) -> Result<Self, DecodeError> {
         let mut reader = Reader::new(body);
         let packet_id = reader.packet_id()?;
-        // [MQTT-3.10.3-2] At least one filter.
+        // [MQTT-3.10.3-2] There is at least one filter.
         let filters = List::decode(reader, DecodeError::NoFilters)?;
         Ok(Self { packet_id, filters })
     }
@@ -66,24 +67,24 @@ impl<'a> Unsubscribe<'a> {
     ///
     /// # Errors
     ///
-    /// [`EncodeError::PacketTooLong`].
+    /// - [`EncodeError::PacketTooLong`]: the packet exceeds the largest Remaining Length.
     pub fn encoded_len(&self) -> Result<usize, EncodeError> {
         self.filters.encoded_len(PacketType::Unsubscribe)
     }
 
-    /// Writes the packet to the start of `out` and returns what was written.
+    /// Writes the packet to the start of `out`. Returns the bytes written.
     ///
     /// # Errors
     ///
-    /// [`EncodeError::PacketTooLong`] and [`BufferTooSmall`](EncodeError::BufferTooSmall); `out` is
-    /// untouched.
+    /// - [`EncodeError::PacketTooLong`]: the packet exceeds the largest Remaining Length.
+    /// - [`EncodeError::BufferTooSmall`]: `out` is shorter than the packet. It is unchanged.
     pub fn encode<'o>(&self, out: &'o mut [u8]) -> Result<&'o [u8], EncodeError> {
         self.filters
             .encode(PacketType::Unsubscribe, self.packet_id, out)
     }
 }
 
-/// Writes an UNSUBSCRIBE of filters that are not checked yet; the length of what was written.
+/// Checks filters and encodes an UNSUBSCRIBE. Returns its length, in bytes.
 pub(crate) fn encode<'s>(
     packet_id: PacketId,
     filters: impl Iterator<Item = &'s str> + Clone,
@@ -92,34 +93,21 @@ pub(crate) fn encode<'s>(
     list::encode(PacketType::Unsubscribe, packet_id, filters, out).map(<[u8]>::len)
 }
 
-impl<'a> Decode<'a> for TopicFilter<'a> {
-    #[inline(always)]
-    fn check(reader: &mut Reader<'a>) -> Result<(), DecodeError> {
-        // [MQTT-3.10.3-1] A valid string.
-        Self::check_received(reader.prefixed()?)
-    }
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::codec::error::TopicError;
 
-    fn read(reader: &mut Reader<'a>) -> Option<Self> {
-        reader.prefixed().ok().map(Self::unchecked)
-    }
-}
-
-impl Encode for TopicFilter<'_> {
-    fn encoded_len(&self) -> Result<usize, EncodeError> {
-        Ok(self.as_bytes().len().wrapping_add(2))
-    }
-
-    fn write(&self, writer: &mut Writer<'_>) {
-        writer.prefixed(self.as_bytes());
-    }
-}
-
-impl Encode for &str {
-    fn encoded_len(&self) -> Result<usize, EncodeError> {
-        TopicFilter::new(self)?.encoded_len()
-    }
-
-    fn write(&self, writer: &mut Writer<'_>) {
-        writer.prefixed(self.as_bytes());
+    #[test]
+    fn encode_checks_filters() {
+        let mut out = [0; 16];
+        let id = PacketId::MIN;
+        assert_eq!(encode(id, ["a/#"].into_iter(), &mut out), Ok(9));
+        assert_eq!(&out[..9], b"\xA2\x07\0\x01\0\x03a/#");
+        let filters = ["a", ""].into_iter();
+        let error = EncodeError::Topic(TopicError::Empty);
+        assert_eq!(encode(id, filters, &mut out), Err(error));
+        let none = [].into_iter();
+        assert_eq!(encode(id, none, &mut out), Err(EncodeError::NoFilters));
     }
 }

@@ -12,18 +12,17 @@ pub(crate) const DUP: u8 = 0b1000;
 pub(crate) const QOS_MASK: u8 = 0b0110;
 pub(crate) const RETAIN: u8 = 0b0001;
 
-/// First bytes of packets; a PUBLISH adds its flags.
-pub(crate) const CONNECT: u8 = (PacketType::Connect as u8) << 4;
-pub(crate) const PUBLISH: u8 = (PacketType::Publish as u8) << 4;
-pub(crate) const PUBACK: u8 = (PacketType::Puback as u8) << 4;
-pub(crate) const PUBREC: u8 = (PacketType::Pubrec as u8) << 4;
-// [MQTT-3.6.1-1]
-pub(crate) const PUBREL: u8 = (PacketType::Pubrel as u8) << 4 | 0b0010;
-pub(crate) const PUBCOMP: u8 = (PacketType::Pubcomp as u8) << 4;
-pub(crate) const DISCONNECT: u8 = (PacketType::Disconnect as u8) << 4;
+/// First bytes of packets. A PUBLISH adds its flags.
+pub(crate) const CONNECT: u8 = PacketType::Connect.first_byte();
+pub(crate) const PUBLISH: u8 = PacketType::Publish.first_byte();
+pub(crate) const PUBACK: u8 = PacketType::Puback.first_byte();
+pub(crate) const PUBREC: u8 = PacketType::Pubrec.first_byte();
+pub(crate) const PUBREL: u8 = PacketType::Pubrel.first_byte();
+pub(crate) const PUBCOMP: u8 = PacketType::Pubcomp.first_byte();
+pub(crate) const DISCONNECT: u8 = PacketType::Disconnect.first_byte();
 
 /// Packets without a body.
-pub(crate) const PINGREQ_PACKET: [u8; 2] = [(PacketType::Pingreq as u8) << 4, 0];
+pub(crate) const PINGREQ_PACKET: [u8; 2] = [PacketType::Pingreq.first_byte(), 0];
 pub(crate) const DISCONNECT_PACKET: [u8; 2] = [DISCONNECT, 0];
 
 /// Set in each byte of a Remaining Length but the last (section 2.2.3).

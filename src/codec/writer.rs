@@ -1,14 +1,13 @@
-//! Puts a packet together, field by field; nothing else writes at a position of the caller's
-//! buffer.
+//! Writes the fields of a packet. No other code of the codec indexes the caller's buffer.
 
 use super::error::EncodeError;
 use super::types::PacketId;
 use crate::bytes;
 
-/// The bytes of a frame that are not written yet.
+/// A writer over the unwritten bytes of one packet.
 ///
-/// A frame is measured before it is written, so every field fits. One that did not fit would be
-/// left out; it would not be a panic.
+/// A packet is measured before it is written, so every field fits. A field that did not fit would be left out without a
+/// panic.
 pub(super) struct Writer<'o> {
     rest: &'o mut [u8],
 }
@@ -18,28 +17,15 @@ impl Writer<'_> {
         self.bytes(&[byte]);
     }
 
-    pub(super) fn u16(&mut self, number: u16) {
-        self.bytes(&number.to_be_bytes());
-    }
-
     pub(super) fn packet_id(&mut self, id: PacketId) {
-        self.u16(id.get());
+        self.bytes(&id.get().to_be_bytes());
     }
 
-    /// A field of at most 65,535 bytes, which was checked, with its length in front of it.
-    pub(super) fn prefixed(&mut self, field: &[u8]) {
-        let [low, high, ..] = field.len().to_le_bytes();
-        let Some((place, rest)) =
-            core::mem::take(&mut self.rest).split_at_mut_checked(field.len().wrapping_add(2))
-        else {
-            return;
-        };
-        if let [a, b, place @ ..] = place {
-            *a = high;
-            *b = low;
-            bytes::copy(place, field);
-            self.rest = rest;
-        }
+    /// Writes the length of `field`, in two bytes, and `field`, which must have at most 65,535 bytes.
+    pub(super) fn length_prefixed(&mut self, field: &[u8]) {
+        let len = u16::try_from(field.len()).unwrap_or(u16::MAX);
+        self.bytes(&len.to_be_bytes());
+        self.bytes(field);
     }
 
     pub(super) fn bytes(&mut self, bytes: &[u8]) {
@@ -52,17 +38,29 @@ impl Writer<'_> {
     }
 }
 
-/// Writes what `fields` writes to the first `needed` bytes of `out`, and returns them.
+/// Writes the `len` bytes that `fields` writes to the start of `out`. Returns these bytes.
 pub(super) fn write(
     out: &mut [u8],
-    needed: usize,
+    len: usize,
     fields: impl FnOnce(&mut Writer<'_>),
 ) -> Result<&[u8], EncodeError> {
-    let (frame, _) = out
-        .split_at_mut_checked(needed)
-        .ok_or(EncodeError::BufferTooSmall { needed })?;
-    let mut writer = Writer { rest: &mut *frame };
+    let (packet, _) = out
+        .split_at_mut_checked(len)
+        .ok_or(EncodeError::BufferTooSmall { needed: len })?;
+    let mut writer = Writer { rest: &mut *packet };
     fields(&mut writer);
     debug_assert!(writer.rest.is_empty(), "a packet was measured wrongly");
-    Ok(frame)
+    Ok(packet)
+}
+
+/// Writes a packet of a fixed length to the start of `out`. Returns it.
+pub(super) fn write_array<const N: usize>(
+    out: &mut [u8],
+    packet: [u8; N],
+) -> Result<&[u8], EncodeError> {
+    let place = out
+        .first_chunk_mut()
+        .ok_or(EncodeError::BufferTooSmall { needed: N })?;
+    *place = packet;
+    Ok(place)
 }

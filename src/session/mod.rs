@@ -103,7 +103,7 @@ impl Session<'_> {
     /// before: nothing kept is given up, but an older connection is over.
     pub fn connect(&mut self, options: &Connect<'_>, now: Instant) -> Result<(), RequestError> {
         let header = options.header()?;
-        let len = header.frame_len();
+        let len = header.packet_len();
         let begins_new = self.link.begins_new_session(options.clean_session);
         // [MQTT-3.1.3-2]
         if !begins_new

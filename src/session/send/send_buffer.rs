@@ -68,7 +68,7 @@ impl SendBuffer<'_> {
     /// Puts a CONNECT in front of everything \[MQTT-3.1.0-1\]. The caller has checked that it
     /// [fits](Self::check_connect_fits).
     pub(super) fn push_connect(&mut self, connect: &Connect<'_>, header: FixedHeader) {
-        let len = header.frame_len();
+        let len = header.packet_len();
         let end = self.connect.end.max(len);
         self.packets.move_to(end);
         let start = end.saturating_sub(len);
