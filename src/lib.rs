@@ -39,7 +39,7 @@ mod backoff;
 mod bytes;
 pub mod client;
 pub mod codec;
-mod fmt;
+mod log;
 mod session;
 #[cfg(feature = "std")]
 pub mod std_io;

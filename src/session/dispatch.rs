@@ -11,7 +11,7 @@ use super::{
 };
 use crate::{
     codec::{Connack, DecodeError, PacketId, PacketType, PublishHeader, QoS, Suback, wire},
-    fmt::warn,
+    log::warn,
     time::Instant,
 };
 

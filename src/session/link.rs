@@ -1,7 +1,7 @@
 //! The state of the network connection, and the only way to close it.
 
 use super::error::ProtocolError;
-use crate::{fmt::debug, time::Instant};
+use crate::{log::debug, time::Instant};
 
 /// The network connection, and what client and server know of each other's session.
 #[cfg_attr(feature = "fingerprint", derive(Hash))]
