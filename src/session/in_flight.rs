@@ -3,7 +3,7 @@
 use heapless::VecView;
 
 use crate::{
-    codec::{PacketId, PacketType},
+    codec::{PacketId, PacketType, QoS},
     time::Instant,
 };
 
@@ -52,6 +52,15 @@ pub(super) enum Report {
 }
 
 impl SlotState {
+    /// Returns the state of a new PUBLISH, or `None` at QoS 0.
+    pub(super) fn of_publish(qos: QoS) -> Option<Self> {
+        match qos {
+            QoS::AtMostOnce => None,
+            QoS::AtLeastOnce => Some(Self::Puback),
+            QoS::ExactlyOnce => Some(Self::Pubrec),
+        }
+    }
+
     /// Returns the state with this number.
     pub(super) fn from_number(number: u8) -> Option<Self> {
         const ALL: [SlotState; 11] = [

@@ -3,12 +3,15 @@
 use super::{
     RequestError,
     event::Message,
+    in_flight::SlotState,
     link::Link,
-    send::{Request, Sender},
+    send::Sender,
     state::{Session, queue_ping},
     timers::Timers,
 };
-use crate::codec::{EncodeError, PacketId, QoS, TopicName};
+use crate::codec::{
+    Delivery, EncodeError, PacketId, PublishHeader, QoS, TopicName, subscribe, unsubscribe,
+};
 
 /// A handle that queues requests. It borrows nothing that an event borrows.
 pub(super) struct Publisher<'a, 'b> {
@@ -30,14 +33,19 @@ impl Publisher<'_, '_> {
     /// As [`Session::subscribe`].
     pub(super) fn subscribe(&mut self, filters: &[(&str, QoS)]) -> Result<PacketId, RequestError> {
         self.check_open()?;
-        self.sender.request(&Request::Subscribe(filters), Some(&[]))
+        let state = Some(SlotState::Suback);
+        self.sender.request(state, Some(&[]), &|id, out| {
+            subscribe::encode(id, filters.iter().copied(), out)
+        })
     }
 
     /// As [`Session::unsubscribe`].
     pub(super) fn unsubscribe(&mut self, filters: &[&str]) -> Result<PacketId, RequestError> {
         self.check_open()?;
-        self.sender
-            .request(&Request::Unsubscribe(filters), Some(&[]))
+        let state = Some(SlotState::Unsuback);
+        self.sender.request(state, Some(&[]), &|id, out| {
+            unsubscribe::encode(id, filters.iter().copied(), out)
+        })
     }
 
     /// As [`Session::ping`].
@@ -62,14 +70,22 @@ impl Publisher<'_, '_> {
     ) -> Result<Option<PacketId>, RequestError> {
         let topic = TopicName::new(message.topic).map_err(EncodeError::Topic)?;
         self.check_open()?;
-        let request = Request::Publish {
-            topic,
-            qos: message.qos,
-            retain: message.retain,
-            payload_len,
-        };
-        let id = self.sender.request(&request, payload)?;
-        Ok((message.qos != QoS::AtMostOnce).then_some(id))
+        let state = SlotState::of_publish(message.qos);
+        let id = self.sender.request(state, payload, &|packet_id, out| {
+            let dup = false;
+            let header = PublishHeader {
+                topic,
+                delivery: match state {
+                    None => Delivery::AtMostOnce,
+                    Some(SlotState::Puback) => Delivery::AtLeastOnce { packet_id, dup },
+                    Some(_) => Delivery::ExactlyOnce { packet_id, dup },
+                },
+                retain: message.retain,
+                payload_len,
+            };
+            header.encode(out).map(<[u8]>::len)
+        })?;
+        Ok(state.map(|_| id))
     }
 
     pub(super) fn check_open(&self) -> Result<(), RequestError> {

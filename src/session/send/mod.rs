@@ -2,22 +2,26 @@
 
 mod ack_queue;
 mod packets;
-mod request;
 mod send_buffer;
 mod streamed;
 
 use heapless::VecView;
 
+pub(super) use self::packets::SentPacket;
 use self::{ack_queue::AckQueue, send_buffer::SendBuffer, streamed::Abandoned};
-pub(super) use self::{packets::SentPacket, request::Request};
 use super::{
     error::RequestError,
     in_flight::{InFlight, Report, Slot, SlotState},
 };
 use crate::{
-    codec::{Connect, FixedHeader, PacketId, wire},
+    codec::{Connect, EncodeError, FixedHeader, PacketId, wire},
     time::Instant,
 };
+
+/// Writes a packet with this id, up to its payload, and returns the number of bytes.
+// A callback, because an enum of requests links SUBSCRIBE and UNSUBSCRIBE into programs that only publish: 256 bytes on
+// thumbv6m.
+pub(super) type Encode<'a> = dyn Fn(PacketId, &mut [u8]) -> Result<usize, EncodeError> + 'a;
 
 /// The sending half of a session.
 #[cfg_attr(feature = "fingerprint", derive(Hash))]
@@ -191,13 +195,13 @@ impl Sender<'_> {
 /// Requests.
 impl Sender<'_> {
     /// Queues a request and its payload. If there is no payload, the caller provides it later. If the request is
-    /// acknowledged, it takes a slot and the packet id that is returned.
+    /// acknowledged, it takes a slot in this state, and the packet id that is returned.
     pub(super) fn request(
         &mut self,
-        request: &Request<'_>,
+        state: Option<SlotState>,
         payload: Option<&[u8]>,
+        encode: &Encode<'_>,
     ) -> Result<PacketId, RequestError> {
-        let state = request.state();
         let mut id = PacketId::MIN;
         if state.is_some() {
             if self.in_flight.is_full() {
@@ -206,7 +210,7 @@ impl Sender<'_> {
             }
             id = self.in_flight.free_id();
         }
-        self.buffer.push(request, id, payload)?;
+        self.buffer.push(id, encode, payload)?;
         if let Some(state) = state {
             self.in_flight.insert(id, state);
             self.changed |= matches!(state, SlotState::Puback | SlotState::Pubrec);

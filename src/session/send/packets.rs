@@ -17,6 +17,9 @@ pub(super) struct Packets<'b> {
     pub(super) write_pos: usize,
     /// End of the bytes that were lent to the transport. It may have sent them without reporting that.
     pub(super) lent_end: usize,
+    /// Only the CONNECT may be sent: after CONNACK, older packets are sent first \[MQTT-4.6.0-1\].
+    // In here it takes no room of its own.
+    pub(super) is_blocked: bool,
     /// The payload of the current packet is streamed, and the packet has the type of a PUBLISH.
     pub(super) is_streaming: bool,
     /// Number of packets with a streamed payload.
@@ -42,6 +45,7 @@ impl<'b> Packets<'b> {
             current: 0,
             write_pos: 0,
             lent_end: 0,
+            is_blocked: false,
             is_streaming: false,
             streamed_count: 0,
         }
@@ -225,11 +229,12 @@ impl core::hash::Hash for Packets<'_> {
             current,
             write_pos,
             lent_end,
+            is_blocked,
             is_streaming,
             streamed_count,
         } = self;
         (span, current, write_pos, lent_end).hash(state);
-        (is_streaming, streamed_count, bytes.len()).hash(state);
+        (is_blocked, is_streaming, streamed_count, bytes.len()).hash(state);
         span.of(bytes).hash(state);
     }
 }

@@ -13,8 +13,8 @@
 
 use super::{
     super::{error::RequestError, raw_packet},
+    Encode,
     packets::{Packets, SentPacket},
-    request::Request,
     streamed::{Abandoned, Streamed},
 };
 use crate::{
@@ -27,8 +27,6 @@ pub(in crate::session) struct SendBuffer<'b> {
     packets: Packets<'b>,
     /// The last CONNECT.
     connect: Span,
-    /// Only the CONNECT may be sent: after CONNACK, older packets are sent first \[MQTT-4.6.0-1\].
-    is_blocked: bool,
     streamed: Streamed,
 }
 
@@ -38,7 +36,6 @@ impl<'b> SendBuffer<'b> {
         Self {
             packets: Packets::new(bytes),
             connect: Span::default(),
-            is_blocked: false,
             streamed: Streamed::default(),
         }
     }
@@ -77,7 +74,7 @@ impl SendBuffer<'_> {
             let _ = connect.write(header, place);
         }
         self.packets.rewind(start);
-        self.is_blocked = self.packets.span.start < self.packets.span.end;
+        self.packets.is_blocked = self.packets.span.start < self.packets.span.end;
     }
 
     /// Queues a packet and its payload, which is streamed if it is `None`. Encodes the packet again if it fits only
@@ -85,8 +82,8 @@ impl SendBuffer<'_> {
     #[inline(always)] // called in one place, and for its stack
     pub(super) fn push(
         &mut self,
-        request: &Request<'_>,
         id: PacketId,
+        encode: &Encode<'_>,
         payload: Option<&[u8]>,
     ) -> Result<(), RequestError> {
         let is_streamed = payload.is_none();
@@ -97,7 +94,7 @@ impl SendBuffer<'_> {
         let mut is_joined = !self.is_connect_sent();
         loop {
             let free = self.free();
-            let before = match request.encode(id, free) {
+            let before = match encode(id, free) {
                 Ok(before) | Err(EncodeError::BufferTooSmall { needed: before }) => before,
                 Err(error) => return Err(error.into()),
             };
@@ -132,12 +129,12 @@ impl SendBuffer<'_> {
 impl SendBuffer<'_> {
     /// Allows only the CONNECT to be sent, or everything.
     pub(super) fn set_blocked(&mut self, is_blocked: bool) {
-        self.is_blocked = is_blocked;
+        self.packets.is_blocked = is_blocked;
     }
 
     /// Returns `true` if packets wait for CONNACK.
     pub(in crate::session) fn waits_for_connack(&self) -> bool {
-        self.is_blocked && self.packets.span.end > self.connect.end
+        self.packets.is_blocked && self.packets.span.end > self.connect.end
     }
 
     /// Returns `true` if the transport accepted the whole CONNECT.
@@ -284,7 +281,7 @@ impl SendBuffer<'_> {
     /// Returns the end of the bytes that may be sent at present. The start of a packet with a streamed payload is a
     /// limit, until it is the current one and has a source. Then the start of its payload is the limit.
     fn sendable_end(&self) -> usize {
-        if self.is_blocked {
+        if self.packets.is_blocked {
             return self.connect.end;
         }
         match self.packets.next_streamed() {
@@ -487,10 +484,9 @@ impl core::hash::Hash for SendBuffer<'_> {
         let Self {
             packets,
             connect,
-            is_blocked,
             streamed,
         } = self;
-        (packets, connect, is_blocked, streamed).hash(state);
+        (packets, connect, streamed).hash(state);
         connect.of(packets.bytes).hash(state);
         streamed.staged.of(packets.bytes).hash(state);
     }
