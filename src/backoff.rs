@@ -1,13 +1,13 @@
-//! How long to wait before dialling again.
+//! Delays between attempts to connect.
 
-/// Waiting times between attempts to connect: they double up to a limit, and are spread at random, so that a thousand
-/// devices that lost one server do not all come back in the same second.
+/// Delays between attempts to connect. They double up to a limit and are random, so that many devices do not reconnect to
+/// a server at the same time.
 ///
 /// ```
 /// use umqtt::Backoff;
 ///
 /// let mut backoff = Backoff::new(1_000, 60_000);
-/// let random = || 0x8000_0000; // a device asks its random number generator
+/// let random = || 0x8000_0000; // on a device, from its random number generator
 /// assert_eq!(backoff.next(random()), 750); // 500 to 1,000 ms
 /// assert_eq!(backoff.next(random()), 1_500);
 /// backoff.reset(); // connected
@@ -22,7 +22,7 @@ pub struct Backoff {
 }
 
 impl Backoff {
-    /// The first wait is at most `first` milliseconds, no wait is more than `limit`.
+    /// Creates delays of at most `first` milliseconds at first, and never more than `limit` milliseconds.
     pub const fn new(first: u32, limit: u32) -> Self {
         let ceiling = if first < limit { first } else { limit };
         Self {
@@ -32,8 +32,9 @@ impl Backoff {
         }
     }
 
-    /// The next wait, in milliseconds: between half of the current ceiling and the whole of it, as the evenly
-    /// distributed number `random` decides. The ceiling then doubles, up to the limit.
+    /// Returns the next delay, in milliseconds, and doubles the ceiling, up to the limit.
+    ///
+    /// The delay is between half of the ceiling and the ceiling. `random` is a uniformly distributed number.
     pub const fn next(&mut self, random: u32) -> u32 {
         let half = self.ceiling / 2;
         let span = self.ceiling.wrapping_sub(half);
@@ -46,13 +47,13 @@ impl Backoff {
         half.wrapping_add(scale(span, random))
     }
 
-    /// Begins again with the first wait; call it once a connection has been accepted.
+    /// Resets the ceiling to its first value. Call it when a server has accepted the connection.
     pub const fn reset(&mut self) {
         self.ceiling = self.first;
     }
 }
 
-/// `span * random / 2^32`, which is at most `span`.
+/// Returns `span * random / 2^32`, which is at most `span`.
 const fn scale(span: u32, random: u32) -> u32 {
     let [a, b, c, d, ..] = (span as u64).wrapping_mul(random as u64).to_be_bytes();
     u32::from_be_bytes([a, b, c, d])
@@ -63,7 +64,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn waits_double_up_to_the_limit_and_stay_in_their_bounds() {
+    fn delays_double_up_to_limit() {
         for random in [0, 1, 0x7FFF_FFFF, u32::MAX] {
             let mut backoff = Backoff::new(100, 1_000);
             for ceiling in [100, 200, 400, 800, 1_000, 1_000] {

@@ -1,4 +1,4 @@
-//! Log events through `defmt` when that feature is on, and nothing otherwise.
+//! Log macros. They log through `defmt` if that feature is enabled; otherwise they do nothing.
 
 macro_rules! debug {
     ($text:literal $(, $value:expr)*) => {{

@@ -1,4 +1,4 @@
-//! A clock and a transport for programs that have the standard library (feature `std`).
+//! A clock and a transport adapter for programs with the standard library (feature `std`).
 
 use std::{
     io,
@@ -10,17 +10,17 @@ use embedded_io::{ErrorKind, ErrorType, Read, ReadReady, Write, WriteReady};
 
 use crate::time::{Clock, Instant};
 
-/// How long [`StdClock::idle`](Clock::idle) sleeps.
-const NAP: Duration = Duration::from_millis(1);
+/// Time that [`StdClock::idle`](Clock::idle) sleeps.
+const IDLE_TIME: Duration = Duration::from_millis(1);
 
-/// The operating system's monotonic clock, counted from when this was made.
+/// The monotonic clock of the operating system. It starts at 0 when it is created.
 #[derive(Clone, Copy, Debug)]
 pub struct StdClock {
     start: StdInstant,
 }
 
 impl StdClock {
-    /// A clock that shows 0 now.
+    /// Creates a clock that shows 0 now.
     pub fn new() -> Self {
         Self {
             start: StdInstant::now(),
@@ -41,19 +41,21 @@ impl Clock for StdClock {
     }
 
     fn idle(&self) {
-        sleep(NAP);
+        sleep(IDLE_TIME);
     }
 }
 
-/// A standard stream (`TcpStream`, a TLS stream over one, ...) that never blocks for long, as a transport.
+/// An adapter that makes a transport of a standard stream (`TcpStream`, a TLS stream over one, ...).
 ///
-/// The stream's `WouldBlock` becomes [`ErrorKind::TimedOut`], which a blocking client takes as "nothing yet", so
-/// `read_ready` and `write_ready` may always say yes. There are two ways to see to it:
+/// No call of the stream may block for long. The caller ensures it in one of two ways:
 ///
-/// - non-blocking mode: no call blocks, and what comes while the client waits is seen when its clock's nap ends
-///   ([`StdClock`]: 1 ms);
-/// - time-outs of some milliseconds for reads and writes: the operating system does the waiting and wakes the client at
-///   once, which makes an exchange of short messages many times as fast. `poll` may take as long as the time-out then.
+/// - Non-blocking mode: data that is received while the client waits is read when its clock returns from
+///   [`idle`](Clock::idle) ([`StdClock`]: after 1 ms).
+/// - Timeouts of some milliseconds for reads and writes: the operating system wakes the client at once. An exchange of
+///   short messages is many times as fast, but `poll` may take as long as the timeout.
+///
+/// `WouldBlock` of the stream becomes [`ErrorKind::TimedOut`], for which a blocking client tries again. `read_ready` and
+/// `write_ready` always return `true`.
 ///
 /// ```no_run
 /// # use std::{net::TcpStream, time::Duration};
@@ -71,22 +73,22 @@ pub struct NonBlocking<S> {
 }
 
 impl<S> NonBlocking<S> {
-    /// Wraps a stream that the caller has put into non-blocking mode, or given time-outs.
+    /// Wraps a stream that is in non-blocking mode or has timeouts.
     pub const fn new(stream: S) -> Self {
         Self { stream }
     }
 
-    /// The stream.
+    /// Returns the stream.
     pub const fn get_ref(&self) -> &S {
         &self.stream
     }
 
-    /// The stream.
+    /// Returns the stream.
     pub const fn get_mut(&mut self) -> &mut S {
         &mut self.stream
     }
 
-    /// Gives the stream back.
+    /// Consumes the adapter and returns the stream.
     pub fn into_inner(self) -> S {
         self.stream
     }

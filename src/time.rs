@@ -1,35 +1,35 @@
-//! Time as the session sees it: wrapping milliseconds, handed in by whoever has a clock.
+//! Instants and clocks, in milliseconds that wrap.
 
-/// A moment, in milliseconds of any clock that wraps at 2^32 (every 49.7 days).
+/// An instant, in milliseconds of a clock that wraps at 2^32 (every 49.7 days).
 ///
-/// There is no order on it: two moments are compared by their signed distance, which is right as long as they lie
-/// less than 24.8 days apart. The longest wait of the protocol is 98,302,500 ms: one and a half keep alives.
+/// Instants have no order. Two instants are compared by their signed distance, which is correct if they are less than
+/// 24.8 days apart. The longest wait of the protocol is 98,302,500 ms: one and a half times the keep alive interval.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
 pub struct Instant(u32);
 
 impl Instant {
-    /// The moment at which the clock shows `millis`.
+    /// Creates the instant at which the clock shows `millis`.
     pub const fn from_millis(millis: u32) -> Self {
         Self(millis)
     }
 
-    /// What the clock shows at this moment, in milliseconds.
+    /// The time that the clock shows at this instant, in milliseconds.
     pub const fn as_millis(self) -> u32 {
         self.0
     }
 
-    /// The moment `millis` milliseconds later.
+    /// Returns the instant `millis` milliseconds later.
     pub const fn add_millis(self, millis: u32) -> Self {
         Self(self.0.wrapping_add(millis))
     }
 
-    /// Whether the clock has come to this moment when it shows `now`.
+    /// Returns `true` if this instant is `now` or earlier.
     pub const fn has_passed(self, now: Self) -> bool {
         self.millis_after(now) == 0
     }
 
-    /// Milliseconds from `now` to this moment; 0 when it has passed.
+    /// Returns the milliseconds from `now` to this instant, or 0 if it has passed.
     pub const fn millis_after(self, now: Self) -> u32 {
         let distance = self.0.wrapping_sub(now.0);
         if distance.cast_signed() > 0 {
@@ -39,13 +39,13 @@ impl Instant {
         }
     }
 
-    /// The earlier of two moments.
+    /// Returns the earlier of two instants.
     pub const fn min(self, other: Self) -> Self {
         if other.has_passed(self) { other } else { self }
     }
 }
 
-/// The hasher of a fingerprint knows the present moment: what it takes for an `i32` is an instant.
+/// The hasher of a fingerprint takes an `i32` for an instant, and hashes its distance to the current time.
 #[cfg(feature = "fingerprint")]
 impl core::hash::Hash for Instant {
     fn hash<H: core::hash::Hasher>(&self, state: &mut H) {
@@ -53,14 +53,14 @@ impl core::hash::Hash for Instant {
     }
 }
 
-/// Something that tells the time; the only thing besides a transport that a client needs.
+/// A source of time. A client needs one beside its transport.
 pub trait Clock {
-    /// The present moment.
+    /// Returns the current time.
     fn now(&self) -> Instant;
 
-    /// Lets a little time pass: a blocking client calls it when neither side of the transport is ready.
+    /// Waits for a short time. A blocking client calls it while the transport is ready for neither reading nor writing.
     ///
-    /// The default spins. On a chip it may sleep until an interrupt, on a host for a fraction of a millisecond.
+    /// The default is a spin loop hint. A chip may sleep until an interrupt, a host for a fraction of a millisecond.
     fn idle(&self) {
         core::hint::spin_loop();
     }
@@ -81,7 +81,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_clock_may_wrap() {
+    fn instants_compare_across_wrap() {
         let before = Instant::from_millis(u32::MAX - 5);
         let after = before.add_millis(10);
         assert_eq!(after.as_millis(), 4);
@@ -94,7 +94,7 @@ mod tests {
     }
 
     #[test]
-    fn the_longest_wait_fits() {
+    fn longest_wait_does_not_overflow() {
         let start = Instant::from_millis(4_000_000_000);
         let end = start.add_millis(98_302_500);
         assert_eq!(end.millis_after(start), 98_302_500);
