@@ -7,22 +7,17 @@ use embedded_io::ErrorType;
 use super::{Error, transport::PollTransport};
 use crate::{
     codec::Connect,
-    session::{ConnectionClosed, Event, EventToken, ProtocolError, RequestError, Session},
+    session::{
+        ConnectionClosed, Event, EventToken, ProtocolError, RequestError, Session, WriteTimers,
+    },
     time::{Clock, Instant},
 };
-
-/// How long acknowledgements are held back for those of the next packets in the receive buffer, in ms. One write then
-/// sends them all.
-const ACK_DELAY_MS: u32 = 20;
 
 /// A session on a transport.
 pub(super) struct Driver<'s, 'b, T: ErrorType> {
     pub(super) session: &'s mut Session<'b>,
     pub(super) transport: T,
-    /// Time of the last write that was not flushed yet.
-    unflushed_write_at: Option<Instant>,
-    /// Time since which acknowledgements have been held back.
-    acks_held_since: Option<Instant>,
+    timers: WriteTimers,
     /// Failure of the transport that no call has returned yet.
     failure: Option<TransportFailure<T::Error>>,
 }
@@ -75,8 +70,7 @@ impl<'s, 'b, T: ErrorType> Driver<'s, 'b, T> {
         Ok(Self {
             session,
             transport,
-            unflushed_write_at: None,
-            acks_held_since: None,
+            timers: WriteTimers::default(),
             failure: None,
         })
     }
@@ -136,7 +130,7 @@ impl<'s, 'b, T: ErrorType> Driver<'s, 'b, T> {
 
     /// Returns `true` if all that may be sent was written and flushed.
     fn is_flushed(&self) -> bool {
-        self.unflushed_write_at.is_none() && !self.session.has_pending()
+        self.timers.is_flushed() && !self.session.has_pending()
     }
 }
 
@@ -144,25 +138,18 @@ impl<'s, 'b, T: ErrorType> Driver<'s, 'b, T> {
 impl<T: ErrorType> Driver<'_, '_, T> {
     /// The time of the next step, even if the transport is not ready before.
     pub(super) fn deadline(&self) -> Option<Instant> {
-        match (self.session.deadline(), self.flush_deadline()) {
-            (Some(one), Some(other)) => Some(one.min(other)),
-            (one, other) => one.or(other),
+        let deadline = self.session.deadline();
+        if self.session.has_pending() {
+            return deadline;
         }
-    }
-
-    /// The time by which a transport that has accepted all data must have flushed it.
-    fn flush_deadline(&self) -> Option<Instant> {
-        let written_at = self
-            .unflushed_write_at
-            .filter(|_| !self.session.has_pending())?;
-        Some(written_at.add_millis(self.session.response_timeout()))
+        let timeout = self.session.response_timeout();
+        self.timers.flush_deadline(deadline, timeout)
     }
 
     /// Returns `true` if pending acknowledgements may wait until the session has looked for the next packet. If that
     /// was received, one write sends its acknowledgement as well.
     fn may_hold_acks(&mut self, now: Instant) -> bool {
-        let since = *self.acks_held_since.get_or_insert(now);
-        self.session.owes_only_acks() && !since.add_millis(ACK_DELAY_MS).has_passed(now)
+        self.timers.may_delay_acks(now) && self.session.has_only_new_acks()
     }
 }
 
@@ -272,7 +259,7 @@ impl<T: PollTransport> Driver<'_, '_, T> {
         if self.failure.is_some() {
             return Err(Failed);
         }
-        self.acks_held_since = None;
+        self.timers.end_ack_delay();
         let mut moved = false;
         while self.session.has_pending() {
             let bytes = self.session.lend(cx.clock.now());
@@ -285,7 +272,7 @@ impl<T: PollTransport> Driver<'_, '_, T> {
             self.session.consume(n, now);
             moved = true;
         }
-        if self.unflushed_write_at.is_some() {
+        if !self.timers.is_flushed() {
             self.flush_transport(cx)?;
         }
         Ok(moved)
@@ -313,21 +300,19 @@ impl<T: PollTransport> Driver<'_, '_, T> {
             Poll::Pending => return Ok(0),
             Poll::Ready(written) => self.nonzero(written)?,
         };
-        self.unflushed_write_at = Some(now);
+        self.timers.on_write(now);
         Ok(n)
     }
 
     fn flush_transport(&mut self, cx: &Context<'_, impl Clock, T::Waker>) -> Result<(), Failed> {
         match self.transport.try_flush(cx.waker) {
-            Poll::Ready(Ok(())) => self.unflushed_write_at = None,
+            Poll::Ready(Ok(())) => self.timers.on_flush(),
             Poll::Ready(Err(error)) => {
                 return Err(self.transport_failed(TransportFailure::Error(error)));
             }
             Poll::Pending => {
-                if self
-                    .flush_deadline()
-                    .is_some_and(|at| at.has_passed(cx.clock.now()))
-                {
+                let timeout = self.session.response_timeout();
+                if self.timers.is_flush_overdue(timeout, cx.clock.now()) {
                     return Err(self.transport_failed(TransportFailure::WriteTimeout));
                 }
             }

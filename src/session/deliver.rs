@@ -5,29 +5,28 @@ use super::{
     event::{Chunk, Event, Message},
     events::{EventToken, PendingEvent},
     in_flight::Report,
-    link::Link,
     raw_packet,
     state::{Session, acknowledge_message},
 };
 use crate::codec::{DecodeError, PacketId, Publish, PublishHeader, Suback};
 
 impl Session<'_> {
-    /// Redeems what [`Self::poll`] announced: the event that waits, or `None` if that has been redeemed, or has gone with its
-    /// connection.
+    /// Takes the pending event that [`Self::poll`] announced. Returns `None` if it was taken before, or was discarded with
+    /// its connection.
     ///
-    /// The acknowledgement of a message is queued here, and cannot leave before the borrow of the event ends.
+    /// This queues the acknowledgement of a message. It cannot be sent before the borrow of the event ends.
     ///
     /// # Errors
     ///
-    /// The packet is malformed: the connection is over.
-    #[expect(clippy::needless_pass_by_value, reason = "the token is used up")]
+    /// The packet is malformed, and the connection was closed.
+    #[expect(clippy::needless_pass_by_value, reason = "a token is used once")]
     pub fn event(&mut self, ready: EventToken) -> Result<Option<Event<'_>>, ProtocolError> {
         let _ = ready;
         Ok(Some(match self.events.take() {
             PendingEvent::None => return Ok(None),
             PendingEvent::Connected => Event::Connected {
-                session_present: self.link.session_present(),
-                unknown_session: self.link.unknown_session(),
+                session_present: self.link.session_present,
+                unknown_session: self.link.unknown_session,
             },
             PendingEvent::Message => return self.message(),
             PendingEvent::Chunk => return Ok(self.chunk()),
@@ -49,7 +48,6 @@ impl Session<'_> {
             PendingEvent::PayloadNeeded(id) => Event::PayloadNeeded(id),
             PendingEvent::Checkpoint => {
                 self.sender.mark_saved();
-                self.received_ids.mark_saved();
                 Event::Checkpoint(self.checkpoint())
             }
         }))
@@ -65,11 +63,13 @@ impl Session<'_> {
             .map_or(0, raw_packet::filter_count);
         let suback = match Suback::decode_body(self.receiver.borrow_packet()) {
             Ok(suback) => suback,
-            Err(error) => return reject(&mut self.link, error.into()),
+            Err(error) => return Err(self.link.reject_event(error.into())),
         };
         let got = suback.codes().len();
         if got != expected {
-            return reject(&mut self.link, ProtocolError::SubackCount { expected, got });
+            return Err(self
+                .link
+                .reject_event(ProtocolError::SubackCount { expected, got }));
         }
         self.sender.complete(id);
         Ok(Some(Event::Suback(id, suback.codes())))
@@ -81,8 +81,8 @@ impl Session<'_> {
         let body = self.receiver.borrow_packet();
         let (message, before) = match PublishHeader::decode_body(&header, body) {
             Ok(Some(found)) => found,
-            Ok(None) => return reject(&mut self.link, DecodeError::Truncated.into()),
-            Err(error) => return reject(&mut self.link, error.into()),
+            Ok(None) => return Err(self.link.reject_event(DecodeError::Truncated.into())),
+            Err(error) => return Err(self.link.reject_event(error.into())),
         };
         let payload = body.get(before..).unwrap_or_default();
         let (qos, id) = (message.delivery.qos(), message.delivery.packet_id());
@@ -112,8 +112,4 @@ impl Session<'_> {
         }
         Some(Event::Chunk(chunk))
     }
-}
-
-fn reject<'a>(link: &mut Link, reason: ProtocolError) -> Result<Option<Event<'a>>, ProtocolError> {
-    Err(link.reject_event(reason))
 }

@@ -150,7 +150,7 @@ impl Session<'_> {
             }
             // [MQTT-3.2.2-1]
             Ok(Connack::Accepted { session_present })
-                if session_present && self.link.clean_session() =>
+                if session_present && self.link.clean_session =>
             {
                 let reason = ProtocolError::SessionPresentAfterCleanSession;
                 return Err(self.link.close(reason));
@@ -164,7 +164,7 @@ impl Session<'_> {
         self.link.accept(session_present);
         self.sender.on_connected(session_present);
         self.events.push(PendingEvent::Connected);
-        if self.link.is_disconnecting() && self.sender.is_empty() {
+        if self.link.disconnecting && self.sender.is_empty() {
             self.link.finish_disconnect();
         }
         Ok(())
@@ -219,8 +219,8 @@ impl Session<'_> {
 
     /// The message with this id will not be sent again. [MQTT-4.3.3-2] An unknown id is answered, too.
     fn handle_pubrel(&mut self, id: PacketId) {
-        self.received_ids.remove(id);
-        self.sender.acks.push_ack(wire::PUBCOMP, id);
+        let was_known = self.received_ids.remove(id);
+        self.sender.complete_message(id, was_known);
     }
 
     /// Handles an acknowledgement for an id that is not in flight, which may be late. It completes nothing.

@@ -26,24 +26,13 @@ pub(super) enum PendingEvent {
     Qos0Dropped(u16),
 }
 
-impl PendingEvent {
-    const fn is_none(self) -> bool {
-        matches!(self, Self::None)
-    }
-
-    /// Returns `true` if the event borrows a whole packet from the receive buffer.
-    const fn borrows_packet(self) -> bool {
-        matches!(self, Self::Message | Self::Suback(_))
-    }
-}
-
 /// The pending event, and what is reported once no event is pending.
 #[cfg_attr(feature = "fingerprint", derive(Hash))]
 pub(super) struct EventQueue {
     /// Chunks of a message were announced whose connection was closed before the last one.
     chunks_aborted: bool,
     /// Checkpoints are announced.
-    checkpoints: bool,
+    pub(super) checkpoints: bool,
     pending: PendingEvent,
     /// An event of an older connection that was not taken.
     carried_over: PendingEvent,
@@ -74,23 +63,17 @@ impl EventQueue {
         }
     }
 
-    pub(super) const fn set_checkpoints(&mut self, on: bool) {
-        self.checkpoints = on;
-    }
-
-    /// Returns `true` if checkpoints are announced.
-    pub(super) const fn has_checkpoints(&self) -> bool {
-        self.checkpoints
-    }
-
     /// Returns `true` if no event is pending.
     pub(super) const fn is_empty(&self) -> bool {
-        self.pending.is_none()
+        matches!(self.pending, PendingEvent::None)
     }
 
     /// Returns `true` if the pending event borrows a whole packet from the receive buffer.
     pub(super) const fn borrows_packet(&self) -> bool {
-        self.pending.borrows_packet()
+        matches!(
+            self.pending,
+            PendingEvent::Message | PendingEvent::Suback(_)
+        )
     }
 
     /// Returns a token for the pending event.
@@ -122,7 +105,7 @@ impl EventQueue {
 
     /// Makes a report pending, if there is one, and returns `true` then.
     pub(super) fn push_report(&mut self, sender: &mut Sender<'_>) -> bool {
-        self.pending = if !self.carried_over.is_none() {
+        self.pending = if !matches!(self.carried_over, PendingEvent::None) {
             core::mem::replace(&mut self.carried_over, PendingEvent::None)
         } else if core::mem::take(&mut self.chunks_aborted) {
             PendingEvent::ChunksAborted
@@ -152,7 +135,7 @@ impl EventQueue {
     /// The connection was closed: the receive buffer is empty, and no payload can be sent.
     pub(super) const fn on_connection_closed(&mut self, chunks_aborted: bool) {
         self.chunks_aborted |= chunks_aborted;
-        if self.pending.borrows_packet()
+        if self.borrows_packet()
             || matches!(
                 self.pending,
                 PendingEvent::Chunk | PendingEvent::PayloadNeeded(_)

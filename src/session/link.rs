@@ -9,15 +9,15 @@ pub(super) struct Link {
     /// The last connection that was closed has been cleaned up.
     cleaned_up: bool,
     /// DISCONNECT was queued or sent on this connection.
-    disconnecting: bool,
+    pub(super) disconnecting: bool,
     /// The Clean Session flag of the last CONNECT.
-    clean_session: bool,
+    pub(super) clean_session: bool,
     /// The server accepted the last connection with Clean Session 0.
-    server_has_session: bool,
+    pub(super) server_has_session: bool,
     /// The Session Present flag of the last CONNACK.
-    session_present: bool,
+    pub(super) session_present: bool,
     /// The server kept a session that this client does not know.
-    unknown_session: bool,
+    pub(super) unknown_session: bool,
     state: State,
 }
 
@@ -89,27 +89,6 @@ impl Link {
         }
     }
 
-    /// Returns `true` if DISCONNECT was queued or sent on this connection.
-    pub(super) const fn is_disconnecting(&self) -> bool {
-        self.disconnecting
-    }
-
-    pub(super) const fn clean_session(&self) -> bool {
-        self.clean_session
-    }
-
-    pub(super) const fn server_has_session(&self) -> bool {
-        self.server_has_session
-    }
-
-    pub(super) const fn session_present(&self) -> bool {
-        self.session_present
-    }
-
-    pub(super) const fn unknown_session(&self) -> bool {
-        self.unknown_session
-    }
-
     /// Returns `true` if a CONNECT with this flag begins a new session.
     ///
     /// The state of a Clean Session 1 connection must not be used again \[MQTT-3.1.2-6\].
@@ -136,11 +115,6 @@ impl Link {
         // [MQTT-3.2.2-2]
         self.session_present = session_present;
         self.state = State::Connected;
-    }
-
-    /// DISCONNECT was queued.
-    pub(super) const fn start_disconnect(&mut self) {
-        self.disconnecting = true;
     }
 
     /// DISCONNECT was sent: closes the connection.

@@ -1,9 +1,9 @@
 //! The protocol without I/O: packet ids, acknowledgements, keep alive, resume.
 //!
-//! A [`Session`] is told what happened (bytes came, bytes went, time passed) and tells what to do next (bytes to send,
-//! an event for the caller, how long there is nothing to do). It never waits, and it never looks at a clock.
+//! The caller reports received bytes, sent bytes and the time to a [`Session`]. The session returns bytes to be sent,
+//! events, and the time of the next call. It never waits, and it reads no clock.
 //!
-//! Whatever the peer sends and in whatever order these are called, nothing here panics, recurses or loops without bound.
+//! No input from the peer and no order of calls makes it panic, recurse, or loop without bound.
 
 mod deliver;
 mod dispatch;
@@ -23,7 +23,6 @@ mod state;
 mod storage;
 mod timers;
 
-pub(crate) use self::link::ConnectionClosed;
 pub use self::{
     error::{ProtocolError, RequestError},
     event::{Chunk, Event, Message, StreamedPublish},
@@ -37,13 +36,14 @@ use self::{
     events::EventQueue, link::Link, receive::Receiver, received_ids::ReceivedIds, send::Sender,
     state::awaited, timers::Timers,
 };
+pub(crate) use self::{link::ConnectionClosed, timers::WriteTimers};
 use crate::{
     codec::{Connect, PacketId},
     time::Instant,
 };
 
 impl<'b> Session<'b> {
-    /// A session that remembers nothing, in the storage lent to it.
+    /// Creates an empty session in this storage.
     pub fn new<const RX: usize, const TX: usize, const INFLIGHT: usize, const INBOUND: usize>(
         storage: &'b mut Storage<RX, TX, INFLIGHT, INBOUND>,
     ) -> Self {
@@ -60,47 +60,48 @@ impl<'b> Session<'b> {
 }
 
 impl Session<'_> {
-    /// Sets how long the server may take for any answer, and the transport for taking a byte, in milliseconds
-    /// ([`RESPONSE_TIMEOUT`] at first, 24.8 days at most). After that the connection ends with the reason. 0 is no way to turn
-    /// that off: every answer would be late at once.
+    /// Sets the response timeout in ms: the time that the server may take for an answer, and the transport to accept a
+    /// byte. The default is [`RESPONSE_TIMEOUT`], the maximum is 24.8 days.
     ///
-    /// While [`Self::poll`] has events to tell, no answer counts as late: it may lie behind them.
+    /// When it runs out, the session closes the connection. 0 does not disable it: every answer would be late at once.
+    /// While an event is pending, no answer is late: it may have been received after the event.
     pub fn set_response_timeout(&mut self, millis: u32) {
         self.timers.set_response_timeout(millis);
     }
 
-    /// Ends the connection with [`ProtocolError::TooSlow`] when fewer than `bytes_per_second` come, on average over a
-    /// response timeout, while the peer owes the rest of a packet. 0, as at first, puts up with any pace.
+    /// Sets the minimum receive rate. The default is 0, which disables it.
     ///
-    /// Without a minimum, a peer that sends one byte now and then inside a long packet is never overdue.
+    /// The session closes the connection with [`ProtocolError::TooSlow`] if it receives fewer bytes inside a packet, on
+    /// average over a response timeout. Without a minimum, a server that sends a byte of a packet now and then is never
+    /// overdue.
     pub fn set_minimum_rate(&mut self, bytes_per_second: u32) {
         self.timers.set_minimum_rate(bytes_per_second);
     }
 
-    /// Turns checkpoints on or off (off at first); on before [`Self::connect`], since they hold nothing back that leaves
-    /// together with the CONNECT.
+    /// Turns checkpoints on or off. They are off by default. Turn them on before [`Self::connect`].
     ///
-    /// With them, each change that a peer could contradict later (a message accepted or handed over at QoS 1 or 2, an
-    /// id released) makes [`Event::Checkpoint`] due, and nothing leaves before that event has been seen. A device that
-    /// saves the session with each of them, together with what it made of the messages, may be killed at any moment
-    /// and restored from its last image: QoS 2 is still exactly once.
+    /// With checkpoints, each change of the state that client and server share makes [`Event::Checkpoint`] pending: a
+    /// message published or received at QoS 1 or 2, or an id that was released. Nothing is sent before the caller has
+    /// taken that event. A device that saves the session at each checkpoint, together with the effect of the messages,
+    /// may lose power at any time. Restored from its last image, it still delivers each QoS 2 message exactly once.
     pub fn set_checkpoints(&mut self, on: bool) {
-        self.events.set_checkpoints(on);
+        self.events.checkpoints = on;
     }
 
-    /// Begins a connection on a new transport by queueing CONNECT; an older connection counts as lost, so that each has
-    /// one CONNECT \[MQTT-3.1.0-2\].
+    /// Queues a CONNECT, the first packet on a new transport. An older connection is closed: each has one CONNECT
+    /// \[MQTT-3.1.0-2\].
     ///
-    /// With Clean Session 0, everything unacknowledged goes out again after CONNACK, before anything new
-    /// (section 4.4). With Clean Session 1 it is given up, and reported as [`Event::PublishDiscarded`] (or
-    /// [`Event::DeliveryUnknown`], after the first step of a QoS 2 publish); the same holds after a connection with Clean
-    /// Session 1, whose state must not be used again \[MQTT-3.1.2-6\].
+    /// With Clean Session 0, all unacknowledged PUBLISHes are sent again after CONNACK, before anything new
+    /// (section 4.4). With Clean Session 1, they are discarded and reported as [`Event::PublishDiscarded`], or as
+    /// [`Event::DeliveryUnknown`] after the first step of a QoS 2 publish. They are also discarded after a connection with
+    /// Clean Session 1, whose state must not be used again \[MQTT-3.1.2-6\].
     ///
     /// # Errors
     ///
-    /// [`RequestError`] if the CONNECT is not valid or too large, or if the session belongs to another client id: all is
-    /// as it was. [`RequestError::SendBufferFull`] if what is kept leaves no room for a CONNECT that is longer than those
-    /// before: nothing kept is given up, but an older connection is over.
+    /// - [`RequestError::Encode`] or [`RequestError::PacketTooLarge`]: the CONNECT is not valid, or does not fit.
+    /// - [`RequestError::ClientIdMismatch`]: the session belongs to another client id.
+    /// - [`RequestError::SendBufferFull`]: the kept PUBLISHes leave no room for a CONNECT longer than those before. They
+    ///   are still kept, but an older connection was closed. On the other errors, nothing has changed.
     pub fn connect(&mut self, options: &Connect<'_>, now: Instant) -> Result<(), RequestError> {
         let header = options.header()?;
         let len = header.packet_len();
@@ -119,7 +120,7 @@ impl Session<'_> {
         self.sender.buffer.check_connect_fits(len, false)?;
         self.connection_lost();
         self.clean_up_connection();
-        // Bytes may have been committed after the older connection was over.
+        // Bytes may have been committed after the older connection was closed.
         self.receiver.reset();
         self.sender.buffer.check_connect_fits(len, !begins_new)?;
         self.events.on_connect();
@@ -128,21 +129,21 @@ impl Session<'_> {
             self.received_ids.clear();
         }
         self.sender
-            .connect(options, header, self.events.has_checkpoints());
+            .connect(options, header, self.events.checkpoints);
         self.timers.on_connect(options.keep_alive, now);
         self.link.start(options.clean_session, now);
         Ok(())
     }
 
-    /// The transport failed, was closed by the peer, or was dropped. What has to be kept is kept.
+    /// Closes the connection because the transport failed, was closed by the peer, or was dropped.
     pub fn connection_lost(&mut self) {
         self.link.close(ProtocolError::Closed);
     }
 
-    /// The bytes that go next, to be handed to the transport at `now`; empty when there is nothing to send.
+    /// Returns the bytes that must be sent next, or an empty slice. The caller writes them to the transport at `now`.
     ///
-    /// All that can leave at once is lent at once, so that a burst of small packets needs one write; acknowledgements that wait
-    /// beside it leave before, in a write of their own.
+    /// One call returns all packets that can be sent, so that several small packets need one write. Acknowledgements are
+    /// sent before them, in a write of their own.
     pub fn pending(&mut self, now: Instant) -> &[u8] {
         if !self.has_pending() {
             return &[];
@@ -150,39 +151,39 @@ impl Session<'_> {
         self.lend(now)
     }
 
-    /// As [`Self::pending`], where something is.
+    /// As [`Self::pending`], if [`Self::has_pending`].
     pub(crate) fn lend(&mut self, now: Instant) -> &[u8] {
         self.timers.on_write_offered(now);
         self.sender.lend()
     }
 
-    /// Whether an event waits.
+    /// Returns `true` if an event is pending.
     pub(crate) fn has_event(&self) -> bool {
         !self.events.is_empty()
     }
 
-    /// Whether all that is pending are acknowledgements of which none has been lent.
-    pub(crate) fn owes_only_acks(&self) -> bool {
+    /// Returns `true` if only acknowledgements are pending, and none was provided to the transport.
+    pub(crate) fn has_only_new_acks(&self) -> bool {
         !self.timers.is_write_pending() && self.sender.has_only_acks()
     }
 
-    /// The transport took the first `n` bytes of what [`Self::pending`] lent; that was over at `now`.
+    /// The transport accepted the first `n` bytes of [`Self::pending`], at `now`.
     pub fn consume(&mut self, n: usize, now: Instant) {
         if n == 0 || !self.link.is_open() {
             return;
         }
-        let lane = self.sender.consume(n);
-        self.timers.on_acks_sent(lane, now);
-        if lane > 0 && self.sender.acks.is_empty() {
+        let acks_sent = self.sender.consume(n);
+        self.timers.on_acks_sent(acks_sent, now);
+        if acks_sent > 0 && self.sender.acks.is_empty() {
             self.timers.on_packet_sent(now);
         }
         self.on_bytes_sent(now);
     }
 
-    /// Where the bytes go that arrive next, to be committed before any other call.
+    /// Returns the memory for the bytes that are received next. Commit them before any other call.
     ///
-    /// Empty only while a whole packet waits for [`Self::poll`], or its event for [`Self::event`]: read when `poll`
-    /// had nothing to tell. (A read into an empty slice would look like the end of the stream.)
+    /// It is empty only while a whole packet must be handled by [`Self::poll`], or its event taken with [`Self::event`].
+    /// Read after `poll` has returned `None`: a read into an empty slice would look like the end of the stream.
     pub fn space(&mut self) -> &mut [u8] {
         if self.events.is_empty() {
             self.receiver.release();
@@ -190,21 +191,20 @@ impl Session<'_> {
         self.receiver.space()
     }
 
-    /// `n` bytes have been read into the [`Self::space`].
+    /// `n` bytes were received into the [`Self::space`].
     pub fn commit(&mut self, n: usize) {
         self.receiver.commit(n);
         self.timers.on_bytes_received(n);
     }
 
-    /// Handles what has come up to the next thing that the caller has to know, and what the time `now` brings.
+    /// Handles received packets until an event is pending, then the timers. Returns a token for the pending event.
     ///
-    /// Call it until it returns `None`; then send what is pending, and read, or wait until [`Self::deadline`] (which is
-    /// now if what was sent made room for the answers to packets that have been left in the buffer).
-    /// While an event waits, it is reported again.
+    /// Call it until it returns `None`. Then send what is pending, and read, or wait until [`Self::deadline`]. An event
+    /// stays pending until it is taken with [`Self::event`].
     ///
     /// # Errors
     ///
-    /// The reason why the connection is over; the same again until [`Self::connect`], but for reports that wait.
+    /// The reason why the connection was closed, until [`Self::connect`]. Remaining events are returned first.
     pub fn poll(&mut self, now: Instant) -> Result<Option<EventToken>, ProtocolError> {
         self.poll_inner(now)
             .map_err(|ConnectionClosed| self.close_reason())
@@ -226,67 +226,69 @@ impl Session<'_> {
                 }
             }
         } else if self.link.is_open() {
-            // An answer may lie behind the event that waits, but nothing can lie behind it that is still to leave.
+            // An answer may follow in the receive buffer. The transport must accept bytes all the same.
             self.check_timeouts(now)?;
         }
         Ok(self.events.token())
     }
 
-    /// Whether CONNACK has come on a connection that is not over, as far as is known here: a client that was dropped without
-    /// [`Self::connection_lost`] may have taken its transport along.
+    /// Returns `true` if CONNACK was received and the connection was not closed.
+    ///
+    /// If a client was dropped together with its transport, call [`Self::connection_lost`].
     pub fn is_connected(&self) -> bool {
         self.link.is_connected()
     }
 
-    /// Whether a connection has begun on which CONNACK has not come yet.
+    /// Returns `true` if CONNECT was queued and CONNACK was not received yet.
     pub fn is_connecting(&self) -> bool {
         self.link.connecting_since().is_some()
     }
 
-    /// Whether the server kept the session, as its last CONNACK said (section 3.2.2.2).
+    /// Returns the Session Present flag of the last CONNACK (section 3.2.2.2).
     pub const fn session_present(&self) -> bool {
-        self.link.session_present()
+        self.link.session_present
     }
 
-    /// Whether the server kept a session of which nothing is known here, as in
+    /// Returns `true` if the server kept a session that this client does not know, as in
     /// [`Event::Connected`](Event::Connected::unknown_session).
     pub const fn unknown_session(&self) -> bool {
-        self.link.unknown_session()
+        self.link.unknown_session
     }
 
-    /// Whether a connection has begun and is not over.
+    /// Returns `true` if CONNECT was queued and the connection was not closed.
     pub(crate) fn is_open(&self) -> bool {
         self.link.is_open()
     }
 
-    /// How long an answer may take, and the transport for taking a byte, in milliseconds.
+    /// Returns the response timeout in ms.
     pub const fn response_timeout(&self) -> u32 {
         self.timers.response_timeout()
     }
 
-    /// Whether the connection is over, unless that is because DISCONNECT has left.
+    /// Returns `true` if the connection was closed by anything but our DISCONNECT.
     pub(crate) fn has_failed(&self) -> bool {
         self.link.has_failed()
     }
 
-    /// Whether something is queued that cannot leave before CONNACK.
+    /// Returns `true` if a packet is queued that cannot be sent before CONNACK.
     pub(crate) fn waits_for_connack(&self) -> bool {
         self.is_connecting() && self.sender.buffer.waits_for_connack()
     }
 
-    /// How many in-flight slots are taken: by requests that wait for their acknowledgement, and by what has become of
-    /// earlier ones, until its event has been seen.
+    /// Returns the number of in-flight slots in use: by requests that are not acknowledged, and by reports about earlier
+    /// ones whose event was not taken.
     pub fn in_flight(&self) -> usize {
         self.sender.in_flight.len()
     }
 
-    /// The id that the last accepted publish at QoS 1 or 2, subscribe or unsubscribe got.
+    /// Returns the packet id of the last publish at QoS 1 or 2, subscribe or unsubscribe.
     pub fn last_packet_id(&self) -> Option<PacketId> {
         PacketId::new(self.sender.in_flight.last_id())
     }
 
+    /// Returns `true` if client or server keep anything that belongs to the client id.
     fn holds_state(&self) -> bool {
-        self.link.server_has_session()
+        self.link.server_has_session
             || !self.sender.in_flight.is_empty()
             || !self.received_ids.is_empty()
     }
@@ -296,16 +298,16 @@ impl Session<'_> {
         self.link.close_reason()
     }
 
-    /// When [`Self::poll`] has to be called even if nothing comes; `None` means never.
+    /// Returns when [`Self::poll`] must be called even if nothing is received; `None` means never.
     ///
-    /// This is for a caller that has sent what is pending, or whose transport takes nothing at present, and to whom
-    /// `poll` has nothing to tell.
+    /// Call it after `poll` has returned `None` and the transport has accepted what it can. It returns an instant that has
+    /// passed if there is room now for the answers to packets in the receive buffer.
     pub fn deadline(&self) -> Option<Instant> {
         if !self.link.is_open() {
             return None;
         }
-        let awaited = awaited(&self.link, &self.events, &self.sender);
-        let deadline = self.timers.deadline(awaited, self.may_ping());
+        let awaited = awaited(&self.link, &self.events, &self.received_ids, &self.sender);
+        let deadline = self.timers.deadline(&awaited, self.may_ping());
         if self.events.is_empty() && self.receiver.is_blocked && self.may_answer() {
             return self.timers.at_once(deadline);
         }

@@ -89,7 +89,7 @@ impl Publisher<'_, '_> {
     }
 
     pub(super) fn check_open(&self) -> Result<(), RequestError> {
-        if self.link.is_disconnecting() || !self.link.is_open() {
+        if self.link.disconnecting || !self.link.is_open() {
             return Err(RequestError::NotConnected);
         }
         if self.sender.buffer.is_in_payload() {
@@ -162,7 +162,7 @@ impl<'b> Session<'b> {
             return Err(RequestError::PayloadPending);
         }
         self.sender.disconnect();
-        self.link.start_disconnect();
+        self.link.disconnecting = true;
         Ok(())
     }
 }

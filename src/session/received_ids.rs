@@ -11,16 +11,11 @@ use crate::codec::PacketId;
 #[cfg_attr(feature = "fingerprint", derive(Hash))]
 pub(super) struct ReceivedIds<'b> {
     ids: &'b mut VecView<PacketId>,
-    /// Ids were added or removed since the last checkpoint.
-    changed: bool,
 }
 
 impl<'b> ReceivedIds<'b> {
     pub(super) const fn new(ids: &'b mut VecView<PacketId>) -> Self {
-        Self {
-            ids,
-            changed: false,
-        }
+        Self { ids }
     }
 }
 
@@ -54,24 +49,24 @@ impl ReceivedIds<'_> {
     /// Adds the id of a message that was delivered. The caller has checked that there is room.
     pub(super) fn insert(&mut self, id: PacketId) {
         let _ = self.ids.push(id);
-        self.changed = true;
     }
 
-    /// Removes the id of a message that was released. The order of the ids does not matter.
-    pub(super) fn remove(&mut self, id: PacketId) {
+    /// Removes the id of a message that was released, and returns `true` if it was found. The order of the ids does not
+    /// matter.
+    pub(super) fn remove(&mut self, id: PacketId) -> bool {
         let last = self.ids.last().copied();
         let place = self.ids.iter_mut().find(|received| **received == id);
-        if let (Some(place), Some(last)) = (place, last) {
-            *place = last;
-            self.ids.pop();
-            self.changed = true;
-        }
+        let (Some(place), Some(last)) = (place, last) else {
+            return false;
+        };
+        *place = last;
+        self.ids.pop();
+        true
     }
 
     /// The server has forgotten the session.
     pub(super) fn clear(&mut self) {
         self.ids.clear();
-        self.changed = true;
     }
 
     /// Takes over the ids of a saved session, for which there is room.
@@ -80,16 +75,5 @@ impl ReceivedIds<'_> {
         for id in ids {
             let _ = self.ids.push(id);
         }
-        self.changed = false;
-    }
-
-    /// Returns `true` if ids were added or removed since the last checkpoint.
-    pub(super) const fn is_changed(&self) -> bool {
-        self.changed
-    }
-
-    /// The caller was given the chance to save the session.
-    pub(super) const fn mark_saved(&mut self) {
-        self.changed = false;
     }
 }

@@ -13,21 +13,21 @@ use crate::{
     time::Instant,
 };
 
-/// An MQTT session (section 1.2): what client and server remember of each other, across network connections.
+/// An MQTT session (section 1.2): the state of a client that outlives each network connection \[MQTT-4.1.0-1\]
+/// \[MQTT-4.1.0-2\].
 ///
-/// It lives as long as the caller wants, outlives every connection \[MQTT-4.1.0-1\] \[MQTT-4.1.0-2\], and is bound to
-/// one client id.
+/// It belongs to one client id.
 ///
 /// | kind | calls |
 /// | --- | --- |
 /// | commands | [`connect`](Self::connect), [`publish`](Self::publish), [`subscribe`](Self::subscribe), [`unsubscribe`](Self::unsubscribe), [`ping`](Self::ping), [`disconnect`](Self::disconnect) |
-/// | bytes out | [`pending`](Self::pending), [`consume`](Self::consume) |
-/// | bytes in | [`space`](Self::space), [`commit`](Self::commit) |
-/// | turning the crank | [`poll`](Self::poll), [`event`](Self::event) |
+/// | send | [`pending`](Self::pending), [`consume`](Self::consume) |
+/// | receive | [`space`](Self::space), [`commit`](Self::commit) |
+/// | packets and events | [`poll`](Self::poll), [`event`](Self::event) |
 /// | time | [`deadline`](Self::deadline) |
-/// | the connection is gone | [`connection_lost`](Self::connection_lost) |
-/// | a payload from outside | [`begin_payload`](Self::begin_payload), [`payload_left`](Self::payload_left), [`payload_sent`](Self::payload_sent), [`payload_space`](Self::payload_space), [`payload_commit`](Self::payload_commit), [`abandon_payload`](Self::abandon_payload), [`decline_payload`](Self::decline_payload) |
-/// | a message at hand | [`read_payload`](Self::read_payload), [`skip_message`](Self::skip_message) |
+/// | connection closed | [`connection_lost`](Self::connection_lost) |
+/// | streamed payload | [`begin_payload`](Self::begin_payload), [`payload_left`](Self::payload_left), [`payload_sent`](Self::payload_sent), [`payload_space`](Self::payload_space), [`payload_commit`](Self::payload_commit), [`abandon_payload`](Self::abandon_payload), [`decline_payload`](Self::decline_payload) |
+/// | current message | [`read_payload`](Self::read_payload), [`skip_message`](Self::skip_message) |
 /// | deep sleep | [`save`](Self::save), [`restore`](Self::restore), [`set_checkpoints`](Self::set_checkpoints) |
 // The small parts are first, where a Thumb instruction reaches them: 330 bytes of code.
 #[repr(C)]
@@ -44,9 +44,7 @@ pub struct Session<'b> {
 impl Session<'_> {
     /// Returns `true` if nothing may be sent before the caller has taken a checkpoint.
     pub(crate) const fn checkpoint_pending(&self) -> bool {
-        self.events.has_checkpoints()
-            && (self.sender.is_changed() || self.received_ids.is_changed())
-            && self.link.is_connected()
+        self.events.checkpoints && self.sender.is_changed() && self.link.is_connected()
     }
 
     /// Returns `true` if data is waiting to be sent.
@@ -78,7 +76,7 @@ impl Session<'_> {
 
     /// Returns `true` if nothing is sent at present that makes a PINGREQ needless.
     pub(super) fn may_ping(&self) -> bool {
-        !self.link.is_disconnecting() && self.sender.is_idle()
+        !self.link.disconnecting && self.sender.is_idle()
     }
 
     /// The transport accepted bytes, and packets with them.
@@ -106,12 +104,10 @@ impl Session<'_> {
 
     /// Closes the connection if a timeout has run out.
     pub(super) fn check_timeouts(&mut self, now: Instant) -> Result<(), ConnectionClosed> {
-        let awaited = awaited(&self.link, &self.events, &self.sender);
-        match self.timers.check(awaited, now) {
+        let awaited = awaited(&self.link, &self.events, &self.received_ids, &self.sender);
+        match self.timers.check(&awaited, now) {
             None => Ok(()),
-            Some(timeout) => Err(self
-                .link
-                .close(timeout.reason(self.received_ids.capacity()))),
+            Some(reason) => Err(self.link.close(reason)),
         }
     }
 
@@ -134,20 +130,18 @@ pub(super) fn queue_ping(sender: &mut Sender<'_>, timers: &mut Timers) {
     }
 }
 
-/// What the timers wait for.
+/// Returns what the timers wait for.
 pub(super) fn awaited<'a>(
     link: &Link,
     events: &EventQueue,
+    received_ids: &ReceivedIds<'_>,
     sender: &'a Sender<'_>,
-) -> Awaited<impl Iterator<Item = (PacketId, Instant)> + use<'a>> {
+) -> Awaited<'a> {
     Awaited {
         event_pending: !events.is_empty(),
         connecting_since: link.connecting_since(),
-        requests: sender
-            .in_flight
-            .iter()
-            .filter(|slot| slot.is_sent())
-            .map(|slot| (slot.id, slot.since)),
+        ids_capacity: received_ids.capacity(),
+        in_flight: &sender.in_flight,
     }
 }
 
@@ -164,8 +158,8 @@ pub(super) fn acknowledge_message(
         return;
     };
     if qos == QoS::ExactlyOnce {
-        sender.acks.push_ack(wire::PUBREC, id);
         received_ids.insert(id);
+        sender.acknowledge_message(wire::PUBREC, id);
     } else {
         sender.acknowledge_message(wire::PUBACK, id);
     }

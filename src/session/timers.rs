@@ -1,13 +1,16 @@
 //! Keep alive, timeouts and the minimum receive rate: every comparison of two instants.
 
-use super::error::ProtocolError;
-use crate::{codec::PacketId, time::Instant};
+use super::{error::ProtocolError, in_flight::InFlight};
+use crate::time::Instant;
 
 /// How long an answer may take unless [`Session::set_response_timeout`](super::Session::set_response_timeout) says otherwise, in milliseconds.
 pub const RESPONSE_TIMEOUT: u32 = 10_000;
 
 /// Maximum time in ms by which a PINGREQ is queued before it is due. A timer of the caller may be late.
 const PING_MARGIN_MS: u32 = 2_000;
+
+/// How long acknowledgements may wait for the next packet in the receive buffer, so that one write sends both, in ms.
+const ACK_DELAY_MS: u32 = 20;
 
 /// The time rules of a session.
 ///
@@ -18,6 +21,7 @@ const PING_MARGIN_MS: u32 = 2_000;
 /// | QoS 2 ids | when no id has become free within the response timeout |
 /// | receive rate | at the end of each window, a response timeout long |
 /// | ping | shortly before the keep alive interval ends in which nothing was sent |
+#[cfg_attr(feature = "fingerprint", derive(Hash))]
 pub(super) struct Timers {
     /// Response timeout in ms.
     response_timeout: u32,
@@ -34,10 +38,8 @@ pub(super) struct Timers {
     ping: Ping,
     /// Minimum receive rate in bytes per second; 0 disables it.
     min_rate: u32,
-    /// Start of the current window of the receive rate; `None` between packets.
-    window_start: Option<Instant>,
-    /// Bytes received in the current window.
-    window_bytes: u32,
+    /// Start of the current window of the receive rate, and bytes received in it; `None` between packets.
+    rate_window: Option<(Instant, u32)>,
 }
 
 #[derive(Clone, Copy)]
@@ -51,36 +53,14 @@ enum Ping {
 }
 
 /// What is awaited, as the other parts of a session know it.
-pub(super) struct Awaited<R> {
+pub(super) struct Awaited<'a> {
     /// An event is pending. The answers to everything else may have been received after it.
     pub(super) event_pending: bool,
     /// Time of a CONNECT without a CONNACK.
     pub(super) connecting_since: Option<Instant>,
-    /// Requests that were sent and are not acknowledged, with the time at which they were sent.
-    pub(super) requests: R,
-}
-
-/// A timer that has run out.
-#[derive(Clone, Copy)]
-pub(super) enum Timeout {
-    Write,
-    Connack,
-    Pingresp,
-    Qos2Ids,
-    Request(PacketId),
-}
-
-impl Timeout {
-    /// Returns why the connection must be closed; `ids` is the capacity of the table of received ids.
-    pub(super) const fn reason(self, ids: usize) -> ProtocolError {
-        match self {
-            Self::Write => ProtocolError::WriteTimeout,
-            Self::Connack => ProtocolError::ConnackTimeout,
-            Self::Pingresp => ProtocolError::PingrespTimeout,
-            Self::Qos2Ids => ProtocolError::TooManyQos2Messages { capacity: ids },
-            Self::Request(packet_id) => ProtocolError::RequestTimeout { packet_id },
-        }
-    }
+    /// Capacity of the table of received ids.
+    pub(super) ids_capacity: usize,
+    pub(super) in_flight: &'a InFlight<'a>,
 }
 
 impl Timers {
@@ -94,8 +74,7 @@ impl Timers {
             last_sent_at: Instant::from_millis(0),
             ping: Ping::Idle,
             min_rate: 0,
-            window_start: None,
-            window_bytes: 0,
+            rate_window: None,
         }
     }
 
@@ -110,7 +89,7 @@ impl Timers {
 
     pub(super) const fn set_minimum_rate(&mut self, bytes_per_second: u32) {
         self.min_rate = bytes_per_second;
-        self.window_start = None;
+        self.rate_window = None;
     }
 
     /// CONNECT was queued, with this keep alive interval in seconds.
@@ -119,7 +98,7 @@ impl Timers {
         self.keep_alive = u32::from(keep_alive).saturating_mul(1_000);
         self.last_sent_at = now;
         self.ping = Ping::Idle;
-        self.window_start = None;
+        self.rate_window = None;
     }
 
     /// The connection was closed.
@@ -179,8 +158,9 @@ impl Timers {
 
     /// This number of bytes was received.
     pub(super) fn on_bytes_received(&mut self, n: usize) {
-        let n = u32::try_from(n).unwrap_or(u32::MAX);
-        self.window_bytes = self.window_bytes.saturating_add(n);
+        if let Some((_, bytes)) = &mut self.rate_window {
+            *bytes = bytes.saturating_add(u32::try_from(n).unwrap_or(u32::MAX));
+        }
     }
 
     /// Bytes of an incomplete packet were received. The PINGRESP may follow that packet.
@@ -207,18 +187,13 @@ impl Timers {
     }
 
     /// Returns when [`Self::check`] must be called; `None` if no timer is running.
-    pub(super) fn deadline(
-        &self,
-        awaited: Awaited<impl Iterator<Item = (PacketId, Instant)>>,
-        can_ping: bool,
-    ) -> Option<Instant> {
-        let event_pending = awaited.event_pending;
+    pub(super) fn deadline(&self, awaited: &Awaited<'_>, can_ping: bool) -> Option<Instant> {
         let mut deadline = self.first_started(awaited).map(|(since, _)| since);
-        if !event_pending {
-            deadline = earliest(deadline, self.window_start);
+        if !awaited.event_pending {
+            deadline = earliest(deadline, self.window_start());
         }
         deadline = deadline.map(|since| since.add_millis(self.response_timeout));
-        if !event_pending && can_ping {
+        if !awaited.event_pending && can_ping {
             deadline = earliest(deadline, self.ping_due_at());
         }
         deadline
@@ -229,25 +204,20 @@ impl Timers {
         earliest(deadline, Some(self.earliest_start))
     }
 
-    /// Returns the timer that has run out, if any.
-    pub(super) fn check(
-        &mut self,
-        awaited: Awaited<impl Iterator<Item = (PacketId, Instant)>>,
-        now: Instant,
-    ) -> Option<Timeout> {
+    /// Returns why the connection must be closed, if a timer has run out.
+    pub(super) fn check(&mut self, awaited: &Awaited<'_>, now: Instant) -> Option<ProtocolError> {
         if !self.may_be_overdue(now) {
             return None;
         }
-        let event_pending = awaited.event_pending;
         let first = self.first_started(awaited);
-        if let Some((since, timeout)) = first
+        if let Some((since, reason)) = first
             && since.add_millis(self.response_timeout).has_passed(now)
         {
-            return Some(timeout);
+            return Some(reason);
         }
-        if !event_pending {
+        if !awaited.event_pending {
             let since = first.map(|(since, _)| since);
-            self.earliest_start = earliest(since, self.window_start).unwrap_or(now);
+            self.earliest_start = earliest(since, self.window_start()).unwrap_or(now);
         }
         None
     }
@@ -269,23 +239,25 @@ impl Timers {
     /// server must send the rest of a packet.
     pub(super) fn is_too_slow(&mut self, inside_packet: bool, now: Instant) -> bool {
         if self.min_rate == 0 || !inside_packet {
-            self.window_start = None;
+            self.rate_window = None;
             return false;
         }
-        let ended = match self.window_start {
-            Some(since) => since.add_millis(self.response_timeout).has_passed(now),
-            None => false,
-        };
-        if self.window_start.is_some() && !ended {
-            return false;
+        let mut too_slow = false;
+        if let Some((start, bytes)) = self.rate_window {
+            if !start.add_millis(self.response_timeout).has_passed(now) {
+                return false;
+            }
+            // No division: u64 division adds 600 bytes on Cortex-M0.
+            let needed = u64::from(self.min_rate).wrapping_mul(u64::from(self.response_timeout));
+            let received = u64::from(bytes).wrapping_add(1).wrapping_mul(1_000);
+            too_slow = received <= needed;
         }
-        // No division: u64 division adds 600 bytes on Cortex-M0.
-        let needed = u64::from(self.min_rate).wrapping_mul(u64::from(self.response_timeout));
-        let received = u64::from(self.window_bytes).wrapping_add(1);
-        let too_slow = ended && received.wrapping_mul(1_000) <= needed;
-        self.window_start = Some(now);
-        self.window_bytes = 0;
+        self.rate_window = Some((now, 0));
         too_slow
+    }
+
+    fn window_start(&self) -> Option<Instant> {
+        self.rate_window.map(|(start, _)| start)
     }
 
     /// Returns when a PINGREQ must be queued if no packet is sent before.
@@ -299,34 +271,49 @@ impl Timers {
         Some(self.last_sent_at.add_millis(delay))
     }
 
-    /// Returns the timeout that was started first, and when. Of two that started together, the first below counts.
-    fn first_started(
-        &self,
-        awaited: Awaited<impl Iterator<Item = (PacketId, Instant)>>,
-    ) -> Option<(Instant, Timeout)> {
+    /// Returns when the first timer was started, and why the connection is closed when it runs out. Of two that were
+    /// started together, the first below counts.
+    fn first_started(&self, awaited: &Awaited<'_>) -> Option<(Instant, ProtocolError)> {
         let mut first = None;
-        keep_first(&mut first, self.write_blocked_since, Timeout::Write);
+        keep_first(
+            &mut first,
+            self.write_blocked_since,
+            ProtocolError::WriteTimeout,
+        );
         if awaited.event_pending {
             return first;
         }
-        keep_first(&mut first, awaited.connecting_since, Timeout::Connack);
+        keep_first(
+            &mut first,
+            awaited.connecting_since,
+            ProtocolError::ConnackTimeout,
+        );
         if let Ping::Sent(since) = self.ping {
-            keep_first(&mut first, Some(since), Timeout::Pingresp);
+            keep_first(&mut first, Some(since), ProtocolError::PingrespTimeout);
         }
-        keep_first(&mut first, self.ids_full_since, Timeout::Qos2Ids);
-        for (id, since) in awaited.requests {
-            keep_first(&mut first, Some(since), Timeout::Request(id));
+        let ids_full = ProtocolError::TooManyQos2Messages {
+            capacity: awaited.ids_capacity,
+        };
+        keep_first(&mut first, self.ids_full_since, ids_full);
+        for slot in awaited.in_flight.iter() {
+            let since = slot.is_sent().then_some(slot.since);
+            let reason = ProtocolError::RequestTimeout { packet_id: slot.id };
+            keep_first(&mut first, since, reason);
         }
         first
     }
 }
 
-#[inline(never)] // called for each timeout
-fn keep_first(first: &mut Option<(Instant, Timeout)>, since: Option<Instant>, timeout: Timeout) {
+#[inline(never)] // called for each timer
+fn keep_first(
+    first: &mut Option<(Instant, ProtocolError)>,
+    since: Option<Instant>,
+    reason: ProtocolError,
+) {
     if let Some(since) = since
         && first.is_none_or(|(first, _)| !first.has_passed(since))
     {
-        *first = Some((since, timeout));
+        *first = Some((since, reason));
     }
 }
 
@@ -338,25 +325,59 @@ fn earliest(one: Option<Instant>, other: Option<Instant>) -> Option<Instant> {
     }
 }
 
-/// Outside a window, its count of bytes has no meaning.
-#[cfg(feature = "fingerprint")]
-impl core::hash::Hash for Timers {
-    fn hash<H: core::hash::Hasher>(&self, state: &mut H) {
-        let Self {
-            response_timeout,
-            earliest_start,
-            write_blocked_since,
-            ids_full_since,
-            keep_alive,
-            last_sent_at,
-            ping,
-            min_rate,
-            window_start,
-            window_bytes,
-        } = self;
-        (response_timeout, earliest_start, write_blocked_since).hash(state);
-        (ids_full_since, keep_alive, last_sent_at, ping).hash(state);
-        (min_rate, window_start, window_start.map(|_| window_bytes)).hash(state);
+/// The time rules of a client that writes to a transport: flushing, and delayed acknowledgements.
+#[derive(Default)]
+pub(crate) struct WriteTimers {
+    /// Time of the last write that was not flushed.
+    unflushed_since: Option<Instant>,
+    /// Time since which acknowledgements have been delayed.
+    acks_delayed_since: Option<Instant>,
+}
+
+impl WriteTimers {
+    /// The transport accepted bytes.
+    pub(crate) const fn on_write(&mut self, now: Instant) {
+        self.unflushed_since = Some(now);
+    }
+
+    /// The transport has sent all bytes that it accepted.
+    pub(crate) const fn on_flush(&mut self) {
+        self.unflushed_since = None;
+    }
+
+    /// Returns `true` if the transport has sent all bytes that it accepted.
+    pub(crate) const fn is_flushed(&self) -> bool {
+        self.unflushed_since.is_none()
+    }
+
+    /// Returns when flushing takes too long, or `deadline` if that is earlier.
+    pub(crate) fn flush_deadline(
+        &self,
+        deadline: Option<Instant>,
+        response_timeout: u32,
+    ) -> Option<Instant> {
+        let flush = self.unflushed_since;
+        earliest(
+            deadline,
+            flush.map(|since| since.add_millis(response_timeout)),
+        )
+    }
+
+    /// Returns `true` if flushing takes too long.
+    pub(crate) fn is_flush_overdue(&self, response_timeout: u32, now: Instant) -> bool {
+        self.flush_deadline(None, response_timeout)
+            .is_some_and(|at| at.has_passed(now))
+    }
+
+    /// Returns `true` if pending acknowledgements may wait for the next packet.
+    pub(crate) fn may_delay_acks(&mut self, now: Instant) -> bool {
+        let since = *self.acks_delayed_since.get_or_insert(now);
+        !since.add_millis(ACK_DELAY_MS).has_passed(now)
+    }
+
+    /// Pending acknowledgements are no longer delayed.
+    pub(crate) const fn end_ack_delay(&mut self) {
+        self.acks_delayed_since = None;
     }
 }
 
@@ -376,7 +397,7 @@ mod tests {
         timers.set_minimum_rate(10);
         assert!(!timers.is_too_slow(true, at(0)));
         timers.on_bytes_received(99);
-        assert_eq!(timers.window_start, Some(at(0)));
+        assert_eq!(timers.window_start(), Some(at(0)));
         assert!(!timers.is_too_slow(true, at(WINDOW - 1)));
         assert!(timers.is_too_slow(true, at(WINDOW)));
     }
@@ -400,7 +421,7 @@ mod tests {
         timers.set_minimum_rate(10);
         assert!(!timers.is_too_slow(true, at(5 * WINDOW)));
         assert!(!timers.is_too_slow(false, at(7 * WINDOW)));
-        assert_eq!(timers.window_start, None);
+        assert_eq!(timers.window_start(), None);
         assert!(!timers.is_too_slow(true, at(9 * WINDOW)));
     }
 }

@@ -40,12 +40,8 @@ impl Checkpoint<'_> {
                 len.saturating_add(1).saturating_add(rest)
             }));
         let mut image = ImageWriter::new(out, len)?;
-        let clean = if link.clean_session() {
-            CLEAN_SESSION
-        } else {
-            0
-        };
-        let known = if link.server_has_session() {
+        let clean = if link.clean_session { CLEAN_SESSION } else { 0 };
+        let known = if link.server_has_session {
             SERVER_HAS_SESSION
         } else {
             0

@@ -5,7 +5,7 @@
 //! | kept prefix   | handled           | unread bytes   | space        |
 //! ```
 
-use crate::{bytes, codec::FixedHeader, session::raw_packet};
+use crate::{bytes, codec::FixedHeader};
 
 /// The memory that received bytes pass through.
 pub(super) struct ReceiveBuffer<'b> {
@@ -92,15 +92,6 @@ impl ReceiveBuffer<'_> {
     /// Returns the kept prefix.
     pub(super) fn prefix(&self) -> &[u8] {
         self.memory.get(..self.prefix_len).unwrap_or_default()
-    }
-
-    pub(super) const fn prefix_len(&self) -> usize {
-        self.prefix_len
-    }
-
-    /// Returns the number at this position of the kept prefix.
-    pub(super) fn prefix_u16(&self, at: usize) -> u16 {
-        raw_packet::u16_at(self.memory, at)
     }
 
     /// Keeps the first `len` unread bytes as the prefix.

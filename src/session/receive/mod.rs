@@ -244,7 +244,7 @@ impl Receiver<'_> {
 
     /// Returns the length of the payload of the current message, of which chunks are announced.
     fn payload_len(&self) -> usize {
-        self.packet.len().wrapping_sub(self.buffer.prefix_len())
+        self.packet.len().wrapping_sub(self.buffer.prefix().len())
     }
 }
 

@@ -201,7 +201,7 @@ fn check_topic(unread: &[u8], topic_len: usize, remaining: usize) -> Result<(), 
 
 /// Returns the length of the topic, which the prefix contains.
 fn topic_len(packet: ReceivedPacket, buffer: &ReceiveBuffer<'_>) -> u16 {
-    buffer.prefix_u16(usize::from(packet.header_len))
+    raw_packet::u16_at(buffer.prefix(), usize::from(packet.header_len))
 }
 
 /// Returns the packet id, which the prefix ends with; `None` at QoS 0.
@@ -209,7 +209,8 @@ fn packet_id(packet: ReceivedPacket, buffer: &ReceiveBuffer<'_>) -> Option<Packe
     match packet.header.qos() {
         QoS::AtMostOnce => None,
         QoS::AtLeastOnce | QoS::ExactlyOnce => {
-            PacketId::new(buffer.prefix_u16(buffer.prefix_len().wrapping_sub(2)))
+            let prefix = buffer.prefix();
+            PacketId::new(raw_packet::u16_at(prefix, prefix.len().wrapping_sub(2)))
         }
     }
 }

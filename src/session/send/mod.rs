@@ -237,6 +237,12 @@ impl Sender<'_> {
         self.changed = true;
     }
 
+    /// Queues the PUBCOMP of a message whose id was released. `was_known` says whether it was kept.
+    pub(super) fn complete_message(&mut self, id: PacketId, was_known: bool) {
+        self.acks.push_ack(wire::PUBCOMP, id);
+        self.changed |= was_known;
+    }
+
     /// Queues the pending PUBRELs, in the order of their PUBRECs. Leaves room for `reserved` acknowledgements.
     pub(super) fn send_pubrels(&mut self, reserved: usize, now: Instant) {
         while self.acks.has_room(reserved.wrapping_add(1))
