@@ -1,8 +1,7 @@
 //! Payloads that the caller provides, or reads, piece by piece.
 
 use super::{
-    RequestError,
-    error::ProtocolError,
+    error::{ProtocolError, RequestError},
     event::{Message, StreamedPublish},
     state::Session,
 };

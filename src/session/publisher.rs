@@ -1,7 +1,7 @@
 //! The requests of the caller: publish, subscribe, unsubscribe, ping, disconnect.
 
 use super::{
-    RequestError,
+    error::RequestError,
     event::Message,
     in_flight::SlotState,
     link::Link,
