@@ -1,11 +1,11 @@
-//! What a session tells its caller.
+//! Events, and the messages that they and requests contain.
 
 use super::image::Checkpoint;
 use crate::codec::{Delivery, PacketId, Publish, QoS, SubackCodes};
 
 /// An application message, in either direction.
 ///
-/// The topic is checked where the message is handed over: by `publish` on the way out, by the decoder on the way in.
+/// `publish` checks the topic of a message that is sent, the decoder that of a received one.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
 pub struct Message<'a> {
@@ -17,7 +17,7 @@ pub struct Message<'a> {
     pub qos: QoS,
     /// The retain flag (section 3.3.1.3).
     pub retain: bool,
-    /// The DUP flag as it came; it decides nothing (section 3.3.1.1). A publish ignores it and sets its own.
+    /// The DUP flag of a received message; nothing depends on it (section 3.3.1.1). A publish sets its own.
     pub dup: bool,
 }
 
@@ -46,7 +46,7 @@ impl<'a> From<Publish<'a>> for Message<'a> {
     }
 }
 
-/// A message to be published whose payload is not in one piece, or not in memory.
+/// A message to be published whose payload is not one slice, or not in memory.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
 pub enum StreamedPublish<'a> {
@@ -54,8 +54,8 @@ pub enum StreamedPublish<'a> {
     New {
         /// The topic name.
         topic: &'a str,
-        /// The quality of service. Above QoS 0 the payload has to be given again when the connection is lost before
-        /// the acknowledgement has come: [`Event::PayloadNeeded`] asks for it.
+        /// The quality of service. Above QoS 0, the payload must be provided again if the connection is closed before the
+        /// acknowledgement was received: [`Event::PayloadNeeded`] asks for it.
         qos: QoS,
         /// The retain flag.
         retain: bool,
@@ -75,17 +75,17 @@ impl<'a> StreamedPublish<'a> {
     }
 }
 
-/// A part of a message that is larger than the receive buffer, with all that is needed to use it alone.
+/// A part of a message that is larger than the receive buffer.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
 pub struct Chunk<'a> {
     /// The topic name of the message.
     pub topic: &'a str,
-    /// Quality of service, packet id and DUP flag of the message, as they came.
+    /// Quality of service, packet id and DUP flag of the message.
     pub delivery: Delivery,
     /// The retain flag of the message.
     pub retain: bool,
-    /// Where these bytes begin in the payload.
+    /// Offset of these bytes in the payload.
     pub offset: usize,
     /// Length of the whole payload, in bytes.
     pub total: usize,
@@ -94,68 +94,67 @@ pub struct Chunk<'a> {
 }
 
 impl Chunk<'_> {
-    /// Whether the message is complete with this chunk.
+    /// Returns `true` if this is the last chunk of the message.
     pub const fn is_last(&self) -> bool {
         self.offset.saturating_add(self.bytes.len()) >= self.total
     }
 }
 
-/// Something that the caller may want to know.
+/// What was received, or what became of a request.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
 #[non_exhaustive]
 pub enum Event<'a> {
     /// The server accepted the connection.
     Connected {
-        /// Whether the server kept the session. If not, subscribe again: it knows of no subscription
-        /// \[MQTT-3.2.2-3\].
+        /// The server kept the session. If not, subscribe again: it has no subscriptions \[MQTT-3.2.2-3\].
         session_present: bool,
-        /// The server kept a session of which this [`Session`](super::Session) knows nothing, or whose beginning it
-        /// did not hear of because that CONNACK was lost: packet ids may collide with ours. Connecting once with
-        /// Clean Session 1 resets both sides, and gives up what is not acknowledged.
+        /// The server kept a session that this [`Session`](super::Session) does not know, or whose first CONNACK was
+        /// lost. Its packet ids may collide with ours. Connect once with Clean Session 1 to reset both sides, which
+        /// discards all unacknowledged messages.
         unknown_session: bool,
     },
-    /// A message came. A message at QoS 1 or 2 is acknowledged when the borrow of this event ends.
+    /// A message was received. At QoS 1 and 2, the session acknowledges it when the borrow of this event ends.
     Message(Message<'a>),
-    /// A part came of a message that is larger than the receive buffer. It may be ignored; the message is
-    /// acknowledged when the borrow of its last part ends.
+    /// A part of a message that is larger than the receive buffer was received. The session acknowledges the message when
+    /// the borrow of its last part ends.
     Chunk(Chunk<'a>),
-    /// The rest of the message whose chunks came will not come: the connection is gone. At QoS 1 and 2 the message
-    /// comes again from its beginning.
+    /// The connection was closed before the last chunk of a message was received. At QoS 1 and 2, the server sends the
+    /// message again from its beginning.
     ChunksAborted,
-    /// A message was skipped, and acknowledged, because its topic does not fit into the receive buffer. Nobody has seen
-    /// that topic whole: it is checked for U+0000, wildcards and bytes that no UTF-8 contains, but for nothing more.
+    /// The session skipped and acknowledged a message whose topic does not fit into the receive buffer. It checked that
+    /// topic for U+0000, wildcards and bytes that no UTF-8 contains, but for nothing more.
     TopicTooLong {
         /// Length of the topic, in bytes.
         len: usize,
     },
-    /// The server has the message that was published at QoS 1 under this id.
+    /// The server acknowledged the QoS 1 message with this id. The id is free again.
     Puback(PacketId),
-    /// The server has the message that was published at QoS 2 under this id, once.
+    /// The server has received the QoS 2 message with this id exactly once. The id is free again.
     Pubcomp(PacketId),
-    /// The answer to a subscribe, with one code for each filter, in their order.
+    /// The server answered the subscribe with this id, with one code for each filter in their order.
     Suback(PacketId, SubackCodes<'a>),
-    /// The answer to an unsubscribe.
+    /// The server acknowledged the unsubscribe with this id.
     Unsuback(PacketId),
-    /// The connection ended before the subscribe or unsubscribe with this id was answered: it may have taken effect
-    /// or not.
+    /// The connection was closed before the server answered the subscribe or unsubscribe with this id. It may have taken
+    /// effect or not.
     OutcomeUnknown(PacketId),
-    /// The server refused the connection, and the subscribe or unsubscribe with this id along with it.
+    /// The server refused the connection, and with it the subscribe or unsubscribe with this id.
     RequestRejected(PacketId),
-    /// The message published under this id, not acknowledged so far, was given up: by a connect with Clean Session 1, or with
-    /// [`decline_payload`](super::Session::decline_payload). It may have arrived, if it had left.
+    /// The unacknowledged message with this id was discarded by a connect with Clean Session 1, or by
+    /// [`decline_payload`](super::Session::decline_payload). If it was sent, the server may have received it.
     PublishDiscarded(PacketId),
-    /// The session ended, here or at the server, between the two steps of the QoS 2 publish with this id: the server has the
-    /// message, unless it forgot that as well.
+    /// The session ended, here or at the server, between the two steps of the QoS 2 publish with this id. The server has
+    /// received the message, unless it lost it with the session.
     DeliveryUnknown(PacketId),
-    /// The message published under this id has to go out again, and its payload is not in the send buffer. Hand it
-    /// over again (`StreamedPublish::Resend` to a client's `publish_slices` or `publish_from`), or
-    /// [decline](super::Session::decline_payload). Until then, what was queued after it waits.
+    /// The message with this id must be sent again, and its payload is not in the send buffer. Provide it again
+    /// (`StreamedPublish::Resend` to a client's `publish_slices` or `publish_from`), or
+    /// [decline](super::Session::decline_payload). Packets that were queued after it wait until then.
     PayloadNeeded(PacketId),
-    /// The session has changed since it was last saved, and [checkpoints](super::Session::set_checkpoints) are on:
-    /// nothing leaves before the borrow of this event ends.
+    /// The session has changed since the last checkpoint, and [checkpoints](super::Session::set_checkpoints) are on.
+    /// Nothing is sent before the borrow of this event ends.
     Checkpoint(Checkpoint<'a>),
-    /// So many messages published at QoS 0 were queued on a connection that ended, or that was refused, before they
-    /// had gone out.
+    /// This number of QoS 0 messages was not sent before the connection was closed, or was sent on a connection that the
+    /// server refused.
     Qos0Dropped(u16),
 }

@@ -71,7 +71,7 @@ impl Receiver<'_> {
     pub(super) fn reset(&mut self) -> bool {
         self.release();
         let aborted =
-            self.oversized.is_streaming() && self.oversized.remaining() < self.payload_len();
+            self.oversized.is_streaming() && self.oversized.remaining < self.payload_len();
         self.oversized = Oversized::new();
         self.buffer.clear();
         self.bytes_needed = 0;
@@ -120,7 +120,7 @@ impl Receiver<'_> {
         &mut self,
         is_connected: bool,
     ) -> Result<Option<Frame>, ProtocolError> {
-        match self.oversized.mode() {
+        match self.oversized.mode {
             Mode::Whole => return self.next_packet(is_connected),
             Mode::Streaming => return Ok((self.buffer.unread_len() > 0).then_some(Frame::Chunk)),
             Mode::SkippingTopic => self.oversized.skip_topic(self.packet, &mut self.buffer)?,
@@ -168,7 +168,7 @@ impl Receiver<'_> {
     /// Returns the header of the current message, the offset of the received part of its payload, and that part, which
     /// stays in the buffer until [`Self::release`].
     pub(super) fn borrow_chunk(&mut self) -> Option<(PublishHeader<'_>, usize, &[u8])> {
-        let len = self.buffer.unread_len().min(self.oversized.remaining());
+        let len = self.buffer.unread_len().min(self.oversized.remaining);
         self.borrowed_len = len;
         self.payload_uncopied = len;
         let body = self
@@ -177,9 +177,7 @@ impl Receiver<'_> {
             .get(usize::from(self.packet.header_len)..)?;
         // It was decoded when the message began.
         let (message, _) = PublishHeader::decode_body(&self.packet.header, body).ok()??;
-        let offset = message
-            .payload_len
-            .saturating_sub(self.oversized.remaining());
+        let offset = message.payload_len.saturating_sub(self.oversized.remaining);
         Some((message, offset, self.buffer.unread().get(..len)?))
     }
 
@@ -196,8 +194,8 @@ impl Receiver<'_> {
 
     /// Returns `true` if the caller was given chunks of a message, and not the last one.
     pub(super) fn is_message_open(&self) -> bool {
-        let has_begun = self.borrowed_len > 0 || self.oversized.remaining() < self.payload_len();
-        self.is_streaming() && self.oversized.remaining() > self.borrowed_len && has_begun
+        let has_begun = self.borrowed_len > 0 || self.oversized.remaining < self.payload_len();
+        self.is_streaming() && self.oversized.remaining > self.borrowed_len && has_begun
     }
 
     /// Skips the rest of the current message.

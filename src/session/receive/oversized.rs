@@ -9,9 +9,9 @@ use crate::{
 /// What is still to be received of an oversized PUBLISH.
 #[cfg_attr(feature = "fingerprint", derive(Hash))]
 pub(super) struct Oversized {
-    mode: Mode,
+    pub(super) mode: Mode,
     /// Bytes that were not handled yet, of the payload, or of all that follows the topic length.
-    remaining: usize,
+    pub(super) remaining: usize,
 }
 
 #[derive(Clone, Copy)]
@@ -43,10 +43,6 @@ impl Oversized {
         }
     }
 
-    pub(super) const fn mode(&self) -> Mode {
-        self.mode
-    }
-
     /// Returns `true` if part of an oversized PUBLISH is still to be received.
     pub(super) const fn is_active(&self) -> bool {
         !matches!(self.mode, Mode::Whole)
@@ -54,10 +50,6 @@ impl Oversized {
 
     pub(super) const fn is_streaming(&self) -> bool {
         matches!(self.mode, Mode::Streaming)
-    }
-
-    pub(super) const fn remaining(&self) -> usize {
-        self.remaining
     }
 
     /// Begins with the packet at the start of the unread bytes. Returns `false` if more bytes must be received first.
