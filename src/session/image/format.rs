@@ -44,7 +44,7 @@ pub(in crate::session) const fn max_len(tx: usize, inflight: usize, inbound: usi
 pub enum ImageError {
     /// The buffer is shorter than the image.
     BufferTooSmall {
-        /// Length of the image, in bytes; [`Storage::IMAGE_LEN`](super::Storage::IMAGE_LEN) is always enough.
+        /// Length of the image, in bytes; [`Storage::IMAGE_LEN`](crate::session::Storage::IMAGE_LEN) is always enough.
         needed: usize,
     },
     /// The bytes are not an image of a session.
