@@ -114,7 +114,7 @@ where
         message: &Message<'_>,
     ) -> Result<Option<PacketId>, Error<T::Error>> {
         let id = self.driver.request(|s| s.publish(message))?;
-        let _ = self.write().await;
+        self.write().await;
         Ok(id)
     }
 
@@ -205,7 +205,7 @@ where
         filters: &[(&str, QoS)],
     ) -> Result<PacketId, Error<T::Error>> {
         let id = self.driver.request(|s| s.subscribe(filters))?;
-        let _ = self.write().await;
+        self.write().await;
         Ok(id)
     }
 
@@ -233,7 +233,7 @@ where
     /// The future is ready when it is first polled. If it is dropped before, nothing is unsubscribed.
     pub async fn unsubscribe(&mut self, filters: &[&str]) -> Result<PacketId, Error<T::Error>> {
         let id = self.driver.request(|s| s.unsubscribe(filters))?;
-        let _ = self.write().await;
+        self.write().await;
         Ok(id)
     }
 
@@ -260,7 +260,8 @@ where
     /// The future is ready when it is first polled. If it is dropped before, nothing is sent.
     pub async fn ping(&mut self) -> Result<(), Error<T::Error>> {
         self.driver.request(Session::ping)?;
-        self.write().await.map_err(|Failed| self.driver.error())
+        self.write().await;
+        Ok(())
     }
 
     #[doc = include_str!("docs/recv.md")]
@@ -304,21 +305,27 @@ where
 
     #[doc = include_str!("docs/deadline.md")]
     pub fn deadline(&self) -> Option<Instant> {
-        self.driver.next_call(self.clock.now())
+        self.driver.session.deadline()
     }
 
     #[doc = include_str!("docs/disconnect.md")]
     ///
     /// # Cancel safety
     ///
-    /// Dropping the future drops the transport.
-    pub async fn disconnect(mut self) -> Result<T, Error<T::Error>> {
+    /// If the future is dropped, DISCONNECT stays queued, and another call goes on.
+    pub async fn disconnect(&mut self) -> Result<bool, Error<T::Error>> {
         self.driver.start_disconnect()?;
         self.flush().await?;
         self.await_connack().await?;
         // Sends what had to wait for CONNACK.
         self.flush().await?;
-        Ok(self.driver.transport.0)
+        self.drive_until(Driver::await_end).await?;
+        Ok(self.driver.has_end_of_stream())
+    }
+
+    /// Returns the transport. Without [`Self::disconnect`] before, the server sends the will.
+    pub fn into_transport(self) -> T {
+        self.driver.transport.0
     }
 
     /// Waits until the server has answered the CONNECT. Events are dropped.
@@ -360,13 +367,14 @@ where
     }
 
     /// Writes what the transport accepts at once.
-    async fn write(&mut self) -> Result<(), Failed> {
+    async fn write(&mut self) {
         let Self { driver, clock } = self;
         poll_fn(|cx| {
             let waker = cx.waker();
-            Poll::Ready(driver.write(&Context { clock, waker }).map(drop))
+            driver.write(&Context { clock, waker });
+            Poll::Ready(())
         })
-        .await
+        .await;
     }
 
     /// Repeats `step` until it is done. The transport wakes the task, and so does the clock at each deadline.
@@ -376,7 +384,7 @@ where
     ) -> Result<R, Error<T::Error>> {
         let Self { driver, clock } = self;
         loop {
-            let deadline = driver.deadline();
+            let deadline = driver.session.timer_deadline();
             let mut sleep = pin!(deadline.map(|at| clock.sleep_until(at)));
             let progress = poll_fn(|cx| {
                 let waker = cx.waker();
@@ -388,7 +396,7 @@ where
                     Ok(Progress::Blocked) => {}
                     done => return Poll::Ready(done),
                 }
-                if driver.deadline() != deadline {
+                if driver.session.timer_deadline() != deadline {
                     return Poll::Ready(Ok(Progress::Blocked));
                 }
                 match sleep.as_mut().as_pin_mut() {

@@ -157,7 +157,8 @@ where
     #[doc = include_str!("docs/ping.md")]
     pub fn ping(&mut self) -> Result<(), Error<T::Error>> {
         self.driver.request(Session::ping)?;
-        self.write().map_err(|Failed| self.driver.error())
+        self.write();
+        Ok(())
     }
 
     #[doc = include_str!("docs/recv.md")]
@@ -180,17 +181,23 @@ where
 
     #[doc = include_str!("docs/deadline.md")]
     pub fn deadline(&self) -> Option<Instant> {
-        self.driver.next_call(self.clock.now())
+        self.driver.session.deadline()
     }
 
     #[doc = include_str!("docs/disconnect.md")]
-    pub fn disconnect(mut self) -> Result<T, Error<T::Error>> {
+    pub fn disconnect(&mut self) -> Result<bool, Error<T::Error>> {
         self.driver.start_disconnect()?;
         self.flush()?;
         self.await_connack()?;
         // Sends what had to wait for CONNACK.
         self.flush()?;
-        Ok(self.driver.transport.0)
+        self.drive_until(|driver, cx| driver.await_end(cx))?;
+        Ok(self.driver.has_end_of_stream())
+    }
+
+    /// Returns the transport. Without [`Self::disconnect`] before, the server sends the will.
+    pub fn into_transport(self) -> T {
+        self.driver.transport.0
     }
 
     /// Waits until the server has answered the CONNECT. Events are dropped.
@@ -235,14 +242,14 @@ where
     ) -> Result<R, Error<T::Error>> {
         let result = self.driver.request(request);
         if result.is_ok() {
-            let _ = self.write();
+            self.write();
         }
         result
     }
 
     /// Writes what the transport accepts at once.
-    fn write(&mut self) -> Result<(), Failed> {
-        self.driver.write(&context(&self.clock)).map(drop)
+    fn write(&mut self) {
+        self.driver.write(&context(&self.clock));
     }
 
     /// Repeats `step` until it is done.

@@ -10,7 +10,7 @@ use super::{
 use crate::{
     codec::{PacketId, SubackCodes},
     session::{Event, EventToken, RequestError},
-    time::{Clock, Instant},
+    time::Clock,
 };
 
 /// Calls that move no bytes.
@@ -21,14 +21,6 @@ impl<T: ErrorType> Driver<'_, '_, T> {
             return Err(RequestError::PayloadPending);
         }
         Ok(())
-    }
-
-    /// The time at which the client must be called next; `now` if there is something to do already.
-    pub(super) fn next_call(&self, now: Instant) -> Option<Instant> {
-        if self.session.has_pending() || self.session.has_event() {
-            return Some(now);
-        }
-        self.deadline()
     }
 
     /// The event of this token.
@@ -61,6 +53,9 @@ impl<T: ErrorType> Driver<'_, '_, T> {
         if self.session.has_failed() {
             return Err(self.error());
         }
+        if self.has_failure() {
+            return Err(RequestError::NotConnected.into());
+        }
         if self.session.checkpoint_pending() {
             return Err(RequestError::CheckpointDue.into());
         }
@@ -72,6 +67,7 @@ impl<T: ErrorType> Driver<'_, '_, T> {
     /// and the caller closes it \[MQTT-3.14.4-1\].
     pub(super) fn start_disconnect(&mut self) -> Result<(), Error<T::Error>> {
         match self.session.disconnect() {
+            Err(RequestError::NotConnected) if self.session.has_failed() => Err(self.error()),
             Ok(()) | Err(RequestError::NotConnected) => Ok(()),
             Err(error) => Err(error.into()),
         }
@@ -131,7 +127,7 @@ impl<T: PollTransport> Driver<'_, '_, T> {
         };
         if token.completed_request() == Some(id) {
             // Acknowledges the events that were delivered before: the caller may not call soon.
-            let _ = self.write(cx);
+            self.write(cx);
             return Ok(Progress::Done(token));
         }
         self.deliver_event(token, on_event)
@@ -145,11 +141,11 @@ impl<T: PollTransport> Driver<'_, '_, T> {
         on_event: &mut dyn FnMut(Event<'_>),
         cx: &Context<'_, impl Clock, T::Waker>,
     ) -> Step<()> {
-        self.write(cx)?;
+        self.write(cx);
         loop {
             let left = self.session.payload_left();
             let bytes = slice_at(slices, len.saturating_sub(left));
-            if left == 0 || !self.write_payload(bytes, cx)? {
+            if left == 0 || !self.write_payload(bytes, cx) {
                 return self.finish_payload(on_event, cx);
             }
         }
@@ -162,7 +158,7 @@ impl<T: PollTransport> Driver<'_, '_, T> {
         on_event: &mut dyn FnMut(Event<'_>),
         cx: &Context<'_, impl Clock, T::Waker>,
     ) -> Step<()> {
-        self.write(cx)?;
+        self.write(cx);
         let progress = self.finish_payload(on_event, cx)?;
         let is_waiting = matches!(progress, Progress::Again | Progress::Blocked);
         if is_waiting && !self.session.payload_space().is_empty() {

@@ -7,9 +7,7 @@ use embedded_io::ErrorType;
 use super::{Error, transport::PollTransport};
 use crate::{
     codec::Connect,
-    session::{
-        ConnectionClosed, Event, EventToken, ProtocolError, RequestError, Session, WriteTimers,
-    },
+    session::{ConnectionClosed, Event, EventToken, ProtocolError, RequestError, Session},
     time::{Clock, Instant},
 };
 
@@ -17,8 +15,9 @@ use crate::{
 pub(super) struct Driver<'s, 'b, T: ErrorType> {
     pub(super) session: &'s mut Session<'b>,
     pub(super) transport: T,
-    timers: WriteTimers,
-    /// Failure of the transport that no call has returned yet.
+    /// The transport has accepted data that it has not flushed.
+    unflushed: bool,
+    /// The transport failed. The session still handles what was received before.
     failure: Option<TransportFailure<T::Error>>,
 }
 
@@ -31,8 +30,6 @@ pub(super) struct Context<'a, C, W> {
 enum TransportFailure<E> {
     Error(E),
     Closed,
-    /// Written data was not flushed in time.
-    WriteTimeout,
 }
 
 /// A step failed, and [`Driver::error`] returns the reason. The error is large, so steps do not return it themselves.
@@ -70,7 +67,7 @@ impl<'s, 'b, T: ErrorType> Driver<'s, 'b, T> {
         Ok(Self {
             session,
             transport,
-            timers: WriteTimers::default(),
+            unflushed: false,
             failure: None,
         })
     }
@@ -78,11 +75,11 @@ impl<'s, 'b, T: ErrorType> Driver<'s, 'b, T> {
     /// The reason why a step has [`Failed`].
     #[inline(never)] // Every call of a client needs it.
     pub(super) fn error(&mut self) -> Error<T::Error> {
-        match self.failure.take() {
-            Some(TransportFailure::Error(error)) => Error::Transport(error),
-            Some(TransportFailure::Closed) => Error::Closed,
-            Some(TransportFailure::WriteTimeout) => Error::Protocol(ProtocolError::WriteTimeout),
-            None => self.session.close_reason().into(),
+        match (self.session.close_reason(), self.failure.take()) {
+            (ProtocolError::Closed, Some(TransportFailure::Error(error))) => {
+                Error::Transport(error)
+            }
+            (reason, _) => reason.into(),
         }
     }
 
@@ -116,11 +113,28 @@ impl<'s, 'b, T: ErrorType> Driver<'s, 'b, T> {
         Ok(Progress::Delivered)
     }
 
-    /// Closes the connection because its transport is unusable.
-    fn transport_failed(&mut self, failure: TransportFailure<T::Error>) -> Failed {
+    /// The transport accepts nothing more. What it has received is still read.
+    fn write_failed(&mut self, failure: TransportFailure<T::Error>, now: Instant) {
+        self.failure.get_or_insert(failure);
+        self.unflushed = false;
+        self.session.output_lost(now);
+    }
+
+    /// The transport delivers nothing more. What the session has received is still handled.
+    fn read_failed(&mut self, failure: TransportFailure<T::Error>) {
+        self.failure.get_or_insert(failure);
+        self.unflushed = false;
         self.session.connection_lost();
-        self.failure = Some(failure);
-        Failed
+    }
+
+    /// Returns `true` if the transport failed.
+    pub(super) fn has_failure(&self) -> bool {
+        self.failure.is_some()
+    }
+
+    /// Returns `true` if the peer has ended the stream, and nothing failed before.
+    pub(super) fn has_end_of_stream(&self) -> bool {
+        matches!(self.failure, Some(TransportFailure::Closed))
     }
 
     /// Returns `true` if packets are queued that must wait for CONNACK or for the caller to save the session.
@@ -130,56 +144,33 @@ impl<'s, 'b, T: ErrorType> Driver<'s, 'b, T> {
 
     /// Returns `true` if all that may be sent was written and flushed.
     fn is_flushed(&self) -> bool {
-        self.timers.is_flushed() && !self.session.has_pending()
-    }
-}
-
-/// Time.
-impl<T: ErrorType> Driver<'_, '_, T> {
-    /// The time of the next step, even if the transport is not ready before.
-    pub(super) fn deadline(&self) -> Option<Instant> {
-        let deadline = self.session.deadline();
-        if self.session.has_pending() {
-            return deadline;
-        }
-        let timeout = self.session.response_timeout();
-        self.timers.flush_deadline(deadline, timeout)
-    }
-
-    /// Returns `true` if pending acknowledgements may wait until the session has looked for the next packet. If that
-    /// was received, one write sends its acknowledgement as well.
-    fn may_hold_acks(&mut self, now: Instant) -> bool {
-        self.timers.may_delay_acks(now) && self.session.has_only_new_acks()
+        !self.unflushed && !self.session.has_pending() && self.failure.is_none()
     }
 }
 
 /// Steps.
 impl<T: PollTransport> Driver<'_, '_, T> {
-    /// Writes, reads and handles packets up to the next event. Pending packets are sent first, except for
-    /// acknowledgements that [`Self::may_hold_acks`].
+    /// Writes, reads and handles packets up to the next event. Pending packets are sent first. If only acknowledgements
+    /// are pending and the next packet was received, it is handled first: one write then sends its answer as well.
     ///
-    /// It reads once, so that a fast server cannot occupy the task. If a timeout may have passed, it reads all that fits
-    /// the receive buffer instead.
+    /// It reads once at most, so that a fast server cannot occupy the task.
     pub(super) fn drive(&mut self, cx: &Context<'_, impl Clock, T::Waker>) -> Step<EventToken> {
-        if !self.may_hold_acks(cx.clock.now()) {
-            self.write(cx)?;
+        let mut moved = false;
+        if !self.session.may_delay_acks() {
+            moved = self.write(cx);
         }
-        let mut moved = self.read_if_overdue(cx)?;
-        let mut has_read = moved;
-        loop {
-            if let Some(token) = self.poll(cx)? {
-                return Ok(Progress::Done(token));
-            }
-            // Makes room for the answers to packets that are still in the receive buffer.
-            moved |= self.write(cx)?;
-            if !has_read {
-                moved |= self.read(cx)?;
-            }
-            if has_read || !moved {
-                return Ok(Progress::again_if(moved));
-            }
-            has_read = true;
+        let has_input = self.session.has_input();
+        if !has_input {
+            moved |= self.read(cx);
         }
+        if let Some(token) = self.poll(cx)? {
+            return Ok(Progress::Done(token));
+        }
+        moved |= self.write(cx);
+        if has_input {
+            moved |= self.read(cx);
+        }
+        Ok(Progress::again_if(moved))
     }
 
     fn poll(
@@ -193,19 +184,18 @@ impl<T: PollTransport> Driver<'_, '_, T> {
 
     /// Writes and flushes all that is queued.
     pub(super) fn flush(&mut self, cx: &Context<'_, impl Clock, T::Waker>) -> Step<()> {
-        self.write(cx)?;
+        self.write(cx);
         let is_flushed = self.is_flushed();
         if is_flushed && !self.session.waits_for_connack() {
             return Ok(Progress::Done(()));
         }
-        // After DISCONNECT, nothing is read.
-        if !self.session.is_open() {
-            return Ok(Progress::Blocked);
-        }
         // If both peers only wrote, full buffers would block both for ever.
-        let mut moved = self.read_if_overdue(cx)?;
-        let _ = self.poll(cx)?;
-        moved |= self.read(cx)?;
+        let moved = self.read(cx);
+        let token = self.poll(cx)?;
+        // Nothing is sent any more, but the caller must take the events first.
+        if token.is_some() && self.failure.is_some() {
+            return Ok(Progress::Done(()));
+        }
         Ok(Progress::again_if(
             moved || is_flushed && self.session.has_pending(),
         ))
@@ -217,11 +207,25 @@ impl<T: PollTransport> Driver<'_, '_, T> {
         on_event: &mut dyn FnMut(Event<'_>),
         cx: &Context<'_, impl Clock, T::Waker>,
     ) -> Step<()> {
+        self.write(cx);
+        if self.is_flushed() && !self.is_held_back() {
+            return Ok(Progress::Done(()));
+        }
         match self.drive(cx)? {
             Progress::Done(token) => self.deliver_event(token, on_event),
-            _ if self.is_flushed() && !self.is_held_back() => Ok(Progress::Done(())),
             Progress::Again => Ok(Progress::Again),
             _ => Ok(Progress::Blocked),
+        }
+    }
+
+    /// Reads after DISCONNECT, until the end of the stream. Done when the connection is closed. Events are dropped.
+    pub(super) fn await_end(&mut self, cx: &Context<'_, impl Clock, T::Waker>) -> Step<()> {
+        match self.drive(cx) {
+            Err(Failed) if !self.session.has_failed() => Ok(Progress::Done(())),
+            Ok(Progress::Done(token)) => self.deliver_event(token, &mut |_| {}),
+            Ok(Progress::Again) => Ok(Progress::Again),
+            Ok(_) => Ok(Progress::Blocked),
+            Err(failed) => Err(failed),
         }
     }
 
@@ -237,10 +241,9 @@ impl<T: PollTransport> Driver<'_, '_, T> {
         let is_blocked = self.session.payload_left() > 0;
         let mut moved = false;
         if self.session.is_payload_open() {
-            moved = self.read_if_overdue(cx)?;
-            moved |= self.read(cx)?;
+            moved = self.read(cx);
         } else {
-            self.write(cx)?;
+            self.write(cx);
             if self.is_flushed() {
                 return Ok(Progress::Done(()));
             }
@@ -255,27 +258,23 @@ impl<T: PollTransport> Driver<'_, '_, T> {
     }
 
     /// Writes until the transport accepts no more, and returns `true` if it accepted anything.
-    pub(super) fn write(&mut self, cx: &Context<'_, impl Clock, T::Waker>) -> Result<bool, Failed> {
-        if self.failure.is_some() {
-            return Err(Failed);
-        }
-        self.timers.end_ack_delay();
+    pub(super) fn write(&mut self, cx: &Context<'_, impl Clock, T::Waker>) -> bool {
         let mut moved = false;
         while self.session.has_pending() {
             let bytes = self.session.lend(cx.clock.now());
             let written = self.transport.try_write(bytes, cx.waker);
             let now = cx.clock.now();
-            let n = self.bytes_written(written, now)?;
+            let n = self.bytes_written(written, now);
             if n == 0 {
-                return Ok(moved);
+                return moved;
             }
             self.session.consume(n, now);
             moved = true;
         }
-        if !self.timers.is_flushed() {
-            self.flush_transport(cx)?;
+        if self.unflushed {
+            self.flush_transport(cx);
         }
-        Ok(moved)
+        moved
     }
 
     /// Writes payload from the caller's memory once, and returns `true` if the transport accepted anything.
@@ -283,73 +282,58 @@ impl<T: PollTransport> Driver<'_, '_, T> {
         &mut self,
         bytes: &[u8],
         cx: &Context<'_, impl Clock, T::Waker>,
-    ) -> Result<bool, Failed> {
+    ) -> bool {
         let written = self.transport.try_write(bytes, cx.waker);
         let now = cx.clock.now();
-        let n = self.bytes_written(written, now)?;
+        let n = self.bytes_written(written, now);
         self.session.payload_sent(n, now);
-        Ok(n > 0)
+        n > 0
     }
 
-    fn bytes_written(
-        &mut self,
-        written: Poll<Result<usize, T::Error>>,
-        now: Instant,
-    ) -> Result<usize, Failed> {
-        let n = match written {
-            Poll::Pending => return Ok(0),
-            Poll::Ready(written) => self.nonzero(written)?,
-        };
-        self.timers.on_write(now);
-        Ok(n)
-    }
-
-    fn flush_transport(&mut self, cx: &Context<'_, impl Clock, T::Waker>) -> Result<(), Failed> {
-        match self.transport.try_flush(cx.waker) {
-            Poll::Ready(Ok(())) => self.timers.on_flush(),
-            Poll::Ready(Err(error)) => {
-                return Err(self.transport_failed(TransportFailure::Error(error)));
+    /// The number of bytes that the transport accepted.
+    fn bytes_written(&mut self, written: Poll<Result<usize, T::Error>>, now: Instant) -> usize {
+        match written {
+            Poll::Pending => return 0,
+            Poll::Ready(Ok(0)) => self.write_failed(TransportFailure::Closed, now),
+            Poll::Ready(Ok(n)) => {
+                self.unflushed = true;
+                return n;
             }
-            Poll::Pending => {
-                let timeout = self.session.response_timeout();
-                if self.timers.is_flush_overdue(timeout, cx.clock.now()) {
-                    return Err(self.transport_failed(TransportFailure::WriteTimeout));
-                }
-            }
+            Poll::Ready(Err(error)) => self.write_failed(TransportFailure::Error(error), now),
         }
-        Ok(())
+        0
     }
 
-    /// If a timeout may have passed, reads all that the transport has and the receive buffer can hold. An answer that
-    /// the transport already holds is not late. Returns `true` if bytes were received.
-    fn read_if_overdue(&mut self, cx: &Context<'_, impl Clock, T::Waker>) -> Result<bool, Failed> {
-        let mut moved = false;
-        while self.session.is_overdue(cx.clock.now()) && self.read(cx)? {
-            moved = true;
+    fn flush_transport(&mut self, cx: &Context<'_, impl Clock, T::Waker>) {
+        let flushed = self.transport.try_flush(cx.waker);
+        let now = cx.clock.now();
+        match flushed {
+            Poll::Ready(Ok(())) => {
+                self.unflushed = false;
+                self.session.on_flushed(now);
+            }
+            Poll::Ready(Err(error)) => self.write_failed(TransportFailure::Error(error), now),
+            Poll::Pending => self.session.on_flush_pending(now),
         }
-        Ok(moved)
     }
 
     /// Reads once, and returns `true` if bytes were received.
-    fn read(&mut self, cx: &Context<'_, impl Clock, T::Waker>) -> Result<bool, Failed> {
+    fn read(&mut self, cx: &Context<'_, impl Clock, T::Waker>) -> bool {
         let space = self.session.space();
         if space.is_empty() {
-            return Ok(false);
+            return false;
         }
-        let Poll::Ready(read) = self.transport.try_read(space, cx.waker) else {
-            return Ok(false);
-        };
-        let n = self.nonzero(read)?;
-        self.session.commit(n);
-        Ok(true)
-    }
-
-    /// The number of bytes read or written. 0 means that the peer has closed the connection.
-    fn nonzero(&mut self, result: Result<usize, T::Error>) -> Result<usize, Failed> {
-        match result {
-            Ok(0) => Err(self.transport_failed(TransportFailure::Closed)),
-            Ok(n) => Ok(n),
-            Err(error) => Err(self.transport_failed(TransportFailure::Error(error))),
+        match self.transport.try_read(space, cx.waker) {
+            // The transport accepts nothing more, and has delivered all that it had received.
+            Poll::Pending if self.failure.is_some() => self.session.connection_lost(),
+            Poll::Pending => {}
+            Poll::Ready(Ok(0)) => self.read_failed(TransportFailure::Closed),
+            Poll::Ready(Ok(n)) => {
+                self.session.commit(n);
+                return true;
+            }
+            Poll::Ready(Err(error)) => self.read_failed(TransportFailure::Error(error)),
         }
+        false
     }
 }

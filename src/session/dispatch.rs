@@ -7,7 +7,7 @@ use super::{
     link::ConnectionClosed,
     raw_packet,
     receive::{Frame, Skipped},
-    state::{Session, acknowledge_message, queue_ping},
+    state::{Session, acknowledge_message},
 };
 use crate::{
     codec::{Connack, DecodeError, PacketId, PacketType, PublishHeader, QoS, Suback, wire},
@@ -20,14 +20,14 @@ impl Session<'_> {
     pub(super) fn process(&mut self, now: Instant) -> Result<(), ConnectionClosed> {
         self.receiver.is_blocked = false;
         // Between the chunks of a message, reports wait: a caller that reads its payload would not see them.
-        if self.link.is_connected()
+        if self.link.is_accepted()
             && (self.receiver.is_streaming() || !self.events.push_report(&mut self.sender))
         {
             self.ask_caller();
         }
         while self.events.is_empty() {
             // Before any PUBREC that is received later is answered [MQTT-4.6.0-4].
-            self.send_pubrels(now);
+            self.send_pubrels();
             if !self.may_answer() {
                 self.receiver.is_blocked = true;
                 break;
@@ -38,53 +38,54 @@ impl Session<'_> {
         }
         self.handle_progress(now);
         if self.events.is_empty() {
-            self.check_timers(now)?;
+            if !self.link.is_ending() {
+                self.check_timers(now)?;
+            }
             // The packets above may have changed the session, and a caller without an event waits for the next.
-            if self.link.is_connected() {
+            if self.link.is_accepted() {
                 self.ask_caller();
             }
         }
-        self.send_pubrels(now);
-        if self.may_ping() && self.timers.is_ping_due(now) {
-            queue_ping(&mut self.sender, &mut self.timers);
-        }
+        self.send_pubrels();
         Ok(())
     }
 
     /// Handles the next packet, or part of one. Returns `false` if more bytes must be received first.
     fn handle_frame(&mut self, now: Instant) -> Result<bool, ConnectionClosed> {
-        let is_connected = self.link.is_connected();
-        match self.receiver.next_frame(is_connected) {
+        let is_accepted = self.link.is_accepted();
+        match self.receiver.next_frame(is_accepted) {
             Err(reason) => return Err(self.link.close(reason)),
             Ok(None) => return Ok(false),
-            Ok(Some(Frame::Packet)) => self.handle_packet(now)?,
+            Ok(Some(Frame::Packet)) => {
+                self.timers.on_packet_received();
+                self.handle_packet(now)?;
+            }
             Ok(Some(Frame::Oversized)) => {
-                return match self.receiver.begin_oversized(self.received_ids.as_slice()) {
+                self.timers.on_packet_received();
+                let skip = self.link.is_disconnected() || self.lacks_id_room();
+                let delivered = self.received_ids.as_slice();
+                return match self.receiver.begin_oversized(delivered, skip) {
                     Ok(has_begun) => Ok(has_begun),
                     Err(error) => Err(self.link.close(error.into())),
                 };
             }
-            Ok(Some(Frame::Chunk)) => {
-                self.check_id_room()?;
-                self.events.push(PendingEvent::Chunk);
-            }
-            Ok(Some(Frame::Skipped(skipped))) => self.handle_skipped(skipped)?,
+            Ok(Some(Frame::Chunk)) => self.events.push(PendingEvent::Chunk),
+            Ok(Some(Frame::Skipped(skipped))) => self.handle_skipped(skipped, now),
         }
         Ok(true)
     }
 
-    /// Starts timers again that were delayed by received bytes.
+    /// Tells the timers what was received.
     fn handle_progress(&mut self, now: Instant) {
         // What was offered to the transport may have been acknowledged instead.
         if self.timers.is_write_pending() && !self.has_more() {
             self.timers.on_write_withdrawn();
         }
-        if self.receiver.take_progress() {
-            self.timers.on_data_received(now);
-            if self.receiver.is_inside_oversized() {
-                self.restart_answer_timers(now);
-            }
-        }
+        self.timers.on_input_handled(
+            self.receiver.is_inside_packet(),
+            now,
+            self.sender.in_flight.sent_times(),
+        );
     }
 
     /// Closes the connection if a timer has run out, or if no more QoS 2 message can be completed on it.
@@ -93,12 +94,9 @@ impl Session<'_> {
         if self.timers.were_ids_full()
             && self.received_ids.is_empty()
             && self.sender.acks.is_empty()
+            && !self.timers.is_write_pending()
         {
             return Err(self.link.close(self.received_ids.full_error()));
-        }
-        let inside_packet = self.receiver.is_inside_packet() && self.may_answer();
-        if self.timers.is_too_slow(inside_packet, now) {
-            return Err(self.link.close(ProtocolError::TooSlow));
         }
         Ok(())
     }
@@ -115,11 +113,11 @@ impl Session<'_> {
     }
 
     /// Queues every PUBREL that must be sent, in the order of their PUBRECs, as far as there is room.
-    fn send_pubrels(&mut self, now: Instant) {
+    fn send_pubrels(&mut self) {
         if self.link.is_connected() {
             // The acknowledgement of a pending event must find room.
             let reserved = usize::from(!self.events.is_empty());
-            self.sender.send_pubrels(reserved, now);
+            self.sender.send_pubrels(reserved);
         }
     }
 
@@ -162,6 +160,7 @@ impl Session<'_> {
             self.received_ids.clear();
         }
         self.link.accept(session_present);
+        self.timers.on_connack();
         self.sender.on_connected(session_present);
         self.events.push(PendingEvent::Connected);
         if self.link.disconnecting && self.sender.is_empty() {
@@ -190,7 +189,7 @@ impl Session<'_> {
             return self.handle_unknown_ack(packet_type, packet_id);
         };
         let is_expected = slot.is_sent()
-            || slot.state == SlotState::Declined
+            || matches!(slot.state, SlotState::Pubcomp | SlotState::Declined)
             || self.sender.buffer.waits_for_resend(packet_id);
         if !is_expected || !slot.state.is_answered_by(packet_type) {
             return Err(self.link.close(ProtocolError::UnexpectedAck {
@@ -241,6 +240,9 @@ impl Session<'_> {
 
     #[inline(never)]
     fn handle_publish(&mut self, now: Instant) -> Result<(), ConnectionClosed> {
+        if self.link.is_disconnected() {
+            return Ok(());
+        }
         let header = self.receiver.header();
         let body = self.receiver.body();
         // [MQTT-4.3.3-2] The id decides whether the message is new, not DUP [MQTT-3.3.1-3].
@@ -267,35 +269,36 @@ impl Session<'_> {
 
     /// Acknowledges a PUBLISH larger than the receive buffer that was skipped: the caller did not want the rest, it is a
     /// repetition, or its topic did not fit \[MQTT-4.5.0-2\].
+    ///
+    /// Without room for its id, a QoS 2 message is not acknowledged. The server sends it on the next connection.
     #[inline(never)]
-    fn handle_skipped(
-        &mut self,
-        Skipped { id, too_long }: Skipped,
-    ) -> Result<(), ConnectionClosed> {
+    fn handle_skipped(&mut self, Skipped { id, too_long }: Skipped, now: Instant) {
+        if self.link.is_disconnected() {
+            return;
+        }
         let qos = self.receiver.header().qos();
         if qos == QoS::ExactlyOnce
             && let Some(id) = id
             && self.received_ids.contains(id)
         {
             self.sender.acks.push_ack(wire::PUBREC, id);
-            return Ok(());
+            return;
         }
-        self.check_id_room()?;
+        if self.lacks_id_room() {
+            self.timers.on_ids_full(now);
+            return;
+        }
         acknowledge_message(qos, id, &mut self.sender, &mut self.received_ids);
         if let Some(len) = too_long {
             warn!("skipped a message whose topic has {} bytes", len);
             self.events.push(PendingEvent::TopicTooLong { len });
         }
-        Ok(())
     }
 
-    /// Closes the connection if there is no room for the id of the current QoS 2 message, which is larger than the
-    /// receive buffer. The session is kept \[MQTT-4.8.0-2\].
-    fn check_id_room(&mut self) -> Result<(), ConnectionClosed> {
+    /// Returns `true` if there is no room for the id of the current PUBLISH, or if that of an earlier one was skipped:
+    /// messages at QoS 2 are delivered in order \[MQTT-4.6.0-3\].
+    fn lacks_id_room(&self) -> bool {
         let needs_id = self.receiver.header().qos() == QoS::ExactlyOnce;
-        if needs_id && (self.timers.were_ids_full() || self.received_ids.is_full()) {
-            return Err(self.link.close(self.received_ids.full_error()));
-        }
-        Ok(())
+        needs_id && (self.timers.were_ids_full() || self.received_ids.is_full())
     }
 }

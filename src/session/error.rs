@@ -33,8 +33,6 @@ pub enum RequestError {
         /// The largest packet that would fit, in bytes.
         capacity: usize,
     },
-    /// The acknowledgement lane is full; flush, then try again.
-    AckQueueFull,
     /// The session has changed, and nothing leaves before [`Event::Checkpoint`](super::Event::Checkpoint) has been
     /// seen; take the events first.
     CheckpointDue,
@@ -85,7 +83,6 @@ impl fmt::Display for RequestError {
             Self::PacketTooLarge { needed, capacity } => {
                 write!(f, "the packet needs {needed} bytes and the send buffer can hold {capacity}")
             }
-            Self::AckQueueFull => f.write_str("too many small packets are queued; flush first"),
             Self::CheckpointDue => f.write_str("a checkpoint has to be seen first; take the events"),
             Self::PayloadPending => {
                 f.write_str("a payload has to be handed over, or declined, before anything else")
@@ -159,8 +156,6 @@ pub enum ProtocolError {
         /// The id of the request.
         packet_id: PacketId,
     },
-    /// Inside a packet, fewer bytes came than [`set_minimum_rate`](super::Session::set_minimum_rate) demands.
-    TooSlow,
     /// The caller gave up in the middle of a payload, or its source failed: what would come next could not be told
     /// from payload.
     PayloadAborted,
@@ -223,7 +218,6 @@ impl fmt::Display for ProtocolError {
                     packet_id.get()
                 )
             }
-            Self::TooSlow => f.write_str("the server sends more slowly than the minimum rate"),
             Self::PayloadAborted => f.write_str("a payload was given up half-way"),
             Self::WriteTimeout => f.write_str("the network took no byte in time"),
         }

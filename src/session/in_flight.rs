@@ -262,13 +262,19 @@ impl InFlight<'_> {
         }
     }
 
-    /// Returns the id of the first pending PUBREL, which is sent at `now`.
-    pub(super) fn next_pubrel(&mut self, now: Instant) -> Option<PacketId> {
+    /// Returns the id of the first pending PUBREL, which is queued now.
+    pub(super) fn next_pubrel(&mut self) -> Option<PacketId> {
         let mut slots = self.slots.iter_mut();
         let slot = slots.find(|slot| slot.state == SlotState::Pubrel)?;
         slot.state = SlotState::Pubcomp;
-        slot.sent(now);
         Some(slot.id)
+    }
+
+    /// PUBREL was sent.
+    pub(super) fn on_pubrel_sent(&mut self, id: PacketId, now: Instant) {
+        if let Some(slot) = self.get_mut(id) {
+            slot.sent(now);
+        }
     }
 
     /// The caller cannot provide the payload of this PUBLISH again.
@@ -282,11 +288,12 @@ impl InFlight<'_> {
         }
     }
 
-    /// Every acknowledgement is delayed: their timeouts begin again at `now`.
-    pub(super) fn restart_timeouts(&mut self, now: Instant) {
-        for slot in self.slots.iter_mut().filter(|slot| slot.is_sent()) {
-            slot.since = now;
-        }
+    /// Returns the times at which the requests were sent that wait for an answer.
+    pub(super) fn sent_times(&mut self) -> impl Iterator<Item = &mut Instant> {
+        self.slots
+            .iter_mut()
+            .filter(|slot| slot.is_sent())
+            .map(|slot| &mut slot.since)
     }
 
     /// Restores the slots of a saved session. The caller has checked that they fit.

@@ -1,7 +1,7 @@
 //! The state of the network connection, and the only way to close it.
 
 use super::error::ProtocolError;
-use crate::{log::debug, time::Instant};
+use crate::log::debug;
 
 /// The network connection, and what client and server know of each other's session.
 #[cfg_attr(feature = "fingerprint", derive(Hash))]
@@ -10,6 +10,12 @@ pub(super) struct Link {
     cleaned_up: bool,
     /// DISCONNECT was queued or sent on this connection.
     pub(super) disconnecting: bool,
+    /// DISCONNECT was sent on this connection.
+    disconnected: bool,
+    /// Nothing is sent any more. What was received is handled before the connection is closed.
+    ending: bool,
+    /// Nothing is received any more.
+    input_ended: bool,
     /// The Clean Session flag of the last CONNECT.
     pub(super) clean_session: bool,
     /// The server accepted the last connection with Clean Session 0.
@@ -25,8 +31,8 @@ pub(super) struct Link {
 #[cfg_attr(feature = "fingerprint", derive(Hash))]
 enum State {
     Closed(ProtocolError),
-    /// CONNECT was queued at this time.
-    Connecting(Instant),
+    /// CONNECT was queued.
+    Connecting,
     /// CONNACK was received.
     Connected,
 }
@@ -41,6 +47,9 @@ impl Link {
         Self {
             cleaned_up: true,
             disconnecting: false,
+            disconnected: false,
+            ending: false,
+            input_ended: false,
             clean_session: false,
             server_has_session: false,
             session_present: false,
@@ -54,25 +63,47 @@ impl Link {
         !matches!(self.state, State::Closed(_))
     }
 
-    /// Returns `true` if CONNACK was received on an open connection.
+    /// Returns `true` if CONNACK was received, and packets can be sent.
     pub(super) const fn is_connected(&self) -> bool {
+        self.is_accepted() && !self.ending
+    }
+
+    /// Returns `true` if CONNACK was received on a connection that is not closed.
+    pub(super) const fn is_accepted(&self) -> bool {
         matches!(self.state, State::Connected)
     }
 
-    /// Returns the time of CONNECT while no CONNACK was received.
-    pub(super) const fn connecting_since(&self) -> Option<Instant> {
-        match self.state {
-            State::Connecting(since) => Some(since),
-            State::Closed(_) | State::Connected => None,
-        }
+    /// Returns `true` if CONNECT was queued and no CONNACK was received.
+    pub(super) const fn is_connecting(&self) -> bool {
+        matches!(self.state, State::Connecting)
+    }
+
+    /// Returns `true` if packets can be sent, now or after CONNACK.
+    pub(super) const fn can_send(&self) -> bool {
+        self.is_open() && !self.ending
+    }
+
+    /// Returns `true` if what was received is handled, and then the connection is closed.
+    pub(super) const fn is_ending(&self) -> bool {
+        self.is_open() && self.ending
+    }
+
+    /// Returns `true` if nothing more is received on a connection that is not closed.
+    pub(super) const fn is_input_ended(&self) -> bool {
+        self.is_open() && self.input_ended
+    }
+
+    /// Returns `true` if DISCONNECT was sent.
+    pub(super) const fn is_disconnected(&self) -> bool {
+        self.disconnected
     }
 
     /// Returns `true` if the connection was closed by anything but our DISCONNECT.
     pub(super) const fn has_failed(&self) -> bool {
         match self.state {
-            State::Closed(ProtocolError::Closed) => !self.disconnecting,
+            State::Closed(ProtocolError::Closed) => !self.disconnected,
             State::Closed(_) => true,
-            State::Connecting(_) | State::Connected => false,
+            State::Connecting | State::Connected => false,
         }
     }
 
@@ -85,7 +116,7 @@ impl Link {
     pub(super) const fn close_reason(&self) -> ProtocolError {
         match self.state {
             State::Closed(reason) => reason,
-            State::Connecting(_) | State::Connected => ProtocolError::Closed,
+            State::Connecting | State::Connected => ProtocolError::Closed,
         }
     }
 
@@ -97,14 +128,17 @@ impl Link {
     }
 
     /// CONNECT was queued.
-    pub(super) const fn start(&mut self, clean_session: bool, now: Instant) {
+    pub(super) const fn start(&mut self, clean_session: bool) {
         self.server_has_session &= !self.begins_new_session(clean_session);
         self.clean_session = clean_session;
         self.session_present = false;
         self.unknown_session = false;
         self.disconnecting = false;
+        self.disconnected = false;
+        self.ending = false;
+        self.input_ended = false;
         self.cleaned_up = false;
-        self.state = State::Connecting(now);
+        self.state = State::Connecting;
     }
 
     /// CONNACK was received, and accepts the connection.
@@ -117,10 +151,21 @@ impl Link {
         self.state = State::Connected;
     }
 
-    /// DISCONNECT was sent: closes the connection.
-    pub(super) fn finish_disconnect(&mut self) {
-        self.close(ProtocolError::Closed);
-        self.disconnecting = true;
+    /// DISCONNECT was sent. Nothing is sent after it \[MQTT-3.14.4-2\].
+    pub(super) const fn finish_disconnect(&mut self) {
+        self.disconnected = true;
+        self.ending = true;
+    }
+
+    /// The transport accepts nothing any more. It may still deliver what was received.
+    pub(super) const fn end_output(&mut self) {
+        self.ending = true;
+    }
+
+    /// The transport delivers nothing any more: the connection is closed once all that was received was handled.
+    pub(super) const fn end_input(&mut self) {
+        self.ending = true;
+        self.input_ended = true;
     }
 
     /// Closes the connection for this reason. If it is closed, its first reason stays.
@@ -128,7 +173,6 @@ impl Link {
     pub(super) fn close(&mut self, reason: ProtocolError) -> ConnectionClosed {
         if self.is_open() {
             debug!("connection closed: {}", reason);
-            self.disconnecting = false;
             self.state = State::Closed(reason);
         }
         ConnectionClosed

@@ -23,6 +23,7 @@ mod state;
 mod storage;
 mod timers;
 
+pub(crate) use self::link::ConnectionClosed;
 pub use self::{
     error::{ProtocolError, RequestError},
     event::{Chunk, Event, Message, StreamedPublish},
@@ -34,9 +35,8 @@ pub use self::{
 };
 use self::{
     events::EventQueue, link::Link, receive::Receiver, received_ids::ReceivedIds, send::Sender,
-    state::awaited, timers::Timers,
+    state::queue_ping, timers::Timers,
 };
-pub(crate) use self::{link::ConnectionClosed, timers::WriteTimers};
 use crate::{
     codec::{Connect, PacketId},
     time::Instant,
@@ -69,13 +69,10 @@ impl Session<'_> {
         self.timers.set_response_timeout(millis);
     }
 
-    /// Sets the minimum receive rate. The default is 0, which disables it.
-    ///
-    /// The session closes the connection with [`ProtocolError::TooSlow`] if it receives fewer bytes inside a packet, on
-    /// average over a response timeout. Without a minimum, a server that sends a byte of a packet now and then is never
-    /// overdue.
-    pub fn set_minimum_rate(&mut self, bytes_per_second: u32) {
-        self.timers.set_minimum_rate(bytes_per_second);
+    /// Sets how long received bytes are read after DISCONNECT was sent, in milliseconds: 1,000 at first, 0 for not at
+    /// all. A transport that is closed while it holds received bytes may discard what it has not sent.
+    pub fn set_disconnect_timeout(&mut self, millis: u32) {
+        self.timers.set_disconnect_timeout(millis);
     }
 
     /// Turns checkpoints on or off. They are off by default. Turn them on before [`Self::connect`].
@@ -118,7 +115,7 @@ impl Session<'_> {
             return Err(RequestError::ClientIdMismatch);
         }
         self.sender.buffer.check_connect_fits(len, false)?;
-        self.connection_lost();
+        self.link.close(ProtocolError::Closed);
         self.clean_up_connection();
         // Bytes may have been committed after the older connection was closed.
         self.receiver.reset();
@@ -131,13 +128,24 @@ impl Session<'_> {
         self.sender
             .connect(options, header, self.events.checkpoints);
         self.timers.on_connect(options.keep_alive, now);
-        self.link.start(options.clean_session, now);
+        self.link.start(options.clean_session);
         Ok(())
     }
 
-    /// Closes the connection because the transport failed, was closed by the peer, or was dropped.
+    /// The transport failed, was closed by the peer, or was dropped: nothing more is received or sent.
+    ///
+    /// [`Self::poll`] first returns the events of what was received before. Then it returns
+    /// [`ProtocolError::Closed`], or the reason in what was received, such as a refusal. The session keeps what must
+    /// survive the connection.
     pub fn connection_lost(&mut self) {
-        self.link.close(ProtocolError::Closed);
+        self.link.end_input();
+    }
+
+    /// The transport accepts nothing more. What it has received can still be read, until [`Self::connection_lost`] or
+    /// for one response timeout.
+    pub(crate) fn output_lost(&mut self, now: Instant) {
+        self.link.end_output();
+        self.timers.on_output_ended(now);
     }
 
     /// Returns the bytes that must be sent next, or an empty slice. The caller writes them to the transport at `now`.
@@ -157,27 +165,12 @@ impl Session<'_> {
         self.sender.lend()
     }
 
-    /// Returns `true` if an event is pending.
-    pub(crate) fn has_event(&self) -> bool {
-        !self.events.is_empty()
-    }
-
-    /// Returns `true` if only acknowledgements are pending, and none was provided to the transport.
-    pub(crate) fn has_only_new_acks(&self) -> bool {
-        !self.timers.is_write_pending() && self.sender.has_only_acks()
-    }
-
-    /// The transport accepted the first `n` bytes of [`Self::pending`], at `now`.
+    /// The transport took the first `n` bytes of what [`Self::pending`] lent; that was over at `now`.
     pub fn consume(&mut self, n: usize, now: Instant) {
-        if n == 0 || !self.link.is_open() {
+        if n == 0 || !self.link.can_send() {
             return;
         }
-        let acks_sent = self.sender.consume(n);
-        self.timers.on_acks_sent(acks_sent, now);
-        if acks_sent > 0 && self.sender.acks.is_empty() {
-            self.timers.on_packet_sent(now);
-        }
-        self.on_bytes_sent(now);
+        self.on_bytes_lent_sent(n, now);
     }
 
     /// Returns the memory for the bytes that are received next. Commit them before any other call.
@@ -188,7 +181,11 @@ impl Session<'_> {
         if self.events.is_empty() {
             self.receiver.release();
         }
-        self.receiver.space()
+        let space = self.receiver.space();
+        if !space.is_empty() {
+            self.timers.on_read_offered();
+        }
+        space
     }
 
     /// `n` bytes were received into the [`Self::space`].
@@ -215,19 +212,31 @@ impl Session<'_> {
         &mut self,
         now: Instant,
     ) -> Result<Option<EventToken>, ConnectionClosed> {
-        if self.events.is_empty() {
+        let has_event = !self.events.is_empty();
+        if !has_event {
             self.receiver.release();
-            if self.link.is_open() {
-                self.process(now)?;
+        }
+        if self.link.is_open() {
+            let requests = self.sender.in_flight.sent_times();
+            self.timers.begin_poll(now, requests);
+            if has_event {
+                self.check_timeouts(now)?;
             } else {
-                self.clean_up_connection();
-                if !self.events.push_report(&mut self.sender) {
-                    return Err(ConnectionClosed);
-                }
+                self.process(now)?;
             }
-        } else if self.link.is_open() {
-            // An answer may follow in the receive buffer. The transport must accept bytes all the same.
-            self.check_timeouts(now)?;
+            if self.timers.is_ping_due(now) {
+                queue_ping(&mut self.sender, &mut self.timers);
+            }
+            let is_over = self.link.is_input_ended() || self.timers.is_input_over(now);
+            if self.link.is_ending() && is_over && self.events.is_empty() {
+                self.link.close(ProtocolError::Closed);
+            }
+        }
+        if !self.link.is_open() && self.events.is_empty() {
+            self.clean_up_connection();
+            if !self.events.push_report(&mut self.sender) {
+                return Err(ConnectionClosed);
+            }
         }
         Ok(self.events.token())
     }
@@ -241,7 +250,7 @@ impl Session<'_> {
 
     /// Returns `true` if CONNECT was queued and CONNACK was not received yet.
     pub fn is_connecting(&self) -> bool {
-        self.link.connecting_since().is_some()
+        self.link.is_connecting()
     }
 
     /// Returns the Session Present flag of the last CONNACK (section 3.2.2.2).
@@ -255,12 +264,7 @@ impl Session<'_> {
         self.link.unknown_session
     }
 
-    /// Returns `true` if CONNECT was queued and the connection was not closed.
-    pub(crate) fn is_open(&self) -> bool {
-        self.link.is_open()
-    }
-
-    /// Returns the response timeout in ms.
+    /// How long an answer may take, and the transport for taking a byte, in milliseconds.
     pub const fn response_timeout(&self) -> u32 {
         self.timers.response_timeout()
     }
@@ -298,25 +302,59 @@ impl Session<'_> {
         self.link.close_reason()
     }
 
-    /// Returns when [`Self::poll`] must be called even if nothing is received; `None` means never.
+    /// Returns when the session must be served even if nothing is received: [`Self::poll`], then [`Self::pending`] and
+    /// [`Self::space`]. `None` means never.
     ///
-    /// Call it after `poll` has returned `None` and the transport has accepted what it can. It returns an instant that has
-    /// passed if there is room now for the answers to packets in the receive buffer.
+    /// It is an instant that has passed while anything can be done at once: an event is pending, a checkpoint is due, a
+    /// packet is in the receive buffer, or there are bytes that the transport has not refused.
     pub fn deadline(&self) -> Option<Instant> {
+        if self.link.is_open() && self.is_ready() {
+            return Some(self.timers.at_once());
+        }
+        self.timer_deadline()
+    }
+
+    /// Returns when the next timer runs out, as [`Self::deadline`] does if nothing can be done at once.
+    ///
+    /// Inside a payload that the caller provides, no PINGREQ can be sent.
+    pub(crate) fn timer_deadline(&self) -> Option<Instant> {
         if !self.link.is_open() {
             return None;
         }
-        let awaited = awaited(&self.link, &self.events, &self.received_ids, &self.sender);
-        let deadline = self.timers.deadline(&awaited, self.may_ping());
-        if self.events.is_empty() && self.receiver.is_blocked && self.may_answer() {
-            return self.timers.at_once(deadline);
-        }
-        deadline
+        self.timers.deadline(
+            self.is_input_handled(),
+            &self.sender.in_flight,
+            !self.sender.buffer.is_in_payload(),
+        )
     }
 
-    /// Returns `true` if [`Self::poll`] may close the connection because something was not received in time. It may
-    /// have been received by the transport, and not been read.
-    pub(crate) fn is_overdue(&self, now: Instant) -> bool {
-        self.link.is_open() && self.timers.may_be_overdue(now)
+    /// Returns `true` if something can be done at once.
+    fn is_ready(&self) -> bool {
+        !self.events.is_empty()
+            || self.checkpoint_pending()
+            || self.link.is_input_ended()
+            || (self.receiver.may_have_packet() && self.may_answer())
+            || (self.has_pending() && !self.timers.is_write_refused())
+    }
+
+    /// Returns `true` if a packet in the receive buffer can be handled, or an event is pending.
+    pub(crate) fn has_input(&self) -> bool {
+        !self.events.is_empty() || (self.receiver.may_have_packet() && self.may_answer())
+    }
+
+    /// Returns `true` if only acknowledgements are pending, and the next packet can be handled first. Its answer is then
+    /// sent in the same write.
+    pub(crate) fn may_delay_acks(&self) -> bool {
+        self.has_input() && !self.timers.is_write_pending() && self.sender.has_only_acks()
+    }
+
+    /// The transport has not flushed what it accepted.
+    pub(crate) fn on_flush_pending(&mut self, now: Instant) {
+        self.timers.on_flush_pending(now);
+    }
+
+    /// The transport has flushed what it accepted.
+    pub(crate) fn on_flushed(&mut self, now: Instant) {
+        self.timers.on_flushed(self.has_more(), now);
     }
 }

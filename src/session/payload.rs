@@ -42,7 +42,7 @@ impl Session<'_> {
     /// Returns the number of payload bytes that the caller must send next; 0 while other bytes are sent first, or if the
     /// payload is complete.
     pub fn payload_left(&self) -> usize {
-        if self.link.is_open() {
+        if self.link.can_send() {
             self.sender.buffer.payload_missing()
         } else {
             0
@@ -92,7 +92,7 @@ impl Session<'_> {
     /// next packet for payload.
     pub fn abandon_payload(&mut self) {
         // After the end of the connection, the session asks for the payloads that are needed again.
-        if !self.sender.buffer.has_source() || !self.link.is_open() {
+        if !self.sender.buffer.has_source() || !self.link.can_send() {
             return;
         }
         if self.sender.abandon_payload() {
@@ -121,7 +121,7 @@ impl Session<'_> {
 
     /// Returns `true` if a payload must be provided before a packet that is queued now can be sent.
     pub(crate) fn payload_waits(&self) -> bool {
-        self.link.is_open() && self.sender.buffer.is_blocked_by_payload()
+        self.link.can_send() && self.sender.buffer.is_blocked_by_payload()
     }
 
     /// Returns the message for which [`Event::PayloadNeeded`](super::Event::PayloadNeeded) asks, if any.

@@ -54,10 +54,6 @@ impl Publisher<'_, '_> {
         if !self.link.is_connected() {
             return Err(RequestError::NotConnected);
         }
-        // One place is kept for the answer to a packet that was received.
-        if !self.sender.acks.has_room(2) {
-            return Err(RequestError::AckQueueFull);
-        }
         queue_ping(self.sender, self.timers);
         Ok(())
     }
@@ -89,7 +85,7 @@ impl Publisher<'_, '_> {
     }
 
     pub(super) fn check_open(&self) -> Result<(), RequestError> {
-        if self.link.disconnecting || !self.link.is_open() {
+        if self.link.disconnecting || !self.link.can_send() {
             return Err(RequestError::NotConnected);
         }
         if self.sender.buffer.is_in_payload() {
@@ -144,7 +140,6 @@ impl<'b> Session<'b> {
     /// # Errors
     ///
     /// - [`RequestError::NotConnected`]: CONNACK was not received.
-    /// - [`RequestError::AckQueueFull`]: too many acknowledgements are queued.
     /// - [`RequestError::PayloadPending`]: a payload is being sent.
     pub fn ping(&mut self) -> Result<(), RequestError> {
         self.publisher().ping()

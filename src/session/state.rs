@@ -5,8 +5,8 @@ use super::{
     link::{ConnectionClosed, Link},
     receive::Receiver,
     received_ids::ReceivedIds,
-    send::{Sender, SentPacket},
-    timers::{Awaited, Timers},
+    send::{Sender, SentPacket, SmallPacket},
+    timers::Timers,
 };
 use crate::{
     codec::{PacketId, QoS, wire},
@@ -44,68 +44,80 @@ pub struct Session<'b> {
 impl Session<'_> {
     /// Returns `true` if nothing may be sent before the caller has taken a checkpoint.
     pub(crate) const fn checkpoint_pending(&self) -> bool {
-        self.events.checkpoints && self.sender.is_changed() && self.link.is_connected()
+        self.events.checkpoints && self.sender.is_changed() && self.link.is_accepted()
     }
 
-    /// Returns `true` if data is waiting to be sent.
+    /// Returns `true` if data is waiting to be sent. While a checkpoint is pending, only a PINGREQ is sent.
     pub fn has_pending(&self) -> bool {
-        self.link.is_open() && !self.checkpoint_pending() && !self.sender.is_empty()
+        self.link.can_send()
+            && if self.checkpoint_pending() {
+                self.sender.can_send_ping()
+            } else {
+                !self.sender.is_empty()
+            }
     }
 
     /// Returns `true` if the transport has something to accept, now or once the caller provides it.
     pub(super) fn has_more(&self) -> bool {
-        self.has_pending() || self.sender.buffer.is_in_payload()
+        self.has_pending() || (self.link.can_send() && self.sender.buffer.is_in_payload())
     }
 
     /// Returns `true` if the next packet may be handled: no checkpoint is pending, and there is room for its answer.
-    ///
-    /// If the table of received ids is full, new QoS 2 messages are not acknowledged. Once the earlier messages are
-    /// complete, the session closes the connection, and the server sends the others on the next one. (If it closed at
-    /// once, a server that sends without a limit would not receive the acknowledgements.) A message larger than the
-    /// receive buffer closes it at once: the acknowledgements of the messages before it must be sent first, or the next
-    /// connection would get no further.
     pub(super) fn may_answer(&self) -> bool {
         if self.checkpoint_pending() {
             false
-        } else if self.received_ids.is_full() {
-            self.sender.acks.is_empty()
+        } else if self.link.is_ending() {
+            // Nothing is answered.
+            true
         } else {
             self.sender.acks.has_room(1)
         }
     }
 
-    /// Returns `true` if nothing is sent at present that makes a PINGREQ needless.
-    pub(super) fn may_ping(&self) -> bool {
-        !self.link.disconnecting && self.sender.is_idle()
+    /// The transport accepted `n` bytes of those lent last.
+    pub(super) fn on_bytes_lent_sent(&mut self, n: usize, now: Instant) {
+        if let Some(sent) = self.sender.consume(n, now) {
+            self.timers.on_packet_sent(now);
+            if matches!(sent, SmallPacket::Ping) {
+                self.timers.on_ping_sent(now);
+            }
+        }
+        self.on_bytes_sent(now);
     }
 
     /// The transport accepted bytes, and packets with them.
     pub(super) fn on_bytes_sent(&mut self, now: Instant) {
-        let is_connecting = self.link.connecting_since().is_some();
+        let is_connecting = self.link.is_connecting();
         while let Some(sent) = self.sender.next_sent_packet(is_connecting, now) {
             self.timers.on_packet_sent(now);
-            // Before CONNACK the server may still refuse the connection: its answer closes it.
-            if matches!(sent, SentPacket::Disconnect) && !is_connecting {
-                self.link.finish_disconnect();
+            match sent {
+                SentPacket::Connect => self.timers.on_connect_sent(now),
+                SentPacket::Disconnect => {
+                    self.timers.on_disconnect_sent(now);
+                    // Before CONNACK the server may still refuse the connection: its answer closes it.
+                    if !is_connecting {
+                        self.link.finish_disconnect();
+                    }
+                }
+                SentPacket::Qos0Publish | SentPacket::Request(_) => {}
             }
         }
         self.timers.on_write(self.has_more(), now);
-        if self.sender.buffer.is_in_payload() && !self.may_answer() {
-            // Answers cannot be read before the payload is sent.
-            self.restart_answer_timers(now);
-        }
     }
 
-    /// Bytes are transferred that delay every answer.
-    pub(super) fn restart_answer_timers(&mut self, now: Instant) {
-        self.timers.on_answers_delayed(now);
-        self.sender.in_flight.restart_timeouts(now);
+    /// Returns `true` if every whole packet in the receive buffer was handled, and its event was taken.
+    pub(super) fn is_input_handled(&self) -> bool {
+        self.events.is_empty() && !self.receiver.is_blocked
     }
 
     /// Closes the connection if a timeout has run out.
     pub(super) fn check_timeouts(&mut self, now: Instant) -> Result<(), ConnectionClosed> {
-        let awaited = awaited(&self.link, &self.events, &self.received_ids, &self.sender);
-        match self.timers.check(&awaited, now) {
+        let input_handled = self.is_input_handled();
+        let ids_capacity = self.received_ids.capacity();
+        match self
+            .timers
+            .check(input_handled, &self.sender.in_flight, ids_capacity, now)
+        {
             None => Ok(()),
             Some(reason) => Err(self.link.close(reason)),
         }
@@ -119,30 +131,13 @@ impl Session<'_> {
         self.sender.end_connection(self.link.was_refused());
         let chunks_aborted = self.receiver.reset();
         self.events.on_connection_closed(chunks_aborted);
-        self.timers.on_connection_closed();
     }
 }
 
-/// Queues a PINGREQ, if there is room.
+/// Queues a PINGREQ.
 pub(super) fn queue_ping(sender: &mut Sender<'_>, timers: &mut Timers) {
-    if sender.acks.push(&wire::PINGREQ_PACKET) {
-        timers.on_ping_queued(sender.acks.len());
-    }
-}
-
-/// Returns what the timers wait for.
-pub(super) fn awaited<'a>(
-    link: &Link,
-    events: &EventQueue,
-    received_ids: &ReceivedIds<'_>,
-    sender: &'a Sender<'_>,
-) -> Awaited<'a> {
-    Awaited {
-        event_pending: !events.is_empty(),
-        connecting_since: link.connecting_since(),
-        ids_capacity: received_ids.capacity(),
-        in_flight: &sender.in_flight,
-    }
+    sender.queue_ping();
+    timers.on_ping_queued();
 }
 
 /// Queues the acknowledgement of a message that the caller was given \[MQTT-3.3.4-1\], with its id

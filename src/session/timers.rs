@@ -1,4 +1,4 @@
-//! Keep alive, timeouts and the minimum receive rate: every comparison of two instants.
+//! All time rules: keep alive, late answers, a blocked transport, and the next deadline.
 
 use super::{error::ProtocolError, in_flight::InFlight};
 use crate::time::Instant;
@@ -6,75 +6,116 @@ use crate::time::Instant;
 /// How long an answer may take unless [`Session::set_response_timeout`](super::Session::set_response_timeout) says otherwise, in milliseconds.
 pub const RESPONSE_TIMEOUT: u32 = 10_000;
 
+/// Default time in ms for which received bytes are read after DISCONNECT.
+const DISCONNECT_TIMEOUT: u32 = 1_000;
+
+/// Longest response timeout in ms. [`PATIENCE`] of them are less than half the range of the clock.
+const MAX_RESPONSE_TIMEOUT: u32 = 1 << 27;
+
 /// Maximum time in ms by which a PINGREQ is queued before it is due. A timer of the caller may be late.
 const PING_MARGIN_MS: u32 = 2_000;
 
-/// How long acknowledgements may wait for the next packet in the receive buffer, so that one write sends both, in ms.
-const ACK_DELAY_MS: u32 = 20;
+/// Response timeouts to which received bytes can extend a wait.
+const PATIENCE: u32 = 10;
+
+/// Bytes per response timeout at which one packet extends a wait beyond [`PATIENCE`].
+const MIN_PACKET_BYTES: u32 = 64;
+
+/// Bytes without an empty read after which a wait that exceeds [`PATIENCE`] ends all the same.
+const FLOOD_BYTES: u32 = 1 << 20;
+
+/// Time in ms after which a caller who was away is to look again.
+const LOOK_AGAIN_MS: u32 = 20;
 
 /// The time rules of a session.
 ///
 /// | timer | runs out |
 /// | --- | --- |
-/// | write | when the transport has accepted nothing for the response timeout |
-/// | CONNACK, PINGRESP, request | when the server has not answered within the response timeout |
-/// | QoS 2 ids | when no id has become free within the response timeout |
-/// | receive rate | at the end of each window, a response timeout long |
-/// | ping | shortly before the keep alive interval ends in which nothing was sent |
-#[cfg_attr(feature = "fingerprint", derive(Hash))]
+/// | ping | shortly before the keep alive interval ends, counted from the end of the last packet sent. While no PINGREQ is unanswered, it is also counted from the last byte received |
+/// | CONNACK, PINGRESP, request, PUBREL | when the response timeout has passed since the later of two instants: the request was sent whole, the last byte was received. Received bytes extend a wait to [`PATIENCE`] response timeouts. Time in which one packet is received at [`MIN_PACKET_BYTES`] or more per response timeout does not count there |
+/// | write | when the transport has accepted and flushed nothing for the response timeout |
+///
+/// Only a read that found nothing shows that an answer is late, and only a refused write shows that the transport is
+/// blocked. If the caller was away for more than a quarter of the response timeout, that call shows neither: what
+/// happened meanwhile may not have reached the transport yet.
 pub(super) struct Timers {
+    /// A PINGREQ is queued.
+    ping_queued: bool,
+    /// CONNECT was sent, and DISCONNECT was not.
+    pings: bool,
+    /// The caller was given space for bytes after the last call of [`Self::begin_poll`].
+    read_offered: bool,
+    /// Bytes or a flush were offered to the transport after that call.
+    write_offered: bool,
+    /// The transport has accepted nothing since bytes or a flush were offered last.
+    write_refused: bool,
+    /// The transport has not flushed what it accepted.
+    unflushed: bool,
+    /// The present call of `poll` may find an answer late.
+    may_judge_reads: bool,
+    /// The present call of `poll` may find the transport blocked.
+    may_judge_writes: bool,
+    /// A packet is being received, and its bytes are counted.
+    window_open: bool,
     /// Response timeout in ms.
     response_timeout: u32,
-    /// Lower bound for the start of every timeout that is pending.
-    earliest_start: Instant,
-    /// Time since which the transport has accepted nothing of what it was offered.
-    write_blocked_since: Option<Instant>,
-    /// Time since which QoS 2 messages are skipped because the id table is full.
-    ids_full_since: Option<Instant>,
+    /// Time in ms for which received bytes are read after DISCONNECT.
+    disconnect_timeout: u32,
     /// Keep alive interval in ms; 0 disables it.
     keep_alive: u32,
-    /// Time at which the last packet was sent.
+    last_poll_at: Instant,
+    /// End of the last packet sent.
     last_sent_at: Instant,
-    ping: Ping,
-    /// Minimum receive rate in bytes per second; 0 disables it.
-    min_rate: u32,
-    /// Start of the current window of the receive rate, and bytes received in it; `None` between packets.
-    rate_window: Option<(Instant, u32)>,
+    /// Time of the last byte received, or the end of CONNECT before the first.
+    last_received_at: Instant,
+    /// Bytes received since the last call of [`Self::begin_poll`].
+    received: u32,
+    /// Bytes received since the last read that found nothing.
+    flood: u32,
+    window_start: Instant,
+    /// Bytes of one packet received in the present window.
+    window_bytes: u32,
+    /// End of CONNECT, until CONNACK is received.
+    connect_sent_at: Option<Instant>,
+    /// Time at which nothing more is read on a connection on which nothing more is sent.
+    input_ends_at: Option<Instant>,
+    /// End of the first PINGREQ that is unanswered.
+    ping_sent_at: Option<Instant>,
+    /// Time since which QoS 2 messages are skipped because the id table is full.
+    ids_full_since: Option<Instant>,
+    /// Time since which the transport has accepted and flushed nothing of what it was offered.
+    write_blocked_since: Option<Instant>,
 }
 
-#[derive(Clone, Copy)]
-#[cfg_attr(feature = "fingerprint", derive(Hash))]
-enum Ping {
-    Idle,
-    /// A PINGREQ is queued. This number of bytes must be sent before it is sent.
-    Queued(usize),
-    /// PINGREQ was sent, or bytes of a packet were received after it, at this time.
-    Sent(Instant),
-}
-
-/// What is awaited, as the other parts of a session know it.
-pub(super) struct Awaited<'a> {
-    /// An event is pending. The answers to everything else may have been received after it.
-    pub(super) event_pending: bool,
-    /// Time of a CONNECT without a CONNACK.
-    pub(super) connecting_since: Option<Instant>,
-    /// Capacity of the table of received ids.
-    pub(super) ids_capacity: usize,
-    pub(super) in_flight: &'a InFlight<'a>,
-}
-
+/// Reports of the other parts.
 impl Timers {
     pub(super) const fn new() -> Self {
+        let never = Instant::from_millis(0);
         Self {
+            ping_queued: false,
+            pings: false,
+            read_offered: false,
+            write_offered: false,
+            write_refused: false,
+            unflushed: false,
+            may_judge_reads: false,
+            may_judge_writes: false,
+            window_open: false,
             response_timeout: RESPONSE_TIMEOUT,
-            earliest_start: Instant::from_millis(0),
-            write_blocked_since: None,
-            ids_full_since: None,
+            disconnect_timeout: DISCONNECT_TIMEOUT,
             keep_alive: 0,
-            last_sent_at: Instant::from_millis(0),
-            ping: Ping::Idle,
-            min_rate: 0,
-            rate_window: None,
+            last_poll_at: never,
+            last_sent_at: never,
+            last_received_at: never,
+            received: 0,
+            flood: 0,
+            window_start: never,
+            window_bytes: 0,
+            connect_sent_at: None,
+            input_ends_at: None,
+            ping_sent_at: None,
+            ids_full_since: None,
+            write_blocked_since: None,
         }
     }
 
@@ -83,48 +124,55 @@ impl Timers {
     }
 
     pub(super) fn set_response_timeout(&mut self, millis: u32) {
-        // Instants further apart cannot be compared.
-        self.response_timeout = millis.min(u32::MAX / 2);
+        self.response_timeout = millis.min(MAX_RESPONSE_TIMEOUT);
     }
 
-    pub(super) const fn set_minimum_rate(&mut self, bytes_per_second: u32) {
-        self.min_rate = bytes_per_second;
-        self.rate_window = None;
+    pub(super) fn set_disconnect_timeout(&mut self, millis: u32) {
+        self.disconnect_timeout = millis.min(MAX_RESPONSE_TIMEOUT);
     }
 
     /// CONNECT was queued, with this keep alive interval in seconds.
     pub(super) fn on_connect(&mut self, keep_alive: u16, now: Instant) {
-        self.earliest_start = now;
-        self.keep_alive = u32::from(keep_alive).saturating_mul(1_000);
-        self.last_sent_at = now;
-        self.ping = Ping::Idle;
-        self.rate_window = None;
+        *self = Self {
+            response_timeout: self.response_timeout,
+            disconnect_timeout: self.disconnect_timeout,
+            keep_alive: u32::from(keep_alive).saturating_mul(1_000),
+            last_poll_at: now,
+            last_sent_at: now,
+            last_received_at: now,
+            ..Self::new()
+        };
     }
 
-    /// The connection was closed.
-    pub(super) const fn on_connection_closed(&mut self) {
+    /// CONNECT was sent.
+    pub(super) const fn on_connect_sent(&mut self, now: Instant) {
+        self.pings = true;
+        self.last_received_at = now;
+        self.connect_sent_at = Some(now);
+    }
+
+    /// CONNACK was received.
+    pub(super) const fn on_connack(&mut self) {
+        self.connect_sent_at = None;
+    }
+
+    /// DISCONNECT was sent. Nothing may follow it \[MQTT-3.14.4-2\].
+    pub(super) const fn on_disconnect_sent(&mut self, now: Instant) {
+        self.pings = false;
+        self.input_ends_at = Some(now.add_millis(self.disconnect_timeout));
+    }
+
+    /// The transport accepts nothing any more. What it received is read, for the response timeout at most.
+    pub(super) const fn on_output_ended(&mut self, now: Instant) {
+        self.pings = false;
+        self.unflushed = false;
         self.write_blocked_since = None;
-        self.ids_full_since = None;
+        self.input_ends_at = Some(now.add_millis(self.response_timeout));
     }
 
-    /// Bytes were offered to the transport.
-    pub(super) fn on_write_offered(&mut self, now: Instant) {
-        self.write_blocked_since.get_or_insert(now);
-    }
-
-    /// The transport accepted bytes; `has_more` says whether more are waiting.
-    pub(super) fn on_write(&mut self, has_more: bool, now: Instant) {
-        self.write_blocked_since = has_more.then_some(now);
-    }
-
-    /// Nothing is offered to the transport any more.
-    pub(super) const fn on_write_withdrawn(&mut self) {
-        self.write_blocked_since = None;
-    }
-
-    /// Returns `true` if bytes were offered to the transport that it has not accepted.
-    pub(super) const fn is_write_pending(&self) -> bool {
-        self.write_blocked_since.is_some()
+    /// Returns `true` if nothing more is read on a connection that ends.
+    pub(super) fn is_input_over(&self, now: Instant) -> bool {
+        self.input_ends_at.is_some_and(|at| at.has_passed(now))
     }
 
     /// A packet was sent.
@@ -132,48 +180,20 @@ impl Timers {
         self.last_sent_at = now;
     }
 
-    /// This number of bytes of the acknowledgement queue was sent.
-    pub(super) fn on_acks_sent(&mut self, bytes: usize, now: Instant) {
-        if let Ping::Queued(left) = &mut self.ping {
-            *left = left.saturating_sub(bytes);
-            if *left == 0 {
-                self.ping = Ping::Sent(now);
-            }
-        }
+    /// PINGREQ was queued.
+    pub(super) const fn on_ping_queued(&mut self) {
+        self.ping_queued = true;
     }
 
-    /// PINGREQ was queued as the last of this number of bytes in the acknowledgement queue.
-    pub(super) const fn on_ping_queued(&mut self, queued: usize) {
-        if matches!(self.ping, Ping::Idle) {
-            self.ping = Ping::Queued(queued);
-        }
+    /// PINGREQ was sent.
+    pub(super) fn on_ping_sent(&mut self, now: Instant) {
+        self.ping_queued = false;
+        self.ping_sent_at.get_or_insert(now);
     }
 
     /// PINGRESP was received, whether or not it was asked for.
     pub(super) const fn on_pingresp(&mut self) {
-        if matches!(self.ping, Ping::Sent(_)) {
-            self.ping = Ping::Idle;
-        }
-    }
-
-    /// This number of bytes was received.
-    pub(super) fn on_bytes_received(&mut self, n: usize) {
-        if let Some((_, bytes)) = &mut self.rate_window {
-            *bytes = bytes.saturating_add(u32::try_from(n).unwrap_or(u32::MAX));
-        }
-    }
-
-    /// Bytes of an incomplete packet were received. The PINGRESP may follow that packet.
-    pub(super) const fn on_data_received(&mut self, now: Instant) {
-        if let Ping::Sent(since) = &mut self.ping {
-            *since = now;
-        }
-    }
-
-    /// A packet is being transferred that delays every answer, except those to requests in flight, which are not known here.
-    pub(super) fn on_answers_delayed(&mut self, now: Instant) {
-        self.on_data_received(now);
-        self.ids_full_since = self.ids_full_since.map(|_| now);
+        self.ping_sent_at = None;
     }
 
     /// A QoS 2 message was skipped because the table of received ids is full.
@@ -186,135 +206,281 @@ impl Timers {
         self.ids_full_since.is_some()
     }
 
-    /// Returns when [`Self::check`] must be called; `None` if no timer is running.
-    pub(super) fn deadline(&self, awaited: &Awaited<'_>, can_ping: bool) -> Option<Instant> {
-        let mut deadline = self.first_started(awaited).map(|(since, _)| since);
-        if !awaited.event_pending {
-            deadline = earliest(deadline, self.window_start());
-        }
-        deadline = deadline.map(|since| since.add_millis(self.response_timeout));
-        if !awaited.event_pending && can_ping {
-            deadline = earliest(deadline, self.ping_due_at());
-        }
-        deadline
+    /// Bytes were offered to the transport, or a flush was tried, and was not accepted so far.
+    pub(super) fn on_write_offered(&mut self, now: Instant) {
+        self.write_offered = true;
+        self.write_refused = true;
+        self.write_blocked_since.get_or_insert(now);
     }
 
-    /// Returns `deadline`, or an instant in the past if that is earlier.
-    pub(super) fn at_once(&self, deadline: Option<Instant>) -> Option<Instant> {
-        earliest(deadline, Some(self.earliest_start))
+    /// The transport accepted bytes; `has_more` says whether it has more to accept.
+    pub(super) fn on_write(&mut self, has_more: bool, now: Instant) {
+        self.write_offered = false;
+        self.write_refused = false;
+        self.write_blocked_since = (has_more || self.unflushed).then_some(now);
     }
 
-    /// Returns why the connection must be closed, if a timer has run out.
-    pub(super) fn check(&mut self, awaited: &Awaited<'_>, now: Instant) -> Option<ProtocolError> {
-        if !self.may_be_overdue(now) {
+    /// The transport did not flush so far what it accepted.
+    pub(super) fn on_flush_pending(&mut self, now: Instant) {
+        self.unflushed = true;
+        self.on_write_offered(now);
+    }
+
+    /// The transport flushed what it accepted; `has_more` says whether it has more to accept.
+    pub(super) fn on_flushed(&mut self, has_more: bool, now: Instant) {
+        self.unflushed = false;
+        self.on_write(has_more, now);
+    }
+
+    /// Nothing is offered to the transport any more.
+    pub(super) const fn on_write_withdrawn(&mut self) {
+        if !self.unflushed {
+            self.write_refused = false;
+            self.write_blocked_since = None;
+        }
+    }
+
+    /// Returns `true` if the transport was offered something that it has not accepted.
+    pub(super) const fn is_write_pending(&self) -> bool {
+        self.write_blocked_since.is_some()
+    }
+
+    /// Returns `true` if the transport has accepted nothing since it was offered bytes or a flush last.
+    pub(super) const fn is_write_refused(&self) -> bool {
+        self.write_refused
+    }
+
+    /// The caller was given space for received bytes. If it commits none, its read found nothing.
+    pub(super) const fn on_read_offered(&mut self) {
+        self.read_offered = true;
+    }
+
+    /// This number of bytes was received.
+    pub(super) fn on_bytes_received(&mut self, n: usize) {
+        let n = u32::try_from(n).unwrap_or(u32::MAX);
+        self.received = self.received.saturating_add(n);
+    }
+
+    /// A packet was received whole, or the first part of one that is larger than the receive buffer.
+    pub(super) const fn on_packet_received(&mut self) {
+        self.window_open = false;
+        self.window_bytes = 0;
+    }
+}
+
+/// The rules.
+impl Timers {
+    /// A call of `poll` begins. `requests` are the times at which unacknowledged requests were sent.
+    pub(super) fn begin_poll<'i>(
+        &mut self,
+        now: Instant,
+        requests: impl Iterator<Item = &'i mut Instant>,
+    ) {
+        let absence = age(self.last_poll_at, now);
+        self.last_poll_at = now;
+        // The clock went back, or nobody looked for half of its range: older instants cannot be compared.
+        if absence > u32::MAX / 2 {
+            self.last_sent_at = now;
+            self.last_received_at = now;
+            self.window_open = false;
+            self.extend_waits(u32::MAX, now, requests);
+            self.write_blocked_since = self.write_blocked_since.map(|_| now);
+            self.input_ends_at = self.input_ends_at.map(|_| now);
+        }
+        let was_here = absence <= self.response_timeout / 4;
+        let has_read = core::mem::take(&mut self.read_offered);
+        let found_nothing = has_read && self.received == 0;
+        let received = core::mem::take(&mut self.received);
+        if received > 0 {
+            self.last_received_at = now;
+            self.flood = self.flood.saturating_add(received);
+            self.window_bytes = self.window_bytes.saturating_add(received);
+        } else if found_nothing {
+            self.flood = 0;
+        }
+        // An instant that becomes too old to be compared does not matter any more.
+        if age(self.last_received_at, now) > u32::MAX / 4 {
+            self.last_received_at =
+                Instant::from_millis(now.as_millis().wrapping_sub(u32::MAX / 4));
+        }
+        self.may_judge_reads = found_nothing && was_here;
+        self.may_judge_writes =
+            core::mem::take(&mut self.write_offered) && self.write_refused && was_here;
+    }
+
+    /// The received bytes were handled; `inside_packet` says whether the rest of a packet is missing.
+    ///
+    /// While one packet is received fast enough, the maximum of all waits is moved.
+    pub(super) fn on_input_handled<'i>(
+        &mut self,
+        inside_packet: bool,
+        now: Instant,
+        requests: impl Iterator<Item = &'i mut Instant>,
+    ) {
+        if !inside_packet {
+            self.on_packet_received();
+            return;
+        }
+        if !core::mem::replace(&mut self.window_open, true) {
+            self.window_start = now;
+        }
+        let elapsed = age(self.window_start, now);
+        if elapsed < self.response_timeout {
+            return;
+        }
+        if self.window_bytes >= MIN_PACKET_BYTES {
+            self.extend_waits(elapsed, now, requests);
+        }
+        self.window_start = now;
+        self.window_bytes = 0;
+    }
+
+    /// Returns why the connection must be closed, if a timer has run out. Of several answers, the one awaited longest
+    /// counts.
+    ///
+    /// `input_handled` says whether all whole packets that were received were handled.
+    pub(super) fn check(
+        &self,
+        input_handled: bool,
+        in_flight: &InFlight<'_>,
+        ids_capacity: usize,
+        now: Instant,
+    ) -> Option<ProtocolError> {
+        if self.may_judge_writes
+            && let Some(since) = self.write_blocked_since
+            && age(since, now) >= self.response_timeout
+        {
+            return Some(ProtocolError::WriteTimeout);
+        }
+        if !input_handled || (!self.may_judge_reads && self.flood < FLOOD_BYTES) {
             return None;
         }
-        let first = self.first_started(awaited);
-        if let Some((since, reason)) = first
-            && since.add_millis(self.response_timeout).has_passed(now)
-        {
-            return Some(reason);
-        }
-        if !awaited.event_pending {
-            let since = first.map(|(since, _)| since);
-            self.earliest_start = earliest(since, self.window_start()).unwrap_or(now);
-        }
-        None
+        let silence = age(self.last_received_at, now);
+        let mut longest = 0;
+        let mut late = None;
+        self.each_wait(in_flight, ids_capacity, &mut |since, reason| {
+            let waited = age(since, now);
+            let is_silent = self.may_judge_reads && silence.min(waited) >= self.response_timeout;
+            if (is_silent || waited >= self.max_wait()) && (late.is_none() || waited > longest) {
+                longest = waited;
+                late = Some(reason);
+            }
+        });
+        late
     }
 
-    /// Returns `true` if [`Self::check`] may return a timeout.
-    ///
-    /// The whole distance counts: the clock may have run through half its range since the last call.
-    pub(super) const fn may_be_overdue(&self, now: Instant) -> bool {
-        let since = self.earliest_start.as_millis();
-        now.as_millis().wrapping_sub(since) >= self.response_timeout
-    }
-
-    /// Returns `true` if a PINGREQ must be queued, unless another packet is being sent \[MQTT-3.1.2-23\].
+    /// Returns `true` if a PINGREQ must be queued \[MQTT-3.1.2-23\].
     pub(super) fn is_ping_due(&self, now: Instant) -> bool {
         self.ping_due_at().is_some_and(|at| at.has_passed(now))
     }
 
-    /// Returns `true` if a window of the receive rate has ended with too few bytes; `inside_packet` says whether the
-    /// server must send the rest of a packet.
-    pub(super) fn is_too_slow(&mut self, inside_packet: bool, now: Instant) -> bool {
-        if self.min_rate == 0 || !inside_packet {
-            self.rate_window = None;
-            return false;
+    /// Returns when `poll` must be called even if nothing is received; `None` if no timer is running.
+    pub(super) fn deadline(
+        &self,
+        input_handled: bool,
+        in_flight: &InFlight<'_>,
+        can_ping: bool,
+    ) -> Option<Instant> {
+        let mut deadline = self
+            .write_blocked_since
+            .map(|since| since.add_millis(self.response_timeout));
+        if input_handled {
+            let silent_at = self.last_received_at.add_millis(self.response_timeout);
+            self.each_wait(in_flight, 0, &mut |since, _| {
+                let late_at = since.add_millis(self.response_timeout);
+                let late_at = if late_at.has_passed(silent_at) {
+                    silent_at
+                } else {
+                    late_at
+                };
+                let late_at = late_at.min(since.add_millis(self.max_wait()));
+                deadline = earliest(deadline, Some(late_at));
+            });
         }
-        let mut too_slow = false;
-        if let Some((start, bytes)) = self.rate_window {
-            if !start.add_millis(self.response_timeout).has_passed(now) {
-                return false;
-            }
-            // No division: u64 division adds 600 bytes on Cortex-M0.
-            let needed = u64::from(self.min_rate).wrapping_mul(u64::from(self.response_timeout));
-            let received = u64::from(bytes).wrapping_add(1).wrapping_mul(1_000);
-            too_slow = received <= needed;
+        // The last call could not judge what has run out.
+        if deadline.is_some_and(|at| at.has_passed(self.last_poll_at)) {
+            deadline = Some(self.last_poll_at.add_millis(LOOK_AGAIN_MS));
         }
-        self.rate_window = Some((now, 0));
-        too_slow
+        deadline = earliest(deadline, self.input_ends_at);
+        let ping_due_at = if can_ping { self.ping_due_at() } else { None };
+        earliest(deadline, ping_due_at)
     }
 
-    fn window_start(&self) -> Option<Instant> {
-        self.rate_window.map(|(start, _)| start)
+    /// Returns the time of the last call of `poll`: a deadline that has passed.
+    pub(super) const fn at_once(&self) -> Instant {
+        self.last_poll_at
     }
 
     /// Returns when a PINGREQ must be queued if no packet is sent before.
     fn ping_due_at(&self) -> Option<Instant> {
         // [MQTT-3.1.2-24] 0 disables keep alive.
-        if self.keep_alive == 0 || matches!(self.ping, Ping::Queued(_)) {
+        if self.keep_alive == 0 || self.ping_queued || !self.pings {
             return None;
         }
         let margin = PING_MARGIN_MS.min(self.keep_alive / 4);
         let delay = self.keep_alive.saturating_sub(margin);
-        Some(self.last_sent_at.add_millis(delay))
+        let mut due_at = self.last_sent_at.add_millis(delay);
+        if self.ping_sent_at.is_none() {
+            due_at = due_at.min(self.last_received_at.add_millis(delay));
+        }
+        Some(due_at)
     }
 
-    /// Returns when the first timer was started, and why the connection is closed when it runs out. Of two that were
-    /// started together, the first below counts.
-    fn first_started(&self, awaited: &Awaited<'_>) -> Option<(Instant, ProtocolError)> {
-        let mut first = None;
-        keep_first(
-            &mut first,
-            self.write_blocked_since,
-            ProtocolError::WriteTimeout,
-        );
-        if awaited.event_pending {
-            return first;
-        }
-        keep_first(
-            &mut first,
-            awaited.connecting_since,
-            ProtocolError::ConnackTimeout,
-        );
-        if let Ping::Sent(since) = self.ping {
-            keep_first(&mut first, Some(since), ProtocolError::PingrespTimeout);
-        }
-        let ids_full = ProtocolError::TooManyQos2Messages {
-            capacity: awaited.ids_capacity,
+    /// Returns the time in ms to which received bytes can extend a wait.
+    fn max_wait(&self) -> u32 {
+        self.response_timeout.saturating_mul(PATIENCE)
+    }
+
+    /// Calls `visit` for each answer that is awaited, with the time at which its request was sent and the reason to close
+    /// the connection if it is late.
+    fn each_wait(
+        &self,
+        in_flight: &InFlight<'_>,
+        ids_capacity: usize,
+        visit: &mut dyn FnMut(Instant, ProtocolError),
+    ) {
+        let full = ProtocolError::TooManyQos2Messages {
+            capacity: ids_capacity,
         };
-        keep_first(&mut first, self.ids_full_since, ids_full);
-        for slot in awaited.in_flight.iter() {
-            let since = slot.is_sent().then_some(slot.since);
-            let reason = ProtocolError::RequestTimeout { packet_id: slot.id };
-            keep_first(&mut first, since, reason);
+        let waits = [
+            (self.connect_sent_at, ProtocolError::ConnackTimeout),
+            (self.ping_sent_at, ProtocolError::PingrespTimeout),
+            (self.ids_full_since, full),
+        ];
+        for (since, reason) in waits {
+            if let Some(since) = since {
+                visit(since, reason);
+            }
         }
-        first
+        for slot in in_flight.iter().filter(|slot| slot.is_sent()) {
+            let packet_id = slot.id;
+            visit(slot.since, ProtocolError::RequestTimeout { packet_id });
+        }
+    }
+
+    /// Moves the start of each wait by this number of milliseconds, to `now` at most.
+    fn extend_waits<'i>(
+        &mut self,
+        millis: u32,
+        now: Instant,
+        requests: impl Iterator<Item = &'i mut Instant>,
+    ) {
+        let extend = |since: &mut Instant| {
+            *since = since.add_millis(millis.min(age(*since, now)));
+        };
+        let own = [
+            &mut self.connect_sent_at,
+            &mut self.ping_sent_at,
+            &mut self.ids_full_since,
+        ];
+        own.into_iter().flatten().for_each(extend);
+        requests.for_each(extend);
     }
 }
 
-#[inline(never)] // called for each timer
-fn keep_first(
-    first: &mut Option<(Instant, ProtocolError)>,
-    since: Option<Instant>,
-    reason: ProtocolError,
-) {
-    if let Some(since) = since
-        && first.is_none_or(|(first, _)| !first.has_passed(since))
-    {
-        *first = Some((since, reason));
-    }
+/// Returns the time in ms from `since` to `now`. It is more than half the range of the clock if `since` is later.
+fn age(since: Instant, now: Instant) -> u32 {
+    now.as_millis().wrapping_sub(since.as_millis())
 }
 
 /// Returns the earlier of two instants, if any.
@@ -325,103 +491,59 @@ fn earliest(one: Option<Instant>, other: Option<Instant>) -> Option<Instant> {
     }
 }
 
-/// The time rules of a client that writes to a transport: flushing, and delayed acknowledgements.
-#[derive(Default)]
-pub(crate) struct WriteTimers {
-    /// Time of the last write that was not flushed.
-    unflushed_since: Option<Instant>,
-    /// Time since which acknowledgements have been delayed.
-    acks_delayed_since: Option<Instant>,
-}
-
-impl WriteTimers {
-    /// The transport accepted bytes.
-    pub(crate) const fn on_write(&mut self, now: Instant) {
-        self.unflushed_since = Some(now);
-    }
-
-    /// The transport has sent all bytes that it accepted.
-    pub(crate) const fn on_flush(&mut self) {
-        self.unflushed_since = None;
-    }
-
-    /// Returns `true` if the transport has sent all bytes that it accepted.
-    pub(crate) const fn is_flushed(&self) -> bool {
-        self.unflushed_since.is_none()
-    }
-
-    /// Returns when flushing takes too long, or `deadline` if that is earlier.
-    pub(crate) fn flush_deadline(
-        &self,
-        deadline: Option<Instant>,
-        response_timeout: u32,
-    ) -> Option<Instant> {
-        let flush = self.unflushed_since;
-        earliest(
-            deadline,
-            flush.map(|since| since.add_millis(response_timeout)),
+/// Times count relative to the last call of `poll`, and bytes only while they are compared.
+#[cfg(feature = "fingerprint")]
+impl core::hash::Hash for Timers {
+    fn hash<H: core::hash::Hasher>(&self, state: &mut H) {
+        let Self {
+            ping_queued,
+            pings,
+            read_offered,
+            write_offered,
+            write_refused,
+            unflushed,
+            may_judge_reads: _,
+            may_judge_writes: _,
+            window_open,
+            response_timeout,
+            disconnect_timeout: _,
+            keep_alive,
+            last_poll_at: now,
+            last_sent_at,
+            last_received_at,
+            received,
+            flood: _,
+            window_start,
+            window_bytes,
+            connect_sent_at,
+            input_ends_at,
+            ping_sent_at,
+            ids_full_since,
+            write_blocked_since,
+        } = self;
+        (
+            ping_queued,
+            pings,
+            read_offered,
+            write_offered,
+            write_refused,
         )
-    }
-
-    /// Returns `true` if flushing takes too long.
-    pub(crate) fn is_flush_overdue(&self, response_timeout: u32, now: Instant) -> bool {
-        self.flush_deadline(None, response_timeout)
-            .is_some_and(|at| at.has_passed(now))
-    }
-
-    /// Returns `true` if pending acknowledgements may wait for the next packet.
-    pub(crate) fn may_delay_acks(&mut self, now: Instant) -> bool {
-        let since = *self.acks_delayed_since.get_or_insert(now);
-        !since.add_millis(ACK_DELAY_MS).has_passed(now)
-    }
-
-    /// Pending acknowledgements are no longer delayed.
-    pub(crate) const fn end_ack_delay(&mut self) {
-        self.acks_delayed_since = None;
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    const WINDOW: u32 = RESPONSE_TIMEOUT;
-
-    fn at(millis: u32) -> Instant {
-        Instant::from_millis(millis)
-    }
-
-    #[test]
-    fn rate_too_low_is_noticed_at_end_of_window() {
-        let mut timers = Timers::new();
-        timers.set_minimum_rate(10);
-        assert!(!timers.is_too_slow(true, at(0)));
-        timers.on_bytes_received(99);
-        assert_eq!(timers.window_start(), Some(at(0)));
-        assert!(!timers.is_too_slow(true, at(WINDOW - 1)));
-        assert!(timers.is_too_slow(true, at(WINDOW)));
-    }
-
-    #[test]
-    fn rate_is_checked_per_window() {
-        let mut timers = Timers::new();
-        timers.set_minimum_rate(10);
-        assert!(!timers.is_too_slow(true, at(0)));
-        timers.on_bytes_received(100);
-        assert!(!timers.is_too_slow(true, at(WINDOW)));
-        timers.on_bytes_received(50);
-        assert!(timers.is_too_slow(true, at(2 * WINDOW)));
-    }
-
-    #[test]
-    fn rate_between_packets_is_not_checked() {
-        let mut timers = Timers::new();
-        assert!(!timers.is_too_slow(true, at(0)));
-        assert!(!timers.is_too_slow(true, at(5 * WINDOW)));
-        timers.set_minimum_rate(10);
-        assert!(!timers.is_too_slow(true, at(5 * WINDOW)));
-        assert!(!timers.is_too_slow(false, at(7 * WINDOW)));
-        assert_eq!(timers.window_start(), None);
-        assert!(!timers.is_too_slow(true, at(9 * WINDOW)));
+            .hash(state);
+        (response_timeout, keep_alive, received).hash(state);
+        window_open
+            .then_some((age(*window_start, *now), window_bytes))
+            .hash(state);
+        for instant in [last_sent_at, last_received_at] {
+            age(*instant, *now).hash(state);
+        }
+        input_ends_at.map(|at| at.millis_after(*now)).hash(state);
+        for instant in [
+            connect_sent_at,
+            ping_sent_at,
+            ids_full_since,
+            write_blocked_since,
+        ] {
+            instant.map(|instant| age(instant, *now)).hash(state);
+        }
     }
 }

@@ -138,7 +138,7 @@ impl Session<'_> {
         if !self.has_room_for(image) {
             return Err(ImageError::StorageTooSmall);
         }
-        self.connection_lost();
+        self.link.close(super::ProtocolError::Closed);
         self.clean_up_connection();
         self.restore_packets(image, connect_len);
         self.restore_state(image);

@@ -18,8 +18,6 @@ use crate::{
 pub(super) struct Receiver<'b> {
     /// Packets stay in the buffer until there is room for their answers.
     pub(super) is_blocked: bool,
-    /// Bytes were received since the last call of [`Self::take_progress`].
-    progress: bool,
     oversized: Oversized,
     buffer: ReceiveBuffer<'b>,
     /// Bytes that must be received, as far as is known, before the next packet is whole.
@@ -48,7 +46,6 @@ impl<'b> Receiver<'b> {
     pub(super) const fn new(memory: &'b mut [u8]) -> Self {
         Self {
             is_blocked: false,
-            progress: false,
             oversized: Oversized::new(),
             buffer: ReceiveBuffer::new(memory),
             bytes_needed: 0,
@@ -75,7 +72,6 @@ impl Receiver<'_> {
         self.oversized = Oversized::new();
         self.buffer.clear();
         self.bytes_needed = 0;
-        self.progress = false;
         self.is_blocked = false;
         aborted
     }
@@ -94,17 +90,16 @@ impl Receiver<'_> {
     pub(super) fn commit(&mut self, n: usize) {
         self.buffer.commit(n);
         self.bytes_needed = self.bytes_needed.saturating_sub(n);
-        self.progress |= n > 0;
     }
 
-    /// Returns `true` if bytes of an incomplete packet were received since the last call.
-    pub(super) const fn take_progress(&mut self) -> bool {
-        core::mem::replace(&mut self.progress, false) && self.is_inside_packet()
-    }
-
-    /// Returns `true` inside a PUBLISH larger than the buffer. No answer can be received before its end.
-    pub(super) const fn is_inside_oversized(&self) -> bool {
-        self.oversized.is_active()
+    /// Returns `true` if the buffer may hold a packet, or a part of one, that was not handled.
+    pub(super) fn may_have_packet(&self) -> bool {
+        let unread = self.buffer.unread_len() > self.borrowed_len;
+        match self.oversized.mode {
+            Mode::Whole => unread && self.bytes_needed == 0,
+            Mode::Streaming => unread,
+            Mode::SkippingTopic | Mode::SkippingPayload { .. } => false,
+        }
     }
 
     /// Returns `true` if a packet has begun and is not complete.
@@ -206,10 +201,20 @@ impl Receiver<'_> {
 
     /// Begins with a PUBLISH larger than the buffer. Returns `false` if more bytes must be received first.
     ///
-    /// A QoS 2 message with one of the `delivered` ids is skipped.
-    pub(super) fn begin_oversized(&mut self, delivered: &[PacketId]) -> Result<bool, DecodeError> {
-        self.oversized
-            .begin(self.packet, &mut self.buffer, delivered)
+    /// It is skipped if `skip` is true, or if it is a QoS 2 message with one of the `delivered` ids.
+    pub(super) fn begin_oversized(
+        &mut self,
+        delivered: &[PacketId],
+        skip: bool,
+    ) -> Result<bool, DecodeError> {
+        let has_begun = self
+            .oversized
+            .begin(self.packet, &mut self.buffer, delivered)?;
+        if skip && self.oversized.is_streaming() {
+            self.oversized.skip_rest();
+        }
+        self.bytes_needed = usize::from(!has_begun);
+        Ok(has_begun)
     }
 
     /// Returns whether the unread bytes begin with a packet.
@@ -268,7 +273,6 @@ impl core::hash::Hash for Receiver<'_> {
     fn hash<H: core::hash::Hasher>(&self, state: &mut H) {
         let Self {
             is_blocked,
-            progress,
             oversized,
             buffer,
             bytes_needed,
@@ -276,7 +280,7 @@ impl core::hash::Hash for Receiver<'_> {
             payload_uncopied,
             packet,
         } = self;
-        (is_blocked, progress, oversized, buffer).hash(state);
+        (is_blocked, oversized, buffer).hash(state);
         (bytes_needed, borrowed_len, payload_uncopied).hash(state);
         if self.is_inside_packet() {
             packet.hash(state);

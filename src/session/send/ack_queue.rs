@@ -1,14 +1,22 @@
-//! A queue for acknowledgements and PINGREQ, which are sent before the packets in the send buffer.
+//! A queue for acknowledgements, which are sent before the packets in the send buffer.
 
-use crate::{bytes, codec::PacketId};
+use crate::{
+    bytes,
+    codec::{PacketId, wire},
+};
+
+/// Length of each acknowledgement, in bytes.
+const ACK_LEN: usize = 4;
 
 /// Eight acknowledgements, in bytes.
-const CAPACITY: usize = 32;
+const CAPACITY: usize = 8 * ACK_LEN;
 
-/// Packets of two or four bytes, for one connection.
+/// Acknowledgements for one connection.
 pub(in crate::session) struct AckQueue {
     bytes: [u8; CAPACITY],
     len: u8,
+    /// Number of bytes that the transport accepted.
+    sent: u8,
 }
 
 impl AckQueue {
@@ -16,64 +24,78 @@ impl AckQueue {
         Self {
             bytes: [0; CAPACITY],
             len: 0,
+            sent: 0,
         }
     }
 
     /// Returns `true` if `count` acknowledgements fit.
     pub(in crate::session) fn has_room(&self, count: usize) -> bool {
-        self.len().wrapping_add(count.wrapping_mul(4)) <= CAPACITY
+        self.len().wrapping_add(count.wrapping_mul(ACK_LEN)) <= CAPACITY
     }
 
-    pub(in crate::session) fn is_empty(&self) -> bool {
+    pub(in crate::session) const fn is_empty(&self) -> bool {
         self.len == 0
     }
 
-    /// Returns the number of queued bytes.
-    pub(in crate::session) fn len(&self) -> usize {
-        usize::from(self.len)
+    /// Returns `true` if no acknowledgement is sent in part.
+    pub(super) const fn is_between_packets(&self) -> bool {
+        self.sent == 0
     }
 
+    /// Returns the bytes that are not sent.
     pub(super) fn bytes(&self) -> &[u8] {
-        self.bytes.get(..self.len()).unwrap_or_default()
+        self.bytes
+            .get(usize::from(self.sent)..self.len())
+            .unwrap_or_default()
     }
 
     /// Queues an acknowledgement. The caller has checked that [there is room](Self::has_room).
     #[inline(never)] // called from many places
     pub(in crate::session) fn push_ack(&mut self, first: u8, id: PacketId) {
         let [high, low] = id.get().to_be_bytes();
-        self.push(&[first, 2, high, low]);
-    }
-
-    /// Queues a packet and returns `true`, or returns `false` if it does not fit.
-    pub(in crate::session) fn push(&mut self, packet: &[u8]) -> bool {
         let begin = self.len();
-        let end = begin.wrapping_add(packet.len());
-        let Some(place) = self.bytes.get_mut(begin..end) else {
-            return false;
-        };
-        bytes::copy(place, packet);
-        self.set_len(end);
-        true
+        let end = begin.wrapping_add(ACK_LEN);
+        if let Some(place) = self.bytes.get_mut(begin..end) {
+            bytes::copy(place, &[first, 2, high, low]);
+            self.len = small(end);
+        }
     }
 
-    /// Removes up to `n` bytes, which the transport accepted, and returns how many.
-    pub(super) fn consume(&mut self, n: usize) -> usize {
-        let n = n.min(self.len());
-        let rest = self.len().wrapping_sub(n);
-        bytes::move_within(&mut self.bytes, n, 0, rest);
-        self.set_len(rest);
-        n
+    /// Counts up to `n` bytes that the transport accepted. Calls `on_pubrel` for each PUBREL that is sent whole, and
+    /// returns `true` if any acknowledgement is.
+    pub(super) fn consume(&mut self, n: usize, mut on_pubrel: impl FnMut(PacketId)) -> bool {
+        let sent = usize::from(self.sent).wrapping_add(n).min(self.len());
+        let (whole, _) = self.bytes.get(..sent).unwrap_or_default().as_chunks();
+        for [first, _, high, low] in whole {
+            if *first == wire::PUBREL
+                && let Some(id) = PacketId::new(u16::from_be_bytes([*high, *low]))
+            {
+                on_pubrel(id);
+            }
+        }
+        let done = whole.len().wrapping_mul(ACK_LEN);
+        let rest = self.len().wrapping_sub(done);
+        bytes::move_within(&mut self.bytes, done, 0, rest);
+        self.len = small(rest);
+        self.sent = small(sent.wrapping_sub(done));
+        done > 0
     }
 
     /// Discards the acknowledgements of a connection that ended.
-    pub(super) fn clear(&mut self) {
+    pub(super) const fn clear(&mut self) {
         self.len = 0;
+        self.sent = 0;
     }
 
-    fn set_len(&mut self, len: usize) {
-        let [low, ..] = len.to_le_bytes();
-        self.len = low;
+    fn len(&self) -> usize {
+        usize::from(self.len)
     }
+}
+
+/// Returns a number of bytes in the queue, which fits a byte.
+const fn small(len: usize) -> u8 {
+    let [low, ..] = len.to_le_bytes();
+    low
 }
 
 /// All but the bytes that belong to no packet.
@@ -81,5 +103,6 @@ impl AckQueue {
 impl core::hash::Hash for AckQueue {
     fn hash<H: core::hash::Hasher>(&self, state: &mut H) {
         self.bytes().hash(state);
+        self.sent.hash(state);
     }
 }

@@ -23,13 +23,29 @@ use crate::{
 // thumbv6m.
 pub(super) type Encode<'a> = dyn Fn(PacketId, &mut [u8]) -> Result<usize, EncodeError> + 'a;
 
+/// Where the bytes come from that were lent last.
+#[derive(Clone, Copy)]
+#[cfg_attr(feature = "fingerprint", derive(Hash))]
+enum Lent {
+    Buffer,
+    Acks,
+    Ping,
+}
+
+/// A packet that is not kept in the send buffer.
+pub(super) enum SmallPacket {
+    Ack,
+    Ping,
+}
+
 /// The sending half of a session.
 #[cfg_attr(feature = "fingerprint", derive(Hash))]
 pub(super) struct Sender<'b> {
     /// The session has changed since the last checkpoint.
     changed: bool,
-    /// The bytes lent last are those of the acknowledgements.
-    acks_lent: bool,
+    /// Bytes of a PINGREQ that are not sent.
+    ping_left: u8,
+    lent: Lent,
     /// PUBLISHes at QoS 0 that were not sent, or whose connection was refused.
     qos0_dropped: u16,
     /// PUBLISHes at QoS 0 that were sent before CONNACK.
@@ -47,7 +63,8 @@ impl<'b> Sender<'b> {
     pub(super) fn new(buffer: &'b mut [u8], slots: &'b mut VecView<Slot>) -> Self {
         Self {
             changed: false,
-            acks_lent: false,
+            ping_left: 0,
+            lent: Lent::Buffer,
             qos0_dropped: 0,
             qos0_sent_before_connack: 0,
             asked: None,
@@ -90,7 +107,8 @@ impl Sender<'_> {
             .saturating_add(unsent)
             .saturating_add(if refused { discarded } else { 0 });
         self.acks.clear();
-        self.acks_lent = false;
+        self.ping_left = 0;
+        self.lent = Lent::Buffer;
         self.in_flight.end_connection(refused);
     }
 
@@ -138,35 +156,74 @@ impl Sender<'_> {
 impl Sender<'_> {
     /// Returns `true` if nothing can be sent at present.
     pub(super) fn is_empty(&self) -> bool {
-        self.buffer.is_empty() && (self.acks.is_empty() || self.buffer.is_in_payload())
+        self.buffer.is_empty()
+            && (self.buffer.is_in_payload() || (self.acks.is_empty() && self.ping_left == 0))
     }
 
     /// Returns `true` if there are acknowledgements, and nothing else can be sent.
     pub(super) fn has_only_acks(&self) -> bool {
-        !self.acks.is_empty() && !self.buffer.is_in_payload() && self.buffer.is_empty()
+        !self.acks.is_empty()
+            && self.ping_left == 0
+            && !self.buffer.is_in_payload()
+            && self.buffer.is_empty()
     }
 
-    /// Returns `true` if nothing can be sent, and no packet is sent in part.
-    pub(super) fn is_idle(&self) -> bool {
-        self.is_empty() && !self.buffer.is_in_payload()
+    /// Queues a PINGREQ. One that is queued already serves.
+    pub(super) fn queue_ping(&mut self) {
+        if self.ping_left == 0 {
+            self.ping_left = 2;
+        }
     }
 
-    /// Returns the bytes that are sent next: the rest of a packet, else the acknowledgements, else all that is queued.
+    /// Returns `true` if a PINGREQ can be sent now.
+    pub(super) fn can_send_ping(&self) -> bool {
+        self.ping_left > 0 && self.is_between_packets()
+    }
+
+    /// Returns `true` if no packet is sent in part, except a PINGREQ.
+    fn is_between_packets(&self) -> bool {
+        self.buffer.is_between_packets() && self.acks.is_between_packets()
+    }
+
+    /// Returns the bytes that are sent next: the rest of a packet, else a PINGREQ, else the acknowledgements, else all
+    /// that is queued.
     pub(super) fn lend(&mut self) -> &[u8] {
-        self.acks_lent = !self.acks.is_empty() && self.buffer.is_between_packets();
-        if self.acks_lent {
+        if self.can_send_ping() {
+            self.lent = Lent::Ping;
+            let [.., last] = &wire::PINGREQ_PACKET;
+            return match self.ping_left {
+                1 => core::slice::from_ref(last),
+                _ => &wire::PINGREQ_PACKET,
+            };
+        }
+        if !self.acks.is_empty() && self.buffer.is_between_packets() {
+            self.lent = Lent::Acks;
             return self.acks.bytes();
         }
-        self.buffer.lend(!self.acks.is_empty())
+        self.lent = Lent::Buffer;
+        self.buffer
+            .lend(!self.acks.is_empty() || self.ping_left > 0)
     }
 
-    /// Counts `n` bytes that the transport accepted, and returns how many of them were acknowledgements.
-    pub(super) fn consume(&mut self, n: usize) -> usize {
-        if self.acks_lent {
-            return self.acks.consume(n);
+    /// Counts `n` bytes of those lent last, which the transport accepted. Returns the packet other than those of the
+    /// send buffer that was sent with them.
+    pub(super) fn consume(&mut self, n: usize, now: Instant) -> Option<SmallPacket> {
+        match self.lent {
+            Lent::Ping => {
+                let [n, ..] = n.min(2).to_le_bytes();
+                self.ping_left = self.ping_left.saturating_sub(n);
+                (self.ping_left == 0).then_some(SmallPacket::Ping)
+            }
+            Lent::Acks => {
+                let in_flight = &mut self.in_flight;
+                let sent = self.acks.consume(n, |id| in_flight.on_pubrel_sent(id, now));
+                sent.then_some(SmallPacket::Ack)
+            }
+            Lent::Buffer => {
+                self.buffer.consume(n);
+                None
+            }
         }
-        self.buffer.consume(n);
-        0
     }
 
     /// Returns the next packet of the send buffer that was sent whole, if there is one.
@@ -244,9 +301,9 @@ impl Sender<'_> {
     }
 
     /// Queues the pending PUBRELs, in the order of their PUBRECs. Leaves room for `reserved` acknowledgements.
-    pub(super) fn send_pubrels(&mut self, reserved: usize, now: Instant) {
+    pub(super) fn send_pubrels(&mut self, reserved: usize) {
         while self.acks.has_room(reserved.wrapping_add(1))
-            && let Some(id) = self.in_flight.next_pubrel(now)
+            && let Some(id) = self.in_flight.next_pubrel()
         {
             self.acks.push_ack(wire::PUBREL, id);
         }
