@@ -130,8 +130,12 @@ impl<S: io::Read> Read for NonBlocking<S> {
 }
 
 impl<S: io::Write> Write for NonBlocking<S> {
+    /// `Ok(0)` of the stream means that it accepts nothing now, as a TLS stream with a full buffer says it.
     fn write(&mut self, buf: &[u8]) -> Result<usize, Error> {
-        self.stream.write(buf).map_err(Error)
+        match self.stream.write(buf) {
+            Ok(0) if !buf.is_empty() => Err(Error(io::ErrorKind::WouldBlock.into())),
+            written => written.map_err(Error),
+        }
     }
 
     fn flush(&mut self) -> Result<(), Error> {
@@ -148,5 +152,37 @@ impl<S: io::Read> ReadReady for NonBlocking<S> {
 impl<S: io::Write> WriteReady for NonBlocking<S> {
     fn write_ready(&mut self) -> Result<bool, Error> {
         Ok(true)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A stream whose buffer is full at every other write, as that of a TLS connection can be.
+    struct FullBuffer {
+        is_full: bool,
+    }
+
+    impl io::Write for FullBuffer {
+        fn write(&mut self, buf: &[u8]) -> io::Result<usize> {
+            self.is_full = !self.is_full;
+            Ok(if self.is_full { 0 } else { buf.len() })
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    #[test]
+    fn write_to_full_stream_means_not_now() {
+        let mut transport = NonBlocking::new(FullBuffer { is_full: false });
+        let kind = transport
+            .write(b"x")
+            .map_err(|error| embedded_io::Error::kind(&error));
+        assert_eq!(kind, Err(ErrorKind::TimedOut));
+        assert!(matches!(transport.write(b"x"), Ok(1)));
+        assert!(matches!(transport.write(b""), Ok(0)));
     }
 }

@@ -20,7 +20,7 @@ use super::{
 };
 use crate::{
     codec::{Connect, PacketId, QoS, SubackCodes},
-    session::{Event, EventToken, Message, Session, StreamedPublish},
+    session::{Event, EventToken, Message, RequestError, Session, StreamedPublish},
     time::{Clock, Instant},
 };
 
@@ -108,12 +108,12 @@ where
     ///
     /// # Cancel safety
     ///
-    /// The future is ready when it is first polled. If it is dropped before, nothing is published.
+    /// If the future is dropped before it is ready, nothing is published.
     pub async fn publish(
         &mut self,
         message: &Message<'_>,
     ) -> Result<Option<PacketId>, Error<T::Error>> {
-        let id = self.driver.request(|s| s.publish(message))?;
+        let id = self.request(|s| s.publish(message)).await?;
         self.write().await;
         Ok(id)
     }
@@ -130,7 +130,7 @@ where
         on_event: impl FnMut(Event<'_>),
     ) -> Result<(), Error<T::Error>> {
         self.driver.check_order()?;
-        let id = self.driver.request(|s| s.publish(message))?;
+        let id = self.request(|s| s.publish(message)).await?;
         self.await_completion(id, on_event).await
     }
 
@@ -199,12 +199,12 @@ where
     ///
     /// # Cancel safety
     ///
-    /// The future is ready when it is first polled. If it is dropped before, nothing is subscribed.
+    /// If the future is dropped before it is ready, nothing is subscribed.
     pub async fn subscribe(
         &mut self,
         filters: &[(&str, QoS)],
     ) -> Result<PacketId, Error<T::Error>> {
-        let id = self.driver.request(|s| s.subscribe(filters))?;
+        let id = self.request(|s| s.subscribe(filters)).await?;
         self.write().await;
         Ok(id)
     }
@@ -221,7 +221,7 @@ where
         on_event: impl FnMut(Event<'_>),
     ) -> Result<SubackCodes<'_>, Error<T::Error>> {
         self.driver.check_order()?;
-        let id = self.driver.request(|s| s.subscribe(filters))?;
+        let id = self.request(|s| s.subscribe(filters)).await?;
         let token = self.await_answer(id, on_event).await?;
         self.driver.suback(token)
     }
@@ -230,9 +230,9 @@ where
     ///
     /// # Cancel safety
     ///
-    /// The future is ready when it is first polled. If it is dropped before, nothing is unsubscribed.
+    /// If the future is dropped before it is ready, nothing is unsubscribed.
     pub async fn unsubscribe(&mut self, filters: &[&str]) -> Result<PacketId, Error<T::Error>> {
-        let id = self.driver.request(|s| s.unsubscribe(filters))?;
+        let id = self.request(|s| s.unsubscribe(filters)).await?;
         self.write().await;
         Ok(id)
     }
@@ -249,7 +249,7 @@ where
         on_event: impl FnMut(Event<'_>),
     ) -> Result<(), Error<T::Error>> {
         self.driver.check_order()?;
-        let id = self.driver.request(|s| s.unsubscribe(filters))?;
+        let id = self.request(|s| s.unsubscribe(filters)).await?;
         self.await_completion(Some(id), on_event).await
     }
 
@@ -364,6 +364,29 @@ where
 
     async fn next_event(&mut self) -> Result<EventToken, Error<T::Error>> {
         self.drive_until(Driver::drive).await
+    }
+
+    /// Queues a request. If the send buffer is full, it lets the executor run once and tries again: a runtime may refuse
+    /// all writes until the task has returned to it.
+    async fn request<R>(
+        &mut self,
+        request: impl Fn(&mut Session<'b>) -> Result<R, RequestError>,
+    ) -> Result<R, Error<T::Error>> {
+        let result = self.driver.request(&request);
+        let Err(Error::Request(RequestError::SendBufferFull { .. })) = result else {
+            return result;
+        };
+        let mut has_yielded = false;
+        poll_fn(|cx| {
+            if core::mem::replace(&mut has_yielded, true) {
+                return Poll::Ready(());
+            }
+            cx.waker().wake_by_ref();
+            Poll::Pending
+        })
+        .await;
+        self.write().await;
+        self.driver.request(request)
     }
 
     /// Writes what the transport accepts at once.
