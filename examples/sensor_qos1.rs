@@ -102,7 +102,7 @@ async fn forget(broker: SocketAddr) -> pc::Result<()> {
     let mut memory = Memory::new();
     let mut session = Session::new(&mut memory);
     let socket = pc::dial(broker).await?;
-    let client = Client::connect(&mut session, socket, EmbassyClock, &options()).await?;
+    let mut client = Client::connect(&mut session, socket, EmbassyClock, &options()).await?;
     client.disconnect().await?;
     Timer::after(Duration::from_millis(200)).await;
     Ok(())

@@ -285,7 +285,7 @@ fn a_flush_that_is_never_done_ends_in_time() {
 
     let (mut storage, world) = (storage(), World::new());
     let mut session = Session::new(&mut storage);
-    let client = connected(&mut session, &world, &options());
+    let mut client = connected(&mut session, &world, &options());
     stuck(&world);
     let error = world.run(client.disconnect()).err();
     assert_eq!(error, Some(Error::Protocol(write)));
@@ -303,7 +303,8 @@ fn mqtt_3_14_4_1_disconnect_waits_for_a_slow_flush() {
         .session()
         .publish(&message("a", b"x", QoS::AtMostOnce))
         .unwrap();
-    let socket = world.run(client.disconnect()).unwrap();
+    assert_eq!(world.run(client.disconnect()), Ok(false));
+    let socket = client.into_transport();
     assert_eq!(
         world.take_sent(),
         [publish("a", b"x", QoS::AtMostOnce, 0), vec![0xE0, 0]].concat()
@@ -311,7 +312,8 @@ fn mqtt_3_14_4_1_disconnect_waits_for_a_slow_flush() {
     assert!(!world.is_dropped());
     drop(socket);
     assert_eq!(world.take_sent(), b"");
-    assert_eq!(world.millis(), 0);
+    // The server does not close, and is not waited for longer.
+    assert_eq!(world.millis(), 1_000);
 }
 
 #[test]

@@ -45,7 +45,8 @@ fn mqtt_3_14_4_1_the_transport_comes_back_after_disconnect() {
             .publish(&message("t", b"kept", QoS::AtLeastOnce))
             .unwrap();
         let flushed = network.flushed();
-        let transport = client.disconnect().unwrap();
+        client.disconnect().unwrap();
+        let transport = client.into_transport();
         let sent = network.take_sent();
         let kept = publish("t", b"kept", QoS::AtLeastOnce, 1);
         assert_eq!(packets(&sent), (vec![&kept[..], &DISCONNECT], &[][..]));

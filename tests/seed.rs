@@ -157,7 +157,7 @@ impl<'j> Replay<'j> {
         for op in &mut ops {
             match text(&op["op"]) {
                 "disconnect" => {
-                    drop(client.disconnect().unwrap());
+                    client.disconnect().unwrap();
                     self.check_sent(op);
                     assert!(ops.next().is_none());
                     return;

@@ -298,8 +298,8 @@ impl<'b> Calls<'b> for common::Client<'_, 'b, '_> {
         self.poll().unwrap().is_some()
     }
 
-    fn disconnect(self) {
-        self.disconnect().unwrap();
+    fn disconnect(mut self) {
+        Self::disconnect(&mut self).unwrap();
     }
 }
 
@@ -376,7 +376,7 @@ impl<'b> Calls<'b> for Running<'_, 'b, '_> {
         self.world.run(self.client.poll()).unwrap().is_some()
     }
 
-    fn disconnect(self) {
+    fn disconnect(mut self) {
         self.world.run(self.client.disconnect()).unwrap();
     }
 }

@@ -47,7 +47,7 @@ pub enum Call<'a> {
     PollAll,
     Pass(u32),
     Timeout(u32),
-    MinimumRate(u32),
+    DisconnectTimeout(u32),
     Checkpoints(bool),
     Save,
     Restore,
@@ -239,7 +239,7 @@ impl World<'_, '_> {
             Call::PollAll => self.poll_all(),
             Call::Pass(millis) => self.now = self.now.add_millis(*millis),
             Call::Timeout(millis) => session.set_response_timeout(*millis),
-            Call::MinimumRate(rate) => session.set_minimum_rate(*rate),
+            Call::DisconnectTimeout(millis) => session.set_disconnect_timeout(*millis),
             Call::Checkpoints(on) => session.set_checkpoints(*on),
             Call::Save => {
                 let mut image = [0; Memory::IMAGE_LEN];

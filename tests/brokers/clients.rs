@@ -142,8 +142,8 @@ impl<'b> Calls<'b> for BlockingClient<'_, 'b> {
         }
     }
 
-    fn disconnect(self) -> Result<()> {
-        self.disconnect().map(drop).map_err(plain)
+    fn disconnect(mut self) -> Result<()> {
+        Self::disconnect(&mut self).map(drop).map_err(plain)
     }
 }
 
@@ -238,7 +238,7 @@ impl<'b> Calls<'b> for AsyncClient<'_, 'b> {
         }
     }
 
-    fn disconnect(self) -> Result<()> {
+    fn disconnect(mut self) -> Result<()> {
         let call = self.client.disconnect();
         self.runtime.block_on(call).map(drop).map_err(plain)
     }

@@ -92,6 +92,8 @@ struct Wire {
     /// What arrives later, and when.
     on_its_way: VecDeque<(u32, Vec<u8>)>,
     ended: bool,
+    /// The peer has closed the connection after a DISCONNECT.
+    disconnected: bool,
     reads: Script,
     writes: Script,
     flushes: VecDeque<Step>,
@@ -122,6 +124,7 @@ impl Network {
             arrived: VecDeque::new(),
             on_its_way: VecDeque::new(),
             ended: false,
+            disconnected: false,
             reads: Script::new(),
             writes: Script::new(),
             flushes: VecDeque::new(),
@@ -149,6 +152,10 @@ impl Network {
 
     /// The client's end.
     pub(crate) fn transport(&self) -> Transport {
+        let wire = &mut *self.wire.borrow_mut();
+        if core::mem::take(&mut wire.disconnected) {
+            wire.ended = false;
+        }
         Transport {
             wire: Rc::clone(&self.wire),
         }
@@ -420,6 +427,9 @@ impl Wire {
         let mut seen = 0;
         while let Some((packet, used)) = Packet::decode(&self.unseen[seen..]).unwrap() {
             self.arrived.extend(peer(&packet));
+            // As a server must (section 3.14.4).
+            self.disconnected |= matches!(packet, Packet::Disconnect);
+            self.ended |= self.disconnected;
             seen += used;
         }
         self.unseen.drain(..seen);

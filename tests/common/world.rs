@@ -419,10 +419,15 @@ impl Wire {
         let mut seen = 0;
         while let Some((packet, used)) = Packet::decode(&self.unseen[seen..]).unwrap() {
             answers.extend(peer(&packet));
+            // As a server must (section 3.14.4).
+            self.ended |= matches!(packet, Packet::Disconnect);
             seen += used;
         }
         self.unseen.drain(..seen);
         self.send(&answers);
+        if self.ended {
+            self.read.wake();
+        }
         self.peer = Some(peer);
     }
 }
@@ -462,7 +467,8 @@ impl Read for Socket {
             if wire.broken {
                 return Poll::Ready(Err(Fault(ErrorKind::ConnectionReset)));
             }
-            if wire.pauses(|wire| &mut wire.read) || (wire.arrived.is_empty() && !wire.ended) {
+            let ended = wire.ended && wire.on_its_way.is_empty();
+            if wire.pauses(|wire| &mut wire.read) || (wire.arrived.is_empty() && !ended) {
                 return wire.read.wait(cx);
             }
             let n = wire.some_of(buf.len().min(wire.arrived.len()));

@@ -68,10 +68,10 @@ pub(crate) async fn asynch(work: Work<'_, '_>) -> End {
     {
         let options = clean(connect);
         let client = umqtt::asynch::Client::connect(session, transport, clock, &options).await;
-        if let Ok(client) = client
-            && let Ok(transport) = client.disconnect().await
+        if let Ok(mut client) = client
+            && client.disconnect().await.is_ok()
         {
-            AsyncNetwork::hang_up(network, transport).await;
+            AsyncNetwork::hang_up(network, client.into_transport()).await;
         }
         set_connected(false);
     }

@@ -111,10 +111,10 @@ async fn serve<N: Network, C: Sleep, B: Stop>(
             if !client.session().is_connected() {
                 return Ok((End::Stopped, None));
             }
-            return Ok((End::Stopped, client.disconnect().await.ok()));
+            return Ok((End::Stopped, disconnect(client).await));
         }
         let due = match light.act(client.session(), clock.now(), board)? {
-            Next::Done => return Ok((End::Done, client.disconnect().await.ok())),
+            Next::Done => return Ok((End::Done, disconnect(client).await)),
             Next::Wait(due) => due,
         };
         // What comes first ends the other waits; the client loses nothing by that.
@@ -123,6 +123,12 @@ async fn serve<N: Network, C: Sleep, B: Stop>(
             light.handle(&event?, board)?;
         }
     }
+}
+
+/// Disconnects, and returns the transport if that succeeded.
+async fn disconnect<T: Read + Write, C: Sleep>(mut client: Client<'_, '_, T, C>) -> Option<T> {
+    client.disconnect().await.ok()?;
+    Some(client.into_transport())
 }
 
 /// Waits for this moment; for ever if there is none.

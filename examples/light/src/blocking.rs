@@ -82,18 +82,28 @@ fn serve<N: Network, C: Clock, B: Board>(
     let mut client = Client::open(session, transport, clock, options)?;
     loop {
         if board.is_stopped() {
-            let connected = client.session().is_connected();
-            let goodbye = connected.then(|| client.disconnect().ok());
-            return Ok((End::Stopped, goodbye.flatten()));
+            if !client.session().is_connected() {
+                return Ok((End::Stopped, None));
+            }
+            return Ok((End::Stopped, disconnect(client)));
         }
         if light.act(client.session(), clock.now(), board)? == Next::Done {
-            return Ok((End::Done, client.disconnect().ok()));
+            return Ok((End::Done, disconnect(client)));
         }
         match client.poll()? {
             Some(event) => light.handle(&event, board)?,
             None => clock.idle(),
         }
     }
+}
+
+/// Disconnects, and returns the transport if that succeeded.
+fn disconnect<T, C: Clock>(mut client: Client<'_, '_, T, C>) -> Option<T>
+where
+    T: Read + Write + ReadReady + WriteReady,
+{
+    client.disconnect().ok()?;
+    Some(client.into_transport())
 }
 
 /// Waits; false if the board asked for the end meanwhile.

@@ -262,11 +262,7 @@ pub(crate) fn unless_busy<R, B: Board>(
 ) -> Result<Option<R>, RequestError> {
     match result {
         Ok(value) => Ok(Some(value)),
-        Err(
-            error @ (RequestError::InflightFull { .. }
-            | RequestError::SendBufferFull { .. }
-            | RequestError::AckQueueFull),
-        ) => {
+        Err(error @ (RequestError::InflightFull { .. } | RequestError::SendBufferFull { .. })) => {
             board.tell(&News::Busy(error));
             Ok(None)
         }

@@ -167,7 +167,7 @@ impl<'b> Client<'b> for Blocking<'_, 'b> {
         }
     }
 
-    fn disconnect(self: Box<Self>) -> Result<()> {
+    fn disconnect(mut self: Box<Self>) -> Result<()> {
         self.0.disconnect().map(drop).map_err(plain)
     }
 }
@@ -225,7 +225,10 @@ impl<'b> Client<'b> for Async<'_, 'b> {
     }
 
     fn disconnect(self: Box<Self>) -> Result<()> {
-        let Self { client, runtime } = *self;
+        let Self {
+            mut client,
+            runtime,
+        } = *self;
         runtime
             .block_on(client.disconnect())
             .map(drop)

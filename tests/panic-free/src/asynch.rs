@@ -41,6 +41,7 @@ pub(crate) fn every_call() {
         subscribe(&mut client);
         receive(&mut client);
         hide(run(client.disconnect()));
+        hide(client.into_transport());
     }
     hide(Client::open(&mut session, Anything, Anything, &options).is_ok());
 }

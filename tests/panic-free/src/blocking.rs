@@ -22,6 +22,7 @@ pub(crate) fn every_call() {
         subscribe(&mut client);
         receive(&mut client);
         hide(client.disconnect());
+        hide(client.into_transport());
     }
     if let Err(error) = Client::open(&mut session, Anything, Anything, &options()).map(drop) {
         hide(error.is_fatal());

@@ -25,7 +25,7 @@ fn now() -> Instant {
 #[inline(never)]
 fn configure(session: &mut Session<'_>) {
     session.set_response_timeout(any());
-    session.set_minimum_rate(any());
+    session.set_disconnect_timeout(any());
     session.set_checkpoints(any());
 }
 

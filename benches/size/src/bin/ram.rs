@@ -155,8 +155,8 @@ calls! {
     fn blocking_flush(c: &mut Client<'_, '_>) -> Done<()> {
         c.flush()
     }
-    fn blocking_disconnect(c: Client<'_, '_>) -> bool {
-        c.disconnect().is_ok()
+    fn blocking_disconnect(c: &mut Client<'_, '_>) -> Done<bool> {
+        c.disconnect()
     }
 }
 

@@ -46,7 +46,7 @@ pub async fn report<N: Network, C: Sleep, B: Board>(
             });
         }
     }
-    let transport = client.disconnect().await?;
-    network.hang_up(transport).await;
+    client.disconnect().await?;
+    network.hang_up(client.into_transport()).await;
     Ok(())
 }
