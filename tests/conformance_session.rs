@@ -9,7 +9,7 @@
 mod wire;
 
 use umqtt::{
-    Event, ProtocolError, RequestError, Session, Storage,
+    Event, ProtocolError, RequestError, Storage,
     codec::{
         Connect, ConnectReturnCode, DecodeError, PacketType, QoS,
         SubackReturnCode::{self, Granted},
@@ -225,10 +225,7 @@ fn mqtt_3_1_3_2_a_session_belongs_to_one_client_id() {
     let used = driven.session.save(&mut image).unwrap();
 
     let mut second = Room::new();
-    let mut restored = Driven {
-        session: Session::new(&mut second),
-        now: 0,
-    };
+    let mut restored = Driven::new(&mut second);
     restored.session.restore(&image[..used]).unwrap();
     assert_eq!(
         restored.session.connect(&other, at),

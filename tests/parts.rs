@@ -74,11 +74,11 @@ fn a_clients_error_has_the_kind_of_what_lies_beneath() {
     for (error, kind) in [
         (E::Transport(refused), ErrorKind::ConnectionRefused),
         (E::Closed, ErrorKind::ConnectionAborted),
-        (E::Protocol(ProtocolError::TooSlow), ErrorKind::Other),
+        (E::Protocol(ProtocolError::WriteTimeout), ErrorKind::Other),
         (E::SourceEnded { missing: 1 }, ErrorKind::Other),
         (E::Source(ErrorKind::NotFound), ErrorKind::NotFound),
         (
-            E::Request(RequestError::AckQueueFull),
+            E::Request(RequestError::CheckpointDue),
             ErrorKind::InvalidInput,
         ),
     ] {

@@ -48,34 +48,11 @@ fn late<'s, 'b, 'n>(
     client
 }
 
-/// What was slow on one connection is not held against the next, whose transport brings one byte at a time.
-#[test]
-fn the_minimum_rate_begins_anew_with_a_client() {
-    let (network, mut storage) = (Network::new(), Memory::new());
-    let mut session = Session::new(&mut storage);
-    session.set_minimum_rate(10);
-    let mut client = connected(&mut session, &network, &keep());
-    network.feed(&[0x30, 50, 0, 1, b'a']);
-    assert_eq!(client.poll(), Ok(None));
-    drop(client);
-
-    network.answer(server);
-    network.reads(&[], Step::Bytes(1));
-    let mut failures = vec![];
-    for _ in 0..5 {
-        network.pass(60_000);
-        let again = blocking::Client::connect(&mut session, network.transport(), &network, &keep());
-        failures.extend(again.err());
-    }
-    assert_eq!(failures, []);
-}
-
 /// All that a peer has to say waits to be read: it is the caller who is slow.
 #[test]
 fn a_busy_caller_has_no_slow_peer() {
     let (network, mut storage) = (Network::new(), Memory::new());
     let mut session = Session::new(&mut storage);
-    session.set_minimum_rate(100);
     let mut client = connected(&mut session, &network, &keep());
     network.reads(&[], Step::Bytes(16));
     for _ in 0..10 {

@@ -217,6 +217,9 @@ impl Session<'_> {
             self.receiver.release();
         }
         if self.link.is_open() {
+            if self.payload_left() > 0 && !self.has_pending() {
+                self.timers.on_payload_missing();
+            }
             let requests = self.sender.in_flight.sent_times();
             self.timers.begin_poll(now, requests);
             if has_event {

@@ -213,6 +213,12 @@ impl Timers {
         self.write_blocked_since.get_or_insert(now);
     }
 
+    /// The rest of a packet is payload that the caller has not provided, or that the transport has not accepted.
+    pub(super) const fn on_payload_missing(&mut self) {
+        self.write_offered = true;
+        self.write_refused = true;
+    }
+
     /// The transport accepted bytes; `has_more` says whether it has more to accept.
     pub(super) fn on_write(&mut self, has_more: bool, now: Instant) {
         self.write_offered = false;

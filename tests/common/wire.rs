@@ -53,6 +53,8 @@ pub(crate) struct Driven<'b> {
     pub(crate) session: Session<'b>,
     /// What the clock shows, in milliseconds.
     pub(crate) now: u32,
+    /// The transport has refused bytes, and refuses them until [`Self::sent`].
+    stuck: bool,
 }
 
 impl<'b> Driven<'b> {
@@ -67,6 +69,7 @@ impl<'b> Driven<'b> {
         Self {
             session: Session::new(storage),
             now: 1_000,
+            stuck: false,
         }
     }
 
@@ -138,6 +141,7 @@ impl<'b> Driven<'b> {
 
     /// Everything that leaves now, as a transport that takes all of it would have it.
     pub(crate) fn sent(&mut self) -> Vec<u8> {
+        self.stuck = false;
         let mut sent = Vec::new();
         let now = self.at();
         while self.session.has_pending() {
@@ -155,12 +159,29 @@ impl<'b> Driven<'b> {
         let pending = self.session.pending(now);
         let taken = pending[..n.min(pending.len())].to_vec();
         self.session.consume(taken.len(), now);
+        self.refuse();
         taken
     }
 
-    /// The next event, in words, if there is one.
+    /// The transport is offered what is pending, or payload, and takes nothing.
+    pub(crate) fn refuse(&mut self) {
+        self.stuck = true;
+        let now = self.at();
+        if self.session.has_pending() {
+            assert!(!self.session.pending(now).is_empty(), "nothing to send");
+        } else if self.session.payload_left() > 0 {
+            self.session.payload_sent(0, now);
+        }
+    }
+
+    /// The next event, in words, if there is one. If not, the transport is read, and nothing has come; if it has refused
+    /// bytes, it refuses them again.
     pub(crate) fn next(&mut self) -> Result<Option<String>, ProtocolError> {
         let Some(ready) = self.session.poll(self.at())? else {
+            self.session.space();
+            if self.stuck {
+                self.refuse();
+            }
             return Ok(None);
         };
         Ok(self.session.event(ready)?.map(|event| format!("{event:?}")))
