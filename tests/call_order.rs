@@ -170,6 +170,7 @@ fn bytes_consumed_after_the_end_change_nothing() {
     connect(&mut session);
     session.connection_lost();
     session.consume(9, T);
+    assert_eq!(session.poll(T), Err(ProtocolError::Closed));
     assert_eq!(session.deadline(), None);
     session.connect(&Connect::new("device"), T).unwrap();
     assert_eq!(session.pending(T)[0], 0x10);

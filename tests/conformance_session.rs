@@ -579,6 +579,10 @@ fn mqtt_3_14_4_2_nothing_follows_disconnect() {
     driven.expect(&[]);
     sent.extend(driven.sent());
     assert_eq!(sent, before);
+    driven.pass(999);
+    driven.feed(&publish(1, 6, b""));
+    driven.expect(&[]);
+    driven.session.connection_lost();
     assert_eq!(driven.end(), ProtocolError::Closed);
 }
 

@@ -14,7 +14,7 @@ use std::collections::BTreeMap;
 
 use proptest::{collection::vec, prelude::*, sample::Index};
 use umqtt::{
-    Event, Instant, ProtocolError, Session, Storage,
+    Event, Instant, ProtocolError, RequestError, Session, Storage,
     codec::{Connect, Delivery, Packet, PacketType, Publish, QoS, SubackReturnCode, TopicName},
 };
 
@@ -335,12 +335,16 @@ fn life(network: &Network) -> (Vec<Seen>, common::Result<()>) {
     let mut storage = Storage::<64, 512, 4>::new();
     let mut session = Session::new(&mut storage);
     let mut seen = Vec::new();
+    let options = Connect {
+        keep_alive: 60,
+        ..Connect::new("id")
+    };
+    let connected = Client::connect(&mut session, network.transport(), network, &options);
+    let mut client = match connected {
+        Ok(client) => client,
+        Err(error) => return (seen, Err(error)),
+    };
     let mut live = || {
-        let options = Connect {
-            keep_alive: 60,
-            ..Connect::new("id")
-        };
-        let mut client = Client::connect(&mut session, network.transport(), network, &options)?;
         let on_event = |event: Event<'_>| record(&mut seen, event);
         let codes = client.subscribe_and_wait(&[("in/#", QOS[2]), ("b", QOS[0])], on_event)?;
         assert_eq!(codes.len(), 2);
@@ -359,7 +363,14 @@ fn life(network: &Network) -> (Vec<Seen>, common::Result<()>) {
         client.unsubscribe_and_wait(&["in/#"], |event| record(&mut seen, event))?;
         client.disconnect().map(drop)
     };
-    let end = live();
+    let mut end = live();
+    // A request fails while a connection ends. What was received comes first, then the reason.
+    while end == Err(Error::Request(RequestError::NotConnected)) {
+        match client.recv() {
+            Ok(event) => record(&mut seen, event),
+            Err(error) => end = Err(error),
+        }
+    }
     (seen, end)
 }
 

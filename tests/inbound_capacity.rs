@@ -23,7 +23,10 @@ fn run(driven: &mut Driven<'_>) -> (Vec<u8>, Vec<Vec<u8>>, Option<ProtocolError>
                 }
             }
             Ok(None) if driven.session.has_pending() => {}
-            Ok(None) => return (sent, payloads, None),
+            Ok(None) => {
+                driven.session.space();
+                return (sent, payloads, None);
+            }
             Err(reason) => return (sent, payloads, Some(reason)),
         }
     }
@@ -91,7 +94,7 @@ fn a_long_message_may_pass_before_the_release() {
     assert_eq!(run(&mut driven), (pubcomp(1), vec![], Some(full)));
 }
 
-/// A message with a topic that does not fit is no event before there was room for its id.
+/// A message with a topic that does not fit is neither reported nor acknowledged if there is no room for its id.
 #[test]
 fn a_skipped_message_that_finds_no_room_is_not_reported() {
     let mut storage = Storage::<16, 64, 1, 1>::new();
@@ -103,18 +106,13 @@ fn a_skipped_message_that_finds_no_room_is_not_reported() {
     let long = [&[0x34, 24, 0, 20][..], &[b't'; 20], &[0, 2]].concat();
     for piece in long.chunks(8) {
         driven.feed(piece);
-        let (_, _, reason) = run(&mut driven);
-        if let Some(reason) = reason {
-            assert_eq!(reason, ProtocolError::TooManyQos2Messages { capacity: 1 });
-            assert_eq!(
-                driven.session.poll(driven.at()),
-                Err(reason),
-                "and nothing else"
-            );
-            return;
-        }
+        driven.expect(&[]);
+        assert_eq!(run(&mut driven), (vec![], vec![], None));
     }
-    unreachable!("there was no room");
+    driven.feed(&pubrel(1));
+    let full = ProtocolError::TooManyQos2Messages { capacity: 1 };
+    assert_eq!(run(&mut driven), (pubcomp(1), vec![], Some(full)));
+    assert_eq!(driven.end(), full, "and nothing else");
 }
 
 /// A long message behind one that found no room finds none either, even if there would be some by now.

@@ -398,7 +398,8 @@ fn a_malformed_long_message_ends_the_connection() {
     });
 }
 
-/// A long message holds up every answer behind it, so their deadlines wait while its bytes keep coming, and no longer.
+/// A long message holds up every answer behind it, so their deadlines wait while 64 bytes of it arrive in each response
+/// timeout, and no longer.
 #[test]
 fn deadlines_wait_while_bytes_of_a_long_message_come() {
     let at = Instant::from_millis;
@@ -424,6 +425,7 @@ fn deadlines_wait_while_bytes_of_a_long_message_come() {
             while let Some(ready) = session.poll(at(now))? {
                 session.event(ready)?;
             }
+            session.space();
             Ok(())
         };
         drain(&mut session, 0);
@@ -437,7 +439,7 @@ fn deadlines_wait_while_bytes_of_a_long_message_come() {
 
         put(
             &mut session,
-            &Case::new(1, 1_000, QoS::AtMostOnce).bytes()[..8],
+            &Case::new(1, 2_000, QoS::AtMostOnce).bytes()[..8],
         );
         settle(&mut session, 1).unwrap();
         if !shown {
@@ -446,10 +448,14 @@ fn deadlines_wait_while_bytes_of_a_long_message_come() {
         let mut now = 1;
         for _ in 0..20 {
             now += 9_000;
-            put(&mut session, b"x");
-            assert_eq!(settle(&mut session, now), Ok(()), "at {now}");
+            for _ in 0..4 {
+                put(&mut session, &[b'x'; 16]);
+                assert_eq!(settle(&mut session, now), Ok(()), "at {now}");
+            }
+            drain(&mut session, now);
             assert!(!session.deadline().unwrap().has_passed(at(now)));
         }
+        assert_eq!(settle(&mut session, now + 9_999), Ok(()));
         let overdue = settle(&mut session, now + 10_000);
         assert_eq!(overdue, Err(ProtocolError::PingrespTimeout));
     }

@@ -755,6 +755,7 @@ fn disconnect_overtakes_a_payload_that_is_asked_for() {
         session.publish(&message("n", b"")).unwrap();
         session.disconnect().unwrap();
         assert_eq!(send_all(session), [0xE0, 0]);
+        session.connection_lost();
         assert_eq!(events(session).1, Some(ProtocolError::Closed));
         assert_eq!(connect(session, true), [words(Event::PayloadNeeded(id(1)))]);
         session
@@ -815,12 +816,15 @@ fn a_source_may_take_its_time() {
         // But what it gave has to be taken.
         session.begin_payload(StreamedPublish::new("t"), 3).unwrap();
         assert_eq!(session.pending(at(200_000)).len(), 5);
+        assert_eq!(session.poll(at(209_999)), Ok(None));
+        assert_eq!(session.pending(at(209_999)).len(), 5);
         assert_eq!(session.poll(at(210_000)), Err(ProtocolError::WriteTimeout));
     });
     with_tx(64, |session| {
         connect(session, false);
         session.begin_payload(StreamedPublish::new("t"), 3).unwrap();
         send(session, &[], From::Memory, &[9], 5);
+        assert_eq!(session.poll(T.add_millis(9_999)), Ok(None));
         assert_eq!(
             session.poll(T.add_millis(10_000)),
             Err(ProtocolError::WriteTimeout)

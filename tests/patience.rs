@@ -172,7 +172,10 @@ fn a_payload_stuck_anywhere_ends_in_time() {
                     client.publish_from(long, 12, &b"payload-load"[..], |_| {})
                 };
                 assert!(sent.is_err(), "{stuck_at}");
-                assert_eq!(network.millis(), umqtt::RESPONSE_TIMEOUT, "{stuck_at}");
+                // What the transport has taken of the payload is flushed a millisecond later: that is progress.
+                let flushed_at = u32::from(slices && stuck_at > 7);
+                let end = flushed_at + umqtt::RESPONSE_TIMEOUT;
+                assert_eq!(network.millis(), end, "{stuck_at}");
             }
         }
     }

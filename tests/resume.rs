@@ -43,7 +43,10 @@ fn connections_without_connack_change_nothing() {
     driven.feed(&refused(ConnectReturnCode::ServerUnavailable));
     driven.end();
     driven.connect(&KEEP);
-    driven.pass(TIMEOUT);
+    driven.sent();
+    driven.pass(TIMEOUT - 1);
+    driven.expect(&[]);
+    driven.pass(1);
     assert_eq!(driven.end(), ProtocolError::ConnackTimeout);
     driven.open(&KEEP, true);
     assert_eq!(
@@ -224,6 +227,7 @@ fn a_pipelined_connect_is_one_slice() {
     assert_eq!(driven.sent(), all);
     assert!(driven.session.is_connecting(), "CONNACK may yet refuse");
     driven.feed(&connack(false));
+    driven.session.connection_lost();
     let (events, reason) = driven.last_words();
     assert_eq!(reason, ProtocolError::Closed);
     assert_eq!(

@@ -161,6 +161,8 @@ impl Session<'_> {
 
     /// As [`Self::pending`], if [`Self::has_pending`].
     pub(crate) fn lend(&mut self, now: Instant) -> &[u8] {
+        self.timers
+            .check_clock(now, self.sender.in_flight.sent_times());
         self.timers.on_write_offered(now);
         self.sender.lend()
     }

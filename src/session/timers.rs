@@ -176,8 +176,9 @@ impl Timers {
     }
 
     /// A packet was sent.
-    pub(super) const fn on_packet_sent(&mut self, now: Instant) {
+    pub(super) fn on_packet_sent(&mut self, now: Instant) {
         self.last_sent_at = now;
+        self.limit_silence(now);
     }
 
     /// PINGREQ was queued.
@@ -283,16 +284,8 @@ impl Timers {
         requests: impl Iterator<Item = &'i mut Instant>,
     ) {
         let absence = age(self.last_poll_at, now);
+        self.check_clock(now, requests);
         self.last_poll_at = now;
-        // The clock went back, or nobody looked for half of its range: older instants cannot be compared.
-        if absence > u32::MAX / 2 {
-            self.last_sent_at = now;
-            self.last_received_at = now;
-            self.window_open = false;
-            self.extend_waits(u32::MAX, now, requests);
-            self.write_blocked_since = self.write_blocked_since.map(|_| now);
-            self.input_ends_at = self.input_ends_at.map(|_| now);
-        }
         let was_here = absence <= self.response_timeout / 4;
         let has_read = core::mem::take(&mut self.read_offered);
         let found_nothing = has_read && self.received == 0;
@@ -304,14 +297,29 @@ impl Timers {
         } else if found_nothing {
             self.flood = 0;
         }
-        // An instant that becomes too old to be compared does not matter any more.
-        if age(self.last_received_at, now) > u32::MAX / 4 {
-            self.last_received_at =
-                Instant::from_millis(now.as_millis().wrapping_sub(u32::MAX / 4));
-        }
+        self.limit_silence(now);
         self.may_judge_reads = found_nothing && was_here;
         self.may_judge_writes =
             core::mem::take(&mut self.write_offered) && self.write_refused && was_here;
+    }
+
+    /// Restarts all waits if the clock went back, or nobody looked for half of its range: older instants cannot be compared.
+    /// `requests` are as for [`Self::begin_poll`].
+    pub(super) fn check_clock<'i>(
+        &mut self,
+        now: Instant,
+        requests: impl Iterator<Item = &'i mut Instant>,
+    ) {
+        if age(self.last_poll_at, now) <= u32::MAX / 2 {
+            return;
+        }
+        self.last_poll_at = now;
+        self.last_sent_at = now;
+        self.last_received_at = now;
+        self.window_open = false;
+        self.extend_waits(u32::MAX, now, requests);
+        self.write_blocked_since = self.write_blocked_since.map(|_| now);
+        self.input_ends_at = self.input_ends_at.map(|_| now);
     }
 
     /// The received bytes were handled; `inside_packet` says whether the rest of a packet is missing.
@@ -373,6 +381,14 @@ impl Timers {
             }
         });
         late
+    }
+
+    /// An instant that becomes too old to be compared does not matter any more.
+    fn limit_silence(&mut self, now: Instant) {
+        if age(self.last_received_at, now) > u32::MAX / 4 {
+            self.last_received_at =
+                Instant::from_millis(now.as_millis().wrapping_sub(u32::MAX / 4));
+        }
     }
 
     /// Returns `true` if a PINGREQ must be queued \[MQTT-3.1.2-23\].

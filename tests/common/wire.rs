@@ -159,7 +159,7 @@ impl<'b> Driven<'b> {
         let pending = self.session.pending(now);
         let taken = pending[..n.min(pending.len())].to_vec();
         self.session.consume(taken.len(), now);
-        self.refuse();
+        self.stuck = true;
         taken
     }
 

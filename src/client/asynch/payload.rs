@@ -8,11 +8,16 @@ use crate::client::Error;
 /// A reader over the payload of the current message; see [`Client::payload`].
 pub struct Payload<'c, 's, 'b, T: ErrorType, C> {
     client: &'c mut Client<'s, 'b, T, C>,
+    /// The connection was closed inside the message.
+    is_cut: bool,
 }
 
 impl<'c, 's, 'b, T: ErrorType, C> Payload<'c, 's, 'b, T, C> {
     pub(super) fn new(client: &'c mut Client<'s, 'b, T, C>) -> Self {
-        Self { client }
+        Self {
+            client,
+            is_cut: false,
+        }
     }
 }
 
@@ -26,12 +31,19 @@ impl<T: Read + Write, C: Sleep> Read for Payload<'_, '_, '_, T, C> {
     /// If a checkpoint is due, because the caller has published between two chunks, this returns
     /// [`RequestError::CheckpointDue`](crate::RequestError::CheckpointDue). The rest of the message is then skipped.
     async fn read(&mut self, buf: &mut [u8]) -> Result<usize, Self::Error> {
+        if self.is_cut {
+            return Err(Error::Closed);
+        }
         loop {
             if let Some(n) = self.client.driver.read_payload(buf) {
                 return Ok(n);
             }
-            let token = self.client.next_event().await?;
-            self.client.driver.next_chunk(token)?;
+            let next = match self.client.next_event().await {
+                Ok(token) => self.client.driver.next_chunk(token),
+                Err(error) => Err(error),
+            };
+            self.is_cut = next.as_ref().is_err_and(Error::is_fatal);
+            next?;
         }
     }
 }
