@@ -53,7 +53,7 @@ impl<T: ErrorType> Driver<'_, '_, T> {
         if self.session.has_failed() {
             return Err(self.error());
         }
-        if self.has_failure() {
+        if self.has_failure() && !self.has_ended() {
             return Err(RequestError::NotConnected.into());
         }
         if self.session.checkpoint_pending() {

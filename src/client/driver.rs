@@ -137,6 +137,11 @@ impl<'s, 'b, T: ErrorType> Driver<'s, 'b, T> {
         matches!(self.failure, Some(TransportFailure::Closed))
     }
 
+    /// Returns `true` if DISCONNECT was sent, and the server has closed the connection.
+    pub(super) fn has_ended(&self) -> bool {
+        self.session.is_disconnected() && self.has_end_of_stream()
+    }
+
     /// Returns `true` if packets are queued that must wait for CONNACK or for the caller to save the session.
     fn is_held_back(&self) -> bool {
         self.session.waits_for_connack() || self.session.checkpoint_pending()
@@ -159,18 +164,16 @@ impl<T: PollTransport> Driver<'_, '_, T> {
         if !self.session.may_delay_acks() {
             moved = self.write(cx);
         }
-        let has_input = self.session.has_input();
-        if !has_input {
-            moved |= self.read(cx);
+        let mut read = None;
+        if !self.session.has_input() {
+            read = self.read(cx);
         }
         if let Some(token) = self.poll(cx)? {
             return Ok(Progress::Done(token));
         }
         moved |= self.write(cx);
-        if has_input {
-            moved |= self.read(cx);
-        }
-        Ok(Progress::again_if(moved))
+        let read = read.or_else(|| self.read(cx));
+        Ok(Progress::again_if(moved || read == Some(true)))
     }
 
     fn poll(
@@ -182,6 +185,19 @@ impl<T: PollTransport> Driver<'_, '_, T> {
             .map_err(|ConnectionClosed| Failed)
     }
 
+    /// Reads once and handles packets up to the next event. Returns `true` if bytes were received.
+    fn read_and_poll(
+        &mut self,
+        cx: &Context<'_, impl Clock, T::Waker>,
+    ) -> Result<(bool, Option<EventToken>), Failed> {
+        let mut read = self.read(cx);
+        let token = self.poll(cx)?;
+        if read.is_none() && token.is_none() {
+            read = self.read(cx);
+        }
+        Ok((read == Some(true), token))
+    }
+
     /// Writes and flushes all that is queued.
     pub(super) fn flush(&mut self, cx: &Context<'_, impl Clock, T::Waker>) -> Step<()> {
         self.write(cx);
@@ -190,8 +206,11 @@ impl<T: PollTransport> Driver<'_, '_, T> {
             return Ok(Progress::Done(()));
         }
         // If both peers only wrote, full buffers would block both for ever.
-        let moved = self.read(cx);
-        let token = self.poll(cx)?;
+        let (moved, token) = match self.read_and_poll(cx) {
+            // The server closed the connection after DISCONNECT.
+            Err(Failed) if self.has_ended() => return Ok(Progress::Done(())),
+            result => result?,
+        };
         // Nothing is sent any more, but the caller must take the events first.
         if token.is_some() && self.failure.is_some() {
             return Ok(Progress::Done(()));
@@ -239,16 +258,16 @@ impl<T: PollTransport> Driver<'_, '_, T> {
         cx: &Context<'_, impl Clock, T::Waker>,
     ) -> Step<()> {
         let is_blocked = self.session.payload_left() > 0;
-        let mut moved = false;
-        if self.session.is_payload_open() {
-            moved = self.read(cx);
+        let (moved, token) = if self.session.is_payload_open() {
+            self.read_and_poll(cx)?
         } else {
             self.write(cx);
             if self.is_flushed() {
                 return Ok(Progress::Done(()));
             }
-        }
-        if let Some(token) = self.poll(cx)? {
+            (false, self.poll(cx)?)
+        };
+        if let Some(token) = token {
             return self.deliver_event(token, on_event);
         }
         // If an earlier packet was sent, the payload is next. The transport does not wake the task for that.
@@ -317,11 +336,15 @@ impl<T: PollTransport> Driver<'_, '_, T> {
         }
     }
 
-    /// Reads once, and returns `true` if bytes were received.
-    fn read(&mut self, cx: &Context<'_, impl Clock, T::Waker>) -> bool {
+    /// Reads once. Returns `Some(true)` if bytes were received, and `None` if there is no space for any, or if nothing
+    /// more can be received.
+    fn read(&mut self, cx: &Context<'_, impl Clock, T::Waker>) -> Option<bool> {
+        if !self.session.may_receive() {
+            return None;
+        }
         let space = self.session.space();
         if space.is_empty() {
-            return false;
+            return None;
         }
         match self.transport.try_read(space, cx.waker) {
             // The transport accepts nothing more, and has delivered all that it had received.
@@ -330,10 +353,10 @@ impl<T: PollTransport> Driver<'_, '_, T> {
             Poll::Ready(Ok(0)) => self.read_failed(TransportFailure::Closed),
             Poll::Ready(Ok(n)) => {
                 self.session.commit(n);
-                return true;
+                return Some(true);
             }
             Poll::Ready(Err(error)) => self.read_failed(TransportFailure::Error(error)),
         }
-        false
+        Some(false)
     }
 }

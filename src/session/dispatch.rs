@@ -38,7 +38,7 @@ impl Session<'_> {
         }
         self.handle_progress(now);
         if self.events.is_empty() {
-            if !self.link.is_ending() {
+            if !self.link.is_ending() || self.timers.is_flush_pending() {
                 self.check_timers(now)?;
             }
             // The packets above may have changed the session, and a caller without an event waits for the next.
@@ -124,7 +124,7 @@ impl Session<'_> {
     fn handle_packet(&mut self, now: Instant) -> Result<(), ConnectionClosed> {
         match self.receiver.header().packet_type {
             PacketType::Publish => self.handle_publish(now)?,
-            PacketType::Connack => self.handle_connack()?,
+            PacketType::Connack => self.handle_connack(now)?,
             // [MQTT-3.12.4-1]
             PacketType::Pingresp => self.timers.on_pingresp(),
             // The receiver has refused what a server may not send.
@@ -137,7 +137,7 @@ impl Session<'_> {
     }
 
     #[inline(never)]
-    fn handle_connack(&mut self) -> Result<(), ConnectionClosed> {
+    fn handle_connack(&mut self, now: Instant) -> Result<(), ConnectionClosed> {
         let early = ProtocolError::BeforeConnack(PacketType::Connack);
         let session_present = match Connack::decode_body(self.receiver.body()) {
             _ if !self.sender.buffer.is_connect_sent() => return Err(self.link.close(early)),
@@ -164,6 +164,7 @@ impl Session<'_> {
         self.sender.on_connected(session_present);
         self.events.push(PendingEvent::Connected);
         if self.link.disconnecting && self.sender.is_empty() {
+            self.timers.await_end(now);
             self.link.finish_disconnect();
         }
         Ok(())

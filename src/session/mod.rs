@@ -274,6 +274,16 @@ impl Session<'_> {
         self.timers.response_timeout()
     }
 
+    /// Returns `true` if DISCONNECT was sent on this connection.
+    pub(crate) fn is_disconnected(&self) -> bool {
+        self.link.is_disconnected()
+    }
+
+    /// Returns `true` if the transport may deliver more.
+    pub(crate) fn may_receive(&self) -> bool {
+        self.link.is_open() && !self.link.is_input_ended()
+    }
+
     /// Returns `true` if the connection was closed by anything but our DISCONNECT.
     pub(crate) fn has_failed(&self) -> bool {
         self.link.has_failed()
@@ -361,5 +371,8 @@ impl Session<'_> {
     /// The transport has flushed what it accepted.
     pub(crate) fn on_flushed(&mut self, now: Instant) {
         self.timers.on_flushed(self.has_more(), now);
+        if self.link.is_disconnected() {
+            self.timers.await_end(now);
+        }
     }
 }

@@ -93,9 +93,10 @@ impl Session<'_> {
             match sent {
                 SentPacket::Connect => self.timers.on_connect_sent(now),
                 SentPacket::Disconnect => {
-                    self.timers.on_disconnect_sent(now);
+                    self.timers.on_disconnect_sent();
                     // Before CONNACK the server may still refuse the connection: its answer closes it.
                     if !is_connecting {
+                        self.timers.await_end(now);
                         self.link.finish_disconnect();
                     }
                 }

@@ -157,8 +157,12 @@ impl Timers {
     }
 
     /// DISCONNECT was sent. Nothing may follow it \[MQTT-3.14.4-2\].
-    pub(super) const fn on_disconnect_sent(&mut self, now: Instant) {
+    pub(super) const fn on_disconnect_sent(&mut self) {
         self.pings = false;
+    }
+
+    /// DISCONNECT was sent, and CONNACK received: what the server sends before it closes the connection is read.
+    pub(super) const fn await_end(&mut self, now: Instant) {
         self.input_ends_at = Some(now.add_millis(self.disconnect_timeout));
     }
 
@@ -227,8 +231,9 @@ impl Timers {
         self.write_blocked_since = (has_more || self.unflushed).then_some(now);
     }
 
-    /// The transport did not flush so far what it accepted.
+    /// The transport did not flush so far what it accepted. The end of the stream is awaited from the flush.
     pub(super) fn on_flush_pending(&mut self, now: Instant) {
+        self.input_ends_at = None;
         self.unflushed = true;
         self.on_write_offered(now);
     }
@@ -250,6 +255,11 @@ impl Timers {
     /// Returns `true` if the transport was offered something that it has not accepted.
     pub(super) const fn is_write_pending(&self) -> bool {
         self.write_blocked_since.is_some()
+    }
+
+    /// Returns `true` if the transport has not flushed what it accepted.
+    pub(super) const fn is_flush_pending(&self) -> bool {
+        self.unflushed
     }
 
     /// Returns `true` if the transport has accepted nothing since it was offered bytes or a flush last.

@@ -96,9 +96,10 @@ impl Receiver<'_> {
     pub(super) fn may_have_packet(&self) -> bool {
         let unread = self.buffer.unread_len() > self.borrowed_len;
         match self.oversized.mode {
-            Mode::Whole => unread && self.bytes_needed == 0,
             Mode::Streaming => unread,
-            Mode::SkippingTopic | Mode::SkippingPayload { .. } => false,
+            Mode::Whole | Mode::SkippingTopic | Mode::SkippingPayload { .. } => {
+                unread && self.bytes_needed == 0
+            }
         }
     }
 
@@ -122,6 +123,7 @@ impl Receiver<'_> {
             Mode::SkippingPayload { .. } => {}
         }
         let skipped = self.oversized.skip_payload(self.packet, &mut self.buffer);
+        self.bytes_needed = usize::from(skipped.is_none());
         Ok(skipped.map(Frame::Skipped))
     }
 
