@@ -616,19 +616,20 @@ fn a_reader_leaves_a_checkpoint_to_be_seen() {
     });
 }
 
-/// What is queued makes the next call due at once.
+/// The next call is due at once if something is queued, but not if the transport has refused it.
 #[test]
-fn what_is_queued_is_due_now() {
+fn queued_bytes_are_due_now_unless_the_transport_refused_them() {
     let (mut storage, world) = (storage(), World::new());
     let mut session = Session::new(&mut storage);
     let mut client = connected(&mut session, &world, &options());
     world.set_room(0);
     let zero = message("t", b"x", QoS::AtMostOnce);
+    client.session().publish(&zero).unwrap();
+    let now = Instant::from_millis(world.millis());
+    assert_eq!(client.deadline(), Some(now));
     world.run(client.publish(&zero)).unwrap();
-    assert_eq!(
-        client.deadline(),
-        Some(Instant::from_millis(world.millis()))
-    );
+    let blocked_at = now.add_millis(RESPONSE_TIMEOUT);
+    assert_eq!(client.deadline(), Some(blocked_at));
 }
 
 /// A source that is interrupted goes on, and so does a transport, which wakes nobody afterwards.

@@ -324,7 +324,10 @@ fn poll_all(run: &Run, client: &mut AsyncClient<'_, '_, '_>) {
         let event = run.at_once(client, async |client| {
             Ok(client.poll().await?.map(|event| run.record(event)))
         });
-        if event.is_none() && !run.world.happen() && run.world.unread() == 0 {
+        let is_due = client
+            .deadline()
+            .is_some_and(|at| at.has_passed(run.world.now()));
+        if event.is_none() && !run.world.happen() && run.world.unread() == 0 && !is_due {
             break;
         }
     }

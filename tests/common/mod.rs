@@ -245,11 +245,9 @@ impl Network {
     pub(crate) fn pass(&self, millis: u32) {
         let wire = &mut *self.wire.borrow_mut();
         wire.now = wire.now.wrapping_add(millis);
-        while wire
-            .on_its_way
-            .front()
-            .is_some_and(|(at, _)| *at <= wire.now)
-        {
+        while wire.on_its_way.front().is_some_and(|(at, _)| {
+            Instant::from_millis(*at).has_passed(Instant::from_millis(wire.now))
+        }) {
             let (_, bytes) = wire.on_its_way.pop_front().unwrap();
             wire.arrived.extend(bytes);
         }
