@@ -76,6 +76,8 @@ struct Wire {
     write: Side,
     flush: Flush,
     broken: bool,
+    /// As `broken`, once all that was sent has been read.
+    reset: bool,
     /// How many bytes the peer's end takes before it is full.
     room: usize,
     /// The peer goes on taking bytes when what it has sent has been read.
@@ -136,6 +138,7 @@ impl World {
             write: Side::default(),
             flush: Flush::Done,
             broken: false,
+            reset: false,
             room: usize::MAX,
             stubborn: false,
             written: Vec::new(),
@@ -163,6 +166,7 @@ impl World {
         wire.write = Side::default();
         wire.ended = false;
         wire.broken = false;
+        wire.reset = false;
         wire.dropped = false;
         Socket {
             wire: Rc::clone(&self.wire),
@@ -190,6 +194,14 @@ impl World {
     pub(crate) fn cut(&self) {
         let wire = &mut *self.wire.borrow_mut();
         wire.broken = true;
+        wire.read.wake();
+        wire.write.wake();
+    }
+
+    /// The network fails behind what the peer has sent: that can be read, and nothing can be written.
+    pub(crate) fn reset(&self) {
+        let wire = &mut *self.wire.borrow_mut();
+        wire.reset = true;
         wire.read.wake();
         wire.write.wake();
     }
@@ -464,7 +476,7 @@ impl Read for Socket {
         );
         core::future::poll_fn(|cx| {
             let wire = &mut *self.wire.borrow_mut();
-            if wire.broken {
+            if wire.broken || wire.reset && wire.arrived.is_empty() {
                 return Poll::Ready(Err(Fault(ErrorKind::ConnectionReset)));
             }
             let ended = wire.ended && wire.on_its_way.is_empty();
@@ -490,7 +502,7 @@ impl Write for Socket {
         assert!(!buf.is_empty(), "there is nothing to write");
         core::future::poll_fn(|cx| {
             let wire = &mut *self.wire.borrow_mut();
-            if wire.broken {
+            if wire.broken || wire.reset {
                 return Poll::Ready(Err(Fault(ErrorKind::ConnectionReset)));
             }
             if wire.pauses(|wire| &mut wire.write) || wire.room == 0 {

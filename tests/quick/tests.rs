@@ -32,6 +32,8 @@ mod conformance_session;
 mod conformance_time;
 #[path = "../defects.rs"]
 mod defects;
+#[path = "../endings.rs"]
+mod endings;
 #[path = "../errors.rs"]
 mod errors;
 #[path = "../every_split.rs"]

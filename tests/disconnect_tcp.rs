@@ -1,0 +1,126 @@
+//! Over TCP, a disconnect loses nothing of what was sent, even if the server's messages were never read.
+//!
+//! A socket that is closed while it holds received bytes resets the connection, and the peer then loses what it has not
+//! read yet: the last messages, and DISCONNECT with them, so that it publishes the will.
+#![allow(
+    clippy::unwrap_used,
+    clippy::cast_possible_truncation,
+    reason = "helpers of a test"
+)]
+
+use std::{
+    io::{Read, Write},
+    net::{SocketAddr, TcpListener, TcpStream},
+    thread::{self, JoinHandle},
+    time::{Duration, Instant as StdInstant},
+};
+
+use embedded_io_adapters::tokio_1::FromTokio;
+use tokio::{net::TcpStream as TokioStream, runtime::Builder, time::sleep};
+use umqtt::{
+    Clock, Instant, Message, Session, Storage,
+    asynch::{self, Sleep},
+    blocking,
+    codec::{Connect, Packet, TopicName, Will},
+    std_io::{NonBlocking, StdClock},
+};
+
+const COUNT: usize = 60;
+const PAYLOAD: [u8; 100] = [b'x'; 100];
+const CONNACK: [u8; 4] = [0x20, 2, 0, 0];
+
+/// A server that accepts, sends as many messages as it is to receive, and is slow to read. It returns the number of
+/// PUBLISHes that it has received, and whether DISCONNECT came after them.
+fn server() -> (SocketAddr, JoinHandle<(usize, bool)>) {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap();
+    let server = thread::spawn(move || {
+        let (mut stream, _) = listener.accept().unwrap();
+        stream.write_all(&CONNACK).unwrap();
+        for _ in 0..COUNT {
+            stream.write_all(&[0x30, 4, 0, 1, b't', b'x']).unwrap();
+        }
+        thread::sleep(Duration::from_millis(300));
+        let mut received = Vec::new();
+        let mut buf = [0; 4_096];
+        // A server closes the connection after DISCONNECT (section 3.14.4).
+        while !received.ends_with(&[0xE0, 0]) {
+            match stream.read(&mut buf) {
+                Ok(n @ 1..) => received.extend(buf.iter().take(n)),
+                _ => break,
+            }
+        }
+        count(&received)
+    });
+    (address, server)
+}
+
+fn count(mut bytes: &[u8]) -> (usize, bool) {
+    let (mut publishes, mut left) = (0_usize, false);
+    while let Ok(Some((packet, used))) = Packet::decode(bytes) {
+        publishes = publishes.saturating_add(usize::from(matches!(packet, Packet::Publish(_))));
+        left |= matches!(packet, Packet::Disconnect);
+        bytes = bytes.split_at(used).1;
+    }
+    (publishes, left)
+}
+
+fn options() -> Connect<'static> {
+    Connect {
+        will: Some(Will::new(TopicName::new("will").unwrap(), b"gone")),
+        ..Connect::new("me")
+    }
+}
+
+#[test]
+fn disconnect_loses_no_message_blocking() {
+    let (address, server) = server();
+    let mut storage = Storage::<128, 512, 1>::new();
+    let mut session = Session::new(&mut storage);
+    let transport = NonBlocking::new(TcpStream::connect(address).unwrap());
+    let mut client =
+        blocking::Client::connect(&mut session, transport, StdClock::new(), &options()).unwrap();
+    for _ in 0..COUNT {
+        client.publish(&Message::new("t", &PAYLOAD)).unwrap();
+    }
+    assert!(client.disconnect().unwrap());
+    drop(client.into_transport());
+    assert_eq!(server.join().unwrap(), (COUNT, true));
+}
+
+#[test]
+fn disconnect_loses_no_message_async() {
+    let (address, server) = server();
+    let runtime = Builder::new_current_thread().enable_all().build().unwrap();
+    runtime.block_on(async {
+        let mut storage = Storage::<128, 512, 1>::new();
+        let mut session = Session::new(&mut storage);
+        let transport = FromTokio::new(TokioStream::connect(address).await.unwrap());
+        let clock = TokioClock(StdInstant::now());
+        let mut client = asynch::Client::connect(&mut session, transport, clock, &options())
+            .await
+            .unwrap();
+        for _ in 0..COUNT {
+            client.publish(&Message::new("t", &PAYLOAD)).await.unwrap();
+        }
+        assert!(client.disconnect().await.unwrap());
+        drop(client.into_transport());
+    });
+    assert_eq!(server.join().unwrap(), (COUNT, true));
+}
+
+/// A clock for tokio.
+struct TokioClock(StdInstant);
+
+impl Clock for TokioClock {
+    fn now(&self) -> Instant {
+        Instant::from_millis(self.0.elapsed().as_millis() as u32)
+    }
+}
+
+impl Sleep for TokioClock {
+    async fn sleep_until(&self, at: Instant) {
+        let millis = u64::from(at.millis_after(self.now()));
+        sleep(Duration::from_millis(millis)).await;
+    }
+}
