@@ -59,6 +59,14 @@ impl Driven<'_> {
         events
     }
 
+    /// The last call could judge nothing, and 20 ms later the next one ends the connection.
+    #[track_caller]
+    fn ends_at_next_look(&mut self, reason: ProtocolError) {
+        assert_eq!(self.sleep(), Some(20));
+        self.pass(20);
+        assert_eq!(self.last_words().1, reason);
+    }
+
     /// A device that sleeps exactly as long as it may: the moments at which PINGREQ began to leave, over `millis`.
     fn pings(&mut self, millis: u32) -> Vec<u32> {
         let (begin, mut slept, mut pings) = (self.now, 0, Vec::new());
@@ -261,6 +269,64 @@ fn mqtt_3_1_2_23_connack_may_take_longer_than_keep_alive() {
     assert_eq!(driven.sent(), b"");
 }
 
+/// [MQTT-3.1.2-23] PINGREQ goes each keep alive although one is unanswered; PINGRESP is awaited since the first of them.
+#[test]
+fn mqtt_3_1_2_23_an_unanswered_pingreq_does_not_replace_the_next() {
+    let mut storage = Room::new();
+    let mut driven = Driven::new(&mut storage);
+    driven.open(&kept_alive(2), false);
+    for _ in 0..7 {
+        driven.nothing_before(1_500);
+        driven.expect(&[]);
+        assert_eq!(driven.sent(), PINGREQ);
+    }
+    driven.ends_after(1_000, ProtocolError::PingrespTimeout);
+}
+
+/// [MQTT-3.1.2-23] PINGREQ goes between two packets: before DISCONNECT, and while a checkpoint is due.
+#[test]
+fn mqtt_3_1_2_23_pingreq_goes_between_two_packets() {
+    let mut storage = Room::new();
+    let mut driven = Driven::new(&mut storage);
+    driven.open(&kept_alive(2), false);
+    driven.publish(0, b"x");
+    let mut sent = driven.take(2);
+    driven.session.disconnect().unwrap();
+    driven.pass(1_500);
+    driven.expect(&[]);
+    sent.extend(driven.sent());
+    assert_eq!(sent, wire(&[&publish(0, 0, b"x"), &PINGREQ, &DISCONNECT]));
+    driven.lose();
+
+    driven.session.set_checkpoints(true);
+    driven.open(&kept_alive(2), false);
+    driven.events();
+    driven.sent();
+    driven.publish(1, b"x");
+    driven.pass(1_500);
+    assert!(driven.session.poll(driven.at()).unwrap().is_some());
+    assert_eq!(driven.sent(), PINGREQ);
+    assert!(driven.events()[0].starts_with("Checkpoint"));
+    assert_eq!(driven.sent(), publish(1, 1, b"x"));
+}
+
+/// A dead peer is noticed within keep alive and the response timeout, however much is sent: a PINGREQ is due when nothing
+/// was received for as long as nothing may be sent.
+#[test]
+fn a_dead_peer_is_noticed_whatever_is_sent() {
+    let mut storage = Room::new();
+    let mut driven = Driven::new(&mut storage);
+    driven.open(&kept_alive(10), false);
+    for half_seconds in 1..36 {
+        driven.pass(500);
+        driven.expect(&[]);
+        driven.publish(0, b"x");
+        let ping: &[u8] = if half_seconds == 16 { &PINGREQ } else { b"" };
+        assert_eq!(driven.sent(), wire(&[ping, &publish(0, 0, b"x")]));
+    }
+    driven.ends_after(500, ProtocolError::PingrespTimeout);
+}
+
 /// [MQTT-3.1.2-24] Keep alive 0 turns it off: an idle session has no deadline at all.
 #[test]
 fn mqtt_3_1_2_24_keep_alive_0_is_off() {
@@ -446,6 +512,282 @@ fn the_pubcomp_deadline_is_exact() {
     driven.sent();
     let packet_id = id(1);
     driven.ends_after(TIMEOUT, ProtocolError::RequestTimeout { packet_id });
+}
+
+/// PUBCOMP is not awaited before PUBREL was sent.
+#[test]
+fn the_pubcomp_deadline_starts_when_pubrel_has_left() {
+    let mut storage = Room::new();
+    let mut driven = Driven::new(&mut storage);
+    driven.open(&kept_alive(0), false);
+    driven.publish(2, b"x");
+    driven.sent();
+    driven.feed(&pubrec(1));
+    driven.expect(&[]);
+    driven.pass(TIMEOUT);
+    driven.expect(&[]);
+    driven.pass(5);
+    assert_eq!(driven.sent(), pubrel(1));
+    let packet_id = id(1);
+    driven.ends_after(TIMEOUT, ProtocolError::RequestTimeout { packet_id });
+}
+
+/// What is received puts off a deadline, to ten response timeouts at most.
+#[test]
+fn a_server_that_sends_all_but_the_answer_has_ten_timeouts() {
+    let mut storage = Room::new();
+    let mut driven = Driven::new(&mut storage);
+    driven.open(&kept_alive(0), false);
+    driven.session.ping().unwrap();
+    driven.sent();
+    for _ in 0..19 {
+        driven.pass(TIMEOUT / 2);
+        driven.feed(&publish(0, 0, b"x"));
+        driven.expect(&[Event::Message(message(0, b"x"))]);
+    }
+    driven.ends_after(TIMEOUT / 2, ProtocolError::PingrespTimeout);
+}
+
+/// After ten response timeouts, a server that never pauses is read for 1 MiB more.
+#[test]
+fn a_flood_does_not_put_off_a_deadline_without_end() {
+    let mut storage = Room::new();
+    let mut driven = Driven::new(&mut storage);
+    driven.open(&kept_alive(0), false);
+    driven.session.ping().unwrap();
+    driven.sent();
+    driven.expect(&[]);
+    driven.pass(10 * TIMEOUT);
+    let packet = publish(0, 0, &[b'x'; 40]);
+    let mut received = 0;
+    let reason = loop {
+        driven.feed(&packet);
+        received += packet.len();
+        assert!(received < (1 << 20) + packet.len());
+        match driven.next() {
+            Ok(event) => assert!(event.is_some()),
+            Err(reason) => break reason,
+        }
+        match driven.next() {
+            Ok(event) => assert_eq!(event, None),
+            Err(reason) => break reason,
+        }
+    };
+    assert_eq!(reason, ProtocolError::PingrespTimeout);
+    assert!(received >= 1 << 20);
+}
+
+/// A packet that is received at 64 bytes per response timeout puts off a deadline for as long as it takes, and at 63 bytes
+/// to ten response timeouts.
+#[test]
+fn a_long_packet_puts_off_a_deadline() {
+    for bytes in [63, 64] {
+        let mut storage = Room::new();
+        let mut driven = Driven::new(&mut storage);
+        driven.open(&kept_alive(0), false);
+        driven.session.ping().unwrap();
+        driven.sent();
+        let packet = publish(0, 0, &[b'x'; 2_000]);
+        let (head, mut rest) = packet.split_at(6);
+        driven.feed(head);
+        driven.events();
+        let mut ended = None;
+        for half in 1..=30 {
+            driven.pass(TIMEOUT / 2);
+            let (piece, later) = rest.split_at(if half % 2 == 0 { 32 } else { bytes - 32 });
+            rest = later;
+            driven.feed(piece);
+            driven.events();
+            // A read that finds nothing.
+            if let Err(reason) = driven.next() {
+                ended = Some((half, reason));
+                break;
+            }
+        }
+        if bytes == 63 {
+            assert_eq!(ended, Some((20, ProtocolError::PingrespTimeout)));
+        } else {
+            assert_eq!(ended, None);
+            driven.ends_after(TIMEOUT, ProtocolError::PingrespTimeout);
+        }
+    }
+}
+
+/// A caller that comes back after more than a quarter of the response timeout judges nothing at first, and looks again
+/// 20 ms later.
+#[test]
+fn the_absence_of_the_caller_accuses_nobody() {
+    let packet_id = id(1);
+    let late = ProtocolError::RequestTimeout { packet_id };
+    for answered in [false, true] {
+        let mut storage = Room::new();
+        let mut driven = Driven::new(&mut storage);
+        driven.open(&kept_alive(0), false);
+        driven.publish(1, b"x");
+        driven.sent();
+        driven.expect(&[]);
+        driven.pass(3 * TIMEOUT);
+        driven.expect(&[]);
+        if answered {
+            driven.pass(19);
+            driven.feed(&puback(1));
+            driven.expect(&[Event::Puback(packet_id)]);
+        } else {
+            driven.ends_at_next_look(late);
+        }
+    }
+    for absence in [TIMEOUT / 4, TIMEOUT / 4 + 1] {
+        let mut storage = Room::new();
+        let mut driven = Driven::new(&mut storage);
+        driven.open(&kept_alive(0), false);
+        driven.publish(1, b"x");
+        driven.sent();
+        driven.pass(TIMEOUT - 1);
+        driven.expect(&[]);
+        driven.pass(absence);
+        assert_eq!(driven.next().is_err(), absence == TIMEOUT / 4);
+    }
+}
+
+/// As `the_absence_of_the_caller_accuses_nobody`, with a transport that took nothing before.
+#[test]
+fn the_absence_of_the_caller_accuses_no_transport() {
+    for taken in [false, true] {
+        let mut storage = Room::new();
+        let mut driven = Driven::new(&mut storage);
+        driven.open(&kept_alive(0), false);
+        driven.publish(0, b"x");
+        driven.refuse();
+        driven.expect(&[]);
+        driven.pass(3 * TIMEOUT);
+        driven.expect(&[]);
+        if taken {
+            assert_eq!(driven.sent(), publish(0, 0, b"x"));
+            driven.pass(20);
+            driven.expect(&[]);
+            assert_eq!(driven.sleep(), None);
+        } else {
+            driven.ends_at_next_look(ProtocolError::WriteTimeout);
+        }
+    }
+}
+
+/// Without a read that found nothing, no answer is late.
+#[test]
+fn a_caller_that_does_not_read_accuses_nobody() {
+    let mut storage = Room::new();
+    let mut driven = Driven::new(&mut storage);
+    driven.open(&kept_alive(0), false);
+    driven.publish(1, b"x");
+    driven.sent();
+    driven.expect(&[]);
+    for _ in 0..20 {
+        driven.pass(TIMEOUT / 4);
+        assert_eq!(driven.session.poll(driven.at()), Ok(None));
+    }
+    let packet_id = id(1);
+    driven.session.space();
+    driven.ends_at_next_look(ProtocolError::RequestTimeout { packet_id });
+}
+
+/// A clock that is set, forth or back by an hour, makes no answer late; after it went back, each wait begins anew.
+#[test]
+fn a_clock_that_is_set_accuses_nobody() {
+    const HOUR: u32 = 3_600_000;
+    let packet_id = id(1);
+    let late = ProtocolError::RequestTimeout { packet_id };
+    for forth_first in [false, true] {
+        let mut storage = Room::new();
+        let mut driven = Driven::new(&mut storage);
+        driven.open(&kept_alive(60), false);
+        driven.publish(1, b"x");
+        driven.sent();
+        driven.pass(5_000);
+        driven.expect(&[]);
+        if forth_first {
+            driven.pass(HOUR);
+            driven.expect(&[]);
+            assert_eq!(driven.sent(), PINGREQ);
+            driven.feed(&PINGRESP);
+            driven.expect(&[]);
+        }
+        driven.pass(0_u32.wrapping_sub(HOUR / 2));
+        driven.expect(&[]);
+        driven.ends_after(TIMEOUT, late);
+    }
+    let mut storage = Room::new();
+    let mut driven = Driven::new(&mut storage);
+    driven.open(&kept_alive(60), false);
+    driven.pass(30_000);
+    driven.expect(&[]);
+    driven.pass(0_u32.wrapping_sub(HOUR));
+    driven.expect(&[]);
+    driven.nothing_before(58_000);
+    driven.expect(&[]);
+    assert_eq!(driven.sent(), PINGREQ);
+}
+
+/// The deadline has passed while anything can be done at once: a packet or an event waits, a checkpoint is due, or there
+/// are bytes that the transport has not refused.
+#[test]
+fn the_deadline_is_now_while_anything_can_be_done() {
+    let mut storage = Room::new();
+    let mut driven = Driven::new(&mut storage);
+    driven.session.set_checkpoints(true);
+    driven.open(&kept_alive(0), false);
+    driven.events();
+    driven.sent();
+    assert_eq!(driven.sleep(), None);
+    driven.pass(4 * TIMEOUT);
+
+    driven.feed(&publish(0, 0, b"x"));
+    assert_eq!(driven.sleep(), Some(0), "a packet");
+    assert!(driven.session.poll(driven.at()).unwrap().is_some());
+    assert_eq!(driven.sleep(), Some(0), "an event");
+    driven.expect(&[Event::Message(message(0, b"x"))]);
+    assert_eq!(driven.sleep(), None);
+
+    driven.publish(1, b"x");
+    assert_eq!(driven.sleep(), Some(0), "a checkpoint");
+    assert!(driven.events()[0].starts_with("Checkpoint"));
+    assert_eq!(driven.sleep(), Some(0), "bytes to send");
+    driven.refuse();
+    assert_eq!(driven.sleep(), Some(TIMEOUT), "bytes that were refused");
+    driven.take(1);
+    assert_eq!(driven.sleep(), Some(0), "more bytes to send");
+    driven.sent();
+    assert_eq!(driven.sleep(), Some(TIMEOUT));
+    driven.session.connection_lost();
+    assert_eq!(driven.sleep(), Some(0), "the end");
+    driven.lose();
+    assert_eq!(driven.sleep(), None);
+}
+
+/// After DISCONNECT, acknowledgements are received for a second, unless the caller has set another time.
+#[test]
+fn the_end_after_disconnect_is_exact() {
+    for (set, millis) in [(None, 1_000), (Some(300), 300)] {
+        let mut storage = Room::new();
+        let mut driven = Driven::new(&mut storage);
+        if let Some(millis) = set {
+            driven.session.set_disconnect_timeout(millis);
+        }
+        driven.open(&kept_alive(1), false);
+        driven.publish(1, b"x");
+        driven.session.disconnect().unwrap();
+        assert_eq!(driven.sent(), wire(&[&publish(1, 1, b"x"), &DISCONNECT]));
+        driven.pass(200);
+        driven.feed(&wire(&[&publish(1, 5, b"dropped"), &puback(1)]));
+        driven.expect(&[Event::Puback(id(1))]);
+        driven.ends_after(millis - 200, ProtocolError::Closed);
+    }
+    let mut storage = Room::new();
+    let mut driven = Driven::new(&mut storage);
+    driven.session.set_disconnect_timeout(0);
+    driven.open(&kept_alive(1), false);
+    driven.session.disconnect().unwrap();
+    assert_eq!(driven.sent(), DISCONNECT);
+    assert_eq!(driven.end(), ProtocolError::Closed);
 }
 
 /// An answer that lies in the receive buffer is in time, however late it is looked at.
