@@ -21,7 +21,9 @@ impl Session<'_> {
     /// The packet is malformed, and the connection was closed.
     #[expect(clippy::needless_pass_by_value, reason = "a token is used once")]
     pub fn event(&mut self, ready: EventToken) -> Result<Option<Event<'_>>, ProtocolError> {
-        let _ = ready;
+        if !self.events.is_current(&ready) {
+            return Ok(None);
+        }
         Ok(Some(match self.events.take() {
             PendingEvent::None => return Ok(None),
             PendingEvent::Connected => Event::Connected {

@@ -27,12 +27,13 @@ pub(super) enum PendingEvent {
 }
 
 /// The pending event, and what is reported once no event is pending.
-#[cfg_attr(feature = "fingerprint", derive(Hash))]
 pub(super) struct EventQueue {
     /// Chunks of a message were announced whose connection was closed before the last one.
     chunks_aborted: bool,
     /// Checkpoints are announced.
     pub(super) checkpoints: bool,
+    /// Number of the pending event, so that a token takes no other.
+    generation: u16,
     pending: PendingEvent,
     /// An event of an older connection that was not taken.
     carried_over: PendingEvent,
@@ -42,6 +43,7 @@ pub(super) struct EventQueue {
 #[derive(Debug, PartialEq, Eq)]
 #[must_use = "the event stays pending until the token is used"]
 pub struct EventToken {
+    generation: u16,
     completes: Option<PacketId>,
 }
 
@@ -58,6 +60,7 @@ impl EventQueue {
         Self {
             chunks_aborted: false,
             checkpoints: false,
+            generation: 0,
             pending: PendingEvent::None,
             carried_over: PendingEvent::None,
         }
@@ -83,12 +86,21 @@ impl EventQueue {
             PendingEvent::Completed(id, _) | PendingEvent::Suback(id) => Some(id),
             _ => None,
         };
-        Some(EventToken { completes })
+        Some(EventToken {
+            generation: self.generation,
+            completes,
+        })
+    }
+
+    /// Returns `true` if this token was returned for the pending event, and not for an earlier one.
+    pub(super) const fn is_current(&self, token: &EventToken) -> bool {
+        self.generation == token.generation
     }
 
     /// Makes this event pending.
     pub(super) const fn push(&mut self, event: PendingEvent) {
         self.pending = event;
+        self.generation = self.generation.wrapping_add(1);
     }
 
     /// Takes the pending event.
@@ -105,7 +117,7 @@ impl EventQueue {
 
     /// Makes a report pending, if there is one, and returns `true` then.
     pub(super) fn push_report(&mut self, sender: &mut Sender<'_>) -> bool {
-        self.pending = if !matches!(self.carried_over, PendingEvent::None) {
+        let event = if !matches!(self.carried_over, PendingEvent::None) {
             core::mem::replace(&mut self.carried_over, PendingEvent::None)
         } else if core::mem::take(&mut self.chunks_aborted) {
             PendingEvent::ChunksAborted
@@ -117,6 +129,7 @@ impl EventQueue {
                 count => PendingEvent::Qos0Dropped(count),
             }
         };
+        self.push(event);
         true
     }
 
@@ -150,5 +163,20 @@ impl EventQueue {
         self.pending = PendingEvent::None;
         self.carried_over = PendingEvent::None;
         self.chunks_aborted = false;
+    }
+}
+
+/// All but the number of the pending event, which decides only what an old token is worth.
+#[cfg(feature = "fingerprint")]
+impl core::hash::Hash for EventQueue {
+    fn hash<H: core::hash::Hasher>(&self, state: &mut H) {
+        let Self {
+            chunks_aborted,
+            checkpoints,
+            generation: _,
+            pending,
+            carried_over,
+        } = self;
+        (chunks_aborted, checkpoints, pending, carried_over).hash(state);
     }
 }
