@@ -94,9 +94,10 @@ impl ReceiveBuffer<'_> {
         self.memory.get(..self.prefix_len).unwrap_or_default()
     }
 
-    /// Keeps the first `len` unread bytes as the prefix.
+    /// Discards `header_len` unread bytes and keeps the next `len` as the prefix.
     #[inline(always)] // two calls cost more
-    pub(super) fn keep_prefix(&mut self, len: usize) {
+    pub(super) fn keep_prefix(&mut self, header_len: usize, len: usize) {
+        self.consume(header_len);
         self.compact(0);
         self.prefix_len = len;
         self.start = len;

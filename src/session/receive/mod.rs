@@ -168,12 +168,9 @@ impl Receiver<'_> {
         let len = self.buffer.unread_len().min(self.oversized.remaining);
         self.borrowed_len = len;
         self.payload_uncopied = len;
-        let body = self
-            .buffer
-            .prefix()
-            .get(usize::from(self.packet.header_len)..)?;
         // It was decoded when the message began.
-        let (message, _) = PublishHeader::decode_body(&self.packet.header, body).ok()??;
+        let (message, _) =
+            PublishHeader::decode_body(&self.packet.header, self.buffer.prefix()).ok()??;
         let offset = message.payload_len.saturating_sub(self.oversized.remaining);
         Some((message, offset, self.buffer.unread().get(..len)?))
     }
@@ -249,7 +246,8 @@ impl Receiver<'_> {
 
     /// Returns the length of the payload of the current message, of which chunks are announced.
     fn payload_len(&self) -> usize {
-        self.packet.len().wrapping_sub(self.buffer.prefix().len())
+        let body_len = self.packet.header.body_len();
+        body_len.wrapping_sub(self.buffer.prefix().len())
     }
 }
 

@@ -70,14 +70,14 @@ impl Oversized {
             return Ok(false);
         }
         let part = raw_packet::payload_offset(header.flags, body);
-        if header_len.saturating_add(part) >= buffer.capacity() {
+        if header_len.saturating_add(part) > buffer.capacity() {
             // However much of it was received.
             if part > body_len {
                 return Err(DecodeError::Truncated);
             }
             self.remaining = body_len.saturating_sub(2);
             self.mode = Mode::SkippingTopic;
-            buffer.keep_prefix(header_len.wrapping_add(2));
+            buffer.keep_prefix(header_len, 2);
         } else if let Some((message, part)) = PublishHeader::decode_body(&header, body)? {
             self.mode = match message.delivery {
                 Delivery::ExactlyOnce { packet_id, .. } if delivered.contains(&packet_id) => {
@@ -86,7 +86,8 @@ impl Oversized {
                 _ => Mode::Streaming,
             };
             self.remaining = body_len.saturating_sub(part);
-            buffer.keep_prefix(header_len.wrapping_add(part));
+            // Where the fixed header was, there is room for payload.
+            buffer.keep_prefix(header_len, part);
         }
         Ok(self.is_active())
     }
@@ -111,7 +112,7 @@ impl Oversized {
         packet: ReceivedPacket,
         buffer: &mut ReceiveBuffer<'_>,
     ) -> Result<(), DecodeError> {
-        let topic_len = topic_len(packet, buffer);
+        let topic_len = topic_len(buffer);
         let unread = self.topic_remaining(packet, topic_len);
         check_topic(buffer.unread(), usize::from(topic_len), unread)?;
         self.skip(unread, buffer);
@@ -146,7 +147,7 @@ impl Oversized {
             return None;
         }
         let id = packet_id(packet, buffer);
-        let too_long = (!topic_fits).then(|| topic_len(packet, buffer));
+        let too_long = (!topic_fits).then(|| topic_len(buffer));
         self.end(buffer);
         Some(Skipped { id, too_long })
     }
@@ -192,8 +193,8 @@ fn check_topic(unread: &[u8], topic_len: usize, remaining: usize) -> Result<(), 
 }
 
 /// Returns the length of the topic, which the prefix contains.
-fn topic_len(packet: ReceivedPacket, buffer: &ReceiveBuffer<'_>) -> u16 {
-    raw_packet::u16_at(buffer.prefix(), usize::from(packet.header_len))
+fn topic_len(buffer: &ReceiveBuffer<'_>) -> u16 {
+    raw_packet::u16_at(buffer.prefix(), 0)
 }
 
 /// Returns the packet id, which the prefix ends with; `None` at QoS 0.
