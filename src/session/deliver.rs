@@ -35,14 +35,15 @@ impl Session<'_> {
             PendingEvent::TopicTooLong { len } => Event::TopicTooLong {
                 len: usize::from(len),
             },
-            PendingEvent::Completed(id, report) => match report {
-                Report::Puback => Event::Puback(id),
-                Report::Pubcomp => Event::Pubcomp(id),
-                Report::Unsuback => Event::Unsuback(id),
-                Report::OutcomeUnknown => Event::OutcomeUnknown(id),
-                Report::RequestRejected => Event::RequestRejected(id),
-                Report::PublishDiscarded => Event::PublishDiscarded(id),
-                Report::DeliveryUnknown => Event::DeliveryUnknown(id),
+            PendingEvent::Completed(id) => match self.sender.in_flight.take_report(id) {
+                None => return Ok(None),
+                Some(Report::Puback) => Event::Puback(id),
+                Some(Report::Pubcomp) => Event::Pubcomp(id),
+                Some(Report::Unsuback) => Event::Unsuback(id),
+                Some(Report::OutcomeUnknown) => Event::OutcomeUnknown(id),
+                Some(Report::RequestRejected) => Event::RequestRejected(id),
+                Some(Report::PublishDiscarded) => Event::PublishDiscarded(id),
+                Some(Report::DeliveryUnknown) => Event::DeliveryUnknown(id),
             },
             PendingEvent::Suback(id) => return self.suback(id),
             PendingEvent::ChunksAborted => Event::ChunksAborted,
@@ -73,7 +74,7 @@ impl Session<'_> {
                 .link
                 .reject_event(ProtocolError::SubackCount { expected, got }));
         }
-        self.sender.complete(id);
+        self.sender.answered(id);
         Ok(Some(Event::Suback(id, suback.codes())))
     }
 

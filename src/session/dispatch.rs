@@ -207,11 +207,10 @@ impl Session<'_> {
             PacketType::Pubrec => {
                 self.sender.on_pubrec(packet_id);
             }
-            // [MQTT-4.3.2-1], [MQTT-3.10.4-4] The id is free [MQTT-2.3.1-3].
+            // [MQTT-4.3.2-1], [MQTT-3.10.4-4] With its event, the id is free [MQTT-2.3.1-3].
             _ => {
                 self.sender.complete(packet_id);
-                let event = PendingEvent::Completed(packet_id, slot.report());
-                self.events.push(event);
+                self.events.push(PendingEvent::Completed(packet_id));
             }
         }
         Ok(())

@@ -1,6 +1,6 @@
 //! What `Session::poll` announces next: the pending event, and what is reported after it.
 
-use super::{in_flight::Report, send::Sender};
+use super::send::Sender;
 use crate::codec::PacketId;
 
 /// The event that is announced next.
@@ -16,8 +16,8 @@ pub(super) enum PendingEvent {
     TopicTooLong {
         len: u16,
     },
-    /// A request was acknowledged, or never will be.
-    Completed(PacketId, Report),
+    /// A request was acknowledged, or never will be. Its slot says which.
+    Completed(PacketId),
     /// A SUBACK is in the receive buffer.
     Suback(PacketId),
     ChunksAborted,
@@ -83,7 +83,7 @@ impl EventQueue {
     pub(super) const fn token(&self) -> Option<EventToken> {
         let completes = match self.pending {
             PendingEvent::None => return None,
-            PendingEvent::Completed(id, _) | PendingEvent::Suback(id) => Some(id),
+            PendingEvent::Completed(id) | PendingEvent::Suback(id) => Some(id),
             _ => None,
         };
         Some(EventToken {
@@ -121,8 +121,8 @@ impl EventQueue {
             core::mem::replace(&mut self.carried_over, PendingEvent::None)
         } else if core::mem::take(&mut self.chunks_aborted) {
             PendingEvent::ChunksAborted
-        } else if let Some((id, report)) = sender.take_report() {
-            PendingEvent::Completed(id, report)
+        } else if let Some(id) = sender.in_flight.next_report() {
+            PendingEvent::Completed(id)
         } else {
             match sender.take_qos0_dropped() {
                 0 => return false,
@@ -139,6 +139,7 @@ impl EventQueue {
             // The session announces these again.
             PendingEvent::None
             | PendingEvent::Connected
+            | PendingEvent::Completed(_)
             | PendingEvent::PayloadNeeded(_)
             | PendingEvent::Checkpoint => {}
             event => self.carried_over = event,

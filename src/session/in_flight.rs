@@ -36,11 +36,16 @@ pub(super) enum SlotState {
     DeliveryUnknown,
     /// PUBLISH at QoS 2 that was declined: the id stays reserved until the server has forgotten it.
     Declined,
+    /// To report: PUBACK was received.
+    Acknowledged,
+    /// To report: PUBCOMP was received.
+    Completed,
+    /// To report: UNSUBACK was received.
+    Unsubscribed,
 }
 
 /// The end of a request, for the event of the same name.
 #[derive(Clone, Copy)]
-#[cfg_attr(feature = "fingerprint", derive(Hash))]
 pub(super) enum Report {
     Puback,
     Pubcomp,
@@ -63,7 +68,7 @@ impl SlotState {
 
     /// Returns the state with this number.
     pub(super) fn from_number(number: u8) -> Option<Self> {
-        const ALL: [SlotState; 11] = [
+        const ALL: [SlotState; 14] = [
             SlotState::Puback,
             SlotState::Pubrec,
             SlotState::Pubrel,
@@ -75,6 +80,9 @@ impl SlotState {
             SlotState::PublishDiscarded,
             SlotState::DeliveryUnknown,
             SlotState::Declined,
+            SlotState::Acknowledged,
+            SlotState::Completed,
+            SlotState::Unsubscribed,
         ];
         ALL.into_iter().find(|state| *state as u8 == number)
     }
@@ -97,6 +105,9 @@ impl SlotState {
                 | Self::RequestRejected
                 | Self::PublishDiscarded
                 | Self::DeliveryUnknown
+                | Self::Acknowledged
+                | Self::Completed
+                | Self::Unsubscribed
         )
     }
 }
@@ -137,19 +148,28 @@ impl Slot {
         self.flags & FORGOTTEN != 0
     }
 
-    /// Returns what is reported if the request ends in this state.
-    pub(super) fn report(&self) -> Report {
+    /// Returns what is reported, if the request has ended.
+    fn report(&self) -> Report {
         match self.state {
             SlotState::OutcomeUnknown => Report::OutcomeUnknown,
             SlotState::RequestRejected => Report::RequestRejected,
             SlotState::PublishDiscarded => Report::PublishDiscarded,
-            SlotState::DeliveryUnknown => Report::DeliveryUnknown,
-            // The acknowledgement was received.
-            _ if self.is_forgotten() => Report::DeliveryUnknown,
-            SlotState::Puback => Report::Puback,
-            SlotState::Unsuback => Report::Unsuback,
-            _ => Report::Pubcomp,
+            SlotState::Acknowledged => Report::Puback,
+            SlotState::Unsubscribed => Report::Unsuback,
+            SlotState::Completed => Report::Pubcomp,
+            _ => Report::DeliveryUnknown,
         }
+    }
+
+    /// The acknowledgement was received that ends the request, or will count as such.
+    fn complete(&mut self) {
+        self.state = match self.state {
+            _ if self.is_forgotten() => SlotState::DeliveryUnknown,
+            SlotState::Puback => SlotState::Acknowledged,
+            SlotState::Unsuback => SlotState::Unsubscribed,
+            _ => SlotState::Completed,
+        };
+        self.flags = 0;
     }
 
     /// The packet that must be acknowledged was sent at `now`.
@@ -246,6 +266,13 @@ impl InFlight<'_> {
     /// Returns the request with this id, if it waits for something.
     pub(super) fn waiting(&self, id: PacketId) -> Option<Slot> {
         self.get(id).copied().filter(|slot| !slot.state.is_report())
+    }
+
+    /// The acknowledgement was received that ends this request. The slot is kept until the event is taken.
+    pub(super) fn complete(&mut self, id: PacketId) {
+        if let Some(slot) = self.get_mut(id) {
+            slot.complete();
+        }
     }
 
     pub(super) fn remove(&mut self, id: PacketId) {
@@ -345,10 +372,16 @@ impl InFlight<'_> {
         }
     }
 
-    /// Removes the first slot that only waits to be reported, and returns its id and report.
-    pub(super) fn take_report(&mut self) -> Option<(PacketId, Report)> {
-        let slot = *self.slots.iter().find(|slot| slot.state.is_report())?;
-        self.remove(slot.id);
-        Some((slot.id, slot.report()))
+    /// Returns the id of the first slot that only waits to be reported.
+    pub(super) fn next_report(&self) -> Option<PacketId> {
+        let slot = self.slots.iter().find(|slot| slot.state.is_report())?;
+        Some(slot.id)
+    }
+
+    /// Removes the slot with this id, and returns what is reported about it.
+    pub(super) fn take_report(&mut self, id: PacketId) -> Option<Report> {
+        let report = self.get(id)?.report();
+        self.remove(id);
+        Some(report)
     }
 }

@@ -96,7 +96,7 @@ impl Session<'_> {
     /// Writes everything that must survive a reboot to `out`, and returns the number of bytes, at most
     /// [`Storage::IMAGE_LEN`](super::Storage::IMAGE_LEN).
     ///
-    /// An event that [`poll`](Session::poll) announced and the caller has not taken is not saved. Take all events first.
+    /// The end of a request whose event was not taken is saved with it. Other pending events are not: take them first.
     ///
     /// A restored PUBLISH counts as sent, because it may have been sent after it was saved. It is sent again with DUP.
     ///

@@ -11,7 +11,7 @@ pub(super) use self::packets::SentPacket;
 use self::{ack_queue::AckQueue, send_buffer::SendBuffer, streamed::Abandoned};
 use super::{
     error::RequestError,
-    in_flight::{InFlight, Report, Slot, SlotState},
+    in_flight::{InFlight, Slot, SlotState},
 };
 use crate::{
     codec::{Connect, EncodeError, FixedHeader, PacketId, wire},
@@ -134,11 +134,6 @@ impl Sender<'_> {
     /// The caller was given the chance to save the session.
     pub(super) const fn mark_saved(&mut self) {
         self.changed = false;
-    }
-
-    /// Returns the next report about a request, and its id. Each is returned once.
-    pub(super) fn take_report(&mut self) -> Option<(PacketId, Report)> {
-        self.in_flight.take_report()
     }
 
     /// Returns how many PUBLISHes at QoS 0 were lost since the last call.
@@ -275,8 +270,14 @@ impl Sender<'_> {
         Ok(id)
     }
 
-    /// Handles the acknowledgement that ends the request with this id, and frees the id.
+    /// Handles the acknowledgement that ends the request with this id, which is to be reported.
     pub(super) fn complete(&mut self, id: PacketId) {
+        self.buffer.acknowledge(id);
+        self.in_flight.complete(id);
+    }
+
+    /// Removes the SUBSCRIBE with this id, whose answer was reported, and frees the id.
+    pub(super) fn answered(&mut self, id: PacketId) {
         self.buffer.acknowledge(id);
         self.in_flight.remove(id);
     }
