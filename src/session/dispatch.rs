@@ -113,7 +113,7 @@ impl Session<'_> {
     }
 
     /// Queues every PUBREL that must be sent, in the order of their PUBRECs, as far as there is room.
-    fn send_pubrels(&mut self) {
+    pub(super) fn send_pubrels(&mut self) {
         if self.link.is_connected() {
             // The acknowledgement of a pending event must find room.
             let reserved = usize::from(!self.events.is_empty());
@@ -191,12 +191,18 @@ impl Session<'_> {
         };
         let is_expected = slot.is_sent()
             || matches!(slot.state, SlotState::Pubcomp | SlotState::Declined)
-            || self.sender.buffer.waits_for_resend(packet_id);
+            || self.sender.buffer.is_resend(packet_id);
         if !is_expected || !slot.state.is_answered_by(packet_type) {
             return Err(self.link.close(ProtocolError::UnexpectedAck {
                 packet_type,
                 packet_id,
             }));
+        }
+        if !slot.is_sent() && self.sender.buffer.is_partly_sent(packet_id) {
+            if let Some(slot) = self.sender.in_flight.get_mut(packet_id) {
+                slot.answered();
+            }
+            return Ok(());
         }
         match packet_type {
             PacketType::Suback => self.events.push(PendingEvent::Suback(packet_id)),

@@ -126,6 +126,8 @@ pub(super) struct Slot {
 const SENT: u8 = 1;
 /// The server forgot the session: a PUBCOMP does not say whether it has the message.
 const FORGOTTEN: u8 = 2;
+/// The acknowledgement was received before the packet was sent again whole. It counts from then.
+const ANSWERED: u8 = 4;
 
 impl Slot {
     const SMALL: () = assert!(size_of::<Self>() == 8);
@@ -170,6 +172,15 @@ impl Slot {
             _ => SlotState::Completed,
         };
         self.flags = 0;
+    }
+
+    pub(super) fn is_answered(&self) -> bool {
+        self.flags & ANSWERED != 0
+    }
+
+    /// The acknowledgement was received, and the rest of the packet is not sent yet.
+    pub(super) fn answered(&mut self) {
+        self.flags |= ANSWERED;
     }
 
     /// The packet that must be acknowledged was sent at `now`.
@@ -336,7 +347,7 @@ impl InFlight<'_> {
     /// The connection ended: nothing is sent on the next one yet, and what cannot be sent again is reported.
     pub(super) fn end_connection(&mut self, refused: bool) {
         for slot in self.slots.iter_mut() {
-            slot.flags &= !SENT;
+            slot.flags &= FORGOTTEN;
             slot.state = match slot.state {
                 SlotState::Suback | SlotState::Unsuback if refused => SlotState::RequestRejected,
                 SlotState::Suback | SlotState::Unsuback => SlotState::OutcomeUnknown,

@@ -347,9 +347,17 @@ impl Session<'_> {
     fn is_ready(&self) -> bool {
         !self.events.is_empty()
             || self.checkpoint_pending()
+            || self.has_report()
             || self.link.is_input_ended()
             || (self.receiver.may_have_packet() && self.may_answer())
             || (self.has_pending() && !self.timers.is_write_refused())
+    }
+
+    /// Returns `true` if the end of a request can be reported.
+    fn has_report(&self) -> bool {
+        self.link.is_accepted()
+            && !self.receiver.is_streaming()
+            && self.sender.in_flight.next_report().is_some()
     }
 
     /// Returns `true` if a packet in the receive buffer can be handled, or an event is pending.

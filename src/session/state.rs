@@ -100,6 +100,8 @@ impl Session<'_> {
                         self.link.finish_disconnect();
                     }
                 }
+                // What follows from the acknowledgement is due now.
+                SentPacket::AnsweredRequest => self.send_pubrels(),
                 SentPacket::Qos0Publish | SentPacket::Request(_) => {}
             }
         }

@@ -236,6 +236,13 @@ impl Sender<'_> {
             SentPacket::Request(id) => {
                 if let Some(slot) = self.in_flight.get_mut(id) {
                     slot.sent(now);
+                    if slot.is_answered() {
+                        match slot.state {
+                            SlotState::Pubrec => self.on_pubrec(id),
+                            _ => self.complete(id),
+                        }
+                        return Some(SentPacket::AnsweredRequest);
+                    }
                 }
             }
             _ => {}

@@ -33,6 +33,8 @@ pub(in crate::session) enum SentPacket {
     Qos0Publish,
     /// A packet that is kept until it is acknowledged.
     Request(PacketId),
+    /// A packet that was acknowledged before all of it was sent again.
+    AnsweredRequest,
     Disconnect,
 }
 

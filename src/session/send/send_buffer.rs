@@ -232,11 +232,16 @@ impl SendBuffer<'_> {
         self.packets.bytes.get(packet.body..packet.end)
     }
 
-    /// Returns `true` if the PUBLISH with this id is to be sent again, and has not begun to be.
-    pub(in crate::session) fn waits_for_resend(&self, id: PacketId) -> bool {
-        self.packets
-            .find(id)
-            .is_some_and(|at| at >= self.packets.write_pos && self.packets.at(at).is_dup())
+    /// Returns `true` if the PUBLISH with this id was sent, at least in part, on an earlier connection.
+    pub(in crate::session) fn is_resend(&self, id: PacketId) -> bool {
+        let at = self.packets.find(id);
+        at.is_some_and(|at| self.packets.at(at).is_dup())
+    }
+
+    /// Returns `true` if the packet with this id is being sent.
+    pub(in crate::session) fn is_partly_sent(&self, id: PacketId) -> bool {
+        let at = self.packets.find(id);
+        at == Some(self.packets.current) && !self.is_between_packets()
     }
 
     /// Keeps the PUBLISHes at QoS 1 and 2 for the next connection \[MQTT-4.4.0-1\], removes the other packets, and
