@@ -53,8 +53,8 @@ pub use self::{
     backoff::Backoff,
     client::{ReadFn, blocking},
     session::{
-        Checkpoint, Chunk, Event, EventToken, ImageError, Message, ProtocolError, RESPONSE_TIMEOUT,
-        RequestError, Session, Storage, StreamedPublish,
+        Checkpoint, Chunk, Event, EventToken, ImageError, InputBlock, Message, ProtocolError,
+        RESPONSE_TIMEOUT, RequestError, Session, Storage, StreamedPublish,
     },
     time::{Clock, Instant},
 };

@@ -342,7 +342,7 @@ impl<T: PollTransport> Driver<'_, '_, T> {
         if !self.session.may_receive() {
             return None;
         }
-        let space = self.session.space();
+        let space = self.session.released_space();
         if space.is_empty() {
             return None;
         }

@@ -158,3 +158,19 @@ pub enum Event<'a> {
     /// server refused.
     Qos0Dropped(u16),
 }
+
+/// What must be done before a session handles more of what it receives.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
+#[non_exhaustive]
+pub enum InputBlock {
+    /// An event is pending: take it.
+    Event,
+    /// [`Event::Checkpoint`] is due: poll, and take it.
+    Checkpoint,
+    /// The payload of the last event was not copied whole by [`read_payload`](super::Session::read_payload): copy it, or
+    /// poll, which discards it.
+    Payload,
+    /// The queue of acknowledgements is full: send what is [pending](super::Session::pending).
+    Acknowledgements,
+}

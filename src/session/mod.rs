@@ -26,7 +26,7 @@ mod timers;
 pub(crate) use self::link::ConnectionClosed;
 pub use self::{
     error::{ProtocolError, RequestError},
-    event::{Chunk, Event, Message, StreamedPublish},
+    event::{Chunk, Event, InputBlock, Message, StreamedPublish},
     events::EventToken,
     image::{Checkpoint, ImageError},
     state::Session,
@@ -177,17 +177,47 @@ impl Session<'_> {
 
     /// Returns the memory for the bytes that are received next. Commit them before any other call.
     ///
-    /// It is empty only while a whole packet must be handled by [`Self::poll`], or its event taken with [`Self::event`].
-    /// Read after `poll` has returned `None`: a read into an empty slice would look like the end of the stream.
+    /// It is empty while the receive buffer is full and [`Self::input_blocked_by`] says what must be done first. Do not
+    /// read then: a read into an empty slice would look like the end of the stream. Payload that [`Self::read_payload`]
+    /// has not copied stays until the next [`Self::poll`].
     pub fn space(&mut self) -> &mut [u8] {
+        if self.events.is_empty() && !self.receiver.has_uncopied_payload() {
+            self.receiver.release();
+        }
+        self.offer_space()
+    }
+
+    /// As [`Self::space`], but discards the payload of the last event, which poll would discard, too.
+    pub(crate) fn released_space(&mut self) -> &mut [u8] {
         if self.events.is_empty() {
             self.receiver.release();
         }
+        self.offer_space()
+    }
+
+    fn offer_space(&mut self) -> &mut [u8] {
         let space = self.receiver.space();
         if !space.is_empty() {
             self.timers.on_read_offered();
         }
         space
+    }
+
+    /// Returns what must be done before more packets are handled, or `None` if nothing prevents that.
+    ///
+    /// While it returns something, [`Self::space`] may be empty although [`Self::poll`] returned `None`.
+    pub fn input_blocked_by(&self) -> Option<InputBlock> {
+        if !self.events.is_empty() {
+            Some(InputBlock::Event)
+        } else if self.checkpoint_pending() {
+            Some(InputBlock::Checkpoint)
+        } else if self.receiver.has_uncopied_payload() {
+            Some(InputBlock::Payload)
+        } else if self.may_answer() {
+            None
+        } else {
+            Some(InputBlock::Acknowledgements)
+        }
     }
 
     /// `n` bytes were received into the [`Self::space`].

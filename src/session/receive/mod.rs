@@ -186,6 +186,11 @@ impl Receiver<'_> {
         len
     }
 
+    /// Returns `true` if the caller was given payload that [`Self::read_payload`] has not copied.
+    pub(super) const fn has_uncopied_payload(&self) -> bool {
+        self.payload_uncopied > 0
+    }
+
     /// Returns `true` if the caller was given chunks of a message, and not the last one.
     pub(super) fn is_message_open(&self) -> bool {
         let has_begun = self.borrowed_len > 0 || self.oversized.remaining < self.payload_len();
