@@ -100,9 +100,14 @@ impl<T: ErrorType> Driver<'_, '_, T> {
         (n > 0 || buf.is_empty() || !self.session.is_message_open()).then_some(n)
     }
 
+    /// Returns `true` if the pending event is a checkpoint.
+    pub(super) fn is_checkpoint_next(&self) -> bool {
+        self.session.checkpoint_pending() && !self.session.has_chunk()
+    }
+
     /// Takes the next chunk of the current message. Any other event means that its rest will not be received.
     pub(super) fn next_chunk(&mut self, token: EventToken) -> Result<(), Error<T::Error>> {
-        if self.session.checkpoint_pending() {
+        if self.is_checkpoint_next() {
             return Err(RequestError::CheckpointDue.into());
         }
         match self.session.event(token)? {

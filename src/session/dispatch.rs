@@ -19,9 +19,11 @@ impl Session<'_> {
     /// Handles received packets until an event is pending, then the timers.
     pub(super) fn process(&mut self, now: Instant) -> Result<(), ConnectionClosed> {
         self.receiver.is_blocked = false;
-        // Between the chunks of a message, reports wait: a caller that reads its payload would not see them.
+        // Between the chunks of a message, reports wait: a caller that reads its payload would not see them. A checkpoint
+        // waits as long as there are chunks.
         if self.link.is_accepted()
-            && (self.receiver.is_streaming() || !self.events.push_report(&mut self.sender))
+            && !self.receiver.is_streaming()
+            && !self.events.push_report(&mut self.sender)
         {
             self.ask_caller();
         }

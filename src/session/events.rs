@@ -79,6 +79,11 @@ impl EventQueue {
         )
     }
 
+    /// Returns `true` if a chunk is pending.
+    pub(super) const fn has_chunk(&self) -> bool {
+        matches!(self.pending, PendingEvent::Chunk)
+    }
+
     /// Returns a token for the pending event.
     pub(super) const fn token(&self) -> Option<EventToken> {
         let completes = match self.pending {

@@ -106,6 +106,11 @@ impl Session<'_> {
         self.receiver.read_payload(buf)
     }
 
+    /// Returns `true` if a chunk of the current message is pending.
+    pub(crate) const fn has_chunk(&self) -> bool {
+        self.events.has_chunk()
+    }
+
     /// Returns `true` if more chunks of the current message follow.
     pub fn is_message_open(&self) -> bool {
         self.receiver.is_message_open()

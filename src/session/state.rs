@@ -63,8 +63,11 @@ impl Session<'_> {
     }
 
     /// Returns `true` if the next packet may be handled: no checkpoint is pending, and there is room for its answer.
+    ///
+    /// Inside a message that is received in chunks, a checkpoint waits until the next chunk has to be waited for, so that
+    /// a caller who reads the payload gets all that was received.
     pub(super) fn may_answer(&self) -> bool {
-        if self.checkpoint_pending() {
+        if self.checkpoint_pending() && !self.receiver.is_streaming() {
             false
         } else if self.link.is_ending() {
             // Nothing is answered.

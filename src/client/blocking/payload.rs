@@ -10,6 +10,8 @@ pub struct Payload<'c, 's, 'b, T: ErrorType, C> {
     client: &'c mut Client<'s, 'b, T, C>,
     /// The connection was closed inside the message.
     is_cut: bool,
+    /// The caller must take a checkpoint before the rest of the message can be received.
+    is_interrupted: bool,
 }
 
 impl<'c, 's, 'b, T: ErrorType, C> Payload<'c, 's, 'b, T, C> {
@@ -17,6 +19,7 @@ impl<'c, 's, 'b, T: ErrorType, C> Payload<'c, 's, 'b, T, C> {
         Self {
             client,
             is_cut: false,
+            is_interrupted: false,
         }
     }
 }
@@ -32,8 +35,9 @@ where
 {
     /// Copies the next bytes of the payload to `buf`, and waits for them if necessary. Returns 0 at the end.
     ///
-    /// If a checkpoint is due, because the caller has published between two chunks, this returns
-    /// [`RequestError::CheckpointDue`](crate::RequestError::CheckpointDue). The rest of the message is then skipped.
+    /// If a checkpoint is due, because the caller has published between two chunks, and the rest of the message was not
+    /// received yet, this returns [`RequestError::CheckpointDue`](crate::RequestError::CheckpointDue). Nothing is skipped
+    /// then: poll the client, which returns the checkpoint and after it the next chunk.
     fn read(&mut self, buf: &mut [u8]) -> Result<usize, Self::Error> {
         if self.is_cut {
             return Err(Error::Closed);
@@ -47,6 +51,7 @@ where
                 Err(error) => Err(error),
             };
             self.is_cut = next.as_ref().is_err_and(Error::is_fatal);
+            self.is_interrupted = next.is_err();
             next?;
         }
     }
@@ -54,6 +59,8 @@ where
 
 impl<T: ErrorType, C> Drop for Payload<'_, '_, '_, T, C> {
     fn drop(&mut self) {
-        self.client.driver.session.skip_message();
+        if !self.is_interrupted {
+            self.client.driver.session.skip_message();
+        }
     }
 }
