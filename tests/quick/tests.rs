@@ -48,6 +48,8 @@ mod long_in;
 mod long_out;
 #[path = "../malformed.rs"]
 mod malformed;
+#[path = "../obligations.rs"]
+mod obligations;
 #[path = "../parts.rs"]
 mod parts;
 #[path = "../patience.rs"]
