@@ -585,6 +585,7 @@ fn the_connection_that_is_opened_tells_how_it_went() {
     let connected = Event::Connected {
         session_present: true,
         unknown_session: true,
+        connect_unanswered: false,
     };
     assert_eq!(next(&world, &mut client), Ok(Seen::other(connected)));
     assert!(client.session_present());

@@ -117,6 +117,7 @@ fn mqtt_3_1_2_4_clean_session_0_keeps_state() {
         Event::Connected {
             session_present: false,
             unknown_session: false,
+            connect_unanswered: false,
         },
         Event::Message(message(2, b"new")),
     ]);
@@ -152,6 +153,7 @@ fn mqtt_3_1_2_6_clean_session_1_discards_older_state() {
         Event::Connected {
             session_present: false,
             unknown_session: false,
+            connect_unanswered: false,
         },
         Event::PublishDiscarded(id(one)),
         Event::PublishDiscarded(id(two)),
@@ -425,6 +427,7 @@ fn mqtt_3_2_2_2_session_present_decides() {
         driven.expect(&[Event::Connected {
             session_present,
             unknown_session: false,
+            connect_unanswered: false,
         }]);
         assert_eq!(driven.session.session_present(), session_present);
         assert_eq!(driven.sent(), pubrel(released));
@@ -456,6 +459,7 @@ fn mqtt_3_2_2_2_an_unknown_session_is_told() {
     driven.expect(&[Event::Connected {
         session_present: true,
         unknown_session: true,
+        connect_unanswered: false,
     }]);
     assert!(driven.session.unknown_session());
     // From then on both know it; one that began with Clean Session 1 is not known again.
@@ -465,6 +469,7 @@ fn mqtt_3_2_2_2_an_unknown_session_is_told() {
     driven.expect(&[Event::Connected {
         session_present: true,
         unknown_session: false,
+        connect_unanswered: false,
     }]);
     assert!(!driven.session.unknown_session());
     driven.open(&CLEAN, false);
@@ -474,6 +479,7 @@ fn mqtt_3_2_2_2_an_unknown_session_is_told() {
     driven.expect(&[Event::Connected {
         session_present: true,
         unknown_session: true,
+        connect_unanswered: false,
     }]);
 }
 
@@ -492,6 +498,7 @@ fn mqtt_3_2_2_3_session_present_0_drops_no_publish() {
     driven.expect(&[Event::Connected {
         session_present: false,
         unknown_session: false,
+        connect_unanswered: false,
     }]);
     assert_eq!(
         packets(&driven.sent()),
@@ -608,7 +615,8 @@ fn mqtt_3_14_4_2_nothing_follows_a_disconnect_before_connack() {
         events,
         words(&[Event::Connected {
             session_present: false,
-            unknown_session: false
+            unknown_session: false,
+            connect_unanswered: false,
         }])
     );
 }

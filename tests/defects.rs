@@ -790,6 +790,7 @@ fn defect_21_a_forgotten_session_is_told() {
         let expected = Event::Connected {
             session_present,
             unknown_session: false,
+            connect_unanswered: false,
         };
         assert_eq!(seen, [Seen::other(expected)]);
     }

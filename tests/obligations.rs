@@ -12,7 +12,7 @@ mod wire;
 
 use umqtt::{
     Event, InputBlock, Message, Session, Storage, StreamedPublish,
-    codec::{PacketId, QoS},
+    codec::{ConnectReturnCode, PacketId, QoS},
 };
 
 use wire::*;
@@ -350,4 +350,100 @@ fn space_empty_before_checkpoint_is_explained() {
     let message = driven.session.poll(driven.at()).unwrap().unwrap();
     assert_eq!(driven.session.input_blocked_by(), Some(InputBlock::Event));
     assert!(driven.session.event(message).unwrap().is_some());
+}
+
+/// Redeems `Connected`, and returns its flags Session Present and `connect_unanswered`.
+fn reconnect(driven: &mut Driven<'_>, session_present: bool) -> (bool, bool) {
+    driven.connect(&KEEP);
+    driven.sent();
+    driven.feed(&connack(session_present));
+    connected(driven)
+}
+
+fn connected(driven: &mut Driven<'_>) -> (bool, bool) {
+    let token = driven.session.poll(driven.at()).unwrap().unwrap();
+    match driven.session.event(token).unwrap() {
+        Some(Event::Connected {
+            session_present,
+            connect_unanswered,
+            ..
+        }) => (session_present, connect_unanswered),
+        other => panic!("{other:?}"),
+    }
+}
+
+/// The server forgot the session, and the CONNACK that says so was lost. The next CONNACK cannot say it.
+#[test]
+fn connect_unanswered_next_connected_tells_once() {
+    let mut storage = Room::new();
+    let mut driven = Driven::new(&mut storage);
+    driven.open(&KEEP, false);
+    driven.feed(&publish(2, 1, b"old"));
+    driven.expect(&[Event::Message(message(2, b"old"))]);
+    assert_eq!(reconnect(&mut driven, true), (true, false));
+    // Two that are not answered.
+    for _ in 0..2 {
+        driven.connect(&KEEP);
+        driven.sent();
+        driven.lose();
+    }
+    assert_eq!(reconnect(&mut driven, true), (true, true));
+    // Ids are kept: this may be the old message.
+    driven.feed(&publish(2, 1, b"new"));
+    driven.expect(&[]);
+    assert_eq!(reconnect(&mut driven, true), (true, false));
+}
+
+/// A CONNECT that was not sent whole, or was refused, changed nothing at the server.
+#[test]
+fn connect_not_sent_or_refused_next_connected_tells_nothing() {
+    let mut storage = Room::new();
+    let mut driven = Driven::new(&mut storage);
+    driven.open(&KEEP, false);
+    driven.connect(&KEEP);
+    driven.lose();
+    assert_eq!(reconnect(&mut driven, true), (true, false));
+    driven.connect(&KEEP);
+    driven.sent();
+    driven.feed(&refused(ConnectReturnCode::ServerUnavailable));
+    driven.last_words();
+    assert_eq!(reconnect(&mut driven, true), (true, false));
+}
+
+/// The flag stays until its event was taken, and is in the image, also while the answer is awaited.
+#[test]
+fn connect_unanswered_session_restored_connected_tells() {
+    let mut storage = Room::new();
+    let mut driven = Driven::new(&mut storage);
+    driven.open(&KEEP, false);
+    driven.connect(&KEEP);
+    driven.sent();
+    let mut image = [0; Room::IMAGE_LEN];
+    for lost in [false, true] {
+        if lost {
+            driven.lose();
+        }
+        let len = driven.session.save(&mut image).unwrap();
+        let mut storage = Room::new();
+        let mut restored = Driven::new(&mut storage);
+        restored.session.restore(&image[..len]).unwrap();
+        assert_eq!(reconnect(&mut restored, true), (true, true), "lost: {lost}");
+    }
+    driven.connect(&KEEP);
+    driven.sent();
+    driven.feed(&connack(true));
+    let _ = driven.session.poll(driven.at()).unwrap().unwrap();
+    assert_eq!(
+        reconnect(&mut driven, true),
+        (true, true),
+        "not taken before"
+    );
+    // A new session has nothing to be unsure of.
+    driven.connect(&KEEP);
+    driven.sent();
+    driven.lose();
+    driven.connect(&CLEAN);
+    driven.sent();
+    driven.feed(&connack(false));
+    assert_eq!(connected(&mut driven), (false, false));
 }

@@ -147,6 +147,7 @@ fn reports_wait_for_whoever_connects_at_once() {
         Event::Connected {
             session_present: true,
             unknown_session: false,
+            connect_unanswered: false,
         },
         Event::Puback(id(published)),
         Event::OutcomeUnknown(id(asked)),
@@ -235,7 +236,8 @@ fn a_pipelined_connect_is_one_slice() {
         words(&[
             Event::Connected {
                 session_present: false,
-                unknown_session: false
+                unknown_session: false,
+                connect_unanswered: false,
             },
             Event::OutcomeUnknown(id(asked)),
         ])

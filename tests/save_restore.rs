@@ -68,7 +68,7 @@ fn mqtt_4_1_0_1_a_restored_session_goes_on_where_it_stopped() {
     driven.feed(&connack(true));
     assert_eq!(
         driven.next().unwrap().unwrap(),
-        "Connected { session_present: true, unknown_session: false }"
+        "Connected { session_present: true, unknown_session: false, connect_unanswered: false }"
     );
     // The PUBREL, then both PUBLISHes with their ids and DUP, in their order.
     assert_eq!(
@@ -567,7 +567,7 @@ fn a_restored_session_that_was_not_known_is_not_known() {
     driven.feed(&connack(true));
     assert_eq!(
         driven.next().unwrap().unwrap(),
-        "Connected { session_present: true, unknown_session: true }"
+        "Connected { session_present: true, unknown_session: true, connect_unanswered: false }"
     );
 }
 

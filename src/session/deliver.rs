@@ -29,6 +29,7 @@ impl Session<'_> {
             PendingEvent::Connected => Event::Connected {
                 session_present: self.link.session_present,
                 unknown_session: self.link.unknown_session,
+                connect_unanswered: self.link.take_connect_unanswered(),
             },
             PendingEvent::Message => return self.message(),
             PendingEvent::Chunk => return Ok(self.chunk()),

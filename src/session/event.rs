@@ -113,6 +113,10 @@ pub enum Event<'a> {
         /// lost. Its packet ids may collide with ours. Connect once with Clean Session 1 to reset both sides, which
         /// discards all unacknowledged messages.
         unknown_session: bool,
+        /// An earlier CONNECT was sent, and no answer was received. The server may have lost its session meanwhile and
+        /// have begun the one that it has kept: then it has no subscriptions, and its packet ids begin again. Subscribe
+        /// again. Ids are kept, so a QoS 2 message with the id of an older one can be taken for its repetition.
+        connect_unanswered: bool,
     },
     /// A message was received. At QoS 1 and 2, the session acknowledges it when the borrow of this event ends.
     Message(Message<'a>),

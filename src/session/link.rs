@@ -24,6 +24,10 @@ pub(super) struct Link {
     pub(super) session_present: bool,
     /// The server kept a session that this client does not know.
     pub(super) unknown_session: bool,
+    /// CONNECT was queued, and its answer was not received.
+    awaits_connack: bool,
+    /// An earlier CONNECT of this session was sent and not answered.
+    connect_unanswered: bool,
     state: State,
 }
 
@@ -54,6 +58,8 @@ impl Link {
             server_has_session: false,
             session_present: false,
             unknown_session: false,
+            awaits_connack: false,
+            connect_unanswered: false,
             state: State::Closed(ProtocolError::Closed),
         }
     }
@@ -129,7 +135,10 @@ impl Link {
 
     /// CONNECT was queued.
     pub(super) const fn start(&mut self, clean_session: bool) {
-        self.server_has_session &= !self.begins_new_session(clean_session);
+        let begins_new = self.begins_new_session(clean_session);
+        self.server_has_session &= !begins_new;
+        self.connect_unanswered &= !begins_new;
+        self.awaits_connack = true;
         self.clean_session = clean_session;
         self.session_present = false;
         self.unknown_session = false;
@@ -146,9 +155,27 @@ impl Link {
         debug!("connected, session present: {}", session_present);
         self.unknown_session = session_present && !self.server_has_session;
         self.server_has_session = !self.clean_session;
+        self.awaits_connack = false;
         // [MQTT-3.2.2-2]
         self.session_present = session_present;
         self.state = State::Connected;
+    }
+
+    /// Returns `true` if a CONNECT was sent and not answered: the server may have begun a new session. `is_sent` says
+    /// whether the present CONNECT was sent.
+    pub(super) const fn is_connect_unanswered(&self, is_sent: bool) -> bool {
+        self.connect_unanswered || (is_sent && self.awaits_connack && !self.was_refused())
+    }
+
+    /// The connection was closed. `is_sent` says whether its CONNECT was sent.
+    pub(super) const fn end_connect(&mut self, is_sent: bool) {
+        self.connect_unanswered = self.is_connect_unanswered(is_sent);
+        self.awaits_connack = false;
+    }
+
+    /// Returns for [`Event::Connected`](super::Event::Connected) whether an earlier CONNECT was not answered.
+    pub(super) const fn take_connect_unanswered(&mut self) -> bool {
+        core::mem::replace(&mut self.connect_unanswered, false)
     }
 
     /// DISCONNECT was sent. Nothing is sent after it \[MQTT-3.14.4-2\].
@@ -193,9 +220,15 @@ impl Link {
     }
 
     /// Takes over these flags of a saved session.
-    pub(super) const fn restore(&mut self, clean_session: bool, server_has_session: bool) {
+    pub(super) const fn restore(
+        &mut self,
+        clean_session: bool,
+        server_has_session: bool,
+        connect_unanswered: bool,
+    ) {
         self.clean_session = clean_session;
         self.server_has_session = server_has_session;
+        self.connect_unanswered = connect_unanswered;
         self.session_present = false;
     }
 }

@@ -134,6 +134,8 @@ impl Session<'_> {
         if !self.link.take_clean_up() {
             return;
         }
+        self.link
+            .end_connect(self.sender.buffer.may_connect_be_sent());
         self.sender.end_connection(self.link.was_refused());
         let chunks_aborted = self.receiver.reset();
         self.events.on_connection_closed(chunks_aborted);

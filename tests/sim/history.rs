@@ -879,6 +879,7 @@ impl History {
             Event::Connected {
                 session_present,
                 unknown_session,
+                ..
             } => {
                 assert_eq!(unknown_session, session_present && !self.known);
                 self.known = !self.clean;

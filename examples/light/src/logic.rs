@@ -188,7 +188,14 @@ impl Light {
             Event::Connected {
                 session_present,
                 unknown_session,
-            } => self.connected(session_present, unknown_session, board),
+                connect_unanswered,
+            } => {
+                if connect_unanswered {
+                    // The broker may have begun a new session, without our subscription.
+                    self.subscription = Subscription::None;
+                }
+                self.connected(session_present, unknown_session, board);
+            }
             Event::Suback(id, codes) if self.subscription == Subscription::Asked(id) => {
                 let Some(SubackReturnCode::Granted(qos)) = codes.first() else {
                     self.subscription = Subscription::None;

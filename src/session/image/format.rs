@@ -24,6 +24,7 @@ const MAGIC: [u8; 3] = *b"uMQ";
 const VERSION: u8 = 2;
 pub(super) const CLEAN_SESSION: u8 = 1;
 pub(super) const SERVER_HAS_SESSION: u8 = 2;
+pub(super) const CONNECT_UNANSWERED: u8 = 4;
 
 /// Bytes of an image besides client id, ids, requests and packets.
 pub(super) const FIXED_LEN: usize = 4 + 4 + 1 + 2 + 4 + 2 + 2 + 2 + 4;
@@ -90,6 +91,7 @@ impl core::error::Error for ImageError {}
 pub(super) struct Image<'a> {
     pub(super) clean_session: bool,
     pub(super) server_has_session: bool,
+    pub(super) connect_unanswered: bool,
     pub(super) last_id: u16,
     pub(super) connect_room: usize,
     client_id: &'a str,
@@ -134,6 +136,7 @@ impl<'a> Image<'a> {
         let image = Self {
             clean_session: flags & CLEAN_SESSION != 0,
             server_has_session: flags & SERVER_HAS_SESSION != 0,
+            connect_unanswered: flags & CONNECT_UNANSWERED != 0,
             last_id,
             connect_room,
             client_id,
@@ -141,7 +144,7 @@ impl<'a> Image<'a> {
             slots,
             packets: reader.0,
         };
-        (flags & !(CLEAN_SESSION | SERVER_HAS_SESSION) == 0).then_some(image)
+        (flags & !(CLEAN_SESSION | SERVER_HAS_SESSION | CONNECT_UNANSWERED) == 0).then_some(image)
     }
 
     /// Returns a CONNECT with the client id of the last one.

@@ -6,7 +6,9 @@ use core::fmt;
 
 pub use self::format::ImageError;
 pub(super) use self::format::max_len;
-use self::format::{CLEAN_SESSION, FIXED_LEN, Image, ImageWriter, SERVER_HAS_SESSION};
+use self::format::{
+    CLEAN_SESSION, CONNECT_UNANSWERED, FIXED_LEN, Image, ImageWriter, SERVER_HAS_SESSION,
+};
 use super::{link::Link, received_ids::ReceivedIds, send::Sender, state::Session};
 
 /// The chance to save a session before anything is sent that follows from its last change.
@@ -46,7 +48,13 @@ impl Checkpoint<'_> {
         } else {
             0
         };
-        image.put(&[clean | known]);
+        let is_sent = sender.buffer.may_connect_be_sent();
+        let unanswered = if link.is_connect_unanswered(is_sent) {
+            CONNECT_UNANSWERED
+        } else {
+            0
+        };
+        image.put(&[clean | known | unanswered]);
         image.u16(usize::from(sender.in_flight.last_id()));
         image.u32(sender.buffer.connect_room());
         image.u16(client_id.len());
@@ -175,8 +183,11 @@ impl Session<'_> {
     fn restore_state(&mut self, image: &Image<'_>) {
         self.sender.restore(image.slots(), image.last_id);
         self.received_ids.restore(image.received_ids());
-        self.link
-            .restore(image.clean_session, image.server_has_session);
+        self.link.restore(
+            image.clean_session,
+            image.server_has_session,
+            image.connect_unanswered,
+        );
         self.events.clear();
     }
 }

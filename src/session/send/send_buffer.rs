@@ -142,6 +142,11 @@ impl SendBuffer<'_> {
         self.packets.current >= self.connect.end
     }
 
+    /// Returns `true` if the transport accepted the whole CONNECT, or may have without reporting it.
+    pub(in crate::session) fn may_connect_be_sent(&self) -> bool {
+        self.packets.lent_end.max(self.packets.write_pos) >= self.connect.end
+    }
+
     /// Returns `true` if nothing can be sent at present.
     pub(super) fn is_empty(&self) -> bool {
         if self.is_in_payload() {
