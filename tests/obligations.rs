@@ -11,8 +11,8 @@
 mod wire;
 
 use umqtt::{
-    Event, InputBlock, Message, Session, Storage, StreamedPublish,
-    codec::{ConnectReturnCode, PacketId, QoS},
+    Event, InputBlock, Message, RequestError, Session, Storage, StreamedPublish,
+    codec::{ConnectReturnCode, PacketId, QoS, SubackReturnCode},
 };
 
 use wire::*;
@@ -446,4 +446,33 @@ fn connect_unanswered_session_restored_connected_tells() {
     driven.sent();
     driven.feed(&connack(false));
     assert_eq!(connected(&mut driven), (false, false));
+}
+
+/// A SUBSCRIBE whose SUBACK would not fit is not sent. One filter less is accepted, and answered.
+#[test]
+fn subscribe_answer_too_large_is_refused() {
+    fn check<const RX: usize>(fits: usize, needed: usize) {
+        let mut storage = Storage::<RX, 2048, 2>::new();
+        let mut driven = Driven::new(&mut storage);
+        driven.open(&KEEP, false);
+        let filters = vec![("t", QoS::AtMostOnce); fits + 1];
+        let error = driven.session.subscribe(&filters).unwrap_err();
+        let capacity = RX;
+        assert_eq!(error, RequestError::AnswerTooLarge { needed, capacity });
+        assert_eq!((driven.sent(), driven.session.in_flight()), (vec![], 0));
+        let id = driven.subscribe(&filters[1..]);
+        driven.sent();
+        driven.feed(&suback(
+            id,
+            &vec![SubackReturnCode::Granted(QoS::AtMostOnce); fits],
+        ));
+        let events = driven.events();
+        assert!(events[0].starts_with("Suback("), "{events:?}");
+    }
+    check::<16>(12, 17);
+    check::<64>(60, 65);
+    // From 126 filters on, the length takes two bytes.
+    check::<129>(125, 131);
+    check::<130>(125, 131);
+    check::<131>(126, 132);
 }

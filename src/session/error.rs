@@ -33,6 +33,13 @@ pub enum RequestError {
         /// The largest packet that would fit, in bytes.
         capacity: usize,
     },
+    /// The SUBACK would not fit into the receive buffer: subscribe with fewer filters at once.
+    AnswerTooLarge {
+        /// Size of the SUBACK, in bytes.
+        needed: usize,
+        /// Size of the receive buffer, in bytes.
+        capacity: usize,
+    },
     /// The session has changed, and nothing leaves before [`Event::Checkpoint`](super::Event::Checkpoint) has been
     /// seen; take the events first.
     CheckpointDue,
@@ -83,6 +90,10 @@ impl fmt::Display for RequestError {
             Self::PacketTooLarge { needed, capacity } => {
                 write!(f, "the packet needs {needed} bytes and the send buffer can hold {capacity}")
             }
+            Self::AnswerTooLarge { needed, capacity } => write!(
+                f,
+                "the answer needs {needed} bytes and the receive buffer has {capacity}; send fewer filters at once"
+            ),
             Self::CheckpointDue => f.write_str("a checkpoint has to be seen first; take the events"),
             Self::PayloadPending => {
                 f.write_str("a payload has to be handed over, or declined, before anything else")

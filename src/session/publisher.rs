@@ -5,6 +5,7 @@ use super::{
     event::Message,
     in_flight::SlotState,
     link::Link,
+    raw_packet,
     send::Sender,
     state::{Session, queue_ping},
     timers::Timers,
@@ -18,6 +19,8 @@ pub(super) struct Publisher<'a, 'b> {
     link: &'a Link,
     timers: &'a mut Timers,
     sender: &'a mut Sender<'b>,
+    /// Size of the receive buffer in bytes.
+    receive_capacity: usize,
 }
 
 impl Publisher<'_, '_> {
@@ -33,6 +36,12 @@ impl Publisher<'_, '_> {
     /// As [`Session::subscribe`].
     pub(super) fn subscribe(&mut self, filters: &[(&str, QoS)]) -> Result<PacketId, RequestError> {
         self.check_open()?;
+        // [MQTT-3.8.4-5] The SUBACK has one code for each filter.
+        let needed = raw_packet::suback_len(filters.len());
+        let capacity = self.receive_capacity;
+        if needed > capacity {
+            return Err(RequestError::AnswerTooLarge { needed, capacity });
+        }
         let state = Some(SlotState::Suback);
         self.sender.request(state, Some(&[]), &|id, out| {
             subscribe::encode(id, filters.iter().copied(), out)
@@ -102,6 +111,7 @@ impl<'b> Session<'b> {
             link: &self.link,
             timers: &mut self.timers,
             sender: &mut self.sender,
+            receive_capacity: self.receiver.capacity(),
         }
     }
 

@@ -96,6 +96,17 @@ pub(super) fn filter_count(subscribe: &[u8]) -> usize {
     count
 }
 
+/// Returns the length of a SUBACK with this number of codes: the fixed header, the packet id and one byte a code.
+pub(super) const fn suback_len(codes: usize) -> usize {
+    let remaining = codes.saturating_add(2);
+    let length_bytes = match remaining {
+        0..0x80 => 1,
+        0x80..0x4000 => 2,
+        _ => 3,
+    };
+    remaining.saturating_add(1).saturating_add(length_bytes)
+}
+
 /// An encoded packet in a buffer.
 pub(super) struct RawPacket {
     first: u8,

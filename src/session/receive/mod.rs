@@ -76,6 +76,11 @@ impl Receiver<'_> {
         aborted
     }
 
+    /// Returns the size of the receive buffer in bytes.
+    pub(super) const fn capacity(&self) -> usize {
+        self.buffer.capacity()
+    }
+
     /// Returns `true` if chunks of the current message are announced.
     pub(super) const fn is_streaming(&self) -> bool {
         self.oversized.is_streaming()
