@@ -86,17 +86,34 @@ fn a_reader_leaves_a_checkpoint_to_be_seen() {
     session.set_checkpoints(true);
     let mut client = connect(&mut session, &network);
     while client.poll().unwrap().is_some() {}
-    network.feed(&incoming("a", &[9; 300]));
+    let mut message = incoming("a", &[9; 300]);
+    let rest = message.split_off(message.len() - 100);
+    network.feed(&message);
     assert!(matches!(client.recv().unwrap(), Event::Chunk(_)));
     client.publish(&at_qos_1("t", b"x")).unwrap();
 
     let mut reader = client.payload();
     let mut buf = [0; 500];
-    assert!(reader.read(&mut buf).unwrap() > 0, "what was shown");
+    let mut read = 0;
+    let error = loop {
+        match reader.read(&mut buf) {
+            Ok(n) => read += n,
+            Err(error) => break error,
+        }
+    };
+    assert_eq!(read, 200, "what was received");
     let due = Error::Request(RequestError::CheckpointDue);
+    assert_eq!(error, due);
     assert_eq!(reader.read(&mut buf), Err(due));
     drop(reader);
     assert!(matches!(client.recv().unwrap(), Event::Checkpoint(_)));
+    // The rest of the message was not skipped.
+    network.feed(&rest);
+    assert!(matches!(client.recv().unwrap(), Event::Chunk(chunk) if chunk.offset == 200));
+    while read < 300 {
+        read += client.payload().read(&mut buf).unwrap();
+    }
+    assert!(client.poll().unwrap().is_none());
 }
 
 /// A flush that has to wait finds the first chunk of another message, which nobody has seen.

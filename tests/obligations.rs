@@ -287,15 +287,24 @@ fn payload_not_copied_space_called_is_kept() {
     driven.feed(&publish(0, 0, b"0123456789A"));
     let token = driven.session.poll(driven.at()).unwrap().unwrap();
     assert!(driven.session.event(token).unwrap().is_some());
-    assert!(driven.session.space().is_empty());
-    assert_eq!(driven.session.input_blocked_by(), Some(InputBlock::Payload));
     let mut buf = [0; 8];
     assert_eq!(driven.session.read_payload(&mut buf), 8);
-    let _ = driven.session.space();
+    assert!(driven.session.space().is_empty());
+    assert_eq!(driven.session.input_blocked_by(), Some(InputBlock::Payload));
     assert_eq!(driven.session.read_payload(&mut buf), 3);
     assert_eq!(&buf[..3], b"89A");
     assert_eq!(driven.session.input_blocked_by(), None);
     assert!(!driven.session.space().is_empty());
+
+    // Beside a short one there is room.
+    driven.events();
+    driven.feed(&publish(0, 0, b"abc"));
+    let token = driven.session.poll(driven.at()).unwrap().unwrap();
+    assert!(driven.session.event(token).unwrap().is_some());
+    driven.feed(&publish(0, 0, b""));
+    assert_eq!(driven.session.read_payload(&mut buf), 3);
+    assert_eq!(&buf[..3], b"abc");
+    assert_eq!(driven.events().len(), 1);
 }
 
 /// If there is no room to receive more, the session says what has to be done, and then there is room.

@@ -52,11 +52,11 @@ unsubscribe half sent      | wrong  | wrong  | COMP   | wrong   | wrong  | wrong
 unsubscribe sent           | wrong  | wrong  | COMP   | wrong   | wrong  | done     | msg+ACK   | msg+REC   | REC        | never   | .        | never
 present: qos 1 unattempted | wrong  | wrong  | COMP   | wrong   | wrong  | wrong    | msg+ACK   | msg+REC   | REC        | never   | .        | never
 present: qos 1 to resend   | done   | wrong  | COMP   | wrong   | wrong  | wrong    | msg+ACK   | msg+REC   | REC        | never   | .        | never
-present: qos 1 half resent | wrong  | wrong  | COMP   | wrong   | wrong  | wrong    | msg+ACK   | msg+REC   | REC        | never   | .        | never
+present: qos 1 half resent | done   | wrong  | COMP   | wrong   | wrong  | wrong    | msg+ACK   | msg+REC   | REC        | never   | .        | never
 present: qos 1 resent      | done   | wrong  | COMP   | wrong   | wrong  | wrong    | msg+ACK   | msg+REC   | REC        | never   | .        | never
 present: qos 2 unattempted | wrong  | wrong  | COMP   | wrong   | wrong  | wrong    | msg+ACK   | msg+REC   | REC        | never   | .        | never
 present: qos 2 to resend   | wrong  | REL-   | COMP   | wrong   | wrong  | wrong    | msg+ACK   | msg+REC   | REC        | never   | .        | never
-present: qos 2 half resent | wrong  | wrong  | COMP   | wrong   | wrong  | wrong    | msg+ACK   | msg+REC   | REC        | never   | .        | never
+present: qos 2 half resent | wrong  | REL    | COMP   | wrong   | wrong  | wrong    | msg+ACK   | msg+REC   | REC        | never   | .        | never
 present: qos 2 resent      | wrong  | REL    | COMP   | wrong   | wrong  | wrong    | msg+ACK   | msg+REC   | REC        | never   | .        | never
 present: pubrel queued     | wrong  | REL    | COMP   | done    | wrong  | wrong    | msg+ACK   | msg+REC   | REC        | never   | .        | never
 present: pubrel resent     | wrong  | REL    | COMP   | done    | wrong  | wrong    | msg+ACK   | msg+REC   | REC        | never   | .        | never
@@ -65,10 +65,10 @@ present: was unsubscribe   | .      | REL    | COMP   | .       | .      | .    
 present: unsubscribe unseen| .      | REL    | COMP   | .       | .      | .        | msg+ACK   | msg+REC   | REC        | never   | .        | never
 fresh: qos 1 unattempted   | wrong  | wrong  | COMP   | wrong   | wrong  | wrong    | msg+ACK   | msg+REC   | REC        | never   | .        | never
 fresh: qos 1 to resend     | done   | wrong  | COMP   | wrong   | wrong  | wrong    | msg+ACK   | msg+REC   | REC        | never   | .        | never
-fresh: qos 1 half resent   | wrong  | wrong  | COMP   | wrong   | wrong  | wrong    | msg+ACK   | msg+REC   | REC        | never   | .        | never
+fresh: qos 1 half resent   | done   | wrong  | COMP   | wrong   | wrong  | wrong    | msg+ACK   | msg+REC   | REC        | never   | .        | never
 fresh: qos 1 resent        | done   | wrong  | COMP   | wrong   | wrong  | wrong    | msg+ACK   | msg+REC   | REC        | never   | .        | never
 fresh: qos 2 to resend     | wrong  | REL-   | COMP   | wrong   | wrong  | wrong    | msg+ACK   | msg+REC   | REC        | never   | .        | never
-fresh: qos 2 half resent   | wrong  | wrong  | COMP   | wrong   | wrong  | wrong    | msg+ACK   | msg+REC   | REC        | never   | .        | never
+fresh: qos 2 half resent   | wrong  | REL    | COMP   | wrong   | wrong  | wrong    | msg+ACK   | msg+REC   | REC        | never   | .        | never
 fresh: qos 2 resent        | wrong  | REL    | COMP   | wrong   | wrong  | wrong    | msg+ACK   | msg+REC   | REC        | never   | .        | never
 fresh: pubrel queued       | wrong  | REL    | COMP   | unknown | wrong  | wrong    | msg+ACK   | msg+REC   | REC        | never   | .        | never
 fresh: pubrel resent       | wrong  | REL    | COMP   | unknown | wrong  | wrong    | msg+ACK   | msg+REC   | REC        | never   | .        | never

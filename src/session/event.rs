@@ -172,7 +172,7 @@ pub enum InputBlock {
     Event,
     /// [`Event::Checkpoint`] is due: poll, and take it.
     Checkpoint,
-    /// The payload of the last event was not copied whole by [`read_payload`](super::Session::read_payload): copy it, or
+    /// [`read_payload`](super::Session::read_payload) has copied a part of the payload of the last event: copy the rest, or
     /// poll, which discards it.
     Payload,
     /// The queue of acknowledgements is full: send what is [pending](super::Session::pending).

@@ -178,10 +178,12 @@ impl Session<'_> {
     /// Returns the memory for the bytes that are received next. Commit them before any other call.
     ///
     /// It is empty while the receive buffer is full and [`Self::input_blocked_by`] says what must be done first. Do not
-    /// read then: a read into an empty slice would look like the end of the stream. Payload that [`Self::read_payload`]
-    /// has not copied stays until the next [`Self::poll`].
+    /// read then: a read into an empty slice would look like the end of the stream.
+    ///
+    /// Payload of the last event that [`Self::read_payload`] has not copied stays until the next [`Self::poll`], unless
+    /// nothing of it was copied and it leaves no space.
     pub fn space(&mut self) -> &mut [u8] {
-        if self.events.is_empty() && !self.receiver.has_uncopied_payload() {
+        if self.events.is_empty() && !self.receiver.keeps_payload() {
             self.receiver.release();
         }
         self.offer_space()
@@ -211,7 +213,7 @@ impl Session<'_> {
             Some(InputBlock::Event)
         } else if self.checkpoint_pending() {
             Some(InputBlock::Checkpoint)
-        } else if self.receiver.has_uncopied_payload() {
+        } else if self.receiver.is_partly_copied() {
             Some(InputBlock::Payload)
         } else if self.may_answer() {
             None

@@ -76,6 +76,11 @@ impl ReceiveBuffer<'_> {
         self.end.wrapping_sub(self.start)
     }
 
+    /// Returns `true` if the [`Self::space`] is not empty.
+    pub(super) const fn has_room(&self) -> bool {
+        self.prefix_len.saturating_add(self.unread_len()) < self.memory.len()
+    }
+
     /// Returns the body of a whole packet at the start of the unread bytes.
     #[inline(never)] // called wherever a packet is decoded
     pub(super) fn body(&self, packet: ReceivedPacket) -> &[u8] {

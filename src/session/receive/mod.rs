@@ -18,6 +18,8 @@ use crate::{
 pub(super) struct Receiver<'b> {
     /// Packets stay in the buffer until there is room for their answers.
     pub(super) is_blocked: bool,
+    /// [`Self::read_payload`] has copied a part of the payload that the caller was given.
+    is_partly_copied: bool,
     oversized: Oversized,
     buffer: ReceiveBuffer<'b>,
     /// Bytes that must be received, as far as is known, before the next packet is whole.
@@ -46,6 +48,7 @@ impl<'b> Receiver<'b> {
     pub(super) const fn new(memory: &'b mut [u8]) -> Self {
         Self {
             is_blocked: false,
+            is_partly_copied: false,
             oversized: Oversized::new(),
             buffer: ReceiveBuffer::new(memory),
             bytes_needed: 0,
@@ -161,6 +164,7 @@ impl Receiver<'_> {
     pub(super) fn release(&mut self) {
         let len = core::mem::take(&mut self.borrowed_len);
         self.payload_uncopied = 0;
+        self.is_partly_copied = false;
         self.buffer.consume(len);
         if self.oversized.is_streaming() {
             self.oversized.advance(len, &mut self.buffer);
@@ -188,12 +192,19 @@ impl Receiver<'_> {
         let len = payload.len().min(to.len());
         bytes::copy(to, payload);
         self.payload_uncopied = self.payload_uncopied.saturating_sub(len);
+        self.is_partly_copied = self.payload_uncopied > 0;
         len
     }
 
-    /// Returns `true` if the caller was given payload that [`Self::read_payload`] has not copied.
-    pub(super) const fn has_uncopied_payload(&self) -> bool {
-        self.payload_uncopied > 0
+    /// Returns `true` if [`Self::read_payload`] has copied a part of the payload that the caller was given, and not all.
+    pub(super) const fn is_partly_copied(&self) -> bool {
+        self.is_partly_copied
+    }
+
+    /// Returns `true` if the caller was given payload that was not copied, and it can stay: there is room beside it, or a
+    /// part of it was copied.
+    pub(super) const fn keeps_payload(&self) -> bool {
+        self.is_partly_copied || (self.payload_uncopied > 0 && self.buffer.has_room())
     }
 
     /// Returns `true` if the caller was given chunks of a message, and not the last one.
@@ -283,6 +294,7 @@ impl core::hash::Hash for Receiver<'_> {
     fn hash<H: core::hash::Hasher>(&self, state: &mut H) {
         let Self {
             is_blocked,
+            is_partly_copied,
             oversized,
             buffer,
             bytes_needed,
@@ -290,7 +302,7 @@ impl core::hash::Hash for Receiver<'_> {
             payload_uncopied,
             packet,
         } = self;
-        (is_blocked, oversized, buffer).hash(state);
+        (is_blocked, is_partly_copied, oversized, buffer).hash(state);
         (bytes_needed, borrowed_len, payload_uncopied).hash(state);
         if self.is_inside_packet() {
             packet.hash(state);
