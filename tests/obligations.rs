@@ -485,3 +485,100 @@ fn subscribe_answer_too_large_is_refused() {
     check::<130>(125, 131);
     check::<131>(126, 132);
 }
+
+/// A streamed PUBLISH at QoS 2 that was sent, and whose payload is asked for on the next connection.
+fn sent_and_asked_again(driven: &mut Driven<'_>) -> PacketId {
+    let message = StreamedPublish::New {
+        topic: TOPIC,
+        qos: QoS::ExactlyOnce,
+        retain: false,
+    };
+    let id = driven.session.begin_payload(message, 8).unwrap().unwrap();
+    driven.sent();
+    driven.session.payload_sent(8, driven.at());
+    driven.open(&KEEP, true);
+    driven.expect(&[Event::PayloadNeeded(id)]);
+    id
+}
+
+/// A message of which nothing was sent is discarded at once: the server cannot know its id.
+#[test]
+fn declined_message_never_sent_frees_id_at_once() {
+    let mut storage = Storage::<64, 256, 1, 4>::new();
+    let mut driven = Driven::new(&mut storage);
+    driven.open(&KEEP, false);
+    let message = StreamedPublish::New {
+        topic: TOPIC,
+        qos: QoS::ExactlyOnce,
+        retain: false,
+    };
+    let id = driven.session.begin_payload(message, 8).unwrap().unwrap();
+    driven.open(&KEEP, true);
+    driven.expect(&[Event::PayloadNeeded(id)]);
+    driven.session.decline_payload(id).unwrap();
+    driven.expect(&[Event::PublishDiscarded(id)]);
+    assert_eq!(driven.session.in_flight(), 0);
+}
+
+/// Declined messages take no slot, keep their ids, survive a reboot, and are reported when the server has forgotten.
+#[test]
+fn declined_messages_sent_keep_ids_without_slots() {
+    let mut storage = Storage::<64, 256, 1, 4>::new();
+    let mut driven = Driven::new(&mut storage);
+    driven.open(&KEEP, false);
+    let mut declined = Vec::new();
+    for _ in 0..4 {
+        let id = sent_and_asked_again(&mut driven);
+        driven.session.decline_payload(id).unwrap();
+        driven.expect(&[]);
+        assert_eq!(driven.session.in_flight(), 0);
+        declined.push(id);
+    }
+    let mut image = [0; Storage::<64, 256, 1, 4>::IMAGE_LEN];
+    let len = driven.session.save(&mut image).unwrap();
+    let mut storage = Storage::<64, 256, 1, 4>::new();
+    let mut driven = Driven::new(&mut storage);
+    driven.session.restore(&image[..len]).unwrap();
+    driven.open(&KEEP, true);
+    // Every other id is given, and none of these.
+    for _ in 0..65_600 {
+        let id = driven.publish(1, b"");
+        assert!(!declined.contains(&wire::id(id)));
+        driven.sent();
+        driven.feed(&puback(id));
+        driven.expect(&[Event::Puback(wire::id(id))]);
+    }
+    driven.open(&KEEP, false);
+    let discarded: Vec<_> = declined
+        .iter()
+        .map(|id| Event::PublishDiscarded(*id))
+        .collect();
+    driven.expect(&discarded);
+    // Places are free again; a fifth message keeps its slot.
+    for n in 1..=5 {
+        let id = sent_and_asked_again(&mut driven);
+        driven.session.decline_payload(id).unwrap();
+        assert_eq!(driven.session.in_flight(), usize::from(n == 5));
+    }
+}
+
+/// If the server has received a declined message after all, its release follows, also on the next connection.
+#[test]
+fn declined_message_received_by_server_is_reported_delivered() {
+    let mut storage = Storage::<64, 256, 1, 4>::new();
+    let mut driven = Driven::new(&mut storage);
+    driven.open(&KEEP, false);
+    let id = sent_and_asked_again(&mut driven);
+    driven.session.decline_payload(id).unwrap();
+    driven.feed(&pubrec(id.get()));
+    driven.expect(&[]);
+    assert_eq!(driven.sent(), pubrel(id.get()));
+    driven.open(&KEEP, true);
+    driven.expect(&[]);
+    assert_eq!(driven.sent(), pubrel(id.get()));
+    driven.feed(&pubcomp(id.get()));
+    driven.expect(&[Event::Pubcomp(id)]);
+    assert_eq!(driven.session.in_flight(), 0);
+    driven.open(&KEEP, false);
+    driven.expect(&[]);
+}

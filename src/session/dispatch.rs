@@ -237,6 +237,9 @@ impl Session<'_> {
         packet_id: PacketId,
     ) -> Result<(), ConnectionClosed> {
         if packet_type == PacketType::Pubrec {
+            if self.sender.revive_declined(packet_id) {
+                return Ok(());
+            }
             self.sender.acks.push_ack(wire::PUBREL, packet_id);
         } else if packet_type == PacketType::Suback
             && let Err(error) = Suback::decode_body(self.receiver.body())

@@ -205,16 +205,28 @@ impl core::hash::Hash for Slot {
     }
 }
 
+/// Declined PUBLISHes whose ids are reserved without a slot.
+pub(super) const DECLINED: usize = 4;
+
 /// The slots: in the order of PUBLISH while they wait for PUBACK or PUBREC, then in the order of PUBREC.
 #[cfg_attr(feature = "fingerprint", derive(Hash))]
 pub(super) struct InFlight<'b> {
     slots: &'b mut VecView<Slot>,
+    /// Ids of PUBLISHes at QoS 2 that were declined after they were sent. The server may know them.
+    declined: [Option<PacketId>; DECLINED],
+    /// The server has forgotten these ids, and they are to be reported.
+    declined_ended: bool,
     last_id: u16,
 }
 
 impl<'b> InFlight<'b> {
     pub(super) fn new(slots: &'b mut VecView<Slot>) -> Self {
-        Self { slots, last_id: 0 }
+        Self {
+            slots,
+            declined: [None; DECLINED],
+            declined_ended: false,
+            last_id: 0,
+        }
     }
 }
 
@@ -227,8 +239,30 @@ impl InFlight<'_> {
         self.slots.is_full()
     }
 
+    /// Returns `true` if the server knows none of our ids, and nothing is to be reported.
     pub(super) fn is_empty(&self) -> bool {
-        self.slots.is_empty()
+        self.slots.is_empty() && self.declined().next().is_none()
+    }
+
+    /// Returns the ids that are reserved without a slot.
+    pub(super) fn declined(&self) -> impl Iterator<Item = PacketId> {
+        self.declined.into_iter().flatten()
+    }
+
+    /// Replaces the place of `from` in the list of declined ids, and returns `true` if there is one.
+    fn replace_declined(&mut self, from: Option<PacketId>, to: Option<PacketId>) -> bool {
+        let mut places = self.declined.iter_mut();
+        let place = places.find(|place| **place == from);
+        place.map(|place| *place = to).is_some()
+    }
+
+    /// PUBREC was received for an id without a slot. Returns `true` if the id has a slot now, from which PUBREL is sent.
+    pub(super) fn revive_declined(&mut self, id: PacketId) -> bool {
+        let revived = !self.is_full() && self.replace_declined(Some(id), None);
+        if revived {
+            let _ = self.slots.push(Slot::new(id, SlotState::Pubrel, false));
+        }
+        revived
     }
 
     pub(super) fn len(&self) -> usize {
@@ -246,13 +280,14 @@ impl InFlight<'_> {
 
     /// Returns an unused id \[MQTT-2.3.1-2\]: the next one upwards, without 0.
     ///
-    /// Each slot can make it skip one id, so it ends.
+    /// Each slot and each declined id can make it skip one id, so it ends.
     pub(super) fn free_id(&self) -> PacketId {
         let mut candidate = self.last_id;
         loop {
             candidate = candidate.wrapping_add(1);
             if let Some(id) = PacketId::new(candidate)
                 && self.get(id).is_none()
+                && !self.declined.contains(&Some(id))
             {
                 return id;
             }
@@ -315,14 +350,26 @@ impl InFlight<'_> {
         }
     }
 
-    /// The caller cannot provide the payload of this PUBLISH again.
-    pub(super) fn decline(&mut self, id: PacketId) {
+    /// The caller cannot provide the payload of this PUBLISH again. `was_sent` says whether the server may know its id.
+    ///
+    /// If so, at QoS 2, the id stays reserved: in a place of its own, or in its slot if all places are taken.
+    pub(super) fn decline(&mut self, id: PacketId, was_sent: bool) {
         if let Some(slot) = self.get_mut(id) {
-            slot.state = if slot.state == SlotState::Puback {
+            slot.state = if slot.state == SlotState::Puback || !was_sent {
                 SlotState::PublishDiscarded
             } else {
                 SlotState::Declined
             };
+            if slot.state == SlotState::Declined {
+                self.free_slot_of_declined(id);
+            }
+        }
+    }
+
+    fn free_slot_of_declined(&mut self, id: PacketId) {
+        self.declined_ended &= self.declined.iter().any(Option::is_some);
+        if !self.declined_ended && self.replace_declined(None, Some(id)) {
+            self.remove(id);
         }
     }
 
@@ -337,8 +384,12 @@ impl InFlight<'_> {
     /// Restores the slots of a saved session. The caller has checked that they fit.
     pub(super) fn restore(&mut self, slots: impl Iterator<Item = Slot>, last_id: u16) {
         self.slots.clear();
+        self.declined = [None; DECLINED];
+        self.declined_ended = false;
         for slot in slots {
-            let _ = self.slots.push(slot);
+            if slot.state != SlotState::Declined || !self.replace_declined(None, Some(slot.id)) {
+                let _ = self.slots.push(slot);
+            }
         }
         self.last_id = last_id;
         self.end_connection(false);
@@ -346,6 +397,7 @@ impl InFlight<'_> {
 
     /// The connection ended: nothing is sent on the next one yet, and what cannot be sent again is reported.
     pub(super) fn end_connection(&mut self, refused: bool) {
+        self.declined_ended &= self.declined.iter().any(Option::is_some);
         for slot in self.slots.iter_mut() {
             slot.flags &= FORGOTTEN;
             slot.state = match slot.state {
@@ -362,6 +414,7 @@ impl InFlight<'_> {
 
     /// A new session begins: every request of the old one is reported \[MQTT-3.1.2-6\].
     pub(super) fn discard(&mut self) {
+        self.declined_ended = true;
         for slot in self.slots.iter_mut().filter(|slot| !slot.state.is_report()) {
             slot.state = match slot.state {
                 // The server has the message, unless it forgets it with the session.
@@ -373,6 +426,7 @@ impl InFlight<'_> {
 
     /// The server has no session: it does not know the ids of PUBRELs, which are sent on this connection only.
     pub(super) fn server_forgot(&mut self) {
+        self.declined_ended = true;
         for slot in self.slots.iter_mut() {
             slot.flags &= SENT;
             match slot.state {
@@ -383,16 +437,23 @@ impl InFlight<'_> {
         }
     }
 
-    /// Returns the id of the first slot that only waits to be reported.
+    /// Returns the id of the first request that only waits to be reported.
     pub(super) fn next_report(&self) -> Option<PacketId> {
-        let slot = self.slots.iter().find(|slot| slot.state.is_report())?;
-        Some(slot.id)
+        match self.slots.iter().find(|slot| slot.state.is_report()) {
+            Some(slot) => Some(slot.id),
+            None if self.declined_ended => self.declined().next(),
+            None => None,
+        }
     }
 
-    /// Removes the slot with this id, and returns what is reported about it.
+    /// Frees this id, and returns what is reported about its request.
     pub(super) fn take_report(&mut self, id: PacketId) -> Option<Report> {
-        let report = self.get(id)?.report();
-        self.remove(id);
-        Some(report)
+        if let Some(slot) = self.get(id) {
+            let report = slot.report();
+            self.remove(id);
+            return Some(report);
+        }
+        let found = self.replace_declined(Some(id), None);
+        found.then_some(Report::PublishDiscarded)
     }
 }

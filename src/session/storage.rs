@@ -35,7 +35,10 @@ impl<const RX: usize, const TX: usize, const INFLIGHT: usize, const INBOUND: usi
             RX >= 16 && TX >= 16,
             "a session needs at least 16 bytes each way"
         );
-        assert!(INFLIGHT < 65_535, "there are 65,535 packet ids");
+        assert!(
+            INFLIGHT < 65_531,
+            "there are 65,535 packet ids, and 4 may be reserved"
+        );
     };
 
     /// The largest [image](super::Session::save) of a session in such a storage, in bytes.

@@ -12,7 +12,7 @@
 use core::fmt;
 
 use super::super::{
-    in_flight::{Slot, SlotState},
+    in_flight::{DECLINED, Slot, SlotState},
     raw_packet,
 };
 use crate::{
@@ -34,7 +34,7 @@ pub(super) const FIXED_LEN: usize = 4 + 4 + 1 + 2 + 4 + 2 + 2 + 2 + 4;
 pub(in crate::session) const fn max_len(tx: usize, inflight: usize, inbound: usize) -> usize {
     FIXED_LEN
         .saturating_add(tx)
-        .saturating_add(inflight.saturating_mul(4))
+        .saturating_add(inflight.saturating_add(DECLINED).saturating_mul(4))
         .saturating_add(inbound.saturating_mul(2))
 }
 
@@ -173,6 +173,15 @@ impl<'a> Image<'a> {
     pub(super) fn slots(&self) -> impl Iterator<Item = Slot> + Clone {
         let (slots, _) = self.slots.as_chunks();
         slots.iter().filter_map(read_slot)
+    }
+
+    /// Returns the number of slots that the requests take.
+    pub(super) fn slots_needed(&self) -> usize {
+        let declined = self
+            .slots()
+            .filter(|slot| slot.state == SlotState::Declined);
+        let without_slot = declined.count().min(DECLINED);
+        self.slots().count().saturating_sub(without_slot)
     }
 
     /// Returns `true` if ids, states and packets are possible and belong together.

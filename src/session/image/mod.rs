@@ -9,7 +9,9 @@ pub(super) use self::format::max_len;
 use self::format::{
     CLEAN_SESSION, CONNECT_UNANSWERED, FIXED_LEN, Image, ImageWriter, SERVER_HAS_SESSION,
 };
-use super::{link::Link, received_ids::ReceivedIds, send::Sender, state::Session};
+use super::{
+    in_flight::SlotState, link::Link, received_ids::ReceivedIds, send::Sender, state::Session,
+};
 
 /// The chance to save a session before anything is sent that follows from its last change.
 #[derive(Clone, Copy)]
@@ -34,10 +36,12 @@ impl Checkpoint<'_> {
         let received_ids = received_ids.as_slice();
         let client_id = sender.buffer.client_id().unwrap_or_default();
         let packets = sender.buffer.kept_publishes().map(|(_, rest)| rest.len());
+        let in_flight = &sender.in_flight;
+        let requests = in_flight.len().saturating_add(in_flight.declined().count());
         let len = FIXED_LEN
             .saturating_add(client_id.len())
             .saturating_add(received_ids.len().saturating_mul(2))
-            .saturating_add(sender.in_flight.len().saturating_mul(4))
+            .saturating_add(requests.saturating_mul(4))
             .saturating_add(packets.fold(0, |len: usize, rest| {
                 len.saturating_add(1).saturating_add(rest)
             }));
@@ -63,7 +67,11 @@ impl Checkpoint<'_> {
         for id in received_ids {
             image.put(&id.get().to_be_bytes());
         }
-        image.u16(sender.in_flight.len());
+        image.u16(requests);
+        for id in in_flight.declined() {
+            let [high, low] = id.get().to_be_bytes();
+            image.put(&[high, low, SlotState::Declined as u8, 0]);
+        }
         for slot in sender.in_flight.iter() {
             let [high, low] = slot.id.get().to_be_bytes();
             image.put(&[high, low, slot.state as u8, u8::from(slot.is_forgotten())]);
@@ -161,7 +169,7 @@ impl Session<'_> {
             ..
         } = self;
         image.received_ids().count() <= received_ids.capacity()
-            && image.slots().count() <= sender.in_flight.capacity()
+            && image.slots_needed() <= sender.in_flight.capacity()
             && sender
                 .buffer
                 .can_restore(image.connect_room, image.packets.len())

@@ -296,6 +296,14 @@ impl Sender<'_> {
         self.changed = true;
     }
 
+    /// Handles a PUBREC for an id without a slot. Returns `true` if a PUBREL follows from a slot, because it is the id of
+    /// a declined PUBLISH, which the server has received after all.
+    pub(super) fn revive_declined(&mut self, id: PacketId) -> bool {
+        let revived = self.in_flight.revive_declined(id);
+        self.changed |= revived;
+        revived
+    }
+
     /// Queues the acknowledgement of a message that the caller was given.
     pub(super) fn acknowledge_message(&mut self, first: u8, id: PacketId) {
         self.acks.push_ack(first, id);
@@ -349,8 +357,9 @@ impl Sender<'_> {
 
     /// Discards the message whose payload the caller cannot provide again.
     pub(super) fn decline_payload(&mut self, id: PacketId) -> Result<(), RequestError> {
+        let was_sent = self.buffer.is_resend(id);
         self.buffer.decline(id)?;
-        self.in_flight.decline(id);
+        self.in_flight.decline(id, was_sent);
         self.asked = None;
         self.changed = true;
         Ok(())
