@@ -110,10 +110,63 @@ fn a_reader_leaves_a_checkpoint_to_be_seen() {
     // The rest of the message was not skipped.
     network.feed(&rest);
     assert!(matches!(client.recv().unwrap(), Event::Chunk(chunk) if chunk.offset == 200));
+    let mut reader = client.payload();
     while read < 300 {
-        read += client.payload().read(&mut buf).unwrap();
+        read += reader.read(&mut buf).unwrap();
     }
+    drop(reader);
     assert!(client.poll().unwrap().is_none());
+}
+
+/// A publish between two chunks of a QoS 2 message: the reader gets all that was received, and nothing is skipped.
+#[test]
+fn reader_checkpoint_due_message_received_is_read_whole() {
+    let (network, mut storage) = (Network::new(), Memory::new());
+    let mut session = Session::new(&mut storage);
+    session.set_checkpoints(true);
+    let mut client = connect(&mut session, &network);
+    while client.poll().unwrap().is_some() {}
+    let mut bytes = vec![0x34, 0xB1, 0x02, 0, 1, b'a', 0, 7];
+    bytes.extend([9; 300]);
+    network.feed(&bytes);
+    assert!(matches!(client.recv().unwrap(), Event::Chunk(_)));
+    client.publish(&at_qos_1("t", b"x")).unwrap();
+    let (mut buf, mut read) = ([0; 16], 0);
+    let mut reader = client.payload();
+    loop {
+        match reader.read(&mut buf).unwrap() {
+            0 => break,
+            n => read += n,
+        }
+    }
+    drop(reader);
+    assert_eq!(read, 300);
+    // The answer waits for the checkpoint.
+    let pubrec = [0x50, 2, 0, 7];
+    assert!(!contains(&network.take_sent(), &pubrec));
+    assert!(matches!(client.recv().unwrap(), Event::Checkpoint(_)));
+    assert!(client.poll().unwrap().is_none());
+    assert!(contains(&network.take_sent(), &pubrec));
+}
+
+/// While a checkpoint is due, `disconnect` says so, and client and transport are as they were.
+#[test]
+fn disconnect_checkpoint_due_keeps_connection() {
+    let (network, mut storage) = (Network::new(), Memory::new());
+    let mut session = Session::new(&mut storage);
+    session.set_checkpoints(true);
+    let mut client = connect(&mut session, &network);
+    while client.poll().unwrap().is_some() {}
+    client.publish(&at_qos_1("t", b"x")).unwrap();
+    let due = Error::Request(RequestError::CheckpointDue);
+    assert_eq!(client.disconnect(), Err(due));
+    assert!(!network.is_dropped());
+    while client.poll().unwrap().is_some() {}
+    network.end();
+    assert_eq!(client.disconnect(), Ok(true));
+    assert!(network.take_sent().ends_with(&[0xE0, 0]));
+    let _transport = client.into_transport();
+    assert!(!network.is_dropped());
 }
 
 /// A flush that has to wait finds the first chunk of another message, which nobody has seen.
