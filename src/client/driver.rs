@@ -241,7 +241,10 @@ impl<T: PollTransport> Driver<'_, '_, T> {
     pub(super) fn await_end(&mut self, cx: &Context<'_, impl Clock, T::Waker>) -> Step<()> {
         match self.drive(cx) {
             Err(Failed) if !self.session.has_failed() => Ok(Progress::Done(())),
-            Ok(Progress::Done(token)) => self.deliver_event(token, &mut |_| {}),
+            Ok(Progress::Done(token)) => match self.session.discard_event(token) {
+                Ok(()) => Ok(Progress::Delivered),
+                Err(_) => Err(Failed),
+            },
             Ok(Progress::Again) => Ok(Progress::Again),
             Ok(_) => Ok(Progress::Blocked),
             Err(failed) => Err(failed),

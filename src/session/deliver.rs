@@ -57,6 +57,16 @@ impl Session<'_> {
         }))
     }
 
+    /// Discards the pending event that [`Self::poll`] announced. A message is not acknowledged: at QoS 2 its id would be kept,
+    /// and the server could never deliver it.
+    pub(crate) fn discard_event(&mut self, ready: EventToken) -> Result<(), ProtocolError> {
+        if self.events.discard_message() {
+            self.receiver.discard_message();
+            return Ok(());
+        }
+        self.event(ready).map(drop)
+    }
+
     /// Returns the SUBACK in the receive buffer. It has one code for each filter \[MQTT-3.8.4-5\], in their order
     /// \[MQTT-3.9.3-1\].
     fn suback(&mut self, id: PacketId) -> Result<Option<Event<'_>>, ProtocolError> {

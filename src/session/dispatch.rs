@@ -31,7 +31,7 @@ impl Session<'_> {
             // Before any PUBREC that is received later is answered [MQTT-4.6.0-4].
             self.send_pubrels();
             if !self.may_answer() {
-                self.receiver.is_blocked = true;
+                self.receiver.is_blocked = self.receiver.has_unread();
                 break;
             }
             if !self.handle_frame(now)? {
@@ -191,6 +191,10 @@ impl Session<'_> {
         let Some(slot) = self.sender.in_flight.waiting(packet_id) else {
             return self.handle_unknown_ack(packet_type, packet_id);
         };
+        // PUBREC was sent again, and PUBREL cannot be sent any more on this connection.
+        if slot.state == SlotState::Pubrel && packet_type == PacketType::Pubrec {
+            return Ok(());
+        }
         let is_expected = slot.is_sent()
             || matches!(slot.state, SlotState::Pubcomp | SlotState::Declined)
             || self.sender.buffer.is_resend(packet_id);

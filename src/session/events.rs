@@ -113,6 +113,15 @@ impl EventQueue {
         core::mem::replace(&mut self.pending, PendingEvent::None)
     }
 
+    /// Discards the pending event and returns `true` if it is a message, or a part of one.
+    pub(super) const fn discard_message(&mut self) -> bool {
+        let is_message = matches!(self.pending, PendingEvent::Message | PendingEvent::Chunk);
+        if is_message {
+            self.pending = PendingEvent::None;
+        }
+        is_message
+    }
+
     /// Discards the pending event if it is a chunk.
     pub(super) const fn discard_chunk(&mut self) {
         if matches!(self.pending, PendingEvent::Chunk) {

@@ -381,7 +381,7 @@ impl Session<'_> {
             || self.checkpoint_pending()
             || self.has_report()
             || self.link.is_input_ended()
-            || (self.receiver.may_have_packet() && self.may_answer())
+            || self.has_packet()
             || (self.has_pending() && !self.timers.is_write_refused())
     }
 
@@ -394,7 +394,12 @@ impl Session<'_> {
 
     /// Returns `true` if a packet in the receive buffer can be handled, or an event is pending.
     pub(crate) fn has_input(&self) -> bool {
-        !self.events.is_empty() || (self.receiver.may_have_packet() && self.may_answer())
+        !self.events.is_empty() || self.has_packet()
+    }
+
+    /// Returns `true` if received bytes can be handled. The last call of `poll` may have lacked room for an answer.
+    fn has_packet(&self) -> bool {
+        (self.receiver.may_have_packet() || self.receiver.is_blocked) && self.may_answer()
     }
 
     /// Returns `true` if only acknowledgements are pending, and the next packet can be handled first. Its answer is then

@@ -51,6 +51,8 @@ pub(super) struct Timers {
     write_refused: bool,
     /// The transport has not flushed what it accepted.
     unflushed: bool,
+    /// The caller was not away before the present call of `poll`.
+    was_here: bool,
     /// The present call of `poll` may find an answer late.
     may_judge_reads: bool,
     /// The present call of `poll` may find the transport blocked.
@@ -64,6 +66,8 @@ pub(super) struct Timers {
     /// Keep alive interval in ms; 0 disables it.
     keep_alive: u32,
     last_poll_at: Instant,
+    /// First call of [`Self::begin_poll`] after the caller was away.
+    returned_at: Instant,
     /// End of the last packet sent.
     last_sent_at: Instant,
     /// Time of the last byte received, or the end of CONNECT before the first.
@@ -98,6 +102,7 @@ impl Timers {
             write_offered: false,
             write_refused: false,
             unflushed: false,
+            was_here: false,
             may_judge_reads: false,
             may_judge_writes: false,
             window_open: false,
@@ -105,6 +110,7 @@ impl Timers {
             disconnect_timeout: DISCONNECT_TIMEOUT,
             keep_alive: 0,
             last_poll_at: never,
+            returned_at: never,
             last_sent_at: never,
             last_received_at: never,
             received: 0,
@@ -138,6 +144,7 @@ impl Timers {
             disconnect_timeout: self.disconnect_timeout,
             keep_alive: u32::from(keep_alive).saturating_mul(1_000),
             last_poll_at: now,
+            returned_at: now,
             last_sent_at: now,
             last_received_at: now,
             ..Self::new()
@@ -296,7 +303,16 @@ impl Timers {
         let absence = age(self.last_poll_at, now);
         self.check_clock(now, requests);
         self.last_poll_at = now;
-        let was_here = absence <= self.response_timeout / 4;
+        let limit = self.response_timeout / 4;
+        let was_away = absence > limit;
+        if was_away {
+            self.returned_at = now;
+        }
+        // What happened while the caller was away reaches the transport a little later.
+        self.was_here = !was_away && age(self.returned_at, now) >= LOOK_AGAIN_MS.min(limit);
+        if self.was_here {
+            self.returned_at = Instant::from_millis(now.as_millis().wrapping_sub(limit));
+        }
         let has_read = core::mem::take(&mut self.read_offered);
         let found_nothing = has_read && self.received == 0;
         let received = core::mem::take(&mut self.received);
@@ -308,9 +324,9 @@ impl Timers {
             self.flood = 0;
         }
         self.limit_silence(now);
-        self.may_judge_reads = found_nothing && was_here;
+        self.may_judge_reads = found_nothing && self.was_here;
         self.may_judge_writes =
-            core::mem::take(&mut self.write_offered) && self.write_refused && was_here;
+            core::mem::take(&mut self.write_offered) && self.write_refused && self.was_here;
     }
 
     /// Restarts all waits if the clock went back, or nobody looked for half of its range: older instants cannot be compared.
@@ -327,7 +343,7 @@ impl Timers {
         self.last_sent_at = now;
         self.last_received_at = now;
         self.window_open = false;
-        self.extend_waits(u32::MAX, now, requests);
+        self.change_waits(requests, |since| *since = now);
         self.write_blocked_since = self.write_blocked_since.map(|_| now);
         self.input_ends_at = self.input_ends_at.map(|_| now);
     }
@@ -353,7 +369,13 @@ impl Timers {
             return;
         }
         if self.window_bytes >= MIN_PACKET_BYTES {
-            self.extend_waits(elapsed, now, requests);
+            // A wait that began later is not extended, and silence after the last byte counts.
+            let end = self.last_received_at;
+            self.change_waits(requests, |since| {
+                if !end.has_passed(*since) {
+                    *since = since.add_millis(elapsed.min(age(*since, end)));
+                }
+            });
         }
         self.window_start = now;
         self.window_bytes = 0;
@@ -362,15 +384,17 @@ impl Timers {
     /// Returns why the connection must be closed, if a timer has run out. Of several answers, the one awaited longest
     /// counts.
     ///
-    /// `input_handled` says whether all whole packets that were received were handled.
+    /// `input_handled` says whether all whole packets that were received were handled, `in_payload` whether the caller must
+    /// provide the next bytes.
     pub(super) fn check(
         &self,
         input_handled: bool,
+        in_payload: bool,
         in_flight: &InFlight<'_>,
         ids_capacity: usize,
         now: Instant,
     ) -> Option<ProtocolError> {
-        if self.may_judge_writes
+        if (self.may_judge_writes || (self.was_here && in_payload))
             && let Some(since) = self.write_blocked_since
             && age(since, now) >= self.response_timeout
         {
@@ -490,23 +514,19 @@ impl Timers {
         }
     }
 
-    /// Moves the start of each wait by this number of milliseconds, to `now` at most.
-    fn extend_waits<'i>(
+    /// Changes the start of each wait.
+    fn change_waits<'i>(
         &mut self,
-        millis: u32,
-        now: Instant,
         requests: impl Iterator<Item = &'i mut Instant>,
+        change: impl Fn(&mut Instant),
     ) {
-        let extend = |since: &mut Instant| {
-            *since = since.add_millis(millis.min(age(*since, now)));
-        };
         let own = [
             &mut self.connect_sent_at,
             &mut self.ping_sent_at,
             &mut self.ids_full_since,
         ];
-        own.into_iter().flatten().for_each(extend);
-        requests.for_each(extend);
+        own.into_iter().flatten().for_each(&change);
+        requests.for_each(&change);
     }
 }
 
@@ -534,6 +554,7 @@ impl core::hash::Hash for Timers {
             write_offered,
             write_refused,
             unflushed,
+            was_here: _,
             may_judge_reads: _,
             may_judge_writes: _,
             window_open,
@@ -541,6 +562,7 @@ impl core::hash::Hash for Timers {
             disconnect_timeout: _,
             keep_alive,
             last_poll_at: now,
+            returned_at,
             last_sent_at,
             last_received_at,
             received,
@@ -559,13 +581,14 @@ impl core::hash::Hash for Timers {
             read_offered,
             write_offered,
             write_refused,
+            unflushed,
         )
             .hash(state);
-        (response_timeout, keep_alive, received).hash(state);
+        (now, response_timeout, keep_alive, received).hash(state);
         window_open
             .then_some((age(*window_start, *now), window_bytes))
             .hash(state);
-        for instant in [last_sent_at, last_received_at] {
+        for instant in [returned_at, last_sent_at, last_received_at] {
             age(*instant, *now).hash(state);
         }
         input_ends_at.map(|at| at.millis_after(*now)).hash(state);

@@ -102,13 +102,18 @@ impl Receiver<'_> {
 
     /// Returns `true` if the buffer may hold a packet, or a part of one, that was not handled.
     pub(super) fn may_have_packet(&self) -> bool {
-        let unread = self.buffer.unread_len() > self.borrowed_len;
+        let unread = self.has_unread();
         match self.oversized.mode {
             Mode::Streaming => unread,
             Mode::Whole | Mode::SkippingTopic | Mode::SkippingPayload { .. } => {
                 unread && self.bytes_needed == 0
             }
         }
+    }
+
+    /// Returns `true` if there are bytes that were not handled.
+    pub(super) const fn has_unread(&self) -> bool {
+        self.buffer.unread_len() > self.borrowed_len
     }
 
     /// Returns `true` if a packet has begun and is not complete.
@@ -217,6 +222,15 @@ impl Receiver<'_> {
     pub(super) fn skip_message(&mut self) {
         self.release();
         self.oversized.skip_rest();
+    }
+
+    /// Discards the message, or the rest of it, whose event was pending.
+    pub(super) fn discard_message(&mut self) {
+        if self.is_streaming() {
+            self.skip_message();
+        } else {
+            self.discard_packet();
+        }
     }
 
     /// Begins with a PUBLISH larger than the buffer. Returns `false` if more bytes must be received first.
