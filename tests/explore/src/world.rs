@@ -402,15 +402,26 @@ impl<'b, const RX: usize, const TX: usize, const IF: usize, const IB: usize>
         true
     }
 
-    /// Time passes up to the deadline.
+    /// Time passes up to the deadline. The caller also looks shortly before: whoever was away accuses nobody.
     fn wait(&mut self) -> bool {
+        self.find_nothing();
         let deadline = self.client.driver.deadline();
         let Some(deadline) = self.client.memory.deadline(deadline) else {
             return false;
         };
         if deadline.wrapping_sub(self.now).cast_signed() > 0 {
+            self.now = deadline.wrapping_sub(1);
+            // If this ends the connection, a turn sees it.
+            let _ = self.client.driver.announce(self.now);
+            self.find_nothing();
             self.now = deadline;
         }
         true
+    }
+
+    /// The transport refuses what is pending, and a read finds nothing.
+    fn find_nothing(&mut self) {
+        self.client.driver.pending(self.now);
+        self.client.driver.receive(&[]);
     }
 }

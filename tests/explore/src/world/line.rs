@@ -139,7 +139,6 @@ impl<const RX: usize, const TX: usize, const IF: usize, const IB: usize> World<'
             self.client.driver.consume(len, self.now);
             self.model.up.extend(bytes);
         }
-        self.model.line.moved = Moment(self.now);
         if wire::packet_len(&self.model.up) != Some(self.model.up.len()) {
             return Ok(true);
         }
@@ -164,7 +163,10 @@ impl<const RX: usize, const TX: usize, const IF: usize, const IB: usize> World<'
         let now = Moment(self.now);
         self.model.line.sent = now;
         match packet {
-            Packet::Connect => self.model.line.waits.push((Wait::Connack, now)),
+            Packet::Connect => {
+                self.model.line.connected = now;
+                self.model.line.waits.push((Wait::Connack, now));
+            }
             Packet::Pingreq => {
                 let is_first = self
                     .model

@@ -85,9 +85,9 @@ pub(super) struct Line {
     pub(super) pubrels: usize,
     /// When each packet had left that is still to be answered.
     pub(super) waits: Vec<(Wait, Moment)>,
-    /// When the last packet had left, the last bytes had left, and the last bytes had come.
+    /// When CONNECT had left, the last packet had left, and the last bytes had come.
+    pub(super) connected: Moment,
     pub(super) sent: Moment,
-    pub(super) moved: Moment,
     pub(super) came: Moment,
 }
 
@@ -107,8 +107,8 @@ impl Line {
             last_publish: 0,
             pubrels: 0,
             waits: vec![],
+            connected: now,
             sent: now,
-            moved: now,
             came: now,
         }
     }

@@ -1,10 +1,16 @@
 //! Deadlines, and the way to rest once nothing more goes wrong.
 
-use super::{Action, TIMEOUT, World, model::Up};
+use super::{
+    Action, TIMEOUT, World,
+    model::{Up, Wait},
+};
 use crate::{
     driver::Reason,
     finding::{Finding, Kind, require},
 };
+
+/// How soon a caller is to look again, in milliseconds.
+const SOON: u32 = TIMEOUT / 4;
 
 impl<const RX: usize, const TX: usize, const IF: usize, const IB: usize> World<'_, RX, TX, IF, IB> {
     /// What a client and a line without faults do next; `None` when all has come to rest.
@@ -93,16 +99,18 @@ impl<const RX: usize, const TX: usize, const IF: usize, const IB: usize> World<'
         self.may(Action::UpPublishesFirst)
     }
 
-    /// The deadline is not later than any answer may be, nor than the next PINGREQ.
+    /// The deadline is not later than any answer may be, nor than the next PINGREQ. If one of them is late and the last
+    /// call judged nothing, the next is soon.
     pub(super) fn check_deadline(&self) -> Result<(), Finding> {
         let driver = &self.client.driver;
-        if !self.model.is_open || driver.has_pending() {
+        if !self.model.is_open {
             return Ok(());
         }
         let deadline = self.client.memory.deadline(driver.deadline());
         let line = &self.model.line;
-        let in_payload = driver.is_payload_open();
+        let soon = self.now.wrapping_add(SOON);
         let check = |latest: u32, what: &dyn std::fmt::Debug| {
+            let latest = if latest <= self.now { soon } else { latest };
             require!(
                 deadline.is_some_and(|deadline| deadline <= latest),
                 Kind::Deadline,
@@ -110,16 +118,21 @@ impl<const RX: usize, const TX: usize, const IF: usize, const IB: usize> World<'
             );
             Ok(())
         };
+        if driver.has_pending() {
+            return check(self.now.wrapping_add(TIMEOUT), &"bytes to send");
+        }
         for (wait, since) in &line.waits {
-            let mut since = (*since).max(line.came);
-            if in_payload {
-                since = since.max(line.moved);
-            }
+            let since = (*since).max(line.came);
             check(since.0.wrapping_add(TIMEOUT), wait)?;
         }
-        if self.setup.keep_alive > 0 && driver.is_connected() && !in_payload {
+        let may_ping = driver.is_connected() || self.connect_sent();
+        if self.setup.keep_alive > 0 && may_ping && !driver.is_payload_open() {
             let keep_alive = u32::from(self.setup.keep_alive) * 1_000;
             check(line.sent.0.wrapping_add(keep_alive), &"keep alive")?;
+            if line.waits.iter().all(|(wait, _)| *wait != Wait::Pingresp) {
+                let since = line.came.max(line.connected);
+                check(since.0.wrapping_add(keep_alive), &"silence")?;
+            }
         }
         Ok(())
     }
