@@ -608,9 +608,8 @@ impl History {
     }
 
     fn client_down(&mut self, session: &mut Session<'_>) {
-        while let Ok(Some(ready)) = session.poll(self.instant()) {
-            self.redeem(ready, session);
-        }
+        // What was received before the end, and then the reason.
+        while self.poll(session) {}
         self.told = true;
         if self.now >= self.dial_at {
             self.dial(session);
@@ -680,10 +679,7 @@ impl History {
         if self.chance(self.plan.ping)
             && let Err(error) = session.ping()
         {
-            let expected = match error {
-                RequestError::NotConnected => !session.is_connected(),
-                other => other == RequestError::AckQueueFull,
-            };
+            let expected = error == RequestError::NotConnected && !session.is_connected();
             assert!(expected || session.disconnect().is_err(), "ping: {error:?}");
         }
         if self.chance(self.plan.leave) {
@@ -926,7 +922,13 @@ impl History {
 
     /// The session says that the connection is over.
     fn connection_over(&mut self, reason: ProtocolError, session: &mut Session<'_>) {
-        let Some(number) = self.dialled else { return };
+        let Some(number) = self.dialled else {
+            let last = self.connections.len().checked_sub(1);
+            if let (ProtocolError::Refused(_), Some(number)) = (reason, last) {
+                self.ledger.refusal_seen(number);
+            }
+            return;
+        };
         trace!(self, "connection {number} is over: {reason:?}");
         let lawful = match reason {
             ProtocolError::Closed => true,

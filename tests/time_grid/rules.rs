@@ -9,6 +9,9 @@ pub(crate) type Time = i64;
 /// Bytes without an empty read after which a wait past its maximum ends the connection.
 pub(crate) const FLOOD: usize = 1 << 20;
 
+/// Time in ms after which a caller who was away is to look again.
+pub(crate) const SOON: Time = 20;
+
 /// Bytes per response timeout at which one packet counts as received fast enough.
 pub(crate) const FAST: Time = 64;
 
@@ -75,11 +78,15 @@ pub(crate) struct Call {
     pub(crate) now: Time,
     /// Time of the previous call.
     pub(crate) previous: Time,
+    /// Time of the last call more than a quarter of the response timeout after the one before.
+    pub(crate) returned: Time,
     /// The last read found nothing, or the only write was refused.
     pub(crate) found_nothing: bool,
+    /// The caller streams a payload: an empty read may be judged, but need not.
+    pub(crate) in_payload: bool,
     /// The previous call found nothing either, after the wait was late.
     pub(crate) second: bool,
-    /// Bytes received since the wait passed its maximum and since the last empty read.
+    /// Bytes received since the last empty read.
     pub(crate) flood: usize,
 }
 
@@ -119,9 +126,13 @@ impl Facts {
 
     /// Rules 1 and 2. Inside a payload that the caller streams, nothing else can be sent.
     pub(crate) fn ping_due(&self) -> Option<Time> {
+        self.ping_wanted().filter(|_| !self.in_payload)
+    }
+
+    /// Rules 1 and 2, also inside a payload. A PINGREQ that is due there may follow the payload.
+    pub(crate) fn ping_wanted(&self) -> Option<Time> {
         let both = [self.ping_after_last_packet(), self.ping_after_last_byte()];
-        let due = both.into_iter().flatten().min();
-        due.filter(|_| !self.in_payload)
+        both.into_iter().flatten().min()
     }
 
     /// Rule 3: an answer is late when the response timeout has passed since the later of two times: its request was sent,
@@ -167,15 +178,18 @@ impl Facts {
     }
 
     /// Rule 5: lateness is checked only after a read that found nothing. If the previous call was more than a quarter of
-    /// the response timeout ago, this call checks nothing. A flood is bounded.
+    /// the response timeout ago, this call checks nothing, and a call less than [`SOON`] later need not. A flood is
+    /// bounded past the maximum of a wait; bytes received before it may count.
     pub(crate) fn verdict(&self, window: Window, call: &Call) -> Verdict {
         let recent = call.now - call.previous <= self.timeout / 4;
+        let settled = recent && call.now - call.returned >= SOON.min(self.timeout / 4);
         let flooded = call.flood >= FLOOD;
         match () {
             () if call.now < window.earliest => Verdict::GoesOn,
-            () if !call.found_nothing && flooded => Verdict::Ends,
+            () if !call.found_nothing && flooded && call.now >= window.latest => Verdict::Ends,
+            () if !call.found_nothing && flooded => Verdict::MayEnd,
             () if !call.found_nothing => Verdict::GoesOn,
-            () if recent && call.now >= window.latest => Verdict::Ends,
+            () if settled && call.now >= window.latest && !call.in_payload => Verdict::Ends,
             () if recent || call.second => Verdict::MayEnd,
             () => Verdict::GoesOn,
         }
@@ -197,7 +211,7 @@ impl Facts {
     }
 
     /// Rule 7: the deadline is the first time at which the device has to do something, or never. After a call that checked
-    /// nothing although a wait is late, it is soon.
+    /// nothing although a wait is late, it is soon, and whatever is late before that can wait until then.
     pub(crate) fn deadline(&self, call: &Call) -> Option<Window> {
         let exact = |at| Window {
             earliest: at,
@@ -208,6 +222,8 @@ impl Facts {
             .filter(|_| self.refused_since.is_none())
             .map(exact);
         let can_read = !self.in_payload && !self.cannot_read;
+        let mut waits = self.waits.iter().filter(|_| can_read);
+        let unchecked = waits.any(|wait| self.late(wait).earliest <= call.now);
         let late = self.waits.iter().filter(|_| can_read);
         let late = late.map(|wait| self.late(wait));
         let soon = call.now + self.timeout / 4;
@@ -219,7 +235,14 @@ impl Facts {
             },
             false => window,
         });
-        let all = late.chain(ping).chain(self.blocked());
+        let all = late.chain(self.blocked()).map(|window| match unchecked {
+            true => Window {
+                latest: window.latest.max(call.now + SOON),
+                ..window
+            },
+            false => window,
+        });
+        let all = all.chain(ping);
         all.map(|window| Window {
             earliest: window.earliest.max(call.now),
             latest: if window.latest > call.now {

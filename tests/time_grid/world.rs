@@ -135,6 +135,7 @@ pub(crate) struct World<'w> {
     /// The clock of the device, before it wraps.
     pub(crate) now: Time,
     previous: Time,
+    returned: Time,
     up: Packets,
     down: Packets,
     /// Bytes that arrived and were not read.
@@ -144,8 +145,8 @@ pub(crate) struct World<'w> {
     /// The previous call found nothing while something was late.
     late_before: bool,
     flood: usize,
-    /// INBOUND is 1: a PUBREC that was sent, and a skipped message.
-    pubrec_sent: Option<Time>,
+    /// INBOUND is 1: the id of the first PUBREC that was sent, and its time.
+    pubrec_sent: Option<(u16, Time)>,
     situation: &'static str,
     /// The clock of this walk goes back once.
     backwards: bool,
@@ -202,6 +203,7 @@ impl<'w> World<'w> {
             facts,
             now,
             previous: now,
+            returned: now,
             up: Packets::default(),
             down: Packets::default(),
             arrived: Vec::new(),
@@ -239,6 +241,7 @@ impl<'w> World<'w> {
         if (gap as u32).cast_signed() < 0 {
             self.facts.restart(self.now);
             self.previous = self.now;
+            self.returned = self.now;
             self.late_before = false;
         }
         self.history.push((self.now, gap, happening.short()));
@@ -288,17 +291,20 @@ impl<'w> World<'w> {
             true => self.facts.refused_since = Some(self.now),
             false => self.facts.refused_since = None,
         }
-        self.flood = if called.found_nothing || !self.past_maximum() {
+        self.flood = if called.found_nothing {
             0
         } else {
             self.flood + called.read
         };
+        if self.now - self.previous > self.facts.timeout / 4 {
+            self.returned = self.now;
+        }
         let call = Call {
             now: self.now,
             previous: self.previous,
-            found_nothing: called.found_nothing
-                && !self.facts.in_payload
-                && !self.facts.cannot_read,
+            returned: self.returned,
+            found_nothing: called.found_nothing && !self.facts.cannot_read,
+            in_payload: self.facts.in_payload,
             second: self.late_before,
             flood: self.flood,
         };
@@ -319,11 +325,6 @@ impl<'w> World<'w> {
         Ok(())
     }
 
-    fn past_maximum(&self) -> bool {
-        let mut waits = self.facts.waits.iter();
-        waits.any(|wait| self.now >= self.facts.maximum(wait).latest)
-    }
-
     /// Bytes were read.
     fn received(&mut self, n: usize) {
         if n == 0 {
@@ -339,7 +340,7 @@ impl<'w> World<'w> {
             }
         }
         self.facts.last_byte_received = Some(self.now);
-        let (waits, now, pubrec_sent) = (&mut self.facts.waits, self.now, self.pubrec_sent);
+        let (waits, pubrec_sent) = (&mut self.facts.waits, self.pubrec_sent);
         let mut answered = |answer: Answer| {
             if let Some(at) = waits.iter().position(|wait| wait.answer == answer) {
                 waits.remove(at);
@@ -350,13 +351,14 @@ impl<'w> World<'w> {
             2 => answered(Answer::Connack),
             3 if first & 6 == 4 && pubrec_sent.is_some() => skipped = true,
             4 | 5 | 9 | 11 => answered(Answer::Request(id(body))),
-            6 => answered(Answer::Pubrel),
+            6 if pubrec_sent.is_some_and(|(known, _)| known == id(body)) => {
+                answered(Answer::Pubrel);
+            }
             7 => answered(Answer::Pubcomp(id(body))),
             13 => answered(Answer::Pingresp),
             _ => {}
         });
-        if skipped {
-            let sent = pubrec_sent.unwrap_or(now);
+        if let Some((_, sent)) = pubrec_sent.filter(|_| skipped) {
             let answer = Answer::Pubrel;
             self.facts.waits.push(Wait {
                 answer,
@@ -393,7 +395,7 @@ impl<'w> World<'w> {
                     Answer::Pingresp
                 }
                 5 => {
-                    self.pubrec_sent.get_or_insert(now);
+                    self.pubrec_sent.get_or_insert((id(body), now));
                     return;
                 }
                 14 => {
@@ -426,6 +428,7 @@ impl<'w> World<'w> {
             let found_nothing = self.facts.refused_since != Some(self.now);
             let call = Call {
                 found_nothing,
+                in_payload: false,
                 ..*call
             };
             windows.push((window, &[Reason::Blocked], call));
@@ -476,6 +479,9 @@ impl<'w> World<'w> {
 
     fn check_ping(&mut self, due_before: Option<Time>, refused: bool) {
         let due = |at: Option<Time>| at.is_some_and(|at| at <= self.now);
+        if self.facts.in_payload && due(self.facts.ping_wanted()) {
+            self.facts.ping_blocked = true;
+        }
         if !due(self.facts.ping_due()) || !due(due_before) {
             return;
         }
