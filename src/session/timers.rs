@@ -455,7 +455,12 @@ impl Timers {
         }
         // The last call could not judge what has run out.
         if deadline.is_some_and(|at| at.has_passed(self.last_poll_at)) {
-            deadline = Some(self.last_poll_at.add_millis(LOOK_AGAIN_MS));
+            let looked_at = if self.was_here {
+                self.last_poll_at
+            } else {
+                self.returned_at
+            };
+            deadline = Some(looked_at.add_millis(LOOK_AGAIN_MS));
         }
         deadline = earliest(deadline, self.input_ends_at);
         let ping_due_at = if can_ping { self.ping_due_at() } else { None };
