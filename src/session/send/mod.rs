@@ -7,12 +7,8 @@ mod streamed;
 
 use heapless::VecView;
 
-pub(super) use self::packets::SentPacket;
-use self::{
-    ack_queue::AckQueue,
-    send_buffer::{Encode, SendBuffer},
-    streamed::Abandoned,
-};
+use self::{ack_queue::AckQueue, send_buffer::SendBuffer, streamed::Abandoned};
+pub(super) use self::{packets::SentPacket, send_buffer::Encode};
 use super::{
     error::RequestError,
     in_flight::{InFlight, Report, Slot, SlotState},

@@ -24,7 +24,8 @@ use crate::{
 /// Writes a packet with this id, up to its payload, and returns the number of bytes.
 // A callback, because an enum of requests links SUBSCRIBE and UNSUBSCRIBE into programs that only publish: 256 bytes on
 // thumbv6m.
-pub(super) type Encode<'a> = dyn Fn(PacketId, &mut [u8]) -> Result<usize, EncodeError> + 'a;
+pub(in crate::session) type Encode<'a> =
+    dyn Fn(PacketId, &mut [u8]) -> Result<usize, EncodeError> + 'a;
 
 /// Encoded packets and how far they were sent.
 pub(in crate::session) struct SendBuffer<'b> {
