@@ -165,7 +165,7 @@ fn mqtt_1_5_3_2_nul_is_refused() {
 
 /// [MQTT-1.5.3-3] EF BB BF is U+FEFF wherever it stands, and is kept.
 #[test]
-fn mqtt_1_5_3_3_a_byte_order_mark_is_kept() {
+fn mqtt_1_5_3_3_byte_order_mark_is_kept() {
     let name = "\u{FEFF}a\u{FEFF}";
     assert_eq!(name.as_bytes(), b"\xEF\xBB\xBFa\xEF\xBB\xBF");
     for packet in with_string(name.as_bytes()) {
@@ -195,7 +195,7 @@ fn mqtt_1_5_3_3_a_byte_order_mark_is_kept() {
 
 /// [MQTT-2.2.2-1] Reserved flags are sent with the values of table 2.2.
 #[test]
-fn mqtt_2_2_2_1_reserved_flags_are_sent_as_table_2_2_has_them() {
+fn mqtt_2_2_2_1_flags_are_encoded_as_in_table_2_2() {
     every_packet(|packet| {
         let expected = FIRST_BYTES
             .iter()
@@ -260,7 +260,7 @@ fn mqtt_2_3_1_5_qos_0_has_no_packet_id() {
 
 /// [MQTT-3.1.2-1] Another protocol name is told by its own error.
 #[test]
-fn mqtt_3_1_2_1_another_protocol_name_is_refused() {
+fn mqtt_3_1_2_1_other_protocol_name_is_refused() {
     for name in [&b"MQIsdp"[..], b"mqtt", b"MQT", b"MQTTT", b""] {
         let packet = frame(
             0x10,
@@ -274,7 +274,7 @@ fn mqtt_3_1_2_1_another_protocol_name_is_refused() {
 
 /// [MQTT-3.1.2-2] Another protocol level is told by its own error, so a server can answer 0x01.
 #[test]
-fn mqtt_3_1_2_2_another_protocol_level_is_told() {
+fn mqtt_3_1_2_2_other_protocol_level_is_reported() {
     for level in (0..=255).filter(|level| *level != 4) {
         // What follows the level is not ours to judge.
         let packet = frame(
@@ -294,7 +294,7 @@ fn mqtt_3_1_2_2_another_protocol_level_is_told() {
 
 /// [MQTT-3.1.2-3] A CONNECT whose reserved flag is set is refused, and none is sent.
 #[test]
-fn mqtt_3_1_2_3_the_reserved_connect_flag_is_refused() {
+fn mqtt_3_1_2_3_reserved_connect_flag_is_refused() {
     assert_eq!(
         error(&connect(0x03, &[b"id"])),
         Some(DecodeError::ReservedConnectFlag)
@@ -309,7 +309,7 @@ fn mqtt_3_1_2_3_the_reserved_connect_flag_is_refused() {
 
 /// [MQTT-3.1.2-9] Will Flag 1: QoS, retain, topic and message are all sent and all required.
 #[test]
-fn mqtt_3_1_2_9_a_will_is_whole() {
+fn mqtt_3_1_2_9_will_has_topic_and_message() {
     for (qos, retain, flags) in [
         (QoS::AtMostOnce, false, 0x06),
         (QoS::AtLeastOnce, false, 0x0E),
@@ -344,7 +344,7 @@ fn mqtt_3_1_2_9_a_will_is_whole() {
 
 /// [MQTT-3.1.2-11] Will Flag 0: no will topic or message, and their flags are zero.
 #[test]
-fn mqtt_3_1_2_11_without_a_will_there_is_nothing_of_it() {
+fn mqtt_3_1_2_11_without_will_no_field_of_it_is_encoded() {
     let bytes = encode(Packet::Connect(Connect {
         keep_alive: 60,
         ..Connect::new("id")
@@ -360,7 +360,7 @@ fn mqtt_3_1_2_11_without_a_will_there_is_nothing_of_it() {
 
 /// [MQTT-3.1.2-13] Will Flag 0 with a will QoS is refused.
 #[test]
-fn mqtt_3_1_2_13_a_will_qos_without_a_will_is_refused() {
+fn mqtt_3_1_2_13_will_qos_without_will_is_refused() {
     for qos in 1..=3 {
         let expected = DecodeError::WillQosWithoutWill { qos };
         assert_eq!(error(&connect(0x02 | qos << 3, &[b"id"])), Some(expected));
@@ -380,7 +380,7 @@ fn mqtt_3_1_2_14_will_qos_3_is_refused() {
 
 /// [MQTT-3.1.2-15] Will Flag 0 with will retain is refused.
 #[test]
-fn mqtt_3_1_2_15_will_retain_without_a_will_is_refused() {
+fn mqtt_3_1_2_15_will_retain_without_will_is_refused() {
     assert_eq!(
         error(&connect(0x22, &[b"id"])),
         Some(DecodeError::WillRetainWithoutWill)
@@ -390,7 +390,7 @@ fn mqtt_3_1_2_15_will_retain_without_a_will_is_refused() {
 
 /// [MQTT-3.1.2-18] No user name flag, no user name.
 #[test]
-fn mqtt_3_1_2_18_no_user_name_without_its_flag() {
+fn mqtt_3_1_2_18_without_flag_there_is_no_user_name() {
     let expected = DecodeError::TrailingBytes { extra: 6 };
     assert_eq!(error(&connect(0x02, &[b"id", b"user"])), Some(expected));
     let bytes = connect(0x02, &[b"id"]);
@@ -403,7 +403,7 @@ fn mqtt_3_1_2_18_no_user_name_without_its_flag() {
 
 /// [MQTT-3.1.2-19] With the user name flag, the user name is there.
 #[test]
-fn mqtt_3_1_2_19_a_user_name_with_its_flag() {
+fn mqtt_3_1_2_19_with_flag_there_is_a_user_name() {
     assert_eq!(
         error(&connect(0x82, &[b"id"])),
         Some(DecodeError::Truncated)
@@ -424,7 +424,7 @@ fn mqtt_3_1_2_19_a_user_name_with_its_flag() {
 
 /// [MQTT-3.1.2-20] No password flag, no password.
 #[test]
-fn mqtt_3_1_2_20_no_password_without_its_flag() {
+fn mqtt_3_1_2_20_without_flag_there_is_no_password() {
     let expected = DecodeError::TrailingBytes { extra: 5 };
     assert_eq!(
         error(&connect(0x82, &[b"id", b"user", b"pwd"])),
@@ -444,7 +444,7 @@ fn mqtt_3_1_2_20_no_password_without_its_flag() {
 
 /// [MQTT-3.1.2-21] With the password flag, the password is there.
 #[test]
-fn mqtt_3_1_2_21_a_password_with_its_flag() {
+fn mqtt_3_1_2_21_with_flag_there_is_a_password() {
     assert_eq!(
         error(&connect(0xC2, &[b"id", b"user"])),
         Some(DecodeError::Truncated)
@@ -467,7 +467,7 @@ fn mqtt_3_1_2_21_a_password_with_its_flag() {
 
 /// [MQTT-3.1.2-22] A password without a user name is refused; [`Credentials`] cannot express it.
 #[test]
-fn mqtt_3_1_2_22_a_password_needs_a_user_name() {
+fn mqtt_3_1_2_22_password_without_user_name_is_refused() {
     for packet in [
         connect(0x42, &[b"id", b"pwd"]),
         connect(0x46, &[b"id", b"w", b"bye", b"pwd"]),
@@ -478,7 +478,7 @@ fn mqtt_3_1_2_22_a_password_needs_a_user_name() {
 
 /// [MQTT-3.1.3-1] Payload order: client id, will topic, will message, user name, password.
 #[test]
-fn mqtt_3_1_3_1_the_payload_has_its_order() {
+fn mqtt_3_1_3_1_payload_fields_are_in_order() {
     let packet = Packet::Connect(Connect {
         clean_session: false,
         keep_alive: 60,
@@ -499,7 +499,7 @@ fn mqtt_3_1_3_1_the_payload_has_its_order() {
 
 /// [MQTT-3.1.3-3] The client id is always there, and first.
 #[test]
-fn mqtt_3_1_3_3_the_client_id_is_present_and_first() {
+fn mqtt_3_1_3_3_client_id_is_present_and_first() {
     assert_eq!(
         encode(Packet::Connect(Connect::new(""))).get(12..),
         Some(&[0, 0][..])
@@ -516,7 +516,7 @@ fn mqtt_3_1_3_3_the_client_id_is_present_and_first() {
 
 /// [MQTT-3.1.3-4] The client id is a valid string.
 #[test]
-fn mqtt_3_1_3_4_the_client_id_is_a_string() {
+fn mqtt_3_1_3_4_client_id_is_utf8() {
     let expected = DecodeError::InvalidUtf8 { at: 1 };
     assert_eq!(error(&connect(0x02, &[b"a\xFF"])), Some(expected));
     assert_eq!(
@@ -534,7 +534,7 @@ fn mqtt_3_1_3_4_the_client_id_is_a_string() {
 
 /// [MQTT-3.1.3-5] Ids of 1 to 23 letters and digits work; longer and other ones are passed on.
 #[test]
-fn mqtt_3_1_3_5_client_ids_of_23_bytes_and_more_pass() {
+fn mqtt_3_1_3_5_client_ids_of_23_bytes_and_more_are_accepted() {
     let letters = "0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ";
     for id in (1..=letters.len())
         .map(|len| &letters[..len])
@@ -554,7 +554,7 @@ fn mqtt_3_1_3_5_client_ids_of_23_bytes_and_more_pass() {
 
 /// [MQTT-3.1.3-7] An empty client id needs Clean Session 1, or nothing is sent.
 #[test]
-fn mqtt_3_1_3_7_an_empty_client_id_needs_a_clean_session() {
+fn mqtt_3_1_3_7_empty_client_id_requires_clean_session() {
     let mut buf = [0x55; 64];
     let connect = Connect {
         clean_session: false,
@@ -568,7 +568,7 @@ fn mqtt_3_1_3_7_an_empty_client_id_needs_a_clean_session() {
 
 /// [MQTT-3.1.3-8] An empty id with Clean Session 0 is told apart, so a server can answer 0x02.
 #[test]
-fn mqtt_3_1_3_8_an_empty_client_id_without_clean_session_is_told() {
+fn mqtt_3_1_3_8_empty_client_id_without_clean_session_is_reported() {
     assert_eq!(
         error(&connect(0x00, &[b""])),
         Some(DecodeError::EmptyClientId)
@@ -584,7 +584,7 @@ fn mqtt_3_1_3_8_an_empty_client_id_without_clean_session_is_told() {
 
 /// [MQTT-3.1.3-10] The will topic is a valid string, and a topic name.
 #[test]
-fn mqtt_3_1_3_10_the_will_topic_is_a_string() {
+fn mqtt_3_1_3_10_will_topic_is_utf8() {
     let will = |topic| error(&connect(0x06, &[b"id", topic, b"bye"]));
     assert_eq!(will(b"a\xFF"), Some(DecodeError::InvalidUtf8 { at: 1 }));
     assert_eq!(
@@ -613,7 +613,7 @@ fn mqtt_3_1_3_10_the_will_topic_is_a_string() {
 
 /// [MQTT-3.1.3-11] The user name is a valid string.
 #[test]
-fn mqtt_3_1_3_11_the_user_name_is_a_string() {
+fn mqtt_3_1_3_11_user_name_is_utf8() {
     let user = |name| error(&connect(0x82, &[b"id", name]));
     assert_eq!(
         user(b"ab\xC3\x28"),
@@ -674,7 +674,7 @@ fn mqtt_3_1_4_1_malformed_connects_are_refused() {
 /// [MQTT-3.2.2-4] A refusing CONNACK with Session Present 1 is refused; [`Connack`] cannot express
 /// it.
 #[test]
-fn mqtt_3_2_2_4_a_refusal_has_no_session() {
+fn mqtt_3_2_2_4_refusal_with_session_present_is_refused() {
     for (code, refusal) in [
         (1, ConnectReturnCode::UnacceptableProtocolVersion),
         (2, ConnectReturnCode::IdentifierRejected),
@@ -697,7 +697,7 @@ fn mqtt_3_2_2_4_a_refusal_has_no_session() {
 
 /// [MQTT-3.3.1-2] DUP with QoS 0 is refused; [`Delivery`] cannot express it.
 #[test]
-fn mqtt_3_3_1_2_dup_needs_a_qos() {
+fn mqtt_3_3_1_2_dup_at_qos_0_is_refused() {
     assert_eq!(error(b"\x38\x03\0\x01a"), Some(DecodeError::DupAtQosZero));
     assert_eq!(error(b"\x39\x03\0\x01a"), Some(DecodeError::DupAtQosZero));
     for (dup, first) in [(false, 0x32), (true, 0x3A)] {
@@ -724,7 +724,7 @@ fn mqtt_3_3_1_4_qos_3_is_refused() {
 
 /// [MQTT-3.3.1-8] The retain flag of an incoming PUBLISH reaches the caller.
 #[test]
-fn mqtt_3_3_1_8_retain_is_handed_on() {
+fn mqtt_3_3_1_8_retain_is_reported() {
     for (first, retain) in [(0x30, false), (0x31, true)] {
         let bytes = [first, 3, 0, 1, b'a'];
         let packet = Packet::Publish(Publish {
@@ -738,7 +738,7 @@ fn mqtt_3_3_1_8_retain_is_handed_on() {
 
 /// [MQTT-3.3.1-10] An empty retained payload can be sent and received.
 #[test]
-fn mqtt_3_3_1_10_a_retained_message_can_be_empty() {
+fn mqtt_3_3_1_10_retained_message_may_be_empty() {
     let packet = Packet::Publish(Publish {
         retain: true,
         ..Publish::new(topic("a/b"), b"")
@@ -749,7 +749,7 @@ fn mqtt_3_3_1_10_a_retained_message_can_be_empty() {
 
 /// [MQTT-3.3.2-1] The topic name comes first and is a valid string.
 #[test]
-fn mqtt_3_3_2_1_the_topic_is_first_and_a_string() {
+fn mqtt_3_3_2_1_topic_is_first_and_utf8() {
     let delivery = Delivery::ExactlyOnce {
         packet_id: PacketId::MAX,
         dup: false,
@@ -769,7 +769,7 @@ fn mqtt_3_3_2_1_the_topic_is_first_and_a_string() {
 
 /// [MQTT-3.3.2-2] A topic name with a wildcard can be neither built nor decoded.
 #[test]
-fn mqtt_3_3_2_2_a_topic_has_no_wildcard() {
+fn mqtt_3_3_2_2_topic_with_wildcard_is_refused() {
     for (name, at) in [
         ("#", 0),
         ("+", 0),
@@ -803,7 +803,7 @@ fn mqtt_3_8_1_1_subscribe_flags() {
 
 /// [MQTT-3.8.3-1] Topic filters are valid strings.
 #[test]
-fn mqtt_3_8_3_1_filters_are_strings() {
+fn mqtt_3_8_3_1_filters_are_utf8() {
     let second = |filter| error(&frame(0x82, &[b"\0\x01\0\x01a\0", &string(filter), b"\0"]));
     assert_eq!(second(b"a\xFF"), Some(DecodeError::InvalidUtf8 { at: 1 }));
     let nul = TopicError::Nul { at: 1 };
@@ -814,7 +814,7 @@ fn mqtt_3_8_3_1_filters_are_strings() {
 
 /// [MQTT-3.8.3-3] A SUBSCRIBE without a filter can be neither built nor decoded.
 #[test]
-fn mqtt_3_8_3_3_a_subscribe_has_a_filter() {
+fn mqtt_3_8_3_3_subscribe_without_filter_is_refused() {
     assert_eq!(error(b"\x82\x02\0\x01"), Some(DecodeError::NoFilters));
     assert_eq!(error(b"\x82\x02"), Some(DecodeError::NoFilters));
     assert_eq!(
@@ -826,7 +826,7 @@ fn mqtt_3_8_3_3_a_subscribe_has_a_filter() {
 
 /// [MQTT-3.8.3-4] Reserved bits or QoS 3 in a requested QoS are refused.
 #[test]
-fn mqtt_3_8_3_4_a_requested_qos_is_0_to_2() {
+fn mqtt_3_8_3_4_requested_qos_above_2_is_refused() {
     for value in 0..=255 {
         let packet = [0x82, 6, 0, 1, 0, 1, b'a', value];
         let expected = DecodeError::InvalidRequestedQos { value };
@@ -845,7 +845,7 @@ fn mqtt_3_8_3_4_a_requested_qos_is_0_to_2() {
 
 /// [MQTT-3.9.3-2] A SUBACK code other than 00, 01, 02, 80 is refused.
 #[test]
-fn mqtt_3_9_3_2_suback_codes() {
+fn mqtt_3_9_3_2_reserved_suback_codes_are_refused() {
     for code in (0..=255).filter(|code| ![0, 1, 2, 0x80].contains(code)) {
         let expected = DecodeError::UnknownSubackReturnCode { code };
         assert_eq!(error(&[0x90, 3, 0, 1, code]), Some(expected));
@@ -883,7 +883,7 @@ fn mqtt_3_10_1_1_unsubscribe_flags() {
 
 /// [MQTT-3.10.3-1] Filters to unsubscribe are valid strings.
 #[test]
-fn mqtt_3_10_3_1_filters_to_unsubscribe_are_strings() {
+fn mqtt_3_10_3_1_unsubscribe_filters_are_utf8() {
     let second = |filter| error(&frame(0xA2, &[b"\0\x01\0\x01a", &string(filter)]));
     assert_eq!(second(b"a\xFF"), Some(DecodeError::InvalidUtf8 { at: 1 }));
     let nul = TopicError::Nul { at: 1 };
@@ -894,7 +894,7 @@ fn mqtt_3_10_3_1_filters_to_unsubscribe_are_strings() {
 
 /// [MQTT-3.10.3-2] An UNSUBSCRIBE without a filter can be neither built nor decoded.
 #[test]
-fn mqtt_3_10_3_2_an_unsubscribe_has_a_filter() {
+fn mqtt_3_10_3_2_unsubscribe_without_filter_is_refused() {
     assert_eq!(error(b"\xA2\x02\0\x01"), Some(DecodeError::NoFilters));
     assert_eq!(error(b"\xA2\x02"), Some(DecodeError::NoFilters));
     assert_eq!(
@@ -926,7 +926,7 @@ fn mqtt_3_14_1_1_disconnect_and_pings_are_two_bytes() {
 
 /// [MQTT-4.7.1-1] Wildcards exist in filters only.
 #[test]
-fn mqtt_4_7_1_1_wildcards_are_for_filters() {
+fn mqtt_4_7_1_1_wildcards_are_accepted_in_filters_only() {
     for name in ["#", "+", "a/+", "a/#", "a+", "#a"] {
         assert!(
             matches!(TopicName::new(name), Err(TopicError::Wildcard { .. })),
@@ -955,7 +955,7 @@ fn filter_error(text: &str) -> Option<TopicError> {
 
 /// [MQTT-4.7.1-2] # stands alone or after a slash, and last.
 #[test]
-fn mqtt_4_7_1_2_the_multi_level_wildcard_has_its_place() {
+fn mqtt_4_7_1_2_multi_level_wildcard_must_be_the_last_level() {
     for text in ["#", "/#", "a/#", "a/b/#", "+/#", "//#"] {
         assert_eq!(filter_error(text), None, "{text}");
     }
@@ -978,7 +978,7 @@ fn mqtt_4_7_1_2_the_multi_level_wildcard_has_its_place() {
 
 /// [MQTT-4.7.1-3] + fills a whole level.
 #[test]
-fn mqtt_4_7_1_3_the_single_level_wildcard_fills_its_level() {
+fn mqtt_4_7_1_3_single_level_wildcard_must_fill_its_level() {
     for text in ["+", "+/a", "a/+", "a/+/b", "/+", "+/", "+/+/+"] {
         assert_eq!(filter_error(text), None, "{text}");
     }
@@ -1000,7 +1000,7 @@ fn mqtt_4_7_1_3_the_single_level_wildcard_fills_its_level() {
 
 /// [MQTT-4.7.2-1] A filter that begins with a wildcard does not match a topic that begins with $.
 #[test]
-fn mqtt_4_7_2_1_leading_wildcards_do_not_reach_dollar_topics() {
+fn mqtt_4_7_2_1_leading_wildcards_do_not_match_dollar_topics() {
     for (text, name, matches) in [
         ("#", "$SYS/uptime", false),
         ("+/uptime", "$SYS/uptime", false),

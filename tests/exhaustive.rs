@@ -1,7 +1,7 @@
-//! Whole spaces of input against judges that share no code with the library: every Remaining Length, every small body,
-//! every character and every sequence of bytes that might be one, and every filter with every topic.
+//! Exhaustive inputs, compared with checkers that share no code with the library: every Remaining Length, every small
+//! body, every character, every sequence of bytes that may be one, and every filter with every topic.
 //!
-//! A debug build tries less of each; `.ci/exhaustive` tries all.
+//! A debug build tries a part of each; `.ci/exhaustive` tries all.
 #![allow(
     clippy::arithmetic_side_effects,
     clippy::cast_possible_truncation,
@@ -18,7 +18,7 @@ use umqtt::codec::{
     PublishHeader, TopicFilter, TopicName,
 };
 
-/// Everything, or what a debug build can do in a moment.
+/// All values, or as many as a debug build can try in a moment.
 const fn all_or<T: Copy>(all: T, some: T) -> T {
     if cfg!(debug_assertions) { some } else { all }
 }
@@ -38,10 +38,9 @@ fn digits(mut length: u32) -> ([u8; 4], usize) {
     }
 }
 
-/// All 268,435,456 of them are written as the specification says, and read back; those too short for a PUBLISH are
-/// only read.
+/// All 268,435,456 values are encoded and decoded. Those too small for a PUBLISH are only decoded.
 #[test]
-fn every_remaining_length() {
+fn every_remaining_length_roundtrips() {
     let topic = TopicName::new("t").unwrap();
     let step = all_or(1, 4_999);
     for length in (0..=MAX_REMAINING_LENGTH).step_by(step) {
@@ -86,7 +85,7 @@ fn check(bytes: &[u8]) {
     }
 }
 
-/// Calls `check` with `packet` and all strings over an alphabet behind it, of `len` bytes.
+/// Calls `check` with `packet` followed by each string of `len` bytes over an alphabet.
 fn with_all(packet: &mut Vec<u8>, alphabet: &[u8], len: usize, check: &impl Fn(&[u8])) {
     if len == 0 {
         return check(packet);
@@ -98,7 +97,7 @@ fn with_all(packet: &mut Vec<u8>, alphabet: &[u8], len: usize, check: &impl Fn(&
     }
 }
 
-/// Packets that begin so, with each body of up to 12 bytes that begins in one of these ways and goes on in the alphabet.
+/// Packets with this first byte and each body of up to 12 bytes: one of the prefixes, then bytes of the alphabet.
 fn bodies(first: u8, fronts: &[&[u8]], alphabet: &[u8], most: usize) {
     for front in fronts {
         for len in 0..=most {
@@ -109,9 +108,9 @@ fn bodies(first: u8, fronts: &[&[u8]], alphabet: &[u8], most: usize) {
     }
 }
 
-/// Every first byte and every small Remaining Length, true or false, with every body of up to four bytes.
+/// Every first byte and every small Remaining Length, right or wrong, with every body of up to four bytes.
 #[test]
-fn every_header_before_small_bodies() {
+fn every_header_with_small_bodies_matches_the_checker() {
     let most = all_or(4, 2);
     for first in 0..=255 {
         for length in 0..=16 {
@@ -128,37 +127,37 @@ fn every_header_before_small_bodies() {
 }
 
 #[test]
-fn every_small_publish() {
+fn every_small_publish_matches_the_checker() {
     let most = all_or(12, 6);
     for first in 0x30..=0x3F {
         bodies(first, &[&[]], &[0, 1, 2, b'#'], most);
     }
 }
 
-/// Ids that are there and that are not.
+/// The packet ids 0, which is invalid, 1 and 256.
 const IDS: [&[u8]; 3] = [&[0, 0], &[0, 1], &[1, 0]];
 
 #[test]
-fn every_small_subscribe() {
+fn every_small_subscribe_matches_the_checker() {
     bodies(0x82, &IDS, &[0, 1, 2, b'#', b'/'], all_or(10, 4));
     bodies(0x82, &IDS, &[0, 1, 3, b'+', b'/'], all_or(10, 4));
 }
 
 #[test]
-fn every_small_unsubscribe() {
+fn every_small_unsubscribe_matches_the_checker() {
     bodies(0xA2, &IDS, &[0, 1, 2, b'#', b'/'], all_or(10, 4));
     bodies(0xA2, &IDS, &[0, 1, 3, b'+', b'/'], all_or(10, 4));
 }
 
 #[test]
-fn every_small_suback() {
+fn every_small_suback_matches_the_checker() {
     bodies(0x90, &IDS, &[0, 1, 2, 3, 0x80], all_or(10, 4));
 }
 
 /// All flags, and everything that may follow a keep alive in up to 12 bytes: with a will, a user name and a password
 /// the smallest CONNECT has 11.
 #[test]
-fn every_small_connect() {
+fn every_small_connect_matches_the_checker() {
     let most = all_or(12, 5);
     for flags in 0..=255 {
         let front = [b"\0\x04MQTT\x04", &[flags, 0, 60][..]].concat();
@@ -166,7 +165,7 @@ fn every_small_connect() {
     }
 }
 
-/// A packet with a string in each place where one may stand, and what its decoder makes of the string.
+/// A packet with a string in each field that is one, and the string that is decoded.
 struct Place {
     front: Vec<u8>,
     back: &'static [u8],
@@ -198,7 +197,7 @@ fn places() -> [Place; 5] {
 }
 
 impl Place {
-    /// The string is taken if it may stand here; if it is not UTF-8, the place where it is not is told.
+    /// A valid string is accepted. If it is not UTF-8, the position of the error is reported.
     fn check(&self, string: &[u8]) {
         let len = [0, string.len() as u8];
         let body = self.front.len() + 2 + string.len() + self.back.len();
@@ -218,7 +217,7 @@ impl Place {
 
 /// Every character, alone and with others before and after it, in every field that is a string.
 #[test]
-fn every_scalar_value() {
+fn every_scalar_value_is_accepted_where_valid() {
     let places = places();
     for scalar in ('\0'..=char::MAX).step_by(all_or(1, 331)) {
         for (before, after) in [("", ""), ("a", "/bcdefgh"), ("abc/efgh", ""), ("é", "é")] {
@@ -243,7 +242,7 @@ fn every_scalar_value() {
 /// Every string of up to three bytes, and every class of those of four: all first and second bytes, and beyond them those
 /// on both sides of each boundary in the definition of UTF-8.
 #[test]
-fn every_sequence_that_might_be_utf8() {
+fn every_short_byte_sequence_is_checked_as_utf8() {
     let places = places();
     let check = |bytes: &[u8]| places.iter().for_each(|place| place.check(bytes));
     let any: Vec<u8> = (0..=255).collect();
@@ -282,7 +281,7 @@ fn strings(alphabet: &str, most: usize) -> Vec<String> {
 
 /// Every filter and every topic of up to six characters over those that matter.
 #[test]
-fn every_small_filter_with_every_small_topic() {
+fn every_small_filter_matches_topics_as_specified() {
     let most = all_or(6, 3);
     let (filters, topics) = (strings("ab/+#$", most), strings("ab/$", most));
     for text in &filters {

@@ -15,7 +15,7 @@ fn error(bytes: &[u8]) -> Option<DecodeError> {
 }
 
 #[test]
-fn wildcards_in_a_publish_topic_are_refused() {
+fn publish_topic_with_wildcard_is_refused() {
     for (packet, at) in [
         (b"\x30\x05\0\x03a/+", 2),
         (b"\x30\x05\0\x03a/#", 2),
@@ -29,7 +29,7 @@ fn wildcards_in_a_publish_topic_are_refused() {
 }
 
 #[test]
-fn nul_in_a_publish_topic_is_refused() {
+fn publish_topic_with_nul_is_refused() {
     let nul = TopicError::Nul { at: 1 };
     assert_eq!(
         error(b"\x30\x05\0\x03a\0b"),
@@ -39,7 +39,7 @@ fn nul_in_a_publish_topic_is_refused() {
 }
 
 #[test]
-fn an_empty_topic_is_refused() {
+fn empty_topic_is_refused() {
     let empty = TopicError::Empty;
     assert_eq!(error(b"\x30\x03\0\0x"), Some(DecodeError::TopicName(empty)));
     assert_eq!(
@@ -54,13 +54,13 @@ fn an_empty_topic_is_refused() {
 }
 
 #[test]
-fn dup_with_qos_0_is_refused() {
+fn publish_with_dup_at_qos_0_is_refused() {
     assert_eq!(error(b"\x38\x03\0\x01a"), Some(DecodeError::DupAtQosZero));
     assert_eq!(error(b"\x39"), Some(DecodeError::DupAtQosZero));
 }
 
 #[test]
-fn connack_with_session_present_and_a_refusal_is_refused() {
+fn connack_refusal_with_session_present_is_refused() {
     for code in 1..=5 {
         let expected = DecodeError::SessionPresentWithRefusal { code };
         assert_eq!(error(&[0x20, 2, 1, code]), Some(expected));
@@ -75,7 +75,7 @@ fn connack_with_session_present_and_a_refusal_is_refused() {
 }
 
 #[test]
-fn reserved_connack_flags_are_refused() {
+fn connack_with_reserved_flags_is_refused() {
     for flags in 2..=255 {
         let expected = DecodeError::ReservedConnackFlags { flags };
         assert_eq!(error(&[0x20, 2, flags, 0]), Some(expected));
@@ -83,7 +83,7 @@ fn reserved_connack_flags_are_refused() {
 }
 
 #[test]
-fn reserved_connack_codes_are_refused() {
+fn connack_with_reserved_code_is_refused() {
     for code in 6..=255 {
         let expected = DecodeError::UnknownConnectReturnCode { code };
         assert_eq!(error(&[0x20, 2, 0, code]), Some(expected));
@@ -91,7 +91,7 @@ fn reserved_connack_codes_are_refused() {
 }
 
 #[test]
-fn trailing_bytes_in_an_acknowledgement_are_refused() {
+fn acknowledgement_with_trailing_bytes_is_refused() {
     for first in [0x40, 0x50, 0x62, 0x70, 0xB0] {
         let expected = Some(DecodeError::TrailingBytes { extra: 1 });
         assert_eq!(error(&[first, 3, 0, 1, 0]), expected);
@@ -101,7 +101,7 @@ fn trailing_bytes_in_an_acknowledgement_are_refused() {
 }
 
 #[test]
-fn trailing_bytes_after_connack_and_connect_are_refused() {
+fn connack_and_connect_with_trailing_bytes_are_refused() {
     assert_eq!(
         error(b"\x20\x04\0\0"),
         Some(DecodeError::TrailingBytes { extra: 2 })
@@ -114,7 +114,7 @@ fn trailing_bytes_after_connack_and_connect_are_refused() {
 }
 
 #[test]
-fn a_padded_remaining_length_of_four_bytes_is_accepted() {
+fn remaining_length_padded_to_four_bytes_is_accepted() {
     for packet in [
         &[0xC0, 0x00][..],
         &[0xC0, 0x80, 0x00],
@@ -134,7 +134,7 @@ fn a_padded_remaining_length_of_four_bytes_is_accepted() {
 }
 
 #[test]
-fn a_fifth_length_byte_is_refused_before_it_comes() {
+fn remaining_length_of_five_bytes_is_refused_at_the_fourth() {
     for packet in [
         b"\x30\xFF\xFF\xFF\xFF",
         b"\xC0\x80\x80\x80\x80",
@@ -146,7 +146,7 @@ fn a_fifth_length_byte_is_refused_before_it_comes() {
 }
 
 #[test]
-fn what_panics_mqttrs_is_refused() {
+fn packets_that_panic_mqttrs_are_refused() {
     for packet in [
         &b"\x40\x00"[..],
         b"\x20\x00",
@@ -161,7 +161,7 @@ fn what_panics_mqttrs_is_refused() {
 }
 
 #[test]
-fn what_underflows_in_ntex_mqtt_is_refused() {
+fn packets_that_underflow_in_ntex_mqtt_are_refused() {
     // A topic longer than its packet, with more bytes behind.
     assert_eq!(error(b"\x30\x03\x00\x10\x41"), Some(DecodeError::Truncated));
     assert_eq!(
@@ -171,7 +171,7 @@ fn what_underflows_in_ntex_mqtt_is_refused() {
 }
 
 #[test]
-fn a_qos_1_publish_with_id_0_is_refused() {
+fn qos_1_publish_with_id_0_is_refused() {
     assert_eq!(
         error(b"\x32\x05\0\x01a\0\0"),
         Some(DecodeError::PacketIdZero)
@@ -183,13 +183,13 @@ fn a_qos_1_publish_with_id_0_is_refused() {
 }
 
 #[test]
-fn a_qos_1_publish_without_an_id_is_refused() {
+fn qos_1_publish_without_id_is_refused() {
     assert_eq!(error(b"\x32\x04\0\x02ab"), Some(DecodeError::Truncated));
     assert_eq!(error(b"\x32\x05\0\x02abc"), Some(DecodeError::Truncated));
 }
 
 #[test]
-fn reserved_types_are_refused_at_the_first_byte() {
+fn reserved_type_is_refused_at_the_first_byte() {
     for flags in 0..16 {
         let reserved = |value| Some(DecodeError::ReservedPacketType { value });
         assert_eq!(error(&[flags]), reserved(0));
@@ -198,7 +198,7 @@ fn reserved_types_are_refused_at_the_first_byte() {
 }
 
 #[test]
-fn a_body_where_there_is_none_is_refused() {
+fn body_of_a_packet_without_body_is_refused() {
     for first in [0xC0, 0xD0, 0xE0] {
         assert_eq!(
             error(&[first, 1]),
@@ -208,7 +208,7 @@ fn a_body_where_there_is_none_is_refused() {
 }
 
 #[test]
-fn surrogates_and_overlong_forms_are_refused() {
+fn string_with_surrogate_or_overlong_form_is_refused() {
     for (ill, at) in [
         (b"\xED\xA0\x80", 0),
         (b"a\xC0\x80", 1),
@@ -221,14 +221,14 @@ fn surrogates_and_overlong_forms_are_refused() {
 }
 
 #[test]
-fn a_suback_without_a_code_or_with_a_reserved_one_is_refused() {
+fn suback_without_code_or_with_reserved_code_is_refused() {
     assert_eq!(error(b"\x90\x02\0\x01"), Some(DecodeError::Truncated));
     let unknown = DecodeError::UnknownSubackReturnCode { code: 3 };
     assert_eq!(error(b"\x90\x04\0\x01\0\x03"), Some(unknown));
 }
 
 #[test]
-fn a_topic_over_65_535_bytes_is_refused_and_not_cut() {
+fn topic_over_65_535_bytes_is_refused() {
     let long = "a".repeat(65_536);
     let too_long = TopicError::TooLong { len: 65_536 };
     assert_eq!(TopicName::new(&long), Err(too_long));
@@ -240,7 +240,7 @@ fn a_topic_over_65_535_bytes_is_refused_and_not_cut() {
 }
 
 #[test]
-fn a_packet_over_the_largest_remaining_length_is_refused() {
+fn packet_over_the_largest_remaining_length_is_refused() {
     let publish = |payload_len| PublishHeader {
         topic: TopicName::new("a").unwrap(),
         delivery: Delivery::AtLeastOnce {
@@ -260,7 +260,7 @@ fn a_packet_over_the_largest_remaining_length_is_refused() {
 }
 
 #[test]
-fn flags_of_any_type_but_publish_are_fixed() {
+fn flags_that_differ_from_table_2_2_are_refused() {
     for first in 0x10..0xF0_u8 {
         let expected = match first {
             0x30..=0x3F => continue,
@@ -281,7 +281,7 @@ fn flags_of_any_type_but_publish_are_fixed() {
 }
 
 #[test]
-fn a_topic_past_the_end_of_its_packet_is_told_with_its_length() {
+fn topic_longer_than_packet_is_refused_at_its_length() {
     let (header, _) = FixedHeader::decode(b"\x30\x07").unwrap().unwrap();
     let truncated = Err(DecodeError::Truncated);
     assert_eq!(PublishHeader::decode_body(&header, b"\0\x06"), truncated);
@@ -293,7 +293,7 @@ fn a_topic_past_the_end_of_its_packet_is_told_with_its_length() {
 
 /// A body may come by itself, from whoever read its header.
 #[test]
-fn a_body_alone_is_short_or_long_too() {
+fn decode_body_refuses_short_and_long_bodies() {
     let long = DecodeError::TrailingBytes { extra: 1 };
     let short = DecodeError::Truncated;
     assert_eq!(Puback::decode_body(b"\0\x01x"), Err(long));
@@ -308,7 +308,7 @@ fn a_body_alone_is_short_or_long_too() {
 }
 
 #[test]
-fn a_header_that_nobody_decoded_is_judged_with_its_body() {
+fn decode_body_refuses_invalid_flags_of_header() {
     let judge = |flags| {
         let packet_type = PacketType::Publish;
         let header = FixedHeader {
@@ -323,9 +323,9 @@ fn a_header_that_nobody_decoded_is_judged_with_its_body() {
     assert_eq!(judge(0b1010), None);
 }
 
-/// Long strings are looked at in blocks: each byte counts, wherever the others are wrong.
+/// Long strings are checked in blocks. The position of the first invalid byte is reported all the same.
 #[test]
-fn two_mistakes_are_no_less_wrong_than_one() {
+fn first_of_two_invalid_bytes_is_reported() {
     for len in [7, 8, 9, 15, 16, 17, 33] {
         for first in 0..len {
             for second in first..len {
@@ -350,7 +350,7 @@ fn two_mistakes_are_no_less_wrong_than_one() {
 
 /// Wildcards may stand where a level is theirs, in any number, and one that is misplaced is found beside any others.
 #[test]
-fn each_wildcard_of_a_long_filter_counts() {
+fn every_wildcard_of_a_long_filter_is_checked() {
     const LEN: usize = 70;
     let packet = |wildcards: [usize; 2]| {
         let mut bytes = b"\x82\x4B\0\x01\0\x46".to_vec();
@@ -375,9 +375,9 @@ fn each_wildcard_of_a_long_filter_counts() {
     }
 }
 
-/// A wildcard that is right does not stand for one that is wrong, however far before it.
+/// A valid wildcard does not hide a misplaced one before it.
 #[test]
-fn a_wildcard_answers_for_itself() {
+fn misplaced_wildcard_beside_a_valid_one_is_refused() {
     for wrong in (0..60).step_by(4) {
         for right in (wrong + 8..=120).step_by(8) {
             let mut filter = [b'a'; 128];
@@ -390,9 +390,9 @@ fn a_wildcard_answers_for_itself() {
     }
 }
 
-/// What came is looked at in blocks: any filter is judged by its levels, however long it is and wherever they lie.
+/// The result does not depend on the length of a filter or on the position of its levels.
 #[test]
-fn received_filters_are_judged_by_their_levels() {
+fn received_filters_are_checked_level_by_level() {
     let mut rng = fastrand::Rng::with_seed(7);
     let mut valid = 0;
     for _ in 0..5_000 {

@@ -1,4 +1,4 @@
-//! What must hold of every packet and of every string of bytes.
+//! Properties of every packet and of every byte string.
 #![allow(
     clippy::arithmetic_side_effects,
     clippy::indexing_slicing,
@@ -18,7 +18,7 @@ use umqtt::codec::{
 };
 use umqtt::codec::{Puback, Pubcomp, Pubrec, Pubrel, Unsuback};
 
-/// A packet that owns its parts, for want of anyone to borrow them from.
+/// A packet that owns its fields.
 #[derive(Debug, Clone)]
 enum Owned {
     Connect(OwnedConnect),
@@ -129,7 +129,7 @@ fn packet_id() -> impl Strategy<Value = PacketId> {
     (1..=u16::MAX).prop_map(|id| PacketId::new(id).unwrap())
 }
 
-/// Mostly short; now and then longer than one byte of Remaining Length can say.
+/// Mostly short, sometimes too long for a Remaining Length of one byte.
 fn payload() -> impl Strategy<Value = Vec<u8>> {
     prop_oneof![4 => vec(any::<u8>(), 0..40), 1 => vec(any::<u8>(), 100..400)]
 }
@@ -214,7 +214,7 @@ fn packet() -> impl Strategy<Value = Owned> {
     ]
 }
 
-/// Bytes that are nearly a packet: one with a few bytes overwritten, taken out or put in.
+/// A packet with a few bytes overwritten, removed or inserted.
 fn nearly_a_packet() -> impl Strategy<Value = Vec<u8>> {
     let edit = (any::<prop::sample::Index>(), any::<u8>(), 0..3_u8);
     (packet(), vec(edit, 0..4)).prop_map(|(packet, edits)| {
@@ -231,7 +231,7 @@ fn nearly_a_packet() -> impl Strategy<Value = Vec<u8>> {
     })
 }
 
-/// A header of any type and flags, and a body of the length that it says.
+/// A header of any type and flags, and a body of its Remaining Length.
 fn framed_noise() -> impl Strategy<Value = Vec<u8>> {
     (any::<u8>(), vec(any::<u8>(), 0..24))
         .prop_map(|(first, body)| [&[first, u8::try_from(body.len()).unwrap()][..], &body].concat())
@@ -246,7 +246,7 @@ fn bytes() -> impl Strategy<Value = Vec<u8>> {
     ]
 }
 
-/// The same packet with its Remaining Length written in more bytes than it takes.
+/// The same packet with a padded Remaining Length.
 fn pad(bytes: &[u8], len: usize) -> Vec<u8> {
     let (_, header_len) = FixedHeader::decode(bytes).unwrap().unwrap();
     let mut padded = bytes[..header_len].to_vec();
@@ -377,7 +377,7 @@ proptest! {
         if let Some(told) = told {
             let error = FixedHeader::decode(&bytes).unwrap_err();
             prop_assert_eq!(Packet::decode(&bytes[..told]), Err(error));
-            // The first byte says it, or else the byte that ends the length, or the fourth of it.
+            // The error shows in the first byte, in the last byte of the length, or in its fourth byte.
             let ends = bytes[1..].iter().take(4).position(|byte| *byte < 0x80).map_or(5, |at| at + 2);
             prop_assert!(told == 1 || told == ends, "told at {}", told);
         }
@@ -418,9 +418,9 @@ proptest! {
     }
 }
 
-/// The word-wise check of a topic sees every byte value at every place.
+/// Topics are checked in blocks. Every byte value is found at every position.
 #[test]
-fn every_byte_at_every_place_of_a_topic() {
+fn topic_with_every_byte_at_every_position_is_checked() {
     for len in 1..36 {
         for at in 0..len {
             for byte in 0..=255 {
@@ -443,9 +443,9 @@ fn every_byte_at_every_place_of_a_topic() {
     }
 }
 
-/// Every boundary of a Remaining Length, coming and going.
+/// Every boundary of a Remaining Length, encoded and decoded.
 #[test]
-fn remaining_lengths_are_exact_at_their_boundaries() {
+fn remaining_length_is_exact_at_its_boundaries() {
     let cases: [(u32, &[u8]); 8] = [
         (0, &[0x00]),
         (127, &[0x7F]),
@@ -485,9 +485,9 @@ fn remaining_lengths_are_exact_at_their_boundaries() {
     }
 }
 
-/// A whole packet on each side of every boundary but the last, which is too big for a test.
+/// A complete packet on each side of every boundary but the last, whose packets are too large for a test.
 #[test]
-fn packets_are_whole_on_both_sides_of_a_boundary() {
+fn packets_on_both_sides_of_a_boundary_roundtrip() {
     let payload = vec![0x5A; 2_097_152];
     let topic = TopicName::new("a").unwrap();
     for length in [127, 128, 16_383, 16_384, 2_097_151, 2_097_152_usize] {
@@ -500,7 +500,7 @@ fn packets_are_whole_on_both_sides_of_a_boundary() {
 }
 
 #[test]
-fn lists_are_shown_and_compared_by_what_they_hold() {
+fn lists_compare_and_print_by_their_items() {
     let id = PacketId::MIN;
     let codes = [
         SubackReturnCode::Granted(QoS::AtMostOnce),

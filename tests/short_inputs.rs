@@ -1,5 +1,4 @@
-//! Every byte string of up to three bytes, and in a release build of up to four, is judged as the
-//! specification does.
+//! Every byte string of up to three bytes, in a release build of up to four, is decoded as the checker does.
 #![allow(clippy::panic)]
 
 mod checker;
@@ -23,7 +22,7 @@ fn check(bytes: &[u8]) {
 }
 
 #[test]
-fn all_of_up_to_three_bytes() {
+fn inputs_of_up_to_three_bytes_match_the_checker() {
     check(&[]);
     for a in 0..=255 {
         check(&[a]);
@@ -39,16 +38,15 @@ fn all_of_up_to_three_bytes() {
 /// 4,294,967,296 inputs: a minute or two, and in a release build only.
 #[cfg(not(debug_assertions))]
 #[test]
-fn all_of_four_bytes() {
+fn inputs_of_four_bytes_match_the_checker() {
     for number in 0..=u32::MAX {
         check(&number.to_be_bytes());
     }
 }
 
-/// Most packets that matter are longer: each byte of one of a kind takes every value, and the byte
-/// after it those that bear on it.
+/// Longer packets: in one packet of each type, each byte takes every value, and the byte after it those that matter.
 #[test]
-fn every_change_of_one_or_two_bytes_of_a_packet() {
+fn packets_with_one_or_two_changed_bytes_match_the_checker() {
     let packets: [&[u8]; 9] = [
         b"\x10\x24\0\x04MQTT\x04\xF6\0\x3C\0\x02id\0\x04will\0\x03bye\0\x01u\0\x03pwd",
         b"\x10\x0C\0\x04MQTT\x04\x02\0\0\0\0",

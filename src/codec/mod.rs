@@ -19,7 +19,6 @@ mod publish;
 mod reader;
 mod remaining_length;
 pub(crate) mod subscribe;
-
 mod topic;
 mod types;
 pub(crate) mod unsubscribe;

@@ -22,6 +22,8 @@ impl Writer<'_> {
     }
 
     /// Writes the length of `field`, in two bytes, and `field`, which must have at most 65,535 bytes.
+    // On thumbv6m at opt-level s, not inlining it saves 200 to 256 bytes. On a 64-bit host, inlining it saves 20 instructions.
+    #[cfg_attr(not(target_pointer_width = "64"), inline(never))]
     pub(super) fn length_prefixed(&mut self, field: &[u8]) {
         let len = u16::try_from(field.len()).unwrap_or(u16::MAX);
         self.bytes(&len.to_be_bytes());

@@ -1,32 +1,33 @@
-//! Why a call was not accepted, and why a connection ended.
+//! Errors of requests, and reasons for which a connection ended.
 
 use core::fmt;
 
 use crate::codec::{ConnectReturnCode, DecodeError, EncodeError, PacketId, PacketType};
 
-/// The caller asked for something that cannot be done now, or ever.
+/// A request that the session rejected.
 ///
-/// Nothing was queued or sent, nothing was lost, and the connection is as it was.
+/// The session and its connection are unchanged: nothing was queued, sent or lost.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
 #[non_exhaustive]
 pub enum RequestError {
-    /// There is no connection, or DISCONNECT has been queued on it.
+    /// There is no connection, or DISCONNECT was queued.
     NotConnected,
-    /// Every in-flight slot is taken. Try again after the next acknowledgement. (What an event has still to report, such
-    /// as [`Event::OutcomeUnknown`](super::Event::OutcomeUnknown), takes a slot as well: take the events first.)
+    /// All in-flight slots are in use. Retry after the next acknowledgement. A request whose outcome was not yet
+    /// reported, such as by [`Event::OutcomeUnknown`](super::Event::OutcomeUnknown), also occupies a slot. Take all
+    /// events first.
     InflightFull {
-        /// Slots that the [`Storage`](super::Storage) has.
+        /// Number of slots of the [`Storage`](super::Storage).
         capacity: usize,
     },
-    /// What is queued or not yet acknowledged leaves no room. Try again after the next acknowledgement.
+    /// Packets that are queued or not yet acknowledged fill the send buffer. Retry after the next acknowledgement.
     SendBufferFull {
         /// Size of the packet, in bytes.
         needed: usize,
-        /// Bytes that are free at present.
+        /// Free bytes at present.
         free: usize,
     },
-    /// The packet is larger than the send buffer can ever hold.
+    /// The packet does not fit into the send buffer, even if it is empty.
     PacketTooLarge {
         /// Size of the packet, in bytes.
         needed: usize,
@@ -40,27 +41,28 @@ pub enum RequestError {
         /// Size of the receive buffer, in bytes.
         capacity: usize,
     },
-    /// The session has changed, and nothing leaves before [`Event::Checkpoint`](super::Event::Checkpoint) has been
-    /// seen; take the events first.
+    /// The session has changed, and sends nothing before the caller has taken
+    /// [`Event::Checkpoint`](super::Event::Checkpoint). Take all events first.
     CheckpointDue,
-    /// A payload that does not lie in the send buffer has to be handed over, or declined, before anything else.
+    /// The session waits for a streamed payload. Provide or decline it first.
     PayloadPending,
-    /// No payload is asked for under this id.
+    /// The session does not wait for a payload with this id.
     PayloadNotNeeded,
-    /// The payload has not the length that was announced.
+    /// The length of the payload differs from the announced length.
     PayloadLength {
-        /// The length announced, in bytes.
+        /// Announced length, in bytes.
         expected: usize,
     },
-    /// The session belongs to another client id (section 3.1.3.1). Connect once with Clean Session 1 to discard what
-    /// it remembers, or use the id that it was used with.
+    /// The session belongs to another client id (section 3.1.3.1). Use that id, or connect once with Clean Session 1
+    /// to discard the session.
     ClientIdMismatch,
-    /// The specification forbids the packet.
+    /// The specification does not allow the packet.
     Encode(EncodeError),
 }
 
 impl RequestError {
-    /// Returns the error for a packet of `needed` bytes, of which the send buffer can hold `capacity`.
+    /// Returns the error for a packet of `needed` bytes that does not fit. `capacity` is the largest size that fits into
+    /// the empty send buffer.
     pub(super) const fn no_room(needed: usize, capacity: usize, free: usize) -> Self {
         if needed > capacity {
             Self::PacketTooLarge { needed, capacity }
@@ -112,65 +114,65 @@ impl fmt::Display for RequestError {
 
 impl core::error::Error for RequestError {}
 
-/// Why a connection is over, as far as the protocol tells.
+/// The reason for which the session closed the connection.
 ///
-/// The connection cannot be used any more: close the transport, without a DISCONNECT, and dial again. What a session
-/// has to keep is kept.
+/// The caller closes the transport, without a DISCONNECT, and connects again. The session keeps its state.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
 #[non_exhaustive]
 #[cfg_attr(feature = "fingerprint", derive(Hash))]
 pub enum ProtocolError {
-    /// There is no connection: it was lost, closed by DISCONNECT, or never opened.
+    /// There is no connection. It was lost, closed by DISCONNECT, or never opened.
     Closed,
     /// The server refused the connection (section 3.2.2.3).
     Refused(ConnectReturnCode),
-    /// The peer sent bytes that are no MQTT packet.
+    /// The server sent a malformed packet.
     Decode(DecodeError),
-    /// The peer sent a packet that only a client may send, or a second CONNACK.
+    /// The server sent a packet that only a client may send, or a second CONNACK.
     UnexpectedPacket(PacketType),
-    /// The peer sent something else before its CONNACK, or its CONNACK before it had the whole CONNECT.
+    /// The server sent another packet before its CONNACK, or its CONNACK before the whole CONNECT was sent.
     BeforeConnack(PacketType),
-    /// The server claims to have kept a session after Clean Session 1 \[MQTT-3.2.2-1\].
+    /// The server reported Session Present 1 after Clean Session 1 \[MQTT-3.2.2-1\].
     SessionPresentAfterCleanSession,
-    /// An acknowledgement of the wrong kind, or of a packet that has not been sent.
+    /// The server sent an acknowledgement of the wrong type, or of a packet that was not sent.
     UnexpectedAck {
-        /// The packet that came.
+        /// Type of the acknowledgement.
         packet_type: PacketType,
-        /// The id that it carried.
+        /// Its packet id.
         packet_id: PacketId,
     },
-    /// A SUBACK has not one code for each filter of its SUBSCRIBE \[MQTT-3.8.4-5\].
+    /// The number of return codes in a SUBACK differs from the number of filters in its SUBSCRIBE
+    /// \[MQTT-3.8.4-5\].
     SubackCount {
-        /// Filters asked for.
+        /// Number of filters in the SUBSCRIBE.
         expected: usize,
-        /// Codes that came.
+        /// Number of return codes in the SUBACK.
         got: usize,
     },
     /// A packet other than PUBLISH is larger than the receive buffer.
     ReceiveBufferTooSmall {
-        /// The packet's size, in bytes.
+        /// Size of the packet, in bytes.
         needed: usize,
     },
-    /// More QoS 2 messages are on their way in than ids can be remembered. Those that found room are complete, or were
-    /// not released within the response timeout; the others come on the next connection.
+    /// The server sent more QoS 2 messages at once than the session can keep ids of. The messages whose ids it kept are
+    /// complete, or were not released within the response timeout. The server sends the others on the next connection.
     TooManyQos2Messages {
-        /// Ids that the [`Storage`](super::Storage) has room for.
+        /// Number of ids for which the [`Storage`](super::Storage) has room.
         capacity: usize,
     },
-    /// No CONNACK within the response timeout.
+    /// The server sent no CONNACK within the response timeout.
     ConnackTimeout,
-    /// No PINGRESP within the response timeout.
+    /// The server sent no PINGRESP within the response timeout.
     PingrespTimeout,
-    /// A publish, subscribe or unsubscribe was not acknowledged within the response timeout.
+    /// The server did not acknowledge a PUBLISH, SUBSCRIBE or UNSUBSCRIBE within the response timeout.
     RequestTimeout {
         /// The id of the request.
         packet_id: PacketId,
     },
-    /// The caller gave up in the middle of a payload, or its source failed: what would come next could not be told
-    /// from payload.
+    /// The caller aborted a payload that was sent in part, or the source of the payload failed. The server would take
+    /// the next packet for payload.
     PayloadAborted,
-    /// The transport took no byte within the response timeout.
+    /// The transport accepted no byte within the response timeout.
     WriteTimeout,
 }
 

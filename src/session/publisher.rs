@@ -6,7 +6,7 @@ use super::{
     in_flight::SlotState,
     link::Link,
     raw_packet,
-    send::Sender,
+    send::{Encode, Sender},
     state::{Session, queue_ping},
     timers::Timers,
 };
@@ -35,7 +35,6 @@ impl Publisher<'_, '_> {
 
     /// As [`Session::subscribe`].
     pub(super) fn subscribe(&mut self, filters: &[(&str, QoS)]) -> Result<PacketId, RequestError> {
-        self.check_open()?;
         // [MQTT-3.8.4-5] The SUBACK has one code for each filter.
         let needed = raw_packet::suback_len(filters.len());
         let capacity = self.receive_capacity;
@@ -43,16 +42,15 @@ impl Publisher<'_, '_> {
             return Err(RequestError::AnswerTooLarge { needed, capacity });
         }
         let state = Some(SlotState::Suback);
-        self.sender.request(state, Some(&[]), &|id, out| {
+        self.request(state, Some(&[]), &|id, out| {
             subscribe::encode(id, filters.iter().copied(), out)
         })
     }
 
     /// As [`Session::unsubscribe`].
     pub(super) fn unsubscribe(&mut self, filters: &[&str]) -> Result<PacketId, RequestError> {
-        self.check_open()?;
         let state = Some(SlotState::Unsuback);
-        self.sender.request(state, Some(&[]), &|id, out| {
+        self.request(state, Some(&[]), &|id, out| {
             unsubscribe::encode(id, filters.iter().copied(), out)
         })
     }
@@ -74,9 +72,8 @@ impl Publisher<'_, '_> {
         payload: Option<&[u8]>,
     ) -> Result<Option<PacketId>, RequestError> {
         let topic = TopicName::new(message.topic).map_err(EncodeError::Topic)?;
-        self.check_open()?;
         let state = SlotState::of_publish(message.qos);
-        let id = self.sender.request(state, payload, &|packet_id, out| {
+        let id = self.request(state, payload, &|packet_id, out| {
             let dup = false;
             let header = PublishHeader {
                 topic,
@@ -91,6 +88,17 @@ impl Publisher<'_, '_> {
             header.encode(out).map(<[u8]>::len)
         })?;
         Ok(state.map(|_| id))
+    }
+
+    /// Queues a request, as [`Sender::request`], if the connection takes one.
+    fn request(
+        &mut self,
+        state: Option<SlotState>,
+        payload: Option<&[u8]>,
+        encode: &Encode<'_>,
+    ) -> Result<PacketId, RequestError> {
+        self.check_open()?;
+        self.sender.request(state, payload, encode)
     }
 
     pub(super) fn check_open(&self) -> Result<(), RequestError> {

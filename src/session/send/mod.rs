@@ -7,21 +7,16 @@ mod streamed;
 
 use heapless::VecView;
 
-pub(super) use self::packets::SentPacket;
 use self::{ack_queue::AckQueue, send_buffer::SendBuffer, streamed::Abandoned};
+pub(super) use self::{packets::SentPacket, send_buffer::Encode};
 use super::{
     error::RequestError,
     in_flight::{InFlight, Slot, SlotState},
 };
 use crate::{
-    codec::{Connect, EncodeError, FixedHeader, PacketId, wire},
+    codec::{Connect, FixedHeader, PacketId, wire},
     time::Instant,
 };
-
-/// Writes a packet with this id, up to its payload, and returns the number of bytes.
-// A callback, because an enum of requests links SUBSCRIBE and UNSUBSCRIBE into programs that only publish: 256 bytes on
-// thumbv6m.
-pub(super) type Encode<'a> = dyn Fn(PacketId, &mut [u8]) -> Result<usize, EncodeError> + 'a;
 
 /// Where the bytes come from that were lent last.
 #[derive(Clone, Copy)]

@@ -13,7 +13,6 @@
 
 use super::{
     super::{error::RequestError, raw_packet},
-    Encode,
     packets::{Packets, SentPacket},
     streamed::{Abandoned, Streamed},
 };
@@ -21,6 +20,12 @@ use crate::{
     bytes::{self, Span},
     codec::{Connect, EncodeError, FixedHeader, PacketId, wire},
 };
+
+/// Writes a packet with this id, up to its payload, and returns the number of bytes.
+// A callback, because an enum of requests links SUBSCRIBE and UNSUBSCRIBE into programs that only publish: 256 bytes on
+// thumbv6m.
+pub(in crate::session) type Encode<'a> =
+    dyn Fn(PacketId, &mut [u8]) -> Result<usize, EncodeError> + 'a;
 
 /// Encoded packets and how far they were sent.
 pub(in crate::session) struct SendBuffer<'b> {

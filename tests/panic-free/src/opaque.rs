@@ -67,10 +67,14 @@ pub(crate) fn outgoing() -> StreamedPublish<'static> {
         qos: qos(),
         retain: any(),
     };
-    black_box([StreamedPublish::new(text()), new, StreamedPublish::Resend(id())])
-        .into_iter()
-        .nth(any())
-        .unwrap_or(new)
+    black_box([
+        StreamedPublish::new(text()),
+        new,
+        StreamedPublish::Resend(id()),
+    ])
+    .into_iter()
+    .nth(any())
+    .unwrap_or(new)
 }
 
 pub(crate) fn options() -> Connect<'static> {

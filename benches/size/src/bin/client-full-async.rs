@@ -10,8 +10,8 @@ use core::{
 
 use size::{Line, Timer, show};
 use umqtt::{
-    Event, Message, StreamedPublish, Session, Storage, asynch::Client, client::Error, codec::Connect,
-    codec::QoS,
+    Event, Message, Session, Storage, StreamedPublish, asynch::Client, client::Error,
+    codec::Connect, codec::QoS,
 };
 
 const LOG: StreamedPublish<'_> = StreamedPublish::New {

@@ -5,8 +5,8 @@
 
 use size::{Line, Timer, show};
 use umqtt::{
-    Event, Message, StreamedPublish, Session, Storage, blocking::Client, client::Error, codec::Connect,
-    codec::QoS,
+    Event, Message, Session, Storage, StreamedPublish, blocking::Client, client::Error,
+    codec::Connect, codec::QoS,
 };
 
 const LOG: StreamedPublish<'_> = StreamedPublish::New {

@@ -8,8 +8,8 @@ use core::mem::MaybeUninit;
 use embedded_io::ErrorKind;
 use size::{Line, Timer, show};
 use umqtt::{
-    Event, ImageError, Instant, Message, StreamedPublish, ProtocolError, EventToken, RequestError, Session,
-    Storage, asynch, blocking,
+    Event, EventToken, ImageError, Instant, Message, ProtocolError, RequestError, Session, Storage,
+    StreamedPublish, asynch, blocking,
     client::Error,
     codec::{Connect, PacketId, QoS},
 };
