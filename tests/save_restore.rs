@@ -245,7 +245,7 @@ fn foreign_future_and_contradictory_images_are_refused_by_name() {
     let slots = received + 2 + 2;
     let packets = slots + 2 + 4 * 4;
     for (what, at, bytes) in [
-        ("an unknown flag", 8, &[4][..]),
+        ("an unknown flag", 8, &[8][..]),
         ("room without space for the client id", 11, &[0, 0, 0, 3]),
         ("a client id without room", 11, &[0, 0, 0, 0]),
         ("a client id that is not UTF-8", client_id, &[0xFF]),
