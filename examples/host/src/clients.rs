@@ -42,8 +42,10 @@ pub(crate) fn blocking(work: Work<'_, '_>) -> End {
         && let Ok(transport) = Network::dial(network)
     {
         let client = umqtt::blocking::Client::connect(session, transport, clock, &clean(connect));
-        if let Ok(transport) = client.and_then(umqtt::blocking::Client::disconnect) {
-            Network::hang_up(network, transport);
+        if let Ok(mut client) = client
+            && client.disconnect().is_ok()
+        {
+            Network::hang_up(network, client.into_transport());
         }
         set_connected(false);
     }
