@@ -308,8 +308,8 @@ impl Timers {
         if was_away {
             self.returned_at = now;
         }
-        // What happened while the caller was away reaches the transport a little later.
-        self.was_here = !was_away && age(self.returned_at, now) >= LOOK_AGAIN_MS.min(limit);
+        // Other calls at the instant of its return show no more than the first.
+        self.was_here = !was_away && age(self.returned_at, now) >= limit.min(1);
         if self.was_here {
             self.returned_at = Instant::from_millis(now.as_millis().wrapping_sub(limit));
         }

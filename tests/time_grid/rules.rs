@@ -78,8 +78,6 @@ pub(crate) struct Call {
     pub(crate) now: Time,
     /// Time of the previous call.
     pub(crate) previous: Time,
-    /// Time of the last call more than a quarter of the response timeout after the one before.
-    pub(crate) returned: Time,
     /// The last read found nothing, or the only write was refused.
     pub(crate) found_nothing: bool,
     /// The caller streams a payload: an empty read may be judged, but need not.
@@ -178,18 +176,17 @@ impl Facts {
     }
 
     /// Rule 5: lateness is checked only after a read that found nothing. If the previous call was more than a quarter of
-    /// the response timeout ago, this call checks nothing, and a call less than [`SOON`] later need not. A flood is
+    /// the response timeout ago, this call checks nothing. A flood is
     /// bounded past the maximum of a wait; bytes received before it may count.
     pub(crate) fn verdict(&self, window: Window, call: &Call) -> Verdict {
         let recent = call.now - call.previous <= self.timeout / 4;
-        let settled = recent && call.now - call.returned >= SOON.min(self.timeout / 4);
         let flooded = call.flood >= FLOOD;
         match () {
             () if call.now < window.earliest => Verdict::GoesOn,
             () if !call.found_nothing && flooded && call.now >= window.latest => Verdict::Ends,
             () if !call.found_nothing && flooded => Verdict::MayEnd,
             () if !call.found_nothing => Verdict::GoesOn,
-            () if settled && call.now >= window.latest && !call.in_payload => Verdict::Ends,
+            () if recent && call.now >= window.latest && !call.in_payload => Verdict::Ends,
             () if recent || call.second => Verdict::MayEnd,
             () => Verdict::GoesOn,
         }

@@ -135,7 +135,6 @@ pub(crate) struct World<'w> {
     /// The clock of the device, before it wraps.
     pub(crate) now: Time,
     previous: Time,
-    returned: Time,
     up: Packets,
     down: Packets,
     /// Bytes that arrived and were not read.
@@ -203,7 +202,6 @@ impl<'w> World<'w> {
             facts,
             now,
             previous: now,
-            returned: now,
             up: Packets::default(),
             down: Packets::default(),
             arrived: Vec::new(),
@@ -241,7 +239,6 @@ impl<'w> World<'w> {
         if (gap as u32).cast_signed() < 0 {
             self.facts.restart(self.now);
             self.previous = self.now;
-            self.returned = self.now;
             self.late_before = false;
         }
         self.history.push((self.now, gap, happening.short()));
@@ -296,13 +293,9 @@ impl<'w> World<'w> {
         } else {
             self.flood + called.read
         };
-        if self.now - self.previous > self.facts.timeout / 4 {
-            self.returned = self.now;
-        }
         let call = Call {
             now: self.now,
             previous: self.previous,
-            returned: self.returned,
             found_nothing: called.found_nothing && !self.facts.cannot_read,
             in_payload: self.facts.in_payload,
             second: self.late_before,
