@@ -90,7 +90,8 @@ impl Session<'_> {
         );
     }
 
-    /// Closes the connection if a timer has run out, or if no more QoS 2 message can be completed on it.
+    /// Closes the connection if a timer has run out, or if no more QoS 2 message can be completed on it for lack of room
+    /// \[MQTT-4.8.0-2\].
     fn check_timers(&mut self, now: Instant) -> Result<(), ConnectionClosed> {
         self.check_timeouts(now)?;
         if self.timers.were_ids_full()
