@@ -77,6 +77,7 @@ fn payloads(session: &mut Session<'_>) {
     session.payload_commit(any());
     session.abandon_payload();
     hide(session.payload_needed());
+    hide(session.input_blocked_by());
     hide(session.decline_payload(id()));
     let mut buf = [0; 64];
     hide(session.read_payload(black_box(&mut buf)));
