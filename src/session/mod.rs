@@ -61,7 +61,7 @@ impl<'b> Session<'b> {
 
 impl Session<'_> {
     /// Sets the response timeout in ms: the time that the server may take for an answer, and the transport to accept a
-    /// byte. The default is [`RESPONSE_TIMEOUT`], the maximum is 24.8 days.
+    /// byte. The default is [`RESPONSE_TIMEOUT`], the maximum is 37 hours.
     ///
     /// When it runs out, the session closes the connection. 0 does not disable it: every answer would be late at once.
     /// While an event is pending, no answer is late: it may have been received after the event.
