@@ -46,7 +46,7 @@ pub(super) enum Progress<R> {
     Blocked,
 }
 
-/// What a step returns.
+/// Result of one call of a step.
 pub(super) type Step<R> = Result<Progress<R>, Failed>;
 
 impl<R> Progress<R> {

@@ -1,4 +1,4 @@
-//! What each received packet changes: one `handle_*` a packet type.
+//! Handles each received packet: one `handle_*` a packet type.
 
 use super::{
     error::ProtocolError,

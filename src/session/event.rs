@@ -100,7 +100,7 @@ impl Chunk<'_> {
     }
 }
 
-/// What was received, or what became of a request.
+/// A received message, or the result of a request.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
 #[non_exhaustive]
@@ -163,7 +163,7 @@ pub enum Event<'a> {
     Qos0Dropped(u16),
 }
 
-/// What must be done before a session handles more of what it receives.
+/// The step that must come before a session handles more received packets.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
 #[non_exhaustive]

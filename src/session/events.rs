@@ -1,4 +1,4 @@
-//! What `Session::poll` announces next: the pending event, and what is reported after it.
+//! The event that `Session::poll` announces next, and the reports after it.
 
 use super::send::Sender;
 use crate::codec::PacketId;
