@@ -55,7 +55,9 @@ impl core::hash::Hash for Instant {
 
 /// A source of time. A client needs one beside its transport.
 pub trait Clock {
-    /// Returns the current time.
+    /// Returns the current time. It must not go back, except where the counter wraps.
+    ///
+    /// If the clock is set back or forward all the same, a session may lose its connection, but no message.
     fn now(&self) -> Instant;
 
     /// Waits for a short time. A blocking client calls it while the transport is ready for neither reading nor writing.
