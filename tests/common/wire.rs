@@ -18,10 +18,8 @@
     reason = "test helpers may panic, and no test file needs all of them"
 )]
 
-#[path = "packets.rs"]
-mod packets;
-
-pub(crate) use packets::{
+use super::common;
+pub(crate) use super::common::{
     DISCONNECT, PINGREQ, PINGRESP, connack, dup, packet_id as id, puback, pubcomp, pubrec, pubrel,
     refused, suback, subscribe, unsuback, unsubscribe,
 };
@@ -278,13 +276,13 @@ pub(crate) fn wire(packets: &[&[u8]]) -> Vec<u8> {
 /// What a stream consists of; all of it must be whole packets.
 #[track_caller]
 pub(crate) fn packets(stream: &[u8]) -> Vec<Vec<u8>> {
-    let (packets, rest) = packets::packets(stream);
+    let (packets, rest) = common::packets(stream);
     assert_eq!(rest, b"");
     packets.into_iter().map(<[u8]>::to_vec).collect()
 }
 
 pub(crate) fn encoded(packet: Packet<'_>) -> Vec<u8> {
-    packets::encode(&packet)
+    common::encode(&packet)
 }
 
 pub(crate) fn connect(options: &Connect<'_>) -> Vec<u8> {
@@ -297,5 +295,5 @@ pub(crate) fn publish(qos: u8, packet_id: u16, payload: &[u8]) -> Vec<u8> {
 }
 
 pub(crate) fn publish_on(topic: &str, number: u8, packet_id: u16, payload: &[u8]) -> Vec<u8> {
-    packets::publish(topic, payload, qos(number), packet_id)
+    common::publish(topic, payload, qos(number), packet_id)
 }

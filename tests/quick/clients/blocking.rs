@@ -1,0 +1,1114 @@
+//! How the blocking client behaves: towards its transport, its clock, and its caller.
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    clippy::arithmetic_side_effects,
+    clippy::cast_possible_truncation,
+    reason = "helpers of a test"
+)]
+
+use embedded_io::{ErrorKind, Write, WriteReady};
+use umqtt::{
+    Event, Message, ProtocolError, RESPONSE_TIMEOUT, RequestError, Session, Storage,
+    codec::{
+        Connack, Connect, ConnectReturnCode, Credentials, Packet, QoS, SubackReturnCode, TopicName,
+        Will,
+    },
+};
+
+use crate::common::{
+    self, Client, Error, Fault, Network, PINGRESP, Seen, Step, connack, connected, encode, message,
+    packet_id, packets, puback, publish, record, server, suback, unsuback,
+};
+
+const QOS: [QoS; 3] = [QoS::AtMostOnce, QoS::AtLeastOnce, QoS::ExactlyOnce];
+const PINGREQ: [u8; 2] = [0xC0, 0];
+const DISCONNECT: [u8; 2] = [0xE0, 0];
+
+fn storage() -> Storage<256, 1024, 8> {
+    Storage::new()
+}
+
+fn options() -> Connect<'static> {
+    Connect::new("id")
+}
+
+// What goes to the transport.
+
+/// A CONNECT with everything, and one packet of every other kind that a client sends.
+#[test]
+fn one_packet_is_one_write() {
+    let (mut storage, network) = (storage(), Network::with_server());
+    let mut session = Session::new(&mut storage);
+    let all = Connect {
+        will: Some(Will::new(TopicName::new("will").unwrap(), b"gone")),
+        credentials: Some(Credentials {
+            user_name: "user",
+            password: Some(b"password"),
+        }),
+        ..options()
+    };
+    let mut client = Client::connect(&mut session, network.transport(), &network, &all).unwrap();
+    for qos in QOS {
+        client
+            .publish_and_wait(&message("topic", b"payload", qos), |_| panic!())
+            .unwrap();
+    }
+    client
+        .subscribe_and_wait(&[("a", QOS[0]), ("b", QOS[1])], |_| panic!())
+        .unwrap();
+    client
+        .unsubscribe_and_wait(&["a", "b"], |_| panic!())
+        .unwrap();
+    client.ping().unwrap();
+    for (qos, id) in [(QoS::AtLeastOnce, 7), (QoS::ExactlyOnce, 8)] {
+        network.feed(&publish("in", b"", qos, id));
+        client.recv().unwrap();
+    }
+    client.disconnect().unwrap();
+    let writes = network.take_writes();
+    let sent = writes.concat();
+    let (packets, rest) = packets(&sent);
+    assert_eq!(writes, packets);
+    assert!(rest.is_empty());
+    let types: Vec<u8> = packets.iter().map(|packet| packet[0] >> 4).collect();
+    // CONNECT, PUBLISH 0, 1 and 2 with PUBREL, SUBSCRIBE, UNSUBSCRIBE, PINGREQ, PUBACK, PUBREC with PUBCOMP, DISCONNECT.
+    assert_eq!(types, [1, 3, 3, 3, 6, 8, 10, 12, 4, 5, 14]);
+}
+
+/// What was queued by hand leaves in one write.
+#[test]
+fn a_burst_of_packets_is_one_write() {
+    let (mut storage, network) = (storage(), Network::with_server());
+    let mut session = Session::new(&mut storage);
+    let mut client = connected(&mut session, &network, &options());
+    for qos in QOS {
+        client.session().publish(&message("t", b"p", qos)).unwrap();
+    }
+    client.flush().unwrap();
+    assert_eq!(network.take_writes().len(), 1);
+    assert_eq!(network.flushed(), 2, "CONNECT and the burst");
+}
+
+#[test]
+fn a_partial_write_is_resumed() {
+    let expected = publish("topic", b"payload", QoS::AtLeastOnce, 1);
+    for most in 1..=expected.len() {
+        let (mut storage, network) = (storage(), Network::with_server());
+        let mut session = Session::new(&mut storage);
+        let mut client = connected(&mut session, &network, &options());
+        network.writes(&[], Step::Bytes(most));
+        client
+            .publish(&message("topic", b"payload", QoS::AtLeastOnce))
+            .unwrap();
+        let writes = network.take_writes();
+        assert_eq!(writes.concat(), expected);
+        assert_eq!(writes.len(), expected.len().div_ceil(most));
+    }
+}
+
+/// A transport that is busy after every byte gets the rest with the following calls, whatever they are.
+#[test]
+fn a_write_that_stops_goes_on_with_the_next_call() {
+    for pause in [Step::NotReady, Step::Interrupted, Step::TimedOut] {
+        let (mut storage, network) = (storage(), Network::new());
+        let mut session = Session::new(&mut storage);
+        let mut client = connected(&mut session, &network, &options());
+        let expected = publish("topic", b"payload", QoS::AtMostOnce, 0);
+        network.writes(&[Step::Bytes(1)], pause);
+        client.publish(&Message::new("topic", b"payload")).unwrap();
+        let mut sent = network.take_sent();
+        for len in 1..=expected.len() {
+            assert_eq!(sent, expected[..len], "{pause:?}");
+            network.writes(&[Step::Bytes(1)], pause);
+            assert_eq!(client.poll(), Ok(None));
+            sent.extend(network.take_sent());
+        }
+        assert_eq!(network.waits(), 0);
+    }
+}
+
+/// An interrupted flush of the transport is made up for.
+#[test]
+fn a_flush_that_fails_for_the_moment_is_repeated() {
+    for pause in [Step::Interrupted, Step::TimedOut] {
+        let (mut storage, network) = (storage(), Network::new());
+        let mut session = Session::new(&mut storage);
+        let mut client = connected(&mut session, &network, &options());
+        network.flushes(&[pause]);
+        client.publish(&Message::new("t", b"")).unwrap();
+        assert_eq!(network.flushed(), 1, "only the CONNECT's");
+        client.poll().unwrap();
+        assert_eq!(network.flushed(), 2);
+    }
+}
+
+/// What ends a connection, wherever the transport says it, and what the caller hears.
+#[test]
+fn a_broken_transport_is_reported() {
+    let reset = Error::Transport(Fault(ErrorKind::ConnectionReset));
+    let other = Error::Transport(Fault(ErrorKind::Other));
+    for (step, expected) in [
+        (Step::Broken, reset),
+        (Step::ReadinessFails, other),
+        (Step::Zero, Error::Closed),
+    ] {
+        for reading in [true, false] {
+            let (mut storage, network) = (storage(), Network::new());
+            let mut session = Session::new(&mut storage);
+            let mut client = connected(&mut session, &network, &options());
+            if reading {
+                network.reads(&[], step);
+            } else {
+                network.writes(&[], step);
+                client.session().publish(&Message::new("t", b"")).unwrap();
+            }
+            // What was queued at QoS 0 is lost.
+            if !reading {
+                assert_eq!(client.recv(), Ok(Event::Qos0Dropped(1)), "{step:?}");
+            }
+            assert_eq!(client.recv(), Err(expected), "{step:?}");
+            // It stays over, and nothing more is tried.
+            network.reads(&[], Step::Bytes(1));
+            network.writes(&[], Step::Bytes(1));
+            network.feed(&publish("t", b"", QoS::AtMostOnce, 0));
+            assert_closed(&mut client);
+            assert!(network.take_sent().is_empty());
+        }
+    }
+}
+
+#[test]
+fn a_flush_that_breaks_is_reported() {
+    let (mut storage, network) = (storage(), Network::new());
+    let mut session = Session::new(&mut storage);
+    let mut client = connected(&mut session, &network, &options());
+    network.flushes(&[Step::Broken]);
+    let error = Error::Transport(Fault(ErrorKind::ConnectionReset));
+    assert_eq!(
+        client.publish(&Message::new("t", b"")),
+        Ok(None),
+        "accepted"
+    );
+    assert_eq!(client.recv(), Err(error));
+    assert_closed(&mut client);
+}
+
+/// Every call on a connection that is over says so, and none of them waits.
+fn assert_closed(client: &mut Client<'_, '_, '_>) {
+    assert_eq!(client.publish(&Message::new("t", b"")), Err(Error::Closed));
+    assert_eq!(client.ping(), Err(Error::Closed));
+    // Reports about what the connection took with it come first.
+    while client.poll().is_ok() {}
+    assert_eq!(client.poll(), Err(Error::Closed));
+    assert_eq!(client.recv(), Err(Error::Closed));
+    assert_eq!(client.flush(), Err(Error::Closed));
+}
+
+// Deadlines: the transport is there, the peer is not.
+
+/// A call that nobody answers ends with its error when the response timeout is over, not a millisecond off.
+fn ends_after(
+    millis: u32,
+    expected: ProtocolError,
+    prepare: impl FnOnce(&Network),
+    call: impl FnOnce(&mut Client<'_, '_, '_>) -> common::Result<()>,
+) {
+    let (mut storage, network) = (storage(), Network::new());
+    let mut session = Session::new(&mut storage);
+    // The clock wraps on the way.
+    network.pass(u32::MAX - 5_000);
+    let mut client = connected(&mut session, &network, &options());
+    network.pass(300);
+    let start = network.millis();
+    prepare(&network);
+    assert_eq!(call(&mut client), Err(Error::Protocol(expected)));
+    assert_eq!(network.millis().wrapping_sub(start), millis);
+}
+
+#[test]
+fn a_connect_without_answer_ends() {
+    let (mut storage, network) = (storage(), Network::new());
+    let mut session = Session::new(&mut storage);
+    network.pass(123);
+    let error = Client::connect(&mut session, network.transport(), &network, &options()).err();
+    assert_eq!(error, Some(Error::Protocol(ProtocolError::ConnackTimeout)));
+    assert_eq!(network.millis(), 123 + RESPONSE_TIMEOUT);
+    assert!(network.is_dropped());
+}
+
+/// CONNACK may take as long as that, and half a CONNACK is none.
+#[test]
+fn a_connack_may_take_its_time() {
+    for (at, from, connects) in [(9_999, 0, true), (9_999, 1, false)] {
+        let (mut storage, network) = (storage(), Network::new());
+        let mut session = Session::new(&mut storage);
+        network.feed_at(at, &connack(false)[..4 - from]);
+        let client = Client::connect(&mut session, network.transport(), &network, &options());
+        assert_eq!(client.is_ok(), connects);
+    }
+}
+
+#[test]
+fn a_publish_without_answer_ends() {
+    for qos in [QoS::AtLeastOnce, QoS::ExactlyOnce] {
+        let expected = ProtocolError::RequestTimeout {
+            packet_id: packet_id(1),
+        };
+        ends_after(
+            RESPONSE_TIMEOUT,
+            expected,
+            |_| {},
+            |client| client.publish_and_wait(&message("t", b"", qos), |_| panic!()),
+        );
+    }
+}
+
+/// PUBREC begins a second wait, for PUBCOMP.
+#[test]
+fn a_pubrel_without_answer_ends() {
+    let expected = ProtocolError::RequestTimeout {
+        packet_id: packet_id(1),
+    };
+    let half = |network: &Network| {
+        network.feed_at(network.millis().wrapping_add(4_000), &common::pubrec(1))
+    };
+    ends_after(4_000 + RESPONSE_TIMEOUT, expected, half, |client| {
+        client.publish_and_wait(&message("t", b"", QoS::ExactlyOnce), |_| panic!())
+    });
+}
+
+#[test]
+fn a_subscribe_without_answer_ends() {
+    let expected = ProtocolError::RequestTimeout {
+        packet_id: packet_id(1),
+    };
+    ends_after(
+        RESPONSE_TIMEOUT,
+        expected,
+        |_| {},
+        |client| {
+            client
+                .subscribe_and_wait(&[("t", QoS::AtMostOnce)], |_| panic!())
+                .map(|_| ())
+        },
+    );
+}
+
+#[test]
+fn an_unsubscribe_without_answer_ends() {
+    let expected = ProtocolError::RequestTimeout {
+        packet_id: packet_id(1),
+    };
+    ends_after(
+        RESPONSE_TIMEOUT,
+        expected,
+        |_| {},
+        |client| client.unsubscribe_and_wait(&["t"], |_| panic!()),
+    );
+}
+
+/// Received messages extend the wait for an answer: it is late when the response timeout has passed since the last byte,
+/// or after ten response timeouts.
+#[test]
+fn messages_extend_a_wait_to_ten_response_timeouts() {
+    let expected = ProtocolError::RequestTimeout {
+        packet_id: packet_id(1),
+    };
+    for (chatter, late_after) in [
+        (20_000, 20_000 + RESPONSE_TIMEOUT),
+        (200_000, 10 * RESPONSE_TIMEOUT),
+    ] {
+        let chatter = |network: &Network| {
+            for after in (0..=chatter).step_by(1_000) {
+                let bytes = publish("t", b"", QoS::AtMostOnce, 0);
+                network.feed_at(network.millis().wrapping_add(after), &bytes);
+            }
+        };
+        ends_after(late_after, expected, chatter, |client| {
+            client.publish_and_wait(&message("t", b"", QoS::AtLeastOnce), |_| {})
+        });
+    }
+}
+
+#[test]
+fn a_ping_without_answer_ends() {
+    ends_after(
+        RESPONSE_TIMEOUT,
+        ProtocolError::PingrespTimeout,
+        |_| {},
+        |client| {
+            client.ping()?;
+            client.recv().map(|_| ())
+        },
+    );
+}
+
+/// A peer that never reads: every call that waits for bytes to leave ends.
+#[test]
+fn a_write_that_nobody_takes_ends() {
+    let stuck = |network: &Network| network.writes(&[], Step::NotReady);
+    let calls: [fn(&mut Client<'_, '_, '_>) -> common::Result<()>; 5] = [
+        |client| client.publish_and_wait(&Message::new("t", b""), |_| panic!()),
+        |client| client.publish_and_wait(&message("t", b"", QoS::AtLeastOnce), |_| panic!()),
+        |client| client.ping().and_then(|()| client.flush()),
+        |client| {
+            client
+                .publish(&Message::new("t", b""))
+                .and_then(|_| client.flush())
+        },
+        |client| client.ping().and_then(|()| client.recv().map(|_| ())),
+    ];
+    for call in calls {
+        ends_after(RESPONSE_TIMEOUT, ProtocolError::WriteTimeout, stuck, call);
+    }
+}
+
+/// The same with a transport that has a time-out of its own.
+#[test]
+fn a_write_that_times_out_for_ever_ends() {
+    let stuck = |network: &Network| network.writes(&[], Step::TimedOut);
+    ends_after(
+        RESPONSE_TIMEOUT,
+        ProtocolError::WriteTimeout,
+        stuck,
+        |client| client.publish_and_wait(&Message::new("t", b""), |_| panic!()),
+    );
+}
+
+/// Each byte that leaves gives the transport new time.
+#[test]
+fn a_slow_transport_is_no_stuck_one() {
+    let slow = |network: &Network| {
+        // A ready transport takes one byte and pauses for 9 s, twice.
+        let pause = [Step::NotReady; 9_000];
+        let steps = [
+            &[Step::Bytes(1)],
+            &pause[..],
+            &[Step::Bytes(1)],
+            &pause[..],
+            &[Step::Bytes(1)],
+        ]
+        .concat();
+        network.writes(&steps, Step::NotReady);
+    };
+    let (mut storage, network) = (storage(), Network::new());
+    let mut session = Session::new(&mut storage);
+    let mut client = connected(&mut session, &network, &options());
+    slow(&network);
+    client.publish(&Message::new("t", b"")).unwrap();
+    assert_eq!(
+        client.flush(),
+        Err(Error::Protocol(ProtocolError::WriteTimeout))
+    );
+    let writes = network.take_timed_writes();
+    assert_eq!(writes.len(), 3);
+    assert!(writes[1].0 >= 4_000 && writes[2].0 >= 8_000, "{writes:?}");
+    assert_eq!(network.millis(), writes[2].0 + RESPONSE_TIMEOUT);
+}
+
+/// A peer that neither reads nor stops sending: `flush` reads on, and ends all the same.
+#[test]
+fn a_peer_that_only_sends_does_not_hold_up_a_flush() {
+    for qos in QOS {
+        let expected = ProtocolError::WriteTimeout;
+        let flood = |network: &Network| {
+            network.writes(&[], Step::NotReady);
+            for id in 1..=100 {
+                network.feed(&publish("t", b"payload", qos, id));
+            }
+        };
+        ends_after(RESPONSE_TIMEOUT, expected, flood, |client| {
+            client.publish(&Message::new("t", b""))?;
+            client.flush()
+        });
+    }
+}
+
+#[test]
+fn a_disconnect_that_nobody_takes_ends() {
+    for flood in [false, true] {
+        let (mut storage, network) = (storage(), Network::new());
+        let mut session = Session::new(&mut storage);
+        let mut client = connected(&mut session, &network, &options());
+        network.writes(&[], Step::NotReady);
+        if flood {
+            network.feed(&publish("t", b"payload", QoS::AtMostOnce, 0));
+        }
+        let error = client.disconnect().err();
+        assert_eq!(error, Some(Error::Protocol(ProtocolError::WriteTimeout)));
+        assert_eq!(network.millis(), RESPONSE_TIMEOUT);
+    }
+}
+
+#[test]
+fn the_response_timeout_can_be_set() {
+    let expected = ProtocolError::RequestTimeout {
+        packet_id: packet_id(1),
+    };
+    ends_after(
+        777,
+        expected,
+        |_| {},
+        |client| {
+            client.session().set_response_timeout(777);
+            client.publish_and_wait(&message("t", b"", QoS::AtLeastOnce), |_| panic!())
+        },
+    );
+}
+
+/// The answers came while the caller was busy elsewhere. They count: they were not late, only read late.
+#[test]
+fn an_answer_that_waits_to_be_read_is_in_time() {
+    let (mut storage, network) = (storage(), Network::with_server());
+    let mut session = Session::new(&mut storage);
+    let mut client = connected(&mut session, &network, &options());
+    let id = client
+        .publish(&message("t", b"", QoS::AtLeastOnce))
+        .unwrap()
+        .unwrap();
+    client.ping().unwrap();
+    network.pass(RESPONSE_TIMEOUT + 1);
+    assert_eq!(client.poll(), Ok(Some(Event::Puback(id))));
+    assert_eq!(client.poll(), Ok(None));
+    network.pass(RESPONSE_TIMEOUT + 1);
+    assert_eq!(client.poll(), Ok(None));
+}
+
+// Keep alive.
+
+#[test]
+fn pingreq_leaves_in_time() {
+    for seconds in [1, 2, 10, 60, 600] {
+        let (mut storage, network) = (storage(), Network::with_server());
+        let mut session = Session::new(&mut storage);
+        let options = Connect {
+            keep_alive: seconds,
+            ..options()
+        };
+        let mut client = connected(&mut session, &network, &options);
+        let interval = u32::from(seconds) * 1_000;
+        network.set_step(interval / 1_000);
+        let end = 10 * interval;
+        network.feed_at(end, &publish("t", b"", QoS::AtMostOnce, 0));
+        assert!(matches!(client.recv(), Ok(Event::Message(_))));
+        let mut last = 0;
+        for (at, bytes) in network.take_timed_writes() {
+            assert_eq!(bytes, PINGREQ);
+            assert!(
+                at - last <= interval,
+                "{seconds} s: silence from {last} to {at}"
+            );
+            assert!(
+                at - last >= interval / 2,
+                "{seconds} s: pings at {last} and {at}"
+            );
+            last = at;
+        }
+        assert!(end - last <= interval);
+    }
+}
+
+/// `poll` pings too, and says when it has to be called for that.
+#[test]
+fn poll_pings_at_its_deadline() {
+    let (mut storage, network) = (storage(), Network::with_server());
+    let mut session = Session::new(&mut storage);
+    let options = Connect {
+        keep_alive: 60,
+        ..options()
+    };
+    let mut client = connected(&mut session, &network, &options);
+    for _ in 0..5 {
+        let due = client.deadline().unwrap().as_millis();
+        let wait = due - network.millis();
+        assert!((30_000..=60_000).contains(&wait), "{wait}");
+        network.pass(wait - 1);
+        assert_eq!(client.poll(), Ok(None));
+        assert!(network.take_sent().is_empty());
+        network.pass(1);
+        assert_eq!(client.poll(), Ok(None));
+        assert_eq!(network.take_sent(), PINGREQ);
+        assert_eq!(client.poll(), Ok(None));
+    }
+}
+
+/// A PINGREQ is due when nothing was sent, or nothing was received, for the keep alive interval less 2 s. An acknowledged
+/// PUBLISH puts it off; one at QoS 0 does not, because a server that is gone would not be noticed.
+#[test]
+fn an_acknowledged_publish_takes_the_place_of_a_ping() {
+    let (mut storage, network) = (storage(), Network::with_server());
+    let mut session = Session::new(&mut storage);
+    let options = Connect {
+        keep_alive: 10,
+        ..options()
+    };
+    let mut client = connected(&mut session, &network, &options);
+    for id in 1..=20 {
+        network.pass(5_000);
+        client
+            .publish(&message("t", b"", QoS::AtLeastOnce))
+            .unwrap();
+        assert!(matches!(client.poll(), Ok(Some(Event::Puback(_)))));
+        assert_eq!(
+            network.take_writes(),
+            [publish("t", b"", QoS::AtLeastOnce, id)]
+        );
+    }
+    for round in 1..=20 {
+        network.pass(5_000);
+        client.publish(&Message::new("t", b"")).unwrap();
+        while client.poll().unwrap().is_some() {}
+        client.poll().unwrap();
+        let mut expected = publish("t", b"", QoS::AtMostOnce, 0);
+        if round % 2 == 0 {
+            expected.extend(PINGREQ);
+        }
+        assert_eq!(network.take_sent(), expected, "round {round}");
+    }
+}
+
+#[test]
+fn keep_alive_zero_never_pings() {
+    let (mut storage, network) = (storage(), Network::new());
+    let mut session = Session::new(&mut storage);
+    let mut client = connected(&mut session, &network, &options());
+    assert_eq!(client.deadline(), None);
+    network.set_step(60_000);
+    network.feed_at(24 * 3_600_000, &publish("t", b"", QoS::AtMostOnce, 0));
+    assert!(matches!(client.recv(), Ok(Event::Message(_))));
+    assert_eq!(network.millis(), 24 * 3_600_000);
+    assert!(network.take_sent().is_empty());
+}
+
+/// PINGRESP is no event; it is known from silence by what does not happen.
+#[test]
+fn an_answered_ping_leaves_the_connection_alone() {
+    let (mut storage, network) = (storage(), Network::new());
+    let mut session = Session::new(&mut storage);
+    let mut client = connected(&mut session, &network, &options());
+    client.ping().unwrap();
+    assert_eq!(network.take_sent(), PINGREQ);
+    network.feed_at(RESPONSE_TIMEOUT - 1, &PINGRESP);
+    network.feed_at(5 * RESPONSE_TIMEOUT, &publish("t", b"", QoS::AtMostOnce, 0));
+    assert!(matches!(client.recv(), Ok(Event::Message(_))));
+}
+
+// Calls that must not wait.
+
+/// One byte of a packet, or any other part of it: `poll` takes what is there and returns.
+#[test]
+fn poll_never_waits() {
+    let stream = [
+        publish("topic", b"payload", QoS::ExactlyOnce, 9),
+        PINGRESP.to_vec(),
+        publish("t", &[7; 300], QoS::AtLeastOnce, 10),
+    ]
+    .concat();
+    let (mut storage, network) = (storage(), Network::new());
+    let mut session = Session::new(&mut storage);
+    let mut client = connected(&mut session, &network, &options());
+    let mut seen = Vec::new();
+    for byte in stream {
+        network.feed(&[byte]);
+        if let Some(event) = client.poll().unwrap() {
+            record(&mut seen, event);
+        }
+        assert_eq!(network.unread(), 0);
+    }
+    assert_eq!(network.waits(), 0);
+    assert_eq!(seen.len(), 2);
+    assert_eq!(client.poll(), Ok(None));
+    assert_eq!(
+        network.take_sent(),
+        [&common::pubrec(9)[..], &puback(10)].concat()
+    );
+}
+
+/// Nothing but the calls that say so wait for a transport that takes nothing.
+#[test]
+fn queueing_calls_never_wait() {
+    let (mut storage, network) = (storage(), Network::new());
+    let mut session = Session::new(&mut storage);
+    let mut client = connected(&mut session, &network, &options());
+    network.writes(&[], Step::NotReady);
+    for qos in QOS {
+        client.publish(&message("t", b"", qos)).unwrap();
+    }
+    client.subscribe(&[("t", QoS::AtMostOnce)]).unwrap();
+    client.unsubscribe(&["t"]).unwrap();
+    client.ping().unwrap();
+    client.poll().unwrap();
+    assert_eq!(network.waits(), 0);
+    assert!(network.take_sent().is_empty());
+    network.writes(&[], Step::Bytes(usize::MAX));
+    client.poll().unwrap();
+    assert_eq!(packets(&network.take_sent()).0.len(), 6);
+}
+
+// Answers and messages.
+
+/// A message that comes meanwhile is judged when it is handed over.
+#[test]
+fn publish_and_wait_ends_with_what_is_malformed() {
+    let (mut storage, network) = (storage(), Network::new());
+    let mut session = Session::new(&mut storage);
+    let mut client = connected(&mut session, &network, &options());
+    network.feed(b"\x30\x03\x00\x01#");
+    let ended = client.publish_and_wait(&message("t", b"", QoS::AtLeastOnce), |_| panic!());
+    assert!(matches!(
+        ended,
+        Err(Error::Protocol(ProtocolError::Decode(_)))
+    ));
+}
+
+/// A call that waits hands on what it does not wait for, in the order in which it came.
+#[test]
+fn publish_and_wait_hands_over_what_else_comes() {
+    let (mut storage, network) = (storage(), Network::new());
+    let mut session = Session::new(&mut storage);
+    let mut client = connected(&mut session, &network, &options());
+    let first = client
+        .publish(&message("t", b"", QoS::AtLeastOnce))
+        .unwrap()
+        .unwrap();
+    let filters = [("a", QoS::AtMostOnce)];
+    let subscribed = client.subscribe(&filters).unwrap();
+    let unsubscribed = client.unsubscribe(&["a"]).unwrap();
+    network.take_writes();
+    let codes = [SubackReturnCode::Granted(QoS::AtMostOnce)];
+    for bytes in [
+        publish("zero", b"0", QoS::AtMostOnce, 0),
+        suback(subscribed.get(), &codes),
+        publish("one", b"1", QoS::AtLeastOnce, 77),
+        puback(first.get()),
+        unsuback(unsubscribed.get()),
+        publish("two", b"2", QoS::ExactlyOnce, 78),
+        puback(4),
+        publish("late", b"", QoS::AtMostOnce, 0),
+    ] {
+        network.feed(&bytes);
+    }
+    let mut seen = Vec::new();
+    client
+        .publish_and_wait(&message("t", b"", QoS::AtLeastOnce), |event| {
+            record(&mut seen, event)
+        })
+        .unwrap();
+    let expected = |topic: &str, payload: &[u8], qos| Seen::Message {
+        topic: topic.to_owned(),
+        payload: payload.to_vec(),
+        qos,
+        retain: false,
+        dup: false,
+    };
+    assert_eq!(seen.len(), 6);
+    assert_eq!(seen[0], expected("zero", b"0", QoS::AtMostOnce));
+    assert!(matches!(&seen[1], Seen::Other(text) if text.starts_with("Suback")));
+    assert_eq!(seen[2], expected("one", b"1", QoS::AtLeastOnce));
+    assert_eq!(seen[3], Seen::other(Event::Puback(first)));
+    assert_eq!(seen[4], Seen::other(Event::Unsuback(unsubscribed)));
+    assert_eq!(seen[5], expected("two", b"2", QoS::ExactlyOnce));
+    // The acknowledgements of what came together leave together, before the call returns.
+    let own = publish("t", b"", QoS::AtLeastOnce, 4);
+    let acks = [puback(77), common::pubrec(78)].concat();
+    assert_eq!(network.take_writes(), [own, acks]);
+    assert_eq!(client.recv(), Ok(Event::Message(Message::new("late", b""))));
+}
+
+/// The acknowledgement waits until the caller has let go of the message.
+#[test]
+fn a_message_is_acknowledged_with_the_next_call() {
+    let (mut storage, network) = (storage(), Network::new());
+    let mut session = Session::new(&mut storage);
+    let mut client = connected(&mut session, &network, &options());
+    network.feed(&publish("t", b"", QoS::AtLeastOnce, 5));
+    assert!(matches!(client.recv(), Ok(Event::Message(_))));
+    assert!(network.take_sent().is_empty());
+    assert_eq!(
+        client.deadline().unwrap().as_millis(),
+        network.millis(),
+        "an answer is owed"
+    );
+    client.poll().unwrap();
+    assert_eq!(network.take_sent(), puback(5));
+}
+
+/// They wait for what lies behind them in the receive buffer, and for nothing else.
+#[test]
+fn the_acknowledgements_of_messages_that_came_together_leave_together() {
+    let (mut storage, network) = (storage(), Network::new());
+    let mut session = Session::new(&mut storage);
+    let mut client = connected(&mut session, &network, &options());
+    let burst: Vec<_> = (1..=3)
+        .flat_map(|id| publish("t", b"", QoS::AtLeastOnce, id))
+        .collect();
+    network.feed(&burst);
+    for _ in 1..=3 {
+        assert!(matches!(client.poll(), Ok(Some(Event::Message(_)))));
+    }
+    assert!(network.take_writes().is_empty());
+    assert_eq!(client.poll(), Ok(None));
+    assert_eq!(
+        network.take_writes(),
+        [[puback(1), puback(2), puback(3)].concat()]
+    );
+
+    // A publish does not wait for messages, and what left with it was owed before.
+    network.feed(&burst);
+    assert!(matches!(client.poll(), Ok(Some(Event::Message(_)))));
+    assert!(matches!(client.poll(), Ok(Some(Event::Message(_)))));
+    client.publish(&Message::new("t", b"")).unwrap();
+    assert_eq!(
+        network.take_sent(),
+        [puback(1), puback(2), publish("t", b"", QoS::AtMostOnce, 0)].concat()
+    );
+}
+
+/// The acknowledgements of messages that were received together are sent in one write, after the last, even if the caller
+/// takes its time.
+#[test]
+fn acknowledgements_of_messages_received_together_are_one_write() {
+    let (mut storage, network) = (storage(), Network::new());
+    let mut session = Session::new(&mut storage);
+    let mut client = connected(&mut session, &network, &options());
+    for id in 1..=4 {
+        network.feed(&publish("t", b"", QoS::AtLeastOnce, id));
+    }
+    let mut sent = Vec::new();
+    for _ in 1..=4 {
+        assert!(matches!(client.poll(), Ok(Some(Event::Message(_)))));
+        sent.push(network.take_sent());
+        network.pass(15);
+    }
+    assert_eq!(sent, [[]; 4]);
+    assert_eq!(client.poll(), Ok(None));
+    let all = [puback(1), puback(2), puback(3), puback(4)].concat();
+    assert_eq!(network.take_writes(), [all]);
+}
+
+#[test]
+fn subscribe_and_wait_returns_each_answer_in_order() {
+    let (mut storage, network) = (storage(), Network::new());
+    let mut session = Session::new(&mut storage);
+    let mut client = connected(&mut session, &network, &options());
+    let granted = [
+        SubackReturnCode::Granted(QoS::ExactlyOnce),
+        SubackReturnCode::Failure,
+        SubackReturnCode::Granted(QoS::AtMostOnce),
+        SubackReturnCode::Granted(QoS::AtLeastOnce),
+    ];
+    network.feed(&publish("a", b"retained", QoS::AtMostOnce, 0));
+    network.feed(&suback(1, &granted));
+    let filters = ["a", "b/#", "c/+", "d"].map(|filter| (filter, QoS::ExactlyOnce));
+    let mut seen = Vec::new();
+    let codes = client
+        .subscribe_and_wait(&filters, |event| record(&mut seen, event))
+        .unwrap();
+    assert_eq!(codes.iter().collect::<Vec<_>>(), granted);
+    assert_eq!(seen, [Seen::message("a", b"retained")]);
+}
+
+// The beginning and the end of a connection.
+
+#[test]
+fn each_refusal_has_its_name_and_drops_the_transport() {
+    for code in [
+        ConnectReturnCode::UnacceptableProtocolVersion,
+        ConnectReturnCode::IdentifierRejected,
+        ConnectReturnCode::ServerUnavailable,
+        ConnectReturnCode::BadUserNameOrPassword,
+        ConnectReturnCode::NotAuthorized,
+    ] {
+        let (mut storage, network) = (storage(), Network::new());
+        let mut session = Session::new(&mut storage);
+        network.feed(&encode(&Packet::Connack(Connack::Refused(code))));
+        let error = Client::connect(&mut session, network.transport(), &network, &options()).err();
+        assert_eq!(error, Some(Error::Protocol(ProtocolError::Refused(code))));
+        assert!(network.is_dropped());
+        assert_eq!(
+            packets(&network.take_sent()).0.len(),
+            1,
+            "the CONNECT and nothing else"
+        );
+    }
+}
+
+#[test]
+fn session_present_is_told() {
+    for session_present in [false, true] {
+        let (mut storage, network) = (storage(), Network::new());
+        let mut session = Session::new(&mut storage);
+        network.feed(&connack(session_present));
+        let options = Connect {
+            clean_session: false,
+            ..options()
+        };
+        let client =
+            Client::connect(&mut session, network.transport(), &network, &options).unwrap();
+        assert_eq!(client.session_present(), session_present);
+    }
+}
+
+/// Acknowledgements and messages leave before DISCONNECT, nothing after it, and the transport comes back.
+#[test]
+fn disconnect_leaves_nothing_behind() {
+    for pause in [None, Some(Step::NotReady), Some(Step::Interrupted)] {
+        let (mut storage, network) = (storage(), Network::new());
+        let mut session = Session::new(&mut storage);
+        let mut client = connected(&mut session, &network, &options());
+        // The first packet is half-way out when the others come.
+        let busy: Vec<Step> = pause
+            .iter()
+            .flat_map(|pause| [Step::Bytes(3), *pause])
+            .collect();
+        network.writes(&busy, Step::Bytes(usize::MAX));
+        client.publish(&Message::new("first", b"")).unwrap();
+        network.feed(&publish("t", b"", QoS::AtLeastOnce, 5));
+        assert!(matches!(client.recv(), Ok(Event::Message(_))));
+        client
+            .session()
+            .publish(&Message::new("last", b""))
+            .unwrap();
+        let flushed = network.flushed();
+        assert_eq!(client.disconnect(), Ok(false), "the server does not close");
+        let mut transport = client.into_transport();
+        let first = publish("first", b"", QoS::AtMostOnce, 0);
+        let last = publish("last", b"", QoS::AtMostOnce, 0);
+        let sent = network.take_sent();
+        assert_eq!(
+            packets(&sent).0,
+            [&first[..], &puback(5), &last, &DISCONNECT]
+        );
+        assert!(network.flushed() > flushed);
+
+        assert!(!network.is_dropped());
+        assert_eq!(transport.write_ready(), Ok(true));
+        assert_eq!(transport.write(b"bye"), Ok(3));
+        assert_eq!(
+            session.publish(&Message::new("t", b"")),
+            Err(RequestError::NotConnected)
+        );
+        assert!(!session.has_pending());
+    }
+}
+
+/// A connection that is over cannot be ended in good order: no DISCONNECT has left.
+#[test]
+fn disconnect_does_not_claim_what_it_has_not_done() {
+    let (mut storage, network) = (storage(), Network::new());
+    let mut session = Session::new(&mut storage);
+    let mut client = connected(&mut session, &network, &options());
+    network.end();
+    assert_eq!(client.recv(), Err(Error::Closed));
+    assert_eq!(client.disconnect(), Err(Error::Closed));
+    assert!(network.take_sent().is_empty());
+    assert_eq!(network.millis(), 0);
+}
+
+/// The server closes while DISCONNECT waits for a transport that is busy.
+#[test]
+fn a_connection_lost_during_disconnect_is_reported() {
+    let (mut storage, network) = (storage(), Network::new());
+    let mut session = Session::new(&mut storage);
+    let mut client = connected(&mut session, &network, &options());
+    network.writes(&[], Step::NotReady);
+    network.end();
+    assert_eq!(client.disconnect().err(), Some(Error::Closed));
+    assert!(network.take_sent().is_empty());
+}
+
+/// The session outlives its clients.
+#[test]
+fn the_session_can_be_connected_again() {
+    let (mut storage, network) = (storage(), Network::with_server());
+    let mut session = Session::new(&mut storage);
+    for _ in 0..3 {
+        let mut client = connected(&mut session, &network, &options());
+        client
+            .publish_and_wait(&message("t", b"", QoS::ExactlyOnce), |_| panic!())
+            .unwrap();
+        client.disconnect().unwrap();
+    }
+}
+
+/// CONNECT, PUBLISH and DISCONNECT leave in one write, and the answer is read before the transport comes back.
+#[test]
+fn a_sensor_sends_all_at_once() {
+    let (mut storage, network) = (storage(), Network::with_server());
+    let mut session = Session::new(&mut storage);
+    let mut client = Client::open(&mut session, network.transport(), &network, &options()).unwrap();
+    client
+        .session()
+        .publish(&Message::new("t", b"21.5"))
+        .unwrap();
+    client.disconnect().unwrap();
+    let writes = network.take_writes();
+    assert_eq!(writes.len(), 1);
+    let types: Vec<u8> = packets(&writes[0])
+        .0
+        .iter()
+        .map(|packet| packet[0] >> 4)
+        .collect();
+    assert_eq!(types, [1, 3, 14]);
+    assert_eq!(network.unread(), 0);
+}
+
+/// The same with a message of an earlier connection, which may go out only after CONNACK, and DISCONNECT after it.
+#[test]
+fn disconnect_waits_for_what_waits_for_connack() {
+    let (mut storage, network) = (storage(), Network::new());
+    let mut session = Session::new(&mut storage);
+    let options = Connect {
+        clean_session: false,
+        ..options()
+    };
+    let mut client = connected(&mut session, &network, &options);
+    client
+        .publish(&message("t", b"", QoS::AtLeastOnce))
+        .unwrap();
+    drop(client);
+    network.take_writes();
+    network.feed_at(50, &connack(true));
+    let mut client = Client::open(&mut session, network.transport(), &network, &options).unwrap();
+    client.disconnect().unwrap();
+    let sent = network.take_sent();
+    let mut again = publish("t", b"", QoS::AtLeastOnce, 1);
+    again[0] |= 0b1000;
+    assert_eq!(packets(&sent).0[1..], [&again[..], &DISCONNECT]);
+}
+
+// Packet ids.
+
+/// Ids go up, skip 0 and whatever is in flight, and begin again.
+#[test]
+fn packet_ids_skip_zero_and_those_in_flight() {
+    let (mut storage, network) = (storage(), Network::new());
+    let mut session = Session::new(&mut storage);
+    let in_flight = [2, 3, 5, 60_000];
+    network.answer(move |packet| match packet {
+        Packet::Publish(publish) => {
+            let id = publish.delivery.packet_id().unwrap().get();
+            if in_flight.contains(&id) {
+                Vec::new()
+            } else {
+                puback(id)
+            }
+        }
+        other => server(other),
+    });
+    let mut client = connected(&mut session, &network, &options());
+    client.session().set_response_timeout(u32::MAX / 4);
+    let mut ids = Vec::new();
+    for _ in 0..65_535 + 10 {
+        let id = client
+            .publish(&message("t", b"", QoS::AtLeastOnce))
+            .unwrap()
+            .unwrap();
+        ids.push(id.get());
+        client.poll().unwrap();
+        network.take_writes();
+    }
+    let second_lap = (1..=65_535).filter(|id| !in_flight.contains(id));
+    let expected: Vec<u16> = (1..=65_535).chain(second_lap).take(ids.len()).collect();
+    assert_eq!(ids, expected);
+    assert_eq!(client.session().in_flight(), in_flight.len());
+}
+
+// Checkpoints.
+
+#[test]
+fn a_flush_does_not_claim_what_a_checkpoint_holds_back() {
+    let (mut storage, network) = (storage(), Network::with_server());
+    let mut session = Session::new(&mut storage);
+    session.set_checkpoints(true);
+    let mut client = connected(&mut session, &network, &options());
+    while client.poll().unwrap().is_some() {}
+    client
+        .publish(&message("t", b"1", QoS::AtLeastOnce))
+        .unwrap();
+    let due = Err(Error::Request(RequestError::CheckpointDue));
+    assert_eq!(client.flush(), due);
+    let mut seen = Vec::new();
+    client
+        .publish_and_wait(&message("t", b"0", QoS::AtMostOnce), |event| {
+            seen.push(format!("{event:?}"));
+        })
+        .unwrap();
+    assert_eq!(seen[0], "Checkpoint(Checkpoint)");
+    assert_eq!(client.flush(), Ok(()));
+}
+
+/// Acknowledgements may wait for company; what is published does not, beside them or alone.
+#[test]
+fn what_is_published_does_not_wait() {
+    for qos in [QoS::AtMostOnce, QoS::AtLeastOnce] {
+        let (mut storage, network) = (storage(), Network::new());
+        let mut session = Session::new(&mut storage);
+        let mut client = connected(&mut session, &network, &options());
+        for id in 1..=2 {
+            network.feed(&publish("t", b"", qos, id));
+        }
+        assert!(matches!(client.poll(), Ok(Some(Event::Message(_)))));
+        client
+            .publish(&message("topic", b"payload", QoS::AtMostOnce))
+            .unwrap();
+        assert!(matches!(client.poll(), Ok(Some(Event::Message(_)))));
+        let published = publish("topic", b"payload", QoS::AtMostOnce, 0);
+        assert!(network.take_sent().ends_with(&published), "{qos:?}");
+    }
+}
+
+/// What goes out again does not wait either, with an acknowledgement beside it or without.
+#[test]
+fn what_goes_out_again_does_not_wait() {
+    for stuck in [false, true] {
+        let (mut storage, network) = (storage(), Network::new());
+        let mut session = Session::new(&mut storage);
+        let keep = Connect {
+            clean_session: false,
+            ..options()
+        };
+        let mut client = connected(&mut session, &network, &keep);
+        client
+            .publish(&message("topic", b"payload", QoS::AtLeastOnce))
+            .unwrap();
+        client.flush().unwrap();
+        drop(client);
+
+        let network = Network::new();
+        network.feed(&connack(true));
+        for id in 1..=2 {
+            network.feed(&publish("t", b"", QoS::AtLeastOnce, id));
+        }
+        let mut client =
+            Client::connect(&mut session, network.transport(), &network, &keep).unwrap();
+        network.take_sent();
+        if stuck {
+            network.writes(&[Step::NotReady], Step::Bytes(usize::MAX));
+            assert!(matches!(client.poll(), Ok(Some(Event::Message(_)))));
+        }
+        assert!(matches!(client.poll(), Ok(Some(Event::Message(_)))));
+        let again = network.take_sent();
+        assert!(again.contains(&0x3A), "{stuck}: {again:?}");
+    }
+}
+
+/// A flush waits for CONNACK only if something is queued that must not leave before.
+#[test]
+fn a_flush_ends_when_all_has_left_that_may() {
+    for checkpoints in [true, false] {
+        let (mut storage, network) = (storage(), Network::new());
+        let mut session = Session::new(&mut storage);
+        session.set_checkpoints(checkpoints);
+        let mut client =
+            Client::open(&mut session, network.transport(), &network, &options()).unwrap();
+        if !checkpoints {
+            client
+                .publish(&message("topic", b"payload", QoS::AtLeastOnce))
+                .unwrap();
+        }
+        assert_eq!(client.flush(), Ok(()));
+    }
+}

@@ -1,0 +1,220 @@
+//! How connections end: what was received is handled first, and a transport can be had after any call.
+#![allow(clippy::unwrap_used, clippy::panic, reason = "helpers of a test")]
+
+use crate::common::{
+    self, Client, Error, Fault, Network, Step, connected, encode, message, publish,
+    world::{self, AsyncClient, World},
+};
+use embedded_io::ErrorKind;
+use umqtt::{
+    Event, ProtocolError, RequestError, Session, Storage,
+    codec::{Connack, Connect, ConnectReturnCode, Packet, QoS},
+};
+
+const COUNT: u16 = 20;
+const DISCONNECT: [u8; 2] = [0xE0, 0];
+const RESET: Error = Error::Transport(Fault(ErrorKind::ConnectionReset));
+
+fn storage() -> Storage<64, 256, 4> {
+    Storage::new()
+}
+
+fn options() -> Connect<'static> {
+    Connect {
+        clean_session: false,
+        ..Connect::new("me")
+    }
+}
+
+fn messages(qos: QoS) -> Vec<u8> {
+    (1..=COUNT)
+        .flat_map(|id| publish("in", b"x", qos, id))
+        .collect()
+}
+
+fn refusal() -> Vec<u8> {
+    encode(&Packet::Connack(Connack::Refused(
+        ConnectReturnCode::NotAuthorized,
+    )))
+}
+
+#[test]
+fn messages_in_front_of_a_reset_are_reported_before_it() {
+    for qos in [QoS::AtMostOnce, QoS::AtLeastOnce] {
+        let (mut storage, network) = (storage(), Network::new());
+        let mut session = Session::new(&mut storage);
+        let mut client = connected(&mut session, &network, &options());
+        network.feed(&messages(qos));
+        network.reads(&[Step::Bytes(64); 3], Step::Broken);
+        network.writes(&[], Step::Broken);
+        client
+            .publish(&message("out", b"x", QoS::AtLeastOnce))
+            .unwrap();
+        for _ in 1..=COUNT {
+            assert!(matches!(client.recv(), Ok(Event::Message(_))), "{qos:?}");
+        }
+        assert_eq!(client.recv(), Err(RESET), "{qos:?}");
+        assert_eq!(client.recv(), Err(Error::Closed));
+        assert_eq!(network.take_sent(), [], "nothing is answered");
+        assert_eq!(network.millis(), 0);
+    }
+}
+
+#[test]
+fn messages_in_front_of_a_reset_are_reported_before_it_async() {
+    for qos in [QoS::AtMostOnce, QoS::AtLeastOnce] {
+        let (mut storage, world) = (storage(), World::new());
+        let mut session = Session::new(&mut storage);
+        let mut client = world::connected(&mut session, &world, &options());
+        world.feed(&messages(qos));
+        world.reset();
+        world.run(async {
+            client
+                .publish(&message("out", b"x", QoS::AtLeastOnce))
+                .await
+                .unwrap();
+            for _ in 1..=COUNT {
+                assert!(matches!(client.recv().await, Ok(Event::Message(_))));
+            }
+            assert_eq!(client.recv().await, Err(RESET));
+            assert_eq!(client.recv().await, Err(Error::Closed));
+        });
+        assert_eq!(world.take_sent(), [], "nothing is answered");
+        assert_eq!(world.millis(), 0);
+    }
+}
+
+#[test]
+fn refusal_behind_a_failed_write_is_the_reason() {
+    let refused = Error::Protocol(ProtocolError::Refused(ConnectReturnCode::NotAuthorized));
+
+    let (mut storage_a, network) = (storage(), Network::new());
+    let mut session = Session::new(&mut storage_a);
+    let mut client = Client::open(&mut session, network.transport(), &network, &options()).unwrap();
+    assert_eq!(client.poll(), Ok(None));
+    network.feed(&refusal());
+    network.writes(&[], Step::Broken);
+    client
+        .publish(&message("out", b"x", QoS::AtLeastOnce))
+        .unwrap();
+    assert_eq!(client.recv(), Err(refused));
+
+    let (mut storage_b, world) = (storage(), World::new());
+    let mut session = Session::new(&mut storage_b);
+    let mut client = AsyncClient::open(&mut session, world.dial(), &world, &options()).unwrap();
+    world.run(async {
+        assert_eq!(client.poll().await, Ok(None));
+        world.feed(&refusal());
+        world.reset();
+        client
+            .publish(&message("out", b"x", QoS::AtLeastOnce))
+            .await
+            .unwrap();
+        assert_eq!(client.recv().await, Err(refused));
+    });
+}
+
+/// The transport fails while DISCONNECT is written, or was known to have failed.
+#[test]
+fn disconnect_on_a_dead_connection_returns_at_once() {
+    for is_known in [false, true] {
+        let (mut storage_a, network) = (storage(), Network::new());
+        let mut session = Session::new(&mut storage_a);
+        let mut client = connected(&mut session, &network, &options());
+        network.reads(&[], Step::Broken);
+        network.writes(&[], Step::Broken);
+        if is_known {
+            assert_eq!(client.recv(), Err(RESET));
+            assert_eq!(client.disconnect(), Err(Error::Closed));
+        } else {
+            assert_eq!(client.disconnect(), Err(RESET));
+        }
+        assert_eq!(network.millis(), 0);
+        assert_eq!(network.take_sent(), []);
+
+        let (mut storage_b, world) = (storage(), World::new());
+        let mut session = Session::new(&mut storage_b);
+        let mut client = world::connected(&mut session, &world, &options());
+        world.cut();
+        if is_known {
+            assert!(world.run(client.recv()) == Err(RESET));
+            assert_eq!(world.run(client.disconnect()), Err(Error::Closed));
+        } else {
+            assert_eq!(world.run(client.disconnect()), Err(RESET));
+        }
+        assert_eq!(world.millis(), 0);
+        assert_eq!(world.take_sent(), []);
+    }
+}
+
+/// An error that is not fatal leaves the client as it is: the call can be repeated, or the transport be taken.
+#[test]
+fn disconnect_with_a_checkpoint_due_keeps_the_transport() {
+    let due = Error::Request(RequestError::CheckpointDue);
+    for gives_up in [false, true] {
+        let (mut storage_a, network) = (storage(), Network::with_server());
+        let mut session = Session::new(&mut storage_a);
+        session.set_checkpoints(true);
+        let mut client = connected(&mut session, &network, &options());
+        while client.poll().unwrap().is_some() {}
+        client
+            .publish(&message("out", b"x", QoS::AtLeastOnce))
+            .unwrap();
+        network.take_sent();
+        assert_eq!(client.disconnect(), Err(due));
+        assert!(!due.is_fatal());
+        if !gives_up {
+            assert!(matches!(client.poll(), Ok(Some(Event::Checkpoint(_)))));
+            assert_eq!(client.disconnect(), Ok(true));
+            let kept = publish("out", b"x", QoS::AtLeastOnce, 1);
+            assert_eq!(network.take_sent(), [&kept[..], &DISCONNECT].concat());
+        }
+        let transport = client.into_transport();
+        assert!(!network.is_dropped());
+        drop(transport);
+        assert!(network.is_dropped());
+    }
+}
+
+/// PINGRESP and messages that were on their way are read; the result says whether the server closed the connection.
+#[test]
+fn disconnect_says_whether_the_end_was_seen() {
+    for (closes, timeout, waits) in [
+        (true, 1_000, 0),
+        (false, 1_000, 1_000),
+        (false, 300, 300),
+        (false, 0, 0),
+    ] {
+        let (mut storage_a, network) = (storage(), Network::new());
+        let mut session = Session::new(&mut storage_a);
+        session.set_disconnect_timeout(timeout);
+        let mut client = connected(&mut session, &network, &options());
+        network.feed(&messages(QoS::AtLeastOnce));
+        if closes {
+            network.end();
+        }
+        assert_eq!(client.disconnect(), Ok(closes));
+        assert_eq!(network.millis(), waits);
+        assert_eq!(network.take_sent(), DISCONNECT);
+        assert!(timeout == 0 || network.unread() == 0);
+    }
+}
+
+/// The server answers the CONNECT late, after the time for which a disconnect waits.
+#[test]
+fn disconnect_waits_for_a_late_connack_without_spinning() {
+    const LATE: u32 = 3_000;
+    let (mut storage, world) = (storage(), World::new());
+    let mut session = Session::new(&mut storage);
+    let mut client = AsyncClient::open(&mut session, world.dial(), &world, &options()).unwrap();
+    client
+        .session()
+        .publish(&message("out", b"x", QoS::AtMostOnce))
+        .unwrap();
+    assert_eq!(world.run_for(LATE, client.disconnect()), None);
+    assert!(world.polls() < 10, "{} polls", world.polls());
+    world.feed(&common::connack(false));
+    world.end();
+    assert_eq!(world.run(client.disconnect()), Ok(true));
+    assert_eq!(world.millis(), LATE);
+}

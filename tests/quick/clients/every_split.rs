@@ -1,0 +1,471 @@
+//! A stream is the same stream however it is cut into reads and writes, and whatever a transport does between them.
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    clippy::arithmetic_side_effects,
+    clippy::cast_possible_truncation,
+    reason = "helpers of a test"
+)]
+
+use std::collections::BTreeMap;
+
+use proptest::{collection::vec, prelude::*, sample::Index};
+use umqtt::{
+    Event, Instant, ProtocolError, RequestError, Session, Storage,
+    codec::{Connect, Delivery, Packet, PacketType, Publish, QoS, SubackReturnCode, TopicName},
+};
+
+use crate::common::{
+    self, Client, Error, Network, PINGRESP, Seen, Step, connack, encode, message, packet_id,
+    packets, puback, pubcomp, publish, pubrec, pubrel, record, server, suback, unsuback,
+};
+
+const NOW: Instant = Instant::from_millis(0);
+const QOS: [QoS; 3] = [QoS::AtMostOnce, QoS::AtLeastOnce, QoS::ExactlyOnce];
+
+/// The packets of a stream, in their order within each type.
+type Types = BTreeMap<u8, Vec<Vec<u8>>>;
+
+// A session, without a client.
+
+/// What a session made of a stream.
+#[derive(Debug, PartialEq, Default)]
+struct Outcome {
+    events: Vec<Seen>,
+    /// What it answered, by packet type. Between types there is no order: a PUBCOMP may leave before a PUBREL that was
+    /// owed earlier, and does if both are owed by the same read.
+    answers: Types,
+    error: Option<ProtocolError>,
+}
+
+/// A session that has sent a CONNECT, and then, before CONNACK, one request of each kind: ids 1 to 5.
+fn with_requests<const RX: usize>(test: impl FnOnce(&mut Session<'_>)) {
+    let mut storage = Storage::<RX, 1024, 8>::new();
+    let mut session = Session::new(&mut storage);
+    let options = Connect {
+        clean_session: false,
+        ..Connect::new("id")
+    };
+    session.connect(&options, NOW).unwrap();
+    session
+        .publish(&message("t", b"", QoS::AtLeastOnce))
+        .unwrap();
+    session
+        .publish(&message("t", b"", QoS::ExactlyOnce))
+        .unwrap();
+    session.subscribe(&[("a", QOS[1]), ("b", QOS[2])]).unwrap();
+    session.unsubscribe(&["c"]).unwrap();
+    session
+        .publish(&message("t", b"", QoS::AtLeastOnce))
+        .unwrap();
+    take_pending(&mut session);
+    test(&mut session);
+}
+
+/// Feeds a stream in pieces that end at `cuts`, as a client does: what is owed leaves first, then comes the next event,
+/// and only then more is read.
+fn feed(session: &mut Session<'_>, stream: &[u8], cuts: &[usize]) -> Outcome {
+    let mut outcome = Outcome::default();
+    let mut answers = Vec::new();
+    let ends = cuts.iter().copied().chain([stream.len()]);
+    let begins = [0].into_iter().chain(cuts.iter().copied());
+    for (begin, end) in begins.zip(ends) {
+        let piece = &stream[begin..end];
+        if let Err(error) = feed_piece(session, piece, &mut outcome.events, &mut answers) {
+            outcome.error = Some(error);
+            break;
+        }
+    }
+    outcome.answers = by_type(&answers);
+    outcome
+}
+
+fn feed_piece(
+    session: &mut Session<'_>,
+    mut piece: &[u8],
+    events: &mut Vec<Seen>,
+    answers: &mut Vec<u8>,
+) -> Result<(), ProtocolError> {
+    loop {
+        drain(session, events, answers)?;
+        if piece.is_empty() {
+            return Ok(());
+        }
+        let space = session.space();
+        assert!(!space.is_empty(), "no event waits");
+        let n = space.len().min(piece.len());
+        space[..n].copy_from_slice(&piece[..n]);
+        session.commit(n);
+        piece = &piece[n..];
+    }
+}
+
+fn drain(
+    session: &mut Session<'_>,
+    events: &mut Vec<Seen>,
+    answers: &mut Vec<u8>,
+) -> Result<(), ProtocolError> {
+    loop {
+        answers.extend(take_pending(session));
+        let Some(ready) = session.poll(NOW)? else {
+            // What the last poll queued may have been all that its lane could hold: there may be more to handle.
+            if session.has_pending() {
+                continue;
+            }
+            return Ok(());
+        };
+        if let Some(event) = session.event(ready)? {
+            record(events, event);
+        }
+    }
+}
+
+fn take_pending(session: &mut Session<'_>) -> Vec<u8> {
+    let mut taken = Vec::new();
+    while session.has_pending() {
+        let bytes = session.pending(NOW).to_vec();
+        assert!(!bytes.is_empty());
+        session.consume(bytes.len(), NOW);
+        taken.extend(bytes);
+    }
+    taken
+}
+
+/// A packet that a server may send to a session with those requests, at any place of the stream.
+fn server_packet() -> impl Strategy<Value = Vec<u8>> {
+    let message = (
+        "[a-z/é]{1,12}",
+        vec(any::<u8>(), 0..40),
+        0..3_usize,
+        1..6_u16,
+        any::<bool>(),
+        any::<bool>(),
+    );
+    let message = message.prop_map(|(topic, payload, qos, id, dup, retain)| {
+        let (packet_id, dup) = (packet_id(id), dup);
+        let delivery = match QOS[qos] {
+            QoS::AtMostOnce => Delivery::AtMostOnce,
+            QoS::AtLeastOnce => Delivery::AtLeastOnce { packet_id, dup },
+            QoS::ExactlyOnce => Delivery::ExactlyOnce { packet_id, dup },
+        };
+        encode(&Packet::Publish(Publish {
+            delivery,
+            retain,
+            ..Publish::new(TopicName::new(&topic).unwrap(), &payload)
+        }))
+    });
+    prop_oneof![
+        6 => message,
+        2 => (1..6_u16).prop_map(pubrel),
+        // Late acknowledgements, of ids that nobody waits for.
+        1 => (100..200_u16).prop_map(puback),
+        1 => (100..200_u16).prop_map(unsuback),
+        1 => Just(PINGRESP.to_vec()),
+    ]
+}
+
+/// CONNACK, then random packets, among which each answer to the requests comes once.
+fn server_stream(len: usize) -> impl Strategy<Value = Vec<u8>> {
+    let codes = [SubackReturnCode::Granted(QOS[2]), SubackReturnCode::Failure];
+    let answers = [
+        puback(1),
+        pubrec(2),
+        suback(3, &codes),
+        unsuback(4),
+        puback(5),
+    ];
+    (
+        vec(server_packet(), 0..len),
+        vec(any::<Index>(), answers.len()),
+    )
+        .prop_map(move |(mut stream, places)| {
+            for (answer, place) in answers.iter().zip(places) {
+                stream.insert(place.index(stream.len() + 1), answer.clone());
+            }
+            [connack(false), stream.concat()].concat()
+        })
+}
+
+/// Random places of a stream, in order.
+fn cuts() -> impl Strategy<Value = Vec<Index>> {
+    vec(any::<Index>(), 0..40)
+}
+
+fn places(cuts: &[Index], len: usize) -> Vec<usize> {
+    let mut places: Vec<usize> = cuts.iter().map(|cut| cut.index(len + 1)).collect();
+    places.sort_unstable();
+    places
+}
+
+/// What a session with a receive buffer of `RX` bytes makes of a stream and of the PUBCOMP that ends its QoS 2 publish.
+fn outcome<const RX: usize>(stream: &[u8], cuts: &[usize]) -> Outcome {
+    let mut outcome = Outcome::default();
+    with_requests::<RX>(|session| {
+        outcome = feed(session, stream, cuts);
+        // PUBCOMP cannot come before PUBREL has left.
+        let end = feed(session, &pubcomp(2), &[]);
+        assert_eq!(end.events, [Seen::other(Event::Pubcomp(packet_id(2)))]);
+        assert_eq!(session.in_flight(), 0);
+    });
+    assert_eq!(outcome.error, None);
+    outcome
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 64, failure_persistence: None, ..ProptestConfig::default() })]
+
+    /// Every single cut of a short stream, and every byte alone.
+    #[test]
+    fn every_cut_of_a_short_stream(stream in server_stream(5)) {
+        let whole = outcome::<512>(&stream, &[]);
+        prop_assert!(!whole.events.is_empty());
+        for cut in 0..=stream.len() {
+            prop_assert_eq!(&outcome::<512>(&stream, &[cut]), &whole);
+        }
+        let bytes: Vec<usize> = (0..stream.len()).collect();
+        prop_assert_eq!(outcome::<512>(&stream, &bytes), whole);
+    }
+
+    /// A longer stream, in random pieces, through a buffer that holds any packet of it, or several.
+    #[test]
+    fn random_cuts_of_a_long_stream(stream in server_stream(60), cuts in cuts()) {
+        let cuts = places(&cuts, stream.len());
+        let whole = outcome::<8192>(&stream, &[]);
+        prop_assert_eq!(&outcome::<128>(&stream, &cuts), &whole);
+        prop_assert_eq!(&outcome::<8192>(&stream, &cuts), &whole);
+        prop_assert_eq!(&outcome::<128>(&stream, &[]), &whole);
+    }
+
+    /// The same through a buffer that holds the topics but not the messages: in chunks that are the same messages.
+    #[test]
+    fn messages_larger_than_the_buffer(stream in server_stream(30), cuts in cuts()) {
+        let cuts = places(&cuts, stream.len());
+        let whole = outcome::<8192>(&stream, &[]);
+        prop_assert_eq!(&outcome::<32>(&stream, &[]), &whole);
+        prop_assert_eq!(&outcome::<32>(&stream, &cuts), &whole);
+        let bytes: Vec<usize> = (0..stream.len()).collect();
+        prop_assert_eq!(&outcome::<32>(&stream, &bytes), &whole);
+    }
+
+    /// Through the smallest buffer, which some topics do not fit into either: all cuts are alike, and every answer is
+    /// the one that a larger buffer gives.
+    #[test]
+    fn topics_larger_than_the_buffer(stream in server_stream(30), cuts in cuts()) {
+        let cuts = places(&cuts, stream.len());
+        let small = outcome::<16>(&stream, &[]);
+        prop_assert_eq!(&outcome::<16>(&stream, &cuts), &small);
+        let bytes: Vec<usize> = (0..stream.len()).collect();
+        prop_assert_eq!(&outcome::<16>(&stream, &bytes), &small);
+        let whole = outcome::<8192>(&stream, &[]);
+        prop_assert_eq!(&small.answers, &whole.answers);
+        prop_assert_eq!(small.events.len(), whole.events.len());
+    }
+
+    /// Arbitrary bytes, alone or behind a lawful stream, end the connection or do not; they never panic. However they
+    /// are cut, what comes of them is the same.
+    #[test]
+    fn arbitrary_bytes_never_panic(
+        stream in server_stream(4),
+        bytes in vec(any::<u8>(), 0..300),
+        behind in any::<Option<Index>>(),
+        cuts in cuts(),
+    ) {
+        let lawful = behind.map_or(0, |place| place.index(stream.len() + 1));
+        let stream = [&stream[..lawful], &bytes].concat();
+        let cuts = places(&cuts, stream.len());
+        let mut whole = Outcome::default();
+        with_requests::<64>(|session| whole = feed(session, &stream, &[]));
+        with_requests::<64>(|session| {
+            let cut = feed(session, &stream, &cuts);
+            assert_eq!(cut.error, whole.error);
+            assert_eq!(cut.events, whole.events);
+        });
+        with_requests::<16>(|session| { feed(session, &stream, &cuts); });
+    }
+
+    /// Bytes that look more like packets: a lawful type and flags, a small length, and anything behind.
+    #[test]
+    fn malformed_packets_never_panic(
+        packets in vec((0..16_u8, any::<Option<u8>>(), vec(any::<u8>(), 0..12)), 0..30),
+        cuts in cuts(),
+    ) {
+        let mut stream = connack(false);
+        for (packet_type, flags, body) in packets {
+            let lawful = if matches!(packet_type, 6 | 8 | 10) { 2 } else { 0 };
+            stream.push(packet_type << 4 | flags.map_or(lawful, |flags| flags & 15));
+            stream.push(body.len() as u8);
+            stream.extend(body);
+        }
+        let cuts = places(&cuts, stream.len());
+        let mut whole = Outcome::default();
+        with_requests::<64>(|session| whole = feed(session, &stream, &[]));
+        with_requests::<64>(|session| {
+            let cut = feed(session, &stream, &cuts);
+            assert_eq!(cut.error, whole.error);
+            assert_eq!(cut.events, whole.events);
+        });
+    }
+}
+
+// A client, on a transport that does as it likes.
+
+/// What a transport may do without being broken.
+fn harmless() -> impl Strategy<Value = Step> {
+    prop_oneof![
+        4 => (1..6_usize).prop_map(Step::Bytes),
+        1 => Just(Step::NotReady),
+        1 => Just(Step::Interrupted),
+        1 => Just(Step::TimedOut),
+    ]
+}
+
+fn fatal() -> impl Strategy<Value = Step> {
+    prop_oneof![
+        Just(Step::Zero),
+        Just(Step::Broken),
+        Just(Step::ReadinessFails)
+    ]
+}
+
+/// A life in which everything happens once; what came, and how it ended.
+fn life(network: &Network) -> (Vec<Seen>, common::Result<()>) {
+    let mut storage = Storage::<64, 512, 4>::new();
+    let mut session = Session::new(&mut storage);
+    let mut seen = Vec::new();
+    let options = Connect {
+        keep_alive: 60,
+        ..Connect::new("id")
+    };
+    let connected = Client::connect(&mut session, network.transport(), network, &options);
+    let mut client = match connected {
+        Ok(client) => client,
+        Err(error) => return (seen, Err(error)),
+    };
+    let mut live = || {
+        let on_event = |event: Event<'_>| record(&mut seen, event);
+        let codes = client.subscribe_and_wait(&[("in/#", QOS[2]), ("b", QOS[0])], on_event)?;
+        assert_eq!(codes.len(), 2);
+        for qos in QOS {
+            client.publish_and_wait(&message("out", b"some payload", qos), |event| {
+                record(&mut seen, event)
+            })?;
+        }
+        client.ping()?;
+        while !seen
+            .iter()
+            .any(|event| matches!(event, Seen::Message { topic, .. } if topic == "in/last"))
+        {
+            record(&mut seen, client.recv()?);
+        }
+        client.unsubscribe_and_wait(&["in/#"], |event| record(&mut seen, event))?;
+        client.disconnect().map(drop)
+    };
+    let mut end = live();
+    // A request fails while a connection ends. What was received comes first, then the reason.
+    while end == Err(Error::Request(RequestError::NotConnected)) {
+        match client.recv() {
+            Ok(event) => record(&mut seen, event),
+            Err(error) => end = Err(error),
+        }
+    }
+    (seen, end)
+}
+
+/// A server that sends messages to whoever subscribes, one of them larger than the client's buffer.
+fn busy_server(packet: &Packet<'_>) -> Vec<u8> {
+    let mut answer = server(packet);
+    if matches!(packet, Packet::Subscribe(_)) {
+        let first = publish("in/first", b"retained", QOS[0], 0);
+        answer = [
+            first,
+            answer,
+            publish("in/1", b"one", QOS[1], 1),
+            publish("in/2", &[b'x'; 200], QOS[2], 2),
+        ]
+        .concat();
+    }
+    if matches!(packet, Packet::Pingreq) {
+        answer.extend(publish("in/last", b"", QOS[1], 3));
+    }
+    answer
+}
+
+fn network_of(reads: &[Step], writes: &[Step], flushes: &[Step], then: usize) -> Network {
+    let network = Network::new();
+    network.answer(busy_server);
+    network.reads(reads, Step::Bytes(then));
+    network.writes(writes, Step::Bytes(then));
+    network.flushes(flushes);
+    network
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 256, failure_persistence: None, ..ProptestConfig::default() })]
+
+    /// Small pieces, pauses and interruptions change nothing of what is said and heard.
+    #[test]
+    fn a_capricious_transport_loses_nothing(
+        reads in vec(harmless(), 0..200),
+        writes in vec(harmless(), 0..200),
+        flushes in vec(harmless(), 0..20),
+        then in 1..100_usize,
+    ) {
+        let plain = network_of(&[], &[], &[], usize::MAX);
+        let (expected, end) = life(&plain);
+        prop_assert_eq!(end, Ok(()));
+        prop_assert_eq!(expected.len(), 4);
+
+        let network = network_of(&reads, &writes, &flushes, then);
+        let (seen, end) = life(&network);
+        prop_assert_eq!(end, Ok(()));
+        prop_assert_eq!(seen, expected);
+        prop_assert_eq!(by_type(&network.take_sent()), by_type(&plain.take_sent()));
+    }
+
+    /// A transport that breaks is reported, and what it took before is the beginning of a lawful stream.
+    #[test]
+    fn a_broken_transport_leaves_whole_packets(
+        reads in vec(harmless(), 0..200),
+        writes in vec(harmless(), 0..200),
+        flushes in vec(harmless(), 0..20),
+        fault in fatal(),
+        place in 0..3,
+    ) {
+        let (mut reads, mut writes, mut flushes) = (reads, writes, flushes);
+        match place {
+            0 => reads.push(fault),
+            1 => writes.push(fault),
+            // A flush has no `Ok(0)`.
+            _ => flushes.push(Step::Broken),
+        }
+        let network = network_of(&reads, &writes, &flushes, 100);
+        let (_, end) = life(&network);
+        let reported = matches!(end, Err(Error::Closed | Error::Transport(_)));
+        let sent = network.take_sent();
+        if place == 0 && sent.ends_with(&[0xE0, 0]) {
+            // After DISCONNECT, nothing has to be read.
+            prop_assert_eq!(&end, &Ok(()));
+        } else {
+            // A life may be over before its transport breaks.
+            prop_assert_eq!(reported, network.is_broken(), "{:?}", end);
+        }
+        if reported {
+            prop_assert!(network.is_dropped());
+        }
+        let (all, _) = packets(&sent);
+        prop_assert!(all.is_empty() || Packet::decode(all[0]).unwrap().unwrap().0.packet_type() == PacketType::Connect);
+    }
+}
+
+/// The packets of a stream, in their order within each type: acknowledgements may overtake what waits to be written.
+fn by_type(stream: &[u8]) -> Types {
+    let (all, rest) = packets(stream);
+    assert!(rest.is_empty());
+    let mut types = Types::new();
+    for packet in all {
+        let packets = types.entry(packet[0] >> 4).or_default();
+        packets.push(packet.to_vec());
+    }
+    types
+}

@@ -1,0 +1,1219 @@
+//! Messages whose payload is not in the send buffer, on their way out.
+#![allow(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    clippy::arithmetic_side_effects,
+    clippy::cast_possible_truncation,
+    clippy::panic
+)]
+
+use embedded_io::{ErrorKind, ErrorType, Read};
+use proptest::prelude::*;
+use umqtt::{
+    Event, Instant, Message, ProtocolError, RequestError, Session, Storage, StreamedPublish,
+    client::Error,
+    codec::{Connect, Delivery, EncodeError, PacketId, QoS},
+};
+
+use crate::common::{self, Fault, Network, Step, connected, puback};
+use crate::long::{self, KEEP, Sizes, T, id, pattern, publish};
+
+const ALL: [QoS; 3] = [QoS::AtMostOnce, QoS::AtLeastOnce, QoS::ExactlyOnce];
+const KEPT: [QoS; 2] = [QoS::AtLeastOnce, QoS::ExactlyOnce];
+
+/// Where a payload comes from.
+#[derive(Clone, Copy, Debug)]
+enum From {
+    Memory,
+    /// A source that gives so many bytes at a time.
+    Source(usize),
+}
+
+fn outgoing(topic: &str, qos: QoS) -> StreamedPublish<'_> {
+    let retain = true;
+    StreamedPublish::New { topic, qos, retain }
+}
+
+/// The PUBLISH of [`outgoing`], which is the first in flight.
+fn expected(topic: &str, payload: &[u8], qos: QoS, dup: bool) -> Vec<u8> {
+    let packet_id = id(1);
+    let delivery = match qos {
+        QoS::AtMostOnce => Delivery::AtMostOnce,
+        QoS::AtLeastOnce => Delivery::AtLeastOnce { packet_id, dup },
+        QoS::ExactlyOnce => Delivery::ExactlyOnce { packet_id, dup },
+    };
+    publish(topic, payload, delivery, true)
+}
+
+/// Moves at most `limit` bytes to a transport that takes so many at a time; those bytes.
+fn send(
+    session: &mut Session<'_>,
+    payload: &[u8],
+    from: From,
+    sizes: &[usize],
+    limit: usize,
+) -> Vec<u8> {
+    let (mut sizes, mut sent) = (Sizes::new(sizes), Vec::new());
+    while sent.len() < limit {
+        let most = sizes.next().min(limit - sent.len());
+        let left = session.payload_left();
+        if session.has_pending() {
+            let pending = session.pending(T);
+            assert!(!pending.is_empty());
+            let n = most.min(pending.len());
+            sent.extend(&pending[..n]);
+            session.consume(n, T);
+        } else if left == 0 {
+            break;
+        } else {
+            let rest = &payload[payload.len() - left..];
+            match from {
+                From::Memory => {
+                    let n = most.min(left);
+                    sent.extend(&rest[..n]);
+                    session.payload_sent(n, T);
+                }
+                From::Source(piece) => {
+                    let space = session.payload_space();
+                    assert!(!space.is_empty());
+                    let n = piece.min(space.len());
+                    space[..n].copy_from_slice(&rest[..n]);
+                    session.payload_commit(n);
+                }
+            }
+        }
+    }
+    sent
+}
+
+fn send_all(session: &mut Session<'_>) -> Vec<u8> {
+    send(session, &[], From::Memory, &[usize::MAX], usize::MAX)
+}
+
+fn feed(session: &mut Session<'_>, bytes: &[u8]) {
+    session.space()[..bytes.len()].copy_from_slice(bytes);
+    session.commit(bytes.len());
+}
+
+/// What the caller hears until there is nothing more, or the connection is over.
+fn events(session: &mut Session<'_>) -> (Vec<String>, Option<ProtocolError>) {
+    let mut heard = Vec::new();
+    loop {
+        match session.poll(T) {
+            Ok(Some(ready)) => heard.extend(session.event(ready).unwrap().map(words)),
+            Ok(None) => return (heard, None),
+            Err(reason) => return (heard, Some(reason)),
+        }
+    }
+}
+
+fn words(event: Event<'_>) -> String {
+    format!("{event:?}")
+}
+
+/// Connects; what was heard besides, the CONNACK included.
+fn connect(session: &mut Session<'_>, session_present: bool) -> Vec<String> {
+    session.connect(&KEEP, T).unwrap();
+    while !session.is_connected() {
+        send_all(session);
+        feed(session, &[0x20, 2, u8::from(session_present), 0]);
+        session.poll(T).unwrap();
+    }
+    let mut heard = events(session).0;
+    let connected = heard
+        .iter()
+        .position(|event| event.starts_with("Connected"))
+        .unwrap();
+    heard.remove(connected);
+    heard
+}
+
+fn with_tx<R>(tx: usize, test: impl FnOnce(&mut Session<'_>) -> R) -> R {
+    fn run<const N: usize, R>(test: impl FnOnce(&mut Session<'_>) -> R) -> R {
+        let mut storage = Storage::<32, N, 4, 4>::new();
+        test(&mut Session::new(&mut storage))
+    }
+    match tx {
+        27 => run::<27, R>(test),
+        32 => run::<32, R>(test),
+        64 => run::<64, R>(test),
+        300 => run::<300, R>(test),
+        _ => unreachable!("not one of the sizes"),
+    }
+}
+
+fn boundaries(topic: usize, qos: QoS) -> impl Iterator<Item = usize> {
+    let part = 2 + topic + if qos == QoS::AtMostOnce { 0 } else { 2 };
+    [0, 127, 128, 16_383, 16_384]
+        .into_iter()
+        .flat_map(move |remaining: usize| {
+            remaining.saturating_sub(part + 2)..=(remaining + 2).saturating_sub(part)
+        })
+}
+
+/// The bytes are those of the encoder, whatever the send buffer, the transport and the source.
+#[test]
+fn the_bytes_are_the_encoders_at_every_boundary() {
+    for (tx, topic) in [(27, 1), (32, 3), (64, 20), (300, 100)] {
+        let topic = "t".repeat(topic);
+        for qos in ALL {
+            for len in boundaries(topic.len(), qos) {
+                let payload = pattern(len);
+                for from in [From::Memory, From::Source(1), From::Source(1_000)] {
+                    for sizes in [&[usize::MAX][..], &[1], &[3, 50]] {
+                        if len > 1_000 && (sizes[0] < 9 || matches!(from, From::Source(1))) {
+                            continue; // They take their time, and there is nothing new in them.
+                        }
+                        with_tx(tx, |session| {
+                            connect(session, false);
+                            let id = session.begin_payload(outgoing(&topic, qos), len).unwrap();
+                            assert_eq!(id.is_some(), qos > QoS::AtMostOnce);
+                            assert!(session.is_payload_open());
+                            let sent = send(session, &payload, from, sizes, usize::MAX);
+                            assert!(
+                                sent == expected(&topic, &payload, qos, false),
+                                "{len} {from:?}"
+                            );
+                            assert!(!session.is_payload_open());
+                            // The stream goes on.
+                            session.ping().unwrap();
+                            assert_eq!(send_all(session), [0xC0, 0]);
+                        });
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// The smallest send buffer has room for the smallest CONNECT and for nothing else, and says so.
+#[test]
+fn the_smallest_send_buffer() {
+    let mut storage = Storage::<16, 16, 1>::new();
+    let mut session = Session::new(&mut storage);
+    session.connect(&Connect::new(""), T).unwrap();
+    send_all(&mut session);
+    feed(&mut session, &[0x20, 2, 0, 0]);
+    events(&mut session);
+    let (needed, capacity) = (5, 0);
+    assert_eq!(
+        session.begin_payload(StreamedPublish::new("t"), 0),
+        Err(RequestError::PacketTooLarge { needed, capacity })
+    );
+    // One that is larger by the part before the payload sends everything.
+    let mut storage = Storage::<16, 22, 1>::new();
+    let mut session = Session::new(&mut storage);
+    session.connect(&Connect::new(""), T).unwrap();
+    send_all(&mut session);
+    feed(&mut session, &[0x20, 2, 0, 0]);
+    events(&mut session);
+    let payload = pattern(1_000);
+    session
+        .begin_payload(StreamedPublish::new("t"), 1_000)
+        .unwrap();
+    let sent = send(&mut session, &payload, From::Source(9), &[1, 2], usize::MAX);
+    assert_eq!(sent, publish("t", &payload, Delivery::AtMostOnce, false));
+}
+
+/// A Remaining Length of 268,435,455 leaves, byte by byte accounted for; one more is refused before anything is queued.
+#[test]
+fn the_largest_message() {
+    const REMAINING: usize = 268_435_455;
+    with_tx(27, |session| {
+        connect(session, false);
+        let too_long = RequestError::Encode(EncodeError::PacketTooLong {
+            remaining_length: REMAINING + 1,
+        });
+        for qos in ALL {
+            let part = if qos == QoS::AtMostOnce { 3 } else { 5 };
+            let before = session.in_flight();
+            let refused = session.begin_payload(outgoing("t", qos), REMAINING - part + 1);
+            assert_eq!(refused, Err(too_long));
+            assert_eq!(
+                (session.in_flight(), session.has_pending()),
+                (before, false)
+            );
+        }
+        for len in [usize::MAX, usize::MAX - 7] {
+            assert!(
+                session
+                    .begin_payload(StreamedPublish::new("t"), len)
+                    .is_err()
+            );
+        }
+
+        session
+            .begin_payload(StreamedPublish::new("t"), REMAINING - 3)
+            .unwrap();
+        assert_eq!(
+            send(session, &[], From::Memory, &[99], 8),
+            [0x30, 0xFF, 0xFF, 0xFF, 0x7F, 0, 1, b't']
+        );
+        let mut left = REMAINING - 3;
+        while left > 0 {
+            assert_eq!(session.payload_left(), left);
+            let n = left.min(65_537);
+            session.payload_sent(n, T);
+            left -= n;
+        }
+        assert!(!session.is_payload_open());
+        session.ping().unwrap();
+        assert_eq!(send_all(session), [0xC0, 0]);
+    });
+}
+
+/// What comes while a payload leaves is handled; its answers leave behind the payload, and no byte before.
+#[test]
+fn answers_wait_for_the_end_of_the_payload() {
+    with_tx(64, |session| {
+        connect(session, false);
+        let first = session.publish(&message("a", b"x")).unwrap();
+        assert_eq!(send_all(session).len(), 8);
+        let payload = pattern(50);
+        session
+            .begin_payload(outgoing("t", QoS::AtLeastOnce), 50)
+            .unwrap();
+        let whole = {
+            let delivery = Delivery::AtLeastOnce {
+                packet_id: id(2),
+                dup: false,
+            };
+            publish("t", &payload, delivery, true)
+        };
+        let mut sent = Vec::new();
+        for from in 0..whole.len() {
+            sent.extend(send(session, &payload, From::Source(7), &[1], 1));
+            if from == 10 {
+                feed(session, &puback(first.unwrap().get()));
+                assert_eq!(events(session).0, [words(Event::Puback(id(1)))]);
+            }
+            if from % 9 == 3 && from < 50 {
+                feed(
+                    session,
+                    &publish("in", b"!", long::delivery(QoS::AtLeastOnce, false), false),
+                );
+                assert!(events(session).0[0].starts_with("Message"));
+            }
+            if from > 8 && from < whole.len() - 1 {
+                assert_eq!(
+                    session.publish(&message("b", b"")),
+                    Err(RequestError::PayloadPending)
+                );
+                assert_eq!(session.ping(), Err(RequestError::PayloadPending));
+                assert_eq!(session.disconnect(), Err(RequestError::PayloadPending));
+            }
+        }
+        assert_eq!(sent, whole);
+        assert_eq!(send_all(session), [0x40, 2, 0, 5].repeat(6));
+    });
+}
+
+/// More messages than the lane has room for answers while a slow payload leaves: nothing is overdue, nothing is lost.
+#[test]
+fn a_full_lane_waits_for_a_slow_payload() {
+    with_tx(64, |session| {
+        connect(session, false);
+        session.publish(&message("a", b"x")).unwrap();
+        send_all(session);
+        session
+            .begin_payload(StreamedPublish::new("t"), 100)
+            .unwrap();
+        send(session, &[], From::Memory, &[99], 5);
+        let (mut waiting, mut heard) = (12, 0);
+        for step in 1..=100 {
+            let now = Instant::from_millis(step * 9_000);
+            session.payload_sent(1, now);
+            loop {
+                while let Some(ready) = session.poll(now).unwrap() {
+                    session.event(ready).unwrap();
+                    heard += 1;
+                }
+                if waiting == 0 || session.space().len() < 8 {
+                    break;
+                }
+                let delivery = long::delivery(QoS::AtLeastOnce, false);
+                feed(session, &publish("in", b"", delivery, false));
+                waiting -= 1;
+            }
+        }
+        assert!(!session.is_payload_open());
+        assert_eq!((heard, waiting), (8, 0));
+        let now = Instant::from_millis(900_001);
+        for rest in [8, 4] {
+            let acks = session.pending(now).to_vec();
+            assert_eq!(acks, [0x40, 2, 0, 5].repeat(rest));
+            session.consume(acks.len(), now);
+            while let Some(ready) = session.poll(now).unwrap() {
+                session.event(ready).unwrap();
+            }
+        }
+    });
+}
+
+fn message<'a>(topic: &'a str, payload: &'a [u8]) -> Message<'a> {
+    common::message(topic, payload, QoS::AtLeastOnce)
+}
+
+/// One thing at a time.
+#[test]
+fn a_second_payload_waits_for_the_first() {
+    for qos in ALL {
+        for sent in 0..4 {
+            with_tx(64, |session| {
+                connect(session, false);
+                session.begin_payload(outgoing("t", qos), 50).unwrap();
+                send(session, &pattern(50), From::Memory, &[1], sent);
+                let before = session.in_flight();
+                for qos in ALL {
+                    let second = session.begin_payload(outgoing("u", qos), 5);
+                    assert_eq!(second, Err(RequestError::PayloadPending));
+                }
+                assert_eq!(session.disconnect(), Err(RequestError::PayloadPending));
+                assert_eq!(session.in_flight(), before);
+                let rest = send(session, &pattern(50), From::Memory, &[9], usize::MAX);
+                assert_eq!(rest, expected("t", &pattern(50), qos, false)[sent..]);
+                session.disconnect().unwrap();
+                assert_eq!(send_all(session), [0xE0, 0]);
+            });
+        }
+    }
+}
+
+/// Queued behind others, which leave first; queued before others, which wait.
+#[test]
+fn order_is_kept() {
+    with_tx(300, |session| {
+        connect(session, false);
+        session.publish(&Message::new("a", b"first")).unwrap();
+        session
+            .begin_payload(StreamedPublish::new("t"), 40)
+            .unwrap();
+        session.publish(&Message::new("b", b"last")).unwrap();
+        let sent = send(session, &pattern(40), From::Memory, &[5], usize::MAX);
+        let whole = [
+            publish("a", b"first", Delivery::AtMostOnce, false),
+            publish("t", &pattern(40), Delivery::AtMostOnce, false),
+            publish("b", b"last", Delivery::AtMostOnce, false),
+        ];
+        assert_eq!(sent, whole.concat());
+    });
+}
+
+/// A send as far as the cut, and what is asked for on the next connection.
+fn cut_at(session: &mut Session<'_>, qos: QoS, payload: &[u8], from: From, cut: usize) {
+    connect(session, false);
+    let begun = session.begin_payload(outgoing("topic", qos), payload.len());
+    assert_eq!(begun, Ok(Some(id(1))));
+    let sent = send(session, payload, from, &[4], cut);
+    assert_eq!(sent, expected("topic", payload, qos, false)[..cut]);
+    session.connection_lost();
+    assert_eq!(events(session), (vec![], Some(ProtocolError::Closed)));
+}
+
+/// Cut at every byte: the payload is asked for, everything else waits, and the packet is the same but for DUP.
+#[test]
+fn a_payload_cut_at_every_byte_is_asked_for_and_goes_out_again() {
+    let payload = pattern(40);
+    let needed = [words(Event::PayloadNeeded(id(1)))];
+    for qos in KEPT {
+        let whole = expected("topic", &payload, qos, false);
+        for cut in 0..=whole.len() {
+            for from in [From::Memory, From::Source(6)] {
+                with_tx(64, |session| {
+                    cut_at(session, qos, &payload, from, cut);
+                    // Asked for on each connection, once.
+                    for session_present in [true, false] {
+                        assert_eq!(connect(session, session_present), needed);
+                        assert_eq!(session.payload_needed(), Some(id(1)));
+                        assert_eq!(events(session).0, [""; 0]);
+                    }
+                    let later = session.publish(&message("n", b"")).unwrap();
+                    assert_eq!(later, Some(id(2)));
+                    assert_eq!(send_all(session), b"", "it waits");
+                    session.ping().unwrap();
+                    assert_eq!(send_all(session), [0xC0, 0], "this does not");
+
+                    let again = StreamedPublish::Resend(id(1));
+                    let wrong = session.begin_payload(again, payload.len() + 1);
+                    assert_eq!(wrong, Err(RequestError::PayloadLength { expected: 40 }));
+                    let other = session.begin_payload(StreamedPublish::Resend(id(2)), 40);
+                    assert_eq!(other, Err(RequestError::PayloadNotNeeded));
+                    assert_eq!(session.begin_payload(again, 40), Ok(Some(id(1))));
+                    assert_eq!(session.payload_needed(), None);
+                    let twice = session.begin_payload(again, 40);
+                    assert_eq!(twice, Err(RequestError::PayloadNotNeeded));
+
+                    let sent = send(session, &payload, from, &[5], usize::MAX);
+                    let delivery = Delivery::AtLeastOnce {
+                        packet_id: id(2),
+                        dup: false,
+                    };
+                    let next = publish("n", b"", delivery, false);
+                    // DUP says that it may have been tried before (section 3.3.1.1).
+                    let dup = cut > 0;
+                    assert_eq!(
+                        sent,
+                        [expected("topic", &payload, qos, dup), next].concat(),
+                        "cut at {cut}"
+                    );
+                    finish(session, qos);
+                });
+            }
+        }
+    }
+}
+
+/// The server acknowledges ids 1 and 2; nothing is left.
+fn finish(session: &mut Session<'_>, qos: QoS) {
+    if qos == QoS::ExactlyOnce {
+        feed(session, &[0x50, 2, 0, 1]);
+        assert_eq!(events(session).0, [""; 0]);
+        assert_eq!(send_all(session), [0x62, 2, 0, 1]);
+        feed(session, &[0x70, 2, 0, 1]);
+        assert_eq!(events(session).0, [words(Event::Pubcomp(id(1)))]);
+    } else {
+        feed(session, &puback(1));
+        assert_eq!(events(session).0, [words(Event::Puback(id(1)))]);
+    }
+    feed(session, &puback(2));
+    assert_eq!(events(session).0, [words(Event::Puback(id(2)))]);
+    assert_eq!(session.in_flight(), 0);
+    assert_eq!(send_all(session), b"");
+}
+
+/// At QoS 0 a cut message is gone, and counted.
+#[test]
+fn a_payload_at_qos_0_that_is_cut_is_dropped() {
+    let whole = expected("topic", &pattern(40), QoS::AtMostOnce, false);
+    for cut in 0..whole.len() {
+        with_tx(64, |session| {
+            connect(session, false);
+            session
+                .begin_payload(outgoing("topic", QoS::AtMostOnce), 40)
+                .unwrap();
+            assert_eq!(
+                send(session, &pattern(40), From::Source(6), &[1], cut),
+                whole[..cut]
+            );
+            session.connection_lost();
+            let dropped = words(Event::Qos0Dropped(1));
+            assert_eq!(
+                events(session),
+                (vec![dropped], Some(ProtocolError::Closed))
+            );
+            assert!(connect(session, true).is_empty());
+            assert_eq!(send_all(session), b"");
+        });
+    }
+}
+
+/// Given again, and cut again at every byte.
+#[test]
+fn a_payload_can_be_cut_again_and_again() {
+    let payload = pattern(30);
+    let whole = expected("topic", &payload, QoS::ExactlyOnce, true);
+    with_tx(64, |session| {
+        cut_at(session, QoS::ExactlyOnce, &payload, From::Memory, 3);
+        for cut in 0..whole.len() {
+            assert_eq!(connect(session, true), [words(Event::PayloadNeeded(id(1)))]);
+            session
+                .begin_payload(StreamedPublish::Resend(id(1)), 30)
+                .unwrap();
+            assert_eq!(
+                send(session, &payload, From::Source(4), &[3], cut),
+                whole[..cut]
+            );
+            session.connection_lost();
+        }
+    });
+}
+
+/// A message that was sent in part, and whose payload is declined, keeps its id until the server has forgotten it, and
+/// takes no slot.
+#[test]
+fn a_declined_payload_keeps_its_id() {
+    let discarded = words(Event::PublishDiscarded(id(1)));
+    for cut in [3, 20] {
+        let declined = |session: &mut Session<'_>| {
+            cut_at(session, QoS::ExactlyOnce, &pattern(40), From::Memory, cut);
+            connect(session, true);
+            session.publish(&message("n", b"")).unwrap();
+            assert_eq!(
+                session.decline_payload(id(2)),
+                Err(RequestError::PayloadNotNeeded)
+            );
+            session.decline_payload(id(1)).unwrap();
+            assert_eq!(
+                session.decline_payload(id(1)),
+                Err(RequestError::PayloadNotNeeded)
+            );
+            assert_eq!(session.in_flight(), 1, "the message that waited");
+            let delivery = Delivery::AtLeastOnce {
+                packet_id: id(2),
+                dup: false,
+            };
+            assert_eq!(
+                send_all(session),
+                publish("n", b"", delivery, false),
+                "what waited"
+            );
+            feed(session, &puback(2));
+            events(session);
+            // Reconnecting to a server that remembers changes nothing.
+            session.connection_lost();
+            events(session);
+            assert!(connect(session, true).is_empty());
+            assert_eq!(session.in_flight(), 0);
+        };
+        // The server forgets.
+        with_tx(64, |session| {
+            declined(session);
+            session.connection_lost();
+            assert_eq!(connect(session, false), [&*discarded]);
+            assert_eq!(session.in_flight(), 0);
+        });
+        // It is told to.
+        with_tx(64, |session| {
+            declined(session);
+            session.connect(&Connect::new("c"), T).unwrap();
+            send_all(session);
+            feed(session, &[0x20, 2, 0, 0]);
+            assert!(events(session).0.contains(&discarded));
+            assert_eq!(session.in_flight(), 0);
+        });
+        // It had the message all the time.
+        with_tx(64, |session| {
+            declined(session);
+            feed(session, &[0x50, 2, 0, 1]);
+            events(session);
+            assert_eq!(send_all(session), [0x62, 2, 0, 1]);
+            feed(session, &[0x70, 2, 0, 1]);
+            assert_eq!(events(session).0, [words(Event::Pubcomp(id(1)))]);
+            assert_eq!(session.in_flight(), 0);
+        });
+    }
+}
+
+/// At QoS 1 a server keeps no id: a declined message gives its slot back at once, and a late answer to it says nothing.
+#[test]
+fn a_declined_message_at_qos_1_is_discarded() {
+    for cut in [0, 3, 20] {
+        with_tx(64, |session| {
+            cut_at(session, QoS::AtLeastOnce, &pattern(40), From::Memory, cut);
+            connect(session, true);
+            session.decline_payload(id(1)).unwrap();
+            assert_eq!(events(session).0, [words(Event::PublishDiscarded(id(1)))]);
+            assert_eq!(session.in_flight(), 0);
+            feed(session, &puback(1));
+            assert!(events(session).0.is_empty());
+        });
+    }
+}
+
+/// Two of them: the second is asked for after the first, also when the first turns out to be acknowledged.
+#[test]
+fn each_payload_is_asked_for_in_its_turn() {
+    let needed = |number| words(Event::PayloadNeeded(id(number)));
+    for acknowledged in [false, true] {
+        for attended in [false, true] {
+            with_tx(64, |session| {
+                connect(session, false);
+                for _ in 0..2 {
+                    session
+                        .begin_payload(outgoing("t", QoS::AtLeastOnce), 30)
+                        .unwrap();
+                    send(session, &pattern(30), From::Memory, &[7], usize::MAX);
+                }
+                session.connection_lost();
+                assert_eq!(connect(session, true), [needed(1)]);
+                if attended {
+                    session
+                        .begin_payload(StreamedPublish::Resend(id(1)), 30)
+                        .unwrap();
+                }
+                if acknowledged {
+                    feed(session, &puback(1));
+                    assert_eq!(events(session).0, [words(Event::Puback(id(1))), needed(2)]);
+                    assert!(!session.is_payload_open());
+                } else {
+                    if !attended {
+                        session
+                            .begin_payload(StreamedPublish::Resend(id(1)), 30)
+                            .unwrap();
+                    }
+                    send(session, &pattern(30), From::Memory, &[7], usize::MAX);
+                    assert_eq!(events(session).0, [needed(2)]);
+                }
+                session
+                    .begin_payload(StreamedPublish::Resend(id(2)), 30)
+                    .unwrap();
+                let sent = send(session, &pattern(30), From::Memory, &[7], usize::MAX);
+                let delivery = Delivery::AtLeastOnce {
+                    packet_id: id(2),
+                    dup: true,
+                };
+                assert_eq!(sent, publish("t", &pattern(30), delivery, true));
+            });
+        }
+    }
+}
+
+/// Given up at every byte: taken back if nothing has left, else the connection is over, and nothing more leaves.
+#[test]
+fn a_payload_given_up_at_every_byte() {
+    for qos in ALL {
+        let whole = expected("topic", &pattern(40), qos, false);
+        for cut in 0..whole.len() {
+            with_tx(64, |session| {
+                connect(session, false);
+                session.begin_payload(outgoing("topic", qos), 40).unwrap();
+                send(session, &pattern(40), From::Source(9), &[1], cut);
+                // To have been lent bytes is not to have taken them.
+                let _ = session.pending(T);
+                session.abandon_payload();
+                assert!(!session.has_pending() && session.payload_left() == 0);
+                assert_eq!(
+                    session.in_flight(),
+                    usize::from(cut > 0 && qos > QoS::AtMostOnce)
+                );
+                if cut == 0 {
+                    assert!(!session.is_payload_open());
+                    assert_eq!(events(session), (vec![], None));
+                    session.publish(&message("n", b"")).unwrap();
+                    assert_eq!(send_all(session).len(), 7);
+                } else {
+                    let (heard, reason) = events(session);
+                    assert_eq!(reason, Some(ProtocolError::PayloadAborted));
+                    assert_eq!(heard.len(), usize::from(qos == QoS::AtMostOnce));
+                    assert!(session.payload_space().is_empty());
+                    assert_eq!(session.disconnect(), Err(RequestError::NotConnected));
+                    assert_eq!(send_all(session), b"");
+                    assert_eq!(
+                        connect(session, true).len(),
+                        usize::from(qos > QoS::AtMostOnce)
+                    );
+                }
+            });
+        }
+    }
+}
+
+/// One that was asked for and is given up before it has begun is asked for again, DUP or not.
+#[test]
+fn a_payload_asked_for_and_given_up_is_asked_for_again() {
+    for cut in [0, 2, 30] {
+        with_tx(64, |session| {
+            cut_at(session, QoS::AtLeastOnce, &pattern(40), From::Memory, cut);
+            let needed = [words(Event::PayloadNeeded(id(1)))];
+            assert_eq!(connect(session, true), needed);
+            for _ in 0..2 {
+                session
+                    .begin_payload(StreamedPublish::Resend(id(1)), 40)
+                    .unwrap();
+                session.abandon_payload();
+                assert_eq!(events(session), (needed.to_vec(), None));
+            }
+            session
+                .begin_payload(StreamedPublish::Resend(id(1)), 40)
+                .unwrap();
+            let sent = send(session, &pattern(40), From::Memory, &[9], usize::MAX);
+            assert_eq!(
+                sent,
+                expected("topic", &pattern(40), QoS::AtLeastOnce, cut > 0)
+            );
+        });
+    }
+}
+
+/// Giving up on a connection that is already over takes nothing back.
+#[test]
+fn a_payload_given_up_after_the_end_is_asked_for() {
+    for cut in [0, 2, 30] {
+        with_tx(64, |session| {
+            connect(session, false);
+            session
+                .begin_payload(outgoing("topic", QoS::AtLeastOnce), 40)
+                .unwrap();
+            send(session, &pattern(40), From::Memory, &[4], cut);
+            session.connection_lost();
+            session.abandon_payload();
+            assert_eq!(events(session).1, Some(ProtocolError::Closed));
+            assert_eq!(connect(session, true), [words(Event::PayloadNeeded(id(1)))]);
+        });
+    }
+}
+
+/// DISCONNECT does not wait for a payload that nobody gives.
+#[test]
+fn disconnect_overtakes_a_payload_that_is_asked_for() {
+    with_tx(64, |session| {
+        cut_at(session, QoS::AtLeastOnce, &pattern(40), From::Memory, 20);
+        connect(session, true);
+        session.publish(&message("n", b"")).unwrap();
+        session.disconnect().unwrap();
+        assert_eq!(send_all(session), [0xE0, 0]);
+        session.connection_lost();
+        assert_eq!(events(session).1, Some(ProtocolError::Closed));
+        assert_eq!(connect(session, true), [words(Event::PayloadNeeded(id(1)))]);
+        session
+            .begin_payload(StreamedPublish::Resend(id(1)), 40)
+            .unwrap();
+        let sent = send(session, &pattern(40), From::Memory, &[8], usize::MAX);
+        assert_eq!(
+            sent.len(),
+            expected("topic", &pattern(40), QoS::AtLeastOnce, true).len() + 7
+        );
+    });
+}
+
+/// Pieces handed over out of turn change nothing.
+#[test]
+fn commits_out_of_turn_are_ignored() {
+    with_tx(64, |session| {
+        session.payload_commit(5);
+        assert!(session.payload_space().is_empty());
+        connect(session, false);
+        session.payload_commit(5);
+        session.payload_sent(5, T);
+        session.begin_payload(StreamedPublish::new("t"), 6).unwrap();
+        session.payload_commit(5);
+        session.payload_sent(5, T);
+        assert!(session.payload_space().is_empty());
+        assert_eq!(
+            send(session, &[], From::Memory, &[5], 5),
+            [0x30, 9, 0, 1, b't']
+        );
+        session.payload_space()[..6].copy_from_slice(b"abcdef");
+        session.payload_commit(4);
+        session.payload_commit(4);
+        session.payload_commit(0);
+        assert_eq!(send(session, &[], From::Memory, &[9], 4), b"abcd");
+        session.payload_space()[..2].copy_from_slice(b"ef");
+        session.payload_commit(99);
+        assert_eq!(send_all(session), b"ef");
+        assert!(!session.is_payload_open());
+    });
+}
+
+/// A slow source is not a slow network.
+#[test]
+fn a_source_may_take_its_time() {
+    let at = Instant::from_millis;
+    with_tx(64, |session| {
+        connect(session, false);
+        session.begin_payload(StreamedPublish::new("t"), 3).unwrap();
+        send(session, &[], From::Memory, &[9], 5);
+        for now in [60_000, 120_000, 180_000] {
+            session.payload_space()[0] = 1;
+            session.payload_commit(1);
+            assert_eq!(session.pending(at(now)), [1]);
+            assert_eq!(session.poll(at(now + 9_999)), Ok(None));
+            session.consume(1, at(now + 9_999));
+        }
+        // But what it gave has to be taken.
+        session.begin_payload(StreamedPublish::new("t"), 3).unwrap();
+        assert_eq!(session.pending(at(200_000)).len(), 5);
+        assert_eq!(session.poll(at(209_999)), Ok(None));
+        assert_eq!(session.pending(at(209_999)).len(), 5);
+        assert_eq!(session.poll(at(210_000)), Err(ProtocolError::WriteTimeout));
+    });
+    with_tx(64, |session| {
+        connect(session, false);
+        session.begin_payload(StreamedPublish::new("t"), 3).unwrap();
+        send(session, &[], From::Memory, &[9], 5);
+        assert_eq!(session.poll(T.add_millis(9_999)), Ok(None));
+        assert_eq!(
+            session.poll(T.add_millis(10_000)),
+            Err(ProtocolError::WriteTimeout)
+        );
+    });
+}
+
+/// Saved at every byte, restored elsewhere: the payload is asked for, and the packet is the same.
+#[test]
+fn a_session_is_saved_with_a_payload_half_way() {
+    for qos in KEPT {
+        let whole = expected("topic", &pattern(40), qos, false);
+        for cut in 0..=whole.len() {
+            let mut image = [0; Storage::<32, 64, 4, 4>::IMAGE_LEN];
+            let used = with_tx(64, |session| {
+                connect(session, false);
+                session.publish(&message("a", b"")).unwrap();
+                send_all(session);
+                feed(session, &puback(1));
+                events(session);
+                session.begin_payload(outgoing("topic", qos), 40).unwrap();
+                send(session, &pattern(40), From::Source(6), &[1], cut);
+                session.save(&mut image).unwrap()
+            });
+            with_tx(64, |session| {
+                session.restore(&image[..used]).unwrap();
+                assert_eq!(connect(session, true), [words(Event::PayloadNeeded(id(2)))]);
+                session
+                    .begin_payload(StreamedPublish::Resend(id(2)), 40)
+                    .unwrap();
+                let sent = send(session, &pattern(40), From::Memory, &[8], usize::MAX);
+                let mut again = expected("topic", &pattern(40), qos, true);
+                again[10] = 2;
+                assert_eq!(sent, again);
+            });
+        }
+    }
+}
+
+/// A message in flight that the server never acknowledges.
+struct Kept {
+    id: PacketId,
+    topic: &'static str,
+    payload: Vec<u8>,
+    qos: QoS,
+    dup: bool,
+}
+
+impl Kept {
+    fn bytes(&self) -> Vec<u8> {
+        let (packet_id, dup) = (self.id, self.dup);
+        let delivery = match self.qos {
+            QoS::ExactlyOnce => Delivery::ExactlyOnce { packet_id, dup },
+            _ => Delivery::AtLeastOnce { packet_id, dup },
+        };
+        publish(self.topic, &self.payload, delivery, self.topic == "long")
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 256, failure_persistence: None, ..ProptestConfig::default() })]
+
+    /// Short messages and long ones, a new one on each connection, each connection cut somewhere: its stream is
+    /// everything that is not acknowledged, in its order, then what is new, up to the cut.
+    #[test]
+    fn streams_are_whole_whatever_is_cut(
+        rounds in proptest::collection::vec((any::<bool>(), 0..3u8, 0..200usize, 0..600usize), 1..6),
+        piece in 1..60usize,
+        sizes in proptest::collection::vec(1..50usize, 1..4),
+    ) {
+        with_tx(300, |session| {
+            let mut kept = Vec::new();
+            for (round, (long, qos, len, cut)) in rounds.iter().copied().enumerate() {
+                let cut = if round + 1 == rounds.len() { usize::MAX } else { cut };
+                let new = (round < 4).then(|| (long, QoS::try_from(qos).unwrap(), pattern(len)));
+                one_connection(session, &mut kept, new, From::Source(piece), &sizes, cut);
+            }
+        });
+    }
+}
+
+fn one_connection(
+    session: &mut Session<'_>,
+    kept: &mut Vec<Kept>,
+    new: Option<(bool, QoS, Vec<u8>)>,
+    from: From,
+    sizes: &[usize],
+    cut: usize,
+) {
+    connect(session, true);
+    let mut packets: Vec<Vec<u8>> = kept.iter().map(Kept::bytes).collect();
+    let mut stream = send(session, &[], from, sizes, cut);
+    while let Some(needed) = session.payload_needed().filter(|_| stream.len() < cut) {
+        let payload = &kept.iter().find(|kept| kept.id == needed).unwrap().payload;
+        session
+            .begin_payload(StreamedPublish::Resend(needed), payload.len())
+            .unwrap();
+        stream.extend(send(session, payload, from, sizes, cut - stream.len()));
+    }
+    if let Some((long, qos, mut payload)) = new.filter(|_| stream.len() < cut) {
+        let (topic, id) = if long {
+            let id = session.begin_payload(outgoing("long", qos), payload.len());
+            ("long", id)
+        } else {
+            payload.truncate(30);
+            ("t", session.publish(&common::message("t", &payload, qos)))
+        };
+        stream.extend(send(session, &payload, from, sizes, cut - stream.len()));
+        match id.unwrap() {
+            None => packets.push(publish(topic, &payload, Delivery::AtMostOnce, long)),
+            Some(id) => {
+                kept.push(Kept {
+                    id,
+                    topic,
+                    payload,
+                    qos,
+                    dup: false,
+                });
+                packets.extend(kept.last().map(Kept::bytes));
+            }
+        }
+    }
+    let whole = packets.concat();
+    assert_eq!(stream, whole[..cut.min(whole.len())]);
+    session.connection_lost();
+    events(session);
+    let mut start = 0;
+    for kept in kept {
+        kept.dup |= start < stream.len();
+        start += kept.bytes().len();
+    }
+}
+
+// The blocking client.
+
+/// Header and payload leave in two writes when the transport takes all, from as many slices as there are bytes in.
+#[test]
+fn header_and_payload_are_two_writes() {
+    for qos in ALL {
+        for len in [1, 40, 100_000] {
+            let network = Network::new();
+            let mut storage = Storage::<16, 32, 4>::new();
+            let mut session = Session::new(&mut storage);
+            let mut client = connected(&mut session, &network, &KEEP);
+            let payload = pattern(len);
+            client
+                .publish_slices(outgoing("t", qos), &[&payload], |_| {})
+                .unwrap();
+            let writes = network.take_writes();
+            assert_eq!(writes.len(), 2);
+            assert_eq!(writes[1], payload);
+            assert_eq!(writes.concat(), expected("t", &payload, qos, false));
+        }
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 128, failure_persistence: None, ..ProptestConfig::default() })]
+
+    /// Slices of any size, empty ones included, and readers, over a transport that takes what it likes.
+    #[test]
+    fn slices_and_readers_are_the_same_bytes(
+        lens in proptest::collection::vec(prop_oneof![Just(0usize), 1..50usize, 100..400usize], 0..6),
+        qos in 0..3u8,
+        takes in proptest::collection::vec(1..60usize, 1..6),
+        piece in 1..100usize,
+    ) {
+        let qos = QoS::try_from(qos).unwrap();
+        let all = pattern(lens.iter().sum());
+        let mut rest = &all[..];
+        let slices: Vec<&[u8]> = lens.iter().map(|len| {
+            let (slice, tail) = rest.split_at(*len);
+            rest = tail;
+            slice
+        }).collect();
+        let steps: Vec<Step> = takes.iter().flat_map(|n| [Step::Bytes(*n), Step::NotReady]).collect();
+        for read in [false, true] {
+            let network = Network::new();
+            let mut storage = Storage::<32, 32, 4>::new();
+            let mut session = Session::new(&mut storage);
+            let mut client = connected(&mut session, &network, &KEEP);
+            network.writes(&steps.repeat(20), Step::Bytes(7));
+            network.feed(&publish("in", b"!", long::delivery(QoS::AtLeastOnce, false), false));
+            let mut heard = 0;
+            let on_event = |_: Event<'_>| heard += 1;
+            let id = if read {
+                let source = Source { rest: &all, piece, end: Ok(()) };
+                client.publish_from(outgoing("t", qos), all.len(), source, on_event)
+            } else {
+                client.publish_slices(outgoing("t", qos), &slices, on_event)
+            };
+            prop_assert_eq!(id.unwrap().is_some(), qos > QoS::AtMostOnce);
+            client.flush().unwrap();
+            let sent = network.take_sent();
+            if heard == 0 {
+                let Ok(Event::Message(_)) = client.recv() else { panic!("it came") };
+                client.flush().unwrap();
+                prop_assert_eq!(sent, expected("t", &all, qos, false));
+                prop_assert_eq!(network.take_sent(), vec![0x40, 2, 0, 5]);
+            } else {
+                // Its answer left before or behind, and not within.
+                let answer = vec![0x40, 2, 0, 5];
+                let whole = expected("t", &all, qos, false);
+                prop_assert!(sent == [&whole[..], &answer].concat() || sent == [&answer[..], &whole].concat());
+            }
+        }
+    }
+}
+
+/// A reader that gives so many bytes at a time, and then ends, or fails.
+struct Source<'a> {
+    rest: &'a [u8],
+    piece: usize,
+    end: Result<(), Fault>,
+}
+
+impl ErrorType for Source<'_> {
+    type Error = Fault;
+}
+
+impl Read for Source<'_> {
+    fn read(&mut self, buf: &mut [u8]) -> Result<usize, Fault> {
+        assert!(!buf.is_empty());
+        let n = self.piece.min(buf.len()).min(self.rest.len());
+        if n == 0 {
+            return self.end.map(|()| 0);
+        }
+        buf[..n].copy_from_slice(&self.rest[..n]);
+        self.rest = &self.rest[n..];
+        Ok(n)
+    }
+}
+
+/// A source that fails or ends at every byte: the stream ends there, without DISCONNECT, and every call says why.
+#[test]
+fn a_source_that_fails_ends_the_connection() {
+    let payload = pattern(50);
+    for qos in ALL {
+        for given in 0..50 {
+            for fails in [false, true] {
+                let network = Network::new();
+                let mut storage = Storage::<32, 32, 4>::new();
+                let mut session = Session::new(&mut storage);
+                let mut client = connected(&mut session, &network, &KEEP);
+                let end = if fails {
+                    Err(Fault(ErrorKind::NotFound))
+                } else {
+                    Ok(())
+                };
+                let source = Source {
+                    rest: &payload[..given],
+                    piece: 7,
+                    end,
+                };
+                let error = client
+                    .publish_from(outgoing("t", qos), 50, source, |_| {})
+                    .unwrap_err();
+                let missing = 50 - given;
+                assert_eq!(
+                    error,
+                    if fails {
+                        Error::Source(ErrorKind::NotFound)
+                    } else {
+                        Error::SourceEnded { missing }
+                    }
+                );
+                assert!(error.is_fatal());
+                let aborted = Error::Protocol(ProtocolError::PayloadAborted);
+                assert_eq!(client.publish(&Message::new("n", b"")), Err(aborted));
+                assert_eq!(client.ping(), Err(aborted));
+                assert_eq!(
+                    client.publish_slices(outgoing("n", qos), &[b"x"], |_| {}),
+                    Err(aborted)
+                );
+                assert_eq!(client.subscribe(&[("n", qos)]), Err(aborted));
+                let heard = client.poll();
+                if qos == QoS::AtMostOnce {
+                    assert_eq!(heard, Ok(Some(Event::Qos0Dropped(1))));
+                    assert_eq!(client.recv(), Err(aborted));
+                } else {
+                    assert_eq!(heard, Err(aborted));
+                }
+                assert_eq!(client.disconnect().err(), Some(aborted));
+                let sent = network.take_sent();
+                let head = 7 - if qos == QoS::AtMostOnce { 2 } else { 0 };
+                assert_eq!(sent, expected("t", &payload, qos, false)[..head + given]);
+            }
+        }
+    }
+}
+
+/// Interruptions of a source are tried again.
+#[test]
+fn an_interrupted_source_goes_on() {
+    struct Interrupted<'a>(Source<'a>, bool);
+    impl ErrorType for Interrupted<'_> {
+        type Error = Fault;
+    }
+    impl Read for Interrupted<'_> {
+        fn read(&mut self, buf: &mut [u8]) -> Result<usize, Fault> {
+            self.1 = !self.1;
+            if self.1 {
+                return Err(Fault(ErrorKind::Interrupted));
+            }
+            self.0.read(buf)
+        }
+    }
+    let network = Network::new();
+    let mut storage = Storage::<32, 32, 4>::new();
+    let mut session = Session::new(&mut storage);
+    let mut client = connected(&mut session, &network, &KEEP);
+    let payload = pattern(30);
+    let source = Source {
+        rest: &payload,
+        piece: 4,
+        end: Ok(()),
+    };
+    client
+        .publish_from(
+            outgoing("t", QoS::AtMostOnce),
+            30,
+            Interrupted(source, false),
+            |_| {},
+        )
+        .unwrap();
+    assert_eq!(
+        network.take_sent(),
+        expected("t", &payload, QoS::AtMostOnce, false)
+    );
+}
+
+/// A call that would wait for what cannot leave says so instead.
+#[test]
+fn nobody_waits_behind_a_payload_that_nobody_gives() {
+    let network = Network::new();
+    let mut storage = Storage::<32, 64, 4>::new();
+    let mut session = Session::new(&mut storage);
+    cut_at(
+        &mut session,
+        QoS::AtLeastOnce,
+        &pattern(40),
+        From::Memory,
+        20,
+    );
+    let mut client = connected(&mut session, &network, &KEEP);
+    let pending = Err(Error::Request(RequestError::PayloadPending));
+    assert_eq!(client.publish_and_wait(&message("n", b""), |_| {}), pending);
+    assert_eq!(
+        client
+            .subscribe_and_wait(&[("n", QoS::AtMostOnce)], |_| {})
+            .map(|_| ()),
+        pending
+    );
+    assert_eq!(client.unsubscribe_and_wait(&["n"], |_| {}), pending);
+    assert_eq!(client.session().in_flight(), 1);
+    assert_eq!(client.recv(), Ok(Event::PayloadNeeded(id(1))));
+    client
+        .publish_slices(StreamedPublish::Resend(id(1)), &[&pattern(40)], |_| {})
+        .unwrap();
+    network.feed(&puback(1));
+    network.feed(&puback(2));
+    let mut heard = Vec::new();
+    client
+        .publish_and_wait(&message("n", b""), |event| heard.push(words(event)))
+        .unwrap();
+    assert_eq!(heard, [words(Event::Puback(id(1)))]);
+}
+
+/// A wait for a payload that is acknowledged before it has to be given ends.
+#[test]
+fn an_acknowledgement_that_comes_first_ends_the_call() {
+    let network = Network::new();
+    let mut storage = Storage::<32, 64, 4>::new();
+    let mut session = Session::new(&mut storage);
+    cut_at(
+        &mut session,
+        QoS::AtLeastOnce,
+        &pattern(40),
+        From::Memory,
+        20,
+    );
+    let mut client = connected(&mut session, &network, &KEEP);
+    assert_eq!(client.recv(), Ok(Event::PayloadNeeded(id(1))));
+    network.writes(&vec![Step::NotReady; 20], Step::Bytes(99));
+    network.feed(&puback(1));
+    let mut heard = Vec::new();
+    let on_event = |event: Event<'_>| heard.push(words(event));
+    let result = client.publish_slices(StreamedPublish::Resend(id(1)), &[&pattern(40)], on_event);
+    assert_eq!(result, Ok(Some(id(1))));
+    assert_eq!(heard, [words(Event::Puback(id(1)))]);
+    assert!(network.waits() < 100);
+    client.ping().unwrap();
+    client.flush().unwrap();
+    assert_eq!(network.take_sent(), [0xC0, 0]);
+}

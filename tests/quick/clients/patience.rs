@@ -1,0 +1,290 @@
+//! What happens when somebody takes his time: callers who come late, transports that take nothing, peers that send
+//! slowly or without end.
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    clippy::arithmetic_side_effects,
+    clippy::cast_possible_truncation,
+    reason = "helpers of a test"
+)]
+
+use std::{
+    cell::Cell,
+    future::Future,
+    pin::pin,
+    task::{Context, Poll, Waker},
+};
+
+use crate::common::{self, *};
+use embedded_io::ErrorType;
+use umqtt::{
+    Clock, Event, Instant, Message, Session, Storage, StreamedPublish, asynch, blocking,
+    codec::{Connect, QoS},
+};
+
+type Memory = Storage<64, 256, 4>;
+
+fn keep() -> Connect<'static> {
+    Connect {
+        clean_session: false,
+        ..Connect::new("me")
+    }
+}
+
+/// A client that comes late: its message was acknowledged long ago, behind these bytes, and it has read nothing.
+fn late<'s, 'b, 'n>(
+    session: &'s mut Session<'b>,
+    network: &'n Network,
+    before: &[u8],
+) -> blocking::Client<'s, 'b, Transport, &'n Network> {
+    let mut client = connected(session, network, &keep());
+    network.feed(before);
+    let message = message("t", b"x", QoS::AtLeastOnce);
+    client.publish(&message).unwrap();
+    network.pass(20_000);
+    client
+}
+
+/// All that a peer has to say waits to be read: it is the caller who is slow.
+#[test]
+fn a_busy_caller_has_no_slow_peer() {
+    let (network, mut storage) = (Network::new(), Memory::new());
+    let mut session = Session::new(&mut storage);
+    let mut client = connected(&mut session, &network, &keep());
+    network.reads(&[], Step::Bytes(16));
+    for _ in 0..10 {
+        network.feed(&publish("t", &[0; 35], QoS::AtMostOnce, 0));
+    }
+    for message in 0..10 {
+        let came = client
+            .recv()
+            .map(|event| matches!(event, Event::Message(_)));
+        assert_eq!(came, Ok(true), "message {message}");
+        network.pass(15_000); // it erases a sector of its flash
+    }
+}
+
+/// An answer that waits to be read is in time, however late the caller comes and however little a read brings.
+#[test]
+fn a_late_caller_finds_its_answer_whatever_a_read_brings() {
+    for most in [4, 3, 1] {
+        let (network, mut storage) = (Network::with_server(), Memory::new());
+        let mut session = Session::new(&mut storage);
+        let mut client = late(&mut session, &network, b"");
+        network.reads(&[], Step::Bytes(most));
+        let seen = client.recv().map(|event| format!("{event:?}"));
+        assert_eq!(
+            seen,
+            Ok("Puback(PacketId(1))".into()),
+            "{most} bytes a read"
+        );
+    }
+}
+
+/// Two packets, the first of which does not come whole with the first read: a UART's FIFO of 16 bytes.
+#[test]
+fn a_late_caller_finds_its_answer_behind_a_message() {
+    let (network, mut storage) = (Network::with_server(), Memory::new());
+    let mut session = Session::new(&mut storage);
+    let before = publish("topic", &[1; 40], QoS::AtMostOnce, 0);
+    let mut client = late(&mut session, &network, &before);
+    network.reads(&[], Step::Bytes(16));
+    let seen = client
+        .recv()
+        .map(|event| matches!(event, Event::Message(_)));
+    assert_eq!(seen, Ok(true));
+}
+
+/// The same where the late call is a flush that has to wait for the transport.
+#[test]
+fn a_late_flush_finds_its_answer() {
+    let (network, mut storage) = (Network::with_server(), Memory::new());
+    let mut session = Session::new(&mut storage);
+    let mut client = late(&mut session, &network, b"");
+    network.writes(&[Step::NotReady; 2], Step::Bytes(usize::MAX));
+    client.publish(&Message::new("t", b"x")).unwrap();
+    assert_eq!(client.flush(), Ok(()));
+}
+
+/// As `a_late_flush_finds_its_answer`, with a payload on its way out.
+#[test]
+fn a_late_payload_finds_the_answer() {
+    let (network, mut storage) = (Network::with_server(), Memory::new());
+    let mut session = Session::new(&mut storage);
+    let mut client = late(&mut session, &network, b"");
+    network.reads(&[], Step::Bytes(1));
+    network.writes(&[Step::Bytes(5), Step::NotReady], Step::Bytes(usize::MAX));
+    assert_eq!(
+        client.publish_slices(StreamedPublish::new("t"), &[b"payload"], |_| {}),
+        Ok(None)
+    );
+}
+
+/// An event that a flush has found is due at once.
+#[test]
+fn a_waiting_event_is_due_now() {
+    let (network, mut storage) = (Network::new(), Memory::new());
+    let mut session = Session::new(&mut storage);
+    let options = Connect {
+        keep_alive: 30,
+        ..keep()
+    };
+    let mut client = connected(&mut session, &network, &options);
+    assert_ne!(client.deadline(), None);
+    network.feed(&publish("t", b"x", QoS::AtMostOnce, 0));
+    network.writes(&[Step::NotReady; 3], Step::Bytes(usize::MAX));
+    client.publish(&Message::new("t", b"x")).unwrap();
+    client.flush().unwrap();
+    assert_ne!(
+        client.deadline(),
+        None,
+        "a message and keep alive wait for a call"
+    );
+}
+
+/// Each wait of a payload has an end: stuck at each byte of the packet, from slices and from a reader, with keep alive or not.
+#[test]
+fn a_payload_stuck_anywhere_ends_in_time() {
+    for keep_alive in [0, 5] {
+        for stuck_at in 1..=16 {
+            for slices in [true, false] {
+                let (network, mut storage) = (Network::new(), Memory::new());
+                let mut session = Session::new(&mut storage);
+                let options = Connect {
+                    keep_alive,
+                    ..keep()
+                };
+                let mut client = connected(&mut session, &network, &options);
+                let mut steps = vec![Step::Bytes(1); stuck_at];
+                steps.push(Step::NotReady);
+                network.writes(&steps, Step::NotReady);
+                let long = StreamedPublish::New {
+                    topic: "t",
+                    qos: QoS::AtLeastOnce,
+                    retain: false,
+                };
+                let sent = if slices {
+                    client.publish_slices(long, &[b"pay", b"", b"load-load"], |_| {})
+                } else {
+                    client.publish_from(long, 12, &b"payload-load"[..], |_| {})
+                };
+                assert!(sent.is_err(), "{stuck_at}");
+                // What the transport has taken of the payload is flushed a millisecond later: that is progress.
+                let flushed_at = u32::from(slices && stuck_at > 7);
+                let end = flushed_at + umqtt::RESPONSE_TIMEOUT;
+                assert_eq!(network.millis(), end, "{stuck_at}");
+            }
+        }
+    }
+}
+
+/// The same with the async client, and a transport that never wakes it again.
+#[test]
+fn an_async_payload_that_nobody_takes_ends_in_time() {
+    let (mut storage, world) = (Memory::new(), common::world::World::new());
+    let mut session = Session::new(&mut storage);
+    let mut client = common::world::connected(&mut session, &world, &keep());
+    world.set_room(10);
+    let payload = [0; 20];
+    let sent = world.run_for(
+        60_000,
+        client.publish_slices(StreamedPublish::new("a"), &[&payload], |_| {}),
+    );
+    assert!(
+        sent.is_some_and(|sent| sent.is_err()),
+        "a minute without a byte"
+    );
+}
+
+/// Shows one millisecond more each time it is asked, as a slow chip's would.
+struct Slow(Cell<u32>);
+
+impl Clock for Slow {
+    fn now(&self) -> Instant {
+        self.0.set(self.0.get() + 1);
+        Instant::from_millis(self.0.get())
+    }
+}
+
+impl asynch::Sleep for Slow {
+    async fn sleep_until(&self, _: Instant) {
+        core::future::pending().await
+    }
+}
+
+/// Always takes all, and always has more: PUBRELs, or the bytes of a payload.
+struct Endless<'c> {
+    begin: Vec<u8>,
+    more: Vec<u8>,
+    reads: &'c Cell<u32>,
+}
+
+impl ErrorType for Endless<'_> {
+    type Error = Fault;
+}
+
+impl embedded_io_async::Read for Endless<'_> {
+    async fn read(&mut self, buf: &mut [u8]) -> core::result::Result<usize, Fault> {
+        self.reads.set(self.reads.get() + 1);
+        assert!(self.reads.get() < 10_000, "one poll has read 10,000 times");
+        let from = if self.begin.is_empty() {
+            &mut self.more.clone()
+        } else {
+            &mut self.begin
+        };
+        let n = buf.len().min(from.len());
+        for (to, byte) in buf.iter_mut().zip(from.drain(..n)) {
+            *to = byte;
+        }
+        Ok(n)
+    }
+}
+
+impl embedded_io_async::Write for Endless<'_> {
+    async fn write(&mut self, buf: &[u8]) -> core::result::Result<usize, Fault> {
+        Ok(buf.len())
+    }
+
+    async fn flush(&mut self) -> core::result::Result<(), Fault> {
+        Ok(())
+    }
+}
+
+/// "Reads once at most, so that a peer that sends without end stops nobody else."
+#[test]
+fn one_poll_of_a_future_ends_while_a_peer_sends() {
+    let mut storage = Memory::new();
+    let mut session = Session::new(&mut storage);
+    let reads = Cell::new(0);
+    let transport = Endless {
+        begin: connack(false),
+        more: pubrel(7),
+        reads: &reads,
+    };
+    let options = Connect {
+        keep_alive: 60,
+        ..keep()
+    };
+    let clock = Slow(Cell::new(0));
+    let mut cx = Context::from_waker(Waker::noop());
+    let mut client = {
+        let mut connect = pin!(asynch::Client::connect(
+            &mut session,
+            transport,
+            &clock,
+            &options
+        ));
+        loop {
+            if let Poll::Ready(client) = connect.as_mut().poll(&mut cx) {
+                break client.unwrap();
+            }
+        }
+    };
+    let mut recv = pin!(client.recv());
+    for _ in 0..10 {
+        reads.set(0);
+        assert!(recv.as_mut().poll(&mut cx).is_pending());
+        assert!(reads.get() < 10);
+    }
+}

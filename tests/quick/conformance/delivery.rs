@@ -1,0 +1,447 @@
+//! The statements of MQTT 3.1.1 about the delivery of messages, one test each.
+#![allow(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    clippy::arithmetic_side_effects
+)]
+
+use umqtt::{Event, Message, Storage};
+
+use crate::wire::*;
+
+/// [MQTT-3.3.1-1] DUP is set on a PUBLISH of which at least one byte was attempted before, and on no other.
+#[test]
+fn mqtt_3_3_1_1_dup_only_on_what_was_attempted() {
+    let first = publish(1, 1, b"first").len();
+    let all = first + publish(2, 2, b"second").len() + publish(1, 3, b"third").len();
+    for left in 0..=all {
+        let mut storage = Room::new();
+        let mut driven = Driven::new(&mut storage);
+        driven.open(&KEEP, false);
+        driven.publish(1, b"first");
+        driven.publish(2, b"second");
+        driven.publish(1, b"third");
+        if left > 0 {
+            assert_eq!(driven.take(left).len(), left);
+        }
+        driven.lose();
+        driven.open(&KEEP, true);
+        let mut begin = 0;
+        let expected: Vec<_> = [
+            publish(1, 1, b"first"),
+            publish(2, 2, b"second"),
+            publish(1, 3, b"third"),
+        ]
+        .into_iter()
+        .map(|packet| {
+            let attempted = left > begin;
+            begin += packet.len();
+            if attempted { dup(packet) } else { packet }
+        })
+        .collect();
+        assert_eq!(packets(&driven.sent()), expected, "after {left} bytes");
+    }
+}
+
+/// [MQTT-3.3.1-1] What was handed to a transport that never said how much of it it took counts as attempted.
+#[test]
+fn mqtt_3_3_1_1_what_was_lent_was_attempted() {
+    let mut storage = Room::new();
+    let mut driven = Driven::new(&mut storage);
+    driven.open(&KEEP, false);
+    driven.publish(1, b"lent");
+    let now = driven.at();
+    assert_eq!(driven.session.pending(now), publish(1, 1, b"lent"));
+    driven.publish(1, b"not lent");
+    driven.lose();
+    // A connection that ends before CONNACK attempts none of them.
+    for _ in 0..2 {
+        driven.connect(&KEEP);
+        driven.sent();
+        driven.lose();
+    }
+    driven.open(&KEEP, true);
+    assert_eq!(
+        packets(&driven.sent()),
+        [dup(publish(1, 1, b"lent")), publish(1, 2, b"not lent")]
+    );
+}
+
+/// [MQTT-3.3.1-3] An incoming DUP is reported as it came and decides nothing.
+#[test]
+fn mqtt_3_3_1_3_an_incoming_dup_decides_nothing() {
+    let mut storage = Room::new();
+    let mut driven = Driven::new(&mut storage);
+    driven.open(&CLEAN, false);
+    let with_dup = |qos| Message {
+        dup: true,
+        ..message(qos, b"x")
+    };
+    // New although marked, at both levels; at QoS 1 each is new.
+    driven.feed(&dup(publish(1, 1, b"x")));
+    driven.expect(&[Event::Message(with_dup(1))]);
+    driven.feed(&publish(1, 1, b"x"));
+    driven.expect(&[Event::Message(message(1, b"x"))]);
+    driven.feed(&dup(publish(2, 1, b"x")));
+    driven.expect(&[Event::Message(with_dup(2))]);
+    // Repeated although not marked.
+    driven.feed(&publish(2, 1, b"x"));
+    driven.expect(&[]);
+    assert_eq!(
+        packets(&driven.sent()),
+        [puback(1), puback(1), pubrec(1), pubrec(1)]
+    );
+}
+
+/// [MQTT-3.3.4-1] QoS 0 is not answered, QoS 1 gets PUBACK, QoS 2 gets PUBREC.
+#[test]
+fn mqtt_3_3_4_1_each_qos_has_its_answer() {
+    let mut storage = Room::new();
+    let mut driven = Driven::new(&mut storage);
+    driven.open(&CLEAN, false);
+    let answers = [(0, vec![]), (1, puback(7)), (2, pubrec(7))];
+    for payload in [&b"short"[..], &[b'x'; 200]] {
+        for (level, answer) in &answers {
+            driven.stream(&publish(*level, 7, payload));
+            assert_eq!(&driven.sent(), answer);
+            driven.feed(&pubrel(7));
+            driven.expect(&[]);
+            driven.sent();
+        }
+    }
+}
+
+/// [MQTT-4.3.1-1] QoS 0 out: PUBLISH with QoS 0 and DUP 0, once.
+#[test]
+fn mqtt_4_3_1_1_qos_0_goes_once() {
+    let mut storage = Room::new();
+    let mut driven = Driven::new(&mut storage);
+    driven.open(&KEEP, false);
+    let message = Message {
+        dup: true,
+        ..message(0, b"x")
+    };
+    assert_eq!(driven.session.publish(&message), Ok(None));
+    assert_eq!(driven.sent(), publish(0, 0, b"x"));
+    assert_eq!(driven.session.in_flight(), 0);
+    // Cut in the middle, or queued only: it is not sent again, and that is reported.
+    driven.publish(0, b"cut");
+    driven.publish(0, b"queued");
+    driven.take(3);
+    assert_eq!(driven.lose(), words(&[Event::Qos0Dropped(2)]));
+    driven.open(&KEEP, true);
+    assert_eq!(driven.sent(), b"");
+}
+
+/// [MQTT-4.3.2-1] QoS 1 out: unused id, PUBLISH with DUP 0, kept until PUBACK.
+#[test]
+fn mqtt_4_3_2_1_qos_1_is_kept_until_puback() {
+    let mut storage = Room::new();
+    let mut driven = Driven::new(&mut storage);
+    driven.open(&KEEP, false);
+    let other = driven.publish(2, b"other");
+    let message = Message {
+        dup: true,
+        ..message(1, b"x")
+    };
+    let packet_id = driven.session.publish(&message).unwrap().unwrap();
+    assert_ne!(packet_id, id(other));
+    let number = packet_id.get();
+    assert_eq!(
+        driven.sent(),
+        wire(&[&publish(2, other, b"other"), &publish(1, number, b"x")])
+    );
+    for _ in 0..3 {
+        driven.lose();
+        driven.open(&KEEP, true);
+        assert_eq!(
+            driven.sent(),
+            wire(&[
+                &dup(publish(2, other, b"other")),
+                &dup(publish(1, number, b"x"))
+            ])
+        );
+    }
+    driven.feed(&puback(number));
+    driven.expect(&[Event::Puback(packet_id)]);
+    driven.lose();
+    driven.open(&KEEP, true);
+    assert_eq!(driven.sent(), dup(publish(2, other, b"other")));
+}
+
+/// [MQTT-4.3.2-1] There is no retransmission on a live connection, however long PUBACK takes.
+#[test]
+fn mqtt_4_3_2_1_nothing_is_repeated_on_a_live_connection() {
+    let mut storage = Room::new();
+    let mut driven = Driven::new(&mut storage);
+    driven.session.set_response_timeout(1_000_000);
+    driven.open(&KEEP, false);
+    driven.publish(1, b"one");
+    driven.publish(2, b"two");
+    driven.sent();
+    for _ in 0..999 {
+        driven.pass(1_000);
+        driven.expect(&[]);
+        assert_eq!(driven.sent(), b"");
+    }
+}
+
+/// [MQTT-4.3.2-2] QoS 1 in: PUBACK with the same id after the application has had the message; a later PUBLISH with
+/// that id is new.
+#[test]
+fn mqtt_4_3_2_2_puback_follows_the_message() {
+    let mut storage = Room::new();
+    let mut driven = Driven::new(&mut storage);
+    driven.open(&CLEAN, false);
+    for payload in [b"one", b"two"] {
+        driven.feed(&publish(1, 7, payload));
+        let ready = driven.session.poll(driven.at()).unwrap().unwrap();
+        assert!(!driven.session.has_pending(), "not before it was seen");
+        let event = driven.session.event(ready).unwrap();
+        assert_eq!(event, Some(Event::Message(message(1, payload))));
+        assert_eq!(driven.sent(), puback(7));
+    }
+    // One that the application never had is not acknowledged.
+    driven.feed(&publish(1, 8, b""));
+    let ready = driven.session.poll(driven.at()).unwrap();
+    assert!(ready.is_some());
+    driven.open(&CLEAN, false);
+    driven.expect(&[]);
+    assert_eq!(driven.sent(), b"");
+}
+
+/// [MQTT-4.3.3-1] QoS 2 out: PUBLISH until PUBREC, then PUBREL until PUBCOMP, never PUBLISH again after PUBREC; a
+/// repeated PUBREC gets PUBREL again.
+#[test]
+fn mqtt_4_3_3_1_qos_2_out() {
+    let mut storage = Room::new();
+    let mut driven = Driven::new(&mut storage);
+    driven.open(&KEEP, false);
+    let packet_id = driven.publish(2, b"x");
+    assert_eq!(driven.sent(), publish(2, packet_id, b"x"));
+    for _ in 0..2 {
+        driven.lose();
+        driven.open(&KEEP, true);
+        assert_eq!(driven.sent(), dup(publish(2, packet_id, b"x")));
+    }
+    driven.feed(&pubrec(packet_id));
+    driven.expect(&[]);
+    assert_eq!(driven.sent(), pubrel(packet_id));
+    for _ in 0..2 {
+        driven.feed(&pubrec(packet_id));
+        driven.expect(&[]);
+        assert_eq!(driven.sent(), pubrel(packet_id));
+        driven.lose();
+        driven.open(&KEEP, true);
+        assert_eq!(driven.sent(), pubrel(packet_id));
+    }
+    driven.feed(&pubcomp(packet_id));
+    driven.expect(&[Event::Pubcomp(id(packet_id))]);
+    driven.lose();
+    driven.open(&KEEP, true);
+    assert_eq!(driven.sent(), b"");
+}
+
+/// [MQTT-4.3.3-1] A PUBREL that was cut on its way, or never left, goes again; the PUBLISH does not.
+#[test]
+fn mqtt_4_3_3_1_a_cut_pubrel_goes_again() {
+    for left in 0..=4 {
+        let mut storage = Room::new();
+        let mut driven = Driven::new(&mut storage);
+        driven.open(&KEEP, false);
+        driven.publish(2, b"x");
+        driven.sent();
+        driven.feed(&pubrec(1));
+        driven.expect(&[]);
+        driven.take(left);
+        driven.lose();
+        driven.open(&KEEP, true);
+        assert_eq!(driven.sent(), pubrel(1));
+    }
+}
+
+/// [MQTT-4.3.3-2] QoS 2 in: PUBREC, the id remembered until PUBREL, the message delivered once, PUBCOMP also for an
+/// unknown PUBREL.
+#[test]
+fn mqtt_4_3_3_2_qos_2_in() {
+    let mut storage = Room::new();
+    let mut driven = Driven::new(&mut storage);
+    driven.open(&KEEP, false);
+    driven.feed(&publish(2, 7, b"x"));
+    let ready = driven.session.poll(driven.at()).unwrap().unwrap();
+    assert!(!driven.session.has_pending(), "not before it was seen");
+    let event = driven.session.event(ready).unwrap();
+    assert_eq!(event, Some(Event::Message(message(2, b"x"))));
+    assert_eq!(driven.sent(), pubrec(7));
+    for _ in 0..2 {
+        driven.feed(&dup(publish(2, 7, b"x")));
+        driven.expect(&[]);
+        assert_eq!(driven.sent(), pubrec(7));
+        driven.lose();
+        driven.open(&KEEP, true);
+    }
+    // PUBREL, and PUBREL again because the PUBCOMP was lost.
+    for _ in 0..2 {
+        driven.feed(&pubrel(7));
+        driven.expect(&[]);
+        assert_eq!(driven.sent(), pubcomp(7));
+        driven.lose();
+        driven.open(&KEEP, true);
+    }
+    driven.feed(&publish(2, 7, b"new"));
+    driven.expect(&[Event::Message(message(2, b"new"))]);
+    assert_eq!(driven.sent(), pubrec(7));
+    driven.feed(&pubrel(999));
+    driven.expect(&[]);
+    assert_eq!(driven.sent(), pubcomp(999));
+}
+
+/// [MQTT-4.3.3-2] A message at QoS 2 is delivered once also when it comes in chunks.
+#[test]
+fn mqtt_4_3_3_2_chunks_are_delivered_once() {
+    let payload = [b'x'; 200];
+    let mut storage = Room::new();
+    let mut driven = Driven::new(&mut storage);
+    driven.open(&KEEP, false);
+    let long = publish(2, 7, &payload);
+    let events = driven.stream(&long[..long.len() - 1]);
+    assert!(!events.is_empty());
+    assert_eq!(driven.sent(), b"", "it is not complete");
+    assert_eq!(driven.stream(&long[long.len() - 1..]).len(), 1);
+    assert_eq!(driven.sent(), pubrec(7));
+
+    driven.lose();
+    driven.open(&KEEP, true);
+    assert!(driven.stream(&dup(long.clone())).is_empty());
+    assert_eq!(driven.sent(), pubrec(7));
+    driven.feed(&pubrel(7));
+    driven.expect(&[]);
+    assert_eq!(driven.sent(), pubcomp(7));
+    assert!(!driven.stream(&long).is_empty(), "a new one");
+}
+
+/// [MQTT-4.3.3-2] Inbound and outbound ids are separate spaces.
+#[test]
+fn mqtt_4_3_3_2_ids_of_both_directions_do_not_meet() {
+    let mut storage = Room::new();
+    let mut driven = Driven::new(&mut storage);
+    driven.open(&KEEP, false);
+    let packet_id = driven.publish(2, b"mine");
+    driven.sent();
+    driven.feed(&publish(2, packet_id, b"theirs"));
+    driven.expect(&[Event::Message(message(2, b"theirs"))]);
+    assert_eq!(driven.sent(), pubrec(packet_id));
+    driven.feed(&pubrel(packet_id));
+    driven.expect(&[]);
+    assert_eq!(driven.sent(), pubcomp(packet_id));
+    driven.feed(&pubrec(packet_id));
+    driven.expect(&[]);
+    assert_eq!(driven.sent(), pubrel(packet_id));
+    driven.feed(&pubcomp(packet_id));
+    driven.expect(&[Event::Pubcomp(id(packet_id))]);
+}
+
+/// [MQTT-4.4.0-1] On reconnect with Clean Session 0 all unacknowledged PUBLISHes and PUBRELs go out again with their
+/// ids, whatever Session Present says.
+#[test]
+fn mqtt_4_4_0_1_everything_unacknowledged_goes_out_again() {
+    for session_present in [true, false] {
+        let mut storage = Room::new();
+        let mut driven = Driven::new(&mut storage);
+        driven.open(&KEEP, false);
+        for (level, payload) in [(1, b"a"), (2, b"b"), (2, b"c"), (1, b"d"), (2, b"e")] {
+            driven.publish(level, payload);
+        }
+        driven.sent();
+        driven.feed(&wire(&[&pubrec(5), &puback(1), &pubrec(2)]));
+        driven.expect(&[Event::Puback(id(1))]);
+        driven.lose();
+        driven.open(&KEEP, session_present);
+        assert_eq!(
+            packets(&driven.sent()),
+            [
+                pubrel(5),
+                pubrel(2),
+                dup(publish(2, 3, b"c")),
+                dup(publish(1, 4, b"d"))
+            ]
+        );
+    }
+}
+
+/// [MQTT-4.4.0-1] With Session Present 0 a PUBREL is tried on that one connection, and then reported as delivery
+/// unknown: after PUBCOMP, or when the server will not have it.
+#[test]
+fn mqtt_4_4_0_1_a_pubrel_that_means_nothing_is_tried_once() {
+    for answered in [true, false] {
+        let mut storage = Room::new();
+        let mut driven = Driven::new(&mut storage);
+        driven.open(&KEEP, false);
+        let packet_id = driven.publish(2, b"x");
+        driven.sent();
+        driven.feed(&pubrec(packet_id));
+        driven.expect(&[]);
+        driven.sent();
+        driven.lose();
+        driven.open(&KEEP, false);
+        assert_eq!(driven.sent(), pubrel(packet_id));
+        let unknown = Event::DeliveryUnknown(id(packet_id));
+        if answered {
+            driven.feed(&pubcomp(packet_id));
+            driven.expect(&[unknown]);
+        } else {
+            assert_eq!(driven.lose(), words(&[unknown]));
+        }
+        assert_eq!(driven.session.in_flight(), 0);
+        driven.open(&KEEP, false);
+        driven.expect(&[]);
+        assert_eq!(driven.sent(), b"", "it is not tried again");
+    }
+}
+
+/// [MQTT-4.5.0-2] Every PUBLISH is acknowledged, wanted or not, chunked or skipped.
+#[test]
+fn mqtt_4_5_0_2_every_publish_is_acknowledged() {
+    let mut storage = Storage::<64, 128, 4, 8>::new();
+    let mut driven = Driven::new(&mut storage);
+    driven.open(&CLEAN, false);
+    let topic = "t".repeat(100);
+    let mut packet_id = 0;
+    for (level, answer) in [(1, puback as fn(u16) -> Vec<u8>), (2, pubrec)] {
+        for packet in [
+            publish_on("nobody/asked", level, 1, b""),
+            publish(level, 1, b""),
+            publish(level, 1, &[b'x'; 300]),
+            publish_on(&topic, level, 1, b""),
+            publish_on(&topic, level, 1, &[b'x'; 300]),
+        ] {
+            packet_id += 1;
+            let mut packet = packet;
+            // The id stands behind the topic.
+            let header = packets(&packet)[0].len() - remaining(&packet);
+            let topic_len = usize::from(u16::from_be_bytes([packet[header], packet[header + 1]]));
+            packet[header + 2 + topic_len + 1] = packet_id;
+            // One token is thrown away, as a caller does who does not care.
+            let mut rest = &packet[..];
+            while !rest.is_empty() {
+                let space = driven.session.space();
+                let n = space.len().min(rest.len());
+                space[..n].copy_from_slice(&rest[..n]);
+                driven.session.commit(n);
+                rest = &rest[n..];
+                while let Some(ready) = driven.session.poll(driven.at()).unwrap() {
+                    let _ = driven.session.event(ready).unwrap();
+                }
+            }
+            assert_eq!(driven.sent(), answer(packet_id.into()));
+        }
+        driven.stream(&wire(&[&pubrel(6), &pubrel(7), &pubrel(8)]));
+        driven.sent();
+    }
+}
+
+/// The Remaining Length of a packet.
+fn remaining(packet: &[u8]) -> usize {
+    let (header, _) = umqtt::codec::FixedHeader::decode(packet).unwrap().unwrap();
+    usize::try_from(header.remaining_length).unwrap()
+}

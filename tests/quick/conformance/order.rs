@@ -1,0 +1,373 @@
+//! The statements of MQTT 3.1.1 about the order of messages, and about what happens when the peer breaks the rules or
+//! there is no room, one test each.
+#![allow(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    clippy::arithmetic_side_effects
+)]
+
+use umqtt::{
+    Event, ProtocolError, RequestError, Storage,
+    codec::{DecodeError, PacketType, QoS},
+};
+
+use crate::wire::*;
+
+/// [MQTT-4.6.0-1] PUBLISHes are re-sent in their original order, and new QoS 1 and 2 PUBLISHes wait behind them.
+#[test]
+fn mqtt_4_6_0_1_resends_keep_their_order_and_new_ones_wait() {
+    let mut storage = Room::new();
+    let mut driven = Driven::new(&mut storage);
+    driven.open(&KEEP, false);
+    for (level, payload) in [(1, b"a"), (2, b"b"), (1, b"c"), (1, b"d")] {
+        driven.publish(level, payload);
+    }
+    driven.sent();
+    driven.feed(&puback(3));
+    driven.expect(&[Event::Puback(id(3))]);
+    driven.lose();
+
+    driven.connect(&KEEP);
+    driven.publish(1, b"new");
+    driven.publish(2, b"newer");
+    assert_eq!(driven.sent(), connect(&KEEP), "the new ones wait");
+    driven.lose();
+    driven.connect(&KEEP);
+    driven.publish(1, b"newest");
+    driven.sent();
+    driven.accept(true);
+    driven.publish(1, b"last");
+    assert_eq!(
+        packets(&driven.sent()),
+        [
+            dup(publish(1, 1, b"a")),
+            dup(publish(2, 2, b"b")),
+            dup(publish(1, 4, b"d")),
+            publish(1, 5, b"new"),
+            publish(2, 6, b"newer"),
+            publish(1, 7, b"newest"),
+            publish(1, 8, b"last"),
+        ]
+    );
+}
+
+/// [MQTT-4.6.0-1] A PUBREL that is owed holds new PUBLISHes back until CONNACK as well.
+#[test]
+fn mqtt_4_6_0_1_new_ones_wait_behind_a_pubrel() {
+    let mut storage = Room::new();
+    let mut driven = Driven::new(&mut storage);
+    driven.open(&KEEP, false);
+    driven.publish(2, b"a");
+    driven.sent();
+    driven.feed(&pubrec(1));
+    driven.expect(&[]);
+    driven.connect(&KEEP);
+    driven.publish(1, b"new");
+    assert_eq!(driven.sent(), connect(&KEEP));
+    driven.accept(true);
+    assert_eq!(driven.sent(), wire(&[&pubrel(1), &publish(1, 2, b"new")]));
+}
+
+/// [MQTT-4.6.0-2] PUBACKs go in the order of the PUBLISHes received.
+#[test]
+fn mqtt_4_6_0_2_pubacks_keep_the_order() {
+    keeps_the_order(1, puback);
+}
+
+/// [MQTT-4.6.0-3] PUBRECs go in the order of the PUBLISHes received.
+#[test]
+fn mqtt_4_6_0_3_pubrecs_keep_the_order() {
+    keeps_the_order(2, pubrec);
+}
+
+/// Messages of all kinds at one level are answered in their order, by a transport that takes a byte now and then.
+fn keeps_the_order(level: u8, answer: fn(u16) -> Vec<u8>) {
+    let mut storage = Storage::<64, 128, 4, 32>::new();
+    let mut driven = Driven::new(&mut storage);
+    driven.open(&CLEAN, false);
+    let long_topic = "t".repeat(100);
+    let mut expected = Vec::new();
+    let mut incoming = Vec::new();
+    for (n, packet_id) in [9, 3, 7, 1, 8, 2, 20, 11].into_iter().enumerate() {
+        incoming.extend(match n % 4 {
+            0 => publish(level, packet_id, b"x"),
+            1 => publish(level, packet_id, &[b'x'; 100]),
+            2 => publish_on(&long_topic, level, packet_id, b"x"),
+            // At QoS 2 this one is a repetition, which nobody sees.
+            _ => publish(level, 9, b"x"),
+        });
+        expected.push(answer(if n % 4 == 3 { 9 } else { packet_id }));
+    }
+    let mut sent = Vec::new();
+    for piece in incoming.chunks(11) {
+        driven.stream(piece);
+        sent.extend(driven.take(3));
+    }
+    sent.extend(driven.sent());
+    assert_eq!(packets(&sent), expected);
+}
+
+/// [MQTT-4.6.0-4] PUBRELs go in the order of the PUBRECs received, also when some of them answer a PUBREC for an id
+/// that nobody waits for, and when the connection breaks in between.
+#[test]
+fn mqtt_4_6_0_4_pubrels_keep_the_order() {
+    let mut storage = Room::new();
+    let mut driven = Driven::new(&mut storage);
+    driven.open(&KEEP, false);
+    for _ in 0..4 {
+        driven.publish(2, b"");
+    }
+    driven.sent();
+    driven.feed(&wire(&[
+        &pubrec(3),
+        &pubrec(99),
+        &pubrec(1),
+        &pubrec(4),
+        &pubrec(3),
+        &pubrec(2),
+    ]));
+    driven.expect(&[]);
+    assert_eq!(
+        packets(&driven.sent()),
+        [3, 99, 1, 4, 3, 2].map(pubrel),
+        "in the order in which they came"
+    );
+    driven.lose();
+    driven.open(&KEEP, true);
+    assert_eq!(packets(&driven.sent()), [3, 1, 4, 2].map(pubrel));
+}
+
+/// [MQTT-4.6.0-4] PUBRELs of an older connection go before those that a new PUBREC asks for, however many they are.
+#[test]
+fn mqtt_4_6_0_4_older_pubrels_go_first() {
+    let mut storage = Storage::<64, 256, 20>::new();
+    let mut driven = Driven::new(&mut storage);
+    driven.open(&KEEP, false);
+    for _ in 0..20 {
+        driven.publish(2, b"");
+    }
+    driven.sent();
+    for packet_id in (1..=20).rev() {
+        driven.feed(&pubrec(packet_id));
+        driven.expect(&[]);
+        driven.sent();
+    }
+    driven.lose();
+    driven.open(&KEEP, true);
+    driven.feed(&pubrec(99));
+    let mut sent = Vec::new();
+    for _ in 0..9 {
+        driven.expect(&[]);
+        sent.extend(driven.take(16));
+    }
+    let expected: Vec<_> = (1..=20).rev().chain([99]).map(pubrel).collect();
+    assert_eq!(packets(&sent), expected);
+}
+
+/// [MQTT-4.8.0-1] A protocol violation by the peer ends that connection, with the reason, and keeps what the session
+/// must keep.
+#[test]
+fn mqtt_4_8_0_1_a_violation_ends_the_connection_and_keeps_the_session() {
+    let wrong = |packet_type, packet_id| ProtocolError::UnexpectedAck {
+        packet_type,
+        packet_id: id(packet_id),
+    };
+    let unexpected = ProtocolError::UnexpectedPacket;
+    let decode = ProtocolError::Decode;
+    let violations = [
+        (connack(true), unexpected(PacketType::Connack)),
+        (PINGREQ.to_vec(), unexpected(PacketType::Pingreq)),
+        (DISCONNECT.to_vec(), unexpected(PacketType::Disconnect)),
+        (connect(&KEEP), unexpected(PacketType::Connect)),
+        (subscribe(1, "a"), unexpected(PacketType::Subscribe)),
+        (unsubscribe(1, "a"), unexpected(PacketType::Unsubscribe)),
+        // Longer than the receive buffer; what it is decides, not its length.
+        (vec![0x82, 0xFF, 0x01], unexpected(PacketType::Subscribe)),
+        (puback(2), wrong(PacketType::Puback, 2)),
+        (pubrec(1), wrong(PacketType::Pubrec, 1)),
+        (pubcomp(2), wrong(PacketType::Pubcomp, 2)),
+        (puback(3), wrong(PacketType::Puback, 3)),
+        (
+            vec![0x00, 0],
+            decode(DecodeError::ReservedPacketType { value: 0 }),
+        ),
+        (vec![0x40, 2, 0, 0], decode(DecodeError::PacketIdZero)),
+        (vec![0x62, 2, 0, 0], decode(DecodeError::PacketIdZero)),
+        (vec![0x90, 3, 0, 0, 0], decode(DecodeError::PacketIdZero)),
+        (
+            vec![0x32, 5, 0, 1, b't', 0, 0],
+            decode(DecodeError::PacketIdZero),
+        ),
+    ];
+    for (bytes, expected) in violations {
+        let mut storage = Room::new();
+        let mut driven = Driven::new(&mut storage);
+        driven.open(&KEEP, false);
+        driven.publish(1, b"one");
+        driven.publish(2, b"two");
+        driven.publish(2, b"three");
+        driven.sent();
+        driven.feed(&pubrec(3));
+        driven.feed(&publish(2, 5, b"theirs"));
+        driven.expect(&[Event::Message(message(2, b"theirs"))]);
+        driven.sent();
+
+        driven.feed(&wire(&[&bytes, &puback(1)]));
+        assert_eq!(driven.end(), expected, "{bytes:x?}");
+        let now = driven.at();
+        assert_eq!(driven.session.poll(now), Err(expected), "and again");
+
+        driven.open(&KEEP, true);
+        assert_eq!(
+            packets(&driven.sent()),
+            [
+                pubrel(3),
+                dup(publish(1, 1, b"one")),
+                dup(publish(2, 2, b"two"))
+            ]
+        );
+        driven.feed(&dup(publish(2, 5, b"theirs")));
+        driven.expect(&[]);
+        assert_eq!(driven.sent(), pubrec(5));
+    }
+}
+
+/// [MQTT-4.8.0-2] An inbound packet that cannot be processed for lack of room ends the connection with the size needed
+/// and keeps the session.
+#[test]
+fn mqtt_4_8_0_2_lack_of_room_tells_the_size() {
+    let mut storage = Storage::<16, 256, 8>::new();
+    let mut driven = Driven::new(&mut storage);
+    driven.open(&KEEP, false);
+    driven.publish(1, b"kept");
+    let filters = [("a", QoS::AtMostOnce); 12];
+    let asked = driven.subscribe(&filters);
+    driven.sent();
+    // A code too many.
+    let answer = suback(
+        asked,
+        &[umqtt::codec::SubackReturnCode::Granted(QoS::AtMostOnce); 13],
+    );
+    driven.feed(&answer[..2]);
+    let (events, reason) = driven.last_words();
+    assert_eq!(reason, ProtocolError::ReceiveBufferTooSmall { needed: 17 });
+    assert_eq!(events, words(&[Event::OutcomeUnknown(id(asked))]));
+    driven.open(&KEEP, true);
+    assert_eq!(driven.sent(), dup(publish(1, 1, b"kept")));
+}
+
+/// [MQTT-4.8.0-2] More inbound ids than there is room for end the connection with the capacity, and reconnecting makes
+/// progress.
+#[test]
+fn mqtt_4_8_0_2_lack_of_inbound_ids_tells_the_capacity() {
+    let mut storage = Storage::<64, 128, 2, 2>::new();
+    let mut driven = Driven::new(&mut storage);
+    driven.open(&KEEP, false);
+    let incoming = wire(&[
+        &publish(2, 1, b"a"),
+        &publish(2, 2, b"b"),
+        &publish(2, 3, b"c"),
+    ]);
+    driven.feed(&incoming);
+    driven.expect(&[
+        Event::Message(message(2, b"a")),
+        Event::Message(message(2, b"b")),
+    ]);
+    // What found room is completed first: else the next connection would begin with the same messages.
+    assert_eq!(packets(&driven.sent()), [pubrec(1), pubrec(2)]);
+    driven.expect(&[]);
+    for (packet, answer) in [
+        (dup(publish(2, 1, b"a")), pubrec(1)),
+        (pubrel(1), pubcomp(1)),
+    ] {
+        driven.feed(&packet);
+        driven.expect(&[]);
+        assert_eq!(packets(&driven.sent()), [answer]);
+    }
+    // There is room again, but this one came after one that had none; another QoS has an order of its own.
+    driven.feed(&wire(&[&publish(2, 4, b"d"), &publish(1, 5, b"e")]));
+    driven.expect(&[Event::Message(message(1, b"e"))]);
+    assert_eq!(packets(&driven.sent()), [puback(5)]);
+    driven.feed(&pubrel(2));
+    driven.expect(&[]);
+    assert_eq!(packets(&driven.sent()), [pubcomp(2)]);
+    assert_eq!(
+        driven.end(),
+        ProtocolError::TooManyQos2Messages { capacity: 2 }
+    );
+
+    driven.open(&KEEP, true);
+    driven.feed(&wire(&[
+        &dup(publish(2, 3, b"c")),
+        &dup(publish(2, 4, b"d")),
+    ]));
+    assert_eq!(driven.events().len(), 2);
+    assert_eq!(packets(&driven.sent()), [pubrec(3), pubrec(4)]);
+    // A long one is skipped, and those that had room are completed.
+    assert_eq!(driven.stream(&publish(2, 6, &[0; 100])), [""; 0]);
+    assert_eq!(driven.sent(), b"");
+    for packet_id in [3, 4] {
+        driven.feed(&pubrel(packet_id));
+        driven.expect(&[]);
+        assert_eq!(driven.sent(), pubcomp(packet_id));
+    }
+    assert_eq!(
+        driven.end(),
+        ProtocolError::TooManyQos2Messages { capacity: 2 }
+    );
+}
+
+/// [MQTT-4.8.0-2] An oversized topic is skipped, acknowledged and reported instead.
+#[test]
+fn mqtt_4_8_0_2_an_oversized_topic_ends_nothing() {
+    let mut storage = Room::new();
+    let mut driven = Driven::new(&mut storage);
+    driven.open(&CLEAN, false);
+    let topic = "t".repeat(60_000);
+    for (level, answer) in [(0, vec![]), (1, puback(7)), (2, pubrec(7))] {
+        let mut bytes = publish_head(&topic, level, 7, 10);
+        bytes.extend([b'x'; 10]);
+        bytes.extend(publish(0, 0, b"next"));
+        assert_eq!(
+            driven.stream(&bytes),
+            words(&[
+                Event::TopicTooLong { len: 60_000 },
+                Event::Message(message(0, b"next"))
+            ])
+        );
+        assert_eq!(driven.sent(), answer);
+    }
+}
+
+/// All of a PUBLISH but its payload, for topics that [`encoded`] has no room for.
+fn publish_head(topic: &str, level: u8, packet_id: u16, payload_len: usize) -> Vec<u8> {
+    let mut body = u16::try_from(topic.len()).unwrap().to_be_bytes().to_vec();
+    body.extend(topic.as_bytes());
+    if level > 0 {
+        body.extend(packet_id.to_be_bytes());
+    }
+    let mut len = body.len() + payload_len;
+    let mut bytes = vec![0x30 | (level << 1)];
+    while len >= 128 {
+        bytes.push(u8::try_from(len % 128).unwrap() | 0x80);
+        len /= 128;
+    }
+    bytes.push(u8::try_from(len).unwrap());
+    bytes.extend(body);
+    bytes
+}
+
+/// [MQTT-4.8.0-2] The answer to a full session is given to the caller, who caused it, and ends nothing.
+#[test]
+fn mqtt_4_8_0_2_a_full_window_is_an_answer() {
+    let mut storage = Storage::<64, 128, 1>::new();
+    let mut driven = Driven::new(&mut storage);
+    driven.open(&CLEAN, false);
+    driven.publish(1, b"");
+    let full = RequestError::InflightFull { capacity: 1 };
+    assert_eq!(driven.session.publish(&message(2, b"")), Err(full));
+    driven.sent();
+    driven.feed(&puback(1));
+    driven.expect(&[Event::Puback(id(1))]);
+    driven.publish(2, b"");
+}

@@ -1,0 +1,271 @@
+//! The statements of MQTT 3.1.1 about packet ids, and about requests and their answers, one test each.
+#![allow(clippy::unwrap_used, clippy::indexing_slicing)]
+
+use umqtt::{
+    Event, ProtocolError, RequestError, Storage,
+    codec::{
+        PacketType, QoS, Suback,
+        SubackReturnCode::{self, Failure, Granted},
+    },
+};
+
+use crate::wire::*;
+
+const FILTER: [(&str, QoS); 1] = [("a/#", QoS::AtMostOnce)];
+const GRANTED: [SubackReturnCode; 1] = [Granted(QoS::AtMostOnce)];
+
+fn suback_event(packet_id: u16, codes: &[SubackReturnCode]) -> String {
+    let suback = Suback::new(id(packet_id), codes).unwrap();
+    words(&[Event::Suback(id(packet_id), suback.codes())]).remove(0)
+}
+
+fn unexpected(packet_type: PacketType, packet_id: u16) -> ProtocolError {
+    ProtocolError::UnexpectedAck {
+        packet_type,
+        packet_id: id(packet_id),
+    }
+}
+
+/// [MQTT-2.3.1-2] A new packet gets an id that nothing in flight uses, SUBSCRIBE and UNSUBSCRIBE included.
+#[test]
+fn mqtt_2_3_1_2_ids_in_flight_are_not_given_again() {
+    let mut storage = Room::new();
+    let mut driven = Driven::new(&mut storage);
+    driven.open(&CLEAN, false);
+    // One of each kind stays in flight, the QoS 2 one in its second half.
+    let kept = [
+        driven.publish(1, b""),
+        driven.publish(2, b""),
+        driven.subscribe(&FILTER),
+        driven.unsubscribe(&["a/#"]),
+        driven.publish(2, b""),
+    ];
+    driven.sent();
+    driven.feed(&pubrec(kept[4]));
+    driven.expect(&[]);
+    driven.sent();
+    // All ids there are, and a few more.
+    let mut last = kept[4];
+    for round in 0..66_000_u32 {
+        let packet_id = match round % 3 {
+            0 => driven.publish(1, b""),
+            1 => driven.subscribe(&FILTER),
+            _ => driven.unsubscribe(&["a/#"]),
+        };
+        assert_ne!(packet_id, 0);
+        assert!(!kept.contains(&packet_id), "id {packet_id} is in flight");
+        assert_ne!(packet_id, last, "an id is not used twice in a row");
+        last = packet_id;
+        let sent = driven.sent();
+        driven.feed(&match sent[0] {
+            0x32 => puback(packet_id),
+            0x82 => suback(packet_id, &GRANTED),
+            _ => unsuback(packet_id),
+        });
+        assert_eq!(driven.events().len(), 1);
+    }
+    assert_eq!(driven.session.in_flight(), kept.len());
+}
+
+/// [MQTT-2.3.1-3] A resend keeps its id, which is free again only after its final acknowledgement.
+#[test]
+fn mqtt_2_3_1_3_an_id_is_kept_until_the_final_acknowledgement() {
+    let mut storage = Storage::<64, 128, 1>::new();
+    let mut driven = Driven::new(&mut storage);
+    driven.open(&KEEP, false);
+    let full = Err(RequestError::InflightFull { capacity: 1 });
+    let packet_id = driven.publish(2, b"x");
+    assert_eq!(driven.sent(), publish(2, packet_id, b"x"));
+
+    driven.lose();
+    driven.open(&KEEP, true);
+    assert_eq!(driven.sent(), dup(publish(2, packet_id, b"x")));
+    assert_eq!(driven.session.publish(&message(1, b"y")), full);
+    driven.feed(&pubrec(packet_id));
+    driven.expect(&[]);
+    assert_eq!(driven.sent(), pubrel(packet_id));
+    assert_eq!(driven.session.publish(&message(1, b"y")), full);
+
+    driven.lose();
+    driven.open(&KEEP, true);
+    assert_eq!(driven.sent(), pubrel(packet_id));
+    assert_eq!(driven.session.publish(&message(1, b"y")), full);
+    driven.feed(&pubcomp(packet_id));
+    driven.expect(&[Event::Pubcomp(id(packet_id))]);
+    assert_eq!(driven.publish(1, b"y"), packet_id + 1);
+}
+
+/// [MQTT-2.3.1-6] PUBACK, PUBREC and PUBREL carry the id of the PUBLISH that they answer.
+#[test]
+fn mqtt_2_3_1_6_answers_carry_the_id_of_the_publish() {
+    let mut storage = Room::new();
+    let mut driven = Driven::new(&mut storage);
+    driven.open(&CLEAN, false);
+    for packet_id in [1, 255, 256, 0x1234, u16::MAX] {
+        driven.feed(&publish(1, packet_id, b""));
+        driven.expect(&[Event::Message(message(1, b""))]);
+        assert_eq!(driven.sent(), puback(packet_id));
+        driven.feed(&publish(2, packet_id, b""));
+        driven.expect(&[Event::Message(message(2, b""))]);
+        assert_eq!(driven.sent(), pubrec(packet_id));
+        driven.feed(&pubrel(packet_id));
+        driven.expect(&[]);
+        assert_eq!(driven.sent(), pubcomp(packet_id));
+    }
+    for _ in 0..300 {
+        let packet_id = driven.publish(2, b"");
+        assert_eq!(driven.sent(), publish(2, packet_id, b""));
+        driven.feed(&pubrec(packet_id));
+        driven.expect(&[]);
+        assert_eq!(driven.sent(), pubrel(packet_id));
+        driven.feed(&pubcomp(packet_id));
+        driven.expect(&[Event::Pubcomp(id(packet_id))]);
+    }
+}
+
+/// [MQTT-2.3.1-7] SUBACK and UNSUBACK are matched by id; one for an id that nobody waits for completes nothing.
+#[test]
+fn mqtt_2_3_1_7_suback_and_unsuback_are_matched_by_id() {
+    let mut storage = Room::new();
+    let mut driven = Driven::new(&mut storage);
+    driven.open(&CLEAN, false);
+    let (a, b) = (driven.subscribe(&FILTER), driven.unsubscribe(&["b"]));
+    let (c, d) = (driven.subscribe(&FILTER), driven.unsubscribe(&["d"]));
+    driven.sent();
+    driven.feed(&wire(&[&suback(99, &GRANTED), &unsuback(98)]));
+    driven.expect(&[]);
+    assert_eq!(driven.session.in_flight(), 4);
+    // Answers in any order find their requests.
+    driven.feed(&wire(&[
+        &unsuback(d),
+        &suback(c, &[Failure]),
+        &suback(a, &GRANTED),
+        &unsuback(b),
+    ]));
+    assert_eq!(
+        driven.events(),
+        [
+            words(&[Event::Unsuback(id(d))]),
+            vec![suback_event(c, &[Failure]), suback_event(a, &GRANTED)],
+            words(&[Event::Unsuback(id(b))]),
+        ]
+        .concat()
+    );
+    // A repeated one finds nobody.
+    driven.feed(&wire(&[&suback(a, &GRANTED), &unsuback(b)]));
+    driven.expect(&[]);
+    assert_eq!(driven.sent(), b"");
+}
+
+/// [MQTT-3.8.4-2] SUBACK is matched to its SUBSCRIBE by id; no other packet answers it, and it answers no other.
+#[test]
+fn mqtt_3_8_4_2_suback_answers_its_subscribe() {
+    let mut storage = Room::new();
+    let mut driven = Driven::new(&mut storage);
+    driven.open(&CLEAN, false);
+    let (first, second) = (driven.subscribe(&FILTER), driven.subscribe(&FILTER));
+    driven.sent();
+    driven.feed(&suback(second, &[Failure]));
+    assert_eq!(driven.events(), [suback_event(second, &[Failure])]);
+    driven.feed(&suback(first, &GRANTED));
+    assert_eq!(driven.events(), [suback_event(first, &GRANTED)]);
+
+    let published = driven.publish(1, b"");
+    driven.sent();
+    driven.feed(&suback(published, &GRANTED));
+    assert_eq!(driven.end(), unexpected(PacketType::Suback, published));
+
+    driven.open(&CLEAN, false);
+    driven.events();
+    let asked = driven.subscribe(&FILTER);
+    driven.sent();
+    driven.feed(&unsuback(asked));
+    let (events, reason) = driven.last_words();
+    assert_eq!(reason, unexpected(PacketType::Unsuback, asked));
+    assert_eq!(events, words(&[Event::OutcomeUnknown(id(asked))]));
+}
+
+/// [MQTT-3.8.4-5] A SUBACK has one code for each filter asked for, else it is a protocol violation.
+#[test]
+fn mqtt_3_8_4_5_suback_has_a_code_for_each_filter() {
+    let filters = [
+        ("a", QoS::AtMostOnce),
+        ("b/+", QoS::AtLeastOnce),
+        ("c/#", QoS::ExactlyOnce),
+    ];
+    for expected in 1..=3 {
+        for got in 1..=4 {
+            let mut storage = Room::new();
+            let mut driven = Driven::new(&mut storage);
+            driven.open(&KEEP, false);
+            let asked = driven.subscribe(&filters[..expected]);
+            driven.sent();
+            let codes = [Granted(QoS::AtMostOnce); 4];
+            driven.feed(&suback(asked, &codes[..got]));
+            if got == expected {
+                assert_eq!(driven.events(), [suback_event(asked, &codes[..got])]);
+                continue;
+            }
+            let (events, reason) = driven.last_words();
+            assert_eq!(reason, ProtocolError::SubackCount { expected, got });
+            assert_eq!(events, words(&[Event::OutcomeUnknown(id(asked))]));
+            driven.open(&KEEP, true);
+        }
+    }
+}
+
+/// [MQTT-3.9.3-1] The codes are reported in the order of the filters.
+#[test]
+fn mqtt_3_9_3_1_codes_come_in_the_order_of_the_filters() {
+    let mut storage = Room::new();
+    let mut driven = Driven::new(&mut storage);
+    driven.open(&CLEAN, false);
+    let asked = driven.subscribe(&[
+        ("a", QoS::ExactlyOnce),
+        ("b", QoS::ExactlyOnce),
+        ("c", QoS::AtLeastOnce),
+        ("d", QoS::AtMostOnce),
+    ]);
+    driven.sent();
+    driven.feed(&[0x90, 6, 0, 1, 2, 0x80, 1, 0]);
+    let ready = driven.session.poll(driven.at()).unwrap().unwrap();
+    assert_eq!(ready.completed_request(), Some(id(asked)));
+    let Some(Event::Suback(_, codes)) = driven.session.event(ready).unwrap() else {
+        panic!("no SUBACK");
+    };
+    assert_eq!(
+        codes.iter().collect::<Vec<_>>(),
+        [
+            Granted(QoS::ExactlyOnce),
+            Failure,
+            Granted(QoS::AtLeastOnce),
+            Granted(QoS::AtMostOnce)
+        ]
+    );
+}
+
+/// [MQTT-3.10.4-4] UNSUBACK is matched to its UNSUBSCRIBE by id; no other packet answers it, and it answers no other.
+#[test]
+fn mqtt_3_10_4_4_unsuback_answers_its_unsubscribe() {
+    let mut storage = Room::new();
+    let mut driven = Driven::new(&mut storage);
+    driven.open(&CLEAN, false);
+    let (first, second) = (driven.unsubscribe(&["a"]), driven.unsubscribe(&["b", "c"]));
+    driven.sent();
+    driven.feed(&wire(&[&unsuback(second), &unsuback(first)]));
+    driven.expect(&[Event::Unsuback(id(second)), Event::Unsuback(id(first))]);
+
+    let published = driven.publish(2, b"");
+    driven.sent();
+    driven.feed(&unsuback(published));
+    assert_eq!(driven.end(), unexpected(PacketType::Unsuback, published));
+
+    driven.open(&CLEAN, false);
+    driven.events();
+    let asked = driven.unsubscribe(&["a"]);
+    driven.sent();
+    driven.feed(&suback(asked, &GRANTED));
+    let (events, reason) = driven.last_words();
+    assert_eq!(reason, unexpected(PacketType::Suback, asked));
+    assert_eq!(events, words(&[Event::OutcomeUnknown(id(asked))]));
+}

@@ -1,0 +1,687 @@
+//! The statements of MQTT 3.1.1 about connecting, session state and the end of a connection, one test each.
+//!
+//! The tests carry the ids of the specification's Appendix B. Statements about the delivery of messages are in
+//! `delivery.rs` and `order.rs`, those about packet ids and requests in
+//! `requests.rs`, those about time in `time.rs`.
+#![allow(clippy::unwrap_used, clippy::indexing_slicing)]
+
+use umqtt::{
+    Event, ProtocolError, RequestError, Storage,
+    codec::{
+        Connect, ConnectReturnCode, DecodeError, PacketType, QoS,
+        SubackReturnCode::{self, Granted},
+    },
+};
+
+use crate::wire::*;
+
+const FILTER: [(&str, QoS); 1] = [("a/#", QoS::AtMostOnce)];
+const GRANTED: [SubackReturnCode; 1] = [Granted(QoS::AtMostOnce)];
+
+/// [MQTT-3.1.0-1] The first packet on a network connection is CONNECT, whatever waits in the session.
+#[test]
+fn mqtt_3_1_0_1_connect_goes_first() {
+    let mut storage = Room::new();
+    let mut driven = Driven::new(&mut storage);
+    assert_eq!(
+        driven.session.publish(&message(0, b"")),
+        Err(RequestError::NotConnected)
+    );
+    assert_eq!(driven.session.ping(), Err(RequestError::NotConnected));
+    assert_eq!(driven.session.disconnect(), Err(RequestError::NotConnected));
+    assert_eq!(driven.sent(), b"");
+
+    driven.connect(&KEEP);
+    assert_eq!(driven.session.ping(), Err(RequestError::NotConnected));
+    assert_eq!(driven.sent(), connect(&KEEP));
+
+    driven.open(&KEEP, false);
+    driven.publish(1, b"one");
+    driven.publish(2, b"two");
+    driven.sent();
+    driven.feed(&pubrec(2));
+    driven.feed(&publish(1, 9, b""));
+    driven.expect(&[Event::Message(message(1, b""))]);
+    // A PUBACK and a PUBREL are owed, a PUBLISH waits for its PUBACK, and one has not left.
+    driven.publish(1, b"three");
+    assert!(driven.session.has_pending());
+    driven.connect(&KEEP);
+    driven.session.publish(&message(0, b"four")).unwrap();
+    assert_eq!(
+        driven.sent(),
+        connect(&KEEP),
+        "and nothing else before CONNACK"
+    );
+
+    // The same when a connection breaks inside the CONNECT.
+    driven.connect(&KEEP);
+    driven.take(5);
+    driven.connect(&KEEP);
+    assert_eq!(driven.sent(), connect(&KEEP));
+}
+
+/// [MQTT-3.1.0-2] A second CONNECT is never sent on one network connection.
+#[test]
+fn mqtt_3_1_0_2_connect_goes_once() {
+    let mut storage = Room::new();
+    let mut driven = Driven::new(&mut storage);
+    driven.open(&CLEAN, false);
+    for _ in 0..3 {
+        driven.publish(1, b"");
+    }
+    driven.sent();
+    driven.feed(&wire(&[&puback(1), &puback(2), &puback(3)]));
+    driven.events();
+    driven.session.ping().unwrap();
+    assert_eq!(driven.sent(), PINGREQ);
+    // Another CONNECT begins another connection: the session expects a CONNACK again, and nothing else.
+    driven.connect(&CLEAN);
+    assert!(!driven.session.is_connected());
+    assert_eq!(driven.sent(), connect(&CLEAN));
+    driven.feed(&PINGRESP);
+    assert_eq!(
+        driven.end(),
+        ProtocolError::BeforeConnack(PacketType::Pingresp)
+    );
+}
+
+/// [MQTT-3.1.2-4] Clean Session 0: state is kept and used on the next connection; with Session Present 0 every
+/// remembered inbound id is forgotten before the next PUBLISH is handled.
+#[test]
+fn mqtt_3_1_2_4_clean_session_0_keeps_state() {
+    let mut storage = Room::new();
+    let mut driven = Driven::new(&mut storage);
+    driven.open(&KEEP, false);
+    driven.publish(1, b"mine");
+    driven.sent();
+    driven.feed(&publish(2, 5, b"theirs"));
+    driven.expect(&[Event::Message(message(2, b"theirs"))]);
+    driven.sent();
+
+    driven.lose();
+    driven.open(&KEEP, true);
+    assert_eq!(driven.sent(), dup(publish(1, 1, b"mine")));
+    driven.feed(&dup(publish(2, 5, b"theirs")));
+    driven.expect(&[]);
+    assert_eq!(driven.sent(), pubrec(5), "it had been delivered before");
+
+    // The server has forgotten: under the same id comes a new message, in the same read as CONNACK.
+    driven.lose();
+    driven.connect(&KEEP);
+    driven.sent();
+    driven.feed(&wire(&[&connack(false), &publish(2, 5, b"new")]));
+    driven.expect(&[
+        Event::Connected {
+            session_present: false,
+            unknown_session: false,
+            connect_unanswered: false,
+        },
+        Event::Message(message(2, b"new")),
+    ]);
+    let sent = packets(&driven.sent());
+    assert_eq!(sent, [pubrec(5), dup(publish(1, 1, b"mine"))]);
+}
+
+/// [MQTT-3.1.2-6] Clean Session 1: state older than this CONNECT is discarded when it is queued, with the ids
+/// reported; what is queued after it belongs to the new connection.
+#[test]
+fn mqtt_3_1_2_6_clean_session_1_discards_older_state() {
+    let mut storage = Room::new();
+    let mut driven = Driven::new(&mut storage);
+    driven.open(&KEEP, false);
+    let (one, two) = (driven.publish(1, b"one"), driven.publish(2, b"two"));
+    let three = driven.publish(2, b"three");
+    let asked = driven.subscribe(&FILTER);
+    driven.sent();
+    driven.feed(&pubrec(three));
+    driven.feed(&publish(2, 5, b""));
+    driven.expect(&[Event::Message(message(2, b""))]);
+    driven.sent();
+
+    driven.connect(&CLEAN);
+    let new = driven.publish(1, b"new");
+    assert!(![one, two, three, asked].contains(&new));
+    assert_eq!(
+        driven.sent(),
+        wire(&[&connect(&CLEAN), &publish(1, new, b"new")])
+    );
+    driven.feed(&connack(false));
+    driven.expect(&[
+        Event::Connected {
+            session_present: false,
+            unknown_session: false,
+            connect_unanswered: false,
+        },
+        Event::PublishDiscarded(id(one)),
+        Event::PublishDiscarded(id(two)),
+        Event::OutcomeUnknown(id(asked)),
+        Event::DeliveryUnknown(id(three)),
+    ]);
+    assert_eq!(driven.sent(), b"", "nothing old goes out");
+    driven.feed(&publish(2, 5, b"other"));
+    driven.expect(&[Event::Message(message(2, b"other"))]);
+    driven.feed(&puback(new));
+    driven.expect(&[Event::Puback(id(new))]);
+}
+
+/// [MQTT-3.1.2-6] State of a connection with Clean Session 1 is not used on any later one.
+#[test]
+fn mqtt_3_1_2_6_state_of_a_clean_session_is_not_reused() {
+    let mut storage = Room::new();
+    let mut driven = Driven::new(&mut storage);
+    driven.open(&CLEAN, false);
+    let old = driven.publish(1, b"old");
+    driven.sent();
+    driven.feed(&publish(2, 5, b""));
+    driven.expect(&[Event::Message(message(2, b""))]);
+    driven.lose();
+    driven.open(&KEEP, false);
+    driven.expect(&[Event::PublishDiscarded(id(old))]);
+    assert_eq!(driven.sent(), b"");
+    driven.feed(&publish(2, 5, b"other"));
+    driven.expect(&[Event::Message(message(2, b"other"))]);
+}
+
+/// [MQTT-3.1.2-6] A CONNECT that is not valid, or does not fit, discards nothing.
+#[test]
+fn mqtt_3_1_2_6_a_connect_that_is_not_queued_discards_nothing() {
+    let mut storage = Storage::<64, 64, 4>::new();
+    let mut driven = Driven::new(&mut storage);
+    driven.open(&KEEP, false);
+    driven.publish(1, b"kept");
+    driven.sent();
+    driven.lose();
+    let long = "x".repeat(70);
+    let at = driven.at();
+    assert!(matches!(
+        driven.session.connect(&Connect::new(&long), at),
+        Err(RequestError::PacketTooLarge { needed: 84, .. })
+    ));
+    assert!(driven.session.connect(&Connect::new("\0"), at).is_err());
+    driven.open(&KEEP, true);
+    assert_eq!(driven.sent(), dup(publish(1, 1, b"kept")));
+}
+
+/// [MQTT-3.1.3-2] A session, and its saved image, belong to one client id; resuming under another is refused.
+#[test]
+fn mqtt_3_1_3_2_a_session_belongs_to_one_client_id() {
+    let other = Connect {
+        client_id: "other",
+        ..KEEP
+    };
+    let mut storage = Room::new();
+    let mut driven = Driven::new(&mut storage);
+    driven.open(&KEEP, false);
+    driven.publish(1, b"x");
+    driven.sent();
+    let at = driven.at();
+    assert_eq!(
+        driven.session.connect(&other, at),
+        Err(RequestError::ClientIdMismatch)
+    );
+    assert!(driven.session.is_connected(), "nothing has happened");
+    let mut image = [0; Room::IMAGE_LEN];
+    let used = driven.session.save(&mut image).unwrap();
+
+    let mut second = Room::new();
+    let mut restored = Driven::new(&mut second);
+    restored.session.restore(&image[..used]).unwrap();
+    assert_eq!(
+        restored.session.connect(&other, at),
+        Err(RequestError::ClientIdMismatch)
+    );
+    restored.open(&KEEP, true);
+    assert_eq!(restored.sent(), dup(publish(1, 1, b"x")));
+
+    // Clean Session 1 begins a session under the other id, to which it belongs from then on.
+    let other_clean = Connect {
+        clean_session: true,
+        ..other
+    };
+    driven.open(&other_clean, false);
+    driven.expect(&[Event::PublishDiscarded(id(1))]);
+    driven.open(&other, false);
+    assert_eq!(
+        driven.session.connect(&KEEP, at),
+        Err(RequestError::ClientIdMismatch)
+    );
+}
+
+/// [MQTT-3.1.3-2] A session that holds nothing belongs to nobody; what was queued before CONNACK belongs to its client id.
+#[test]
+fn mqtt_3_1_3_2_a_session_without_state_may_change_its_client_id() {
+    let other = Connect {
+        client_id: "other",
+        ..KEEP
+    };
+    let mut storage = Room::new();
+    let mut driven = Driven::new(&mut storage);
+    driven.connect(&KEEP);
+    driven.sent();
+    driven.connect(&other);
+    driven.publish(1, b"x");
+    let at = driven.at();
+    assert_eq!(
+        driven.session.connect(&KEEP, at),
+        Err(RequestError::ClientIdMismatch)
+    );
+}
+
+/// [MQTT-3.1.4-5] Packets may be queued before CONNACK; a refusal fails what must be failed, by name, and with Clean
+/// Session 0 keeps QoS 1 and 2 publishes.
+#[test]
+fn mqtt_3_1_4_5_a_refusal_tells_what_did_not_happen() {
+    for left_before in [true, false] {
+        let mut storage = Room::new();
+        let mut driven = Driven::new(&mut storage);
+        driven.connect(&KEEP);
+        driven.publish(0, b"zero");
+        let one = driven.publish(1, b"one");
+        let asked = driven.subscribe(&FILTER);
+        let given_back = driven.unsubscribe(&["a/#"]);
+        driven.publish(0, b"another");
+        let two = driven.publish(2, b"two");
+        if left_before {
+            assert_eq!(
+                packets(&driven.sent()),
+                [
+                    connect(&KEEP),
+                    publish(0, 0, b"zero"),
+                    publish(1, one, b"one"),
+                    subscribe(asked, "a/#"),
+                    unsubscribe(given_back, "a/#"),
+                    publish(0, 0, b"another"),
+                    publish(2, two, b"two"),
+                ]
+            );
+        } else {
+            driven.take(connect(&KEEP).len());
+        }
+        driven.feed(&refused(ConnectReturnCode::NotAuthorized));
+        let (events, reason) = driven.last_words();
+        assert_eq!(
+            reason,
+            ProtocolError::Refused(ConnectReturnCode::NotAuthorized)
+        );
+        assert_eq!(
+            events,
+            words(&[
+                Event::RequestRejected(id(asked)),
+                Event::RequestRejected(id(given_back)),
+                Event::Qos0Dropped(2)
+            ])
+        );
+
+        driven.open(&KEEP, false);
+        let again = [publish(1, one, b"one"), publish(2, two, b"two")];
+        let expected = if left_before {
+            again.map(dup).concat()
+        } else {
+            again.concat()
+        };
+        assert_eq!(driven.sent(), expected);
+    }
+}
+
+/// [MQTT-3.1.4-5] After a refusal, what was published with Clean Session 1 is given up by the next CONNECT.
+#[test]
+fn mqtt_3_1_4_5_a_refusal_of_a_clean_session_keeps_nothing() {
+    let mut storage = Room::new();
+    let mut driven = Driven::new(&mut storage);
+    driven.connect(&CLEAN);
+    let one = driven.publish(1, b"one");
+    driven.sent();
+    driven.feed(&refused(ConnectReturnCode::ServerUnavailable));
+    assert!(driven.last_words().0.is_empty());
+    driven.open(&CLEAN, false);
+    driven.expect(&[Event::PublishDiscarded(id(one))]);
+    assert_eq!(driven.sent(), b"");
+}
+
+/// [MQTT-3.2.0-1] Any packet before CONNACK is a protocol violation, and is one as soon as its first bytes are there.
+#[test]
+fn mqtt_3_2_0_1_nothing_comes_before_connack() {
+    let early: [(PacketType, Vec<u8>); 9] = [
+        (PacketType::Publish, publish(0, 0, b"x")),
+        (PacketType::Publish, publish(2, 1, b"x")),
+        (PacketType::Puback, puback(1)),
+        (PacketType::Pubrec, pubrec(1)),
+        (PacketType::Pubrel, pubrel(1)),
+        (PacketType::Pubcomp, pubcomp(1)),
+        (PacketType::Suback, suback(1, &GRANTED)),
+        (PacketType::Unsuback, unsuback(1)),
+        (PacketType::Pingresp, PINGRESP.to_vec()),
+    ];
+    for (packet_type, bytes) in early {
+        for len in [bytes.len(), 2] {
+            let mut storage = Room::new();
+            let mut driven = Driven::new(&mut storage);
+            driven.connect(&KEEP);
+            driven.publish(1, b"kept");
+            driven.sent();
+            driven.feed(&bytes[..len]);
+            assert_eq!(driven.end(), ProtocolError::BeforeConnack(packet_type));
+            driven.open(&KEEP, true);
+            assert_eq!(driven.sent(), dup(publish(1, 1, b"kept")));
+        }
+    }
+}
+
+/// [MQTT-3.2.0-1] A message that is larger than the receive buffer is none the better for it, nor is a CONNACK that
+/// comes before the whole CONNECT has left.
+#[test]
+fn mqtt_3_2_0_1_neither_long_messages_nor_an_early_connack() {
+    let mut storage = Room::new();
+    let mut driven = Driven::new(&mut storage);
+    driven.connect(&KEEP);
+    driven.sent();
+    driven.feed(&publish(1, 1, &[0; 500])[..20]);
+    assert_eq!(
+        driven.end(),
+        ProtocolError::BeforeConnack(PacketType::Publish)
+    );
+
+    driven.connect(&KEEP);
+    driven.take(connect(&KEEP).len() - 1);
+    driven.feed(&connack(false));
+    assert_eq!(
+        driven.end(),
+        ProtocolError::BeforeConnack(PacketType::Connack)
+    );
+}
+
+/// [MQTT-3.2.2-1] Session Present 1 after Clean Session 1 is a protocol violation.
+#[test]
+fn mqtt_3_2_2_1_a_clean_session_is_not_present() {
+    let mut storage = Room::new();
+    let mut driven = Driven::new(&mut storage);
+    driven.connect(&CLEAN);
+    driven.sent();
+    driven.feed(&connack(true));
+    assert_eq!(driven.end(), ProtocolError::SessionPresentAfterCleanSession);
+    assert!(!driven.session.session_present());
+    driven.open(&KEEP, true);
+}
+
+/// [MQTT-3.2.2-2] Session Present is given to the caller, and decides between resume and a fresh start.
+#[test]
+fn mqtt_3_2_2_2_session_present_decides() {
+    for session_present in [true, false] {
+        let mut storage = Room::new();
+        let mut driven = Driven::new(&mut storage);
+        driven.open(&KEEP, false);
+        assert!(!driven.session.session_present());
+        let released = driven.publish(2, b"x");
+        driven.sent();
+        driven.feed(&pubrec(released));
+        driven.feed(&publish(2, 5, b"theirs"));
+        driven.events();
+        driven.lose();
+
+        driven.connect(&KEEP);
+        driven.sent();
+        driven.feed(&connack(session_present));
+        driven.expect(&[Event::Connected {
+            session_present,
+            unknown_session: false,
+            connect_unanswered: false,
+        }]);
+        assert_eq!(driven.session.session_present(), session_present);
+        assert_eq!(driven.sent(), pubrel(released));
+        driven.feed(&dup(publish(2, 5, b"theirs")));
+        driven.feed(&pubcomp(released));
+        let (theirs, mine) = (
+            Event::Message(umqtt::Message {
+                dup: true,
+                ..message(2, b"theirs")
+            }),
+            id(released),
+        );
+        if session_present {
+            driven.expect(&[Event::Pubcomp(mine)]);
+        } else {
+            driven.expect(&[theirs, Event::DeliveryUnknown(mine)]);
+        }
+    }
+}
+
+/// [MQTT-3.2.2-2] A server may claim a session of which this side knows nothing; the caller is told.
+#[test]
+fn mqtt_3_2_2_2_an_unknown_session_is_told() {
+    let mut storage = Room::new();
+    let mut driven = Driven::new(&mut storage);
+    driven.connect(&KEEP);
+    driven.sent();
+    driven.feed(&connack(true));
+    driven.expect(&[Event::Connected {
+        session_present: true,
+        unknown_session: true,
+        connect_unanswered: false,
+    }]);
+    assert!(driven.session.unknown_session());
+    // From then on both know it; one that began with Clean Session 1 is not known again.
+    driven.connect(&KEEP);
+    driven.sent();
+    driven.feed(&connack(true));
+    driven.expect(&[Event::Connected {
+        session_present: true,
+        unknown_session: false,
+        connect_unanswered: false,
+    }]);
+    assert!(!driven.session.unknown_session());
+    driven.open(&CLEAN, false);
+    driven.connect(&KEEP);
+    driven.sent();
+    driven.feed(&connack(true));
+    driven.expect(&[Event::Connected {
+        session_present: true,
+        unknown_session: true,
+        connect_unanswered: false,
+    }]);
+}
+
+/// [MQTT-3.2.2-3] Session Present 0 is told to the caller; unacknowledged PUBLISHes go out again all the same.
+#[test]
+fn mqtt_3_2_2_3_session_present_0_drops_no_publish() {
+    let mut storage = Room::new();
+    let mut driven = Driven::new(&mut storage);
+    driven.open(&KEEP, false);
+    let (one, two) = (driven.publish(1, b"one"), driven.publish(2, b"two"));
+    driven.sent();
+    driven.lose();
+    driven.connect(&KEEP);
+    driven.sent();
+    driven.feed(&connack(false));
+    driven.expect(&[Event::Connected {
+        session_present: false,
+        unknown_session: false,
+        connect_unanswered: false,
+    }]);
+    assert_eq!(
+        packets(&driven.sent()),
+        [dup(publish(1, one, b"one")), dup(publish(2, two, b"two"))]
+    );
+    driven.feed(&wire(&[&puback(one), &pubrec(two)]));
+    driven.expect(&[Event::Puback(id(one))]);
+    assert_eq!(driven.sent(), pubrel(two));
+    driven.feed(&pubcomp(two));
+    driven.expect(&[Event::Pubcomp(id(two))]);
+}
+
+/// [MQTT-3.2.2-5] Each refusal code reaches the caller by name; reserved codes are errors.
+#[test]
+fn mqtt_3_2_2_5_refusals_have_names() {
+    use ConnectReturnCode::{
+        BadUserNameOrPassword, IdentifierRejected, NotAuthorized, ServerUnavailable,
+        UnacceptableProtocolVersion,
+    };
+    let mut storage = Room::new();
+    let mut driven = Driven::new(&mut storage);
+    let mut reason = |bytes: &[u8]| {
+        driven.connect(&KEEP);
+        driven.sent();
+        driven.feed(bytes);
+        driven.end()
+    };
+    for (byte, code) in [
+        (1, UnacceptableProtocolVersion),
+        (2, IdentifierRejected),
+        (3, ServerUnavailable),
+        (4, BadUserNameOrPassword),
+        (5, NotAuthorized),
+    ] {
+        assert_eq!(reason(&[0x20, 2, 0, byte]), ProtocolError::Refused(code));
+    }
+    for code in 6..=u8::MAX {
+        assert_eq!(
+            reason(&[0x20, 2, 0, code]),
+            ProtocolError::Decode(DecodeError::UnknownConnectReturnCode { code })
+        );
+    }
+    assert_eq!(
+        reason(&[0x20, 2, 1, 5]),
+        ProtocolError::Decode(DecodeError::SessionPresentWithRefusal { code: 5 })
+    );
+}
+
+/// [MQTT-3.14.4-2] Nothing is sent after DISCONNECT on that connection.
+#[test]
+fn mqtt_3_14_4_2_nothing_follows_disconnect() {
+    let mut storage = Room::new();
+    let mut driven = Driven::new(&mut storage);
+    let options = Connect {
+        keep_alive: 1,
+        ..KEEP
+    };
+    driven.open(&options, false);
+    driven.publish(0, b"before");
+    driven.feed(&publish(1, 3, b""));
+    driven.expect(&[Event::Message(message(1, b""))]);
+    driven.session.disconnect().unwrap();
+    let refused = Err(RequestError::NotConnected);
+    assert_eq!(driven.session.publish(&message(0, b"after")), refused);
+    assert_eq!(driven.session.publish(&message(1, b"after")), refused);
+    assert_eq!(
+        driven.session.subscribe(&FILTER),
+        Err(RequestError::NotConnected)
+    );
+    assert_eq!(
+        driven.session.unsubscribe(&["a"]),
+        Err(RequestError::NotConnected)
+    );
+    assert_eq!(driven.session.ping(), Err(RequestError::NotConnected));
+    assert_eq!(driven.session.disconnect(), Err(RequestError::NotConnected));
+    // What comes while DISCONNECT has half left is too late for an answer; so is keep alive.
+    let mut sent = driven.take(4);
+    let before = wire(&[&puback(3), &publish(0, 0, b"before"), &DISCONNECT]);
+    sent.extend(driven.take(before.len() - 5));
+    driven.feed(&publish(1, 4, b""));
+    driven.expect(&[Event::Message(message(1, b""))]);
+    driven.feed(&publish(2, 5, b""));
+    driven.expect(&[Event::Message(message(2, b""))]);
+    driven.pass(5_000);
+    driven.expect(&[]);
+    sent.extend(driven.sent());
+    assert_eq!(sent, before);
+    driven.pass(999);
+    driven.feed(&publish(1, 6, b""));
+    driven.expect(&[]);
+    driven.session.connection_lost();
+    assert_eq!(driven.end(), ProtocolError::Closed);
+}
+
+/// [MQTT-3.14.4-2] Nothing follows a DISCONNECT that left before CONNACK came: neither keep alive nor an answer.
+#[test]
+fn mqtt_3_14_4_2_nothing_follows_a_disconnect_before_connack() {
+    let options = Connect {
+        keep_alive: 1,
+        ..KEEP
+    };
+    let mut storage = Room::new();
+    let mut driven = Driven::new(&mut storage);
+    driven.connect(&options);
+    driven.session.disconnect().unwrap();
+    assert_eq!(driven.sent(), wire(&[&connect(&options), &DISCONNECT]));
+    driven.pass(5_000);
+    driven.expect(&[]);
+    assert_eq!(driven.sent(), b"");
+    driven.feed(&wire(&[&connack(false), &publish(1, 1, b"")]));
+    driven.expect(&[Event::Connected {
+        session_present: false,
+        unknown_session: false,
+        connect_unanswered: false,
+    }]);
+    // The end of the stream is awaited.
+    assert_eq!(driven.sleep(), Some(1_000));
+    driven.pass(1_000);
+    assert_eq!(driven.end(), ProtocolError::Closed);
+}
+
+/// [MQTT-4.1.0-1] Session state lives as long as the session: across connections, and reboots if it is saved.
+#[test]
+fn mqtt_4_1_0_1_state_outlives_connections_and_reboots() {
+    let mut image = [0; Room::IMAGE_LEN];
+    let mut used = 0;
+    for round in 0..3 {
+        let mut storage = Room::new();
+        let mut driven = Driven::new(&mut storage);
+        if round == 0 {
+            driven.open(&KEEP, false);
+            driven.publish(1, b"one");
+            let two = driven.publish(2, b"two");
+            driven.publish(2, b"three");
+            driven.sent();
+            driven.feed(&pubrec(two));
+            driven.feed(&publish(2, 5, b"theirs"));
+            driven.expect(&[Event::Message(message(2, b"theirs"))]);
+            driven.sent();
+        } else {
+            driven.session.restore(&image[..used]).unwrap();
+        }
+        for _ in 0..3 {
+            driven.session.connection_lost();
+            driven.open(&KEEP, true);
+            assert_eq!(
+                packets(&driven.sent()),
+                [
+                    pubrel(2),
+                    dup(publish(1, 1, b"one")),
+                    dup(publish(2, 3, b"three"))
+                ]
+            );
+            driven.feed(&dup(publish(2, 5, b"theirs")));
+            driven.expect(&[]);
+            assert_eq!(driven.sent(), pubrec(5));
+        }
+        used = driven.session.save(&mut image).unwrap();
+    }
+}
+
+/// [MQTT-4.1.0-2] A session lasts at least as long as its connection: even one with Clean Session 1 is whole until its
+/// connection has ended.
+#[test]
+fn mqtt_4_1_0_2_state_lasts_as_long_as_the_connection() {
+    let mut storage = Room::new();
+    let mut driven = Driven::new(&mut storage);
+    driven.open(&CLEAN, false);
+    let (one, two) = (driven.publish(1, b"one"), driven.publish(2, b"two"));
+    driven.sent();
+    driven.feed(&publish(2, 5, b"theirs"));
+    driven.expect(&[Event::Message(message(2, b"theirs"))]);
+    driven.sent();
+    // A day of traffic that has nothing to do with them, in which the server may take as long as it likes.
+    driven.session.set_response_timeout(90_000_000);
+    for _ in 0..1_000 {
+        driven.pass(86_400);
+        let packet_id = driven.publish(1, b"");
+        driven.sent();
+        driven.feed(&puback(packet_id));
+        driven.expect(&[Event::Puback(id(packet_id))]);
+    }
+    driven.feed(&dup(publish(2, 5, b"theirs")));
+    driven.expect(&[]);
+    assert_eq!(driven.sent(), pubrec(5));
+    driven.feed(&wire(&[&puback(one), &pubrec(two)]));
+    driven.expect(&[Event::Puback(id(one))]);
+    assert_eq!(driven.sent(), pubrel(two));
+}

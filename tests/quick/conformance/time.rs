@@ -1,0 +1,1042 @@
+//! The statements of MQTT 3.1.1 about keep alive, and the promises about deadlines: what happens when, to the
+//! millisecond.
+#![allow(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    clippy::arithmetic_side_effects,
+    clippy::panic,
+    clippy::cast_possible_truncation
+)]
+
+use umqtt::{
+    Event, ProtocolError, StreamedPublish,
+    codec::{Connect, PacketType, QoS},
+};
+
+use crate::wire::*;
+
+const FILTER: [(&str, QoS); 1] = [("a/#", QoS::AtMostOnce)];
+
+fn kept_alive(seconds: u16) -> Connect<'static> {
+    Connect {
+        keep_alive: seconds,
+        ..KEEP
+    }
+}
+
+impl Driven<'_> {
+    /// Nothing happens until one millisecond before the deadline, which is `millis` away; then the clock stands at it.
+    #[track_caller]
+    fn nothing_before(&mut self, millis: u32) {
+        assert_eq!(self.sleep(), Some(millis));
+        self.pass(millis - 1);
+        self.expect(&[]);
+        assert!(!self.session.has_pending(), "a millisecond too early");
+        assert_eq!(self.sleep(), Some(1));
+        self.pass(1);
+    }
+
+    /// As [`Self::nothing_before`], where the transport takes nothing.
+    #[track_caller]
+    fn stuck_until(&mut self, millis: u32) {
+        self.refuse();
+        assert_eq!(self.sleep(), Some(millis));
+        self.pass(millis - 1);
+        self.expect(&[]);
+        assert_eq!(self.sleep(), Some(1));
+        self.pass(1);
+    }
+
+    /// The connection ends now, and did not a millisecond before.
+    #[track_caller]
+    fn ends_after(&mut self, millis: u32, reason: ProtocolError) -> Vec<String> {
+        self.stuck_until(millis);
+        let (events, ended) = self.last_words();
+        assert_eq!(ended, reason);
+        events
+    }
+
+    /// The last call could judge nothing, and 20 ms later the next one ends the connection.
+    #[track_caller]
+    fn ends_at_next_look(&mut self, reason: ProtocolError) {
+        assert_eq!(self.sleep(), Some(20));
+        self.pass(20);
+        assert_eq!(self.last_words().1, reason);
+    }
+
+    /// A device that sleeps exactly as long as it may: the moments at which PINGREQ began to leave, over `millis`.
+    fn pings(&mut self, millis: u32) -> Vec<u32> {
+        let (begin, mut slept, mut pings) = (self.now, 0, Vec::new());
+        loop {
+            let sleep = self.sleep().unwrap_or(millis);
+            slept += sleep;
+            if slept > millis {
+                return pings;
+            }
+            self.pass(sleep);
+            self.expect(&[]);
+            assert_eq!(self.sent(), PINGREQ, "it woke for nothing");
+            pings.push(self.now.wrapping_sub(begin));
+            self.feed(&PINGRESP);
+            self.expect(&[]);
+        }
+    }
+}
+
+/// No packet begins to leave later than keep alive after the end of the one before.
+#[track_caller]
+fn assert_kept_alive(begin: u32, moments: &[u32], keep_alive: u32) {
+    let mut last = begin;
+    for moment in moments {
+        assert!(moment.wrapping_sub(last) <= keep_alive);
+        last = *moment;
+    }
+}
+
+/// [MQTT-3.1.2-23] PINGREQ leaves in time on a silent connection: keep alive of 1 s, 65,535 s and some between, also
+/// when the clock wraps.
+#[test]
+fn mqtt_3_1_2_23_silence_is_ended_in_time() {
+    for seconds in [1, 2, 5, 60, 18 * 60 * 60, u16::MAX] {
+        let keep_alive = u32::from(seconds) * 1_000;
+        for start in [0, 1_000, u32::MAX - keep_alive - 5, u32::MAX] {
+            let mut storage = Room::new();
+            let mut driven = Driven::new(&mut storage);
+            driven.now = start;
+            driven.open(&kept_alive(seconds), false);
+            let pings = driven.pings(keep_alive * 5);
+            assert!(pings.len() >= 5);
+            assert!(pings.len() <= 7, "not much more often than needed");
+            assert_kept_alive(0, &pings, keep_alive);
+        }
+    }
+}
+
+/// [MQTT-3.1.2-23] What is received does not count: a device that only receives pings as often as a silent one.
+#[test]
+fn mqtt_3_1_2_23_received_traffic_does_not_count() {
+    let mut storage = Room::new();
+    let mut driven = Driven::new(&mut storage);
+    driven.open(&kept_alive(10), false);
+    let begin = driven.now;
+    let mut pings = vec![];
+    // A message each 100 ms, which are no multiple of anything, and PINGRESP at once.
+    for _ in 0..1_000 {
+        driven.pass(99);
+        driven.feed(&publish(0, 0, b"x"));
+        driven.expect(&[Event::Message(message(0, b"x"))]);
+        let sent = driven.sent();
+        if !sent.is_empty() {
+            assert_eq!(sent, PINGREQ);
+            pings.push(driven.now);
+            driven.feed(&PINGRESP);
+            driven.expect(&[]);
+        }
+    }
+    assert!(pings.len() >= 9);
+    assert_kept_alive(begin, &pings, 10_000);
+}
+
+/// [MQTT-3.1.2-23] PINGREQ goes in time even if an event waits each time, and none is left unseen.
+#[test]
+fn mqtt_3_1_2_23_a_flood_of_events_does_not_hold_it_up() {
+    let mut storage = Room::new();
+    let mut driven = Driven::new(&mut storage);
+    driven.open(&kept_alive(1), false);
+    let begin = driven.now;
+    let mut pings = vec![];
+    for _ in 0..1_000 {
+        driven.pass(10);
+        driven.feed(&publish(0, 0, b"x"));
+        assert!(driven.next().unwrap().is_some(), "one event each time");
+        let sent = driven.sent();
+        if !sent.is_empty() {
+            pings.push(driven.now);
+        }
+    }
+    assert!(pings.len() >= 10);
+    assert_kept_alive(begin, &pings, 1_000);
+}
+
+/// [MQTT-3.1.2-23] A device that sends and receives often enough never pings; the time counts from the end of its last
+/// packet.
+#[test]
+fn mqtt_3_1_2_23_sending_takes_the_place_of_pinging() {
+    let mut storage = Room::new();
+    let mut driven = Driven::new(&mut storage);
+    driven.open(&kept_alive(10), false);
+    for level in [0, 1, 2].into_iter().cycle().take(100) {
+        driven.pass(7_900);
+        driven.expect(&[]);
+        assert_eq!(driven.sent(), b"");
+        let packet_id = driven.publish(level, b"x");
+        assert_eq!(driven.sent()[0] & 0xF0, 0x30);
+        match level {
+            0 => driven.feed(&publish(0, 0, b"y")),
+            1 => driven.feed(&puback(packet_id)),
+            _ => driven.feed(&wire(&[&pubrec(packet_id), &pubcomp(packet_id)])),
+        }
+        driven.events();
+        driven.sent();
+    }
+    // An acknowledgement is a packet as well.
+    driven.pass(7_000);
+    driven.feed(&publish(1, 1, b""));
+    assert_eq!(driven.events().len(), 1);
+    assert_eq!(driven.sent(), puback(1));
+    driven.nothing_before(8_000);
+    driven.expect(&[]);
+    assert_eq!(driven.sent(), PINGREQ);
+}
+
+/// [MQTT-3.1.2-23] A packet that leaves byte by byte counts when its last byte has left, and no PINGREQ gets into it.
+#[test]
+fn mqtt_3_1_2_23_a_half_written_publish() {
+    let mut storage = Room::new();
+    let mut driven = Driven::new(&mut storage);
+    driven.open(&kept_alive(2), false);
+    driven.publish(0, b"slow");
+    let whole = publish(0, 0, b"slow");
+    let mut sent = driven.take(1);
+    for _ in 1..whole.len() {
+        driven.pass(1_900);
+        driven.expect(&[]);
+        sent.extend(driven.take(1));
+    }
+    assert_eq!(sent, whole);
+    // The server has been silent for longer than keep alive.
+    assert_eq!(driven.sent(), PINGREQ);
+    driven.feed(&PINGRESP);
+    driven.expect(&[]);
+    driven.nothing_before(1_500);
+    driven.expect(&[]);
+    assert_eq!(driven.sent(), PINGREQ);
+}
+
+/// [MQTT-3.1.2-23] A peer that never reads cannot be kept informed; the connection ends after the response timeout,
+/// whatever it sends.
+#[test]
+fn mqtt_3_1_2_23_a_peer_that_never_reads() {
+    for half in [0, 1] {
+        let mut storage = Room::new();
+        let mut driven = Driven::new(&mut storage);
+        driven.open(&kept_alive(2), false);
+        driven.nothing_before(1_500);
+        driven.expect(&[]);
+        assert!(driven.session.has_pending(), "PINGREQ");
+        driven.take(half);
+        driven.refuse();
+        for _ in 0..9 {
+            driven.pass(1_000);
+            driven.feed(&publish(0, 0, b"x"));
+            assert_eq!(driven.events().len(), 1);
+        }
+        driven.ends_after(1_000, ProtocolError::WriteTimeout);
+    }
+}
+
+/// [MQTT-3.1.2-23] Keep alive goes on while the server thinks about the CONNECT.
+#[test]
+fn mqtt_3_1_2_23_connack_may_take_longer_than_keep_alive() {
+    let mut storage = Room::new();
+    let mut driven = Driven::new(&mut storage);
+    driven.connect(&kept_alive(2));
+    driven.pass(1_000);
+    assert_eq!(driven.sent(), connect(&kept_alive(2)));
+    for _ in 0..6 {
+        driven.nothing_before(1_500);
+        driven.expect(&[]);
+        assert_eq!(driven.sent(), PINGREQ);
+    }
+    // CONNACK is due 10 s after CONNECT has left.
+    driven.ends_after(1_000, ProtocolError::ConnackTimeout);
+
+    // Not so before the CONNECT has left, nor after a DISCONNECT.
+    driven.connect(&kept_alive(2));
+    driven.take(3);
+    driven.pass(5_000);
+    driven.expect(&[]);
+    driven.session.disconnect().unwrap();
+    assert_eq!(
+        driven.sent(),
+        wire(&[&connect(&kept_alive(2))[3..], &DISCONNECT])
+    );
+    driven.pass(3_000);
+    driven.expect(&[]);
+    assert_eq!(driven.sent(), b"");
+}
+
+/// [MQTT-3.1.2-23] PINGREQ goes each keep alive although one is unanswered; PINGRESP is awaited since the first of them.
+#[test]
+fn mqtt_3_1_2_23_an_unanswered_pingreq_does_not_replace_the_next() {
+    let mut storage = Room::new();
+    let mut driven = Driven::new(&mut storage);
+    driven.open(&kept_alive(2), false);
+    for _ in 0..7 {
+        driven.nothing_before(1_500);
+        driven.expect(&[]);
+        assert_eq!(driven.sent(), PINGREQ);
+    }
+    driven.ends_after(1_000, ProtocolError::PingrespTimeout);
+}
+
+/// [MQTT-3.1.2-23] PINGREQ goes between two packets: before DISCONNECT, and while a checkpoint is due.
+#[test]
+fn mqtt_3_1_2_23_pingreq_goes_between_two_packets() {
+    let mut storage = Room::new();
+    let mut driven = Driven::new(&mut storage);
+    driven.open(&kept_alive(2), false);
+    driven.publish(0, b"x");
+    let mut sent = driven.take(2);
+    driven.session.disconnect().unwrap();
+    driven.pass(1_500);
+    driven.expect(&[]);
+    sent.extend(driven.sent());
+    assert_eq!(sent, wire(&[&publish(0, 0, b"x"), &PINGREQ, &DISCONNECT]));
+    driven.lose();
+
+    driven.session.set_checkpoints(true);
+    driven.open(&kept_alive(2), false);
+    driven.events();
+    driven.sent();
+    driven.publish(1, b"x");
+    driven.pass(1_500);
+    assert!(driven.session.poll(driven.at()).unwrap().is_some());
+    assert_eq!(driven.sent(), PINGREQ);
+    assert!(driven.events()[0].starts_with("Checkpoint"));
+    assert_eq!(driven.sent(), publish(1, 1, b"x"));
+}
+
+/// A dead peer is noticed within keep alive and the response timeout, however much is sent: a PINGREQ is due when nothing
+/// was received for as long as nothing may be sent.
+#[test]
+fn a_dead_peer_is_noticed_whatever_is_sent() {
+    let mut storage = Room::new();
+    let mut driven = Driven::new(&mut storage);
+    driven.open(&kept_alive(10), false);
+    for half_seconds in 1..36 {
+        driven.pass(500);
+        driven.expect(&[]);
+        driven.publish(0, b"x");
+        let ping: &[u8] = if half_seconds == 16 { &PINGREQ } else { b"" };
+        assert_eq!(driven.sent(), wire(&[ping, &publish(0, 0, b"x")]));
+    }
+    driven.ends_after(500, ProtocolError::PingrespTimeout);
+}
+
+/// [MQTT-3.1.2-24] Keep alive 0 turns it off: an idle session has no deadline at all.
+#[test]
+fn mqtt_3_1_2_24_keep_alive_0_is_off() {
+    let mut storage = Room::new();
+    let mut driven = Driven::new(&mut storage);
+    driven.open(&kept_alive(0), false);
+    assert_eq!(driven.sleep(), None);
+    for _ in 0..100 {
+        driven.pass(u32::MAX / 50);
+        driven.expect(&[]);
+        assert!(!driven.session.has_pending());
+        assert_eq!(driven.sleep(), None);
+    }
+}
+
+/// [MQTT-3.1.2-24] The PINGRESP deadline starts when PINGREQ has left, not when it was queued.
+#[test]
+fn mqtt_3_1_2_24_the_pingresp_deadline_starts_when_pingreq_has_left() {
+    let mut storage = Room::new();
+    let mut driven = Driven::new(&mut storage);
+    driven.open(&kept_alive(60), false);
+    driven.pass(58_000);
+    driven.expect(&[]);
+    driven.pass(5_000);
+    driven.take(1);
+    driven.pass(5_000);
+    driven.take(1);
+    driven.ends_after(TIMEOUT, ProtocolError::PingrespTimeout);
+}
+
+/// [MQTT-3.1.2-24] The PINGRESP deadline starts anew with each piece of a packet that is on its way in.
+#[test]
+fn mqtt_3_1_2_24_progress_inside_a_packet_restarts_the_deadline() {
+    let mut storage = Room::new();
+    let mut driven = Driven::new(&mut storage);
+    driven.open(&kept_alive(0), false);
+    driven.session.ping().unwrap();
+    assert_eq!(driven.sent(), PINGREQ);
+    // Each piece comes as late as possible.
+    let packet = publish(0, 0, &[b'x'; 200]);
+    for piece in packet.chunks(9).take(8) {
+        driven.pass(TIMEOUT - 1);
+        driven.feed(piece);
+        driven.events();
+    }
+    driven.pass(TIMEOUT - 1);
+    driven.feed(&[]);
+    driven.expect(&[]);
+    assert_eq!(driven.sleep(), Some(1), "nothing is no progress");
+    let events = driven.ends_after(1, ProtocolError::PingrespTimeout);
+    assert_eq!(events, ["ChunksAborted"]);
+}
+
+/// [MQTT-3.12.4-1] A PINGRESP that nobody asked for is harmless, and takes the place of none that is asked for later.
+#[test]
+fn mqtt_3_12_4_1_an_unasked_pingresp_is_harmless() {
+    let mut storage = Room::new();
+    let mut driven = Driven::new(&mut storage);
+    driven.open(&kept_alive(60), false);
+    for _ in 0..3 {
+        driven.feed(&PINGRESP);
+        driven.expect(&[]);
+    }
+    // Nor does one that comes before the PINGREQ has left.
+    driven.nothing_before(58_000);
+    driven.expect(&[]);
+    driven.feed(&PINGRESP);
+    driven.expect(&[]);
+    assert_eq!(driven.sent(), PINGREQ);
+    driven.ends_after(TIMEOUT, ProtocolError::PingrespTimeout);
+}
+
+/// [MQTT-3.12.4-1] A missing PINGRESP is noticed by the deadline; one that came is not missed, however late what was
+/// queued behind the PINGREQ leaves.
+#[test]
+fn mqtt_3_12_4_1_a_missing_pingresp_is_noticed() {
+    let mut storage = Room::new();
+    let mut driven = Driven::new(&mut storage);
+    driven.open(&kept_alive(0), false);
+    driven.session.ping().unwrap();
+    driven.sent();
+    driven.ends_after(TIMEOUT, ProtocolError::PingrespTimeout);
+
+    driven.open(&kept_alive(0), false);
+    driven.session.ping().unwrap();
+    driven.feed(&publish(1, 7, b""));
+    assert_eq!(driven.events().len(), 1);
+    // PINGREQ has left, half of the PUBACK behind it has not.
+    assert_eq!(driven.take(4), PINGREQ);
+    assert_eq!(driven.take(2), puback(7)[..2]);
+    driven.feed(&PINGRESP);
+    driven.expect(&[]);
+    assert_eq!(driven.sent(), &puback(7)[2..]);
+    assert_eq!(driven.sleep(), None, "nothing is owed");
+}
+
+/// The CONNACK deadline starts when CONNECT has left, whole, whatever leaves after it.
+#[test]
+fn the_connack_deadline_is_exact() {
+    for left in [0, 5] {
+        let mut storage = Room::new();
+        let mut driven = Driven::new(&mut storage);
+        driven.connect(&kept_alive(0));
+        driven.pass(100);
+        driven.take(left);
+        driven.pass(3 * TIMEOUT);
+        driven.sent();
+        driven.pass(300);
+        driven.publish(1, b"x");
+        driven.sent();
+        driven.ends_after(TIMEOUT - 300, ProtocolError::ConnackTimeout);
+
+        // No server is late with an answer to what it was not sent.
+        driven.connect(&kept_alive(0));
+        driven.take(left);
+        driven.ends_after(TIMEOUT, ProtocolError::WriteTimeout);
+    }
+}
+
+/// The deadline of each request starts when it has left, whole, and is that of the oldest.
+#[test]
+fn the_request_deadline_is_exact() {
+    let overdue = |packet_id| ProtocolError::RequestTimeout {
+        packet_id: id(packet_id),
+    };
+    for kind in 0..4 {
+        let mut storage = Room::new();
+        let mut driven = Driven::new(&mut storage);
+        driven.open(&kept_alive(0), false);
+        let packet_id = match kind {
+            0 => driven.publish(1, b"x"),
+            1 => driven.publish(2, b"x"),
+            2 => driven.subscribe(&FILTER),
+            _ => driven.unsubscribe(&["a/#"]),
+        };
+        assert_eq!(driven.sleep(), Some(0), "the transport has not been asked");
+        driven.take(1);
+        driven.refuse();
+        driven.pass(500);
+        assert_eq!(driven.sleep(), Some(TIMEOUT - 500), "it took a byte");
+        driven.sent();
+        driven.pass(400);
+        driven.publish(1, b"younger");
+        driven.sent();
+        let events = driven.ends_after(TIMEOUT - 400, overdue(packet_id));
+        assert_eq!(events.is_empty(), kind < 2);
+    }
+}
+
+/// A payload on its way out puts off no deadline while answers can be read beside it.
+#[test]
+fn the_request_deadline_holds_during_a_payload() {
+    let mut storage = Room::new();
+    let mut driven = Driven::new(&mut storage);
+    driven.open(&kept_alive(0), false);
+    let packet_id = id(driven.subscribe(&FILTER));
+    driven.sent();
+    driven
+        .session
+        .begin_payload(StreamedPublish::new("t"), 9)
+        .unwrap();
+    driven.sent();
+    driven.pass(TIMEOUT - 1);
+    let now = driven.at();
+    driven.session.payload_sent(1, now);
+    driven.expect(&[]);
+    driven.pass(1);
+    let overdue = ProtocolError::RequestTimeout { packet_id };
+    assert_eq!(driven.session.poll(driven.at()), Err(overdue));
+}
+
+/// The deadline of PUBCOMP is one of its own, and starts with PUBREL.
+#[test]
+fn the_pubcomp_deadline_is_exact() {
+    let mut storage = Room::new();
+    let mut driven = Driven::new(&mut storage);
+    driven.open(&kept_alive(0), false);
+    driven.publish(2, b"x");
+    driven.sent();
+    driven.pass(TIMEOUT - 1);
+    driven.feed(&pubrec(1));
+    driven.expect(&[]);
+    driven.sent();
+    let packet_id = id(1);
+    driven.ends_after(TIMEOUT, ProtocolError::RequestTimeout { packet_id });
+}
+
+/// PUBCOMP is not awaited before PUBREL was sent.
+#[test]
+fn the_pubcomp_deadline_starts_when_pubrel_has_left() {
+    let mut storage = Room::new();
+    let mut driven = Driven::new(&mut storage);
+    driven.open(&kept_alive(0), false);
+    driven.publish(2, b"x");
+    driven.sent();
+    driven.feed(&pubrec(1));
+    driven.expect(&[]);
+    driven.pass(TIMEOUT);
+    driven.expect(&[]);
+    driven.pass(5);
+    assert_eq!(driven.sent(), pubrel(1));
+    let packet_id = id(1);
+    driven.ends_after(TIMEOUT, ProtocolError::RequestTimeout { packet_id });
+}
+
+/// What is received puts off a deadline, to ten response timeouts at most.
+#[test]
+fn a_server_that_sends_all_but_the_answer_has_ten_timeouts() {
+    let mut storage = Room::new();
+    let mut driven = Driven::new(&mut storage);
+    driven.open(&kept_alive(0), false);
+    driven.session.ping().unwrap();
+    driven.sent();
+    for _ in 0..19 {
+        driven.pass(TIMEOUT / 2);
+        driven.feed(&publish(0, 0, b"x"));
+        driven.expect(&[Event::Message(message(0, b"x"))]);
+    }
+    driven.ends_after(TIMEOUT / 2, ProtocolError::PingrespTimeout);
+}
+
+/// After ten response timeouts, a server that never pauses is read for 1 MiB more.
+#[test]
+fn a_flood_does_not_put_off_a_deadline_without_end() {
+    let mut storage = Room::new();
+    let mut driven = Driven::new(&mut storage);
+    driven.open(&kept_alive(0), false);
+    driven.session.ping().unwrap();
+    driven.sent();
+    driven.expect(&[]);
+    driven.pass(10 * TIMEOUT);
+    let packet = publish(0, 0, &[b'x'; 40]);
+    let mut received = 0;
+    let reason = loop {
+        driven.feed(&packet);
+        received += packet.len();
+        assert!(received < (1 << 20) + packet.len());
+        match driven.next() {
+            Ok(event) => assert!(event.is_some()),
+            Err(reason) => break reason,
+        }
+        match driven.next() {
+            Ok(event) => assert_eq!(event, None),
+            Err(reason) => break reason,
+        }
+    };
+    assert_eq!(reason, ProtocolError::PingrespTimeout);
+    assert!(received >= 1 << 20);
+}
+
+/// A packet that is received at 64 bytes per response timeout puts off a deadline for as long as it takes, and at 63 bytes
+/// to ten response timeouts.
+#[test]
+fn a_long_packet_puts_off_a_deadline() {
+    for bytes in [63, 64] {
+        let mut storage = Room::new();
+        let mut driven = Driven::new(&mut storage);
+        driven.open(&kept_alive(0), false);
+        driven.session.ping().unwrap();
+        driven.sent();
+        let packet = publish(0, 0, &[b'x'; 2_000]);
+        let (head, mut rest) = packet.split_at(6);
+        driven.feed(head);
+        driven.events();
+        let mut ended = None;
+        for half in 1..=30 {
+            // More than a quarter of the timeout would be an absence.
+            driven.pass(TIMEOUT / 4);
+            driven.events();
+            driven.pass(TIMEOUT / 4);
+            let (piece, later) = rest.split_at(if half % 2 == 0 { 32 } else { bytes - 32 });
+            rest = later;
+            driven.feed(piece);
+            driven.events();
+            // A read that finds nothing.
+            if let Err(reason) = driven.next() {
+                ended = Some((half, reason));
+                break;
+            }
+        }
+        if bytes == 63 {
+            assert_eq!(ended, Some((20, ProtocolError::PingrespTimeout)));
+        } else {
+            assert_eq!(ended, None);
+            driven.ends_after(TIMEOUT, ProtocolError::PingrespTimeout);
+        }
+    }
+}
+
+/// A caller that comes back after more than a quarter of the response timeout judges nothing at first, and looks again
+/// 20 ms later.
+#[test]
+fn the_absence_of_the_caller_accuses_nobody() {
+    let packet_id = id(1);
+    let late = ProtocolError::RequestTimeout { packet_id };
+    for answered in [false, true] {
+        let mut storage = Room::new();
+        let mut driven = Driven::new(&mut storage);
+        driven.open(&kept_alive(0), false);
+        driven.publish(1, b"x");
+        driven.sent();
+        driven.expect(&[]);
+        driven.pass(3 * TIMEOUT);
+        driven.expect(&[]);
+        if answered {
+            driven.pass(19);
+            driven.feed(&puback(1));
+            driven.expect(&[Event::Puback(packet_id)]);
+        } else {
+            driven.ends_at_next_look(late);
+        }
+    }
+    for absence in [TIMEOUT / 4, TIMEOUT / 4 + 1] {
+        let mut storage = Room::new();
+        let mut driven = Driven::new(&mut storage);
+        driven.open(&kept_alive(0), false);
+        driven.publish(1, b"x");
+        driven.sent();
+        driven.pass(TIMEOUT - 1);
+        driven.expect(&[]);
+        driven.pass(absence);
+        assert_eq!(driven.next().is_err(), absence == TIMEOUT / 4);
+    }
+}
+
+/// As `the_absence_of_the_caller_accuses_nobody`, with a transport that took nothing before.
+#[test]
+fn the_absence_of_the_caller_accuses_no_transport() {
+    for taken in [false, true] {
+        let mut storage = Room::new();
+        let mut driven = Driven::new(&mut storage);
+        driven.open(&kept_alive(0), false);
+        driven.publish(0, b"x");
+        driven.refuse();
+        driven.expect(&[]);
+        driven.pass(3 * TIMEOUT);
+        driven.expect(&[]);
+        if taken {
+            assert_eq!(driven.sent(), publish(0, 0, b"x"));
+            driven.pass(20);
+            driven.expect(&[]);
+            assert_eq!(driven.sleep(), None);
+        } else {
+            driven.ends_at_next_look(ProtocolError::WriteTimeout);
+        }
+    }
+}
+
+/// Without a read that found nothing, no answer is late.
+#[test]
+fn a_caller_that_does_not_read_accuses_nobody() {
+    let mut storage = Room::new();
+    let mut driven = Driven::new(&mut storage);
+    driven.open(&kept_alive(0), false);
+    driven.publish(1, b"x");
+    driven.sent();
+    driven.expect(&[]);
+    for _ in 0..20 {
+        driven.pass(TIMEOUT / 4);
+        assert_eq!(driven.session.poll(driven.at()), Ok(None));
+    }
+    let packet_id = id(1);
+    driven.session.space();
+    driven.ends_at_next_look(ProtocolError::RequestTimeout { packet_id });
+}
+
+/// A clock that is set, forth or back by an hour, makes no answer late; after it went back, each wait begins anew.
+#[test]
+fn a_clock_that_is_set_accuses_nobody() {
+    const HOUR: u32 = 3_600_000;
+    let packet_id = id(1);
+    let late = ProtocolError::RequestTimeout { packet_id };
+    for forth_first in [false, true] {
+        let mut storage = Room::new();
+        let mut driven = Driven::new(&mut storage);
+        driven.open(&kept_alive(60), false);
+        driven.publish(1, b"x");
+        driven.sent();
+        driven.pass(5_000);
+        driven.expect(&[]);
+        if forth_first {
+            driven.pass(HOUR);
+            driven.expect(&[]);
+            assert_eq!(driven.sent(), PINGREQ);
+            driven.feed(&PINGRESP);
+            driven.expect(&[]);
+        }
+        driven.pass(0_u32.wrapping_sub(HOUR / 2));
+        driven.expect(&[]);
+        driven.ends_after(TIMEOUT, late);
+    }
+    let mut storage = Room::new();
+    let mut driven = Driven::new(&mut storage);
+    driven.open(&kept_alive(60), false);
+    driven.pass(30_000);
+    driven.expect(&[]);
+    driven.pass(0_u32.wrapping_sub(HOUR));
+    driven.expect(&[]);
+    driven.nothing_before(58_000);
+    driven.expect(&[]);
+    assert_eq!(driven.sent(), PINGREQ);
+}
+
+/// The deadline has passed while anything can be done at once: a packet or an event waits, a checkpoint is due, or there
+/// are bytes that the transport has not refused.
+#[test]
+fn the_deadline_is_now_while_anything_can_be_done() {
+    let mut storage = Room::new();
+    let mut driven = Driven::new(&mut storage);
+    driven.session.set_checkpoints(true);
+    driven.open(&kept_alive(0), false);
+    driven.events();
+    driven.sent();
+    assert_eq!(driven.sleep(), None);
+    driven.pass(4 * TIMEOUT);
+
+    driven.feed(&publish(0, 0, b"x"));
+    assert_eq!(driven.sleep(), Some(0), "a packet");
+    assert!(driven.session.poll(driven.at()).unwrap().is_some());
+    assert_eq!(driven.sleep(), Some(0), "an event");
+    driven.expect(&[Event::Message(message(0, b"x"))]);
+    assert_eq!(driven.sleep(), None);
+
+    driven.publish(1, b"x");
+    assert_eq!(driven.sleep(), Some(0), "a checkpoint");
+    assert!(driven.events()[0].starts_with("Checkpoint"));
+    assert_eq!(driven.sleep(), Some(0), "bytes to send");
+    driven.refuse();
+    assert_eq!(driven.sleep(), Some(TIMEOUT), "bytes that were refused");
+    driven.take(1);
+    assert_eq!(driven.sleep(), Some(0), "more bytes to send");
+    driven.sent();
+    assert_eq!(driven.sleep(), Some(TIMEOUT));
+    driven.session.connection_lost();
+    assert_eq!(driven.sleep(), Some(0), "the end");
+    driven.lose();
+    assert_eq!(driven.sleep(), None);
+}
+
+/// After DISCONNECT, acknowledgements are received for a second, unless the caller has set another time.
+#[test]
+fn the_end_after_disconnect_is_exact() {
+    for (set, millis) in [(None, 1_000), (Some(300), 300)] {
+        let mut storage = Room::new();
+        let mut driven = Driven::new(&mut storage);
+        if let Some(millis) = set {
+            driven.session.set_disconnect_timeout(millis);
+        }
+        driven.open(&kept_alive(1), false);
+        driven.publish(1, b"x");
+        driven.session.disconnect().unwrap();
+        assert_eq!(driven.sent(), wire(&[&publish(1, 1, b"x"), &DISCONNECT]));
+        driven.pass(200);
+        driven.feed(&wire(&[&publish(1, 5, b"dropped"), &puback(1)]));
+        driven.expect(&[Event::Puback(id(1))]);
+        driven.ends_after(millis - 200, ProtocolError::Closed);
+    }
+    let mut storage = Room::new();
+    let mut driven = Driven::new(&mut storage);
+    driven.session.set_disconnect_timeout(0);
+    driven.open(&kept_alive(1), false);
+    driven.session.disconnect().unwrap();
+    assert_eq!(driven.sent(), DISCONNECT);
+    assert_eq!(driven.end(), ProtocolError::Closed);
+}
+
+/// An answer that lies in the receive buffer is in time, however late it is looked at.
+#[test]
+fn an_answer_that_has_come_is_in_time() {
+    let mut storage = Room::new();
+    let mut driven = Driven::new(&mut storage);
+    driven.open(&kept_alive(0), false);
+    driven.publish(1, b"x");
+    driven.sent();
+    driven.feed(&wire(&[&publish(0, 0, b""), &puback(1)]));
+    driven.pass(5 * TIMEOUT);
+    driven.expect(&[Event::Message(message(0, b"")), Event::Puback(id(1))]);
+    assert_eq!(driven.sleep(), None);
+}
+
+/// The write deadline starts when bytes are lent and the transport takes none, and anew with each byte that it takes.
+#[test]
+fn the_write_deadline_is_exact() {
+    let mut storage = Room::new();
+    let mut driven = Driven::new(&mut storage);
+    driven.open(&kept_alive(0), false);
+    driven.publish(0, b"slow");
+    for _ in 0..5 {
+        let now = driven.at();
+        assert!(!driven.session.pending(now).is_empty());
+        driven.pass(TIMEOUT - 1);
+        driven.expect(&[]);
+        driven.take(1);
+    }
+    driven.pass(1);
+    driven.take(0);
+    driven.ends_after(TIMEOUT - 1, ProtocolError::WriteTimeout);
+}
+
+/// Bytes of a payload that were not taken are no progress.
+#[test]
+fn the_write_deadline_holds_inside_a_payload() {
+    let mut storage = Room::new();
+    let mut driven = Driven::new(&mut storage);
+    driven.open(&kept_alive(0), false);
+    driven
+        .session
+        .begin_payload(StreamedPublish::new("t"), 5)
+        .unwrap();
+    driven.sent();
+    for _ in 0..9 {
+        driven.pass(TIMEOUT / 10);
+        let now = driven.at();
+        driven.session.payload_sent(0, now);
+        driven.expect(&[]);
+    }
+    driven.ends_after(TIMEOUT / 10, ProtocolError::WriteTimeout);
+}
+
+/// A source that brings nothing does not put off the write deadline of its payload.
+#[test]
+fn the_write_deadline_holds_while_a_source_brings_nothing() {
+    let mut storage = Room::new();
+    let mut driven = Driven::new(&mut storage);
+    driven.open(&kept_alive(0), false);
+    driven
+        .session
+        .begin_payload(StreamedPublish::new("t"), 9)
+        .unwrap();
+    driven.sent();
+    driven.pass(TIMEOUT - 1);
+    driven.session.payload_commit(0);
+    driven.expect(&[]);
+    driven.ends_after(1, ProtocolError::WriteTimeout);
+}
+
+/// The write deadline holds while an event waits that nobody looks at, and the event is not lost with the connection.
+#[test]
+fn the_write_deadline_holds_while_an_event_waits() {
+    let mut storage = Room::new();
+    let mut driven = Driven::new(&mut storage);
+    driven.open(&kept_alive(0), false);
+    driven.publish(0, b"stuck");
+    driven.take(1);
+    driven.feed(&publish(0, 0, b"x"));
+    driven.refuse();
+    driven.pass(TIMEOUT - 1);
+    let waiting = driven.session.poll(driven.at()).unwrap();
+    assert!(waiting.is_some());
+    driven.refuse();
+    driven.pass(1);
+    assert_eq!(
+        driven.session.poll(driven.at()),
+        Err(ProtocolError::WriteTimeout)
+    );
+    driven.expect_end(&[Event::Message(message(0, b"x")), Event::Qos0Dropped(1)]);
+}
+
+impl Driven<'_> {
+    #[track_caller]
+    fn expect_end(&mut self, events: &[Event<'_>]) {
+        assert_eq!(self.last_words().0, words(events));
+    }
+}
+
+/// A deadline of the transport ends with the bytes that it was about.
+#[test]
+fn nothing_to_write_is_no_stall() {
+    let mut storage = Room::new();
+    let mut driven = Driven::new(&mut storage);
+    driven.open(&kept_alive(0), false);
+    driven.publish(1, b"x");
+    driven.sent();
+    driven.lose();
+    driven.open(&kept_alive(0), true);
+    // Lent, not taken, and acknowledged before it went again.
+    driven.refuse();
+    driven.feed(&puback(1));
+    driven.expect(&[Event::Puback(id(1))]);
+    assert!(!driven.session.has_pending());
+    assert_eq!(driven.sleep(), None);
+    driven.pass(TIMEOUT);
+    driven.expect(&[]);
+    // The next bytes have all the time there is.
+    driven.publish(1, b"y");
+    driven.refuse();
+    driven.ends_after(TIMEOUT, ProtocolError::WriteTimeout);
+}
+
+/// All deadlines hold on a clock that wraps in the middle of them.
+#[test]
+fn deadlines_hold_on_a_clock_that_wraps() {
+    let mut storage = Room::new();
+    let mut driven = Driven::new(&mut storage);
+    driven.now = u32::MAX - 100;
+    driven.connect(&kept_alive(0));
+    driven.sent();
+    driven.ends_after(TIMEOUT, ProtocolError::ConnackTimeout);
+    driven.now = u32::MAX - 100;
+    driven.open(&kept_alive(0), false);
+    driven.publish(1, b"x");
+    driven.sent();
+    let packet_id = id(1);
+    driven.ends_after(TIMEOUT, ProtocolError::RequestTimeout { packet_id });
+}
+
+/// A packet that is left in the buffer for lack of room for its answer is due as soon as there is room, not when something
+/// else comes.
+#[test]
+fn what_is_left_in_the_buffer_is_due_when_there_is_room_for_its_answer() {
+    let mut storage = umqtt::Storage::<128, 128, 4>::new();
+    let mut driven = Driven::new(&mut storage);
+    driven.open(&kept_alive(0), false);
+    driven.pass(3_000_000_000);
+    let ids = 1..=9;
+    ids.for_each(|id| driven.feed(&publish(1, id, b"x")));
+    assert_eq!(
+        driven.events().len(),
+        8,
+        "there is room for so many answers"
+    );
+    assert_eq!(driven.sleep(), Some(0), "the answers wait to be sent");
+    driven.refuse();
+    assert_eq!(driven.sleep(), Some(TIMEOUT));
+    driven.sent();
+    assert_eq!(driven.sleep(), Some(0));
+    driven.expect(&[Event::Message(message(1, b"x"))]);
+    driven.sent();
+    assert_eq!(driven.sleep(), None);
+}
+
+/// A deadline holds after weeks in which nothing had to be done, however far the clock has gone round.
+#[test]
+fn deadlines_hold_after_weeks_of_silence() {
+    const DAY: u32 = 86_400_000;
+    for days in [10, 24, 25, 30, 40, 49, 50] {
+        let mut storage = Room::new();
+        let mut driven = Driven::new(&mut storage);
+        driven.open(&kept_alive(0), false);
+        driven.expect(&[]);
+        (0..days).for_each(|_| driven.pass(DAY));
+        let packet_id = id(driven.publish(1, b"x"));
+        driven.sent();
+        assert_eq!(driven.sleep(), Some(TIMEOUT));
+        // The caller looks again after weeks: the wait counts from then, and no time is lost in between.
+        driven.expect(&[]);
+        driven.ends_after(TIMEOUT, ProtocolError::RequestTimeout { packet_id });
+    }
+}
+
+/// A shorter response timeout holds for what is waited for already.
+#[test]
+fn a_response_timeout_holds_at_once() {
+    let mut storage = Room::new();
+    let mut driven = Driven::new(&mut storage);
+    driven.open(&kept_alive(0), false);
+    let packet_id = id(driven.publish(1, b"x"));
+    driven.sent();
+    driven.expect(&[]);
+    driven.pass(5_000);
+    driven.session.set_response_timeout(6_000);
+    driven.ends_after(1_000, ProtocolError::RequestTimeout { packet_id });
+}
+
+/// A response timeout longer than half of what the clock can show is cut to that, and does not end at once.
+#[test]
+fn the_longest_response_timeout_is_long() {
+    let mut storage = Room::new();
+    let mut driven = Driven::new(&mut storage);
+    driven.session.set_response_timeout(u32::MAX);
+    driven.open(&kept_alive(0), false);
+    driven.publish(1, b"x");
+    driven.sent();
+    driven.pass(1_000_000_000);
+    driven.expect(&[]);
+    driven.feed(&puback(1));
+    driven.expect(&[Event::Puback(id(1))]);
+}
+
+/// A session that owes nothing and is owed nothing wakes for keep alive alone, and a lost one for nothing.
+#[test]
+fn an_idle_session_sleeps() {
+    let mut storage = Room::new();
+    let mut driven = Driven::new(&mut storage);
+    assert_eq!(driven.sleep(), None);
+    driven.open(&kept_alive(600), false);
+    driven.publish(2, b"x");
+    driven.sent();
+    driven.feed(&pubrec(1));
+    driven.expect(&[]);
+    driven.sent();
+    driven.feed(&pubcomp(1));
+    driven.expect(&[Event::Pubcomp(id(1))]);
+    driven.feed(&publish(2, 9, b""));
+    assert_eq!(driven.events().len(), 1);
+    driven.sent();
+    assert_eq!(driven.sleep(), Some(598_000));
+    assert_eq!(driven.pings(6_000_000).len(), 10);
+    driven.publish(1, b"unacknowledged");
+    driven.sent();
+    driven.lose();
+    assert_eq!(driven.sleep(), None);
+}
+
+/// A peer that dribbles the bytes of one packet cannot hide that it sends what it must not.
+#[test]
+fn a_forbidden_packet_is_not_waited_for() {
+    let mut storage = Room::new();
+    let mut driven = Driven::new(&mut storage);
+    driven.open(&kept_alive(0), false);
+    driven.feed(&[0x82, 0xFF, 0xFF, 0x7F]);
+    assert_eq!(
+        driven.end(),
+        ProtocolError::UnexpectedPacket(PacketType::Subscribe)
+    );
+}

@@ -1,0 +1,795 @@
+//! The defects of `umqttsimple`, one by one: each test fails on what the original does.
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    clippy::arithmetic_side_effects,
+    clippy::cast_possible_truncation,
+    reason = "helpers of a test"
+)]
+
+use std::{cell::RefCell, rc::Rc};
+
+use umqtt::{
+    Event, Message, ProtocolError, RequestError, Session, Storage,
+    codec::{
+        Connect, ConnectReturnCode, Credentials, DecodeError, Delivery, EncodeError, Packet,
+        PacketType, Publish, PublishHeader, QoS, SubackReturnCode, TopicError, TopicFilter,
+        TopicName, Will,
+    },
+};
+
+use crate::common::{
+    self, Client, Error, Network, PINGRESP, Seen, Step, connack, connected, message, packet_id,
+    packets, puback, pubcomp, publish, pubrec, pubrel, record, server, suback,
+};
+
+/// Runs a test with a client that is connected with Clean Session 1.
+fn with_client(network: &Network, test: impl FnOnce(&mut Client<'_, '_, '_>)) {
+    let mut storage = Storage::<512, 2048, 8>::new();
+    let mut session = Session::new(&mut storage);
+    test(&mut connected(&mut session, network, &Connect::new("id")));
+}
+
+/// Feeds what a peer must not send, and returns what the connection ends with.
+fn error_after(bytes: &[u8]) -> ProtocolError {
+    let network = Network::new();
+    let mut error = None;
+    with_client(&network, |client| {
+        network.feed(bytes);
+        match client.recv() {
+            Err(Error::Protocol(reason)) => error = Some(reason),
+            other => panic!("{bytes:02x?}: {other:?}"),
+        }
+    });
+    error.unwrap()
+}
+
+/// A SUBSCRIBE's Remaining Length was one byte.
+#[test]
+fn defect_01_subscribe_to_a_long_topic() {
+    for len in [121, 122, 123, 124, 300, 1_500] {
+        let network = Network::with_server();
+        with_client(&network, |client| {
+            let topic = "s".repeat(len);
+            client
+                .subscribe_and_wait(&[(&topic, QoS::AtLeastOnce)], |_| panic!())
+                .unwrap();
+            let sent = network.take_sent();
+            let Ok(Some((Packet::Subscribe(subscribe), used))) = Packet::decode(&sent) else {
+                panic!("{sent:02x?}")
+            };
+            assert_eq!(used, sent.len());
+            let filter = TopicFilter::new(&topic).unwrap();
+            assert!(subscribe.filters().eq([(filter, QoS::AtLeastOnce)]));
+        });
+    }
+}
+
+/// Packet id 65,536 was sent as 0, and its PUBACK never recognized.
+#[test]
+fn defect_02_packet_ids_wrap() {
+    let network = Network::with_server();
+    with_client(&network, |client| {
+        let mut last = 0;
+        for n in 1..=65_537_u32 {
+            client
+                .publish_and_wait(&message("t", b"", QoS::AtLeastOnce), |_| panic!())
+                .unwrap();
+            let sent = network.take_sent();
+            last = u16::from_be_bytes([sent[5], sent[6]]);
+            assert_eq!(u32::from(last), if n > 65_535 { n - 65_535 } else { n });
+        }
+        assert_eq!(last, 2);
+    });
+}
+
+/// A PUBLISH at QoS 2 was written and only then refused.
+#[test]
+fn defect_03_publish_at_qos_2() {
+    let network = Network::with_server();
+    with_client(&network, |client| {
+        client
+            .publish_and_wait(&message("t", b"x", QoS::ExactlyOnce), |_| panic!())
+            .unwrap();
+        assert_eq!(
+            network.take_writes(),
+            [publish("t", b"x", QoS::ExactlyOnce, 1), pubrel(1)]
+        );
+    });
+}
+
+/// A message at QoS 2 was delivered, never acknowledged, and so delivered again.
+#[test]
+fn defect_03_a_message_at_qos_2_comes_once() {
+    let network = Network::new();
+    with_client(&network, |client| {
+        let first = publish("t", b"x", QoS::ExactlyOnce, 9);
+        let mut again = first.clone();
+        again[0] |= 0b1000;
+        network.feed(&first);
+        assert!(matches!(client.recv(), Ok(Event::Message(_))));
+        network.feed(&again);
+        assert_eq!(client.poll(), Ok(None));
+        client.flush().unwrap();
+        assert_eq!(network.take_sent(), [pubrec(9), pubrec(9)].concat());
+        network.feed(&pubrel(9));
+        assert_eq!(client.poll(), Ok(None));
+        client.flush().unwrap();
+        assert_eq!(network.take_sent(), pubcomp(9));
+        // The id is free: this is another message.
+        network.feed(&first);
+        assert!(matches!(client.recv(), Ok(Event::Message(_))));
+    });
+}
+
+/// The body of a packet that was not expected was read as packets: the id 0x0030 as the beginning of a PUBLISH.
+#[test]
+fn defect_04_a_late_acknowledgement_is_read_whole() {
+    let late = 0x0030;
+    for ack in [
+        puback(late),
+        pubcomp(late),
+        common::unsuback(late),
+        suback(late, &[SubackReturnCode::Failure]),
+    ] {
+        let network = Network::new();
+        with_client(&network, |client| {
+            network.feed(&ack);
+            network.feed(&publish("t", b"x", QoS::AtMostOnce, 0));
+            assert_eq!(client.recv(), Ok(Event::Message(Message::new("t", b"x"))));
+            // Neither is a publish of ours taken in by it.
+            network.feed(&ack);
+            network.feed(&puback(1));
+            client
+                .publish_and_wait(&message("t", b"", QoS::AtLeastOnce), |_| panic!())
+                .unwrap();
+        });
+    }
+}
+
+/// A packet that no server may send is not left lying in the stream: the connection ends with its name.
+#[test]
+fn defect_04_a_packet_that_only_a_client_sends() {
+    for (bytes, packet_type) in [
+        (&[0xC0, 0][..], PacketType::Pingreq),
+        (&[0xE0, 0], PacketType::Disconnect),
+        (&[0x82, 6, 0, 1, 0, 1, b'a', 0], PacketType::Subscribe),
+        (&connack(false), PacketType::Connack),
+    ] {
+        assert_eq!(
+            error_after(bytes),
+            ProtocolError::UnexpectedPacket(packet_type)
+        );
+    }
+}
+
+/// A SUBACK with another id was an assertion.
+#[test]
+fn defect_05_a_suback_for_another_id() {
+    let network = Network::new();
+    with_client(&network, |client| {
+        network.feed(&suback(9, &[SubackReturnCode::Failure]));
+        network.feed(&suback(1, &[SubackReturnCode::Granted(QoS::AtMostOnce)]));
+        let filters = [("t", QoS::AtMostOnce)];
+        let codes = client.subscribe_and_wait(&filters, |_| panic!()).unwrap();
+        assert_eq!(
+            codes.first(),
+            Some(SubackReturnCode::Granted(QoS::AtMostOnce))
+        );
+    });
+}
+
+/// A SUBACK with more or fewer codes than there were filters was taken for an answer to the first.
+#[test]
+fn defect_05_a_suback_with_another_number_of_codes() {
+    for codes in [&[0][..], &[0, 1, 2]] {
+        let network = Network::new();
+        with_client(&network, |client| {
+            let header = [0x90, 2 + codes.len() as u8, 0, 1];
+            network.feed(&[&header[..], codes].concat());
+            let filters = [("a", QoS::AtMostOnce), ("b", QoS::AtMostOnce)];
+            let answer = client.subscribe_and_wait(&filters, |_| panic!());
+            let count = ProtocolError::SubackCount {
+                expected: 2,
+                got: codes.len(),
+            };
+            assert_eq!(answer.map(|_| ()), Err(Error::Protocol(count)));
+        });
+    }
+}
+
+/// Lengths and flags of acknowledgements were not looked at, and CONNACK's neither.
+#[test]
+fn defect_05_acknowledgements_are_checked() {
+    for packet_type in [4_u8, 5, 6, 7, 11] {
+        let lawful = if packet_type == 6 { 2 } else { 0 };
+        let first = packet_type << 4 | lawful;
+        assert_eq!(
+            error_after(&[first, 1, 0]),
+            ProtocolError::Decode(DecodeError::Truncated)
+        );
+        let extra = DecodeError::TrailingBytes { extra: 1 };
+        assert_eq!(
+            error_after(&[first, 3, 0, 1, 0]),
+            ProtocolError::Decode(extra)
+        );
+        assert_eq!(
+            error_after(&[first, 2, 0, 0]),
+            ProtocolError::Decode(DecodeError::PacketIdZero)
+        );
+        for flags in (0..16).filter(|flags| *flags != lawful) {
+            let error = error_after(&[packet_type << 4 | flags, 2, 0, 1]);
+            assert!(matches!(
+                error,
+                ProtocolError::Decode(DecodeError::InvalidFlags { .. })
+            ));
+        }
+    }
+    assert_eq!(
+        error_after(&[0x90, 2, 0, 1]),
+        ProtocolError::Decode(DecodeError::Truncated)
+    );
+    let unknown = DecodeError::UnknownSubackReturnCode { code: 3 };
+    assert_eq!(
+        error_after(&[0x90, 3, 0, 1, 3]),
+        ProtocolError::Decode(unknown)
+    );
+    assert_eq!(
+        error_after(&[0xD0, 1, 0]),
+        ProtocolError::Decode(DecodeError::TrailingBytes { extra: 1 })
+    );
+}
+
+/// There was no deadline anywhere. (When exactly each ends is tested with the blocking client.)
+#[test]
+fn defect_06_a_server_that_does_not_answer() {
+    let network = Network::new();
+    let mut storage = Storage::<64, 64, 1>::new();
+    let mut session = Session::new(&mut storage);
+    let client = Client::connect(
+        &mut session,
+        network.transport(),
+        &network,
+        &Connect::new("id"),
+    );
+    assert_eq!(
+        client.err(),
+        Some(Error::Protocol(ProtocolError::ConnackTimeout))
+    );
+    let overdue = Err(Error::Protocol(ProtocolError::RequestTimeout {
+        packet_id: packet_id(1),
+    }));
+    with_client(&Network::new(), |client| {
+        assert_eq!(
+            client.publish_and_wait(&message("t", b"", QoS::AtLeastOnce), |_| {}),
+            overdue
+        );
+    });
+    with_client(&Network::new(), |client| {
+        let codes = client.subscribe_and_wait(&[("t", QoS::AtMostOnce)], |_| {});
+        assert_eq!(codes.map(|_| ()), overdue);
+    });
+    with_client(&Network::new(), |client| {
+        client.ping().unwrap();
+        assert_eq!(
+            client.recv(),
+            Err(Error::Protocol(ProtocolError::PingrespTimeout))
+        );
+    });
+}
+
+/// `check_msg` waited for the rest of a packet once its first byte had come.
+#[test]
+fn defect_07_a_check_never_waits() {
+    let network = Network::new();
+    with_client(&network, |client| {
+        let waited = network.waits();
+        for byte in publish("t", b"x", QoS::AtMostOnce, 0) {
+            assert_eq!(client.poll(), Ok(None));
+            network.feed(&[byte]);
+        }
+        assert_eq!(
+            client.poll(),
+            Ok(Some(Event::Message(Message::new("t", b"x"))))
+        );
+        assert_eq!(network.waits(), waited);
+    });
+}
+
+/// `check_msg` also cleared the time-out of the connection.
+#[test]
+fn defect_07_a_check_leaves_the_deadline_alone() {
+    let network = Network::new();
+    let mut storage = Storage::<64, 64, 1>::new();
+    let mut session = Session::new(&mut storage);
+    let options = Connect::new("id");
+    let mut client = Client::open(&mut session, network.transport(), &network, &options).unwrap();
+    assert_eq!(client.poll(), Ok(None));
+    let deadline = client.deadline().unwrap();
+    network.pass(deadline.as_millis() - 1);
+    assert_eq!(client.poll(), Ok(None));
+    network.pass(1);
+    assert_eq!(
+        client.poll(),
+        Err(Error::Protocol(ProtocolError::ConnackTimeout))
+    );
+}
+
+/// Nobody sent PINGREQ, and PINGRESP looked like silence.
+#[test]
+fn defect_08_pings_go_by_themselves_and_their_answers_count() {
+    for answers in [true, false] {
+        let network = Network::new();
+        network.answer(move |packet| match packet {
+            Packet::Pingreq if !answers => Vec::new(),
+            other => server(other),
+        });
+        let mut storage = Storage::<64, 64, 1>::new();
+        let mut session = Session::new(&mut storage);
+        let options = Connect {
+            keep_alive: 5,
+            ..Connect::new("id")
+        };
+        let mut client = connected(&mut session, &network, &options);
+        network.feed_at(60_000, &publish("t", b"x", QoS::AtMostOnce, 0));
+        let event = client
+            .recv()
+            .map(|event| assert!(matches!(event, Event::Message(_))));
+        let pings = packets(&network.take_sent()).0.len();
+        if answers {
+            assert_eq!(event, Ok(()));
+            assert!(pings >= 12);
+        } else {
+            assert_eq!(event, Err(Error::Protocol(ProtocolError::PingrespTimeout)));
+            assert!(network.millis() < 20_000);
+        }
+    }
+}
+
+/// The end of the stream inside a packet was an `IndexError`, or a truncated message delivered as whole.
+#[test]
+fn defect_09_the_stream_ends_inside_a_packet() {
+    let packet = publish("topic", b"payload", QoS::AtLeastOnce, 5);
+    for len in 0..packet.len() {
+        let network = Network::new();
+        with_client(&network, |client| {
+            network.feed(&packet[..len]);
+            network.end();
+            assert_eq!(client.recv(), Err(Error::Closed));
+            assert!(network.take_sent().is_empty());
+        });
+    }
+}
+
+/// Lengths that the peer sent were believed.
+#[test]
+fn defect_10_lengths_that_lie() {
+    let decode = |bytes: &[u8]| match error_after(bytes) {
+        ProtocolError::Decode(error) => error,
+        other => panic!("{other:?}"),
+    };
+    // A topic that is longer than its packet, and bytes behind it that belong to the next packet.
+    assert_eq!(
+        decode(&[0x30, 5, 0, 9, b'a', b'b', b'c', 0xD0, 0, 0xD0, 0, 0xD0, 0]),
+        DecodeError::Truncated
+    );
+    // QoS 1 without an id.
+    assert_eq!(decode(&[0x32, 3, 0, 1, b'a']), DecodeError::Truncated);
+    assert_eq!(decode(&[0x32, 4, 0, 1, b'a', 0, 7]), DecodeError::Truncated);
+    // QoS 3.
+    assert_eq!(
+        decode(&[0x36, 6, 0, 1, b'a', 0, 1, b'x']),
+        DecodeError::PublishQosThree
+    );
+    // A fifth byte of Remaining Length.
+    assert_eq!(
+        decode(&[0x30, 0x80, 0x80, 0x80, 0x80, 1]),
+        DecodeError::RemainingLengthTooLong
+    );
+}
+
+/// A message of 200 MB asked for 200 MB of memory.
+#[test]
+fn defect_10_a_message_larger_than_memory() {
+    let network = Network::new();
+    with_client(&network, |client| {
+        let total = 200_000_000;
+        let header = PublishHeader {
+            topic: TopicName::new("t").unwrap(),
+            delivery: Delivery::AtMostOnce,
+            retain: false,
+            payload_len: total,
+        };
+        let mut out = [0; 16];
+        network.feed(header.encode(&mut out).unwrap());
+        network.feed(&[b'x'; 10_000]);
+        let mut came = 0;
+        while let Some(event) = client.poll().unwrap() {
+            let Event::Chunk(chunk) = event else {
+                panic!("{event:?}")
+            };
+            assert_eq!((chunk.offset, chunk.total), (came, total));
+            came += chunk.bytes.len();
+        }
+        assert_eq!(came, 10_000);
+        client.publish(&Message::new("still", b"here")).unwrap();
+    });
+}
+
+/// Characters were counted where bytes go out.
+#[test]
+fn defect_11_lengths_are_bytes() {
+    let network = Network::with_server();
+    with_client(&network, |client| {
+        client.publish(&Message::new("té", "é".as_bytes())).unwrap();
+        assert_eq!(network.take_sent(), b"\x30\x07\x00\x03t\xC3\xA9\xC3\xA9");
+        client.subscribe(&[("té", QoS::AtMostOnce)]).unwrap();
+        assert_eq!(
+            network.take_sent(),
+            b"\x82\x08\x00\x01\x00\x03t\xC3\xA9\x00"
+        );
+    });
+    let network = Network::with_server();
+    let mut storage = Storage::<64, 64, 1>::new();
+    let mut session = Session::new(&mut storage);
+    let options = Connect {
+        will: Some(Will::new(TopicName::new("é").unwrap(), b"")),
+        credentials: Some(Credentials {
+            user_name: "é",
+            password: None,
+        }),
+        ..Connect::new("é")
+    };
+    Client::connect(&mut session, network.transport(), &network, &options).unwrap();
+    let sent = network.take_sent();
+    assert!(sent.ends_with(b"\x00\x02\xC3\xA9\x00\x02\xC3\xA9\x00\x00\x00\x02\xC3\xA9"));
+    assert!(
+        matches!(Packet::decode(&sent), Ok(Some((Packet::Connect(_), used))) if used == sent.len())
+    );
+}
+
+/// The length of a long string wrapped; topic names with wildcards and empty filters were sent.
+#[test]
+fn defect_12_strings_that_cannot_be_sent() {
+    let network = Network::with_server();
+    with_client(&network, |client| {
+        let long = "t".repeat(65_536);
+        let too_long = TopicError::TooLong { len: 65_536 };
+        for (topic, reason) in [
+            (&long[..], too_long),
+            ("a/#", TopicError::Wildcard { at: 2 }),
+            ("+/a", TopicError::Wildcard { at: 0 }),
+            ("", TopicError::Empty),
+            ("a\0", TopicError::Nul { at: 1 }),
+        ] {
+            let refused = Error::Request(RequestError::Encode(EncodeError::Topic(reason)));
+            assert_eq!(client.publish(&Message::new(topic, b"x")), Err(refused));
+        }
+        for (filter, reason) in [
+            (&long[..], too_long),
+            ("", TopicError::Empty),
+            ("a#", TopicError::Wildcard { at: 1 }),
+            ("#/a", TopicError::Wildcard { at: 0 }),
+        ] {
+            let refused = Error::Request(RequestError::Encode(EncodeError::Topic(reason)));
+            assert_eq!(client.subscribe(&[(filter, QoS::AtMostOnce)]), Err(refused));
+            assert_eq!(client.unsubscribe(&[filter]), Err(refused));
+        }
+        let nothing = Err(Error::Request(RequestError::Encode(EncodeError::NoFilters)));
+        assert_eq!(client.subscribe(&[]), nothing);
+        assert!(network.take_sent().is_empty());
+        // Nothing was used up either.
+        client
+            .subscribe_and_wait(&[("a/#", QoS::AtMostOnce)], |_| panic!())
+            .unwrap();
+        assert_eq!(
+            client.publish(&message("t", b"", QoS::AtLeastOnce)),
+            Ok(Some(packet_id(2)))
+        );
+    });
+    for field in 0..3 {
+        let long = "c".repeat(65_536);
+        let mut options = Connect::new("id");
+        match field {
+            0 => options.client_id = &long,
+            1 => {
+                options.credentials = Some(Credentials {
+                    user_name: &long,
+                    password: None,
+                })
+            }
+            _ => {
+                options.credentials = Some(Credentials {
+                    user_name: "u",
+                    password: Some(long.as_bytes()),
+                })
+            }
+        }
+        assert_eq!(
+            options.encoded_len(),
+            Err(EncodeError::StringTooLong { len: 65_536 })
+        );
+    }
+}
+
+/// The buffer of the fixed header held a Remaining Length of three bytes.
+#[test]
+fn defect_13_a_publish_of_more_than_two_megabytes() {
+    for remaining in [2_097_151, 2_097_152, 3_000_000] {
+        let payload = vec![b'x'; remaining - 3];
+        let publish = Publish::new(TopicName::new("t").unwrap(), &payload);
+        let mut out = vec![0; remaining + 5];
+        let bytes = publish.encode(&mut out).unwrap();
+        assert_eq!(
+            Packet::decode(bytes),
+            Ok(Some((Packet::Publish(publish), bytes.len())))
+        );
+    }
+    let header = PublishHeader {
+        topic: TopicName::new("t").unwrap(),
+        delivery: Delivery::AtMostOnce,
+        retain: false,
+        payload_len: 268_435_455 - 3,
+    };
+    let mut out = [0; 8];
+    assert_eq!(
+        header.encode(&mut out).unwrap(),
+        b"\x30\xFF\xFF\xFF\x7F\x00\x01t"
+    );
+}
+
+/// The QoS that was granted was not returned.
+#[test]
+fn defect_14_the_granted_qos_is_returned() {
+    let network = Network::new();
+    with_client(&network, |client| {
+        network.feed(b"\x90\x05\x00\x01\x00\x01\x80");
+        let filters = ["a", "b", "c"].map(|filter| (filter, QoS::ExactlyOnce));
+        let codes = client.subscribe_and_wait(&filters, |_| panic!()).unwrap();
+        let granted = SubackReturnCode::Granted;
+        let expected = [
+            granted(QoS::AtMostOnce),
+            granted(QoS::AtLeastOnce),
+            SubackReturnCode::Failure,
+        ];
+        assert!(codes.iter().eq(expected));
+    });
+}
+
+/// A user name needed a password.
+#[test]
+fn defect_15_a_user_name_without_password() {
+    let network = Network::with_server();
+    let mut storage = Storage::<64, 64, 1>::new();
+    let mut session = Session::new(&mut storage);
+    let options = Connect {
+        credentials: Some(Credentials {
+            user_name: "user",
+            password: None,
+        }),
+        ..Connect::new("id")
+    };
+    Client::connect(&mut session, network.transport(), &network, &options).unwrap();
+    assert_eq!(
+        network.take_sent(),
+        b"\x10\x14\x00\x04MQTT\x04\x82\x00\x00\x00\x02id\x00\x04user"
+    );
+}
+
+/// A short write was taken for a whole one.
+#[test]
+fn defect_16_short_writes() {
+    for most in [1, 2, 3, 7] {
+        let network = Network::with_server();
+        network.writes(&[], Step::Bytes(most));
+        with_client(&network, |client| {
+            for qos in [QoS::AtMostOnce, QoS::AtLeastOnce, QoS::ExactlyOnce] {
+                client
+                    .publish_and_wait(&message("topic", b"payload", qos), |_| panic!())
+                    .unwrap();
+            }
+            let writes = network.take_writes();
+            let expected = [
+                publish("topic", b"payload", QoS::AtMostOnce, 0),
+                publish("topic", b"payload", QoS::AtLeastOnce, 1),
+                publish("topic", b"payload", QoS::ExactlyOnce, 2),
+                pubrel(2),
+            ];
+            assert!(writes.iter().all(|bytes| bytes.len() <= most));
+            assert_eq!(writes.concat(), expected.concat());
+        });
+    }
+}
+
+/// A CONNECT took up to ten writes, a PUBLISH five.
+#[test]
+fn defect_17_one_packet_is_one_write() {
+    let network = Network::with_server();
+    let mut storage = Storage::<64, 128, 1>::new();
+    let mut session = Session::new(&mut storage);
+    let options = Connect {
+        will: Some(Will::new(TopicName::new("will").unwrap(), b"gone")),
+        credentials: Some(Credentials {
+            user_name: "user",
+            password: Some(b"password"),
+        }),
+        ..Connect::new("id")
+    };
+    let mut client =
+        Client::connect(&mut session, network.transport(), &network, &options).unwrap();
+    assert_eq!(network.take_writes().len(), 1);
+    client
+        .publish_and_wait(
+            &message("topic", b"payload", QoS::AtLeastOnce),
+            |_| panic!(),
+        )
+        .unwrap();
+    assert_eq!(network.take_writes().len(), 1);
+}
+
+/// A refused CONNECT left the socket open.
+#[test]
+fn defect_18_a_refused_connect_closes_the_transport() {
+    let network = Network::new();
+    network.feed(b"\x20\x02\x00\x05");
+    let mut storage = Storage::<64, 64, 1>::new();
+    let mut session = Session::new(&mut storage);
+    let client = Client::connect(
+        &mut session,
+        network.transport(),
+        &network,
+        &Connect::new("id"),
+    );
+    let refused = ProtocolError::Refused(ConnectReturnCode::NotAuthorized);
+    assert_eq!(client.err(), Some(Error::Protocol(refused)));
+    assert!(network.is_dropped());
+}
+
+/// Every check was an `assert`: with optimization there was none. Here they are values, which no build loses.
+#[test]
+fn defect_19_checks_are_errors() {
+    for (connack, expected) in [
+        // Not a CONNACK; one that is too long; one with reserved flags; one that claims a session after a clean start.
+        (
+            &b"\x40\x02\x00\x01"[..],
+            ProtocolError::BeforeConnack(PacketType::Puback),
+        ),
+        (
+            b"\x20\x03\x00\x00\x00",
+            ProtocolError::Decode(DecodeError::TrailingBytes { extra: 1 }),
+        ),
+        (
+            b"\x20\x02\x02\x00",
+            ProtocolError::Decode(DecodeError::ReservedConnackFlags { flags: 2 }),
+        ),
+        (
+            b"\x20\x02\x01\x00",
+            ProtocolError::SessionPresentAfterCleanSession,
+        ),
+    ] {
+        let network = Network::new();
+        network.feed(connack);
+        let mut storage = Storage::<64, 64, 1>::new();
+        let mut session = Session::new(&mut storage);
+        let client = Client::connect(
+            &mut session,
+            network.transport(),
+            &network,
+            &Connect::new("id"),
+        );
+        assert_eq!(client.err(), Some(Error::Protocol(expected)));
+    }
+    // The original asserted that the callback was set, that a will QoS is 0 to 2, and that PINGRESP has no body.
+    assert!(QoS::try_from(3).is_err());
+    let network = Network::new();
+    with_client(&network, |client| {
+        network.feed(&PINGRESP);
+        assert_eq!(client.poll(), Ok(None), "nobody asked, nobody is hurt");
+    });
+}
+
+/// The callback ran before the PUBACK and could publish at QoS 1 inside itself, which waited for its own PUBACK and ran
+/// the callback. Here a callback cannot reach the client, so that a flood of messages is handled one after the other.
+#[test]
+fn defect_20_messages_do_not_nest() {
+    let network = Network::new();
+    let floods = 20_000;
+    let depth = Rc::new(RefCell::new((0, 0)));
+    with_client(&network, |client| {
+        for n in 0..floods {
+            network.feed(&publish("t", b"", QoS::AtLeastOnce, n + 1));
+        }
+        network.feed(&puback(1));
+        let seen = Rc::clone(&depth);
+        client
+            .publish_and_wait(&message("own", b"", QoS::AtLeastOnce), |_| {
+                let mut depth = seen.borrow_mut();
+                depth.0 += 1;
+                depth.1 += 1;
+                assert_eq!(depth.0, 1);
+                depth.0 -= 1;
+            })
+            .unwrap();
+        let sent = network.take_sent();
+        let acks: Vec<Vec<u8>> = (1..=floods).map(puback).collect();
+        assert_eq!(packets(&sent).0[1..], acks);
+    });
+    assert_eq!(depth.borrow().1, i32::from(floods));
+}
+
+/// The acknowledgement follows the message: a caller that has not seen it to its end has not acknowledged it.
+#[test]
+fn defect_20_a_message_is_acknowledged_after_it_was_seen() {
+    let network = Network::new();
+    with_client(&network, |client| {
+        network.feed(&publish("t", b"x", QoS::AtLeastOnce, 5));
+        let event = client.recv().unwrap();
+        assert!(network.take_sent().is_empty());
+        assert!(matches!(event, Event::Message(_)));
+        client.flush().unwrap();
+        assert_eq!(network.take_sent(), puback(5));
+    });
+}
+
+/// umqtt.robust sent again under a new id and without DUP, and did not look at Session Present.
+#[test]
+fn defect_21_a_message_is_sent_again_under_its_id() {
+    let mut storage = Storage::<128, 256, 4>::new();
+    let mut session = Session::new(&mut storage);
+    let options = Connect {
+        clean_session: false,
+        ..Connect::new("id")
+    };
+    let network = Network::new();
+    let mut client = connected(&mut session, &network, &options);
+    assert!(!client.session_present());
+    for qos in [QoS::AtLeastOnce, QoS::ExactlyOnce] {
+        client.publish(&message("t", b"x", qos)).unwrap();
+    }
+    drop(client);
+
+    for session_present in [true, false] {
+        let network = Network::new();
+        network.feed(&connack(session_present));
+        let mut client =
+            Client::connect(&mut session, network.transport(), &network, &options).unwrap();
+        assert_eq!(client.session_present(), session_present);
+        client.publish(&Message::new("new", b"")).unwrap();
+        let (mut first, mut second) = (
+            publish("t", b"x", QoS::AtLeastOnce, 1),
+            publish("t", b"x", QoS::ExactlyOnce, 2),
+        );
+        first[0] |= 0b1000;
+        second[0] |= 0b1000;
+        let new = publish("new", b"", QoS::AtMostOnce, 0);
+        let sent = network.take_sent();
+        assert_eq!(packets(&sent).0[1..], [first, second, new]);
+    }
+}
+
+/// umqtt.robust did not subscribe again where the server had forgotten. Whoever waits for events is told in time.
+#[test]
+fn defect_21_a_forgotten_session_is_told() {
+    let mut storage = Storage::<128, 256, 4>::new();
+    let mut session = Session::new(&mut storage);
+    let options = Connect {
+        clean_session: false,
+        ..Connect::new("id")
+    };
+    let network = Network::new();
+    drop(connected(&mut session, &network, &options));
+    for session_present in [false, true] {
+        network.feed(&connack(session_present));
+        let mut client =
+            Client::open(&mut session, network.transport(), &network, &options).unwrap();
+        let mut seen = Vec::new();
+        record(&mut seen, client.recv().unwrap());
+        let expected = Event::Connected {
+            session_present,
+            unknown_session: false,
+            connect_unanswered: false,
+        };
+        assert_eq!(seen, [Seen::other(expected)]);
+    }
+}

@@ -1,0 +1,344 @@
+//! Inbound messages that are larger than the receive buffer, and other packets that are.
+#![allow(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    clippy::arithmetic_side_effects,
+    clippy::cast_possible_truncation,
+    clippy::panic
+)]
+
+use umqtt::{
+    Event, ProtocolError, Storage,
+    codec::{DecodeError, QoS, SubackReturnCode, TopicError},
+};
+
+use crate::wire::*;
+
+/// A payload of which each byte tells its place.
+fn payload(len: usize) -> Vec<u8> {
+    (0..len).map(|at| (at * 7 % 251) as u8).collect()
+}
+
+/// The receive buffer is full of `message`, in pieces of at most `piece` bytes; the payload as its chunks have it, and
+/// how many chunks there were.
+fn receive(driven: &mut Driven<'_>, bytes: &[u8], piece: usize, expected: &[u8]) -> usize {
+    let (mut got, mut chunks, mut rest) = (Vec::new(), 0, bytes);
+    while !rest.is_empty() {
+        let space = driven.session.space();
+        assert!(!space.is_empty(), "there is always room for more");
+        let n = space.len().min(piece).min(rest.len());
+        space[..n].copy_from_slice(&rest[..n]);
+        driven.session.commit(n);
+        rest = &rest[n..];
+        while let Some(ready) = driven.session.poll(driven.at()).unwrap() {
+            match driven.session.event(ready).unwrap() {
+                Some(Event::Chunk(chunk)) => {
+                    assert_eq!(chunk.topic, TOPIC);
+                    assert_eq!(chunk.offset, got.len());
+                    assert_eq!(chunk.total, expected.len());
+                    assert!(!chunk.bytes.is_empty());
+                    got.extend_from_slice(chunk.bytes);
+                    assert_eq!(chunk.is_last(), got.len() == expected.len());
+                    assert_eq!(chunk.is_last(), rest.is_empty());
+                    chunks += 1;
+                }
+                other => panic!("{other:?}"),
+            }
+            // Answered after the last chunk and not before.
+            assert!(rest.is_empty() || !driven.session.has_pending());
+        }
+    }
+    assert_eq!(got, expected);
+    chunks
+}
+
+/// Every size around that of the buffer, read in pieces of any size: the payload comes whole, and is answered once,
+/// after its last byte.
+#[test]
+fn a_long_message_comes_in_chunks() {
+    for len in [10, 11, 12, 30, 500, 5_000] {
+        for piece in [1, 2, 3, 7, 16, 100] {
+            let expected = payload(len);
+            let mut storage = Storage::<16, 64, 1, 4>::new();
+            let mut driven = Driven::new(&mut storage);
+            driven.open(&CLEAN, false);
+            let mut packet_id = 0;
+            for (level, answer) in [
+                (0, None),
+                (1, Some(puback as fn(u16) -> _)),
+                (2, Some(pubrec)),
+            ] {
+                let bytes = long_publish(level, 9, &expected);
+                if bytes.len() <= 16 {
+                    continue;
+                }
+                let chunks = receive(&mut driven, &bytes, piece, &expected);
+                assert!(chunks <= len && chunks >= len / 16);
+                packet_id += 1;
+                assert_eq!(driven.sent(), answer.map_or(vec![], |answer| answer(9)));
+            }
+            assert!(packet_id > 0);
+        }
+    }
+}
+
+/// As [`publish`], with room for long payloads.
+fn long_publish(level: u8, packet_id: u16, payload: &[u8]) -> Vec<u8> {
+    let mut body = vec![0, 1, TOPIC.as_bytes()[0]];
+    if level > 0 {
+        body.extend(packet_id.to_be_bytes());
+    }
+    body.extend(payload);
+    let mut bytes = vec![0x30 | level << 1];
+    let mut len = body.len();
+    while len >= 128 {
+        bytes.push((len % 128) as u8 | 0x80);
+        len /= 128;
+    }
+    bytes.push(len as u8);
+    bytes.extend(body);
+    bytes
+}
+
+/// Packets before and after a long message come as ever; an acknowledgement of ours does not wait for its end.
+#[test]
+fn a_long_message_stands_between_others() {
+    let mut storage = Storage::<16, 64, 4, 4>::new();
+    let mut driven = Driven::new(&mut storage);
+    driven.open(&CLEAN, false);
+    driven.publish(1, b"out");
+    driven.sent();
+    let long = long_publish(1, 9, &payload(40));
+    let bytes = wire(&[
+        &puback(1),
+        &publish(1, 8, b"a"),
+        &long,
+        &publish(1, 10, b"b"),
+    ]);
+    let events = driven.stream(&bytes);
+    assert_eq!(events[0], "Puback(PacketId(1))");
+    assert!(events[1].starts_with("Message("));
+    assert!(
+        events[2..events.len() - 1]
+            .iter()
+            .all(|event| event.starts_with("Chunk("))
+    );
+    assert!(events[events.len() - 1].starts_with("Message("));
+    assert_eq!(packets(&driven.sent()), [puback(8), puback(9), puback(10)]);
+}
+
+/// A caller that redeems each token and looks at nothing has skipped the message.
+#[test]
+fn chunks_may_be_ignored() {
+    let mut storage = Storage::<16, 64, 1, 4>::new();
+    let mut driven = Driven::new(&mut storage);
+    driven.open(&CLEAN, false);
+    let bytes = wire(&[&long_publish(2, 9, &payload(100)), &publish(0, 0, b"next")]);
+    let events = driven.stream(&bytes);
+    assert_eq!(
+        events.last(),
+        words(&[Event::Message(message(0, b"next"))]).last()
+    );
+    assert_eq!(driven.sent(), pubrec(9));
+}
+
+/// A message that is cut after its first chunk is told to have ended, once; it comes again from its beginning.
+#[test]
+fn a_cut_message_is_told_and_comes_again() {
+    for level in [1, 2] {
+        let bytes = long_publish(level, 9, &payload(100));
+        for cut in 1..bytes.len() {
+            let mut storage = Storage::<16, 64, 1, 4>::new();
+            let mut driven = Driven::new(&mut storage);
+            driven.open(&KEEP, false);
+            let begun = !driven.stream(&bytes[..cut]).is_empty();
+            assert_eq!(driven.sent(), b"");
+            let expected = if begun {
+                words(&[Event::ChunksAborted])
+            } else {
+                vec![]
+            };
+            assert_eq!(driven.lose(), expected, "cut after {cut} bytes");
+
+            driven.open(&KEEP, true);
+            driven.expect(&[]);
+            assert_eq!(driven.sent(), b"");
+            receive(&mut driven, &dup(bytes.clone()), 16, &payload(100));
+            assert_eq!(
+                driven.sent(),
+                if level == 1 { puback(9) } else { pubrec(9) }
+            );
+        }
+    }
+}
+
+/// The same, when the caller connects again at once.
+#[test]
+fn the_end_of_chunks_is_told_on_the_next_connection() {
+    let mut storage = Storage::<16, 64, 1, 4>::new();
+    let mut driven = Driven::new(&mut storage);
+    driven.open(&KEEP, false);
+    let bytes = long_publish(1, 9, &payload(100));
+    assert!(!driven.stream(&bytes[..50]).is_empty());
+    driven.open(&KEEP, true);
+    driven.expect(&[Event::ChunksAborted]);
+}
+
+/// Complete but for an acknowledgement that got lost: at QoS 2 nobody sees it again, whatever its second way in looks
+/// like.
+#[test]
+fn a_repeated_long_message_passes_unseen() {
+    let bytes = long_publish(2, 9, &payload(100));
+    for piece in [1, 5, 16] {
+        let mut storage = Storage::<16, 64, 1, 4>::new();
+        let mut driven = Driven::new(&mut storage);
+        driven.open(&KEEP, false);
+        receive(&mut driven, &bytes, 16, &payload(100));
+        assert_eq!(driven.lose(), Vec::<String>::new());
+        driven.open(&KEEP, true);
+        for part in dup(bytes.clone()).chunks(piece) {
+            assert_eq!(driven.sent(), b"");
+            assert_eq!(driven.stream(part), Vec::<String>::new());
+        }
+        assert_eq!(driven.sent(), pubrec(9));
+        // Cut on its second way in, it has ended for nobody.
+        driven.stream(&bytes[..50]);
+        assert_eq!(driven.lose(), Vec::<String>::new());
+    }
+}
+
+/// A topic that does not fit is skipped, answered and reported, however it comes; a repeated one is answered only.
+#[test]
+fn a_long_topic_is_skipped() {
+    // What fits beside 2 bytes of fixed header, 2 of length and an id.
+    for len in 1..40 {
+        for level in [0, 1, 2] {
+            for piece in [1, 3, 16] {
+                let topic = "t".repeat(len);
+                let bytes = publish_on(&topic, level, 9, &[b'x'; 40]);
+                let mut storage = Storage::<16, 64, 1, 4>::new();
+                let mut driven = Driven::new(&mut storage);
+                driven.open(&KEEP, false);
+                let mut events = Vec::new();
+                for part in bytes.chunks(piece) {
+                    assert_eq!(driven.sent(), b"", "not before its end");
+                    events.extend(driven.stream(part));
+                }
+                let front = 2 + 2 + len + if level > 0 { 2 } else { 0 };
+                if front <= 16 {
+                    assert!(events[0].starts_with("Chunk("), "{len} {level}");
+                } else {
+                    assert_eq!(events, words(&[Event::TopicTooLong { len }]));
+                }
+                let answer = [vec![], puback(9), pubrec(9)][usize::from(level)].clone();
+                assert_eq!(driven.sent(), answer);
+                if level == 2 && front > 16 {
+                    assert_eq!(driven.stream(&dup(bytes)), Vec::<String>::new());
+                    assert_eq!(driven.sent(), pubrec(9));
+                }
+            }
+        }
+    }
+}
+
+/// Any other packet that does not fit ends the connection, with its size, at its header; one that just fits does not.
+#[test]
+fn other_long_packets_tell_their_size() {
+    let mut storage = Storage::<16, 128, 4, 4>::new();
+    let mut driven = Driven::new(&mut storage);
+    driven.open(&KEEP, false);
+    let asked = driven.subscribe(&[("a", QoS::AtMostOnce); 12]);
+    driven.sent();
+    let codes = [umqtt::codec::SubackReturnCode::Failure; 12];
+    driven.feed(&suback(asked, &codes));
+    assert_eq!(driven.events().len(), 1, "16 bytes fit");
+    for (header, needed) in [
+        (&[0x90, 15][..], 17),
+        (&[0x90, 0x80, 0x01], 131),
+        (&[0x90, 0xFF, 0x7F], 16_386),
+    ] {
+        driven.feed(header);
+        assert_eq!(
+            driven.end(),
+            ProtocolError::ReceiveBufferTooSmall { needed }
+        );
+        driven.open(&KEEP, true);
+    }
+}
+
+/// A message of the largest Remaining Length there is passes through 128 bytes, and is answered.
+#[test]
+fn the_longest_message_passes() {
+    let mut storage = Storage::<128, 64, 1, 4>::new();
+    let mut driven = Driven::new(&mut storage);
+    driven.open(&CLEAN, false);
+    // Topic and id take 5 of the 268,435,455 bytes.
+    driven.feed(&[0x32, 0xFF, 0xFF, 0xFF, 0x7F, 0, 1, b't', 0, 9]);
+    driven.expect(&[]);
+    let (total, mut seen) = (268_435_450, 0);
+    let now = driven.at();
+    while seen < total {
+        assert!(!driven.session.has_pending());
+        let n = driven.session.space().len().min(total - seen);
+        driven.session.commit(n);
+        let ready = driven.session.poll(now).unwrap().unwrap();
+        match driven.session.event(ready).unwrap() {
+            Some(Event::Chunk(chunk)) => {
+                assert_eq!((chunk.offset, chunk.total), (seen, total));
+                seen += chunk.bytes.len();
+                assert_eq!(chunk.is_last(), seen == total);
+            }
+            other => panic!("{other:?}"),
+        }
+    }
+    assert_eq!(driven.sent(), puback(9));
+}
+
+/// A message that just fits is shown whole, and another packet taken, in however many pieces they come.
+#[test]
+fn what_just_fits_is_whole() {
+    let mut storage = Storage::<16, 128, 4, 4>::new();
+    let mut driven = Driven::new(&mut storage);
+    driven.open(&KEEP, false);
+    let payload = [b'x'; 11];
+    let whole = publish(0, 0, &payload);
+    assert_eq!(whole.len(), 16);
+    let codes = [SubackReturnCode::Failure; 12];
+    let filters = [("a", QoS::AtMostOnce); 12];
+    for cut in 2..16 {
+        driven.feed(&whole[..cut]);
+        driven.expect(&[]);
+        driven.feed(&whole[cut..]);
+        driven.expect(&[Event::Message(message(0, &payload))]);
+
+        let asked = driven.subscribe(&filters);
+        driven.sent();
+        let answer = suback(asked, &codes);
+        assert_eq!(answer.len(), 16);
+        driven.feed(&answer[..cut]);
+        driven.expect(&[]);
+        driven.feed(&answer[cut..]);
+        assert!(driven.next().unwrap().unwrap().starts_with("Suback"));
+    }
+}
+
+/// The topic of a skipped message is looked at to its end, at every QoS.
+#[test]
+fn a_wildcard_late_in_a_skipped_topic_is_refused() {
+    for level in [0, 1, 2] {
+        for at in 0..40 {
+            let mut bytes = publish_on(&"t".repeat(40), level, 9, b"x");
+            bytes[4 + at] = b'#';
+            let mut storage = Storage::<16, 64, 1, 4>::new();
+            let mut driven = Driven::new(&mut storage);
+            driven.open(&KEEP, false);
+            let refused = bytes.chunks(5).any(|part| {
+                driven.feed(part);
+                driven.session.poll(driven.at()).is_err()
+            });
+            assert!(refused, "byte {at} at QoS {level}");
+            let wildcard = DecodeError::TopicName(TopicError::Wildcard { at });
+            assert_eq!(driven.end(), ProtocolError::Decode(wildcard));
+        }
+    }
+}

@@ -1,0 +1,129 @@
+//! More QoS 2 messages on their way in than the session has room for ids.
+#![allow(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    clippy::arithmetic_side_effects
+)]
+
+use crate::wire::{Driven, KEEP, TIMEOUT, pubcomp, publish, pubrec, pubrel};
+use umqtt::{Event, ProtocolError, Storage};
+
+/// What leaves and what is delivered until there is nothing more to do, or the connection is over.
+fn run(driven: &mut Driven<'_>) -> (Vec<u8>, Vec<Vec<u8>>, Option<ProtocolError>) {
+    let (mut sent, mut payloads) = (Vec::new(), Vec::new());
+    loop {
+        sent.extend(driven.sent());
+        match driven.session.poll(driven.at()) {
+            Ok(Some(ready)) => {
+                if let Some(Event::Message(message)) = driven.session.event(ready).unwrap() {
+                    payloads.push(message.payload.to_vec());
+                }
+            }
+            Ok(None) if driven.session.has_pending() => {}
+            Ok(None) => {
+                driven.session.space();
+                return (sent, payloads, None);
+            }
+            Err(reason) => return (sent, payloads, Some(reason)),
+        }
+    }
+}
+
+/// [MQTT-4.8.0-2] The connection ends with the reason, the session is kept, and reconnecting gets further: what has
+/// been delivered is completed first, however much comes in one piece.
+#[test]
+fn mqtt_4_8_0_2_each_connection_gets_further() {
+    let mut storage = Storage::<64, 64, 1, 1>::new();
+    let mut driven = Driven::new(&mut storage);
+    let full = Some(ProtocolError::TooManyQos2Messages { capacity: 1 });
+    let burst = |first: u8, dup: u8| -> Vec<u8> {
+        (first..=3)
+            .flat_map(|id| [0x34 | dup, 6, 0, 1, b't', 0, id, id])
+            .collect()
+    };
+
+    driven.open(&KEEP, false);
+    driven.feed(&burst(1, 0));
+    assert_eq!(run(&mut driven), (pubrec(1), vec![vec![1]], None));
+    // The server has been told, and does not release it: not for ever.
+    let deadline = driven.sleep().unwrap();
+    assert_eq!(deadline, TIMEOUT);
+    driven.pass(deadline - 1);
+    assert_eq!(run(&mut driven), (vec![], vec![], None));
+    driven.pass(1);
+    assert_eq!(run(&mut driven), (vec![], vec![], full));
+
+    // Had the PUBREC been lost, it would go again.
+    driven.open(&KEEP, true);
+    driven.feed(&burst(1, 8));
+    assert_eq!(run(&mut driven), (pubrec(1), vec![], None));
+    driven.feed(&pubrel(1));
+    assert_eq!(run(&mut driven), (pubcomp(1), vec![], full));
+
+    driven.open(&KEEP, true);
+    driven.feed(&burst(2, 8));
+    assert_eq!(run(&mut driven), (pubrec(2), vec![vec![2]], None));
+    driven.feed(&pubrel(2));
+    assert_eq!(run(&mut driven), (pubcomp(2), vec![], full));
+    driven.open(&KEEP, true);
+    driven.feed(&burst(3, 8));
+    assert_eq!(run(&mut driven), (pubrec(3), vec![vec![3]], None));
+}
+
+/// The PUBREL may come behind a long message, however long that takes.
+#[test]
+fn a_long_message_may_pass_before_the_release() {
+    let mut storage = Storage::<64, 64, 1, 1>::new();
+    let mut driven = Driven::new(&mut storage);
+    driven.open(&KEEP, false);
+    for id in 1..=2 {
+        driven.feed(&publish(2, id, b"x"));
+        run(&mut driven);
+    }
+    let long = publish(0, 0, &[b'x'; 150]);
+    for piece in long.chunks(32) {
+        driven.pass(TIMEOUT - 1);
+        driven.feed(piece);
+        assert_eq!(run(&mut driven).2, None);
+    }
+    driven.feed(&pubrel(1));
+    let full = ProtocolError::TooManyQos2Messages { capacity: 1 };
+    assert_eq!(run(&mut driven), (pubcomp(1), vec![], Some(full)));
+}
+
+/// A message with a topic that does not fit is neither reported nor acknowledged if there is no room for its id.
+#[test]
+fn a_skipped_message_that_finds_no_room_is_not_reported() {
+    let mut storage = Storage::<16, 64, 1, 1>::new();
+    let mut driven = Driven::new(&mut storage);
+    driven.open(&KEEP, false);
+    driven.feed(&[0x34, 6, 0, 1, b't', 0, 1, b'x']);
+    assert_eq!(run(&mut driven).2, None);
+
+    let long = [&[0x34, 24, 0, 20][..], &[b't'; 20], &[0, 2]].concat();
+    for piece in long.chunks(8) {
+        driven.feed(piece);
+        driven.expect(&[]);
+        assert_eq!(run(&mut driven), (vec![], vec![], None));
+    }
+    driven.feed(&pubrel(1));
+    let full = ProtocolError::TooManyQos2Messages { capacity: 1 };
+    assert_eq!(run(&mut driven), (pubcomp(1), vec![], Some(full)));
+    assert_eq!(driven.end(), full, "and nothing else");
+}
+
+/// A long message behind one that found no room finds none either, even if there would be some by now.
+#[test]
+fn a_long_message_does_not_overtake_one_that_found_no_room() {
+    let mut storage = Storage::<64, 64, 1, 1>::new();
+    let mut driven = Driven::new(&mut storage);
+    driven.open(&KEEP, false);
+    for id in 1..=2 {
+        driven.feed(&publish(2, id, b"x"));
+        run(&mut driven);
+    }
+    let long = publish(2, 3, &[b'x'; 150]);
+    driven.feed(&[&pubrel(1), &long[..50]].concat());
+    let full = ProtocolError::TooManyQos2Messages { capacity: 1 };
+    assert_eq!(run(&mut driven).2, Some(full));
+}

@@ -1,0 +1,581 @@
+//! What the caller owes the session, and what the session still owes the caller, is never forgotten.
+#![allow(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    clippy::arithmetic_side_effects,
+    clippy::cast_possible_truncation,
+    clippy::panic
+)]
+
+use umqtt::{
+    Event, InputBlock, Message, RequestError, Session, Storage, StreamedPublish,
+    codec::{ConnectReturnCode, PacketId, QoS, SubackReturnCode},
+};
+
+use crate::wire::{self, *};
+
+/// A PUBLISH of any length.
+fn long_publish(topic: &str, level: u8, id: u16, payload: &[u8]) -> Vec<u8> {
+    let mut body = (topic.len() as u16).to_be_bytes().to_vec();
+    body.extend(topic.as_bytes());
+    if level > 0 {
+        body.extend(id.to_be_bytes());
+    }
+    body.extend(payload);
+    let (mut bytes, mut len) = (vec![0x30 | level << 1], body.len());
+    while len >= 128 {
+        bytes.push((len % 128) as u8 | 0x80);
+        len /= 128;
+    }
+    bytes.push(len as u8);
+    bytes.extend(body);
+    bytes
+}
+
+fn payload(len: usize) -> Vec<u8> {
+    (0..len).map(|at| (at * 7 % 251) as u8).collect()
+}
+
+/// Two tokens of one event: the second takes neither that event again nor the next one.
+#[test]
+fn event_token_used_late_takes_nothing() {
+    let mut storage = Room::new();
+    let mut driven = Driven::new(&mut storage);
+    driven.open(&KEEP, false);
+    driven.feed(&wire(&[&publish(0, 0, b"one"), &publish(1, 7, b"two")]));
+    let first = driven.session.poll(driven.at()).unwrap().unwrap();
+    let same = driven.session.poll(driven.at()).unwrap().unwrap();
+    assert!(driven.session.event(first).unwrap().is_some());
+    let second = driven.session.poll(driven.at()).unwrap().unwrap();
+    assert_eq!(driven.session.event(same).unwrap(), None);
+    assert_eq!(driven.sent(), b"", "the second message was not seen");
+    let event = driven.session.event(second).unwrap();
+    assert_eq!(event, Some(Event::Message(message(1, b"two"))));
+    assert_eq!(driven.sent(), puback(7));
+}
+
+/// A token from before the connection was closed takes no event of the next connection.
+#[test]
+fn event_token_of_closed_connection_takes_nothing() {
+    let mut storage = Room::new();
+    let mut driven = Driven::new(&mut storage);
+    driven.open(&KEEP, false);
+    driven.feed(&publish(1, 7, b"x"));
+    let old = driven.session.poll(driven.at()).unwrap().unwrap();
+    driven.connect(&KEEP);
+    driven.sent();
+    driven.feed(&connack(true));
+    let new = driven.session.poll(driven.at()).unwrap().unwrap();
+    assert_eq!(driven.session.event(old).unwrap(), None);
+    assert!(driven.session.event(new).unwrap().is_some());
+}
+
+/// A receive buffer that holds the topic and nine bytes is large enough, for any payload and at any QoS.
+#[test]
+fn long_message_topic_and_nine_bytes_fill_buffer_is_received() {
+    for level in 0..3 {
+        for len in [100, 20_000, 2_100_000] {
+            let mut storage = Storage::<64, 64, 1, 4>::new();
+            let mut driven = Driven::new(&mut storage);
+            driven.open(&KEEP, false);
+            let (topic, expected) = ("t".repeat(64 - 9), payload(len));
+            let mut got = Vec::new();
+            let bytes = long_publish(&topic, level, 3, &expected);
+            // The first kilobytes of the longest, which is received in pieces of two bytes.
+            let mut rest = &bytes[..bytes.len().min(30_000)];
+            let is_whole = rest.len() == bytes.len();
+            while !rest.is_empty() {
+                let space = driven.session.space();
+                let n = space.len().min(rest.len());
+                space[..n].copy_from_slice(&rest[..n]);
+                driven.session.commit(n);
+                rest = &rest[n..];
+                while let Some(token) = driven.session.poll(driven.at()).unwrap() {
+                    match driven.session.event(token).unwrap() {
+                        Some(Event::Chunk(chunk)) => {
+                            assert_eq!((chunk.topic, chunk.offset), (&*topic, got.len()));
+                            got.extend_from_slice(chunk.bytes);
+                        }
+                        other => panic!("{other:?}"),
+                    }
+                }
+            }
+            assert!(got == expected[..got.len()], "QoS {level}, {len} bytes");
+            assert_eq!(got.len() == len, is_whole);
+            let answer = [vec![], puback(3), pubrec(3)][usize::from(level)].clone();
+            assert_eq!(driven.sent(), if is_whole { answer } else { vec![] });
+        }
+    }
+}
+
+/// A topic with one byte more is skipped.
+#[test]
+fn long_message_topic_one_byte_longer_is_skipped() {
+    let mut storage = Storage::<64, 64, 1, 4>::new();
+    let mut driven = Driven::new(&mut storage);
+    driven.open(&KEEP, false);
+    let topic = "t".repeat(64 - 8);
+    let bytes = long_publish(&topic, 1, 3, &payload(2_100_000));
+    let events = driven.stream(&bytes);
+    assert_eq!(events, words(&[Event::TopicTooLong { len: 56 }]));
+    assert_eq!(driven.sent(), puback(3));
+}
+
+/// A session whose last connection ended after a PUBLISH was sent whole, and that has sent `n` bytes of it again.
+fn resend(driven: &mut Driven<'_>, level: u8, n: usize) -> u16 {
+    driven.open(&KEEP, false);
+    let id = driven.publish(level, b"12345678");
+    driven.sent();
+    driven.connect(&KEEP);
+    driven.sent();
+    driven.accept(true);
+    assert_eq!(driven.take(n).len(), n);
+    id
+}
+
+#[test]
+fn qos1_publish_answered_at_any_byte_of_resend_is_complete() {
+    let whole = dup(publish(1, 1, b"12345678"));
+    for n in 0..=whole.len() {
+        let mut storage = Room::new();
+        let mut driven = Driven::new(&mut storage);
+        let id = resend(&mut driven, 1, n);
+        driven.feed(&puback(id));
+        let early = driven.events();
+        let rest = driven.sent();
+        // Once begun, it is sent whole.
+        assert_eq!(rest, if n == 0 { b"" } else { &whole[n..] }, "{n} bytes");
+        let mut events = early;
+        events.extend(driven.events());
+        assert_eq!(events, words(&[Event::Puback(PacketId::MIN)]), "{n} bytes");
+        assert_eq!(driven.session.in_flight(), 0);
+        // The server answers the second transmission, too.
+        driven.feed(&puback(id));
+        driven.expect(&[]);
+    }
+}
+
+#[test]
+fn qos2_publish_answered_at_any_byte_of_resend_is_released() {
+    let whole = dup(publish(2, 1, b"12345678"));
+    for n in 0..=whole.len() {
+        let mut storage = Room::new();
+        let mut driven = Driven::new(&mut storage);
+        let id = resend(&mut driven, 2, n);
+        driven.feed(&pubrec(id));
+        driven.expect(&[]);
+        let rest = if n == 0 { b"" } else { &whole[n..] };
+        assert_eq!(driven.sent(), wire(&[rest, &pubrel(id)]), "{n} bytes");
+        driven.feed(&pubcomp(id));
+        driven.expect(&[Event::Pubcomp(PacketId::MIN)]);
+    }
+}
+
+#[test]
+fn streamed_publish_answered_at_any_byte_of_resend_is_complete() {
+    for level in [1, 2] {
+        for n in 0..=8 {
+            let mut storage = Room::new();
+            let mut driven = Driven::new(&mut storage);
+            driven.open(&KEEP, false);
+            let message = StreamedPublish::New {
+                topic: TOPIC,
+                qos: qos(level),
+                retain: false,
+            };
+            let id = driven.session.begin_payload(message, 8).unwrap().unwrap();
+            driven.sent();
+            driven.session.payload_sent(8, driven.at());
+            assert!(!driven.session.is_payload_open());
+            driven.connect(&KEEP);
+            driven.sent();
+            driven.accept(true);
+            driven.expect(&[Event::PayloadNeeded(id)]);
+            let again = StreamedPublish::Resend(id);
+            driven.session.begin_payload(again, 8).unwrap();
+            assert_eq!(driven.sent().len(), 7);
+            driven.session.payload_sent(n, driven.at());
+            let answer = if level == 1 { puback(1) } else { pubrec(1) };
+            driven.feed(&answer);
+            let mut events = driven.events();
+            driven.session.payload_sent(8 - n, driven.at());
+            events.extend(driven.events());
+            if level == 2 {
+                assert_eq!(driven.sent(), pubrel(1), "{n} bytes");
+                driven.feed(&pubcomp(1));
+                events.extend(driven.events());
+            }
+            let event = [Event::Puback(id), Event::Pubcomp(id)][usize::from(level) - 1];
+            assert_eq!(events, words(&[event]), "{n} bytes");
+            assert_eq!(driven.session.in_flight(), 0);
+        }
+    }
+}
+
+/// The answer is forgotten with the connection: the message is sent once more.
+#[test]
+fn publish_answered_in_part_of_resend_then_cut_is_sent_again() {
+    let mut storage = Room::new();
+    let mut driven = Driven::new(&mut storage);
+    let id = resend(&mut driven, 1, 3);
+    driven.feed(&puback(id));
+    driven.expect(&[]);
+    driven.open(&KEEP, true);
+    assert_eq!(driven.sent(), dup(publish(1, id, b"12345678")));
+    driven.feed(&puback(id));
+    driven.expect(&[Event::Puback(PacketId::MIN)]);
+}
+
+/// Each end of a request counts as in flight, and is in the image, until its event was taken.
+#[test]
+fn report_announced_and_not_taken_is_counted_and_saved() {
+    for (request, answers) in [
+        ("Puback", vec![puback(1)]),
+        ("Pubcomp", vec![pubrec(1), pubcomp(1)]),
+        ("Unsuback", vec![unsuback(1)]),
+    ] {
+        let mut storage = Room::new();
+        let mut driven = Driven::new(&mut storage);
+        driven.open(&KEEP, false);
+        match request {
+            "Puback" => driven.publish(1, b"x"),
+            "Pubcomp" => driven.publish(2, b"x"),
+            _ => driven.unsubscribe(&["t"]),
+        };
+        driven.sent();
+        for (n, answer) in answers.iter().enumerate() {
+            driven.feed(answer);
+            if n + 1 < answers.len() {
+                driven.expect(&[]);
+                driven.sent();
+            }
+        }
+        // The token is dropped, as by a future that is cancelled.
+        let _ = driven.session.poll(driven.at()).unwrap().unwrap();
+        assert_eq!(driven.session.in_flight(), 1, "{request}");
+        let mut image = [0; Room::IMAGE_LEN];
+        let len = driven.session.save(&mut image).unwrap();
+        let expected = format!("{request}(PacketId(1))");
+        // A new connection does not change it.
+        driven.connect(&KEEP);
+        driven.sent();
+        driven.accept(true);
+        assert_eq!(driven.events(), [&*expected]);
+        assert_eq!(driven.session.in_flight(), 0);
+        assert_eq!(driven.events(), [""; 0]);
+
+        let mut storage = Room::new();
+        let mut restored = Session::new(&mut storage);
+        restored.restore(&image[..len]).unwrap();
+        let token = restored.poll(driven.at()).unwrap().unwrap();
+        assert_eq!(token.completed_request(), Some(PacketId::MIN));
+        let event = restored.event(token).unwrap();
+        assert_eq!(format!("{:?}", event.unwrap()), expected);
+        assert_eq!(restored.in_flight(), 0);
+    }
+}
+
+/// Payload that `read_payload` has not copied is not discarded by `space`.
+#[test]
+fn payload_not_copied_space_called_is_kept() {
+    let mut storage = Storage::<16, 64, 2>::new();
+    let mut driven = Driven::new(&mut storage);
+    driven.open(&KEEP, false);
+    driven.feed(&publish(0, 0, b"0123456789A"));
+    let token = driven.session.poll(driven.at()).unwrap().unwrap();
+    assert!(driven.session.event(token).unwrap().is_some());
+    let mut buf = [0; 8];
+    assert_eq!(driven.session.read_payload(&mut buf), 8);
+    assert!(driven.session.space().is_empty());
+    assert_eq!(driven.session.input_blocked_by(), Some(InputBlock::Payload));
+    assert_eq!(driven.session.read_payload(&mut buf), 3);
+    assert_eq!(&buf[..3], b"89A");
+    assert_eq!(driven.session.input_blocked_by(), None);
+    assert!(!driven.session.space().is_empty());
+
+    // Beside a short one there is room.
+    driven.events();
+    driven.feed(&publish(0, 0, b"abc"));
+    let token = driven.session.poll(driven.at()).unwrap().unwrap();
+    assert!(driven.session.event(token).unwrap().is_some());
+    driven.feed(&publish(0, 0, b""));
+    assert_eq!(driven.session.read_payload(&mut buf), 3);
+    assert_eq!(&buf[..3], b"abc");
+    assert_eq!(driven.events().len(), 1);
+}
+
+/// If there is no room to receive more, the session says what has to be done, and then there is room.
+#[test]
+fn space_empty_after_poll_returned_none_is_explained() {
+    let mut storage = Storage::<16, 128, 2>::new();
+    let mut driven = Driven::new(&mut storage);
+    driven.open(&KEEP, false);
+    let bytes: Vec<u8> = (1..20).flat_map(|id| publish(1, id, b"")).collect();
+    let (mut rest, mut blocked) = (&*bytes, 0);
+    while !rest.is_empty() {
+        driven.events();
+        let space = driven.session.space();
+        if space.is_empty() {
+            let reason = driven.session.input_blocked_by();
+            assert_eq!(reason, Some(InputBlock::Acknowledgements));
+            assert!(driven.session.has_pending());
+            driven.sent();
+            blocked += 1;
+            continue;
+        }
+        let n = space.len().min(rest.len());
+        space[..n].copy_from_slice(&rest[..n]);
+        rest = &rest[n..];
+        driven.session.commit(n);
+    }
+    assert!(blocked > 0);
+}
+
+/// While a checkpoint is due, it is named as that for which the session waits.
+#[test]
+fn space_empty_before_checkpoint_is_explained() {
+    let mut storage = Storage::<16, 128, 2>::new();
+    let mut driven = Driven::new(&mut storage);
+    driven.session.set_checkpoints(true);
+    driven.open(&KEEP, false);
+    driven.events();
+    driven
+        .session
+        .publish(&Message {
+            qos: QoS::AtLeastOnce,
+            ..Message::new(TOPIC, b"")
+        })
+        .unwrap();
+    assert_eq!(
+        driven.session.input_blocked_by(),
+        Some(InputBlock::Checkpoint)
+    );
+    driven.feed(&publish(0, 0, b"0123456789A"));
+    assert!(driven.session.space().is_empty());
+    assert_eq!(driven.next().unwrap().unwrap(), "Checkpoint(Checkpoint)");
+    let message = driven.session.poll(driven.at()).unwrap().unwrap();
+    assert_eq!(driven.session.input_blocked_by(), Some(InputBlock::Event));
+    assert!(driven.session.event(message).unwrap().is_some());
+}
+
+/// Redeems `Connected`, and returns its flags Session Present and `connect_unanswered`.
+fn reconnect(driven: &mut Driven<'_>, session_present: bool) -> (bool, bool) {
+    driven.connect(&KEEP);
+    driven.sent();
+    driven.feed(&connack(session_present));
+    connected(driven)
+}
+
+fn connected(driven: &mut Driven<'_>) -> (bool, bool) {
+    let token = driven.session.poll(driven.at()).unwrap().unwrap();
+    match driven.session.event(token).unwrap() {
+        Some(Event::Connected {
+            session_present,
+            connect_unanswered,
+            ..
+        }) => (session_present, connect_unanswered),
+        other => panic!("{other:?}"),
+    }
+}
+
+/// The server forgot the session, and the CONNACK that says so was lost. The next CONNACK cannot say it.
+#[test]
+fn connect_unanswered_next_connected_tells_once() {
+    let mut storage = Room::new();
+    let mut driven = Driven::new(&mut storage);
+    driven.open(&KEEP, false);
+    driven.feed(&publish(2, 1, b"old"));
+    driven.expect(&[Event::Message(message(2, b"old"))]);
+    assert_eq!(reconnect(&mut driven, true), (true, false));
+    // Two that are not answered.
+    for _ in 0..2 {
+        driven.connect(&KEEP);
+        driven.sent();
+        driven.lose();
+    }
+    assert_eq!(reconnect(&mut driven, true), (true, true));
+    // Ids are kept: this may be the old message.
+    driven.feed(&publish(2, 1, b"new"));
+    driven.expect(&[]);
+    assert_eq!(reconnect(&mut driven, true), (true, false));
+}
+
+/// A CONNECT that was not sent whole, or was refused, changed nothing at the server.
+#[test]
+fn connect_not_sent_or_refused_next_connected_tells_nothing() {
+    let mut storage = Room::new();
+    let mut driven = Driven::new(&mut storage);
+    driven.open(&KEEP, false);
+    driven.connect(&KEEP);
+    driven.lose();
+    assert_eq!(reconnect(&mut driven, true), (true, false));
+    driven.connect(&KEEP);
+    driven.sent();
+    driven.feed(&refused(ConnectReturnCode::ServerUnavailable));
+    driven.last_words();
+    assert_eq!(reconnect(&mut driven, true), (true, false));
+}
+
+/// The flag stays until its event was taken, and is in the image, also while the answer is awaited.
+#[test]
+fn connect_unanswered_session_restored_connected_tells() {
+    let mut storage = Room::new();
+    let mut driven = Driven::new(&mut storage);
+    driven.open(&KEEP, false);
+    driven.connect(&KEEP);
+    driven.sent();
+    let mut image = [0; Room::IMAGE_LEN];
+    for lost in [false, true] {
+        if lost {
+            driven.lose();
+        }
+        let len = driven.session.save(&mut image).unwrap();
+        let mut storage = Room::new();
+        let mut restored = Driven::new(&mut storage);
+        restored.session.restore(&image[..len]).unwrap();
+        assert_eq!(reconnect(&mut restored, true), (true, true), "lost: {lost}");
+    }
+    driven.connect(&KEEP);
+    driven.sent();
+    driven.feed(&connack(true));
+    let _ = driven.session.poll(driven.at()).unwrap().unwrap();
+    assert_eq!(
+        reconnect(&mut driven, true),
+        (true, true),
+        "not taken before"
+    );
+    // A new session has nothing to be unsure of.
+    driven.connect(&KEEP);
+    driven.sent();
+    driven.lose();
+    driven.connect(&CLEAN);
+    driven.sent();
+    driven.feed(&connack(false));
+    assert_eq!(connected(&mut driven), (false, false));
+}
+
+/// A SUBSCRIBE whose SUBACK would not fit is not sent. One filter less is accepted, and answered.
+#[test]
+fn subscribe_answer_too_large_is_refused() {
+    fn check<const RX: usize>(fits: usize, needed: usize) {
+        let mut storage = Storage::<RX, 2048, 2>::new();
+        let mut driven = Driven::new(&mut storage);
+        driven.open(&KEEP, false);
+        let filters = vec![("t", QoS::AtMostOnce); fits + 1];
+        let error = driven.session.subscribe(&filters).unwrap_err();
+        let capacity = RX;
+        assert_eq!(error, RequestError::AnswerTooLarge { needed, capacity });
+        assert_eq!((driven.sent(), driven.session.in_flight()), (vec![], 0));
+        let id = driven.subscribe(&filters[1..]);
+        driven.sent();
+        driven.feed(&suback(
+            id,
+            &vec![SubackReturnCode::Granted(QoS::AtMostOnce); fits],
+        ));
+        let events = driven.events();
+        assert!(events[0].starts_with("Suback("), "{events:?}");
+    }
+    check::<16>(12, 17);
+    check::<64>(60, 65);
+    // From 126 filters on, the length takes two bytes.
+    check::<129>(125, 131);
+    check::<130>(125, 131);
+    check::<131>(126, 132);
+}
+
+/// A streamed PUBLISH at QoS 2 that was sent, and whose payload is asked for on the next connection.
+fn sent_and_asked_again(driven: &mut Driven<'_>) -> PacketId {
+    let message = StreamedPublish::New {
+        topic: TOPIC,
+        qos: QoS::ExactlyOnce,
+        retain: false,
+    };
+    let id = driven.session.begin_payload(message, 8).unwrap().unwrap();
+    driven.sent();
+    driven.session.payload_sent(8, driven.at());
+    driven.open(&KEEP, true);
+    driven.expect(&[Event::PayloadNeeded(id)]);
+    id
+}
+
+/// A message of which nothing was sent is discarded at once: the server cannot know its id.
+#[test]
+fn declined_message_never_sent_frees_id_at_once() {
+    let mut storage = Storage::<64, 256, 1, 4>::new();
+    let mut driven = Driven::new(&mut storage);
+    driven.open(&KEEP, false);
+    let message = StreamedPublish::New {
+        topic: TOPIC,
+        qos: QoS::ExactlyOnce,
+        retain: false,
+    };
+    let id = driven.session.begin_payload(message, 8).unwrap().unwrap();
+    driven.open(&KEEP, true);
+    driven.expect(&[Event::PayloadNeeded(id)]);
+    driven.session.decline_payload(id).unwrap();
+    driven.expect(&[Event::PublishDiscarded(id)]);
+    assert_eq!(driven.session.in_flight(), 0);
+}
+
+/// Declined messages take no slot, keep their ids, survive a reboot, and are reported when the server has forgotten.
+#[test]
+fn declined_messages_sent_keep_ids_without_slots() {
+    let mut storage = Storage::<64, 256, 1, 4>::new();
+    let mut driven = Driven::new(&mut storage);
+    driven.open(&KEEP, false);
+    let mut declined = Vec::new();
+    for _ in 0..4 {
+        let id = sent_and_asked_again(&mut driven);
+        driven.session.decline_payload(id).unwrap();
+        driven.expect(&[]);
+        assert_eq!(driven.session.in_flight(), 0);
+        declined.push(id);
+    }
+    let mut image = [0; Storage::<64, 256, 1, 4>::IMAGE_LEN];
+    let len = driven.session.save(&mut image).unwrap();
+    let mut storage = Storage::<64, 256, 1, 4>::new();
+    let mut driven = Driven::new(&mut storage);
+    driven.session.restore(&image[..len]).unwrap();
+    driven.open(&KEEP, true);
+    // Every other id is given, and none of these.
+    for _ in 0..65_600 {
+        let id = driven.publish(1, b"");
+        assert!(!declined.contains(&wire::id(id)));
+        driven.sent();
+        driven.feed(&puback(id));
+        driven.expect(&[Event::Puback(wire::id(id))]);
+    }
+    driven.open(&KEEP, false);
+    let discarded: Vec<_> = declined
+        .iter()
+        .map(|id| Event::PublishDiscarded(*id))
+        .collect();
+    driven.expect(&discarded);
+    // Places are free again; a fifth message keeps its slot.
+    for n in 1..=5 {
+        let id = sent_and_asked_again(&mut driven);
+        driven.session.decline_payload(id).unwrap();
+        assert_eq!(driven.session.in_flight(), usize::from(n == 5));
+    }
+}
+
+/// If the server has received a declined message after all, its release follows, also on the next connection.
+#[test]
+fn declined_message_received_by_server_is_reported_delivered() {
+    let mut storage = Storage::<64, 256, 1, 4>::new();
+    let mut driven = Driven::new(&mut storage);
+    driven.open(&KEEP, false);
+    let id = sent_and_asked_again(&mut driven);
+    driven.session.decline_payload(id).unwrap();
+    driven.feed(&pubrec(id.get()));
+    driven.expect(&[]);
+    assert_eq!(driven.sent(), pubrel(id.get()));
+    driven.open(&KEEP, true);
+    driven.expect(&[]);
+    assert_eq!(driven.sent(), pubrel(id.get()));
+    driven.feed(&pubcomp(id.get()));
+    driven.expect(&[Event::Pubcomp(id)]);
+    assert_eq!(driven.session.in_flight(), 0);
+    driven.open(&KEEP, false);
+    driven.expect(&[]);
+}

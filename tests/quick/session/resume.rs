@@ -1,0 +1,673 @@
+//! A session across its connections: what is kept, what is given up, who is told, and what a full session answers.
+#![allow(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    clippy::arithmetic_side_effects,
+    clippy::panic
+)]
+
+use std::collections::VecDeque;
+
+use umqtt::{
+    Event, ProtocolError, RequestError, Storage, StreamedPublish,
+    codec::{Connect, ConnectReturnCode, Credentials, EncodeError, Packet, QoS, TopicError},
+};
+
+use crate::wire::*;
+
+const FILTER: [(&str, QoS); 1] = [("a/#", QoS::AtMostOnce)];
+
+/// Any number of connections that break before CONNACK, at any byte, leave everything as it was.
+#[test]
+fn connections_without_connack_change_nothing() {
+    let mut storage = Room::new();
+    let mut driven = Driven::new(&mut storage);
+    driven.open(&KEEP, false);
+    driven.publish(1, b"left");
+    driven.publish(2, b"released");
+    driven.sent();
+    driven.feed(&pubrec(2));
+    driven.expect(&[]);
+    driven.publish(1, b"queued");
+    let connect = connect(&KEEP);
+    for left in 0..=connect.len() {
+        driven.connect(&KEEP);
+        driven.take(left);
+        assert_eq!(driven.lose(), Vec::<String>::new());
+    }
+    driven.connect(&KEEP);
+    driven.sent();
+    driven.feed(&refused(ConnectReturnCode::ServerUnavailable));
+    driven.end();
+    driven.connect(&KEEP);
+    driven.sent();
+    driven.pass(TIMEOUT - 1);
+    driven.expect(&[]);
+    driven.pass(1);
+    assert_eq!(driven.end(), ProtocolError::ConnackTimeout);
+    driven.open(&KEEP, true);
+    assert_eq!(
+        packets(&driven.sent()),
+        [
+            pubrel(2),
+            dup(publish(1, 1, b"left")),
+            publish(1, 3, b"queued")
+        ]
+    );
+}
+
+/// A resend that is cut in the middle is sent again, with those behind it, and DUP stays on what had left once.
+#[test]
+fn a_resend_may_be_cut_as_well() {
+    let packet = publish(1, 1, b"a").len();
+    for left in 0..3 * packet {
+        let mut storage = Room::new();
+        let mut driven = Driven::new(&mut storage);
+        driven.open(&KEEP, false);
+        for payload in [b"a", b"b", b"c"] {
+            driven.publish(1, payload);
+        }
+        driven.take(packet + 1);
+        driven.lose();
+        driven.open(&KEEP, true);
+        if left > 0 {
+            driven.take(left);
+        }
+        driven.lose();
+        driven.open(&KEEP, true);
+        let third = publish(1, 3, b"c");
+        assert_eq!(
+            packets(&driven.sent()),
+            [
+                dup(publish(1, 1, b"a")),
+                dup(publish(1, 2, b"b")),
+                if left > 2 * packet { dup(third) } else { third }
+            ]
+        );
+    }
+}
+
+/// Acknowledgements, PINGREQ, QoS 0 and half a packet die with their connection; pending requests are reported.
+#[test]
+fn what_belongs_to_a_connection_dies_with_it() {
+    let mut storage = Room::new();
+    let mut driven = Driven::new(&mut storage);
+    driven.open(&KEEP, false);
+    let (asked, given_back) = (driven.subscribe(&FILTER), driven.unsubscribe(&["a/#"]));
+    driven.sent();
+    let unsent = driven.subscribe(&FILTER);
+    driven.publish(0, b"zero");
+    driven.feed(&wire(&[
+        &publish(1, 1, b"one"),
+        &publish(2, 2, b"two"),
+        &pubrel(3),
+        &pubrec(4),
+        &publish(1, 5, b"half")[..6],
+    ]));
+    assert_eq!(driven.events().len(), 2);
+    driven.session.ping().unwrap();
+    assert_eq!(
+        driven.lose(),
+        words(&[
+            Event::OutcomeUnknown(id(asked)),
+            Event::OutcomeUnknown(id(given_back)),
+            Event::OutcomeUnknown(id(unsent)),
+            Event::Qos0Dropped(1)
+        ])
+    );
+    driven.open(&KEEP, true);
+    assert_eq!(driven.sent(), b"");
+    // The rest of the half would be no packet; a whole one is.
+    driven.feed(&dup(publish(1, 5, b"half")));
+    assert_eq!(driven.events().len(), 1);
+}
+
+/// The caller learns the fate of everything, also when it connects again at once without asking.
+#[test]
+fn reports_wait_for_whoever_connects_at_once() {
+    let mut storage = Room::new();
+    let mut driven = Driven::new(&mut storage);
+    driven.open(&KEEP, false);
+    let published = driven.publish(1, b"x");
+    let asked = driven.subscribe(&FILTER);
+    driven.sent();
+    driven.publish(0, b"zero");
+    // An acknowledgement has been found, and not been looked at.
+    driven.feed(&puback(published));
+    let ready = driven.session.poll(driven.at()).unwrap().unwrap();
+    assert_eq!(ready.completed_request(), Some(id(published)));
+    driven.connect(&KEEP);
+    driven.sent();
+    driven.expect(&[]);
+    driven.feed(&connack(true));
+    driven.expect(&[
+        Event::Connected {
+            session_present: true,
+            unknown_session: false,
+            connect_unanswered: false,
+        },
+        Event::Puback(id(published)),
+        Event::OutcomeUnknown(id(asked)),
+        Event::Qos0Dropped(1),
+    ]);
+}
+
+/// A CONNACK that was found and not looked at says nothing about the next connection.
+#[test]
+fn an_old_connack_is_not_taken_for_a_new_one() {
+    let mut storage = Room::new();
+    let mut driven = Driven::new(&mut storage);
+    driven.connect(&KEEP);
+    driven.sent();
+    driven.feed(&connack(false));
+    assert!(driven.session.poll(driven.at()).unwrap().is_some());
+    driven.connect(&KEEP);
+    driven.sent();
+    driven.expect(&[]);
+    driven.accept(true);
+}
+
+/// An event that waits when the connection breaks is not lost, and what it stands for is not done twice.
+#[test]
+fn an_event_that_waits_survives_its_connection() {
+    let mut storage = Room::new();
+    let mut driven = Driven::new(&mut storage);
+    driven.open(&KEEP, false);
+    driven.feed(&publish(2, 5, b"x"));
+    let ready = driven.session.poll(driven.at()).unwrap().unwrap();
+    driven.session.connection_lost();
+    let event = driven.session.event(ready).unwrap();
+    assert_eq!(event, Some(Event::Message(message(2, b"x"))));
+    assert_eq!(driven.end(), ProtocolError::Closed);
+    driven.open(&KEEP, true);
+    assert_eq!(driven.sent(), b"", "the PUBREC went with its connection");
+    driven.feed(&dup(publish(2, 5, b"x")));
+    driven.expect(&[]);
+    assert_eq!(driven.sent(), pubrec(5));
+}
+
+/// A token that was redeemed, or whose event has gone with its connection, redeems nothing.
+#[test]
+fn a_stale_token_redeems_nothing() {
+    let mut storage = Room::new();
+    let mut driven = Driven::new(&mut storage);
+    driven.open(&KEEP, false);
+    driven.feed(&publish(1, 5, b"x"));
+    let first = driven.session.poll(driven.at()).unwrap().unwrap();
+    let second = driven.session.poll(driven.at()).unwrap().unwrap();
+    assert!(driven.session.event(first).unwrap().is_some());
+    assert_eq!(driven.session.event(second), Ok(None));
+    driven.feed(&publish(1, 5, b"x"));
+    let gone = driven.session.poll(driven.at()).unwrap().unwrap();
+    driven.connect(&KEEP);
+    assert_eq!(driven.session.event(gone), Ok(None));
+}
+
+/// CONNECT, SUBSCRIBE, PUBLISH and DISCONNECT queued at once leave as one slice, and their answers are told.
+#[test]
+fn a_pipelined_connect_is_one_slice() {
+    let mut storage = Room::new();
+    let mut driven = Driven::new(&mut storage);
+    driven.connect(&KEEP);
+    let asked = driven.subscribe(&[("a", QoS::AtMostOnce)]);
+    driven.publish(0, b"zero");
+    let published = driven.publish(1, b"one");
+    driven.session.disconnect().unwrap();
+    let all = wire(&[
+        &connect(&KEEP),
+        &subscribe(asked, "a"),
+        &publish(0, 0, b"zero"),
+        &publish(1, published, b"one"),
+        &DISCONNECT,
+    ]);
+    let now = driven.at();
+    assert_eq!(driven.session.pending(now), all);
+    assert_eq!(driven.sent(), all);
+    assert!(driven.session.is_connecting(), "CONNACK may yet refuse");
+    driven.feed(&connack(false));
+    driven.session.connection_lost();
+    let (events, reason) = driven.last_words();
+    assert_eq!(reason, ProtocolError::Closed);
+    assert_eq!(
+        events,
+        words(&[
+            Event::Connected {
+                session_present: false,
+                unknown_session: false,
+                connect_unanswered: false,
+            },
+            Event::OutcomeUnknown(id(asked)),
+        ])
+    );
+    driven.open(&KEEP, true);
+    assert_eq!(driven.sent(), dup(publish(1, published, b"one")));
+}
+
+/// The same, refused: everything that did not happen is told.
+#[test]
+fn a_refused_pipeline_tells_all() {
+    let mut storage = Room::new();
+    let mut driven = Driven::new(&mut storage);
+    driven.connect(&KEEP);
+    let asked = driven.subscribe(&FILTER);
+    driven.publish(0, b"zero");
+    driven.publish(1, b"one");
+    driven.session.disconnect().unwrap();
+    driven.sent();
+    driven.feed(&refused(ConnectReturnCode::BadUserNameOrPassword));
+    let (events, reason) = driven.last_words();
+    assert_eq!(
+        reason,
+        ProtocolError::Refused(ConnectReturnCode::BadUserNameOrPassword)
+    );
+    assert_eq!(
+        events,
+        words(&[Event::RequestRejected(id(asked)), Event::Qos0Dropped(1)])
+    );
+}
+
+/// A full window is an answer: nothing is sent, nothing is lost, and the connection is fine.
+#[test]
+fn a_full_window_says_so() {
+    let mut storage = Storage::<64, 256, 2>::new();
+    let mut driven = Driven::new(&mut storage);
+    driven.open(&KEEP, false);
+    let (one, two) = (driven.publish(1, b"one"), driven.publish(2, b"two"));
+    let full = RequestError::InflightFull { capacity: 2 };
+    let before = |driven: &mut Driven<'_>| {
+        assert_eq!(driven.session.publish(&message(1, b"x")), Err(full));
+        assert_eq!(driven.session.publish(&message(2, b"x")), Err(full));
+        assert_eq!(driven.session.subscribe(&FILTER), Err(full));
+        assert_eq!(driven.session.unsubscribe(&["a"]), Err(full));
+    };
+    before(&mut driven);
+    assert_eq!(
+        driven.sent(),
+        wire(&[&publish(1, one, b"one"), &publish(2, two, b"two")])
+    );
+    before(&mut driven);
+    driven.feed(&pubrec(two));
+    driven.expect(&[]);
+    before(&mut driven);
+    // QoS 0 needs no slot, and messages in need none.
+    driven.publish(0, b"zero");
+    driven.feed(&publish(1, 9, b""));
+    assert_eq!(driven.events().len(), 1);
+    assert_eq!(
+        driven.sent(),
+        wire(&[&pubrel(two), &puback(9), &publish(0, 0, b"zero")])
+    );
+    driven.feed(&puback(one));
+    driven.expect(&[Event::Puback(id(one))]);
+    driven.publish(1, b"room again");
+}
+
+/// A full arena is an answer as well, with the sizes; acknowledgements still flow, and it can be reconnected.
+#[test]
+fn a_full_arena_says_so() {
+    let mut storage = Storage::<64, 64, 8>::new();
+    let mut driven = Driven::new(&mut storage);
+    driven.open(&KEEP, false);
+    let capacity = 64 - 2 - connect(&KEEP).len();
+    let payload = [b'x'; 15];
+    driven.publish(1, &payload);
+    driven.publish(1, &payload[..10]);
+    driven.sent();
+    let (used, needed) = (
+        publish(1, 1, &payload).len() + publish(1, 2, &payload[..10]).len(),
+        publish(1, 3, b"123").len(),
+    );
+    let full = RequestError::SendBufferFull {
+        needed,
+        free: capacity - used,
+    };
+    assert!(needed > capacity - used);
+    assert_eq!(driven.session.publish(&message(1, b"123")), Err(full));
+    assert_eq!(driven.session.in_flight(), 2);
+    assert!(!driven.session.has_pending());
+    assert_eq!(
+        driven.session.publish(&message(0, &[0; 60])),
+        Err(RequestError::PacketTooLarge {
+            needed: 65,
+            capacity
+        })
+    );
+    // What the specification forbids is said to be that, full or not.
+    assert_eq!(
+        driven.session.subscribe(&[]),
+        Err(RequestError::Encode(EncodeError::NoFilters))
+    );
+    let wildcard = umqtt::Message::new("a/#", b"");
+    assert_eq!(
+        driven.session.publish(&wildcard),
+        Err(RequestError::Encode(EncodeError::Topic(
+            TopicError::Wildcard { at: 2 }
+        )))
+    );
+    driven.feed(&publish(2, 9, b""));
+    assert_eq!(driven.events().len(), 1);
+    assert_eq!(driven.sent(), pubrec(9));
+
+    driven.lose();
+    driven.open(&KEEP, true);
+    assert_eq!(
+        driven.sent(),
+        wire(&[
+            &dup(publish(1, 1, &payload)),
+            &dup(publish(1, 2, &payload[..10]))
+        ])
+    );
+    driven.feed(&puback(1));
+    driven.expect(&[Event::Puback(id(1))]);
+    assert_eq!(driven.publish(1, b"123"), 3);
+    assert_eq!(driven.sent(), publish(1, 3, b"123"));
+    driven.feed(&puback(3));
+    driven.feed(&puback(2));
+    driven.expect(&[Event::Puback(id(3)), Event::Puback(id(2))]);
+}
+
+/// A packet that fills the send buffer to the last byte is not too large, and finds room when that is empty.
+#[test]
+fn the_largest_packet_waits_for_room() {
+    let mut storage = Storage::<64, 64, 8>::new();
+    let mut driven = Driven::new(&mut storage);
+    driven.open(&KEEP, false);
+    let capacity = 64 - 2 - connect(&KEEP).len();
+    let payload = vec![b'x'; capacity - 7];
+    driven.publish(1, b"");
+    let full = RequestError::SendBufferFull {
+        needed: capacity,
+        free: capacity - 7,
+    };
+    assert_eq!(driven.session.publish(&message(1, &payload)), Err(full));
+    driven.sent();
+    driven.feed(&puback(1));
+    driven.expect(&[Event::Puback(id(1))]);
+    assert_eq!(driven.publish(1, &payload), 2);
+}
+
+/// What is acknowledged late, before it has gone out again, is left out; the others go.
+#[test]
+fn a_resend_may_be_acknowledged_before_it_begins() {
+    let mut storage = Room::new();
+    let mut driven = Driven::new(&mut storage);
+    driven.open(&KEEP, false);
+    for payload in [b"one", b"two", b"six"] {
+        driven.publish(1, payload);
+    }
+    driven.sent();
+    driven.lose();
+    driven.open(&KEEP, true);
+    driven.feed(&puback(2));
+    driven.expect(&[Event::Puback(id(2))]);
+    assert_eq!(
+        driven.sent(),
+        wire(&[&dup(publish(1, 1, b"one")), &dup(publish(1, 3, b"six"))])
+    );
+}
+
+/// A CONNECT that grows takes no room from what is kept, and all from what it gives up.
+#[test]
+fn a_longer_connect_gives_nothing_up_that_is_kept() {
+    let mut storage = Storage::<64, 64, 8>::new();
+    let mut driven = Driven::new(&mut storage);
+    driven.open(&KEEP, false);
+    let capacity = 64 - 2 - connect(&KEEP).len();
+    let payload = vec![b'x'; capacity - 7];
+    driven.publish(1, &payload);
+    driven.sent();
+    let longer = Connect {
+        credentials: Some(Credentials {
+            user_name: "user",
+            password: None,
+        }),
+        ..KEEP
+    };
+    let at = driven.at();
+    assert!(matches!(
+        driven.session.connect(&longer, at),
+        Err(RequestError::SendBufferFull { .. })
+    ));
+    driven.lose();
+    driven.open(&KEEP, true);
+    assert_eq!(driven.sent(), dup(publish(1, 1, &payload)));
+    driven.lose();
+    let clean = Connect {
+        clean_session: true,
+        ..longer
+    };
+    driven.open(&clean, false);
+    driven.expect(&[Event::PublishDiscarded(id(1))]);
+}
+
+/// An acknowledgement of what waits to go out again leaves the payload behind it to its caller.
+#[test]
+fn a_late_acknowledgement_does_not_end_a_payload() {
+    let mut storage = Room::new();
+    let mut driven = Driven::new(&mut storage);
+    driven.open(&KEEP, false);
+    driven.publish(1, b"one");
+    driven.sent();
+    driven.lose();
+    driven.connect(&KEEP);
+    driven.sent();
+    driven
+        .session
+        .begin_payload(StreamedPublish::new("t"), 9)
+        .unwrap();
+    driven.accept(true);
+    driven.feed(&puback(1));
+    driven.expect(&[Event::Puback(id(1))]);
+    assert_eq!(driven.sent(), [0x30, 12, 0, 1, b't']);
+    assert_eq!(driven.session.payload_left(), 9);
+}
+
+/// A DISCONNECT finds room in a full session.
+#[test]
+fn a_full_session_can_take_its_leave() {
+    let mut storage = Storage::<64, 32, 8>::new();
+    let mut driven = Driven::new(&mut storage);
+    driven.open(&KEEP, false);
+    let mut expected = Vec::new();
+    while driven.session.publish(&message(0, b"")).is_ok() {
+        expected.extend(publish(0, 0, b""));
+    }
+    driven.session.disconnect().unwrap();
+    expected.extend(DISCONNECT);
+    assert_eq!(driven.sent(), expected);
+}
+
+/// Two peers that are both full, each with more to say, never wait for each other.
+#[test]
+fn two_full_peers_do_not_dead_lock() {
+    for taken in [1, 2, 5, 64] {
+        let mut storage = Storage::<32, 64, 3, 4>::new();
+        let mut driven = Driven::new(&mut storage);
+        driven.open(&KEEP, false);
+        let mut peer = Peer::default();
+        let (mut published, mut done, mut received) = (0, 0, 0);
+        for _ in 0..20_000 {
+            while published < 200 {
+                let level = 1 + published % 2;
+                if driven.session.publish(&message(level, b"1234567")).is_err() {
+                    break;
+                }
+                published += 1;
+            }
+            peer.publish();
+            // A network that holds few bytes either way.
+            let room = 20_usize.saturating_sub(peer.unread.len());
+            let sent = driven.take(taken.min(room));
+            peer.unread.extend(sent);
+            peer.read();
+            let n = peer.out.len().min(taken).min(driven.session.space().len());
+            let bytes: Vec<u8> = peer.out.drain(..n).collect();
+            driven.feed(&bytes);
+            for event in driven.events() {
+                match &event {
+                    e if e.starts_with("Message") => received += 1,
+                    e if e.starts_with("Pub") => done += 1,
+                    other => panic!("{other}"),
+                }
+            }
+        }
+        assert_eq!((published, done, received), (200, 200, 200), "{taken}");
+        assert_eq!(peer.received, 200);
+        assert!(peer.waiting.is_empty());
+    }
+}
+
+/// A server that keeps to the rules, with room for two messages of its own at a time, and that reads only what it has
+/// room to answer.
+#[derive(Default)]
+struct Peer {
+    unread: VecDeque<u8>,
+    out: VecDeque<u8>,
+    waiting: VecDeque<u16>,
+    published: u16,
+    received: u32,
+}
+
+impl Peer {
+    fn publish(&mut self) {
+        if self.published < 200 && self.waiting.len() < 2 && self.out.len() < 16 {
+            self.published += 1;
+            self.waiting.push_back(self.published);
+            let level = if self.published.is_multiple_of(2) {
+                1
+            } else {
+                2
+            };
+            self.out.extend(publish(level, self.published, b"1234567"));
+        }
+    }
+
+    fn read(&mut self) {
+        while self.out.len() < 24 {
+            let bytes = self.unread.make_contiguous();
+            let Some((packet, used)) = Packet::decode(bytes).unwrap() else {
+                return;
+            };
+            let answer = match packet {
+                Packet::Publish(publish) => {
+                    self.received += 1;
+                    let packet_id = publish.delivery.packet_id().unwrap().get();
+                    match publish.delivery.qos() {
+                        QoS::ExactlyOnce => pubrec(packet_id),
+                        _ => puback(packet_id),
+                    }
+                }
+                Packet::Pubrel(ack) => pubcomp(ack.packet_id.get()),
+                Packet::Pubrec(ack) => pubrel(ack.packet_id.get()),
+                Packet::Puback(ack) => self.done(ack.packet_id.get()),
+                Packet::Pubcomp(ack) => self.done(ack.packet_id.get()),
+                other => panic!("{other:?}"),
+            };
+            self.out.extend(answer);
+            self.unread.drain(..used);
+        }
+    }
+
+    fn done(&mut self, packet_id: u16) -> Vec<u8> {
+        self.waiting.retain(|waiting| *waiting != packet_id);
+        vec![]
+    }
+}
+
+/// Session Present 0 and a server that ends the connection at each PUBREL that it does not know: no live-lock, and
+/// what can still be delivered is.
+#[test]
+fn a_server_that_refuses_a_pubrel_is_no_live_lock() {
+    let mut storage = Room::new();
+    let mut driven = Driven::new(&mut storage);
+    driven.open(&KEEP, false);
+    let released = [driven.publish(2, b"a"), driven.publish(2, b"b")];
+    let waiting = driven.publish(1, b"c");
+    driven.sent();
+    driven.feed(&wire(&released.map(pubrec).each_ref().map(Vec::as_slice)));
+    driven.expect(&[]);
+    driven.sent();
+    driven.lose();
+
+    driven.open(&KEEP, false);
+    assert_eq!(driven.take(8), released.map(pubrel).concat());
+    assert_eq!(
+        driven.lose(),
+        words(&released.map(|packet_id| Event::DeliveryUnknown(id(packet_id))))
+    );
+    driven.open(&KEEP, true);
+    assert_eq!(driven.sent(), dup(publish(1, waiting, b"c")));
+    driven.feed(&puback(waiting));
+    driven.expect(&[Event::Puback(id(waiting))]);
+}
+
+/// The PUBREL was never sent because the connection broke before CONNACK: it is not given up for that.
+#[test]
+fn a_pubrel_is_given_up_only_after_it_was_tried() {
+    let mut storage = Room::new();
+    let mut driven = Driven::new(&mut storage);
+    driven.open(&KEEP, false);
+    driven.publish(2, b"a");
+    driven.sent();
+    driven.feed(&pubrec(1));
+    driven.expect(&[]);
+    driven.lose();
+    driven.connect(&KEEP);
+    driven.sent();
+    assert_eq!(driven.lose(), Vec::<String>::new());
+    driven.open(&KEEP, true);
+    assert_eq!(driven.sent(), pubrel(1));
+    driven.feed(&pubcomp(1));
+    driven.expect(&[Event::Pubcomp(id(1))]);
+}
+
+/// A message that begins its life after Session Present 0 is not "forgotten".
+#[test]
+fn what_was_published_after_a_fresh_start_is_certain() {
+    let mut storage = Room::new();
+    let mut driven = Driven::new(&mut storage);
+    driven.open(&KEEP, false);
+    driven.publish(2, b"resent");
+    driven.sent();
+    driven.lose();
+    driven.open(&KEEP, false);
+    driven.publish(2, b"new");
+    driven.sent();
+    driven.feed(&wire(&[&pubrec(1), &pubrec(2)]));
+    driven.expect(&[]);
+    driven.sent();
+    driven.feed(&wire(&[&pubcomp(1), &pubcomp(2)]));
+    driven.expect(&[Event::Pubcomp(id(1)), Event::Pubcomp(id(2))]);
+}
+
+/// What is published goes behind a PUBREL that is owed, which waits for CONNACK; a report holds nothing up.
+#[test]
+fn a_release_that_is_owed_comes_first() {
+    let mut storage = Room::new();
+    let mut driven = Driven::new(&mut storage);
+    driven.open(&KEEP, false);
+    driven.publish(2, b"first");
+    driven.sent();
+    driven.feed(&pubrec(1));
+    assert_eq!(driven.next(), Ok(None));
+    driven.connect(&KEEP);
+    driven.publish(1, b"second");
+    assert_eq!(driven.sent(), connect(&KEEP));
+    driven.accept(true);
+    driven.feed(&pubcomp(1));
+    driven.expect(&[Event::Pubcomp(id(1))]);
+    assert_eq!(
+        driven.sent(),
+        wire(&[&pubrel(1), &publish(1, 2, b"second")])
+    );
+    driven.feed(&puback(2));
+    driven.expect(&[Event::Puback(id(2))]);
+
+    driven.subscribe(&[("a/#", QoS::AtMostOnce)]);
+    driven.connect(&KEEP);
+    driven.publish(1, b"third");
+    assert_eq!(
+        driven.sent(),
+        wire(&[&connect(&KEEP), &publish(1, 4, b"third")])
+    );
+}

@@ -1,0 +1,672 @@
+//! A session saved to an image and restored from it: what survives, what is refused, and what checkpoints promise.
+#![allow(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    clippy::arithmetic_side_effects
+)]
+
+use crate::wire::{Driven, connack};
+use umqtt::{
+    Event, ImageError, Message, ProtocolError, RequestError, Session, Storage, StreamedPublish,
+    codec::{Connect, QoS},
+};
+
+type Small = Storage<64, 128, 4, 4>;
+
+fn options(client_id: &str) -> Connect<'_> {
+    Connect {
+        clean_session: false,
+        ..Connect::new(client_id)
+    }
+}
+
+/// A connection of the client `device`.
+fn open(driven: &mut Driven<'_>, session_present: bool) {
+    driven.open(&options("device"), session_present);
+}
+
+fn image(driven: &Driven<'_>) -> Vec<u8> {
+    let mut out = [0; Small::IMAGE_LEN];
+    let used = driven.session.save(&mut out).unwrap();
+    out[..used].to_vec()
+}
+
+/// A session with something in every state that is saved.
+fn busy(storage: &mut Small) -> Driven<'_> {
+    let mut driven = Driven::new(storage);
+    open(&mut driven, false);
+    driven.publish(1, b"one");
+    driven.publish(2, b"two");
+    driven.publish(2, b"three");
+    driven
+        .session
+        .subscribe(&[("s/#", QoS::AtMostOnce)])
+        .unwrap();
+    driven.sent();
+    driven.feed(&[0x50, 2, 0, 3]); // PUBREC: the third is the server's
+    driven.feed(&[0x34, 6, 0, 1, b'x', 0, 9, b'y']); // a message at QoS 2
+    assert!(driven.next().unwrap().unwrap().starts_with("Message"));
+    driven.sent();
+    driven
+}
+
+/// [MQTT-4.1.0-1] The session state lives across reboots if it is saved.
+#[test]
+fn mqtt_4_1_0_1_a_restored_session_goes_on_where_it_stopped() {
+    let mut first = Small::new();
+    let saved = image(&busy(&mut first));
+
+    let mut second = Small::new();
+    let mut driven = Driven::new(&mut second);
+    driven.session.restore(&saved).unwrap();
+    assert_eq!(driven.session.in_flight(), 4);
+    driven.connect(&options("device"));
+    assert_eq!(driven.sent()[0], 0x10);
+    driven.feed(&connack(true));
+    assert_eq!(
+        driven.next().unwrap().unwrap(),
+        "Connected { session_present: true, unknown_session: false, connect_unanswered: false }"
+    );
+    // The PUBREL, then both PUBLISHes with their ids and DUP, in their order.
+    assert_eq!(
+        driven.sent(),
+        [
+            &[0x62, 2, 0, 3][..],
+            &[0x3A, 8, 0, 1, b't', 0, 1],
+            b"one",
+            &[0x3C, 8, 0, 1, b't', 0, 2],
+            b"two"
+        ]
+        .concat()
+    );
+    assert_eq!(
+        driven.next().unwrap().unwrap(),
+        "OutcomeUnknown(PacketId(4))",
+        "the subscribe was not answered"
+    );
+    // The message at QoS 2 was delivered before the reboot.
+    driven.feed(&[0x3C, 6, 0, 1, b'x', 0, 9, b'y']);
+    assert_eq!(driven.next().unwrap(), None);
+    assert_eq!(driven.sent(), [0x50, 2, 0, 9]);
+    assert_eq!(
+        driven.publish(1, b""),
+        5,
+        "ids go on behind those that were used"
+    );
+}
+
+/// [MQTT-3.1.3-2] An image belongs to one client id.
+#[test]
+fn mqtt_3_1_3_2_a_restored_session_refuses_another_client_id() {
+    let mut first = Small::new();
+    let saved = image(&busy(&mut first));
+    let mut second = Small::new();
+    let mut driven = Driven::new(&mut second);
+    driven.session.restore(&saved).unwrap();
+    let other = driven.session.connect(&options("other"), driven.at());
+    assert_eq!(other, Err(RequestError::ClientIdMismatch));
+    assert_eq!(driven.session.in_flight(), 4, "nothing is given up");
+    // With Clean Session 1 it may be given up.
+    driven.connect(&Connect::new("other"));
+}
+
+#[test]
+fn a_saved_and_restored_image_is_saved_again_byte_for_byte() {
+    let mut first = Small::new();
+    let mut driven = busy(&mut first);
+    driven.session.connection_lost();
+    driven.session.poll(driven.at()).unwrap_or_default();
+    let saved = image(&driven);
+    let mut second = Small::new();
+    let mut restored = Driven::new(&mut second);
+    restored.session.restore(&saved).unwrap();
+    let again = image(&restored);
+    restored.session.restore(&again).unwrap();
+    assert_eq!(image(&restored), again);
+}
+
+#[test]
+fn a_session_that_never_connected_can_be_saved() {
+    let mut first = Small::new();
+    let saved = image(&Driven::new(&mut first));
+    let mut second = Small::new();
+    let mut driven = Driven::new(&mut second);
+    driven.session.restore(&saved).unwrap();
+    open(&mut driven, false);
+}
+
+#[test]
+fn the_worst_case_fits_into_image_len_and_one_byte_less_is_refused() {
+    let mut storage = Small::new();
+    let mut driven = Driven::new(&mut storage);
+    let long_id = "i".repeat(40);
+    driven.open(&options(&long_id), false);
+    for number in 1..=4 {
+        driven.feed(&[0x34, 5, 0, 1, b'x', 0, number]);
+        driven.next().unwrap().unwrap();
+        driven.sent();
+    }
+    for _ in 0..3 {
+        driven.publish(2, b"");
+    }
+    // The arena of 128 bytes: CONNECT 54, three times 7, DISCONNECT 2; the last PUBLISH fills it to the brim.
+    driven.publish(1, &[7; 44]);
+    let mut out = [0; Small::IMAGE_LEN];
+    let needed = driven.session.save(&mut out).unwrap();
+    assert!(needed <= Small::IMAGE_LEN);
+    for len in 0..needed {
+        assert_eq!(
+            driven.session.save(&mut out[..len]),
+            Err(ImageError::BufferTooSmall { needed })
+        );
+    }
+    let mut second = Small::new();
+    let mut restored = Driven::new(&mut second);
+    restored.session.restore(&out[..needed]).unwrap();
+    restored.open(&options(&long_id), true);
+}
+
+#[test]
+fn bytes_behind_an_image_are_ignored() {
+    let mut first = Small::new();
+    let mut saved = image(&busy(&mut first));
+    saved.extend([0xFF; 9]);
+    let mut second = Small::new();
+    Session::new(&mut second).restore(&saved).unwrap();
+}
+
+#[test]
+fn an_image_with_any_byte_changed_or_missing_is_refused_and_changes_nothing() {
+    let mut first = Small::new();
+    let saved = image(&busy(&mut first));
+    let mut second = Small::new();
+    let mut driven = Driven::new(&mut second);
+    open(&mut driven, false);
+    for len in 0..saved.len() {
+        assert!(
+            driven.session.restore(&saved[..len]).is_err(),
+            "{len} bytes"
+        );
+    }
+    for at in 0..saved.len() {
+        for bit in 0..8 {
+            let mut changed = saved.clone();
+            changed[at] ^= 1 << bit;
+            assert!(
+                driven.session.restore(&changed).is_err(),
+                "bit {bit} of byte {at}"
+            );
+        }
+    }
+    assert!(driven.session.is_connected());
+    assert_eq!(driven.session.in_flight(), 0);
+}
+
+/// An image with some bytes replaced and its checksum made right again.
+fn forged(image: &[u8], at: usize, bytes: &[u8]) -> Vec<u8> {
+    let mut forged = image[..image.len() - 4].to_vec();
+    forged[at..at + bytes.len()].copy_from_slice(bytes);
+    let mut crc = u32::MAX;
+    for byte in &forged {
+        crc ^= u32::from(*byte);
+        for _ in 0..8 {
+            crc = (crc >> 1) ^ (0xEDB8_8320 & 0u32.wrapping_sub(crc & 1));
+        }
+    }
+    forged.extend((!crc).to_be_bytes());
+    forged
+}
+
+#[test]
+fn foreign_future_and_contradictory_images_are_refused_by_name() {
+    let mut first = Small::new();
+    let saved = image(&busy(&mut first));
+    let mut second = Small::new();
+    let mut driven = Driven::new(&mut second);
+    assert_eq!(
+        forged(&saved, 0, b"uMQ"),
+        saved,
+        "the checksum here is the library's"
+    );
+    assert_eq!(driven.session.restore(&[]), Err(ImageError::NotAnImage));
+    assert_eq!(
+        driven.session.restore(b"PNG...."),
+        Err(ImageError::NotAnImage)
+    );
+    assert_eq!(
+        driven.session.restore(&forged(&saved, 3, &[3])),
+        Err(ImageError::UnknownVersion { version: 3 })
+    );
+    let client_id = 17;
+    let received = client_id + "device".len();
+    let slots = received + 2 + 2;
+    let packets = slots + 2 + 4 * 4;
+    for (what, at, bytes) in [
+        ("an unknown flag", 8, &[8][..]),
+        ("room without space for the client id", 11, &[0, 0, 0, 3]),
+        ("a client id without room", 11, &[0, 0, 0, 0]),
+        ("a client id that is not UTF-8", client_id, &[0xFF]),
+        ("a client id with U+0000", client_id, &[0]),
+        (
+            "a client id that runs past the end",
+            client_id - 2,
+            &[0xFF, 0xFF],
+        ),
+        ("a received id of 0", received + 2, &[0, 0]),
+        ("a request with id 0", slots + 2, &[0, 0]),
+        ("an id that stands twice", slots + 2, &[0, 2]),
+        ("an unknown state", slots + 4, &[10]),
+        ("a state without its packet", packets - 2, &[4]),
+        ("a flag that is neither 0 nor 1", slots + 5, &[2]),
+        ("a packet that is no PUBLISH", packets, &[0x82]),
+        ("a packet with another QoS", packets, &[0x3C]),
+        ("a packet with another id", packets + 5, &[0, 9]),
+        ("a packet with a wildcard", packets + 4, b"#"),
+        ("a packet that is too long", packets + 1, &[0x7F]),
+    ] {
+        assert_eq!(
+            driven.session.restore(&forged(&saved, at, bytes)),
+            Err(ImageError::Inconsistent),
+            "{what}"
+        );
+    }
+}
+
+/// A payload that is on its way is asked for again after the reboot, wherever the image was taken.
+#[test]
+fn a_session_can_be_saved_in_the_middle_of_a_payload() {
+    let mut first = Small::new();
+    let mut driven = Driven::new(&mut first);
+    open(&mut driven, false);
+    let message = StreamedPublish::New {
+        topic: "t",
+        qos: QoS::ExactlyOnce,
+        retain: false,
+    };
+    driven.session.begin_payload(message, 500).unwrap();
+    let before = image(&driven);
+    assert_eq!(driven.sent().len(), 3 + 3 + 2);
+    driven.session.payload_sent(77, driven.at());
+    let saved = image(&driven);
+    assert_eq!(saved, before, "the whole of it is to be sent again");
+
+    let mut second = Small::new();
+    let mut driven = Driven::new(&mut second);
+    driven.session.restore(&saved).unwrap();
+    open(&mut driven, true);
+    assert_eq!(
+        driven.next().unwrap().unwrap(),
+        "PayloadNeeded(PacketId(1))"
+    );
+}
+
+#[test]
+fn an_image_that_needs_more_room_is_refused() {
+    let mut first = Small::new();
+    let saved = image(&busy(&mut first));
+    fn refused<const TX: usize, const INFLIGHT: usize, const INBOUND: usize>(saved: &[u8]) {
+        let mut storage = Storage::<64, TX, INFLIGHT, INBOUND>::new();
+        let restored = Session::new(&mut storage).restore(saved);
+        assert_eq!(restored, Err(ImageError::StorageTooSmall));
+    }
+    refused::<128, 3, 4>(&saved);
+    refused::<128, 4, 0>(&saved);
+    refused::<40, 4, 4>(&saved);
+    let mut larger = Storage::<16, 256, 8, 8>::new();
+    Session::new(&mut larger).restore(&saved).unwrap();
+}
+
+#[test]
+fn restoring_ends_a_connection() {
+    let mut first = Small::new();
+    let saved = image(&busy(&mut first));
+    let mut second = Small::new();
+    let mut driven = Driven::new(&mut second);
+    open(&mut driven, false);
+    driven.session.restore(&saved).unwrap();
+    assert!(!driven.session.is_connected());
+    assert!(driven.session.pending(driven.at()).is_empty());
+}
+
+/// Saves when a checkpoint is due; anything else is returned.
+fn checkpoint(driven: &mut Driven<'_>, saved: &mut Vec<u8>) -> Option<String> {
+    let ready = driven.session.poll(driven.at()).unwrap()?;
+    match driven.session.event(ready).unwrap().unwrap() {
+        Event::Checkpoint(checkpoint) => {
+            let mut out = [0; Small::IMAGE_LEN];
+            let used = checkpoint.save(&mut out).unwrap();
+            *saved = out[..used].to_vec();
+            Some("Checkpoint".into())
+        }
+        other => Some(format!("{other:?}")),
+    }
+}
+
+#[test]
+fn with_checkpoints_nothing_leaves_before_the_caller_could_save() {
+    let mut storage = Small::new();
+    let mut driven = Driven::new(&mut storage);
+    driven.session.set_checkpoints(true);
+    driven.connect(&options("device"));
+    driven.publish(2, b"a");
+    let sent = driven.sent();
+    assert_eq!(
+        sent.len(),
+        2 + usize::from(sent[1]),
+        "the CONNECT alone leaves before CONNACK"
+    );
+    driven.feed(&connack(false));
+    let mut saved = Vec::new();
+    assert!(
+        checkpoint(&mut driven, &mut saved)
+            .unwrap()
+            .starts_with("Connected")
+    );
+
+    // PUBLISH
+    assert!(!driven.session.has_pending() && driven.session.pending(driven.at()).is_empty());
+    assert_eq!(checkpoint(&mut driven, &mut saved).unwrap(), "Checkpoint");
+    assert_eq!(driven.sent(), [0x34, 6, 0, 1, b't', 0, 1, b'a']);
+    // PUBREL
+    driven.feed(&[0x50, 2, 0, 1]);
+    assert!(driven.session.pending(driven.at()).is_empty());
+    assert_eq!(checkpoint(&mut driven, &mut saved).unwrap(), "Checkpoint");
+    assert_eq!(driven.sent(), [0x62, 2, 0, 1]);
+    // PUBREC
+    driven.feed(&[0x34, 5, 0, 1, b'x', 0, 9]);
+    assert!(
+        checkpoint(&mut driven, &mut saved)
+            .unwrap()
+            .starts_with("Message")
+    );
+    assert!(driven.session.pending(driven.at()).is_empty());
+    assert_eq!(checkpoint(&mut driven, &mut saved).unwrap(), "Checkpoint");
+    assert_eq!(driven.sent(), [0x50, 2, 0, 9]);
+    // PUBCOMP
+    driven.feed(&[0x62, 2, 0, 9]);
+    assert!(driven.session.pending(driven.at()).is_empty());
+    assert_eq!(checkpoint(&mut driven, &mut saved).unwrap(), "Checkpoint");
+    assert_eq!(driven.sent(), [0x70, 2, 0, 9]);
+    // A PING, a message at QoS 0 and a repeated packet change nothing.
+    driven.session.ping().unwrap();
+    driven.session.publish(&Message::new("t", b"0")).unwrap();
+    assert_eq!(driven.sent(), [0xC0, 0, 0x30, 4, 0, 1, b't', b'0']);
+    assert_eq!(checkpoint(&mut driven, &mut saved), None);
+}
+
+/// What `poll` handles by itself may owe a checkpoint too. A caller to whom nothing is told would sleep on it.
+#[test]
+fn a_checkpoint_is_due_in_the_same_poll_as_the_change() {
+    let mut storage = Small::new();
+    let mut driven = Driven::new(&mut storage);
+    driven.session.set_checkpoints(true);
+    open(&mut driven, false);
+    while driven.next().unwrap().is_some() {}
+    driven.feed(&[0x34, 5, 0, 1, b'x', 0, 9]);
+    while driven.next().unwrap().is_some() {}
+    assert_eq!(driven.sent(), [0x50, 2, 0, 9]);
+
+    driven.feed(&[0x62, 2, 0, 9]);
+    assert_eq!(driven.next().unwrap().unwrap(), "Checkpoint(Checkpoint)");
+    assert_eq!(driven.sent(), [0x70, 2, 0, 9]);
+}
+
+/// There are no checkpoints between the chunks of a message, and nothing leaves while one is owed.
+#[test]
+fn a_checkpoint_is_due_before_a_long_message_begins() {
+    let mut storage = Small::new();
+    let mut driven = Driven::new(&mut storage);
+    driven.session.set_checkpoints(true);
+    open(&mut driven, false);
+    while driven.next().unwrap().is_some() {}
+    driven.feed(&[0x34, 5, 0, 1, b'x', 0, 9]);
+    while driven.next().unwrap().is_some() {}
+    driven.sent();
+
+    driven.feed(&[0x62, 2, 0, 9]);
+    driven.feed(&[0x30, 99, 0, 1, b'x', b'y']);
+    assert_eq!(driven.next().unwrap().unwrap(), "Checkpoint(Checkpoint)");
+    assert_eq!(driven.sent(), [0x70, 2, 0, 9]);
+    assert!(driven.next().unwrap().unwrap().starts_with("Chunk"));
+}
+
+#[test]
+fn a_checkpoint_that_is_not_used_holds_nothing_up() {
+    let mut storage = Small::new();
+    let mut driven = Driven::new(&mut storage);
+    driven.session.set_checkpoints(true);
+    open(&mut driven, false);
+    while driven.next().unwrap().is_some() {}
+    driven.publish(1, b"a");
+    assert_eq!(driven.next().unwrap().unwrap(), "Checkpoint(Checkpoint)");
+    assert_eq!(driven.sent()[0], 0x32);
+    assert_eq!(driven.session.poll(driven.at()), Ok(None));
+    driven.session.connection_lost();
+    assert_eq!(driven.session.poll(driven.at()), Err(ProtocolError::Closed));
+}
+
+/// A message published between the chunks of another must not hold everything up until that has ended.
+#[test]
+fn a_checkpoint_is_due_between_the_chunks_of_a_message() {
+    let mut storage = Storage::<16, 64, 4>::new();
+    let mut driven = Driven::new(&mut storage);
+    driven.session.set_checkpoints(true);
+    open(&mut driven, false);
+    while driven.next().unwrap().is_some() {}
+    driven.feed(&[0x30, 30, 0, 1, b't', 1, 2, 3]);
+    assert!(driven.next().unwrap().unwrap().starts_with("Chunk"));
+    driven.publish(1, b"a");
+    assert!(!driven.session.has_pending());
+    assert_eq!(driven.next().unwrap().unwrap(), "Checkpoint(Checkpoint)");
+    assert_eq!(driven.sent()[0], 0x32);
+    driven.feed(&[4, 5, 6]);
+    assert!(driven.next().unwrap().unwrap().starts_with("Chunk"));
+}
+
+/// A PUBREL that meant nothing to the server any more is not tried on another connection, reboot or not.
+#[test]
+fn a_release_that_the_server_forgot_is_reported_after_the_reboot() {
+    let mut first = Small::new();
+    let mut driven = Driven::new(&mut first);
+    open(&mut driven, false);
+    driven.publish(2, b"x");
+    driven.sent();
+    driven.feed(&[0x50, 2, 0, 1]);
+    assert_eq!(driven.next().unwrap(), None);
+    open(&mut driven, false);
+    assert_eq!(driven.sent(), [0x62, 2, 0, 1]);
+    let saved = image(&driven);
+
+    let mut second = Small::new();
+    let mut driven = Driven::new(&mut second);
+    driven.session.restore(&saved).unwrap();
+    open(&mut driven, true);
+    assert_eq!(
+        driven.next().unwrap().unwrap(),
+        "DeliveryUnknown(PacketId(1))"
+    );
+    assert_eq!(driven.sent(), b"");
+}
+
+/// [MQTT-3.1.2-6] What began with Clean Session 1 is not used again, reboot or not.
+#[test]
+fn mqtt_3_1_2_6_a_restored_clean_session_is_not_reused() {
+    let mut first = Small::new();
+    let mut driven = Driven::new(&mut first);
+    driven.open(&Connect::new("device"), false);
+    driven.publish(1, b"x");
+    driven.sent();
+    let saved = image(&driven);
+
+    let mut second = Small::new();
+    let mut driven = Driven::new(&mut second);
+    driven.session.restore(&saved).unwrap();
+    open(&mut driven, false);
+    assert_eq!(
+        driven.next().unwrap().unwrap(),
+        "PublishDiscarded(PacketId(1))"
+    );
+    assert_eq!(driven.sent(), b"");
+}
+
+/// Events can be compared, and a checkpoint stands for its session.
+#[test]
+fn checkpoints_of_one_session_are_equal() {
+    fn checkpoint<'a>(driven: &'a mut Driven<'_>) -> umqtt::Checkpoint<'a> {
+        driven.session.set_checkpoints(true);
+        open(driven, false);
+        let ready = driven.session.poll(driven.at()).unwrap().unwrap();
+        match driven.session.event(ready).unwrap().unwrap() {
+            Event::Checkpoint(checkpoint) => checkpoint,
+            other => unreachable!("{other:?}"),
+        }
+    }
+    let (mut first, mut second) = (Small::new(), Small::new());
+    let (mut driven, mut another) = (Driven::new(&mut first), Driven::new(&mut second));
+    let (one, other) = (checkpoint(&mut driven), checkpoint(&mut another));
+    assert_eq!(Event::Checkpoint(one), Event::Checkpoint(one));
+    assert_ne!(one, other);
+    let mut saved = [0; Small::IMAGE_LEN];
+    let len = one.save(&mut saved).unwrap();
+    assert_eq!(saved[..len], image(&driven)[..], "as the session saves it");
+}
+
+/// [MQTT-2.3.1-2] Ids begin anew behind 65,535, without 0 and without those in flight.
+#[test]
+fn mqtt_2_3_1_2_ids_that_come_round_skip_those_in_flight() {
+    let mut first = Small::new();
+    let saved = forged(&image(&busy(&mut first)), 9, &u16::MAX.to_be_bytes());
+    let mut second = Small::new();
+    let mut driven = Driven::new(&mut second);
+    driven.session.restore(&saved).unwrap();
+    open(&mut driven, true);
+    assert_eq!(
+        driven.next().unwrap().unwrap(),
+        "OutcomeUnknown(PacketId(4))"
+    );
+    assert_eq!(driven.session.in_flight(), 3);
+    assert_eq!(driven.publish(1, b""), 4);
+}
+
+/// What has never been connected knows of no session, reboot or not.
+#[test]
+fn a_restored_session_that_was_not_known_is_not_known() {
+    let mut first = Small::new();
+    let mut driven = Driven::new(&mut first);
+    driven.connect(&options("device"));
+    driven.publish(1, b"x");
+    let saved = image(&driven);
+    let mut second = Small::new();
+    let mut driven = Driven::new(&mut second);
+    driven.session.restore(&saved).unwrap();
+    driven.connect(&options("device"));
+    driven.sent();
+    driven.feed(&connack(true));
+    assert_eq!(
+        driven.next().unwrap().unwrap(),
+        "Connected { session_present: true, unknown_session: true, connect_unanswered: false }"
+    );
+}
+
+/// There are no ids that stand twice, be it among what came or among what waits.
+#[test]
+fn an_image_with_an_id_that_stands_twice_is_refused() {
+    let mut first = Small::new();
+    let mut driven = busy(&mut first);
+    driven.feed(&[0x34, 5, 0, 1, b'x', 0, 10]);
+    assert!(driven.next().unwrap().unwrap().starts_with("Message"));
+    let saved = image(&driven);
+    let received = 17 + "device".len() + 2;
+    let last_slot = received + 2 * 2 + 2 + 3 * 4;
+    for (at, before, bytes) in [(received, [0, 9], [0, 10]), (last_slot, [0, 3], [0, 4])] {
+        assert_eq!(saved[at..at + 2], before);
+        assert_eq!(
+            driven.session.restore(&forged(&saved, at, &bytes)),
+            Err(ImageError::Inconsistent)
+        );
+    }
+}
+
+/// The answer to a long message changes the session as that to a short one does, seen to its end or skipped.
+#[test]
+fn a_checkpoint_is_due_after_a_long_message() {
+    for skipped in [true, false] {
+        for (level, answer) in [(0x32, 0x40), (0x34, 0x50)] {
+            let mut storage = Storage::<16, 64, 4>::new();
+            let mut driven = Driven::new(&mut storage);
+            driven.session.set_checkpoints(true);
+            open(&mut driven, false);
+            while driven.next().unwrap().is_some() {}
+            driven.feed(&[level, 15, 0, 1, b't', 0, 9, 1, 2, 3, 4, 5, 6, 7, 8]);
+            assert!(driven.next().unwrap().unwrap().starts_with("Chunk"));
+            if skipped {
+                driven.session.skip_message();
+            }
+            driven.feed(&[9, 10]);
+            if !skipped {
+                assert!(driven.next().unwrap().unwrap().starts_with("Chunk"));
+            }
+            assert_eq!(driven.sent(), b"");
+            assert_eq!(driven.next().unwrap().unwrap(), "Checkpoint(Checkpoint)");
+            assert_eq!(driven.sent(), [answer, 2, 0, 9]);
+        }
+    }
+}
+
+/// A checkpoint takes no report along.
+#[test]
+fn a_checkpoint_and_a_report_are_both_told() {
+    let mut storage = Small::new();
+    let mut driven = Driven::new(&mut storage);
+    driven.session.set_checkpoints(true);
+    open(&mut driven, false);
+    while driven.next().unwrap().is_some() {}
+    driven.session.subscribe(&[("a", QoS::AtMostOnce)]).unwrap();
+    driven.sent();
+    open(&mut driven, false);
+    assert_eq!(
+        driven.events(),
+        ["OutcomeUnknown(PacketId(1))", "Checkpoint(Checkpoint)"]
+    );
+}
+
+/// [MQTT-3.1.3-7] No image says that a session without a client id was to be kept.
+#[test]
+fn mqtt_3_1_3_7_a_kept_session_has_a_client_id() {
+    let mut first = Small::new();
+    let mut driven = Driven::new(&mut first);
+    driven.open(&Connect::new(""), false);
+    let saved = image(&driven);
+    let mut second = Small::new();
+    let mut driven = Driven::new(&mut second);
+    driven.session.restore(&saved).unwrap();
+    assert_eq!(
+        driven.session.restore(&forged(&saved, 8, &[saved[8] & !1])),
+        Err(ImageError::Inconsistent)
+    );
+}
+
+/// A payload that was taken back is not asked for by a session from the image of the next checkpoint.
+#[test]
+fn what_was_taken_back_makes_a_checkpoint_due() {
+    let mut storage = Small::new();
+    let mut driven = Driven::new(&mut storage);
+    driven.session.set_checkpoints(true);
+    open(&mut driven, false);
+    driven.events();
+    let long = StreamedPublish::New {
+        topic: "t",
+        qos: QoS::AtLeastOnce,
+        retain: false,
+    };
+    driven.session.begin_payload(long, 5).unwrap();
+    assert_eq!(driven.events().len(), 1, "accepted");
+    driven.session.abandon_payload();
+    assert_eq!(driven.events().len(), 1, "taken back");
+    let saved = image(&driven);
+
+    let mut storage = Small::new();
+    let mut session = Session::new(&mut storage);
+    session.restore(&saved).unwrap();
+    assert_eq!(session.in_flight(), 0);
+}

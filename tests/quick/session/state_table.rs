@@ -1,0 +1,324 @@
+//! Every state of a request in flight against every packet that can come, as one table.
+//!
+//! The request has packet id 1, and so has what comes. The cells:
+//!
+//! | cell | meaning |
+//! | --- | --- |
+//! | `.` | nothing happens |
+//! | `done` | the event that ends the request (PUBACK, PUBCOMP, SUBACK, UNSUBACK); what had not left does not leave |
+//! | `unknown` | the event `DeliveryUnknown` |
+//! | `REL`, `COMP`, `ACK`, `REC` | PUBREL, PUBCOMP, PUBACK or PUBREC with the id is the answer |
+//! | `REL-` | the same, and the PUBLISH does not leave any more |
+//! | `msg+ACK` | the message is shown, then answered |
+//! | `wrong` | `ProtocolError::UnexpectedAck` with the type and the id |
+//! | `never` | `ProtocolError::UnexpectedPacket` |
+#![allow(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    clippy::arithmetic_side_effects,
+    clippy::panic
+)]
+
+use umqtt::{
+    Event, ProtocolError, Storage,
+    codec::{Packet, QoS, Suback, SubackReturnCode},
+};
+
+use crate::wire::*;
+
+/// The last column stands for all packets that only a client may send.
+const TABLE: &str = "
+state                      | PUBACK | PUBREC | PUBREL | PUBCOMP | SUBACK | UNSUBACK | PUBLISH 1 | PUBLISH 2 | repeated 2 | CONNACK | PINGRESP | client's
+nothing in flight          | .      | REL    | COMP   | .       | .      | .        | msg+ACK   | msg+REC   | REC        | never   | .        | never
+qos 1 queued               | wrong  | wrong  | COMP   | wrong   | wrong  | wrong    | msg+ACK   | msg+REC   | REC        | never   | .        | never
+qos 1 half sent            | wrong  | wrong  | COMP   | wrong   | wrong  | wrong    | msg+ACK   | msg+REC   | REC        | never   | .        | never
+qos 1 sent                 | done   | wrong  | COMP   | wrong   | wrong  | wrong    | msg+ACK   | msg+REC   | REC        | never   | .        | never
+qos 1 acknowledged         | .      | REL    | COMP   | .       | .      | .        | msg+ACK   | msg+REC   | REC        | never   | .        | never
+qos 2 queued               | wrong  | wrong  | COMP   | wrong   | wrong  | wrong    | msg+ACK   | msg+REC   | REC        | never   | .        | never
+qos 2 half sent            | wrong  | wrong  | COMP   | wrong   | wrong  | wrong    | msg+ACK   | msg+REC   | REC        | never   | .        | never
+qos 2 sent                 | wrong  | REL    | COMP   | wrong   | wrong  | wrong    | msg+ACK   | msg+REC   | REC        | never   | .        | never
+pubrel owed, lane full     | wrong  | REL    | COMP   | done    | wrong  | wrong    | msg+ACK   | msg+REC   | REC        | never   | .        | never
+pubrel queued              | wrong  | REL    | COMP   | done    | wrong  | wrong    | msg+ACK   | msg+REC   | REC        | never   | .        | never
+pubrel sent                | wrong  | REL    | COMP   | done    | wrong  | wrong    | msg+ACK   | msg+REC   | REC        | never   | .        | never
+qos 2 complete             | .      | REL    | COMP   | .       | .      | .        | msg+ACK   | msg+REC   | REC        | never   | .        | never
+subscribe queued           | wrong  | wrong  | COMP   | wrong   | wrong  | wrong    | msg+ACK   | msg+REC   | REC        | never   | .        | never
+subscribe half sent        | wrong  | wrong  | COMP   | wrong   | wrong  | wrong    | msg+ACK   | msg+REC   | REC        | never   | .        | never
+subscribe sent             | wrong  | wrong  | COMP   | wrong   | done   | wrong    | msg+ACK   | msg+REC   | REC        | never   | .        | never
+unsubscribe queued         | wrong  | wrong  | COMP   | wrong   | wrong  | wrong    | msg+ACK   | msg+REC   | REC        | never   | .        | never
+unsubscribe half sent      | wrong  | wrong  | COMP   | wrong   | wrong  | wrong    | msg+ACK   | msg+REC   | REC        | never   | .        | never
+unsubscribe sent           | wrong  | wrong  | COMP   | wrong   | wrong  | done     | msg+ACK   | msg+REC   | REC        | never   | .        | never
+present: qos 1 unattempted | wrong  | wrong  | COMP   | wrong   | wrong  | wrong    | msg+ACK   | msg+REC   | REC        | never   | .        | never
+present: qos 1 to resend   | done   | wrong  | COMP   | wrong   | wrong  | wrong    | msg+ACK   | msg+REC   | REC        | never   | .        | never
+present: qos 1 half resent | done   | wrong  | COMP   | wrong   | wrong  | wrong    | msg+ACK   | msg+REC   | REC        | never   | .        | never
+present: qos 1 resent      | done   | wrong  | COMP   | wrong   | wrong  | wrong    | msg+ACK   | msg+REC   | REC        | never   | .        | never
+present: qos 2 unattempted | wrong  | wrong  | COMP   | wrong   | wrong  | wrong    | msg+ACK   | msg+REC   | REC        | never   | .        | never
+present: qos 2 to resend   | wrong  | REL-   | COMP   | wrong   | wrong  | wrong    | msg+ACK   | msg+REC   | REC        | never   | .        | never
+present: qos 2 half resent | wrong  | REL    | COMP   | wrong   | wrong  | wrong    | msg+ACK   | msg+REC   | REC        | never   | .        | never
+present: qos 2 resent      | wrong  | REL    | COMP   | wrong   | wrong  | wrong    | msg+ACK   | msg+REC   | REC        | never   | .        | never
+present: pubrel queued     | wrong  | REL    | COMP   | done    | wrong  | wrong    | msg+ACK   | msg+REC   | REC        | never   | .        | never
+present: pubrel resent     | wrong  | REL    | COMP   | done    | wrong  | wrong    | msg+ACK   | msg+REC   | REC        | never   | .        | never
+present: was subscribe     | .      | REL    | COMP   | .       | .      | .        | msg+ACK   | msg+REC   | REC        | never   | .        | never
+present: was unsubscribe   | .      | REL    | COMP   | .       | .      | .        | msg+ACK   | msg+REC   | REC        | never   | .        | never
+present: unsubscribe unseen| .      | REL    | COMP   | .       | .      | .        | msg+ACK   | msg+REC   | REC        | never   | .        | never
+fresh: qos 1 unattempted   | wrong  | wrong  | COMP   | wrong   | wrong  | wrong    | msg+ACK   | msg+REC   | REC        | never   | .        | never
+fresh: qos 1 to resend     | done   | wrong  | COMP   | wrong   | wrong  | wrong    | msg+ACK   | msg+REC   | REC        | never   | .        | never
+fresh: qos 1 half resent   | done   | wrong  | COMP   | wrong   | wrong  | wrong    | msg+ACK   | msg+REC   | REC        | never   | .        | never
+fresh: qos 1 resent        | done   | wrong  | COMP   | wrong   | wrong  | wrong    | msg+ACK   | msg+REC   | REC        | never   | .        | never
+fresh: qos 2 to resend     | wrong  | REL-   | COMP   | wrong   | wrong  | wrong    | msg+ACK   | msg+REC   | REC        | never   | .        | never
+fresh: qos 2 half resent   | wrong  | REL    | COMP   | wrong   | wrong  | wrong    | msg+ACK   | msg+REC   | REC        | never   | .        | never
+fresh: qos 2 resent        | wrong  | REL    | COMP   | wrong   | wrong  | wrong    | msg+ACK   | msg+REC   | REC        | never   | .        | never
+fresh: pubrel queued       | wrong  | REL    | COMP   | unknown | wrong  | wrong    | msg+ACK   | msg+REC   | REC        | never   | .        | never
+fresh: pubrel resent       | wrong  | REL    | COMP   | unknown | wrong  | wrong    | msg+ACK   | msg+REC   | REC        | never   | .        | never
+fresh: was subscribe       | .      | REL    | COMP   | .       | .      | .        | msg+ACK   | msg+REC   | REC        | never   | .        | never
+";
+
+const FILTER: [(&str, QoS); 1] = [("a", QoS::AtMostOnce)];
+const GRANTED: [SubackReturnCode; 1] = [SubackReturnCode::Granted(QoS::AtMostOnce)];
+
+type Memory = Storage<64, 128, 4, 4>;
+
+#[test]
+fn every_state_meets_every_packet() {
+    let mut rows = TABLE.trim().lines().map(cells);
+    let columns = rows.next().unwrap();
+    let mut wrong = Vec::new();
+    let mut count = 0;
+    for row in rows {
+        assert_eq!(row.len(), columns.len(), "{row:?}");
+        for (column, expected) in columns.iter().zip(&row).skip(1) {
+            for incoming in incoming(column) {
+                let found = outcome(row[0], column, &incoming);
+                if found != *expected {
+                    wrong.push(format!("{} + {column}: {found}, not {expected}", row[0]));
+                }
+                count += 1;
+            }
+        }
+    }
+    assert_eq!(wrong, Vec::<String>::new());
+    assert!(count > 500);
+}
+
+fn cells(line: &str) -> Vec<&str> {
+    line.split('|').map(str::trim).collect()
+}
+
+/// The packets that a column stands for.
+fn incoming(column: &str) -> Vec<Vec<u8>> {
+    match column {
+        "PUBACK" => vec![puback(1)],
+        "PUBREC" => vec![pubrec(1)],
+        "PUBREL" => vec![pubrel(1)],
+        "PUBCOMP" => vec![pubcomp(1)],
+        "SUBACK" => vec![suback(1, &GRANTED)],
+        "UNSUBACK" => vec![unsuback(1)],
+        "PUBLISH 1" => vec![publish(1, 1, b"in"), dup(publish(1, 1, b"in"))],
+        "PUBLISH 2" => vec![publish(2, 1, b"in"), dup(publish(2, 1, b"in"))],
+        "repeated 2" => vec![publish(2, 1, b"in"), dup(publish(2, 1, b"in"))],
+        "CONNACK" => vec![connack(false), connack(true)],
+        "PINGRESP" => vec![PINGRESP.to_vec()],
+        "client's" => vec![
+            connect(&KEEP),
+            subscribe(1, "a"),
+            unsubscribe(1, "a"),
+            PINGREQ.to_vec(),
+            DISCONNECT.to_vec(),
+        ],
+        other => panic!("no packet is called {other}"),
+    }
+}
+
+/// What happens, in the words of the table.
+fn outcome(state: &str, column: &str, incoming: &[u8]) -> String {
+    let mut storage = Memory::new();
+    let (mut undisturbed, mut would_leave) = in_state(&mut storage, state, column == "repeated 2");
+    for _ in 0..3 {
+        undisturbed.expect(&[]);
+        would_leave.extend(undisturbed.sent());
+    }
+
+    let mut storage = Memory::new();
+    let (mut driven, mut left) = in_state(&mut storage, state, column == "repeated 2");
+    driven.feed(incoming);
+    let mut events = Vec::new();
+    // More than once, in case the lane has to be emptied first.
+    for _ in 0..3 {
+        loop {
+            match driven.next() {
+                Ok(Some(event)) => events.push(event),
+                Ok(None) => break,
+                Err(reason) => {
+                    assert!(events.is_empty() && !driven.session.has_pending());
+                    return end_in_words(reason, incoming);
+                }
+            }
+        }
+        left.extend(driven.sent());
+    }
+    assert!(driven.session.is_connected());
+    let mut left = packets(&left);
+    let mut withdrawn = Vec::new();
+    for packet in packets(&would_leave) {
+        match left.iter().position(|other| *other == packet) {
+            Some(at) => drop(left.remove(at)),
+            None => withdrawn.push(packet),
+        }
+    }
+    in_words(&events, &left, &withdrawn)
+}
+
+fn end_in_words(reason: ProtocolError, incoming: &[u8]) -> String {
+    let (packet, _) = Packet::decode(incoming).unwrap().unwrap();
+    let packet_type = packet.packet_type();
+    let wrong = ProtocolError::UnexpectedAck {
+        packet_type,
+        packet_id: id(1),
+    };
+    match reason {
+        _ if reason == wrong => "wrong".into(),
+        _ if reason == ProtocolError::UnexpectedPacket(packet_type) => "never".into(),
+        other => format!("{other:?}"),
+    }
+}
+
+fn in_words(events: &[String], left: &[Vec<u8>], withdrawn: &[Vec<u8>]) -> String {
+    let answer = match left {
+        [] => "",
+        [one] if *one == puback(1) => "ACK",
+        [one] if *one == pubrec(1) => "REC",
+        [one] if *one == pubrel(1) => "REL",
+        [one] if *one == pubcomp(1) => "COMP",
+        other => return format!("sends {other:x?}"),
+    };
+    let suback = Suback::new(id(1), &GRANTED).unwrap();
+    let done = words(&[
+        Event::Puback(id(1)),
+        Event::Pubcomp(id(1)),
+        Event::Suback(id(1), suback.codes()),
+        Event::Unsuback(id(1)),
+    ]);
+    let unknown = words(&[Event::DeliveryUnknown(id(1))]);
+    let told = match events {
+        [] => "",
+        [one] if done.contains(one) => "done",
+        [one] if unknown.contains(one) => "unknown",
+        [one] if one.starts_with("Message(") => "msg+",
+        other => return format!("tells {other:?}"),
+    };
+    let gone = match withdrawn {
+        [] => "",
+        // A request that is over does not leave any more; nor does its PUBREL if it had not.
+        _ if told == "done" || told == "unknown" => "",
+        [_] => "-",
+        other => return format!("withdraws {other:x?}"),
+    };
+    match format!("{told}{answer}{gone}").as_str() {
+        "" => ".".into(),
+        word => word.into(),
+    }
+}
+
+/// A session with request 1 in this state, and what has left of a packet that has half left. If asked for, a message at
+/// QoS 2 has come under id 1 as well.
+fn in_state<'b>(storage: &'b mut Memory, state: &str, message_came: bool) -> (Driven<'b>, Vec<u8>) {
+    let mut driven = Driven::new(storage);
+    driven.open(&KEEP, false);
+    if message_came {
+        driven.feed(&publish(2, 1, b"in"));
+        driven.expect(&[Event::Message(message(2, b"in"))]);
+        driven.sent();
+    }
+    let (resumed, state) = match state.split_once(": ") {
+        Some((how, state)) => (Some(how == "present"), state),
+        None => (None, state),
+    };
+    let Some(session_present) = resumed else {
+        let half = bring_into(&mut driven, state);
+        return (driven, half);
+    };
+    before_resume(&mut driven, state);
+    driven.session.connection_lost();
+    if state != "unsubscribe unseen" {
+        driven.last_words();
+    }
+    driven.open(&KEEP, session_present);
+    if message_came && !session_present {
+        driven.feed(&publish(2, 1, b"in"));
+        assert_eq!(driven.events().len(), 1);
+    }
+    let half = after_resume(&mut driven, state);
+    (driven, half)
+}
+
+/// States on the connection on which the request was made.
+fn bring_into(driven: &mut Driven<'_>, state: &str) -> Vec<u8> {
+    match state {
+        "nothing in flight" => return vec![],
+        _ if state.starts_with("qos 1") => driven.publish(1, b"out"),
+        _ if state.starts_with("subscribe") => driven.subscribe(&FILTER),
+        _ if state.starts_with("unsubscribe") => driven.unsubscribe(&["a"]),
+        _ => driven.publish(2, b"out"),
+    };
+    if state.ends_with("half sent") {
+        return driven.take(3);
+    }
+    if state.ends_with("queued") && !state.starts_with("pubrel") {
+        return vec![];
+    }
+    driven.sent();
+    match state {
+        "qos 1 acknowledged" => driven.feed(&puback(1)),
+        "pubrel owed, lane full" => {
+            // Eight answers fill the lane, so that this PUBREC is looked at later.
+            driven.feed(&pubrel(77).repeat(8));
+            driven.expect(&[]);
+            driven.feed(&pubrec(1));
+            driven.expect(&[]);
+        }
+        "pubrel queued" | "pubrel sent" | "qos 2 complete" => driven.feed(&pubrec(1)),
+        _ => {}
+    }
+    driven.events();
+    if state == "pubrel sent" || state == "qos 2 complete" {
+        assert_eq!(driven.sent(), pubrel(1));
+    }
+    if state == "qos 2 complete" {
+        driven.feed(&pubcomp(1));
+        driven.expect(&[Event::Pubcomp(id(1))]);
+    }
+    vec![]
+}
+
+/// What happens on the first connection.
+fn before_resume(driven: &mut Driven<'_>, state: &str) {
+    match state {
+        "was subscribe" => driven.subscribe(&FILTER),
+        "was unsubscribe" | "unsubscribe unseen" => driven.unsubscribe(&["a"]),
+        _ if state.starts_with("qos 1") => driven.publish(1, b"out"),
+        _ => driven.publish(2, b"out"),
+    };
+    if !state.ends_with("unattempted") {
+        driven.sent();
+    }
+    if state.starts_with("pubrel") {
+        driven.feed(&pubrec(1));
+        driven.expect(&[]);
+        driven.sent();
+    }
+}
+
+/// What happens on the second.
+fn after_resume(driven: &mut Driven<'_>, state: &str) -> Vec<u8> {
+    if state == "unsubscribe unseen" {
+        driven.expect(&[Event::OutcomeUnknown(id(1))]);
+    } else if state.ends_with("half resent") {
+        // The answer to a message goes before it.
+        if driven.session.pending(driven.at()).starts_with(&pubrec(1)) {
+            driven.take(4);
+        }
+        return driven.take(3);
+    } else if state.ends_with("resent") {
+        driven.sent();
+    }
+    vec![]
+}

@@ -1,0 +1,4 @@
+//! The clients over TCP, without a broker.
+
+mod disconnect;
+mod tokio_budget;
