@@ -8,6 +8,7 @@ use embassy_futures::select::{Either, select};
 use embassy_time::{Duration, Ticker};
 use umqtt::{
     EmbassyClock, Event, Message, Session, Storage, asynch::Client, codec::Connect, codec::QoS,
+    tokio_io,
 };
 
 const READINGS: u32 = 5;
@@ -17,7 +18,7 @@ fn main() -> pc::Result<()> {
 }
 
 async fn device() -> pc::Result<()> {
-    let socket = pc::dial(pc::broker().await?).await?;
+    let socket = tokio_io::connect(pc::broker().await?).await?;
     let mut storage = Storage::<256, 512, 4>::new();
     let mut session = Session::new(&mut storage);
     let options = Connect {

@@ -10,6 +10,7 @@ use std::{cell::Cell, net::SocketAddr};
 use embassy_time::{Duration, with_timeout};
 use umqtt::{
     EmbassyClock, Event, Message, Session, Storage, asynch::Client, codec::Connect, codec::QoS,
+    tokio_io,
 };
 
 const TOPIC: &str = "umqtt/sensor0/celsius";
@@ -27,7 +28,7 @@ async fn watch() -> pc::Result<()> {
         keep_alive: 30,
         ..Connect::new("umqtt-watcher0")
     };
-    let socket = pc::dial(broker).await?;
+    let socket = tokio_io::connect(broker).await?;
     let mut client = Client::connect(&mut session, socket, EmbassyClock, &options).await?;
     let filters = [(TOPIC, QoS::AtMostOnce)];
     client.subscribe_and_wait(&filters, |_| {}).await?;
@@ -57,7 +58,7 @@ async fn wake(broker: SocketAddr, reading: &str) -> pc::Result<u32> {
     let mut storage = Storage::<64, 128, 0>::new();
     let mut session = Session::new(&mut storage);
     let writes = Cell::new(0);
-    let socket = pc::Counting::new(pc::dial(broker).await?, &writes);
+    let socket = pc::Counting::new(tokio_io::connect(broker).await?, &writes);
     let options = Connect {
         keep_alive: 30,
         ..Connect::new("umqtt-sensor0")

@@ -10,6 +10,7 @@ use std::{cell::Cell, net::SocketAddr};
 use embassy_time::{Duration, Timer};
 use umqtt::{
     EmbassyClock, Event, Message, Session, Storage, asynch::Client, codec::Connect, codec::QoS,
+    tokio_io,
 };
 
 const TOPIC: &str = "umqtt/sensor1/celsius";
@@ -65,7 +66,7 @@ async fn wake(
     }
     let left_over = session.in_flight();
     let writes = Cell::new(0);
-    let socket = pc::Counting::new(pc::dial(broker).await?, &writes);
+    let socket = pc::Counting::new(tokio_io::connect(broker).await?, &writes);
     let options = Connect {
         clean_session: false,
         ..options()
@@ -101,7 +102,7 @@ async fn wake(
 async fn forget(broker: SocketAddr) -> pc::Result<()> {
     let mut memory = Memory::new();
     let mut session = Session::new(&mut memory);
-    let socket = pc::dial(broker).await?;
+    let socket = tokio_io::connect(broker).await?;
     let mut client = Client::connect(&mut session, socket, EmbassyClock, &options()).await?;
     client.disconnect().await?;
     Timer::after(Duration::from_millis(200)).await;

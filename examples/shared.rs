@@ -18,6 +18,7 @@ use embassy_sync::{
 use embassy_time::{Duration, Timer};
 use umqtt::{
     EmbassyClock, Event, Message, Session, Storage, asynch::Client, codec::Connect, codec::QoS,
+    tokio_io,
 };
 
 const INFLIGHT: usize = 4;
@@ -58,7 +59,7 @@ async fn sensor(topic: &'static str, millis: u64, requests: Sender<'_, NoopRawMu
 
 /// The task that has the client.
 async fn owner(requests: Receiver<'_, NoopRawMutex, Request, 2>) -> pc::Result<()> {
-    let socket = pc::dial(pc::broker().await?).await?;
+    let socket = tokio_io::connect(pc::broker().await?).await?;
     let mut storage = Storage::<256, 512, INFLIGHT>::new();
     let mut session = Session::new(&mut storage);
     let options = Connect {

@@ -27,7 +27,8 @@
 //! - `async`: `asynch::Client`, over `embedded-io-async`.
 //! - `embassy-time`: a clock for it.
 //! - `defmt`: `defmt::Format` on public types.
-//! - `std`: a clock and a transport adapter for programs on a host.
+//! - `std`: TCP connections, a clock and a transport adapter for the blocking client on a host.
+//! - `tokio`: TCP connections and a clock for the async client on tokio.
 //!
 //! No feature changes the behaviour of anything else.
 #![no_std]
@@ -44,6 +45,8 @@ mod session;
 #[cfg(feature = "std")]
 pub mod std_io;
 mod time;
+#[cfg(feature = "tokio")]
+pub mod tokio_io;
 
 #[cfg(feature = "embassy-time")]
 pub use self::client::EmbassyClock;

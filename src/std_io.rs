@@ -1,7 +1,19 @@
-//! A clock and a transport adapter for programs with the standard library (feature `std`).
+//! TCP connections, a clock and a transport adapter for programs with the standard library (feature `std`).
+//!
+//! ```no_run
+//! use umqtt::{Session, Storage, blocking::Client, codec::Connect, std_io};
+//!
+//! let mut storage = Storage::<256, 512, 4>::new();
+//! let mut session = Session::new(&mut storage);
+//! let transport = std_io::connect("localhost:1883")?;
+//! let clock = std_io::StdClock::new();
+//! let client = Client::connect(&mut session, transport, clock, &Connect::new("sensor-7"))?;
+//! # Ok::<_, Box<dyn std::error::Error>>(())
+//! ```
 
 use std::{
-    io,
+    format, io,
+    net::{SocketAddr, TcpStream, ToSocketAddrs},
     thread::sleep,
     time::{Duration, Instant as StdInstant},
 };
@@ -12,6 +24,74 @@ use crate::time::{Clock, Instant};
 
 /// Time that [`StdClock::idle`](Clock::idle) sleeps.
 const IDLE_TIME: Duration = Duration::from_millis(1);
+
+/// Time after which [`connect`] tries the next address.
+pub const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// Time that a read or write of a [`connect`]ed transport waits.
+const IO_TIMEOUT: Duration = Duration::from_millis(10);
+
+/// A TCP connection for the blocking client.
+pub type TcpTransport = NonBlocking<TcpStream>;
+
+/// Opens a TCP connection for the blocking client.
+///
+/// The host name is resolved, and its addresses are tried in the order of the operating system, each for at most
+/// [`CONNECT_TIMEOUT`]. The operating system limits the time to resolve the name.
+///
+/// Small packets are sent at once (TCP_NODELAY). A read or write waits at most 10 ms, and the operating system wakes it as
+/// soon as bytes can be moved.
+///
+/// ```no_run
+/// let transport = umqtt::std_io::connect("localhost:1883")?;
+/// let transport = umqtt::std_io::connect(("localhost", 1883))?;
+/// # Ok::<_, std::io::Error>(())
+/// ```
+///
+/// # Errors
+///
+/// - [`io::ErrorKind::NotFound`]: the name has no address.
+/// - Other kinds: the name was not resolved, or the last address did not accept the connection. The text of a failed
+///   connection starts with the address.
+pub fn connect(address: impl ToSocketAddrs) -> io::Result<TcpTransport> {
+    connect_timeout(address, CONNECT_TIMEOUT)
+}
+
+/// Opens a TCP connection like [`connect`], and tries each address for at most `timeout`.
+///
+/// ```no_run
+/// # use std::time::Duration;
+/// let transport = umqtt::std_io::connect_timeout("localhost:1883", Duration::from_secs(3))?;
+/// # Ok::<_, std::io::Error>(())
+/// ```
+///
+/// # Errors
+///
+/// - The errors of [`connect`].
+/// - [`io::ErrorKind::InvalidInput`]: `timeout` is 0.
+pub fn connect_timeout(address: impl ToSocketAddrs, timeout: Duration) -> io::Result<TcpTransport> {
+    let mut failure = no_address();
+    for address in address.to_socket_addrs()? {
+        match TcpStream::connect_timeout(&address, timeout) {
+            Ok(stream) => {
+                stream.set_nodelay(true)?;
+                stream.set_read_timeout(Some(IO_TIMEOUT))?;
+                stream.set_write_timeout(Some(IO_TIMEOUT))?;
+                return Ok(NonBlocking::new(stream));
+            }
+            Err(error) => failure = with_address(address, &error),
+        }
+    }
+    Err(failure)
+}
+
+pub(crate) fn no_address() -> io::Error {
+    io::Error::new(io::ErrorKind::NotFound, "the name has no address")
+}
+
+pub(crate) fn with_address(address: SocketAddr, error: &io::Error) -> io::Error {
+    io::Error::new(error.kind(), format!("{address}: {error}"))
+}
 
 /// The monotonic clock of the operating system. It starts at 0 when it is created.
 #[derive(Clone, Copy, Debug)]
@@ -36,8 +116,7 @@ impl Default for StdClock {
 
 impl Clock for StdClock {
     fn now(&self) -> Instant {
-        let millis = self.start.elapsed().as_millis() & u128::from(u32::MAX);
-        Instant::from_millis(u32::try_from(millis).unwrap_or_default())
+        Instant::from_elapsed(self.start.elapsed())
     }
 
     fn idle(&self) {
@@ -54,13 +133,13 @@ impl Clock for StdClock {
 /// - Timeouts of some milliseconds for reads and writes: the operating system wakes the client at once. An exchange of
 ///   short messages is many times as fast, but `poll` may take as long as the timeout.
 ///
-/// `WouldBlock` of the stream becomes [`ErrorKind::TimedOut`], for which a blocking client tries again. `read_ready` and
+/// [`connect`] returns a TCP stream with such timeouts. `WouldBlock` of the stream becomes [`ErrorKind::TimedOut`], for which a blocking client tries again. `read_ready` and
 /// `write_ready` always return `true`.
 ///
 /// ```no_run
 /// # use std::{net::TcpStream, time::Duration};
 /// # use umqtt::std_io::NonBlocking;
-/// let socket = TcpStream::connect("localhost:1883")?;
+/// let socket = TcpStream::connect("localhost:1883")?; // or a stream with TLS
 /// socket.set_nodelay(true)?;
 /// socket.set_read_timeout(Some(Duration::from_millis(10)))?;
 /// socket.set_write_timeout(Some(Duration::from_millis(10)))?;

@@ -14,6 +14,13 @@ impl Instant {
         Self(millis)
     }
 
+    /// Creates the instant of a clock that started at 0 this long ago.
+    #[cfg(feature = "std")]
+    pub(crate) fn from_elapsed(elapsed: core::time::Duration) -> Self {
+        let millis = elapsed.as_millis() & u128::from(u32::MAX);
+        Self(u32::try_from(millis).unwrap_or_default())
+    }
+
     /// The time that the clock shows at this instant, in milliseconds.
     pub const fn as_millis(self) -> u32 {
         self.0

@@ -1,6 +1,6 @@
-//! What a PC has to provide for the examples: a broker, TCP, and something that polls.
+//! What a PC has to provide for the examples: a broker, and something that polls.
 //!
-//! On a chip these are an address, a socket of embassy-net, and embassy-executor.
+//! On a chip these are an address and embassy-executor. The socket is one of embassy-net, not of `tokio_io`.
 #![allow(
     dead_code,
     reason = "every example compiles this module, and none needs all of it"
@@ -8,15 +8,10 @@
 
 use std::{cell::Cell, env, error, net::SocketAddr};
 
-use embedded_io_adapters::tokio_1::FromTokio;
 use embedded_io_async::{ErrorType, Read, Write};
-use tokio::{
-    net::{TcpStream, lookup_host},
-    runtime::Builder,
-};
+use tokio::{net::lookup_host, runtime::Builder};
 
 pub(crate) type Result<T> = core::result::Result<T, Box<dyn error::Error>>;
-pub(crate) type Socket = FromTokio<TcpStream>;
 
 /// Polls an example to its end.
 pub(crate) fn run(example: impl Future<Output = Result<()>>) -> Result<()> {
@@ -40,13 +35,6 @@ pub(crate) async fn broker() -> Result<SocketAddr> {
         }
         _ => Err("usage: [--broker HOST:PORT]".into()),
     }
-}
-
-/// Opens a connection.
-pub(crate) async fn dial(broker: SocketAddr) -> Result<Socket> {
-    let stream = TcpStream::connect(broker).await?;
-    stream.set_nodelay(true)?;
-    Ok(FromTokio::new(stream))
 }
 
 /// A transport that counts how often it is written to: each write is a segment, and a segment costs air time.

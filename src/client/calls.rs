@@ -164,6 +164,10 @@ impl<T: PollTransport> Driver<'_, '_, T> {
         cx: &Context<'_, impl Clock, T::Waker>,
     ) -> Step<()> {
         self.write(cx);
+        // A read may wait for a timeout of the transport, so none is made between pieces that are accepted at once.
+        if self.is_flushed() && !self.session.payload_space().is_empty() {
+            return Ok(Progress::Done(()));
+        }
         let progress = self.finish_payload(on_event, cx)?;
         let is_waiting = matches!(progress, Progress::Again | Progress::Blocked);
         if is_waiting && !self.session.payload_space().is_empty() {

@@ -148,7 +148,7 @@ impl<'s, 'b, T: ErrorType> Driver<'s, 'b, T> {
     }
 
     /// Returns `true` if all that may be sent was written and flushed.
-    fn is_flushed(&self) -> bool {
+    pub(super) fn is_flushed(&self) -> bool {
         !self.unflushed && !self.session.has_pending() && self.failure.is_none()
     }
 }

@@ -8,12 +8,12 @@ use std::{
     time::{Duration, Instant},
 };
 
-use embedded_io_adapters::tokio_1::FromTokio;
-use tokio::{net::TcpStream as TokioStream, runtime::Runtime, time::timeout};
+use tokio::{runtime::Runtime, time::timeout};
 use umqtt::{
-    EmbassyClock, Event, Message, Session, StreamedPublish, asynch, blocking,
+    Event, Message, Session, StreamedPublish, asynch, blocking,
     codec::{Connect, PacketId, QoS, SubackReturnCode},
     std_io::{NonBlocking, StdClock},
+    tokio_io::{self, TcpTransport, TokioClock},
 };
 
 /// The text of an error is all that the clients' errors have in common.
@@ -159,7 +159,7 @@ impl Async {
 
 pub(crate) struct AsyncClient<'s, 'b> {
     runtime: Rc<Runtime>,
-    client: asynch::Client<'s, 'b, FromTokio<TokioStream>, EmbassyClock>,
+    client: asynch::Client<'s, 'b, TcpTransport, TokioClock>,
 }
 
 impl Kind for Async {
@@ -174,9 +174,8 @@ impl Kind for Async {
     ) -> Result<Self::Client<'s, 'b>> {
         let runtime = Rc::clone(&self.0);
         let client = runtime.block_on(async {
-            let stream = TokioStream::connect(address).await.map_err(plain)?;
-            stream.set_nodelay(true).map_err(plain)?;
-            asynch::Client::connect(session, FromTokio::new(stream), EmbassyClock, options)
+            let transport = tokio_io::connect(address).await.map_err(plain)?;
+            asynch::Client::connect(session, transport, TokioClock::new(), options)
                 .await
                 .map_err(plain)
         })?;

@@ -2,27 +2,21 @@
 //!
 //! A socket that is closed while it holds received bytes resets the connection, and the peer then loses what it has not
 //! read yet: the last messages, and DISCONNECT with them, so that it publishes the will.
-#![allow(
-    clippy::unwrap_used,
-    clippy::cast_possible_truncation,
-    reason = "helpers of a test"
-)]
+#![allow(clippy::unwrap_used, reason = "helpers of a test")]
 
 use std::{
     io::{Read, Write},
-    net::{SocketAddr, TcpListener, TcpStream},
+    net::{SocketAddr, TcpListener},
     thread::{self, JoinHandle},
-    time::{Duration, Instant as StdInstant},
+    time::Duration,
 };
 
-use embedded_io_adapters::tokio_1::FromTokio;
-use tokio::{net::TcpStream as TokioStream, runtime::Builder, time::sleep};
+use tokio::runtime::Builder;
 use umqtt::{
-    Clock, Instant, Message, Session, Storage,
-    asynch::{self, Sleep},
-    blocking,
+    Message, Session, Storage, asynch, blocking,
     codec::{Connect, Packet, TopicName, Will},
-    std_io::{NonBlocking, StdClock},
+    std_io::{self, StdClock},
+    tokio_io::{self, TokioClock},
 };
 
 const COUNT: usize = 60;
@@ -77,7 +71,7 @@ fn disconnect_loses_no_message_blocking() {
     let (address, server) = server();
     let mut storage = Storage::<128, 512, 1>::new();
     let mut session = Session::new(&mut storage);
-    let transport = NonBlocking::new(TcpStream::connect(address).unwrap());
+    let transport = std_io::connect(address).unwrap();
     let mut client =
         blocking::Client::connect(&mut session, transport, StdClock::new(), &options()).unwrap();
     for _ in 0..COUNT {
@@ -95,8 +89,8 @@ fn disconnect_loses_no_message_async() {
     runtime.block_on(async {
         let mut storage = Storage::<128, 512, 1>::new();
         let mut session = Session::new(&mut storage);
-        let transport = FromTokio::new(TokioStream::connect(address).await.unwrap());
-        let clock = TokioClock(StdInstant::now());
+        let transport = tokio_io::connect(address).await.unwrap();
+        let clock = TokioClock::new();
         let mut client = asynch::Client::connect(&mut session, transport, clock, &options())
             .await
             .unwrap();
@@ -107,20 +101,4 @@ fn disconnect_loses_no_message_async() {
         drop(client.into_transport());
     });
     assert_eq!(server.join().unwrap(), (COUNT, true));
-}
-
-/// A clock for tokio.
-struct TokioClock(StdInstant);
-
-impl Clock for TokioClock {
-    fn now(&self) -> Instant {
-        Instant::from_millis(self.0.elapsed().as_millis() as u32)
-    }
-}
-
-impl Sleep for TokioClock {
-    async fn sleep_until(&self, at: Instant) {
-        let millis = u64::from(at.millis_after(self.now()));
-        sleep(Duration::from_millis(millis)).await;
-    }
 }

@@ -1,42 +1,21 @@
 //! The async client on tokio, over TCP.
-#![allow(
-    clippy::unwrap_used,
-    clippy::cast_possible_truncation,
-    reason = "helpers of a test"
-)]
+#![allow(clippy::unwrap_used, reason = "helpers of a test")]
 
 use std::{
     io::{Read, Write},
     net::TcpListener,
     thread,
-    time::{Duration, Instant as StdInstant},
 };
 
-use embedded_io_adapters::tokio_1::FromTokio;
-use tokio::{net::TcpStream, runtime::Builder, time::sleep};
+use tokio::runtime::Builder;
 use umqtt::{
-    Clock, Instant, Message, Session, Storage,
-    asynch::{Client, Sleep},
+    Message, Session, Storage,
+    asynch::Client,
     codec::Connect,
+    tokio_io::{self, TokioClock},
 };
 
 const CONNACK: [u8; 4] = [0x20, 2, 0, 0];
-
-/// A clock for tokio.
-struct TokioClock(StdInstant);
-
-impl Clock for TokioClock {
-    fn now(&self) -> Instant {
-        Instant::from_millis(self.0.elapsed().as_millis() as u32)
-    }
-}
-
-impl Sleep for TokioClock {
-    async fn sleep_until(&self, at: Instant) {
-        let millis = u64::from(at.millis_after(self.now()));
-        sleep(Duration::from_millis(millis)).await;
-    }
-}
 
 /// The runtime refuses all I/O of a task that never returns to it.
 #[test]
@@ -54,10 +33,10 @@ fn publish_loop_outlives_the_budget_of_its_task() {
     });
     let runtime = Builder::new_current_thread().enable_all().build().unwrap();
     runtime.block_on(async {
-        let transport = FromTokio::new(TcpStream::connect(address).await.unwrap());
+        let transport = tokio_io::connect(address).await.unwrap();
         let mut storage = Storage::<64, 512, 1>::new();
         let mut session = Session::new(&mut storage);
-        let clock = TokioClock(StdInstant::now());
+        let clock = TokioClock::new();
         let mut client = Client::connect(&mut session, transport, clock, &Connect::new("budget"))
             .await
             .unwrap();

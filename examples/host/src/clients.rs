@@ -5,12 +5,11 @@ use light::{
     asynch::{self, Network as AsyncNetwork},
     blocking::{self, Network},
 };
-use umqtt::{Session, codec::Connect, std_io::StdClock};
+use umqtt::{Session, codec::Connect, std_io::StdClock, tokio_io::TokioClock};
 
 use crate::{
     console::{Console, set_connected},
     network::Tcp,
-    runtime::TokioClock,
 };
 
 /// All that a client needs.
@@ -54,7 +53,7 @@ pub(crate) fn blocking(work: Work<'_, '_>) -> End {
 
 /// Runs the light on the async client, inside a runtime of tokio.
 pub(crate) async fn asynch(work: Work<'_, '_>) -> End {
-    let clock = TokioClock(StdClock::new());
+    let clock = TokioClock::new();
     let Work {
         light,
         session,

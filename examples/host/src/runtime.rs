@@ -1,11 +1,10 @@
-//! Tokio, as the async client takes it: its sockets, with TLS or without, and its timer.
+//! Tokio's sockets as the async client takes them, with TLS or without.
 
 use std::{
     future::poll_fn,
     io::{self, Read, Write},
     pin::Pin,
     task::{Context, Poll},
-    time::Duration,
 };
 
 use embedded_io_async::ErrorType;
@@ -14,11 +13,7 @@ use tokio::{
     io::{AsyncRead, AsyncWrite, ReadBuf},
     net::TcpStream,
 };
-use umqtt::{
-    Clock, Instant,
-    asynch::Sleep,
-    std_io::{Error, StdClock},
-};
+use umqtt::std_io::Error;
 
 use crate::transport::Stream;
 
@@ -130,26 +125,13 @@ impl embedded_io_async::Write for AsyncStream {
     }
 }
 
-/// The operating system's clock, with tokio's timer.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct TokioClock(pub(crate) StdClock);
-
-impl Clock for TokioClock {
-    fn now(&self) -> Instant {
-        self.0.now()
-    }
-}
-
-impl Sleep for TokioClock {
-    async fn sleep_until(&self, at: Instant) {
-        let millis = at.millis_after(self.now());
-        tokio::time::sleep(Duration::from_millis(millis.into())).await;
-    }
-}
-
 #[cfg(test)]
 mod tests {
-    use std::{sync::mpsc::Sender, thread, time::Instant};
+    use std::{
+        sync::mpsc::Sender,
+        thread,
+        time::{Duration, Instant},
+    };
 
     use embedded_io_async::{Read as _, Write as _};
     use tokio::{runtime::Builder, time::timeout};
@@ -219,16 +201,5 @@ mod tests {
         });
         hang_up(stream).unwrap();
         assert!(server.join().unwrap() == sent, "not what was sent");
-    }
-
-    #[test]
-    fn it_sleeps_until_then_and_not_much_longer() {
-        let clock = TokioClock(StdClock::new());
-        let at = clock.now().add_millis(30);
-        block_on(clock.sleep_until(at));
-        let now = clock.now();
-        assert!(at.has_passed(now), "it is {now:?}, and not yet {at:?}");
-        let past = block_on(async { timeout(LONG, clock.sleep_until(at)).await });
-        past.expect("a moment of the past needs no sleep");
     }
 }

@@ -2,9 +2,7 @@
 
 use std::{
     error::Error,
-    io,
-    net::{SocketAddr, TcpStream, ToSocketAddrs},
-    time::Duration,
+    net::{SocketAddr, ToSocketAddrs},
 };
 
 use indicatif::{ProgressBar, ProgressStyle};
@@ -12,14 +10,14 @@ use umqtt::{
     Session, Storage,
     blocking::Client,
     codec::Connect,
-    std_io::{NonBlocking, StdClock},
+    std_io::{StdClock, TcpTransport},
 };
 
 /// All the memory that a device needs here: 128 bytes to receive, 128 to send, four requests in flight.
 pub type Memory = Storage<128, 128, 4>;
 
 /// A client on a socket.
-pub type Device<'s, 'b> = Client<'s, 'b, NonBlocking<TcpStream>, StdClock>;
+pub type Device<'s, 'b> = Client<'s, 'b, TcpTransport, StdClock>;
 
 /// The result of a step of an example.
 pub type Result<T> = core::result::Result<T, Box<dyn Error>>;
@@ -39,17 +37,6 @@ pub fn broker(named: Option<&str>) -> Result<SocketAddr> {
     Ok(addresses.next().ok_or("the broker has no address")?)
 }
 
-/// A connection to the broker.
-///
-/// # Errors
-///
-/// The broker cannot be reached.
-pub fn dial(broker: SocketAddr) -> io::Result<TcpStream> {
-    let socket = TcpStream::connect_timeout(&broker, Duration::from_secs(5))?;
-    socket.set_nonblocking(true)?;
-    Ok(socket)
-}
-
 /// An MQTT connection whose session the broker keeps when it is lost.
 ///
 /// # Errors
@@ -57,7 +44,7 @@ pub fn dial(broker: SocketAddr) -> io::Result<TcpStream> {
 /// The broker does not accept it.
 pub fn connect<'s, 'b>(
     session: &'s mut Session<'b>,
-    socket: TcpStream,
+    transport: TcpTransport,
     client_id: &str,
 ) -> Result<Device<'s, 'b>> {
     let options = Connect {
@@ -65,7 +52,6 @@ pub fn connect<'s, 'b>(
         keep_alive: 30,
         ..Connect::new(client_id)
     };
-    let transport = NonBlocking::new(socket);
     Ok(Client::connect(
         session,
         transport,

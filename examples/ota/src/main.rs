@@ -19,9 +19,9 @@ use std::{
 
 use clap::Parser;
 use indicatif::ProgressBar;
-use ota::{Device, Memory, Result, broker, connect, dial, progress};
+use ota::{Device, Memory, Result, broker, connect, progress};
 use sha2::{Digest, Sha256};
-use umqtt::{Event, Session, StreamedPublish, codec::QoS};
+use umqtt::{Event, Session, StreamedPublish, codec::QoS, std_io};
 
 /// Receives a firmware image that is far larger than the device's receive buffer.
 #[derive(Parser)]
@@ -86,7 +86,7 @@ fn run(options: &Options) -> Result<()> {
     let mut memory = Memory::new();
     let mut session = Session::new(&mut memory);
     // The subscription outlives the connection, and so does what comes while the device is away.
-    let mut device = connect(&mut session, dial(address)?, "ota-device")?;
+    let mut device = connect(&mut session, std_io::connect(address)?, "ota-device")?;
     device.subscribe_and_wait(&[(&options.topic, QoS::AtLeastOnce)], |_| {})?;
     device.disconnect()?;
     if options.broker.is_none() {
@@ -123,9 +123,9 @@ fn update(
     flash: &mut Flash,
     pull_at: &mut Option<usize>,
 ) -> Result<()> {
-    let socket = dial(address)?;
-    let cable = socket.try_clone()?;
-    let mut device = connect(session, socket, "ota-device")?;
+    let transport = std_io::connect(address)?;
+    let cable = transport.get_ref().try_clone()?;
+    let mut device = connect(session, transport, "ota-device")?;
     if !device.session_present() {
         device.subscribe(&[(topic, QoS::AtLeastOnce)])?;
     }
@@ -170,7 +170,7 @@ fn publish(address: SocketAddr, topic: &str, len: usize) -> Result<()> {
     let sum = Sha256::digest(&image);
     let mut memory = Memory::new();
     let mut session = Session::new(&mut memory);
-    let mut server = connect(&mut session, dial(address)?, "ota-server")?;
+    let mut server = connect(&mut session, std_io::connect(address)?, "ota-server")?;
     let message = StreamedPublish::New {
         topic,
         qos: QoS::AtLeastOnce,

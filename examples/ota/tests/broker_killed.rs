@@ -15,9 +15,9 @@ use std::{
     time::{Duration, Instant},
 };
 
-use ota::{Memory, connect, dial};
+use ota::{Memory, connect};
 use sha2::{Digest, Sha256};
-use umqtt::{Event, Session, StreamedPublish, codec::QoS};
+use umqtt::{Event, Session, StreamedPublish, codec::QoS, std_io};
 
 const TOPIC: &str = "firmware/image";
 /// More than the operating system keeps of a stream that has been cut.
@@ -155,7 +155,12 @@ fn publish(broker: &Mosquitto) {
     let sum = Sha256::digest(&image);
     let mut memory = Memory::new();
     let mut session = Session::new(&mut memory);
-    let mut server = connect(&mut session, dial(broker.address).unwrap(), "ota-server").unwrap();
+    let mut server = connect(
+        &mut session,
+        std_io::connect(broker.address).unwrap(),
+        "ota-server",
+    )
+    .unwrap();
     let message = StreamedPublish::New {
         topic: TOPIC,
         qos: QoS::AtLeastOnce,

@@ -18,7 +18,7 @@ use umqtt::{
         Pubrec, Pubrel, QoS, Suback, SubackReturnCode, Subscribe, TopicFilter, TopicName, Unsuback,
         Unsubscribe, Will,
     },
-    std_io::{NonBlocking, StdClock},
+    std_io::{self, StdClock},
 };
 
 /// Longer than any step takes on a busy machine.
@@ -311,15 +311,13 @@ fn every_packet_both_ways_is_printed_and_passed_on() {
 #[test]
 fn client_of_the_library_with_a_real_broker() {
     let mut dump = Dump::start(embedded_broker::start().unwrap());
-    let socket = connect(dump.address);
-    socket.set_nonblocking(true).unwrap();
     let mut storage = Storage::<256, 256, 4>::new();
     let mut session = Session::new(&mut storage);
     let options = Connect {
         keep_alive: 30,
         ..Connect::new("dump")
     };
-    let transport = NonBlocking::new(socket);
+    let transport = std_io::connect(dump.address).unwrap();
     let mut client = Client::connect(&mut session, transport, StdClock::new(), &options).unwrap();
     client
         .subscribe_and_wait(&[("t", QoS::ExactlyOnce)], |_| {})

@@ -1,38 +1,19 @@
 //! Our async client, on tokio.
 
-use std::time::Duration;
-
 use anyhow::Result;
-use embedded_io_adapters::tokio_1::FromTokio;
-use tokio::{net::TcpStream, runtime::Builder, time::timeout};
+use tokio::{runtime::Builder, time::timeout};
 use umqtt::{
-    Clock, Event, Instant, Session,
-    asynch::{Client, Sleep},
+    Clock, Event, Session,
+    asynch::Client,
     codec::QoS,
     std_io::StdClock,
+    tokio_io::{self, TcpTransport, TokioClock},
 };
 
 use super::{Memory, Meter, Sample, Source, consume, options};
 use crate::case::{Case, Direction};
 
-type Device<'s, 'b> = Client<'s, 'b, FromTokio<TcpStream>, TokioClock>;
-
-/// The operating system's clock, with tokio's timer.
-#[derive(Clone, Copy)]
-struct TokioClock(StdClock);
-
-impl Clock for TokioClock {
-    fn now(&self) -> Instant {
-        self.0.now()
-    }
-}
-
-impl Sleep for TokioClock {
-    async fn sleep_until(&self, at: Instant) {
-        let millis = at.millis_after(self.now());
-        tokio::time::sleep(Duration::from_millis(millis.into())).await;
-    }
-}
+type Device<'s, 'b> = Client<'s, 'b, TcpTransport, TokioClock>;
 
 pub(crate) fn run(case: &Case) -> Result<Sample> {
     let runtime = Builder::new_current_thread().enable_all().build()?;
@@ -54,10 +35,8 @@ pub(crate) fn run(case: &Case) -> Result<Sample> {
 }
 
 async fn connect<'s, 'b>(case: &Case, session: &'s mut Session<'b>) -> Result<Device<'s, 'b>> {
-    let socket = TcpStream::connect(("127.0.0.1", case.port)).await?;
-    socket.set_nodelay(true)?;
-    let clock = TokioClock(StdClock::new());
-    Ok(Client::connect(session, FromTokio::new(socket), clock, &options(case)).await?)
+    let transport = tokio_io::connect(("127.0.0.1", case.port)).await?;
+    Ok(Client::connect(session, transport, TokioClock::new(), &options(case)).await?)
 }
 
 async fn publish(case: &Case, client: &mut Device<'_, '_>) -> Result<Sample> {

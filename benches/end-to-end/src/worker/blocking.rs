@@ -1,22 +1,15 @@
 //! Our blocking client.
 
-use std::{net::TcpStream, time::Duration};
-
 use anyhow::Result;
 use umqtt::{
     Clock, Event, Session,
     blocking::Client,
     codec::{Connect, QoS},
-    std_io::{NonBlocking, StdClock},
+    std_io::{self, StdClock, TcpTransport},
 };
 
 use super::{Memory, Meter, Sample, Source, consume, options};
 use crate::case::{Case, Direction};
-
-type Socket = NonBlocking<TcpStream>;
-
-/// The operating system does the waiting: it wakes the program when bytes come.
-const PATIENCE: Duration = Duration::from_millis(10);
 
 pub(crate) fn run(case: &Case) -> Result<Sample> {
     let mut storage = Box::new(Memory::new());
@@ -38,20 +31,17 @@ pub(crate) fn connect<'s, 'b>(
     port: u16,
     session: &'s mut Session<'b>,
     options: &Connect<'_>,
-) -> Result<Client<'s, 'b, Socket, StdClock>> {
-    let socket = TcpStream::connect(("127.0.0.1", port))?;
-    socket.set_nodelay(true)?;
-    socket.set_read_timeout(Some(PATIENCE))?;
-    socket.set_write_timeout(Some(PATIENCE))?;
+) -> Result<Client<'s, 'b, TcpTransport, StdClock>> {
+    let transport = std_io::connect(("127.0.0.1", port))?;
     Ok(Client::connect(
         session,
-        NonBlocking::new(socket),
+        transport,
         StdClock::new(),
         options,
     )?)
 }
 
-fn publish(case: &Case, client: &mut Client<'_, '_, Socket, StdClock>) -> Result<Sample> {
+fn publish(case: &Case, client: &mut Client<'_, '_, TcpTransport, StdClock>) -> Result<Sample> {
     let clock = StdClock::new();
     let meter = Meter::start(case)?;
     let mut source = Source::new(case);
@@ -79,7 +69,7 @@ fn publish(case: &Case, client: &mut Client<'_, '_, Socket, StdClock>) -> Result
 fn receive(
     case: &Case,
     meter: Meter,
-    client: &mut Client<'_, '_, Socket, StdClock>,
+    client: &mut Client<'_, '_, TcpTransport, StdClock>,
 ) -> Result<Sample> {
     let mut messages = 0;
     while messages < case.count && !meter.is_over() {

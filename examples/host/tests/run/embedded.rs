@@ -1,8 +1,7 @@
 //! A client on the TLS of the chip: embedded-tls, with the features that it has there.
 
-use std::time::{Duration, SystemTime};
+use std::time::SystemTime;
 
-use embedded_io_adapters::tokio_1::FromTokio;
 use embedded_tls::{
     Aes128GcmSha256, Certificate, CryptoProvider, CryptoRngCore, SignatureScheme, TlsClock,
     TlsError, TlsVerifier,
@@ -14,16 +13,12 @@ use p256::{
 use rand_core::OsRng;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject};
 use tls_pump::{LONGEST_RECORD, Pump, Stream, Verifier};
-use tokio::{
-    net::TcpStream,
-    runtime::Builder,
-    time::{sleep, timeout},
-};
+use tokio::{runtime::Builder, time::timeout};
 use umqtt::{
-    Clock, Event, Instant, Message, Session, Storage,
-    asynch::{Client, Sleep},
+    Event, Message, Session, Storage,
+    asynch::Client,
     codec::{Connect, QoS},
-    std_io::StdClock,
+    tokio_io::{self, TcpTransport, TokioClock},
 };
 
 use crate::{
@@ -40,14 +35,12 @@ pub(crate) struct Device<'a> {
     pub(crate) pair: Option<&'a Pair>,
 }
 
-type Socket = FromTokio<TcpStream>;
-
 impl Device<'_> {
     /// Publishes, and waits until it comes back, at each QoS; the error is what the log of a device would show.
     pub(crate) fn exchange(&self) -> Result<(), String> {
         let runtime = Builder::new_current_thread().enable_all().build().unwrap();
         runtime.block_on(async {
-            let pump = Pump::<Socket>::new();
+            let pump = Pump::<TcpTransport>::new();
             let (mut incoming, mut outgoing) = (vec![0; LONGEST_RECORD], vec![0; 4096]);
             let provider = || Checks::new(self);
             let pumping = pump.run(&mut incoming, &mut outgoing, self.name, provider);
@@ -58,10 +51,10 @@ impl Device<'_> {
         })
     }
 
-    async fn client(&self, pump: &Pump<Socket>) -> Result<(), String> {
+    async fn client(&self, pump: &Pump<TcpTransport>) -> Result<(), String> {
         let line = pump.line().await;
-        let socket = TcpStream::connect(("127.0.0.1", self.port)).await;
-        let stream = line.secure(FromTokio::new(socket.unwrap())).await;
+        let socket = tokio_io::connect(("127.0.0.1", self.port)).await;
+        let stream = line.secure(socket.unwrap()).await;
         let stream = stream.map_err(|error| error.to_string())?;
         there_and_back(stream)
             .await
@@ -70,11 +63,11 @@ impl Device<'_> {
 }
 
 async fn there_and_back(
-    stream: Stream<'_, Socket>,
+    stream: Stream<'_, TcpTransport>,
 ) -> Result<(), umqtt::client::Error<tls_pump::Error>> {
     let mut storage = Storage::<256, 256, 4>::new();
     let mut session = Session::new(&mut storage);
-    let clock = TokioClock(StdClock::new());
+    let clock = TokioClock::new();
     let mut client = Client::connect(&mut session, stream, clock, &Connect::new("lamp")).await?;
     let filters = [("lamp", QoS::ExactlyOnce)];
     client.subscribe_and_wait(&filters, |_| {}).await?;
@@ -144,20 +137,5 @@ impl TlsClock for Wall {
     fn now() -> Option<u64> {
         let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
         since.ok().map(|since| since.as_secs())
-    }
-}
-
-struct TokioClock(StdClock);
-
-impl Clock for TokioClock {
-    fn now(&self) -> Instant {
-        self.0.now()
-    }
-}
-
-impl Sleep for TokioClock {
-    async fn sleep_until(&self, at: Instant) {
-        let left = at.millis_after(self.now());
-        sleep(Duration::from_millis(left.into())).await;
     }
 }

@@ -15,9 +15,13 @@ use std::{
 };
 
 use clap::Parser;
-use ota::{Memory, Result, broker, connect, dial, progress};
+use ota::{Memory, Result, broker, connect, progress};
 use sha2::{Digest, Sha256};
-use umqtt::{Event, Session, StreamedPublish, codec::QoS, std_io::NonBlocking};
+use umqtt::{
+    Event, Session, StreamedPublish,
+    codec::QoS,
+    std_io::{self, NonBlocking},
+};
 
 /// Publishes a log file that is far larger than the device's send buffer.
 #[derive(Parser)]
@@ -50,7 +54,7 @@ fn run(options: &Options) -> Result<()> {
     let topic = options.topic.clone();
     let mut memory = Memory::new();
     let mut session = Session::new(&mut memory);
-    let mut server = connect(&mut session, dial(address)?, "log-server")?;
+    let mut server = connect(&mut session, std_io::connect(address)?, "log-server")?;
     server.subscribe_and_wait(&[(&topic, QoS::AtLeastOnce)], |_| {})?;
     thread::scope(|scope| {
         let device = scope.spawn(|| upload_any(options, address).map_err(|e| e.to_string()));
@@ -98,7 +102,7 @@ fn upload(path: &PathBuf, topic: &str, address: SocketAddr) -> Result<()> {
     let len = file.metadata()?.len().try_into()?;
     let mut memory = Memory::new();
     let mut session = Session::new(&mut memory);
-    let mut device = connect(&mut session, dial(address)?, "log-device")?;
+    let mut device = connect(&mut session, std_io::connect(address)?, "log-device")?;
     let message = StreamedPublish::New {
         topic,
         qos: QoS::AtLeastOnce,
