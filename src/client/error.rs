@@ -56,7 +56,7 @@ impl<E: fmt::Display> fmt::Display for Error<E> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Transport(error) => write!(f, "transport failed: {error}"),
-            Self::Closed => f.write_str("connection closed"),
+            Self::Closed => f.write_str("connection closed: by the peer, or in an earlier call"),
             Self::Protocol(error) => error.fmt(f),
             Self::Source(kind) => write!(f, "payload source failed: {kind}"),
             Self::SourceEnded { missing } => {

@@ -99,9 +99,9 @@ pub enum ConnectReturnCode {
 impl fmt::Display for ConnectReturnCode {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
-            Self::UnacceptableProtocolVersion => "it does not speak this version of the protocol",
-            Self::IdentifierRejected => "it does not allow this client id",
-            Self::ServerUnavailable => "it is not available",
+            Self::UnacceptableProtocolVersion => "the server does not support MQTT 3.1.1",
+            Self::IdentifierRejected => "the server does not allow this client id",
+            Self::ServerUnavailable => "the server is not available",
             Self::BadUserNameOrPassword => "the user name or password is wrong or missing",
             Self::NotAuthorized => "this client is not authorized",
         })

@@ -2,7 +2,7 @@
 
 use core::fmt;
 
-use super::error::{DecodeError, EncodeError};
+use super::error::{DecodeError, EncodeError, Field};
 use super::header::FixedHeader;
 use super::packet_type::PacketType;
 use super::reader::Reader;
@@ -143,16 +143,16 @@ impl<'a> Connect<'a> {
             return Err(EncodeError::EmptyClientId);
         }
         // [MQTT-3.1.3-4] [MQTT-3.1.3-10] [MQTT-3.1.3-11] Strings are valid; a topic name always is.
-        let mut len = utf8::string_len(self.client_id)?;
+        let mut len = utf8::string_len(Field::ClientId, self.client_id)?;
         if let Some(will) = self.will {
             len = len
-                .saturating_add(utf8::field_len(will.topic.as_bytes())?)
-                .saturating_add(utf8::field_len(will.message)?);
+                .saturating_add(utf8::field_len(Field::WillTopic, will.topic.as_bytes())?)
+                .saturating_add(utf8::field_len(Field::WillMessage, will.message)?);
         }
         if let Some(credentials) = self.credentials {
-            len = len.saturating_add(utf8::string_len(credentials.user_name)?);
+            len = len.saturating_add(utf8::string_len(Field::UserName, credentials.user_name)?);
             if let Some(password) = credentials.password {
-                len = len.saturating_add(utf8::field_len(password)?);
+                len = len.saturating_add(utf8::field_len(Field::Password, password)?);
             }
         }
         FixedHeader::new(

@@ -125,8 +125,8 @@ impl fmt::Display for DecodeError {
                 write!(f, "string is not UTF-8 at byte {at} (section 1.5.3)")
             }
             Self::NulInString { at } => write!(f, "string has U+0000 at byte {at} (section 1.5.3)"),
-            Self::TopicName(error) => write!(f, "in a topic name, {error}"),
-            Self::TopicFilter(error) => write!(f, "in a topic filter, {error}"),
+            Self::TopicName(error) => write!(f, "topic name invalid: {error}"),
+            Self::TopicFilter(error) => write!(f, "topic filter invalid: {error}"),
             Self::WrongProtocolName => f.write_str("protocol name is not MQTT (section 3.1.2.1)"),
             Self::UnsupportedProtocolLevel { level } => {
                 write!(f, "protocol level is {level} and not 4 (section 3.1.2.2)")
@@ -191,13 +191,27 @@ pub enum EncodeError {
     },
     /// A string or binary field is longer than 65,535 bytes (section 1.5.3).
     StringTooLong {
+        /// The field.
+        field: Field,
         /// Length, in bytes.
         len: usize,
     },
     /// A string contains U+0000 (section 1.5.3).
-    NulInString,
-    /// A topic name or filter is invalid (section 4.7).
+    NulInString {
+        /// The field.
+        field: Field,
+        /// Number of bytes before it.
+        at: usize,
+    },
+    /// The topic of a PUBLISH is invalid (section 4.7).
     Topic(TopicError),
+    /// A filter of a SUBSCRIBE or an UNSUBSCRIBE is invalid (section 4.7).
+    Filter {
+        /// Its number in the packet, from 1.
+        number: u16,
+        /// The error.
+        error: TopicError,
+    },
     /// The packet exceeds the largest Remaining Length (section 2.2.3).
     PacketTooLong {
         /// Remaining Length of the packet; 268,435,455 is the largest.
@@ -221,32 +235,68 @@ impl fmt::Display for EncodeError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match *self {
             Self::BufferTooSmall { needed } => {
-                write!(f, "buffer is too small: {needed} bytes are needed")
+                write!(f, "buffer too small: {needed} bytes needed")
             }
-            Self::StringTooLong { len } => {
+            Self::StringTooLong { field, len } => {
                 write!(
                     f,
-                    "field of {len} bytes is longer than 65535 (section 1.5.3)"
+                    "{field} too long: {len} bytes, at most 65535 (section 1.5.3)"
                 )
             }
-            Self::NulInString => f.write_str("string has U+0000 in it (section 1.5.3)"),
-            Self::Topic(error) => write!(f, "in a topic, {error}"),
+            Self::NulInString { field, at } => {
+                write!(f, "{field} invalid: U+0000 at byte {at} (section 1.5.3)")
+            }
+            Self::Topic(error) => write!(f, "topic invalid: {error}"),
+            Self::Filter { number, error } => write!(f, "filter {number} invalid: {error}"),
             Self::PacketTooLong { remaining_length } => {
                 write!(
                     f,
-                    "Remaining Length {remaining_length} is above 268435455 (section 2.2.3)"
+                    "packet too long: Remaining Length {remaining_length}, at most 268435455 (section 2.2.3)"
                 )
             }
             Self::EmptyClientId => {
-                f.write_str("client id is empty and Clean Session is 0 (section 3.1.3.1)")
+                f.write_str("client id empty: Clean Session 0 requires one (section 3.1.3.1)")
             }
-            Self::NoFilters => f.write_str("no topic filter is given (sections 3.8.3 and 3.10.3)"),
-            Self::NoReturnCodes => f.write_str("no return code is given (section 3.9.3)"),
+            Self::NoFilters => {
+                f.write_str("no filter: at least one is required (sections 3.8.3 and 3.10.3)")
+            }
+            Self::NoReturnCodes => {
+                f.write_str("no return code: at least one is required (section 3.9.3)")
+            }
         }
     }
 }
 
 impl core::error::Error for EncodeError {}
+
+/// A field of a packet to be sent.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
+#[non_exhaustive]
+pub enum Field {
+    /// Client id of a CONNECT.
+    ClientId,
+    /// Will topic of a CONNECT.
+    WillTopic,
+    /// Will message of a CONNECT.
+    WillMessage,
+    /// User name of a CONNECT.
+    UserName,
+    /// Password of a CONNECT.
+    Password,
+}
+
+impl fmt::Display for Field {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::ClientId => "client id",
+            Self::WillTopic => "will topic",
+            Self::WillMessage => "will message",
+            Self::UserName => "user name",
+            Self::Password => "password",
+        })
+    }
+}
 
 /// An error in a topic name or a topic filter.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -277,15 +327,10 @@ pub enum TopicError {
 impl fmt::Display for TopicError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match *self {
-            Self::Empty => f.write_str("there is no character (section 4.7.3)"),
-            Self::TooLong { len } => {
-                write!(f, "there are {len} bytes, more than 65535 (section 4.7.3)")
-            }
-            Self::Nul { at } => write!(f, "there is U+0000 at byte {at} (section 4.7.3)"),
-            Self::Wildcard { at } => write!(
-                f,
-                "there is a misplaced wildcard at byte {at} (section 4.7.1)"
-            ),
+            Self::Empty => f.write_str("no characters (section 4.7.3)"),
+            Self::TooLong { len } => write!(f, "{len} bytes, at most 65535 (section 4.7.3)"),
+            Self::Nul { at } => write!(f, "U+0000 at byte {at} (section 4.7.3)"),
+            Self::Wildcard { at } => write!(f, "misplaced wildcard at byte {at} (section 4.7.1)"),
         }
     }
 }

@@ -2,7 +2,7 @@
 
 use core::fmt;
 
-use super::error::{DecodeError, EncodeError};
+use super::error::{DecodeError, EncodeError, TopicError};
 use super::header::FixedHeader;
 use super::packet_type::PacketType;
 use super::reader::Reader;
@@ -18,7 +18,7 @@ pub(super) trait Decode<'a>: Copy {
 /// An item that can be encoded.
 pub(super) trait Encode: Copy {
     /// Checks the item and returns its length, in bytes.
-    fn encoded_len(&self) -> Result<usize, EncodeError>;
+    fn encoded_len(&self) -> Result<usize, TopicError>;
 
     fn write(&self, writer: &mut Writer<'_>);
 }
@@ -31,7 +31,7 @@ impl<'a> Decode<'a> for TopicFilter<'a> {
 }
 
 impl Encode for TopicFilter<'_> {
-    fn encoded_len(&self) -> Result<usize, EncodeError> {
+    fn encoded_len(&self) -> Result<usize, TopicError> {
         // At most 65,537.
         Ok(self.as_bytes().len().wrapping_add(2))
     }
@@ -43,7 +43,7 @@ impl Encode for TopicFilter<'_> {
 
 /// A filter that is checked when it is measured.
 impl Encode for &str {
-    fn encoded_len(&self) -> Result<usize, EncodeError> {
+    fn encoded_len(&self) -> Result<usize, TopicError> {
         TopicFilter::new(self)?.encoded_len()
     }
 
@@ -54,7 +54,7 @@ impl Encode for &str {
 
 /// A filter with the QoS that is requested.
 impl<T: Encode> Encode for (T, QoS) {
-    fn encoded_len(&self) -> Result<usize, EncodeError> {
+    fn encoded_len(&self) -> Result<usize, TopicError> {
         self.0.encoded_len().map(|len| len.wrapping_add(1))
     }
 
@@ -146,9 +146,11 @@ pub(super) fn encode(
 
 /// Checks all items and returns their length, in bytes.
 fn measure(items: impl Iterator<Item: Encode>) -> Result<usize, EncodeError> {
-    let mut len = 0_usize;
+    let (mut number, mut len) = (0_u16, 0_usize);
     for item in items {
-        len = len.saturating_add(item.encoded_len()?);
+        number = number.saturating_add(1);
+        let item_len = item.encoded_len();
+        len = len.saturating_add(item_len.map_err(|error| EncodeError::Filter { number, error })?);
     }
     // [MQTT-3.8.3-3] [MQTT-3.10.3-2] There is at least one filter. (A SUBACK without a code cannot be built.)
     if len == 0 {

@@ -31,7 +31,7 @@ use crate::bytes::OPTIMIZE_FOR_SPEED;
 pub use ack::{Ack, Puback, Pubcomp, Pubrec, Pubrel, Unsuback};
 pub use connack::{Connack, ConnectReturnCode};
 pub use connect::{Connect, Credentials, Will};
-pub use error::{DecodeError, EncodeError, TopicError};
+pub use error::{DecodeError, EncodeError, Field, TopicError};
 pub use header::FixedHeader;
 pub use packet_type::PacketType;
 pub use publish::{Publish, PublishHeader};

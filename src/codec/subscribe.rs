@@ -1,6 +1,6 @@
 //! SUBSCRIBE (section 3.8) and SUBACK (section 3.9).
 
-use super::error::{DecodeError, EncodeError};
+use super::error::{DecodeError, EncodeError, TopicError};
 use super::list::{self, Decode, Encode, List};
 use super::packet_type::PacketType;
 use super::reader::Reader;
@@ -243,7 +243,7 @@ impl Decode<'_> for SubackReturnCode {
 }
 
 impl Encode for SubackReturnCode {
-    fn encoded_len(&self) -> Result<usize, EncodeError> {
+    fn encoded_len(&self) -> Result<usize, TopicError> {
         Ok(1)
     }
 
@@ -258,7 +258,6 @@ impl Encode for SubackReturnCode {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::codec::error::TopicError;
 
     #[test]
     fn encode_checks_filters() {
@@ -268,7 +267,10 @@ mod tests {
         assert_eq!(encode(id, filters.into_iter(), &mut out), Ok(14));
         assert_eq!(&out[..14], b"\x82\x0C\0\x01\0\x03a/#\x01\0\x01b\0");
         let filters = [("b", QoS::AtMostOnce), ("#/a", QoS::AtMostOnce)];
-        let error = EncodeError::Topic(TopicError::Wildcard { at: 0 });
+        let error = EncodeError::Filter {
+            number: 2,
+            error: TopicError::Wildcard { at: 0 },
+        };
         assert_eq!(encode(id, filters.into_iter(), &mut out), Err(error));
         let none = [].into_iter();
         assert_eq!(encode(id, none, &mut out), Err(EncodeError::NoFilters));

@@ -56,7 +56,7 @@ pub struct InvalidQos {
 
 impl fmt::Display for InvalidQos {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} is no QoS: 0, 1 and 2 are (section 4.3)", self.value)
+        write!(f, "invalid QoS: {}, at most 2 (section 4.3)", self.value)
     }
 }
 

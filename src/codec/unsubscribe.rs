@@ -105,7 +105,10 @@ mod tests {
         assert_eq!(encode(id, ["a/#"].into_iter(), &mut out), Ok(9));
         assert_eq!(&out[..9], b"\xA2\x07\0\x01\0\x03a/#");
         let filters = ["a", ""].into_iter();
-        let error = EncodeError::Topic(TopicError::Empty);
+        let error = EncodeError::Filter {
+            number: 2,
+            error: TopicError::Empty,
+        };
         assert_eq!(encode(id, filters, &mut out), Err(error));
         let none = [].into_iter();
         assert_eq!(encode(id, none, &mut out), Err(EncodeError::NoFilters));

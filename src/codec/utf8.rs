@@ -1,6 +1,6 @@
 //! UTF-8 strings without U+0000, and fields with a length of two bytes (section 1.5.3).
 
-use super::error::{DecodeError, EncodeError};
+use super::error::{DecodeError, EncodeError, Field};
 use super::fast;
 
 /// Length of the longest string or binary field, in bytes (section 1.5.3).
@@ -62,19 +62,19 @@ pub(super) fn find_nul(string: &str) -> Option<usize> {
 
 /// Checks a string to be sent. Returns its encoded length: two bytes more than its own.
 #[inline(always)] // saves 108 to 164 bytes on thumbv6m
-pub(super) fn string_len(string: &str) -> Result<usize, EncodeError> {
+pub(super) fn string_len(field: Field, string: &str) -> Result<usize, EncodeError> {
     // [MQTT-1.5.3-2] A string must not contain U+0000.
     match find_nul(string) {
-        None => field_len(string.as_bytes()),
-        Some(_) => Err(EncodeError::NulInString),
+        None => field_len(field, string.as_bytes()),
+        Some(at) => Err(EncodeError::NulInString { field, at }),
     }
 }
 
 /// Checks a field to be sent. Returns its encoded length: two bytes more than its own.
-pub(super) fn field_len(field: &[u8]) -> Result<usize, EncodeError> {
-    match field.len() {
+pub(super) fn field_len(field: Field, bytes: &[u8]) -> Result<usize, EncodeError> {
+    match bytes.len() {
         len @ ..=MAX_LEN => Ok(len.saturating_add(2)),
-        len => Err(EncodeError::StringTooLong { len }),
+        len => Err(EncodeError::StringTooLong { field, len }),
     }
 }
 

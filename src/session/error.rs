@@ -13,25 +13,36 @@ use crate::codec::{ConnectReturnCode, DecodeError, EncodeError, PacketId, Packet
 pub enum RequestError {
     /// There is no connection, or DISCONNECT was queued.
     NotConnected,
-    /// All in-flight slots are in use. Retry after the next acknowledgement. A request whose outcome was not yet
+    /// All in-flight slots are in use. Call poll until an acknowledgement frees one. A request whose outcome was not yet
     /// reported, such as by [`Event::OutcomeUnknown`](super::Event::OutcomeUnknown), also occupies a slot. Take all
     /// events first.
     InflightFull {
         /// Number of slots of the [`Storage`](super::Storage).
         capacity: usize,
     },
-    /// Packets that are queued or not yet acknowledged fill the send buffer. Retry after the next acknowledgement.
+    /// Packets that are queued or not yet acknowledged fill the send buffer. A message at QoS 0 is removed when it was
+    /// sent, so a flush makes room. Other packets are removed when they are acknowledged: call poll until they are.
     SendBufferFull {
         /// Size of the packet, in bytes.
         needed: usize,
         /// Free bytes at present.
         free: usize,
     },
-    /// The packet does not fit into the send buffer, even if it is empty.
+    /// The CONNECT is longer than those before, and the messages that are kept leave no room for it. Shorten it, or
+    /// connect with Clean Session 1 to discard them.
+    NoRoomForConnect {
+        /// Size of the CONNECT, in bytes.
+        needed: usize,
+        /// Bytes that the kept messages leave free.
+        free: usize,
+    },
+    /// The packet does not fit into the send buffer, even if no other packet is queued. Enlarge the buffer, or stream the
+    /// payload.
     PacketTooLarge {
         /// Size of the packet, in bytes.
         needed: usize,
-        /// The largest packet that would fit, in bytes.
+        /// The largest packet that would fit, in bytes: the size of the send buffer without the longest CONNECT so far
+        /// and two bytes for a DISCONNECT.
         capacity: usize,
     },
     /// The SUBACK would not fit into the receive buffer: subscribe with fewer filters at once.
@@ -60,18 +71,6 @@ pub enum RequestError {
     Encode(EncodeError),
 }
 
-impl RequestError {
-    /// Returns the error for a packet of `needed` bytes that does not fit. `capacity` is the largest size that fits into
-    /// the empty send buffer.
-    pub(super) const fn no_room(needed: usize, capacity: usize, free: usize) -> Self {
-        if needed > capacity {
-            Self::PacketTooLarge { needed, capacity }
-        } else {
-            Self::SendBufferFull { needed, free }
-        }
-    }
-}
-
 impl From<EncodeError> for RequestError {
     fn from(error: EncodeError) -> Self {
         Self::Encode(error)
@@ -81,32 +80,46 @@ impl From<EncodeError> for RequestError {
 impl fmt::Display for RequestError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::NotConnected => f.write_str("there is no connection"),
-            Self::InflightFull { capacity } => {
-                write!(f, "all {capacity} in-flight slots are taken; wait for an acknowledgement")
+            Self::NotConnected => {
+                f.write_str("not connected: there is no connection, or DISCONNECT was queued")
             }
+            Self::InflightFull { capacity } => write!(
+                f,
+                "in-flight table full: all {capacity} slots are in use; call poll until an acknowledgement frees one"
+            ),
             Self::SendBufferFull { needed, free } => write!(
                 f,
-                "the packet needs {needed} bytes and {free} of the send buffer are free; wait for an acknowledgement"
+                "send buffer full: {needed} bytes needed, {free} free; flush to free messages at QoS 0, \
+                 or call poll until acknowledgements free the others"
             ),
-            Self::PacketTooLarge { needed, capacity } => {
-                write!(f, "the packet needs {needed} bytes and the send buffer can hold {capacity}")
-            }
+            Self::NoRoomForConnect { needed, free } => write!(
+                f,
+                "no room for CONNECT: {needed} bytes needed, {free} free beside kept messages; \
+                 shorten it, or connect with Clean Session 1 to discard them"
+            ),
+            Self::PacketTooLarge { needed, capacity } => write!(
+                f,
+                "packet too large: {needed} bytes needed, {capacity} available; \
+                 the send buffer, which also holds CONNECT and DISCONNECT, must be {} bytes larger",
+                needed.saturating_sub(*capacity)
+            ),
             Self::AnswerTooLarge { needed, capacity } => write!(
                 f,
-                "the answer needs {needed} bytes and the receive buffer has {capacity}; send fewer filters at once"
+                "SUBACK too large: {needed} bytes needed, the receive buffer has {capacity}; \
+                 subscribe with fewer filters at once"
             ),
-            Self::CheckpointDue => f.write_str("a checkpoint has to be seen first; take the events"),
-            Self::PayloadPending => {
-                f.write_str("a payload has to be handed over, or declined, before anything else")
-            }
-            Self::PayloadNotNeeded => f.write_str("no payload is asked for under this id"),
+            Self::CheckpointDue => f.write_str("checkpoint due: take all events first"),
+            Self::PayloadPending => f.write_str("payload pending: provide or decline it first"),
+            Self::PayloadNotNeeded => f.write_str(
+                "payload not needed: use the id of the last event that asked for a payload",
+            ),
             Self::PayloadLength { expected } => {
-                write!(f, "the payload was announced with {expected} bytes")
+                write!(f, "wrong payload length: {expected} bytes were announced")
             }
-            Self::ClientIdMismatch => {
-                f.write_str("the session belongs to another client id; connect with Clean Session 1 to discard it")
-            }
+            Self::ClientIdMismatch => f.write_str(
+                "client id mismatch: the session belongs to another one; use that, \
+                 or connect with Clean Session 1 to discard the session",
+            ),
             Self::Encode(error) => error.fmt(f),
         }
     }
@@ -156,6 +169,7 @@ pub enum ProtocolError {
     },
     /// The server sent more QoS 2 messages at once than the session can keep ids of. The messages whose ids it kept are
     /// complete, or were not released within the response timeout. The server sends the others on the next connection.
+    /// After a connection with Clean Session 1, it discards them instead.
     TooManyQos2Messages {
         /// Number of ids for which the [`Storage`](super::Storage) has room.
         capacity: usize,
@@ -185,54 +199,67 @@ impl From<DecodeError> for ProtocolError {
 impl fmt::Display for ProtocolError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Closed => f.write_str("the connection is closed"),
-            Self::Refused(code) => write!(f, "the server refused the connection: {code}"),
-            Self::Decode(error) => write!(f, "the server sent a malformed packet: {error}"),
+            Self::Closed => {
+                f.write_str("not connected: the connection was lost, closed, or never opened")
+            }
+            Self::Refused(code) => write!(f, "connection refused: {code}"),
+            Self::Decode(error) => write!(f, "malformed packet of the server: {error}"),
             Self::UnexpectedPacket(packet) => {
-                write!(f, "the server sent a {packet:?} packet, which it must not")
+                write!(
+                    f,
+                    "unexpected packet: the server must not send this {packet:?}"
+                )
             }
-            Self::BeforeConnack(packet) => write!(
-                f,
-                "the server sent a {packet:?} packet where a CONNACK was due"
+            Self::BeforeConnack(PacketType::Connack) => {
+                f.write_str("early CONNACK: the server answered before the CONNECT was complete")
+            }
+            Self::BeforeConnack(packet) => {
+                write!(f, "missing CONNACK: the server sent a {packet:?} before it")
+            }
+            Self::SessionPresentAfterCleanSession => f.write_str(
+                "session present: the server kept a session that Clean Session 1 discards",
             ),
-            Self::SessionPresentAfterCleanSession => {
-                f.write_str("the server claims to have kept a session that was asked to be clean")
-            }
             Self::UnexpectedAck {
                 packet_type,
                 packet_id,
             } => write!(
                 f,
-                "the server sent a {packet_type:?} packet for id {}, which does not wait for it",
+                "unexpected {packet_type:?}: no request with id {} waits for it",
                 packet_id.get()
             ),
             Self::SubackCount { expected, got } => {
-                write!(
-                    f,
-                    "the server answered {expected} subscriptions with {got} codes"
-                )
+                write!(f, "wrong SUBACK: {got} return codes for {expected} filters")
             }
             Self::ReceiveBufferTooSmall { needed } => {
                 write!(
                     f,
-                    "a packet of {needed} bytes does not fit into the receive buffer"
+                    "receive buffer too small: the server sent a packet of {needed} bytes"
                 )
             }
             Self::TooManyQos2Messages { capacity } => write!(
                 f,
-                "more than {capacity} messages at QoS 2 came at once; give the storage room for more"
+                "too many QoS 2 messages: the storage has room for {capacity} ids; connect again for the others, \
+                 which the server discards after Clean Session 1"
             ),
-            Self::ConnackTimeout => f.write_str("the server did not answer the CONNECT in time"),
-            Self::PingrespTimeout => f.write_str("the server did not answer a ping in time"),
+            Self::ConnackTimeout => {
+                f.write_str("no CONNACK: the server did not answer within the response timeout")
+            }
+            Self::PingrespTimeout => {
+                f.write_str("no PINGRESP: the server did not answer within the response timeout")
+            }
             Self::RequestTimeout { packet_id } => {
                 write!(
                     f,
-                    "the server did not acknowledge packet {} in time",
+                    "no acknowledgement: the server did not answer request {} within the response timeout",
                     packet_id.get()
                 )
             }
-            Self::PayloadAborted => f.write_str("a payload was given up half-way"),
-            Self::WriteTimeout => f.write_str("the network took no byte in time"),
+            Self::PayloadAborted => {
+                f.write_str("payload aborted: its packet was sent in part; connect again")
+            }
+            Self::WriteTimeout => f.write_str(
+                "write timed out: the transport accepted no byte within the response timeout",
+            ),
         }
     }
 }

@@ -97,7 +97,7 @@ impl Session<'_> {
     ///
     /// - [`RequestError::Encode`] or [`RequestError::PacketTooLarge`]: the CONNECT is not valid, or does not fit.
     /// - [`RequestError::ClientIdMismatch`]: the session belongs to another client id.
-    /// - [`RequestError::SendBufferFull`]: the kept PUBLISHes leave no room for a CONNECT longer than those before. They
+    /// - [`RequestError::NoRoomForConnect`]: the kept PUBLISHes leave no room for a CONNECT longer than those before. They
     ///   are still kept, but an older connection was closed. On the other errors, nothing has changed.
     pub fn connect(&mut self, options: &Connect<'_>, now: Instant) -> Result<(), RequestError> {
         let header = options.header()?;

@@ -13,7 +13,7 @@ use std::{cell::RefCell, rc::Rc};
 use umqtt::{
     Event, Message, ProtocolError, RequestError, Session, Storage,
     codec::{
-        Connect, ConnectReturnCode, Credentials, DecodeError, Delivery, EncodeError, Packet,
+        Connect, ConnectReturnCode, Credentials, DecodeError, Delivery, EncodeError, Field, Packet,
         PacketType, Publish, PublishHeader, QoS, SubackReturnCode, TopicError, TopicFilter,
         TopicName, Will,
     },
@@ -472,7 +472,8 @@ fn defect_12_strings_that_cannot_be_sent() {
             ("a#", TopicError::Wildcard { at: 1 }),
             ("#/a", TopicError::Wildcard { at: 0 }),
         ] {
-            let refused = Error::Request(RequestError::Encode(EncodeError::Topic(reason)));
+            let (number, error) = (1, reason);
+            let refused = Error::Request(EncodeError::Filter { number, error }.into());
             assert_eq!(client.subscribe(&[(filter, QoS::AtMostOnce)]), Err(refused));
             assert_eq!(client.unsubscribe(&[filter]), Err(refused));
         }
@@ -488,12 +489,12 @@ fn defect_12_strings_that_cannot_be_sent() {
             Ok(Some(packet_id(2)))
         );
     });
-    for field in 0..3 {
+    for field in [Field::ClientId, Field::UserName, Field::Password] {
         let long = "c".repeat(65_536);
         let mut options = Connect::new("id");
         match field {
-            0 => options.client_id = &long,
-            1 => {
+            Field::ClientId => options.client_id = &long,
+            Field::UserName => {
                 options.credentials = Some(Credentials {
                     user_name: &long,
                     password: None,
@@ -508,7 +509,7 @@ fn defect_12_strings_that_cannot_be_sent() {
         }
         assert_eq!(
             options.encoded_len(),
-            Err(EncodeError::StringTooLong { len: 65_536 })
+            Err(EncodeError::StringTooLong { field, len: 65_536 })
         );
     }
 }

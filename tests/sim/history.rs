@@ -635,7 +635,7 @@ impl History {
             trace!(self, "connect: {error:?}");
             let room = matches!(
                 error,
-                RequestError::SendBufferFull { .. } | RequestError::PacketTooLarge { .. }
+                RequestError::NoRoomForConnect { .. } | RequestError::PacketTooLarge { .. }
             );
             assert!(room && len > self.connect_len, "connect: {error:?}");
             return;

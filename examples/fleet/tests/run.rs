@@ -123,7 +123,7 @@ fn bad_input_is_explained() {
     for (arguments, words) in [
         ("--sessions 0", "1 to 1000000"),
         ("--sessions x", "1 to 1000000"),
-        ("--qos 3", "3 is no QoS"),
+        ("--qos 3", "invalid QoS: 3"),
         ("--size 7", "7 is not in 8..=400"),
         ("--seconds 0", "0.1 to 86400"),
         ("--rate 0", "0 is not in"),

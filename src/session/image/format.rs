@@ -69,17 +69,22 @@ impl fmt::Display for ImageError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::BufferTooSmall { needed } => {
-                write!(f, "the image needs a buffer of {needed} bytes")
+                write!(f, "buffer too small: the image needs {needed} bytes")
             }
-            Self::NotAnImage => f.write_str("this is no image of a session"),
+            Self::NotAnImage => f.write_str("not an image: the bytes are no saved session"),
             Self::UnknownVersion { version } => {
-                write!(f, "the image has version {version}, known is {VERSION}")
+                write!(
+                    f,
+                    "unknown image version: {version}; this library reads {VERSION}"
+                )
             }
-            Self::Truncated => f.write_str("the image is incomplete"),
-            Self::Corrupt => f.write_str("the checksum of the image is wrong"),
-            Self::Inconsistent => f.write_str("the image contradicts itself"),
+            Self::Truncated => f.write_str("image incomplete: bytes are missing at its end"),
+            Self::Corrupt => f.write_str("image corrupt: its checksum is wrong"),
+            Self::Inconsistent => {
+                f.write_str("image inconsistent: its parts do not belong together")
+            }
             Self::StorageTooSmall => {
-                f.write_str("the image holds more than the storage has room for")
+                f.write_str("storage too small: use the sizes with which the image was saved")
             }
         }
     }

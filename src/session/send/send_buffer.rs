@@ -58,11 +58,13 @@ impl SendBuffer<'_> {
         let kept = if keep { self.packets.span.len() } else { 0 };
         let limit = self.limit();
         if self.connect.end.max(len).saturating_add(kept) > limit {
-            return Err(RequestError::no_room(
-                len,
-                limit,
-                limit.saturating_sub(kept),
-            ));
+            let (needed, capacity) = (len, limit);
+            return Err(if needed > capacity {
+                RequestError::PacketTooLarge { needed, capacity }
+            } else {
+                let free = limit.saturating_sub(kept);
+                RequestError::NoRoomForConnect { needed, free }
+            });
         }
         Ok(())
     }
@@ -116,7 +118,12 @@ impl SendBuffer<'_> {
             }
             if is_joined {
                 let capacity = self.limit().saturating_sub(self.connect.end);
-                return Err(RequestError::no_room(needed, capacity, self.free().len()));
+                return Err(if needed > capacity {
+                    RequestError::PacketTooLarge { needed, capacity }
+                } else {
+                    let free = self.free().len();
+                    RequestError::SendBufferFull { needed, free }
+                });
             }
             self.packets.move_to(self.connect.end);
             is_joined = true;

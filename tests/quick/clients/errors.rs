@@ -10,10 +10,10 @@ use core::fmt::Display;
 use embedded_io::Error as _;
 use embedded_io::ErrorKind;
 use umqtt::{
-    ImageError, ProtocolError, RequestError, client,
+    ImageError, Instant, Message, ProtocolError, RequestError, Session, Storage, client,
     codec::{
-        Connect, ConnectReturnCode, Credentials, DecodeError, EncodeError, PacketId, PacketType,
-        Publish, QoS, TopicError, TopicFilter, TopicName, Will,
+        Connect, ConnectReturnCode, Credentials, DecodeError, EncodeError, Field, PacketId,
+        PacketType, Publish, QoS, TopicError, TopicFilter, TopicName, Will,
     },
     std_io,
 };
@@ -60,11 +60,11 @@ fn a_peers_mistake_is_named_with_its_section() {
         ),
         (
             E::TopicName(TopicError::Empty),
-            "in a topic name, there is no character (section 4.7.3)",
+            "topic name invalid: no characters (section 4.7.3)",
         ),
         (
             E::TopicFilter(TopicError::Nul { at: 7 }),
-            "in a topic filter, there is U+0000 at byte 7 (section 4.7.3)",
+            "topic filter invalid: U+0000 at byte 7 (section 4.7.3)",
         ),
         (
             E::WrongProtocolName,
@@ -133,79 +133,203 @@ fn what_cannot_be_encoded_is_named_with_its_section() {
     check(&[
         (
             E::BufferTooSmall { needed: 7 },
-            "buffer is too small: 7 bytes are needed",
+            "buffer too small: 7 bytes needed",
         ),
         (
-            E::StringTooLong { len: 70_000 },
-            "field of 70000 bytes is longer than 65535 (section 1.5.3)",
+            E::StringTooLong {
+                field: Field::WillMessage,
+                len: 70_000,
+            },
+            "will message too long: 70000 bytes, at most 65535 (section 1.5.3)",
         ),
-        (E::NulInString, "string has U+0000 in it (section 1.5.3)"),
+        (
+            E::NulInString {
+                field: Field::UserName,
+                at: 7,
+            },
+            "user name invalid: U+0000 at byte 7 (section 1.5.3)",
+        ),
         (
             E::Topic(TopicError::Wildcard { at: 7 }),
-            "in a topic, there is a misplaced wildcard at byte 7 (section 4.7.1)",
+            "topic invalid: misplaced wildcard at byte 7 (section 4.7.1)",
         ),
         (
             E::Topic(TopicError::TooLong { len: 70_000 }),
-            "in a topic, there are 70000 bytes, more than 65535 (section 4.7.3)",
+            "topic invalid: 70000 bytes, at most 65535 (section 4.7.3)",
+        ),
+        (
+            E::Filter {
+                number: 2,
+                error: TopicError::Wildcard { at: 7 },
+            },
+            "filter 2 invalid: misplaced wildcard at byte 7 (section 4.7.1)",
         ),
         (
             E::PacketTooLong {
                 remaining_length: 268_435_456,
             },
-            "Remaining Length 268435456 is above 268435455 (section 2.2.3)",
+            "packet too long: Remaining Length 268435456, at most 268435455 (section 2.2.3)",
         ),
         (
             E::EmptyClientId,
-            "client id is empty and Clean Session is 0 (section 3.1.3.1)",
+            "client id empty: Clean Session 0 requires one (section 3.1.3.1)",
         ),
         (
             E::NoFilters,
-            "no topic filter is given (sections 3.8.3 and 3.10.3)",
+            "no filter: at least one is required (sections 3.8.3 and 3.10.3)",
         ),
-        (E::NoReturnCodes, "no return code is given (section 3.9.3)"),
+        (
+            E::NoReturnCodes,
+            "no return code: at least one is required (section 3.9.3)",
+        ),
     ]);
+}
+
+#[test]
+fn invalid_field_of_connect_is_named() {
+    let long = "x".repeat(65_536);
+    let connect = |field: Field| match field {
+        Field::ClientId => Connect::new(&long),
+        Field::WillMessage => Connect {
+            will: Some(Will::new(TopicName::new("w").unwrap(), long.as_bytes())),
+            ..Connect::new("id")
+        },
+        Field::UserName => Connect {
+            credentials: Some(Credentials {
+                user_name: &long,
+                password: None,
+            }),
+            ..Connect::new("id")
+        },
+        _ => Connect {
+            credentials: Some(Credentials {
+                user_name: "me",
+                password: Some(long.as_bytes()),
+            }),
+            ..Connect::new("id")
+        },
+    };
+    let mut storage = Storage::<64, 64, 1>::new();
+    let mut session = Session::new(&mut storage);
+    for (field, name) in [
+        (Field::ClientId, "client id"),
+        (Field::WillMessage, "will message"),
+        (Field::UserName, "user name"),
+        (Field::Password, "password"),
+    ] {
+        let error = session.connect(&connect(field), Instant::from_millis(0));
+        let expected = format!("{name} too long: 65536 bytes, at most 65535 (section 1.5.3)");
+        assert_eq!(error.unwrap_err().to_string(), expected);
+    }
+    let nul = session.connect(&Connect::new("id\0"), Instant::from_millis(0));
+    let expected = "client id invalid: U+0000 at byte 2 (section 1.5.3)";
+    assert_eq!(nul.unwrap_err().to_string(), expected);
+}
+
+#[test]
+fn invalid_filter_is_named_by_number() {
+    let mut storage = Storage::<64, 64, 1>::new();
+    let mut session = Session::new(&mut storage);
+    let connect = Connect::new("id");
+    session.connect(&connect, Instant::from_millis(0)).unwrap();
+    let filters = [("a", QoS::AtMostOnce), ("b/#/c", QoS::AtMostOnce)];
+    let subscribe = session.subscribe(&filters).unwrap_err();
+    let unsubscribe = session.unsubscribe(&["a", "b", ""]).unwrap_err();
+    assert_eq!(
+        subscribe.to_string(),
+        "filter 2 invalid: misplaced wildcard at byte 2 (section 4.7.1)"
+    );
+    assert_eq!(
+        unsubscribe.to_string(),
+        "filter 3 invalid: no characters (section 4.7.3)"
+    );
+}
+
+/// The number of bytes by which the send buffer must be larger, in the text, is exact.
+#[test]
+fn send_buffer_larger_by_named_number_takes_packet() {
+    fn publish<const TX: usize>(options: &Connect<'_>) -> Result<Option<PacketId>, RequestError> {
+        let mut storage = Storage::<64, TX, 1>::new();
+        let mut session = Session::new(&mut storage);
+        session.connect(options, Instant::from_millis(0))?;
+        session.publish(&Message::new("topic", &[0; 40]))
+    }
+    let options = Connect::new("client");
+    let needed = 2 + 2 + 5 + 40;
+    let capacity = 64 - 2 - options.encoded_len().unwrap();
+    let error = publish::<64>(&options).unwrap_err();
+    assert_eq!(error, RequestError::PacketTooLarge { needed, capacity });
+    let missing = format!("must be {} bytes larger", needed - capacity);
+    assert!(error.to_string().ends_with(&missing), "{error}");
+    assert_eq!((needed, capacity), (49, 42));
+    assert!(publish::<70>(&options).is_err());
+    assert_eq!(publish::<71>(&options), Ok(None));
+    // The same for the CONNECT.
+    let error = publish::<16>(&options).unwrap_err().to_string();
+    assert!(error.ends_with("must be 6 bytes larger"), "{error}");
+    let connected = |error| !matches!(error, RequestError::PacketTooLarge { needed: 20, .. });
+    assert!(publish::<21>(&options).is_err_and(|error| !connected(error)));
+    assert!(publish::<22>(&options).is_err_and(connected));
 }
 
 #[test]
 fn a_refused_request_says_what_to_wait_for() {
     use RequestError as E;
     check(&[
-        (E::NotConnected, "there is no connection"),
+        (
+            E::NotConnected,
+            "not connected: there is no connection, or DISCONNECT was queued",
+        ),
         (
             E::InflightFull { capacity: 4 },
-            "all 4 in-flight slots are taken; wait for an acknowledgement",
+            "in-flight table full: all 4 slots are in use; call poll until an acknowledgement frees one",
         ),
         (
             E::SendBufferFull { needed: 9, free: 7 },
-            "the packet needs 9 bytes and 7 of the send buffer are free; wait for an acknowledgement",
+            "send buffer full: 9 bytes needed, 7 free; flush to free messages at QoS 0, or call poll until \
+             acknowledgements free the others",
+        ),
+        (
+            E::NoRoomForConnect { needed: 9, free: 7 },
+            "no room for CONNECT: 9 bytes needed, 7 free beside kept messages; shorten it, or connect with \
+             Clean Session 1 to discard them",
         ),
         (
             E::PacketTooLarge {
                 needed: 9,
                 capacity: 7,
             },
-            "the packet needs 9 bytes and the send buffer can hold 7",
+            "packet too large: 9 bytes needed, 7 available; the send buffer, which also holds CONNECT and \
+             DISCONNECT, must be 2 bytes larger",
         ),
         (
-            E::CheckpointDue,
-            "a checkpoint has to be seen first; take the events",
+            E::AnswerTooLarge {
+                needed: 9,
+                capacity: 7,
+            },
+            "SUBACK too large: 9 bytes needed, the receive buffer has 7; subscribe with fewer filters at once",
         ),
+        (E::CheckpointDue, "checkpoint due: take all events first"),
         (
             E::PayloadPending,
-            "a payload has to be handed over, or declined, before anything else",
+            "payload pending: provide or decline it first",
         ),
-        (E::PayloadNotNeeded, "no payload is asked for under this id"),
+        (
+            E::PayloadNotNeeded,
+            "payload not needed: use the id of the last event that asked for a payload",
+        ),
         (
             E::PayloadLength { expected: 7 },
-            "the payload was announced with 7 bytes",
+            "wrong payload length: 7 bytes were announced",
         ),
         (
             E::ClientIdMismatch,
-            "the session belongs to another client id; connect with Clean Session 1 to discard it",
+            "client id mismatch: the session belongs to another one; use that, or connect with Clean Session 1 \
+             to discard the session",
         ),
         (
             E::Encode(EncodeError::NoFilters),
-            "no topic filter is given (sections 3.8.3 and 3.10.3)",
+            "no filter: at least one is required (sections 3.8.3 and 3.10.3)",
         ),
     ]);
 }
@@ -214,65 +338,79 @@ fn a_refused_request_says_what_to_wait_for() {
 fn the_end_of_a_connection_says_whose_fault_it_was() {
     use ProtocolError as E;
     check(&[
-        (E::Closed, "the connection is closed"),
+        (
+            E::Closed,
+            "not connected: the connection was lost, closed, or never opened",
+        ),
         (
             E::Refused(ConnectReturnCode::NotAuthorized),
-            "the server refused the connection: this client is not authorized",
+            "connection refused: this client is not authorized",
         ),
         (
             E::Decode(DecodeError::Truncated),
-            "the server sent a malformed packet: packet ends inside a field",
+            "malformed packet of the server: packet ends inside a field",
         ),
         (
             E::UnexpectedPacket(PacketType::Subscribe),
-            "the server sent a Subscribe packet, which it must not",
+            "unexpected packet: the server must not send this Subscribe",
         ),
         (
             E::BeforeConnack(PacketType::Publish),
-            "the server sent a Publish packet where a CONNACK was due",
+            "missing CONNACK: the server sent a Publish before it",
+        ),
+        (
+            E::BeforeConnack(PacketType::Connack),
+            "early CONNACK: the server answered before the CONNECT was complete",
         ),
         (
             E::SessionPresentAfterCleanSession,
-            "the server claims to have kept a session that was asked to be clean",
+            "session present: the server kept a session that Clean Session 1 discards",
         ),
         (
             E::UnexpectedAck {
                 packet_type: PacketType::Puback,
                 packet_id: PacketId::MAX,
             },
-            "the server sent a Puback packet for id 65535, which does not wait for it",
+            "unexpected Puback: no request with id 65535 waits for it",
         ),
         (
             E::SubackCount {
                 expected: 2,
                 got: 1,
             },
-            "the server answered 2 subscriptions with 1 codes",
+            "wrong SUBACK: 1 return codes for 2 filters",
         ),
         (
             E::ReceiveBufferTooSmall { needed: 300 },
-            "a packet of 300 bytes does not fit into the receive buffer",
+            "receive buffer too small: the server sent a packet of 300 bytes",
         ),
         (
             E::TooManyQos2Messages { capacity: 4 },
-            "more than 4 messages at QoS 2 came at once; give the storage room for more",
+            "too many QoS 2 messages: the storage has room for 4 ids; connect again for the others, which the \
+             server discards after Clean Session 1",
         ),
         (
             E::ConnackTimeout,
-            "the server did not answer the CONNECT in time",
+            "no CONNACK: the server did not answer within the response timeout",
         ),
         (
             E::PingrespTimeout,
-            "the server did not answer a ping in time",
+            "no PINGRESP: the server did not answer within the response timeout",
         ),
         (
             E::RequestTimeout {
                 packet_id: PacketId::MAX,
             },
-            "the server did not acknowledge packet 65535 in time",
+            "no acknowledgement: the server did not answer request 65535 within the response timeout",
         ),
-        (E::PayloadAborted, "a payload was given up half-way"),
-        (E::WriteTimeout, "the network took no byte in time"),
+        (
+            E::PayloadAborted,
+            "payload aborted: its packet was sent in part; connect again",
+        ),
+        (
+            E::WriteTimeout,
+            "write timed out: the transport accepted no byte within the response timeout",
+        ),
     ]);
 }
 
@@ -282,10 +420,13 @@ fn each_refusal_of_a_connection_is_told_apart() {
     check(&[
         (
             C::UnacceptableProtocolVersion,
-            "it does not speak this version of the protocol",
+            "the server does not support MQTT 3.1.1",
         ),
-        (C::IdentifierRejected, "it does not allow this client id"),
-        (C::ServerUnavailable, "it is not available"),
+        (
+            C::IdentifierRejected,
+            "the server does not allow this client id",
+        ),
+        (C::ServerUnavailable, "the server is not available"),
         (
             C::BadUserNameOrPassword,
             "the user name or password is wrong or missing",
@@ -300,19 +441,28 @@ fn an_image_that_is_not_taken_says_why() {
     check(&[
         (
             E::BufferTooSmall { needed: 99 },
-            "the image needs a buffer of 99 bytes",
+            "buffer too small: the image needs 99 bytes",
         ),
-        (E::NotAnImage, "this is no image of a session"),
+        (
+            E::NotAnImage,
+            "not an image: the bytes are no saved session",
+        ),
         (
             E::UnknownVersion { version: 9 },
-            "the image has version 9, known is 2",
+            "unknown image version: 9; this library reads 2",
         ),
-        (E::Truncated, "the image is incomplete"),
-        (E::Corrupt, "the checksum of the image is wrong"),
-        (E::Inconsistent, "the image contradicts itself"),
+        (
+            E::Truncated,
+            "image incomplete: bytes are missing at its end",
+        ),
+        (E::Corrupt, "image corrupt: its checksum is wrong"),
+        (
+            E::Inconsistent,
+            "image inconsistent: its parts do not belong together",
+        ),
         (
             E::StorageTooSmall,
-            "the image holds more than the storage has room for",
+            "storage too small: use the sizes with which the image was saved",
         ),
     ]);
 }
@@ -322,10 +472,13 @@ fn a_clients_error_says_what_lies_beneath() {
     use client::Error as E;
     check(&[
         (E::Transport("no carrier"), "transport failed: no carrier"),
-        (E::Closed, "connection closed"),
         (
-            E::Protocol(ProtocolError::WriteTimeout),
-            "the network took no byte in time",
+            E::Closed,
+            "connection closed: by the peer, or in an earlier call",
+        ),
+        (
+            E::Protocol(ProtocolError::PingrespTimeout),
+            "no PINGRESP: the server did not answer within the response timeout",
         ),
         (
             E::Source(ErrorKind::NotFound),
@@ -337,7 +490,7 @@ fn a_clients_error_says_what_lies_beneath() {
         ),
         (
             E::Request(RequestError::NotConnected),
-            "there is no connection",
+            "not connected: there is no connection, or DISCONNECT was queued",
         ),
     ]);
 }
@@ -362,7 +515,7 @@ fn what_is_valid_is_shown_as_it_is() {
     assert_eq!(PacketId::MAX.to_string(), "65535");
     assert_eq!(
         QoS::try_from(3).unwrap_err().to_string(),
-        "3 is no QoS: 0, 1 and 2 are (section 4.3)"
+        "invalid QoS: 3, at most 2 (section 4.3)"
     );
 }
 

@@ -6,7 +6,7 @@
 )]
 
 use umqtt::codec::{
-    Connack, Connect, DecodeError, Delivery, EncodeError, FixedHeader, Packet, PacketId,
+    Connack, Connect, DecodeError, Delivery, EncodeError, Field, FixedHeader, Packet, PacketId,
     PacketType, Puback, Publish, PublishHeader, Suback, TopicError, TopicFilter, TopicName,
 };
 
@@ -341,7 +341,10 @@ fn first_of_two_invalid_bytes_is_reported() {
                 let Ok(client_id) = with(0) else { continue };
                 assert_eq!(
                     Connect::new(&client_id).encode(&mut [0; 64]),
-                    Err(EncodeError::NulInString)
+                    Err(EncodeError::NulInString {
+                        field: Field::ClientId,
+                        at: first
+                    })
                 );
             }
         }

@@ -3,9 +3,9 @@
 #![allow(clippy::panic, clippy::unwrap_used)]
 
 use umqtt::codec::{
-    Connack, Connect, ConnectReturnCode, Credentials, DecodeError, Delivery, EncodeError, Packet,
-    PacketId, PacketType, Puback, Pubcomp, Publish, Pubrec, Pubrel, QoS, Suback, SubackReturnCode,
-    Subscribe, TopicError, TopicFilter, TopicName, Unsuback, Unsubscribe, Will,
+    Connack, Connect, ConnectReturnCode, Credentials, DecodeError, Delivery, EncodeError, Field,
+    Packet, PacketId, PacketType, Puback, Pubcomp, Publish, Pubrec, Pubrel, QoS, Suback,
+    SubackReturnCode, Subscribe, TopicError, TopicFilter, TopicName, Unsuback, Unsubscribe, Will,
 };
 
 const ID: PacketId = PacketId::MIN;
@@ -157,9 +157,13 @@ fn mqtt_1_5_3_2_nul_is_refused() {
         credentials,
         ..Connect::new("id")
     };
-    for connect in [Connect::new("ab\0c"), by_user] {
-        assert_eq!(connect.encode(&mut [0; 64]), Err(EncodeError::NulInString));
-        assert_eq!(connect.encoded_len(), Err(EncodeError::NulInString));
+    for (field, connect) in [
+        (Field::ClientId, Connect::new("ab\0c")),
+        (Field::UserName, by_user),
+    ] {
+        let nul = EncodeError::NulInString { field, at: 2 };
+        assert_eq!(connect.encode(&mut [0; 64]), Err(nul));
+        assert_eq!(connect.encoded_len(), Err(nul));
     }
 }
 
@@ -523,12 +527,11 @@ fn mqtt_3_1_3_4_client_id_is_utf8() {
         error(&connect(0x02, &[b"a\0"])),
         Some(DecodeError::NulInString { at: 1 })
     );
-    assert_eq!(
-        Connect::new("a\0").encoded_len(),
-        Err(EncodeError::NulInString)
-    );
+    let field = Field::ClientId;
+    let expected = EncodeError::NulInString { field, at: 1 };
+    assert_eq!(Connect::new("a\0").encoded_len(), Err(expected));
     let long = "a".repeat(65_536);
-    let expected = EncodeError::StringTooLong { len: 65_536 };
+    let expected = EncodeError::StringTooLong { field, len: 65_536 };
     assert_eq!(Connect::new(&long).encode(&mut [0; 70_000]), Err(expected));
 }
 
@@ -600,7 +603,10 @@ fn mqtt_3_1_3_10_will_topic_is_utf8() {
     // The encoding side takes a `TopicName`, which is one already.
     let long = vec![0; 65_536];
     let will = Some(Will::new(topic("w"), &long));
-    let expected = EncodeError::StringTooLong { len: 65_536 };
+    let expected = EncodeError::StringTooLong {
+        field: Field::WillMessage,
+        len: 65_536,
+    };
     assert_eq!(
         Connect {
             will,
@@ -631,12 +637,12 @@ fn mqtt_3_1_3_11_user_name_is_utf8() {
         }
         .encoded_len()
     };
-    assert_eq!(encoded_len("\0"), Err(EncodeError::NulInString));
-    let long = "a".repeat(65_537);
-    assert_eq!(
-        encoded_len(&long),
-        Err(EncodeError::StringTooLong { len: 65_537 })
-    );
+    let (field, len) = (Field::UserName, 65_537);
+    let nul = EncodeError::NulInString { field, at: 0 };
+    assert_eq!(encoded_len("\0"), Err(nul));
+    let long = "a".repeat(len);
+    let too_long = EncodeError::StringTooLong { field, len };
+    assert_eq!(encoded_len(&long), Err(too_long));
     // A password is not a string, but has two bytes for its length, too.
     let password = Some(long.as_bytes());
     let credentials = Some(Credentials {
@@ -647,10 +653,9 @@ fn mqtt_3_1_3_11_user_name_is_utf8() {
         credentials,
         ..Connect::new("id")
     };
-    assert_eq!(
-        connect.encoded_len(),
-        Err(EncodeError::StringTooLong { len: 65_537 })
-    );
+    let field = Field::Password;
+    let too_long = EncodeError::StringTooLong { field, len };
+    assert_eq!(connect.encoded_len(), Err(too_long));
 }
 
 /// [MQTT-3.1.4-1] Every malformed CONNECT is refused: cut at any field, or with bytes behind.

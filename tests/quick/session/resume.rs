@@ -424,10 +424,12 @@ fn a_longer_connect_gives_nothing_up_that_is_kept() {
         ..KEEP
     };
     let at = driven.at();
-    assert!(matches!(
+    let needed = longer.encoded_len().unwrap();
+    let free = connect(&KEEP).len();
+    assert_eq!(
         driven.session.connect(&longer, at),
-        Err(RequestError::SendBufferFull { .. })
-    ));
+        Err(RequestError::NoRoomForConnect { needed, free })
+    );
     driven.lose();
     driven.open(&KEEP, true);
     assert_eq!(driven.sent(), dup(publish(1, 1, &payload)));

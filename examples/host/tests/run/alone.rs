@@ -71,7 +71,7 @@ fn help_explains_every_option() {
 #[test]
 fn wrong_options_are_explained() {
     for (arguments, words) in [
-        ("--qos 3", "3 is no QoS"),
+        ("--qos 3", "invalid QoS: 3"),
         ("--broker a --ca x", "--tls"),
         ("--broker a --tls --client-cert x", "--client-key"),
         ("--password x", "--user"),
