@@ -4,7 +4,7 @@ use umqtt::codec::{
     Delivery, Packet, PacketId, Publish, QoS, Subscribe, TopicError, TopicFilter, TopicName,
 };
 
-use super::checker::{is_match, is_topic_filter, is_topic_name};
+use super::checker::{self, is_match, is_topic_filter, is_topic_name};
 
 /// The bytes of a filter and of a name.
 pub fn run((filter, name): &(&[u8], &[u8])) {
@@ -17,6 +17,9 @@ pub fn run((filter, name): &(&[u8], &[u8])) {
     if let (Ok(filter), Ok(name)) = (TopicFilter::new(filter), TopicName::new(name)) {
         let expected = is_match(filter.as_str(), name.as_str());
         assert_eq!(filter.matches(name), expected, "{filter} {name}");
+        let captures = filter.captures(name);
+        let captures = captures.map(|levels| levels.map(String::from).collect());
+        assert_eq!(captures, checker::captures(filter.as_str(), name.as_str()));
     }
     // Every name is a filter that means itself and nothing else.
     if let Ok(name) = TopicName::new(name) {

@@ -37,7 +37,7 @@ pub use packet_type::PacketType;
 pub use publish::{Publish, PublishHeader};
 pub use remaining_length::MAX_REMAINING_LENGTH;
 pub use subscribe::{Suback, SubackCodes, SubackReturnCode, Subscribe};
-pub use topic::{TopicFilter, TopicName};
+pub use topic::{Captures, TopicFilter, TopicName};
 pub use types::{Delivery, InvalidQos, PacketId, QoS};
 pub use unsubscribe::Unsubscribe;
 

@@ -1,6 +1,8 @@
 //! Topic names and topic filters (section 4.7). A value of these types is always valid.
 
 use core::fmt;
+use core::iter::FusedIterator;
+use core::str::Split;
 
 use super::error::{DecodeError, TopicError};
 use super::{fast, utf8};
@@ -127,7 +129,89 @@ impl<'a> TopicFilter<'a> {
         }
         names.next().is_none()
     }
+
+    /// Returns the levels of this topic that the wildcards matched, or `None` if the filter does not match it.
+    ///
+    /// Each `+` yields its level, and the `#` yields all remaining levels with the separators between them. A level may be
+    /// empty. `#` also matches the parent level (section 4.7.1.2). No level remains then, and it yields nothing.
+    ///
+    /// ```
+    /// # use umqtt::codec::{TopicFilter, TopicName};
+    /// let filter = TopicFilter::new("room/+/light/#")?;
+    /// let captures = |topic| Some(filter.captures(TopicName::new(topic).ok()?)?.collect::<Vec<_>>());
+    /// assert_eq!(captures("room/7/light/set/color"), Some(vec!["7", "set/color"]));
+    /// assert_eq!(captures("room/7/light/"), Some(vec!["7", ""]));
+    /// assert_eq!(captures("room/7/light"), Some(vec!["7"]));
+    /// assert_eq!(captures("room/7/fan"), None);
+    /// # Ok::<(), umqtt::codec::TopicError>(())
+    /// ```
+    ///
+    /// A device that subscribed to one filter calls the right function for each message:
+    ///
+    /// ```
+    /// # use umqtt::codec::{TopicError, TopicFilter, TopicName};
+    /// # fn set(_lamp: &str, _value: &[u8]) {}
+    /// # fn reset(_lamp: &str) {}
+    /// fn on_message(topic: &str, payload: &[u8]) -> Result<(), TopicError> {
+    ///     let (filter, topic) = (TopicFilter::new("lamp/+/+")?, TopicName::new(topic)?);
+    ///     if let Some(mut levels) = filter.captures(topic)
+    ///         && let (Some(lamp), Some(command)) = (levels.next(), levels.next())
+    ///     {
+    ///         match command {
+    ///             "set" => set(lamp, payload),
+    ///             "reset" => reset(lamp),
+    ///             _ => {}
+    ///         }
+    ///     }
+    ///     Ok(())
+    /// }
+    /// # on_message("lamp/7/set", b"on").unwrap();
+    /// ```
+    #[must_use]
+    pub fn captures<'t>(&self, topic: TopicName<'t>) -> Option<Captures<'a, 't>> {
+        self.matches(topic).then(|| Captures {
+            patterns: self.as_str().split('/'),
+            rest: Some(topic.as_str()),
+        })
+    }
 }
+
+/// The levels of a topic that the wildcards of a filter matched, in their order. See [`TopicFilter::captures`].
+#[derive(Clone, Debug)]
+#[must_use]
+pub struct Captures<'f, 't> {
+    /// Levels of the filter that were not compared yet.
+    patterns: Split<'f, char>,
+    /// The same for the topic, or `None` after its last level.
+    rest: Option<&'t str>,
+}
+
+impl<'t> Captures<'_, 't> {
+    fn next_level(&mut self) -> Option<&'t str> {
+        let rest = self.rest.take()?;
+        let Some((level, rest)) = rest.split_once('/') else {
+            return Some(rest);
+        };
+        self.rest = Some(rest);
+        Some(level)
+    }
+}
+
+impl<'t> Iterator for Captures<'_, 't> {
+    type Item = &'t str;
+
+    fn next(&mut self) -> Option<&'t str> {
+        loop {
+            match self.patterns.next()? {
+                "#" => return self.rest.take(),
+                "+" => return self.next_level(),
+                _ => self.next_level()?,
+            };
+        }
+    }
+}
+
+impl FusedIterator for Captures<'_, '_> {}
 
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Kind {

@@ -236,3 +236,20 @@ fn levels_match(filter: &[&str], topic: &[&str]) -> bool {
         ([f, filter @ ..], [t, topic @ ..]) => (*f == "+" || f == t) && levels_match(filter, topic),
     }
 }
+
+/// Section 4.7.1: the levels of a topic that the wildcards of a filter stand for, if it means the topic.
+pub(crate) fn captures(filter: &str, topic: &str) -> Option<Vec<String>> {
+    if !is_match(filter, topic) {
+        return None;
+    }
+    let levels: Vec<&str> = topic.split('/').collect();
+    let mut captures = Vec::new();
+    for (at, pattern) in filter.split('/').enumerate() {
+        match pattern {
+            "+" => captures.push(levels[at].to_owned()),
+            "#" if at < levels.len() => captures.push(levels[at..].join("/")),
+            _ => {}
+        }
+    }
+    Some(captures)
+}

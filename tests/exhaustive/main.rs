@@ -14,7 +14,7 @@
 mod checker;
 mod short_inputs;
 
-use checker::{Verdict, is_match, is_string, is_topic_filter, is_topic_name, judge};
+use checker::{Verdict, captures, is_match, is_string, is_topic_filter, is_topic_name, judge};
 use umqtt::codec::{
     Connect, DecodeError, Delivery, FixedHeader, MAX_REMAINING_LENGTH, Packet, PacketType,
     PublishHeader, TopicFilter, TopicName,
@@ -307,6 +307,10 @@ fn every_small_filter_matches_topics_as_specified() {
         for topic in &topics {
             let expected = is_match(filter.as_str(), topic.as_str());
             assert_eq!(filter.matches(*topic), expected, "{filter} {topic}");
+            let expected = captures(filter.as_str(), topic.as_str());
+            let captures = filter.captures(*topic);
+            let captures = captures.map(|levels| levels.map(String::from).collect());
+            assert_eq!(captures, expected, "{filter} {topic}");
         }
     }
 }

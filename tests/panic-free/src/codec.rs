@@ -47,6 +47,7 @@ fn values() {
 fn topics() {
     if let (Ok(name), Ok(filter)) = (TopicName::new(text()), TopicFilter::new(text())) {
         hide(filter.matches(name));
+        filter.captures(name).into_iter().flatten().for_each(hide);
         hide((name.as_str(), name.as_bytes()));
         hide((filter.as_str(), filter.as_bytes()));
         hide(name == name && filter == filter);

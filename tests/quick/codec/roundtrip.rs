@@ -407,6 +407,17 @@ proptest! {
     }
 
     #[test]
+    fn captures_are_the_levels_of_the_wildcards(
+        filter in "(\\+|a|é)(/(\\+|a|)){0,2}(/#)?|#", topic in "(a|é|\\$)(/(a|)){0,3}"
+    ) {
+        if let (Ok(filter), Ok(topic)) = (TopicFilter::new(&filter), TopicName::new(&topic)) {
+            let captures = filter.captures(topic);
+            let captures = captures.map(|levels| levels.map(String::from).collect());
+            prop_assert_eq!(captures, checker::captures(filter.as_str(), topic.as_str()));
+        }
+    }
+
+    #[test]
     fn a_string_is_a_topic_if_the_specification_says_so(text in "[a/+#\0é]{0,6}") {
         let (name, filter) = (TopicName::new(&text), TopicFilter::new(&text));
         prop_assert_eq!(name.is_ok(), checker::is_topic_name(text.as_bytes()));
