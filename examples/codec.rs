@@ -3,14 +3,24 @@
 //! A server's side of a connection: decodes packets from a byte stream that is received in pieces, and encodes the
 //! answers. There is no session, no socket and no clock.
 
-use std::error::Error;
+use std::{error::Error, process::ExitCode};
 
 use umqtt::codec::{
     Connack, Connect, Delivery, EncodeError, Packet, PacketId, Puback, Pubcomp, Publish, Pubrec,
     QoS, Suback, SubackReturnCode, Subscribe, TopicFilter, TopicName,
 };
 
-fn main() -> Result<(), Box<dyn Error>> {
+fn main() -> ExitCode {
+    match run() {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("{error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run() -> Result<(), Box<dyn Error>> {
     let stream = client_bytes()?;
     let mut received = Vec::new();
     let mut buffer = [0; 64];

@@ -4,6 +4,8 @@
 
 mod pc;
 
+use std::process::ExitCode;
+
 use embassy_futures::select::{Either, select};
 use embassy_time::{Duration, Ticker};
 use umqtt::{
@@ -13,7 +15,7 @@ use umqtt::{
 
 const READINGS: u32 = 5;
 
-fn main() -> pc::Result<()> {
+fn main() -> ExitCode {
     pc::run(device())
 }
 

@@ -5,7 +5,7 @@
 
 mod pc;
 
-use std::{cell::Cell, net::SocketAddr};
+use std::{cell::Cell, net::SocketAddr, process::ExitCode};
 
 use embassy_time::{Duration, with_timeout};
 use umqtt::{
@@ -15,7 +15,7 @@ use umqtt::{
 
 const TOPIC: &str = "umqtt/sensor0/celsius";
 
-fn main() -> pc::Result<()> {
+fn main() -> ExitCode {
     pc::run(watch())
 }
 

@@ -5,7 +5,7 @@
 
 mod pc;
 
-use std::{cell::Cell, net::SocketAddr};
+use std::{cell::Cell, net::SocketAddr, process::ExitCode};
 
 use embassy_time::{Duration, Timer};
 use umqtt::{
@@ -23,7 +23,7 @@ struct Image {
     used: usize,
 }
 
-fn main() -> pc::Result<()> {
+fn main() -> ExitCode {
     pc::run(days())
 }
 

@@ -6,6 +6,7 @@
 mod pc;
 
 use core::future::pending;
+use std::process::ExitCode;
 
 use embassy_futures::{
     join::join3,
@@ -36,7 +37,7 @@ enum Request {
 
 type Requests = Channel<NoopRawMutex, Request, 2>;
 
-fn main() -> pc::Result<()> {
+fn main() -> ExitCode {
     pc::run(device())
 }
 

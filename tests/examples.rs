@@ -3,12 +3,26 @@
 
 use std::{
     env,
+    net::TcpListener,
     path::PathBuf,
     process::{Command, Output},
 };
 
-/// Runs an example, which `cargo test` has built beside this test; alone (`cargo test --test examples`) it is built here.
+/// Runs an example to its end, and returns what it prints.
 fn run(example: &str) -> String {
+    let Output {
+        status,
+        stdout,
+        stderr,
+    } = start(example, &[]);
+    let stdout = String::from_utf8(stdout).unwrap();
+    let stderr = String::from_utf8_lossy(&stderr);
+    assert!(status.success(), "{example}: {status}\n{stdout}{stderr}");
+    stdout
+}
+
+/// Runs an example, which `cargo test` has built beside this test; alone (`cargo test --test examples`) it is built here.
+fn start(example: &str, arguments: &[&str]) -> Output {
     let folder = env::current_exe()
         .unwrap()
         .parent()
@@ -23,15 +37,7 @@ fn run(example: &str) -> String {
             .status();
         assert!(built.unwrap().success());
     }
-    let Output {
-        status,
-        stdout,
-        stderr,
-    } = Command::new(program).output().unwrap();
-    let stdout = String::from_utf8(stdout).unwrap();
-    let stderr = String::from_utf8_lossy(&stderr);
-    assert!(status.success(), "{example}: {status}\n{stdout}{stderr}");
-    stdout
+    Command::new(program).args(arguments).output().unwrap()
 }
 
 fn count(text: &str, line: &str) -> usize {
@@ -74,4 +80,23 @@ fn sensor_qos1() {
     assert_eq!(count(&output, "left in 1 write"), 3);
     // The second goes out twice, and is acknowledged once.
     assert_eq!(count(&output, "The broker has message"), 4);
+}
+
+/// The text of an error, not its structure.
+#[test]
+fn example_that_fails_prints_display() {
+    let unused = TcpListener::bind("127.0.0.1:0").unwrap().local_addr();
+    let broker = unused.unwrap().to_string();
+    for example in ["select", "shared", "sensor_qos0", "sensor_qos1"] {
+        for (arguments, text) in [
+            (&["--broker", &broker][..], "Connection refused"),
+            (&["--help"], "usage: [--broker HOST:PORT]"),
+        ] {
+            let Output { status, stderr, .. } = start(example, arguments);
+            let stderr = String::from_utf8(stderr).unwrap();
+            let is_debug = stderr.contains(['{', '"']);
+            assert!(stderr.contains(text) && !is_debug, "{example}: {stderr}");
+            assert!(!status.success(), "{example}: {status}");
+        }
+    }
 }

@@ -6,19 +6,26 @@
     reason = "every example compiles this module, and none needs all of it"
 )]
 
-use std::{cell::Cell, env, error, net::SocketAddr};
+use std::{cell::Cell, env, error, net::SocketAddr, process::ExitCode};
 
 use embedded_io_async::{ErrorType, Read, Write};
 use tokio::{net::lookup_host, runtime::Builder};
 
 pub(crate) type Result<T> = core::result::Result<T, Box<dyn error::Error>>;
 
-/// Polls an example to its end.
-pub(crate) fn run(example: impl Future<Output = Result<()>>) -> Result<()> {
-    Builder::new_current_thread()
-        .enable_all()
-        .build()?
-        .block_on(example)
+/// Polls an example to its end, and prints its error.
+pub(crate) fn run(example: impl Future<Output = Result<()>>) -> ExitCode {
+    let runtime = Builder::new_current_thread().enable_all().build();
+    match runtime
+        .map_err(Into::into)
+        .and_then(|it| it.block_on(example))
+    {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("{error}");
+            ExitCode::FAILURE
+        }
+    }
 }
 
 /// The broker named by `--broker HOST:PORT`, or else one inside this process.

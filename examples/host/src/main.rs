@@ -192,7 +192,7 @@ impl fmt::Display for StartError {
             ),
             Self::Runtime(error) => write!(f, "The async runtime did not start: {error}."),
             Self::Tls(error) => error.fmt(f),
-            Self::Prefix(error) => write!(f, "Take a shorter --topic-prefix: {error}."),
+            Self::Prefix(error) => write!(f, "Take a shorter --topic-prefix ({error})."),
             Self::Will(error) => write!(f, "The topic of --will is not valid: {error}."),
         }
     }

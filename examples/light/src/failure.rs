@@ -39,7 +39,7 @@ impl<D: fmt::Display, E: fmt::Display> fmt::Display for Failure<D, E> {
         match self {
             Self::Dial(error) => error.fmt(f),
             Self::Client(error) => error.fmt(f),
-            Self::SubscriptionRefused => f.write_str("the broker does not allow the subscription"),
+            Self::SubscriptionRefused => f.write_str("subscription refused: the broker does not allow it; check the rights of this client"),
         }
     }
 }

@@ -93,7 +93,7 @@ impl core::fmt::Display for PrefixTooLong {
         let Self { len } = self;
         write!(
             f,
-            "the topic prefix has {len} bytes, and {} are allowed",
+            "topic prefix too long: {len} bytes, at most {}",
             Self::MAX
         )
     }

@@ -51,7 +51,7 @@ impl fmt::Display for Error {
             }
             TlsError::Io(kind) => write!(f, "the network failed: {kind}"),
             _ if self.is_closed() => f.write_str("the broker closed the connection"),
-            error => write!(f, "TLS failed: {error:?}"),
+            error => write!(f, "TLS failed: {error}"),
         }
     }
 }
