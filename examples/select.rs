@@ -29,7 +29,7 @@ async fn device() -> pc::Result<()> {
     };
     let mut client = Client::connect(&mut session, socket, EmbassyClock, &options).await?;
     let filters = [("umqtt/select/#", QoS::AtMostOnce)];
-    client.subscribe_and_wait(&filters, |_| {}).await?;
+    client.subscribe_and_wait(&filters, |_, _| {}).await?;
     println!("Connected and subscribed.");
 
     let mut ticker = Ticker::every(Duration::from_millis(100));

@@ -56,8 +56,8 @@ pub use self::{
     backoff::Backoff,
     client::{ReadFn, blocking},
     session::{
-        Checkpoint, Chunk, Event, EventToken, ImageError, InputBlock, Message, ProtocolError,
-        RESPONSE_TIMEOUT, RequestError, Session, Storage, StreamedPublish,
+        Chunk, Event, EventToken, Handled, ImageError, InputBlock, Message, ProtocolError,
+        Publisher, RESPONSE_TIMEOUT, RequestError, Saved, Session, Storage, StreamedPublish,
     },
     time::{Clock, Instant},
 };

@@ -191,11 +191,11 @@ fn over_blocking(mosquitto: &Mosquitto) -> (Sha, Sha) {
     let mut client =
         blocking::Client::connect(&mut session, transport, StdClock::new(), &OPTIONS).unwrap();
     client
-        .subscribe_and_wait(&[(TOPIC, QoS::AtLeastOnce)], |_| {})
+        .subscribe_and_wait(&[(TOPIC, QoS::AtLeastOnce)], |_, _| {})
         .unwrap();
     let (mut source, mut received) = (Generated::new(), Received::new());
     client
-        .publish_from(outgoing(), LEN, &mut source, |event| {
+        .publish_from(outgoing(), LEN, &mut source, |event, _| {
             assert!(!received.hear(&event))
         })
         .unwrap();
@@ -213,12 +213,12 @@ async fn over_async(mosquitto: &Mosquitto) -> (Sha, Sha) {
         .await
         .unwrap();
     client
-        .subscribe_and_wait(&[(TOPIC, QoS::AtLeastOnce)], |_| {})
+        .subscribe_and_wait(&[(TOPIC, QoS::AtLeastOnce)], |_, _| {})
         .await
         .unwrap();
     let (mut source, mut received) = (Generated::new(), Received::new());
     client
-        .publish_from(outgoing(), LEN, &mut source, |event| {
+        .publish_from(outgoing(), LEN, &mut source, |event, _| {
             assert!(!received.hear(&event))
         })
         .await

@@ -55,7 +55,7 @@ fn replay_bug(scenario: &Value) {
             Replay::new(scenario).up_to("publish", |client, network, op| {
                 network.answer(server);
                 let message = message("t", b"x", QoS::ExactlyOnce);
-                assert_eq!(client.publish_and_wait(&message, |_| panic!()), Ok(()));
+                assert_eq!(client.publish_and_wait(&message, |_, _| panic!()), Ok(()));
                 let (publish, pubrel) = (unhex(text(&op["sent"])), unhex("62020001"));
                 assert_eq!(network.take_writes(), [publish, pubrel]);
             })
@@ -66,7 +66,7 @@ fn replay_bug(scenario: &Value) {
                 network.feed(&unhex(text(&op["reply"])));
                 let topic = text(&op["args"][0]);
                 client
-                    .subscribe_and_wait(&[(topic, QoS::AtMostOnce)], |_| panic!())
+                    .subscribe_and_wait(&[(topic, QoS::AtMostOnce)], |_, _| panic!())
                     .unwrap();
                 let expected = [&unhex("82b1020001012c")[..], topic.as_bytes(), &[0]].concat();
                 assert_eq!(network.take_writes(), [expected]);

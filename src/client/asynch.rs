@@ -20,7 +20,7 @@ use super::{
 };
 use crate::{
     codec::{Connect, PacketId, QoS, SubackCodes},
-    session::{Event, EventToken, Message, RequestError, Session, StreamedPublish},
+    session::{Event, EventToken, Message, Publisher, RequestError, Session, StreamedPublish},
     time::{Clock, Instant},
 };
 
@@ -127,7 +127,7 @@ where
     pub async fn publish_and_wait(
         &mut self,
         message: &Message<'_>,
-        on_event: impl FnMut(Event<'_>),
+        on_event: impl FnMut(Event<'_>, &mut Publisher<'_, 'b>),
     ) -> Result<(), Error<T::Error>> {
         self.driver.check_order()?;
         let id = self.request(|s| s.publish(message)).await?;
@@ -145,7 +145,7 @@ where
         &mut self,
         message: StreamedPublish<'_>,
         payload: &[&[u8]],
-        mut on_event: impl FnMut(Event<'_>),
+        mut on_event: impl FnMut(Event<'_>, &mut Publisher<'_, 'b>),
     ) -> Result<Option<PacketId>, Error<T::Error>> {
         let len = total_len(payload);
         let id = self.driver.request(|s| s.begin_payload(message, len))?;
@@ -169,7 +169,7 @@ where
         message: StreamedPublish<'_>,
         len: usize,
         mut reader: impl Read,
-        mut on_event: impl FnMut(Event<'_>),
+        mut on_event: impl FnMut(Event<'_>, &mut Publisher<'_, 'b>),
     ) -> Result<Option<PacketId>, Error<T::Error>> {
         let id = self.driver.request(|s| s.begin_payload(message, len))?;
         let payload_guard = AbandonOnDrop(self);
@@ -218,7 +218,7 @@ where
     pub async fn subscribe_and_wait(
         &mut self,
         filters: &[(&str, QoS)],
-        on_event: impl FnMut(Event<'_>),
+        on_event: impl FnMut(Event<'_>, &mut Publisher<'_, 'b>),
     ) -> Result<SubackCodes<'_>, Error<T::Error>> {
         self.driver.check_order()?;
         let id = self.request(|s| s.subscribe(filters)).await?;
@@ -246,7 +246,7 @@ where
     pub async fn unsubscribe_and_wait(
         &mut self,
         filters: &[&str],
-        on_event: impl FnMut(Event<'_>),
+        on_event: impl FnMut(Event<'_>, &mut Publisher<'_, 'b>),
     ) -> Result<(), Error<T::Error>> {
         self.driver.check_order()?;
         let id = self.request(|s| s.unsubscribe(filters)).await?;
@@ -341,7 +341,7 @@ where
     async fn await_completion(
         &mut self,
         id: Option<PacketId>,
-        mut on_event: impl FnMut(Event<'_>),
+        mut on_event: impl FnMut(Event<'_>, &mut Publisher<'_, 'b>),
     ) -> Result<(), Error<T::Error>> {
         let Some(id) = id else {
             return self
@@ -356,7 +356,7 @@ where
     async fn await_answer(
         &mut self,
         id: PacketId,
-        mut on_event: impl FnMut(Event<'_>),
+        mut on_event: impl FnMut(Event<'_>, &mut Publisher<'_, 'b>),
     ) -> Result<EventToken, Error<T::Error>> {
         self.drive_until(|driver, cx| driver.await_answer(id, &mut on_event, cx))
             .await

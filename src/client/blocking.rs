@@ -14,7 +14,7 @@ use super::{
 };
 use crate::{
     codec::{Connect, PacketId, QoS, SubackCodes},
-    session::{Event, EventToken, Message, RequestError, Session, StreamedPublish},
+    session::{Event, EventToken, Message, Publisher, RequestError, Session, StreamedPublish},
     time::{Clock, Instant},
 };
 
@@ -76,7 +76,7 @@ where
     pub fn publish_and_wait(
         &mut self,
         message: &Message<'_>,
-        on_event: impl FnMut(Event<'_>),
+        on_event: impl FnMut(Event<'_>, &mut Publisher<'_, 'b>),
     ) -> Result<(), Error<T::Error>> {
         self.driver.check_order()?;
         let id = self.publish(message)?;
@@ -88,7 +88,7 @@ where
         &mut self,
         message: StreamedPublish<'_>,
         payload: &[&[u8]],
-        mut on_event: impl FnMut(Event<'_>),
+        mut on_event: impl FnMut(Event<'_>, &mut Publisher<'_, 'b>),
     ) -> Result<Option<PacketId>, Error<T::Error>> {
         let len = total_len(payload);
         let id = self.driver.request(|s| s.begin_payload(message, len))?;
@@ -102,7 +102,7 @@ where
         message: StreamedPublish<'_>,
         len: usize,
         mut reader: impl Read,
-        mut on_event: impl FnMut(Event<'_>),
+        mut on_event: impl FnMut(Event<'_>, &mut Publisher<'_, 'b>),
     ) -> Result<Option<PacketId>, Error<T::Error>> {
         let id = self.driver.request(|s| s.begin_payload(message, len))?;
         loop {
@@ -130,7 +130,7 @@ where
     pub fn subscribe_and_wait(
         &mut self,
         filters: &[(&str, QoS)],
-        on_event: impl FnMut(Event<'_>),
+        on_event: impl FnMut(Event<'_>, &mut Publisher<'_, 'b>),
     ) -> Result<SubackCodes<'_>, Error<T::Error>> {
         self.driver.check_order()?;
         let id = self.subscribe(filters)?;
@@ -147,7 +147,7 @@ where
     pub fn unsubscribe_and_wait(
         &mut self,
         filters: &[&str],
-        on_event: impl FnMut(Event<'_>),
+        on_event: impl FnMut(Event<'_>, &mut Publisher<'_, 'b>),
     ) -> Result<(), Error<T::Error>> {
         self.driver.check_order()?;
         let id = self.unsubscribe(filters)?;
@@ -213,7 +213,7 @@ where
     fn await_completion(
         &mut self,
         id: Option<PacketId>,
-        mut on_event: impl FnMut(Event<'_>),
+        mut on_event: impl FnMut(Event<'_>, &mut Publisher<'_, 'b>),
     ) -> Result<(), Error<T::Error>> {
         let Some(id) = id else {
             return self.drive_until(|driver, cx| driver.flush_until_event(&mut on_event, cx));
@@ -226,7 +226,7 @@ where
     fn await_answer(
         &mut self,
         id: PacketId,
-        mut on_event: impl FnMut(Event<'_>),
+        mut on_event: impl FnMut(Event<'_>, &mut Publisher<'_, 'b>),
     ) -> Result<EventToken, Error<T::Error>> {
         self.drive_until(|driver, cx| driver.await_answer(id, &mut on_event, cx))
     }

@@ -9,7 +9,7 @@ use super::{
 };
 use crate::{
     codec::{PacketId, SubackCodes},
-    session::{Event, EventToken, RequestError},
+    session::{Event, EventToken, Publisher, RequestError},
     time::Clock,
 };
 
@@ -118,12 +118,12 @@ impl<T: ErrorType> Driver<'_, '_, T> {
 }
 
 /// Calls that wait.
-impl<T: PollTransport> Driver<'_, '_, T> {
+impl<'b, T: PollTransport> Driver<'_, 'b, T> {
     /// Done when the server has answered the request with this id. Other events are delivered.
     pub(super) fn await_answer(
         &mut self,
         id: PacketId,
-        on_event: &mut dyn FnMut(Event<'_>),
+        on_event: &mut dyn FnMut(Event<'_>, &mut Publisher<'_, 'b>),
         cx: &Context<'_, impl Clock, T::Waker>,
     ) -> Step<EventToken> {
         let progress = self.drive(cx)?;
@@ -143,7 +143,7 @@ impl<T: PollTransport> Driver<'_, '_, T> {
         &mut self,
         slices: &[&[u8]],
         len: usize,
-        on_event: &mut dyn FnMut(Event<'_>),
+        on_event: &mut dyn FnMut(Event<'_>, &mut Publisher<'_, 'b>),
         cx: &Context<'_, impl Clock, T::Waker>,
     ) -> Step<()> {
         self.write(cx);
@@ -160,7 +160,7 @@ impl<T: PollTransport> Driver<'_, '_, T> {
     /// there is space for the next one, or when all of it was sent. Events are delivered.
     pub(super) fn send_pieces(
         &mut self,
-        on_event: &mut dyn FnMut(Event<'_>),
+        on_event: &mut dyn FnMut(Event<'_>, &mut Publisher<'_, 'b>),
         cx: &Context<'_, impl Clock, T::Waker>,
     ) -> Step<()> {
         self.write(cx);

@@ -7,7 +7,7 @@ use embedded_io::ErrorType;
 use super::{Error, transport::PollTransport};
 use crate::{
     codec::Connect,
-    session::{ConnectionClosed, Event, EventToken, ProtocolError, RequestError, Session},
+    session::{ConnectionClosed, Event, EventToken, ProtocolError, Publisher, RequestError, Session},
     time::{Clock, Instant},
 };
 
@@ -88,7 +88,12 @@ impl<'s, 'b, T: ErrorType> Driver<'s, 'b, T> {
         &mut self,
         request: impl FnOnce(&mut Session<'b>) -> Result<R, RequestError>,
     ) -> Result<R, Error<T::Error>> {
-        request(self.session).map_err(|error| self.request_error(error))
+        let result = if self.session.is_online() {
+            request(self.session)
+        } else {
+            Err(RequestError::NotConnected)
+        };
+        result.map_err(|error| self.request_error(error))
     }
 
     #[inline(never)] // Every request needs it.
@@ -103,10 +108,10 @@ impl<'s, 'b, T: ErrorType> Driver<'s, 'b, T> {
     pub(super) fn deliver_event<R>(
         &mut self,
         token: EventToken,
-        on_event: &mut dyn FnMut(Event<'_>),
+        on_event: &mut dyn FnMut(Event<'_>, &mut Publisher<'_, 'b>),
     ) -> Step<R> {
-        match self.session.event(token) {
-            Ok(Some(event)) => on_event(event),
+        match self.session.event_and_publisher(token) {
+            Ok(Some((event, mut publisher))) => on_event(event, &mut publisher),
             Ok(None) => {}
             Err(_) => return Err(Failed),
         }
@@ -154,7 +159,7 @@ impl<'s, 'b, T: ErrorType> Driver<'s, 'b, T> {
 }
 
 /// Steps.
-impl<T: PollTransport> Driver<'_, '_, T> {
+impl<'b, T: PollTransport> Driver<'_, 'b, T> {
     /// Writes, reads and handles packets up to the next event. Pending packets are sent first. If only acknowledgements
     /// are pending and the next packet was received, it is handled first: one write then sends its answer as well.
     ///
@@ -223,7 +228,7 @@ impl<T: PollTransport> Driver<'_, '_, T> {
     /// Like [`Self::flush`], but stops at each event to deliver it.
     pub(super) fn flush_until_event(
         &mut self,
-        on_event: &mut dyn FnMut(Event<'_>),
+        on_event: &mut dyn FnMut(Event<'_>, &mut Publisher<'_, 'b>),
         cx: &Context<'_, impl Clock, T::Waker>,
     ) -> Step<()> {
         self.write(cx);
@@ -257,7 +262,7 @@ impl<T: PollTransport> Driver<'_, '_, T> {
     /// recognize the acknowledgement.
     pub(super) fn finish_payload(
         &mut self,
-        on_event: &mut dyn FnMut(Event<'_>),
+        on_event: &mut dyn FnMut(Event<'_>, &mut Publisher<'_, 'b>),
         cx: &Context<'_, impl Clock, T::Waker>,
     ) -> Step<()> {
         let is_blocked = self.session.payload_left() > 0;

@@ -53,7 +53,7 @@ pub enum RequestError {
         capacity: usize,
     },
     /// The session has changed, and sends nothing before the caller has taken
-    /// [`Event::Checkpoint`](super::Event::Checkpoint). Take all events first.
+    /// [`Event::CheckpointDue`](super::Event::CheckpointDue). Take all events first.
     CheckpointDue,
     /// The session waits for a streamed payload. Provide or decline it first.
     PayloadPending,

@@ -1,6 +1,5 @@
 //! Events, and the messages that they and requests contain.
 
-use super::image::Checkpoint;
 use crate::codec::{Delivery, PacketId, Publish, QoS, SubackCodes};
 
 /// An application message, in either direction.
@@ -156,8 +155,9 @@ pub enum Event<'a> {
     /// [decline](super::Session::decline_payload). Packets that were queued after it wait until then.
     PayloadNeeded(PacketId),
     /// The session has changed since the last checkpoint, and [checkpoints](super::Session::set_checkpoints) are on.
-    /// Nothing is sent before the borrow of this event ends.
-    Checkpoint(Checkpoint<'a>),
+    /// Nothing but a PINGREQ is sent before the next call after this event. [Save](super::Session::save) the session until
+    /// then; it counts as saved.
+    CheckpointDue,
     /// This number of QoS 0 messages was not sent before the connection was closed, or was sent on a connection that the
     /// server refused.
     Qos0Dropped(u16),
@@ -170,7 +170,7 @@ pub enum Event<'a> {
 pub enum InputBlock {
     /// An event is pending: take it.
     Event,
-    /// [`Event::Checkpoint`] is due: poll, and take it.
+    /// [`Event::CheckpointDue`] is due: poll, and take it.
     Checkpoint,
     /// [`read_payload`](super::Session::read_payload) has copied a part of the payload of the last event: copy the rest, or
     /// poll, which discards it.

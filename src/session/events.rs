@@ -55,6 +55,12 @@ impl EventToken {
     }
 }
 
+impl PendingEvent {
+    pub(super) const fn is_checkpoint(self) -> bool {
+        matches!(self, Self::Checkpoint)
+    }
+}
+
 impl EventQueue {
     pub(super) const fn new() -> Self {
         Self {

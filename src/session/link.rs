@@ -89,6 +89,11 @@ impl Link {
         self.is_open() && !self.ending
     }
 
+    /// Returns `true` if a PUBLISH at QoS 1 or 2 may be queued for the next connection, which takes up the session.
+    pub(super) const fn can_queue_offline(&self) -> bool {
+        !self.can_send() && !self.clean_session
+    }
+
     /// Returns `true` if what was received is handled, and then the connection is closed.
     pub(super) const fn is_ending(&self) -> bool {
         self.is_open() && self.ending
@@ -133,14 +138,19 @@ impl Link {
         clean_session || self.clean_session
     }
 
-    /// CONNECT was queued.
-    pub(super) const fn start(&mut self, clean_session: bool) {
+    /// A CONNECT was written, and nothing is sent yet.
+    pub(super) const fn prepare(&mut self, clean_session: bool) {
         let begins_new = self.begins_new_session(clean_session);
         self.server_has_session &= !begins_new;
         self.connect_unanswered &= !begins_new;
-        self.awaits_connack = true;
         self.clean_session = clean_session;
         self.session_present = false;
+    }
+
+    /// CONNECT was queued.
+    pub(super) const fn start(&mut self, clean_session: bool) {
+        self.prepare(clean_session);
+        self.awaits_connack = true;
         self.unknown_session = false;
         self.disconnecting = false;
         self.disconnected = false;

@@ -28,8 +28,10 @@ pub use self::{
     error::{ProtocolError, RequestError},
     event::{Chunk, Event, InputBlock, Message, StreamedPublish},
     events::EventToken,
-    image::{Checkpoint, ImageError},
+    deliver::Handled,
+    image::{ImageError, Saved},
     state::Session,
+    publisher::Publisher,
     storage::Storage,
     timers::RESPONSE_TIMEOUT,
 };
@@ -77,7 +79,7 @@ impl Session<'_> {
 
     /// Turns checkpoints on or off. They are off by default. Turn them on before [`Self::connect`].
     ///
-    /// With checkpoints, each change of the state that client and server share makes [`Event::Checkpoint`] pending: a
+    /// With checkpoints, each change of the state that client and server share makes [`Event::CheckpointDue`] pending: a
     /// message published or received at QoS 1 or 2, or an id that was released. Nothing is sent before the caller has
     /// taken that event. A device that saves the session at each checkpoint, together with the effect of the messages,
     /// may lose power at any time. Restored from its last image, it still delivers each QoS 2 message exactly once.
@@ -100,6 +102,28 @@ impl Session<'_> {
     /// - [`RequestError::NoRoomForConnect`]: the kept PUBLISHes leave no room for a CONNECT longer than those before. They
     ///   are still kept, but an older connection was closed. On the other errors, nothing has changed.
     pub fn connect(&mut self, options: &Connect<'_>, now: Instant) -> Result<(), RequestError> {
+        self.write_connect(options)?;
+        self.timers.on_connect(options.keep_alive, now);
+        self.link.start(options.clean_session);
+        Ok(())
+    }
+
+    /// Writes the CONNECT of a later [`Self::connect`] into its room in the send buffer, and sends nothing.
+    ///
+    /// With Clean Session 0, messages at QoS 1 and 2 can be published from now on. They are sent after CONNACK. What was
+    /// said of `connect` about an older connection and its state holds here, too.
+    ///
+    /// # Errors
+    ///
+    /// As [`Self::connect`].
+    pub fn prepare(&mut self, options: &Connect<'_>) -> Result<(), RequestError> {
+        self.write_connect(options)?;
+        self.link.prepare(options.clean_session);
+        Ok(())
+    }
+
+    /// Ends an older connection and writes a CONNECT.
+    fn write_connect(&mut self, options: &Connect<'_>) -> Result<(), RequestError> {
         let header = options.header()?;
         let len = header.packet_len();
         let begins_new = self.link.begins_new_session(options.clean_session);
@@ -127,8 +151,6 @@ impl Session<'_> {
         }
         self.sender
             .connect(options, header, self.events.checkpoints);
-        self.timers.on_connect(options.keep_alive, now);
-        self.link.start(options.clean_session);
         Ok(())
     }
 
@@ -304,6 +326,11 @@ impl Session<'_> {
     /// How long an answer may take, and the transport for taking a byte, in milliseconds.
     pub const fn response_timeout(&self) -> u32 {
         self.timers.response_timeout()
+    }
+
+    /// Returns `true` if there is a connection on which packets can be sent.
+    pub(crate) fn is_online(&self) -> bool {
+        self.link.can_send()
     }
 
     /// Returns `true` if DISCONNECT was sent on this connection.

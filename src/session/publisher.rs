@@ -3,9 +3,11 @@
 use super::{
     error::RequestError,
     event::Message,
+    image::{ImageError, Saved, Snapshot},
     in_flight::SlotState,
     link::Link,
     raw_packet,
+    received_ids::ReceivedIds,
     send::{Encode, Sender},
     state::{Session, queue_ping},
     timers::Timers,
@@ -14,18 +16,32 @@ use crate::codec::{
     Delivery, EncodeError, PacketId, PublishHeader, QoS, TopicName, subscribe, unsubscribe,
 };
 
-/// A handle that queues requests. It borrows nothing that an event borrows.
-pub(super) struct Publisher<'a, 'b> {
-    link: &'a Link,
-    timers: &'a mut Timers,
-    sender: &'a mut Sender<'b>,
+/// Queues requests of a [`Session`], and saves it. It borrows nothing that an [event](super::Event) borrows, so that a
+/// handler can answer a message with that message's own payload.
+///
+/// Nothing is sent before the handler has returned.
+pub struct Publisher<'a, 'b> {
+    pub(super) link: &'a Link,
+    pub(super) timers: &'a mut Timers,
+    pub(super) received_ids: &'a mut ReceivedIds<'b>,
+    pub(super) sender: &'a mut Sender<'b>,
     /// Size of the receive buffer in bytes.
-    receive_capacity: usize,
+    pub(super) receive_capacity: usize,
+}
+
+impl core::fmt::Debug for Publisher<'_, '_> {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        f.debug_struct("Publisher").finish_non_exhaustive()
+    }
 }
 
 impl Publisher<'_, '_> {
     /// As [`Session::publish`].
-    pub(super) fn publish(
+    ///
+    /// # Errors
+    ///
+    /// As [`Session::publish`].
+    pub fn publish(
         &mut self,
         message: &Message<'_>,
     ) -> Result<Option<PacketId>, RequestError> {
@@ -34,7 +50,11 @@ impl Publisher<'_, '_> {
     }
 
     /// As [`Session::subscribe`].
-    pub(super) fn subscribe(&mut self, filters: &[(&str, QoS)]) -> Result<PacketId, RequestError> {
+    ///
+    /// # Errors
+    ///
+    /// As [`Session::subscribe`].
+    pub fn subscribe(&mut self, filters: &[(&str, QoS)]) -> Result<PacketId, RequestError> {
         // [MQTT-3.8.4-5] The SUBACK has one code for each filter.
         let needed = raw_packet::suback_len(filters.len());
         let capacity = self.receive_capacity;
@@ -48,7 +68,11 @@ impl Publisher<'_, '_> {
     }
 
     /// As [`Session::unsubscribe`].
-    pub(super) fn unsubscribe(&mut self, filters: &[&str]) -> Result<PacketId, RequestError> {
+    ///
+    /// # Errors
+    ///
+    /// As [`Session::unsubscribe`].
+    pub fn unsubscribe(&mut self, filters: &[&str]) -> Result<PacketId, RequestError> {
         let state = Some(SlotState::Unsuback);
         self.request(state, Some(&[]), &|id, out| {
             unsubscribe::encode(id, filters.iter().copied(), out)
@@ -56,13 +80,36 @@ impl Publisher<'_, '_> {
     }
 
     /// As [`Session::ping`].
-    pub(super) fn ping(&mut self) -> Result<(), RequestError> {
+    ///
+    /// # Errors
+    ///
+    /// As [`Session::ping`].
+    pub fn ping(&mut self) -> Result<(), RequestError> {
         self.check_open()?;
         if !self.link.is_connected() {
             return Err(RequestError::NotConnected);
         }
         queue_ping(self.sender, self.timers);
         Ok(())
+    }
+
+    /// As [`Session::save`].
+    ///
+    /// # Errors
+    ///
+    /// As [`Session::save`].
+    pub fn save(&self, out: &mut [u8]) -> Result<Saved, ImageError> {
+        let snapshot = Snapshot {
+            link: self.link,
+            received_ids: self.received_ids,
+            sender: self.sender,
+        };
+        snapshot.save(out)
+    }
+
+    /// As [`Session::saved`].
+    pub fn saved(&mut self, generation: u16) {
+        self.sender.changes.mark_saved_up_to(generation);
     }
 
     pub(super) fn publish_payload(
@@ -73,7 +120,10 @@ impl Publisher<'_, '_> {
     ) -> Result<Option<PacketId>, RequestError> {
         let topic = TopicName::new(message.topic).map_err(EncodeError::Topic)?;
         let state = SlotState::of_publish(message.qos);
-        let id = self.request(state, payload, &|packet_id, out| {
+        if state.is_none() || payload.is_none() || !self.is_offline() {
+            self.check_open()?;
+        }
+        let id = self.sender.request(state, payload, &|packet_id, out| {
             let dup = false;
             let header = PublishHeader {
                 topic,
@@ -90,7 +140,13 @@ impl Publisher<'_, '_> {
         Ok(state.map(|_| id))
     }
 
-    /// Queues a request, as [`Sender::request`], if the connection takes one.
+    /// Returns `true` if messages at QoS 1 and 2 are queued for the next connection, because there is none. Room for its
+    /// CONNECT is reserved.
+    fn is_offline(&self) -> bool {
+        self.link.can_queue_offline() && self.sender.buffer.has_connect()
+    }
+
+    /// Queues a SUBSCRIBE or UNSUBSCRIBE, as [`Sender::request`], if the connection takes one.
     fn request(
         &mut self,
         state: Option<SlotState>,
@@ -114,10 +170,11 @@ impl Publisher<'_, '_> {
 
 impl<'b> Session<'b> {
     /// Returns a handle that queues requests.
-    pub(super) fn publisher(&mut self) -> Publisher<'_, 'b> {
+    pub(crate) fn publisher(&mut self) -> Publisher<'_, 'b> {
         Publisher {
             link: &self.link,
             timers: &mut self.timers,
+            received_ids: &mut self.received_ids,
             sender: &mut self.sender,
             receive_capacity: self.receiver.capacity(),
         }

@@ -44,7 +44,7 @@ pub struct Session<'b> {
 impl Session<'_> {
     /// Returns `true` if nothing may be sent before the caller has taken a checkpoint.
     pub(crate) const fn checkpoint_pending(&self) -> bool {
-        self.events.checkpoints && self.sender.is_changed() && self.link.is_accepted()
+        self.events.checkpoints && self.sender.changes.are_unsaved() && self.link.is_accepted()
     }
 
     /// Returns `true` if data is waiting to be sent. While a checkpoint is pending, only a PINGREQ is sent.

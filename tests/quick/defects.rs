@@ -53,7 +53,7 @@ fn defect_01_subscribe_to_a_long_topic() {
         with_client(&network, |client| {
             let topic = "s".repeat(len);
             client
-                .subscribe_and_wait(&[(&topic, QoS::AtLeastOnce)], |_| panic!())
+                .subscribe_and_wait(&[(&topic, QoS::AtLeastOnce)], |_, _| panic!())
                 .unwrap();
             let sent = network.take_sent();
             let Ok(Some((Packet::Subscribe(subscribe), used))) = Packet::decode(&sent) else {
@@ -74,7 +74,7 @@ fn defect_02_packet_ids_wrap() {
         let mut last = 0;
         for n in 1..=65_537_u32 {
             client
-                .publish_and_wait(&message("t", b"", QoS::AtLeastOnce), |_| panic!())
+                .publish_and_wait(&message("t", b"", QoS::AtLeastOnce), |_, _| panic!())
                 .unwrap();
             let sent = network.take_sent();
             last = u16::from_be_bytes([sent[5], sent[6]]);
@@ -90,7 +90,7 @@ fn defect_03_publish_at_qos_2() {
     let network = Network::with_server();
     with_client(&network, |client| {
         client
-            .publish_and_wait(&message("t", b"x", QoS::ExactlyOnce), |_| panic!())
+            .publish_and_wait(&message("t", b"x", QoS::ExactlyOnce), |_, _| panic!())
             .unwrap();
         assert_eq!(
             network.take_writes(),
@@ -142,7 +142,7 @@ fn defect_04_a_late_acknowledgement_is_read_whole() {
             network.feed(&ack);
             network.feed(&puback(1));
             client
-                .publish_and_wait(&message("t", b"", QoS::AtLeastOnce), |_| panic!())
+                .publish_and_wait(&message("t", b"", QoS::AtLeastOnce), |_, _| panic!())
                 .unwrap();
         });
     }
@@ -172,7 +172,7 @@ fn defect_05_a_suback_for_another_id() {
         network.feed(&suback(9, &[SubackReturnCode::Failure]));
         network.feed(&suback(1, &[SubackReturnCode::Granted(QoS::AtMostOnce)]));
         let filters = [("t", QoS::AtMostOnce)];
-        let codes = client.subscribe_and_wait(&filters, |_| panic!()).unwrap();
+        let codes = client.subscribe_and_wait(&filters, |_, _| panic!()).unwrap();
         assert_eq!(
             codes.first(),
             Some(SubackReturnCode::Granted(QoS::AtMostOnce))
@@ -189,7 +189,7 @@ fn defect_05_a_suback_with_another_number_of_codes() {
             let header = [0x90, 2 + codes.len() as u8, 0, 1];
             network.feed(&[&header[..], codes].concat());
             let filters = [("a", QoS::AtMostOnce), ("b", QoS::AtMostOnce)];
-            let answer = client.subscribe_and_wait(&filters, |_| panic!());
+            let answer = client.subscribe_and_wait(&filters, |_, _| panic!());
             let count = ProtocolError::SubackCount {
                 expected: 2,
                 got: codes.len(),
@@ -262,12 +262,12 @@ fn defect_06_a_server_that_does_not_answer() {
     }));
     with_client(&Network::new(), |client| {
         assert_eq!(
-            client.publish_and_wait(&message("t", b"", QoS::AtLeastOnce), |_| {}),
+            client.publish_and_wait(&message("t", b"", QoS::AtLeastOnce), |_, _| {}),
             overdue
         );
     });
     with_client(&Network::new(), |client| {
-        let codes = client.subscribe_and_wait(&[("t", QoS::AtMostOnce)], |_| {});
+        let codes = client.subscribe_and_wait(&[("t", QoS::AtMostOnce)], |_, _| {});
         assert_eq!(codes.map(|_| ()), overdue);
     });
     with_client(&Network::new(), |client| {
@@ -482,7 +482,7 @@ fn defect_12_strings_that_cannot_be_sent() {
         assert!(network.take_sent().is_empty());
         // Nothing was used up either.
         client
-            .subscribe_and_wait(&[("a/#", QoS::AtMostOnce)], |_| panic!())
+            .subscribe_and_wait(&[("a/#", QoS::AtMostOnce)], |_, _| panic!())
             .unwrap();
         assert_eq!(
             client.publish(&message("t", b"", QoS::AtLeastOnce)),
@@ -547,7 +547,7 @@ fn defect_14_the_granted_qos_is_returned() {
     with_client(&network, |client| {
         network.feed(b"\x90\x05\x00\x01\x00\x01\x80");
         let filters = ["a", "b", "c"].map(|filter| (filter, QoS::ExactlyOnce));
-        let codes = client.subscribe_and_wait(&filters, |_| panic!()).unwrap();
+        let codes = client.subscribe_and_wait(&filters, |_, _| panic!()).unwrap();
         let granted = SubackReturnCode::Granted;
         let expected = [
             granted(QoS::AtMostOnce),
@@ -587,7 +587,7 @@ fn defect_16_short_writes() {
         with_client(&network, |client| {
             for qos in [QoS::AtMostOnce, QoS::AtLeastOnce, QoS::ExactlyOnce] {
                 client
-                    .publish_and_wait(&message("topic", b"payload", qos), |_| panic!())
+                    .publish_and_wait(&message("topic", b"payload", qos), |_, _| panic!())
                     .unwrap();
             }
             let writes = network.take_writes();
@@ -623,7 +623,7 @@ fn defect_17_one_packet_is_one_write() {
     client
         .publish_and_wait(
             &message("topic", b"payload", QoS::AtLeastOnce),
-            |_| panic!(),
+            |_, _| panic!(),
         )
         .unwrap();
     assert_eq!(network.take_writes().len(), 1);
@@ -704,7 +704,7 @@ fn defect_20_messages_do_not_nest() {
         network.feed(&puback(1));
         let seen = Rc::clone(&depth);
         client
-            .publish_and_wait(&message("own", b"", QoS::AtLeastOnce), |_| {
+            .publish_and_wait(&message("own", b"", QoS::AtLeastOnce), |_, _| {
                 let mut depth = seen.borrow_mut();
                 depth.0 += 1;
                 depth.1 += 1;

@@ -163,7 +163,7 @@ fn upload_does_not_wait_between_its_pieces() {
     let payload = vec![b'x'; LEN];
     let start = StdInstant::now();
     client
-        .publish_from(StreamedPublish::new("t"), LEN, &payload[..], |_| {})
+        .publish_from(StreamedPublish::new("t"), LEN, &payload[..], |_, _| {})
         .unwrap();
     assert!(start.elapsed() < LONG, "it took {:?}", start.elapsed());
     client.disconnect().unwrap();

@@ -128,7 +128,7 @@ fn subscribe(case: &Case) -> Result<()> {
     let mut storage = Storage::<128, 256, 4>::new();
     let mut session = Session::new(&mut storage);
     let mut client = blocking::connect(case.port, &mut session, &worker::options(case))?;
-    client.subscribe_and_wait(&[(TOPIC, case.qos)], |_| {})?;
+    client.subscribe_and_wait(&[(TOPIC, case.qos)], |_, _| {})?;
     client.disconnect()?;
     Ok(())
 }

@@ -87,7 +87,7 @@ fn run(options: &Options) -> Result<()> {
     let mut session = Session::new(&mut memory);
     // The subscription outlives the connection, and so does what comes while the device is away.
     let mut device = connect(&mut session, std_io::connect(address)?, "ota-device")?;
-    device.subscribe_and_wait(&[(&options.topic, QoS::AtLeastOnce)], |_| {})?;
+    device.subscribe_and_wait(&[(&options.topic, QoS::AtLeastOnce)], |_, _| {})?;
     device.disconnect()?;
     if options.broker.is_none() {
         publish(address, &options.topic, usize::from(options.kib) << 10)?;
@@ -176,7 +176,7 @@ fn publish(address: SocketAddr, topic: &str, len: usize) -> Result<()> {
         qos: QoS::AtLeastOnce,
         retain: true,
     };
-    let id = server.publish_slices(message, &[&image, &sum], |_| {})?;
+    let id = server.publish_slices(message, &[&image, &sum], |_, _| {})?;
     while Some(server.recv()?) != id.map(Event::Puback) {}
     server.disconnect()?;
     Ok(())

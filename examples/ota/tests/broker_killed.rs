@@ -167,7 +167,7 @@ fn publish(broker: &Mosquitto) {
         retain: true,
     };
     let id = server
-        .publish_slices(message, &[&image, &sum], |_| {})
+        .publish_slices(message, &[&image, &sum], |_, _| {})
         .unwrap();
     while server.recv().ok() != id.map(Event::Puback) {}
     server.disconnect().unwrap();

@@ -320,7 +320,7 @@ fn client_of_the_library_with_a_real_broker() {
     let transport = std_io::connect(dump.address).unwrap();
     let mut client = Client::connect(&mut session, transport, StdClock::new(), &options).unwrap();
     client
-        .subscribe_and_wait(&[("t", QoS::ExactlyOnce)], |_| {})
+        .subscribe_and_wait(&[("t", QoS::ExactlyOnce)], |_, _| {})
         .unwrap();
     for qos in [QoS::AtMostOnce, QoS::AtLeastOnce, QoS::ExactlyOnce] {
         let mut received = false;
@@ -338,7 +338,7 @@ fn client_of_the_library_with_a_real_broker() {
             received = matches!(client.recv().unwrap(), Event::Message(_));
         }
     }
-    client.unsubscribe_and_wait(&["t"], |_| {}).unwrap();
+    client.unsubscribe_and_wait(&["t"], |_, _| {}).unwrap();
     client.ping().unwrap();
     assert_eq!(client.poll().unwrap(), None);
     dump.expect("Client PINGREQ");

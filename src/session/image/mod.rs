@@ -2,8 +2,6 @@
 
 mod format;
 
-use core::fmt;
-
 pub use self::format::ImageError;
 pub(super) use self::format::max_len;
 use self::format::{
@@ -13,21 +11,28 @@ use super::{
     in_flight::SlotState, link::Link, received_ids::ReceivedIds, send::Sender, state::Session,
 };
 
-/// The chance to save a session before anything is sent that follows from its last change.
+/// A saved session: the length of its image, and the change up to which it was saved.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
+#[must_use = "the length says which bytes to keep"]
+pub struct Saved {
+    /// Length of the image in bytes.
+    pub len: usize,
+    /// Number of the last change in the image, for [`Session::saved`].
+    pub generation: u16,
+}
+
+/// The parts of a session that are saved.
 #[derive(Clone, Copy)]
-pub struct Checkpoint<'a> {
+pub(super) struct Snapshot<'a> {
     pub(super) link: &'a Link,
     pub(super) received_ids: &'a ReceivedIds<'a>,
     pub(super) sender: &'a Sender<'a>,
 }
 
-impl Checkpoint<'_> {
+impl Snapshot<'_> {
     /// As [`Session::save`].
-    ///
-    /// # Errors
-    ///
-    /// As [`Session::save`].
-    pub fn save(&self, out: &mut [u8]) -> Result<usize, ImageError> {
+    pub(super) fn save(&self, out: &mut [u8]) -> Result<Saved, ImageError> {
         let Self {
             link,
             received_ids,
@@ -82,34 +87,13 @@ impl Checkpoint<'_> {
             image.put(rest);
         }
         image.finish();
-        Ok(len)
-    }
-}
-
-impl PartialEq for Checkpoint<'_> {
-    /// Returns `true` if both are of the same session.
-    fn eq(&self, other: &Self) -> bool {
-        core::ptr::eq(self.link, other.link)
-    }
-}
-
-impl Eq for Checkpoint<'_> {}
-
-impl fmt::Debug for Checkpoint<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Checkpoint")
-    }
-}
-
-#[cfg(feature = "defmt")]
-impl defmt::Format for Checkpoint<'_> {
-    fn format(&self, f: defmt::Formatter<'_>) {
-        defmt::write!(f, "Checkpoint");
+        let generation = sender.changes.last();
+        Ok(Saved { len, generation })
     }
 }
 
 impl Session<'_> {
-    /// Writes everything that must survive a reboot to `out`, and returns the number of bytes, at most
+    /// Writes everything that must survive a reboot to `out`, and returns the length of this image, at most
     /// [`Storage::IMAGE_LEN`](super::Storage::IMAGE_LEN).
     ///
     /// The end of a request whose event was not taken is saved with it. Other pending events are not: take them first.
@@ -122,16 +106,19 @@ impl Session<'_> {
     /// # Errors
     ///
     /// [`ImageError::BufferTooSmall`].
-    pub fn save(&self, out: &mut [u8]) -> Result<usize, ImageError> {
-        self.checkpoint().save(out)
-    }
-
-    pub(super) fn checkpoint(&self) -> Checkpoint<'_> {
-        Checkpoint {
+    pub fn save(&self, out: &mut [u8]) -> Result<Saved, ImageError> {
+        let snapshot = Snapshot {
             link: &self.link,
             received_ids: &self.received_ids,
             sender: &self.sender,
-        }
+        };
+        snapshot.save(out)
+    }
+
+    /// An image that [`Self::save`] returned is in permanent memory: a checkpoint that is due for the changes in it is not
+    /// needed any more. Changes since then stay due. `generation` is that of [`Saved`].
+    pub fn saved(&mut self, generation: u16) {
+        self.sender.changes.mark_saved_up_to(generation);
     }
 
     /// Replaces the state of this session by an image that [`Self::save`] wrote. An open connection counts as lost.

@@ -165,6 +165,13 @@ impl Receiver<'_> {
         self.body()
     }
 
+    /// The caller was given bytes, and will be given the same bytes again.
+    pub(super) const fn return_borrowed(&mut self) {
+        self.borrowed_len = 0;
+        self.payload_uncopied = 0;
+        self.is_partly_copied = false;
+    }
+
     /// Discards the bytes that the caller was given.
     pub(super) fn release(&mut self) {
         let len = core::mem::take(&mut self.borrowed_len);

@@ -1,13 +1,14 @@
 //! Everything that is sent: requests and their packets, and acknowledgements.
 
 mod ack_queue;
+mod changes;
 mod packets;
 mod send_buffer;
 mod streamed;
 
 use heapless::VecView;
 
-use self::{ack_queue::AckQueue, send_buffer::SendBuffer, streamed::Abandoned};
+use self::{ack_queue::AckQueue, changes::Changes, send_buffer::SendBuffer, streamed::Abandoned};
 pub(super) use self::{packets::SentPacket, send_buffer::Encode};
 use super::{
     error::RequestError,
@@ -36,8 +37,7 @@ pub(super) enum SmallPacket {
 /// The sending half of a session.
 #[cfg_attr(feature = "fingerprint", derive(Hash))]
 pub(super) struct Sender<'b> {
-    /// The session has changed since the last checkpoint.
-    changed: bool,
+    pub(super) changes: Changes,
     /// Bytes of a PINGREQ that are not sent.
     ping_left: u8,
     lent: Lent,
@@ -57,7 +57,7 @@ impl<'b> Sender<'b> {
     #[inline(always)] // into the session, without a copy
     pub(super) fn new(buffer: &'b mut [u8], slots: &'b mut VecView<Slot>) -> Self {
         Self {
-            changed: false,
+            changes: Changes::new(),
             ping_left: 0,
             lent: Lent::Buffer,
             qos0_dropped: 0,
@@ -86,7 +86,7 @@ impl Sender<'_> {
     pub(super) fn on_connected(&mut self, session_present: bool) {
         if !session_present {
             self.in_flight.server_forgot();
-            self.changed = true;
+            self.changes.add();
         }
         self.qos0_sent_before_connack = 0;
         self.buffer.set_blocked(false);
@@ -111,24 +111,14 @@ impl Sender<'_> {
     pub(super) fn discard(&mut self) {
         self.buffer.discard(0);
         self.in_flight.discard();
-        self.changed = true;
+        self.changes.add();
     }
 
     /// Restores the requests of a saved session. Their packets were restored before.
     pub(super) fn restore(&mut self, slots: impl Iterator<Item = Slot>, last_id: u16) {
         self.in_flight.restore(slots, last_id);
         self.qos0_dropped = 0;
-        self.changed = false;
-    }
-
-    /// Returns `true` if the session has changed since the last checkpoint.
-    pub(super) const fn is_changed(&self) -> bool {
-        self.changed
-    }
-
-    /// The caller was given the chance to save the session.
-    pub(super) const fn mark_saved(&mut self) {
-        self.changed = false;
+        self.changes.mark_saved();
     }
 
     /// Returns how many PUBLISHes at QoS 0 were lost since the last call.
@@ -267,7 +257,9 @@ impl Sender<'_> {
         self.buffer.push(id, encode, payload)?;
         if let Some(state) = state {
             self.in_flight.insert(id, state);
-            self.changed |= matches!(state, SlotState::Puback | SlotState::Pubrec);
+            if matches!(state, SlotState::Puback | SlotState::Pubrec) {
+                self.changes.add();
+            }
         }
         Ok(id)
     }
@@ -288,27 +280,31 @@ impl Sender<'_> {
     pub(super) fn on_pubrec(&mut self, id: PacketId) {
         self.buffer.acknowledge(id);
         self.in_flight.on_pubrec(id);
-        self.changed = true;
+        self.changes.add();
     }
 
     /// Handles a PUBREC for an id without a slot. Returns `true` if a PUBREL follows from a slot, because it is the id of
     /// a declined PUBLISH, which the server has received after all.
     pub(super) fn revive_declined(&mut self, id: PacketId) -> bool {
         let revived = self.in_flight.revive_declined(id);
-        self.changed |= revived;
+        if revived {
+            self.changes.add();
+        }
         revived
     }
 
     /// Queues the acknowledgement of a message that the caller was given.
     pub(super) fn acknowledge_message(&mut self, first: u8, id: PacketId) {
         self.acks.push_ack(first, id);
-        self.changed = true;
+        self.changes.add();
     }
 
     /// Queues the PUBCOMP of a message whose id was released. `was_known` says whether it was kept.
     pub(super) fn complete_message(&mut self, id: PacketId, was_known: bool) {
         self.acks.push_ack(wire::PUBCOMP, id);
-        self.changed |= was_known;
+        if was_known {
+            self.changes.add();
+        }
     }
 
     /// Queues the pending PUBRELs, in the order of their PUBRECs. Leaves room for `reserved` acknowledgements.
@@ -344,7 +340,7 @@ impl Sender<'_> {
             Abandoned::Withdrawn(None) => {}
             Abandoned::Withdrawn(Some(id)) => {
                 self.in_flight.remove(id);
-                self.changed = true;
+                self.changes.add();
             }
         }
         false
@@ -356,7 +352,7 @@ impl Sender<'_> {
         self.buffer.decline(id)?;
         self.in_flight.decline(id, was_sent);
         self.asked = None;
-        self.changed = true;
+        self.changes.add();
         Ok(())
     }
 }

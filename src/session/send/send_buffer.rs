@@ -449,6 +449,11 @@ impl SendBuffer<'_> {
         raw_packet::client_id(self.packets.bytes.get(body..self.connect.end)?)
     }
 
+    /// Returns `true` if a CONNECT was written before.
+    pub(in crate::session) fn has_connect(&self) -> bool {
+        self.connect.end > 0
+    }
+
     /// Returns the size of the room for the CONNECT, in bytes.
     pub(in crate::session) fn connect_room(&self) -> usize {
         self.connect.end

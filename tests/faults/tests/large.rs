@@ -70,7 +70,7 @@ fn connect<'s, 'b>(session: &'s mut Session<'b>, address: SocketAddr) -> Device<
     )
     .unwrap();
     client
-        .subscribe_and_wait(&[(TOPIC, QoS::ExactlyOnce)], |_| {})
+        .subscribe_and_wait(&[(TOPIC, QoS::ExactlyOnce)], |_, _| {})
         .unwrap();
     client
 }
@@ -116,7 +116,7 @@ fn there_and_back(client: &mut Device<'_, '_>, len: usize, looks: bool) {
         qos: QoS::AtLeastOnce,
         retain: false,
     };
-    client.publish_from(message, len, source, |_| {}).unwrap();
+    client.publish_from(message, len, source, |_, _| {}).unwrap();
     let mut read = 0;
     loop {
         match client.recv().unwrap() {

@@ -140,7 +140,7 @@ fn what_nobody_answers_ends_in_time() {
             |_| {},
             async |client| {
                 client
-                    .publish_and_wait(&message("a", b"x", qos), |_| {})
+                    .publish_and_wait(&message("a", b"x", qos), |_, _| {})
                     .await
             },
         );
@@ -151,7 +151,7 @@ fn what_nobody_answers_ends_in_time() {
         async |client| {
             let filters = [("a", QoS::AtMostOnce)];
             client
-                .subscribe_and_wait(&filters, |_| {})
+                .subscribe_and_wait(&filters, |_, _| {})
                 .await
                 .map(|_| ())
         },
@@ -159,7 +159,7 @@ fn what_nobody_answers_ends_in_time() {
     ends_in_time(
         request,
         |_| {},
-        async |client| client.unsubscribe_and_wait(&["a"], |_| {}).await,
+        async |client| client.unsubscribe_and_wait(&["a"], |_, _| {}).await,
     );
     ends_in_time(
         request,
@@ -200,7 +200,7 @@ fn a_peer_that_never_reads_hangs_nobody() {
     let write = ProtocolError::WriteTimeout;
     ends_in_time(write, stuck, async |client| {
         client
-            .publish_and_wait(&message("a", b"x", QoS::AtMostOnce), |_| {})
+            .publish_and_wait(&message("a", b"x", QoS::AtMostOnce), |_, _| {})
             .await
     });
     ends_in_time(write, stuck, async |client| {
@@ -243,7 +243,7 @@ fn what_leaves_behind_a_payload_is_not_waited_for_longer() {
     world.set_room(10);
     let payload = [0; 20];
     let sent = world.run(
-        client.publish_slices(StreamedPublish::new("a"), &[&payload], |_| {
+        client.publish_slices(StreamedPublish::new("a"), &[&payload], |_, _| {
             world.set_room(15); // the whole packet has 25 bytes
         }),
     );
@@ -278,7 +278,7 @@ fn a_flush_that_is_never_done_ends_in_time() {
     let write = ProtocolError::WriteTimeout;
     ends_in_time(write, stuck, async |client| {
         client
-            .publish_and_wait(&message("a", b"x", QoS::AtMostOnce), |_| {})
+            .publish_and_wait(&message("a", b"x", QoS::AtMostOnce), |_, _| {})
             .await
     });
     ends_in_time(write, stuck, async |client| {
@@ -412,7 +412,7 @@ fn without_keep_alive_an_idle_client_is_never_woken() {
     world.answer(server);
     let mut client = connected(&mut session, &world, &options());
     world
-        .run(client.publish_and_wait(&message("a", b"x", QoS::ExactlyOnce), |_| {}))
+        .run(client.publish_and_wait(&message("a", b"x", QoS::ExactlyOnce), |_, _| {}))
         .unwrap();
     world.take_sent();
     let before = world.polls();
@@ -441,7 +441,7 @@ fn publish_and_wait_hands_over_what_else_comes() {
     let mut seen = Vec::new();
     let call = message("a", b"x", QoS::AtLeastOnce);
     world
-        .run(client.publish_and_wait(&call, |event| record(&mut seen, event)))
+        .run(client.publish_and_wait(&call, |event, _| record(&mut seen, event)))
         .unwrap();
     let long = Seen::Message {
         topic: "in".to_owned(),
@@ -692,7 +692,7 @@ fn interruptions_are_no_end() {
         buf[0] = b'x';
         Ok(1)
     });
-    let sent = client.publish_from(StreamedPublish::new("t"), 9, source, |_| {});
+    let sent = client.publish_from(StreamedPublish::new("t"), 9, source, |_, _| {});
     assert_eq!(world.run(sent), Ok(None));
     assert_eq!(
         world.take_sent(),
@@ -725,6 +725,6 @@ fn payloads_end_with_their_connection() {
     let mut client = connected(&mut session, &world, &options());
     world.cut();
     let source = ReadFn(|buf: &mut [u8]| Ok::<_, ErrorKind>(buf.len()));
-    let sent = world.run(client.publish_from(StreamedPublish::new("t"), 9, source, |_| {}));
+    let sent = world.run(client.publish_from(StreamedPublish::new("t"), 9, source, |_, _| {}));
     assert!(sent.is_err_and(|error| error.is_fatal()));
 }

@@ -52,14 +52,14 @@ fn one_packet_is_one_write() {
     let mut client = Client::connect(&mut session, network.transport(), &network, &all).unwrap();
     for qos in QOS {
         client
-            .publish_and_wait(&message("topic", b"payload", qos), |_| panic!())
+            .publish_and_wait(&message("topic", b"payload", qos), |_, _| panic!())
             .unwrap();
     }
     client
-        .subscribe_and_wait(&[("a", QOS[0]), ("b", QOS[1])], |_| panic!())
+        .subscribe_and_wait(&[("a", QOS[0]), ("b", QOS[1])], |_, _| panic!())
         .unwrap();
     client
-        .unsubscribe_and_wait(&["a", "b"], |_| panic!())
+        .unsubscribe_and_wait(&["a", "b"], |_, _| panic!())
         .unwrap();
     client.ping().unwrap();
     for (qos, id) in [(QoS::AtLeastOnce, 7), (QoS::ExactlyOnce, 8)] {
@@ -260,7 +260,7 @@ fn a_publish_without_answer_ends() {
             RESPONSE_TIMEOUT,
             expected,
             |_| {},
-            |client| client.publish_and_wait(&message("t", b"", qos), |_| panic!()),
+            |client| client.publish_and_wait(&message("t", b"", qos), |_, _| panic!()),
         );
     }
 }
@@ -275,7 +275,7 @@ fn a_pubrel_without_answer_ends() {
         network.feed_at(network.millis().wrapping_add(4_000), &common::pubrec(1))
     };
     ends_after(4_000 + RESPONSE_TIMEOUT, expected, half, |client| {
-        client.publish_and_wait(&message("t", b"", QoS::ExactlyOnce), |_| panic!())
+        client.publish_and_wait(&message("t", b"", QoS::ExactlyOnce), |_, _| panic!())
     });
 }
 
@@ -290,7 +290,7 @@ fn a_subscribe_without_answer_ends() {
         |_| {},
         |client| {
             client
-                .subscribe_and_wait(&[("t", QoS::AtMostOnce)], |_| panic!())
+                .subscribe_and_wait(&[("t", QoS::AtMostOnce)], |_, _| panic!())
                 .map(|_| ())
         },
     );
@@ -305,7 +305,7 @@ fn an_unsubscribe_without_answer_ends() {
         RESPONSE_TIMEOUT,
         expected,
         |_| {},
-        |client| client.unsubscribe_and_wait(&["t"], |_| panic!()),
+        |client| client.unsubscribe_and_wait(&["t"], |_, _| panic!()),
     );
 }
 
@@ -327,7 +327,7 @@ fn messages_extend_a_wait_to_ten_response_timeouts() {
             }
         };
         ends_after(late_after, expected, chatter, |client| {
-            client.publish_and_wait(&message("t", b"", QoS::AtLeastOnce), |_| {})
+            client.publish_and_wait(&message("t", b"", QoS::AtLeastOnce), |_, _| {})
         });
     }
 }
@@ -350,8 +350,8 @@ fn a_ping_without_answer_ends() {
 fn a_write_that_nobody_takes_ends() {
     let stuck = |network: &Network| network.writes(&[], Step::NotReady);
     let calls: [fn(&mut Client<'_, '_, '_>) -> common::Result<()>; 5] = [
-        |client| client.publish_and_wait(&Message::new("t", b""), |_| panic!()),
-        |client| client.publish_and_wait(&message("t", b"", QoS::AtLeastOnce), |_| panic!()),
+        |client| client.publish_and_wait(&Message::new("t", b""), |_, _| panic!()),
+        |client| client.publish_and_wait(&message("t", b"", QoS::AtLeastOnce), |_, _| panic!()),
         |client| client.ping().and_then(|()| client.flush()),
         |client| {
             client
@@ -373,7 +373,7 @@ fn a_write_that_times_out_for_ever_ends() {
         RESPONSE_TIMEOUT,
         ProtocolError::WriteTimeout,
         stuck,
-        |client| client.publish_and_wait(&Message::new("t", b""), |_| panic!()),
+        |client| client.publish_and_wait(&Message::new("t", b""), |_, _| panic!()),
     );
 }
 
@@ -453,7 +453,7 @@ fn the_response_timeout_can_be_set() {
         |_| {},
         |client| {
             client.session().set_response_timeout(777);
-            client.publish_and_wait(&message("t", b"", QoS::AtLeastOnce), |_| panic!())
+            client.publish_and_wait(&message("t", b"", QoS::AtLeastOnce), |_, _| panic!())
         },
     );
 }
@@ -656,7 +656,7 @@ fn publish_and_wait_ends_with_what_is_malformed() {
     let mut session = Session::new(&mut storage);
     let mut client = connected(&mut session, &network, &options());
     network.feed(b"\x30\x03\x00\x01#");
-    let ended = client.publish_and_wait(&message("t", b"", QoS::AtLeastOnce), |_| panic!());
+    let ended = client.publish_and_wait(&message("t", b"", QoS::AtLeastOnce), |_, _| panic!());
     assert!(matches!(
         ended,
         Err(Error::Protocol(ProtocolError::Decode(_)))
@@ -692,7 +692,7 @@ fn publish_and_wait_hands_over_what_else_comes() {
     }
     let mut seen = Vec::new();
     client
-        .publish_and_wait(&message("t", b"", QoS::AtLeastOnce), |event| {
+        .publish_and_wait(&message("t", b"", QoS::AtLeastOnce), |event, _| {
             record(&mut seen, event)
         })
         .unwrap();
@@ -804,7 +804,7 @@ fn subscribe_and_wait_returns_each_answer_in_order() {
     let filters = ["a", "b/#", "c/+", "d"].map(|filter| (filter, QoS::ExactlyOnce));
     let mut seen = Vec::new();
     let codes = client
-        .subscribe_and_wait(&filters, |event| record(&mut seen, event))
+        .subscribe_and_wait(&filters, |event, _| record(&mut seen, event))
         .unwrap();
     assert_eq!(codes.iter().collect::<Vec<_>>(), granted);
     assert_eq!(seen, [Seen::message("a", b"retained")]);
@@ -927,7 +927,7 @@ fn the_session_can_be_connected_again() {
     for _ in 0..3 {
         let mut client = connected(&mut session, &network, &options());
         client
-            .publish_and_wait(&message("t", b"", QoS::ExactlyOnce), |_| panic!())
+            .publish_and_wait(&message("t", b"", QoS::ExactlyOnce), |_, _| panic!())
             .unwrap();
         client.disconnect().unwrap();
     }
@@ -1032,7 +1032,7 @@ fn a_flush_does_not_claim_what_a_checkpoint_holds_back() {
     assert_eq!(client.flush(), due);
     let mut seen = Vec::new();
     client
-        .publish_and_wait(&message("t", b"0", QoS::AtMostOnce), |event| {
+        .publish_and_wait(&message("t", b"0", QoS::AtMostOnce), |event, _| {
             seen.push(format!("{event:?}"));
         })
         .unwrap();

@@ -204,7 +204,7 @@ fn program(run: &Run) -> Trace {
         let codes = client
             .subscribe_and_wait(
                 &[("a/#", QoS::AtMostOnce), ("b", QoS::AtLeastOnce)],
-                |event| run.record(event),
+                |event, _| run.record(event),
             )
             .await?;
         run.record(Event::Suback(packet_id(2), codes));
@@ -222,7 +222,7 @@ fn program(run: &Run) -> Trace {
     for (qos, id) in EACH_QOS.into_iter().zip([0, 5, 6]) {
         run.waiting(&mut client, async |client| {
             client
-                .publish_and_wait(&message("go", b"two", qos), |event| run.record(event))
+                .publish_and_wait(&message("go", b"two", qos), |event, _| run.record(event))
                 .await?;
             match qos {
                 QoS::AtMostOnce => {}
@@ -259,7 +259,7 @@ fn program(run: &Run) -> Trace {
     run.drain(&mut client);
     run.waiting(&mut client, async |client| {
         client
-            .unsubscribe_and_wait(&["a/#", "b"], |event| run.record(event))
+            .unsubscribe_and_wait(&["a/#", "b"], |event, _| run.record(event))
             .await?;
         run.record(Event::Unsuback(packet_id(10)));
         Ok(())

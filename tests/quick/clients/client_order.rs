@@ -211,7 +211,7 @@ fn a_publish_at_qos_0_waits_for_what_the_connack_holds_back() {
     let mut session = Session::new(&mut storage);
     let mut client = reopen(&mut session, &network);
     client
-        .publish_and_wait(&Message::new("t", b"now"), |_| {})
+        .publish_and_wait(&Message::new("t", b"now"), |_, _| {})
         .unwrap();
     assert!(contains(&network.take_sent(), b"now"));
 }
@@ -240,7 +240,7 @@ fn the_id_of_a_long_message_is_known_even_if_the_connection_fails_inside_it() {
         qos: QoS::AtLeastOnce,
         retain: false,
     };
-    let failed = client.publish_slices(message, &[&[1; 1_000]], |_| {});
+    let failed = client.publish_slices(message, &[&[1; 1_000]], |_, _| {});
     assert!(matches!(failed, Err(Error::Transport(_))));
     let known = client.session().last_packet_id();
     let network = Network::new();
@@ -343,9 +343,9 @@ fn a_call_after_the_end_says_that_it_has_ended() {
     let mut client = connect(&mut session, &network);
     network.end();
     assert_eq!(client.recv().err(), Some(Error::Closed));
-    let waited = client.publish_and_wait(&at_qos_1("t", b"x"), |_| {});
+    let waited = client.publish_and_wait(&at_qos_1("t", b"x"), |_, _| {});
     assert_eq!(waited, Err(Error::Closed));
-    let subscribed = client.subscribe_and_wait(&[("t", QoS::AtMostOnce)], |_| {});
+    let subscribed = client.subscribe_and_wait(&[("t", QoS::AtMostOnce)], |_, _| {});
     assert_eq!(subscribed.err(), Some(Error::Closed));
 }
 
@@ -364,7 +364,7 @@ fn a_message_that_has_left_was_accepted() {
     // The answer to our PUBREC comes while the transport gets rid of the message.
     network.flushes(&[Step::TimedOut; 8]);
     network.feed_at(network.millis() + 1, &pubrel(9));
-    let sent = client.publish_and_wait(&Message::new("u", b"y"), |_| {});
+    let sent = client.publish_and_wait(&Message::new("u", b"y"), |_, _| {});
     assert_eq!(sent, Ok(()));
     let mut left = publish("u", b"y", QoS::AtMostOnce, 0);
     left.extend(pubcomp(9));
@@ -382,7 +382,7 @@ fn a_suback_has_no_payload() {
         ("b", QoS::AtLeastOnce),
         ("c", QoS::ExactlyOnce),
     ];
-    let granted = client.subscribe_and_wait(&filters, |_| {}).unwrap();
+    let granted = client.subscribe_and_wait(&filters, |_, _| {}).unwrap();
     assert_eq!(
         granted.first(),
         Some(SubackReturnCode::Granted(QoS::AtMostOnce))
@@ -419,7 +419,7 @@ fn a_flush_does_not_claim_what_a_payload_holds_back() {
         qos: QoS::AtLeastOnce,
         retain: false,
     };
-    client.publish_slices(long, &[b"payload"], |_| {}).unwrap();
+    client.publish_slices(long, &[b"payload"], |_, _| {}).unwrap();
     drop(client);
 
     let network = Network::new();

@@ -347,7 +347,7 @@ fn life(network: &Network) -> (Vec<Seen>, common::Result<()>) {
         let codes = client.subscribe_and_wait(&[("in/#", QOS[2]), ("b", QOS[0])], on_event)?;
         assert_eq!(codes.len(), 2);
         for qos in QOS {
-            client.publish_and_wait(&message("out", b"some payload", qos), |event| {
+            client.publish_and_wait(&message("out", b"some payload", qos), |event, _| {
                 record(&mut seen, event)
             })?;
         }
@@ -358,7 +358,7 @@ fn life(network: &Network) -> (Vec<Seen>, common::Result<()>) {
         {
             record(&mut seen, client.recv()?);
         }
-        client.unsubscribe_and_wait(&["in/#"], |event| record(&mut seen, event))?;
+        client.unsubscribe_and_wait(&["in/#"], |event, _| record(&mut seen, event))?;
         client.disconnect().map(drop)
     };
     let mut end = live();

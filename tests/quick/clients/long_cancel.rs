@@ -226,12 +226,12 @@ async fn give(
     if read {
         let source = Source::new(payload, 6);
         client
-            .publish_from(message, payload.len(), source, |_| {})
+            .publish_from(message, payload.len(), source, |_, _| {})
             .await?;
     } else {
         let (one, two) = payload.split_at(payload.len() / 3);
         client
-            .publish_slices(message, &[b"", one, b"", two, b""], |_| {})
+            .publish_slices(message, &[b"", one, b"", two, b""], |_, _| {})
             .await?;
     }
     Ok(())
@@ -361,7 +361,7 @@ fn a_source_that_fails_ends_the_connection() {
                 end,
                 ..Source::new(&payload[..given], 7)
             };
-            let result = run(client.publish_from(outgoing(QoS::AtLeastOnce), 20, source, |_| {}));
+            let result = run(client.publish_from(outgoing(QoS::AtLeastOnce), 20, source, |_, _| {}));
             let missing = 20 - given;
             let expected = end.map_or(Error::Source(ErrorKind::NotFound), |()| {
                 Error::SourceEnded { missing }

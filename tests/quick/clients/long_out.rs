@@ -968,7 +968,7 @@ fn header_and_payload_are_two_writes() {
             let mut client = connected(&mut session, &network, &KEEP);
             let payload = pattern(len);
             client
-                .publish_slices(outgoing("t", qos), &[&payload], |_| {})
+                .publish_slices(outgoing("t", qos), &[&payload], |_, _| {})
                 .unwrap();
             let writes = network.take_writes();
             assert_eq!(writes.len(), 2);
@@ -1077,7 +1077,7 @@ fn a_source_that_fails_ends_the_connection() {
                     end,
                 };
                 let error = client
-                    .publish_from(outgoing("t", qos), 50, source, |_| {})
+                    .publish_from(outgoing("t", qos), 50, source, |_, _| {})
                     .unwrap_err();
                 let missing = 50 - given;
                 assert_eq!(
@@ -1093,7 +1093,7 @@ fn a_source_that_fails_ends_the_connection() {
                 assert_eq!(client.publish(&Message::new("n", b"")), Err(aborted));
                 assert_eq!(client.ping(), Err(aborted));
                 assert_eq!(
-                    client.publish_slices(outgoing("n", qos), &[b"x"], |_| {}),
+                    client.publish_slices(outgoing("n", qos), &[b"x"], |_, _| {}),
                     Err(aborted)
                 );
                 assert_eq!(client.subscribe(&[("n", qos)]), Err(aborted));
@@ -1144,7 +1144,7 @@ fn an_interrupted_source_goes_on() {
             outgoing("t", QoS::AtMostOnce),
             30,
             Interrupted(source, false),
-            |_| {},
+            |_, _| {},
         )
         .unwrap();
     assert_eq!(
@@ -1168,24 +1168,24 @@ fn nobody_waits_behind_a_payload_that_nobody_gives() {
     );
     let mut client = connected(&mut session, &network, &KEEP);
     let pending = Err(Error::Request(RequestError::PayloadPending));
-    assert_eq!(client.publish_and_wait(&message("n", b""), |_| {}), pending);
+    assert_eq!(client.publish_and_wait(&message("n", b""), |_, _| {}), pending);
     assert_eq!(
         client
-            .subscribe_and_wait(&[("n", QoS::AtMostOnce)], |_| {})
+            .subscribe_and_wait(&[("n", QoS::AtMostOnce)], |_, _| {})
             .map(|_| ()),
         pending
     );
-    assert_eq!(client.unsubscribe_and_wait(&["n"], |_| {}), pending);
+    assert_eq!(client.unsubscribe_and_wait(&["n"], |_, _| {}), pending);
     assert_eq!(client.session().in_flight(), 1);
     assert_eq!(client.recv(), Ok(Event::PayloadNeeded(id(1))));
     client
-        .publish_slices(StreamedPublish::Resend(id(1)), &[&pattern(40)], |_| {})
+        .publish_slices(StreamedPublish::Resend(id(1)), &[&pattern(40)], |_, _| {})
         .unwrap();
     network.feed(&puback(1));
     network.feed(&puback(2));
     let mut heard = Vec::new();
     client
-        .publish_and_wait(&message("n", b""), |event| heard.push(words(event)))
+        .publish_and_wait(&message("n", b""), |event, _| heard.push(words(event)))
         .unwrap();
     assert_eq!(heard, [words(Event::Puback(id(1)))]);
 }

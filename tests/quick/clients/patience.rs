@@ -116,7 +116,7 @@ fn a_late_payload_finds_the_answer() {
     network.reads(&[], Step::Bytes(1));
     network.writes(&[Step::Bytes(5), Step::NotReady], Step::Bytes(usize::MAX));
     assert_eq!(
-        client.publish_slices(StreamedPublish::new("t"), &[b"payload"], |_| {}),
+        client.publish_slices(StreamedPublish::new("t"), &[b"payload"], |_, _| {}),
         Ok(None)
     );
 }
@@ -165,9 +165,9 @@ fn a_payload_stuck_anywhere_ends_in_time() {
                     retain: false,
                 };
                 let sent = if slices {
-                    client.publish_slices(long, &[b"pay", b"", b"load-load"], |_| {})
+                    client.publish_slices(long, &[b"pay", b"", b"load-load"], |_, _| {})
                 } else {
-                    client.publish_from(long, 12, &b"payload-load"[..], |_| {})
+                    client.publish_from(long, 12, &b"payload-load"[..], |_, _| {})
                 };
                 assert!(sent.is_err(), "{stuck_at}");
                 // What the transport has taken of the payload is flushed a millisecond later: that is progress.
@@ -189,7 +189,7 @@ fn an_async_payload_that_nobody_takes_ends_in_time() {
     let payload = [0; 20];
     let sent = world.run_for(
         60_000,
-        client.publish_slices(StreamedPublish::new("a"), &[&payload], |_| {}),
+        client.publish_slices(StreamedPublish::new("a"), &[&payload], |_, _| {}),
     );
     assert!(
         sent.is_some_and(|sent| sent.is_err()),

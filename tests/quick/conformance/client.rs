@@ -122,7 +122,7 @@ where
     let mut client = Client::connect(&mut session, transport, clock, &Connect::new("id")).unwrap();
     let mut seen = Vec::new();
     client
-        .subscribe_and_wait(&[("in", QoS::ExactlyOnce)], |event| {
+        .subscribe_and_wait(&[("in", QoS::ExactlyOnce)], |event, _| {
             record(&mut seen, event)
         })
         .unwrap();
@@ -139,7 +139,7 @@ where
     assert_eq!(payloads, [b"0", b"1", b"2"]);
     for qos in [QoS::AtLeastOnce, QoS::ExactlyOnce] {
         client
-            .publish_and_wait(&message("out", b"x", qos), |event: Event<'_>| {
+            .publish_and_wait(&message("out", b"x", qos), |event: Event<'_>, _| {
                 panic!("{event:?}")
             })
             .unwrap();

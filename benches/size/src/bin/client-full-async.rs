@@ -70,6 +70,6 @@ async fn connection(
                 continue;
             }
         };
-        client.publish_slices(outgoing, &[log], |_| {}).await?;
+        client.publish_slices(outgoing, &[log], |_, _| {}).await?;
     }
 }

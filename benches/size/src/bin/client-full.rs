@@ -54,6 +54,6 @@ fn connection(session: &mut Session<'_>, log: &[u8]) -> Result<(), Error<embedde
                 continue;
             }
         };
-        client.publish_slices(outgoing, &[log], |_| {})?;
+        client.publish_slices(outgoing, &[log], |_, _| {})?;
     }
 }

@@ -119,25 +119,25 @@ calls! {
         c.publish(message)
     }
     fn blocking_publish_and_wait(c: &mut Client<'_, '_>, message: &Message<'_>) -> Done<()> {
-        c.publish_and_wait(message, |_| {})
+        c.publish_and_wait(message, |_, _| {})
     }
     fn blocking_publish_slices(c: &mut Client<'_, '_>, message: StreamedPublish<'_>, payload: &[&[u8]]) -> Done<Option<PacketId>> {
-        c.publish_slices(message, payload, |_| {})
+        c.publish_slices(message, payload, |_, _| {})
     }
     fn blocking_publish_from(c: &mut Client<'_, '_>, message: StreamedPublish<'_>, payload: &[u8]) -> Done<Option<PacketId>> {
-        c.publish_from(message, payload.len(), payload, |_| {})
+        c.publish_from(message, payload.len(), payload, |_, _| {})
     }
     fn blocking_subscribe(c: &mut Client<'_, '_>, filters: &[(&str, QoS)]) -> Done<PacketId> {
         c.subscribe(filters)
     }
     fn blocking_subscribe_and_wait(c: &mut Client<'_, '_>, filters: &[(&str, QoS)]) -> bool {
-        c.subscribe_and_wait(filters, |_| {}).is_ok()
+        c.subscribe_and_wait(filters, |_, _| {}).is_ok()
     }
     fn blocking_unsubscribe(c: &mut Client<'_, '_>, filters: &[&str]) -> Done<PacketId> {
         c.unsubscribe(filters)
     }
     fn blocking_unsubscribe_and_wait(c: &mut Client<'_, '_>, filters: &[&str]) -> Done<()> {
-        c.unsubscribe_and_wait(filters, |_| {})
+        c.unsubscribe_and_wait(filters, |_, _| {})
     }
     fn blocking_ping(c: &mut Client<'_, '_>) -> Done<()> {
         c.ping()

@@ -36,7 +36,7 @@ pub(crate) fn run(broker: &mut Mosquitto, relay: &Relay, emulator: Emulator) -> 
     };
 
     let mut host = connect(&mut session, broker)?;
-    host.subscribe_and_wait(&[("check/from/#", QoS::ExactlyOnce)], |_| {})?;
+    host.subscribe_and_wait(&[("check/from/#", QoS::ExactlyOnce)], |_, _| {})?;
     wait_until_it_hears(&mut host, &mut program)?;
     for (name, qos) in [
         ("qos-0", QoS::AtMostOnce),
@@ -116,7 +116,7 @@ fn send(
         qos,
         ..Message::new(&topic, payload)
     };
-    host.publish_and_wait(&message, |event| program.take(&event))?;
+    host.publish_and_wait(&message, |event, _| program.take(&event))?;
     Ok(())
 }
 
@@ -149,7 +149,7 @@ fn large(host: &mut Host<'_, '_>, program: &mut Program) -> Result<()> {
         retain: false,
     };
     let start = Instant::now();
-    host.publish_slices(message, &[&payload], |event| program.take(&event))?;
+    host.publish_slices(message, &[&payload], |event, _| program.take(&event))?;
     let expected = format!("{} {sum:08x}", payload.len());
     program.wait_for(host, "large", expected.as_bytes())?;
     println!("64 KiB took {:.1} s", start.elapsed().as_secs_f32());

@@ -55,7 +55,7 @@ fn run(options: &Options) -> Result<()> {
     let mut memory = Memory::new();
     let mut session = Session::new(&mut memory);
     let mut server = connect(&mut session, std_io::connect(address)?, "log-server")?;
-    server.subscribe_and_wait(&[(&topic, QoS::AtLeastOnce)], |_| {})?;
+    server.subscribe_and_wait(&[(&topic, QoS::AtLeastOnce)], |_, _| {})?;
     thread::scope(|scope| {
         let device = scope.spawn(|| upload_any(options, address).map_err(|e| e.to_string()));
         let (mut len, mut sum) = (0_usize, Sha256::new());
@@ -110,7 +110,7 @@ fn upload(path: &PathBuf, topic: &str, address: SocketAddr) -> Result<()> {
     };
     let bar = progress(len);
     let reader = NonBlocking::new(bar.wrap_read(file));
-    let id = device.publish_from(message, len, reader, |_| {})?;
+    let id = device.publish_from(message, len, reader, |_, _| {})?;
     while Some(device.recv()?) != id.map(Event::Puback) {}
     device.disconnect()?;
     bar.finish();

@@ -79,7 +79,7 @@ fn serve(
     if client.session_present() {
         seen.resumed = seen.resumed.saturating_add(1);
     } else {
-        client.subscribe_and_wait(&[(FILTER, QoS::ExactlyOnce)], |_| {})?;
+        client.subscribe_and_wait(&[(FILTER, QoS::ExactlyOnce)], |_, _| {})?;
     }
     loop {
         let reply = match client.recv()? {

@@ -1,0 +1,82 @@
+//! Changes of the session, and which of them were saved.
+
+/// Numbers the changes of what client and server share.
+///
+/// The numbers wrap. A save cannot be overtaken by 65,536 changes: with checkpoints, requests fill the in-flight table.
+pub(in crate::session) struct Changes {
+    /// Number of the last change.
+    last: u16,
+    /// Number of the last change that was saved.
+    saved: u16,
+}
+
+impl Changes {
+    pub(super) const fn new() -> Self {
+        Self { last: 0, saved: 0 }
+    }
+
+    /// The session has changed.
+    pub(super) const fn add(&mut self) {
+        self.last = self.last.wrapping_add(1);
+    }
+
+    /// Returns the number of the last change.
+    pub(in crate::session) const fn last(&self) -> u16 {
+        self.last
+    }
+
+    /// Returns `true` if the last change was not saved.
+    pub(in crate::session) const fn are_unsaved(&self) -> bool {
+        self.last != self.saved
+    }
+
+    /// Everything was saved.
+    pub(in crate::session) const fn mark_saved(&mut self) {
+        self.saved = self.last;
+    }
+
+    /// The last change was not saved.
+    pub(in crate::session) const fn mark_unsaved(&mut self) {
+        self.saved = self.last.wrapping_sub(1);
+    }
+
+    /// Everything up to this change was saved. An older number than before is ignored.
+    pub(in crate::session) const fn mark_saved_up_to(&mut self, change: u16) {
+        if self.last.wrapping_sub(change) < self.last.wrapping_sub(self.saved) {
+            self.saved = change;
+        }
+    }
+}
+
+/// Only whether a change was not saved decides what happens next.
+#[cfg(feature = "fingerprint")]
+impl core::hash::Hash for Changes {
+    fn hash<H: core::hash::Hasher>(&self, state: &mut H) {
+        self.are_unsaved().hash(state);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn change_after_save_stays_unsaved() {
+        for first in [0, 5, u16::MAX - 1, u16::MAX] {
+            let mut changes = Changes {
+                last: first,
+                saved: first,
+            };
+            changes.add();
+            let saved = changes.last();
+            changes.add();
+            assert!(changes.are_unsaved());
+            changes.mark_saved_up_to(saved);
+            assert!(changes.are_unsaved());
+            changes.mark_saved_up_to(changes.last());
+            assert!(!changes.are_unsaved());
+            changes.mark_saved_up_to(saved);
+            assert!(!changes.are_unsaved(), "an old save changes nothing");
+        }
+    }
+}
