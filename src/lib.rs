@@ -57,7 +57,7 @@ pub use self::{
     client::{ReadFn, blocking},
     session::{
         Chunk, Event, EventToken, Handled, ImageError, InputBlock, Message, ProtocolError,
-        Publisher, RESPONSE_TIMEOUT, RequestError, Saved, Session, Storage, StreamedPublish,
+        Publisher, RESPONSE_TIMEOUT, RequestError, Saved, Session, Storage, StreamedPublish, SubscriptionState,
     },
     time::{Clock, Instant},
 };

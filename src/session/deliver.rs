@@ -208,14 +208,19 @@ fn take_report<'e>(in_flight: &mut InFlight<'_>, id: PacketId) -> Option<Event<'
 
 /// Returns the SUBACK in the receive buffer. It has one code for each filter \[MQTT-3.8.4-5\], in their order
 /// \[MQTT-3.9.3-1\].
-fn borrow_suback<'e>(
+fn borrow_suback<'e, 'b: 'e>(
     id: PacketId,
     receiver: &'e mut Receiver<'_>,
-    sender: &mut Sender<'_>,
+    sender: &mut Sender<'b>,
     link: &mut Link,
 ) -> Result<Event<'e>, ProtocolError> {
-    let body = sender.buffer.body_of(id);
-    let expected = body.map_or(0, raw_packet::filter_count);
+    let is_standing = sender.in_flight.is_standing(id);
+    let filters = sender.subscriptions.current();
+    let expected = if is_standing {
+        filters.len()
+    } else {
+        sender.buffer.body_of(id).map_or(0, raw_packet::filter_count)
+    };
     let suback = match Suback::decode_body(receiver.borrow_packet()) {
         Ok(suback) => suback,
         Err(error) => return Err(link.reject_event(error.into())),
@@ -224,8 +229,13 @@ fn borrow_suback<'e>(
     if got != expected {
         return Err(link.reject_event(ProtocolError::SubackCount { expected, got }));
     }
+    let codes = suback.codes();
+    if is_standing {
+        sender.on_subscribed(codes);
+        return Ok(Event::Subscribed { filters, codes });
+    }
     sender.answered(id);
-    Ok(Event::Suback(id, suback.codes()))
+    Ok(Event::Suback(id, codes))
 }
 
 /// Returns the message in the receive buffer, for whose id and acknowledgement there is room.

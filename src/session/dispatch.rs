@@ -162,6 +162,9 @@ impl Session<'_> {
             // [MQTT-3.1.2-4], [MQTT-3.2.2-3] Our PUBLISHes are kept; the ids of received ones are not.
             self.received_ids.clear();
         }
+        if self.link.has_unanswered_connect() {
+            self.sender.subscriptions.forget();
+        }
         self.link.accept(session_present);
         self.timers.on_connack();
         self.sender.on_connected(session_present);

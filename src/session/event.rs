@@ -137,6 +137,14 @@ pub enum Event<'a> {
     Pubcomp(PacketId),
     /// The server answered the subscribe with this id, with one code for each filter in their order.
     Suback(PacketId, SubackCodes<'a>),
+    /// The server answered for these [standing subscriptions](super::Session::set_subscriptions), with one code for each in
+    /// their order.
+    Subscribed {
+        /// The filters, each with the QoS that was asked for.
+        filters: &'a [(&'a str, QoS)],
+        /// The return codes: a lower QoS than was asked for, or a refusal.
+        codes: SubackCodes<'a>,
+    },
     /// The server acknowledged the unsubscribe with this id.
     Unsuback(PacketId),
     /// The connection was closed before the server answered the subscribe or unsubscribe with this id. It may have taken

@@ -217,6 +217,8 @@ pub(super) struct InFlight<'b> {
     /// The server has forgotten these ids, and they are to be reported.
     declined_ended: bool,
     last_id: u16,
+    /// The SUBSCRIBE of the standing subscriptions, which needs no slot.
+    pub(super) standing: Option<Slot>,
 }
 
 impl<'b> InFlight<'b> {
@@ -226,6 +228,7 @@ impl<'b> InFlight<'b> {
             declined: [None; DECLINED],
             declined_ended: false,
             last_id: 0,
+            standing: None,
         }
     }
 }
@@ -302,7 +305,21 @@ impl InFlight<'_> {
     }
 
     pub(super) fn get(&self, id: PacketId) -> Option<&Slot> {
-        self.slots.iter().find(|slot| slot.id == id)
+        let mut slots = self.slots.iter().chain(&self.standing);
+        slots.find(|slot| slot.id == id)
+    }
+
+    /// Starts to wait for the answer to the SUBSCRIBE of the standing subscriptions, and returns its id.
+    pub(super) fn insert_standing(&mut self) -> PacketId {
+        let id = self.free_id();
+        self.last_id = id.get();
+        self.standing = Some(Slot::new(id, SlotState::Suback, false));
+        id
+    }
+
+    /// Returns `true` if this is the id of a SUBSCRIBE of the standing subscriptions.
+    pub(super) fn is_standing(&self, id: PacketId) -> bool {
+        self.standing.is_some_and(|slot| slot.id == id)
     }
 
     pub(super) fn get_mut(&mut self, id: PacketId) -> Option<&mut Slot> {
@@ -377,6 +394,7 @@ impl InFlight<'_> {
     pub(super) fn sent_times(&mut self) -> impl Iterator<Item = &mut Instant> {
         self.slots
             .iter_mut()
+            .chain(&mut self.standing)
             .filter(|slot| slot.is_sent())
             .map(|slot| &mut slot.since)
     }
@@ -397,6 +415,7 @@ impl InFlight<'_> {
 
     /// The connection ended: nothing is sent on the next one yet, and what cannot be sent again is reported.
     pub(super) fn end_connection(&mut self, refused: bool) {
+        self.standing = None;
         self.declined_ended &= self.declined.iter().any(Option::is_some);
         for slot in self.slots.iter_mut() {
             slot.flags &= FORGOTTEN;

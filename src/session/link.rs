@@ -183,6 +183,11 @@ impl Link {
         self.awaits_connack = false;
     }
 
+    /// Returns `true` if an earlier CONNECT was not answered.
+    pub(super) const fn has_unanswered_connect(&self) -> bool {
+        self.connect_unanswered
+    }
+
     /// Returns for [`Event::Connected`](super::Event::Connected) whether an earlier CONNECT was not answered.
     pub(super) const fn take_connect_unanswered(&mut self) -> bool {
         core::mem::replace(&mut self.connect_unanswered, false)

@@ -32,6 +32,7 @@ pub use self::{
     image::{ImageError, Saved},
     state::Session,
     publisher::Publisher,
+    send::SubscriptionState,
     storage::Storage,
     timers::RESPONSE_TIMEOUT,
 };
@@ -40,7 +41,7 @@ use self::{
     state::queue_ping, timers::Timers,
 };
 use crate::{
-    codec::{Connect, PacketId},
+    codec::{Connect, PacketId, QoS},
     time::Instant,
 };
 
@@ -58,6 +59,37 @@ impl<'b> Session<'b> {
             events: EventQueue::new(),
             timers: Timers::new(),
         }
+    }
+}
+
+impl<'b> Session<'b> {
+    /// Sets the standing subscriptions: filters that the session subscribes by itself after CONNACK, before other packets
+    /// are sent. Call it between connections, before the first [`Self::connect`] or [`Self::prepare`].
+    ///
+    /// They are sent unless the server has kept the session, and has answered for the same list before. The checksum of the
+    /// list is saved in an image for that. [`Event::Subscribed`] reports each answer, and [`Self::subscriptions`] the state
+    /// of all. Their SUBSCRIBE needs no in-flight slot. It takes room in the send buffer: for the longest filter, or for
+    /// eight filters if they fit into a quarter of the buffer.
+    ///
+    /// A filter that is removed from the list stays subscribed at the server while it keeps the session: unsubscribe. When
+    /// filters are sent again, the server sends its retained messages again.
+    ///
+    /// # Errors
+    ///
+    /// - [`RequestError::NotConnected`]: there is a connection.
+    /// - [`RequestError::Encode`]: a filter is not valid.
+    /// - [`RequestError::PacketTooLarge`] or [`RequestError::SendBufferFull`]: the longest filter does not fit.
+    ///
+    /// On an error, nothing has changed.
+    pub fn set_subscriptions(
+        &mut self,
+        filters: &'b [(&'b str, QoS)],
+    ) -> Result<(), RequestError> {
+        if self.link.is_open() {
+            return Err(RequestError::NotConnected);
+        }
+        self.clean_up_connection();
+        self.sender.set_subscriptions(filters)
     }
 }
 
@@ -85,6 +117,15 @@ impl Session<'_> {
     /// may lose power at any time. Restored from its last image, it still delivers each QoS 2 message exactly once.
     pub fn set_checkpoints(&mut self, on: bool) {
         self.events.checkpoints = on;
+    }
+
+    /// Returns how far the server has answered for the [standing subscriptions](Self::set_subscriptions) on this connection.
+    pub fn subscriptions(&self) -> SubscriptionState {
+        if self.link.is_connected() {
+            self.sender.subscriptions.state()
+        } else {
+            SubscriptionState::Pending
+        }
     }
 
     /// Queues a CONNECT, the first packet on a new transport. An older connection is closed: each has one CONNECT

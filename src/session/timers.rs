@@ -513,7 +513,8 @@ impl Timers {
                 visit(since, reason);
             }
         }
-        for slot in in_flight.iter().filter(|slot| slot.is_sent()) {
+        let slots = in_flight.iter().chain(&in_flight.standing);
+        for slot in slots.filter(|slot| slot.is_sent()) {
             let packet_id = slot.id;
             visit(slot.since, ProtocolError::RequestTimeout { packet_id });
         }

@@ -1,7 +1,7 @@
 //! The format of an image: its parts, its checksum, and the checks of an image that is read.
 //!
 //! ```text
-//! "uMQ" version | length u32 | flags u8 | last id u16 | room u32 | client id: length u16, bytes
+//! "uMQ" version | length u32 | flags u8 | checksum of the subscriptions u32, if flag 8 is set | last id u16 | room u32 | client id: length u16, bytes
 //! | received ids: count u16, u16 each | requests: count u16, (id u16, state u8, forgotten u8) each
 //! | kept PUBLISHes as they would be sent again, back to back | CRC-32 of everything before
 //! ```
@@ -25,6 +25,7 @@ const VERSION: u8 = 2;
 pub(super) const CLEAN_SESSION: u8 = 1;
 pub(super) const SERVER_HAS_SESSION: u8 = 2;
 pub(super) const CONNECT_UNANSWERED: u8 = 4;
+pub(super) const SUBSCRIBED: u8 = 8;
 
 /// Bytes of an image besides client id, ids, requests and packets.
 pub(super) const FIXED_LEN: usize = 4 + 4 + 1 + 2 + 4 + 2 + 2 + 2 + 4;
@@ -33,6 +34,7 @@ pub(super) const FIXED_LEN: usize = 4 + 4 + 1 + 2 + 4 + 2 + 2 + 2 + 4;
 /// share the send buffer.
 pub(in crate::session) const fn max_len(tx: usize, inflight: usize, inbound: usize) -> usize {
     FIXED_LEN
+        .saturating_add(4)
         .saturating_add(tx)
         .saturating_add(inflight.saturating_add(DECLINED).saturating_mul(4))
         .saturating_add(inbound.saturating_mul(2))
@@ -97,6 +99,8 @@ pub(super) struct Image<'a> {
     pub(super) clean_session: bool,
     pub(super) server_has_session: bool,
     pub(super) connect_unanswered: bool,
+    /// Checksum of the standing subscriptions that the server has, or 0.
+    pub(super) recorded: u32,
     pub(super) last_id: u16,
     pub(super) connect_room: usize,
     client_id: &'a str,
@@ -130,6 +134,11 @@ impl<'a> Image<'a> {
 
     fn read(reader: &mut ImageReader<'a>) -> Option<Self> {
         let [flags] = reader.array().ok()?;
+        let recorded = if flags & SUBSCRIBED == 0 {
+            0
+        } else {
+            u32::from_be_bytes(reader.array().ok()?)
+        };
         let last_id = reader.u16().ok()?;
         let connect_room = reader.u32().ok()?;
         let len = reader.u16().ok()?;
@@ -142,6 +151,7 @@ impl<'a> Image<'a> {
             clean_session: flags & CLEAN_SESSION != 0,
             server_has_session: flags & SERVER_HAS_SESSION != 0,
             connect_unanswered: flags & CONNECT_UNANSWERED != 0,
+            recorded,
             last_id,
             connect_room,
             client_id,
@@ -149,7 +159,8 @@ impl<'a> Image<'a> {
             slots,
             packets: reader.0,
         };
-        (flags & !(CLEAN_SESSION | SERVER_HAS_SESSION | CONNECT_UNANSWERED) == 0).then_some(image)
+        let known = CLEAN_SESSION | SERVER_HAS_SESSION | CONNECT_UNANSWERED | SUBSCRIBED;
+        (flags & !known == 0).then_some(image)
     }
 
     /// Returns a CONNECT with the client id of the last one.

@@ -5,7 +5,7 @@ mod format;
 pub use self::format::ImageError;
 pub(super) use self::format::max_len;
 use self::format::{
-    CLEAN_SESSION, CONNECT_UNANSWERED, FIXED_LEN, Image, ImageWriter, SERVER_HAS_SESSION,
+    CLEAN_SESSION, CONNECT_UNANSWERED, FIXED_LEN, Image, ImageWriter, SERVER_HAS_SESSION, SUBSCRIBED,
 };
 use super::{
     in_flight::SlotState, link::Link, received_ids::ReceivedIds, send::Sender, state::Session,
@@ -43,7 +43,9 @@ impl Snapshot<'_> {
         let packets = sender.buffer.kept_publishes().map(|(_, rest)| rest.len());
         let in_flight = &sender.in_flight;
         let requests = in_flight.len().saturating_add(in_flight.declined().count());
+        let checksum: usize = if sender.subscriptions.recorded() == 0 { 0 } else { 4 };
         let len = FIXED_LEN
+            .saturating_add(checksum)
             .saturating_add(client_id.len())
             .saturating_add(received_ids.len().saturating_mul(2))
             .saturating_add(requests.saturating_mul(4))
@@ -63,7 +65,12 @@ impl Snapshot<'_> {
         } else {
             0
         };
-        image.put(&[clean | known | unanswered]);
+        let recorded = sender.subscriptions.recorded();
+        let subscribed = if recorded == 0 { 0 } else { SUBSCRIBED };
+        image.put(&[clean | known | unanswered | subscribed]);
+        if recorded != 0 {
+            image.put(&recorded.to_be_bytes());
+        }
         image.u16(usize::from(sender.in_flight.last_id()));
         image.u32(sender.buffer.connect_room());
         image.u16(client_id.len());
@@ -177,6 +184,7 @@ impl Session<'_> {
     #[inline(never)]
     fn restore_state(&mut self, image: &Image<'_>) {
         self.sender.restore(image.slots(), image.last_id);
+        self.sender.subscriptions.restore(image.recorded);
         self.received_ids.restore(image.received_ids());
         self.link.restore(
             image.clean_session,

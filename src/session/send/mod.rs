@@ -5,17 +5,21 @@ mod changes;
 mod packets;
 mod send_buffer;
 mod streamed;
+mod subscriptions;
 
 use heapless::VecView;
 
-use self::{ack_queue::AckQueue, changes::Changes, send_buffer::SendBuffer, streamed::Abandoned};
+use self::{ack_queue::AckQueue, changes::Changes, send_buffer::SendBuffer, streamed::Abandoned,
+    subscriptions::Subscriptions,
+};
+pub use self::subscriptions::SubscriptionState;
 pub(super) use self::{packets::SentPacket, send_buffer::Encode};
 use super::{
     error::RequestError,
     in_flight::{InFlight, Slot, SlotState},
 };
 use crate::{
-    codec::{Connect, FixedHeader, PacketId, wire},
+    codec::{Connect, FixedHeader, PacketId, QoS, SubackCodes, wire},
     time::Instant,
 };
 
@@ -26,12 +30,14 @@ enum Lent {
     Buffer,
     Acks,
     Ping,
+    Subscribe,
 }
 
 /// A packet that is not kept in the send buffer.
 pub(super) enum SmallPacket {
     Ack,
     Ping,
+    Subscribe,
 }
 
 /// The sending half of a session.
@@ -51,6 +57,7 @@ pub(super) struct Sender<'b> {
     pub(super) in_flight: InFlight<'b>,
     pub(super) buffer: SendBuffer<'b>,
     pub(super) acks: AckQueue,
+    pub(super) subscriptions: Subscriptions<'b>,
 }
 
 impl<'b> Sender<'b> {
@@ -66,12 +73,13 @@ impl<'b> Sender<'b> {
             in_flight: InFlight::new(slots),
             buffer: SendBuffer::new(buffer),
             acks: AckQueue::new(),
+            subscriptions: Subscriptions::new(),
         }
     }
 }
 
 /// The connection.
-impl Sender<'_> {
+impl<'b> Sender<'b> {
     /// Queues a CONNECT. The caller has checked that it fits. Everything else waits for CONNACK, if `block` is true or
     /// if something is sent again.
     pub(super) fn connect(&mut self, connect: &Connect<'_>, header: FixedHeader, block: bool) {
@@ -90,6 +98,30 @@ impl Sender<'_> {
         }
         self.qos0_sent_before_connack = 0;
         self.buffer.set_blocked(false);
+        if !session_present {
+            self.subscriptions.forget();
+        }
+        if self.subscriptions.begin_round() {
+            self.subscribe_next();
+        }
+    }
+
+    /// Queues the next SUBSCRIBE of the standing subscriptions, if there is one.
+    fn subscribe_next(&mut self) {
+        let id = self.in_flight.insert_standing();
+        let room = self.buffer.reserved();
+        if !self.subscriptions.write_next(id, room) {
+            self.in_flight.standing = None;
+        }
+    }
+
+    /// The SUBSCRIBE of the standing subscriptions was answered with these codes.
+    pub(super) fn on_subscribed(&mut self, codes: SubackCodes<'_>) {
+        self.in_flight.standing = None;
+        if self.subscriptions.on_answer(codes) {
+            self.changes.add();
+        }
+        self.subscribe_next();
     }
 
     /// Cleans up after a connection. If it was refused, the server discarded what was sent before CONNACK
@@ -101,6 +133,8 @@ impl Sender<'_> {
             .qos0_dropped
             .saturating_add(unsent)
             .saturating_add(if refused { discarded } else { 0 });
+        let is_asked = self.in_flight.standing.is_some_and(|slot| slot.is_sent());
+        self.subscriptions.end_connection(is_asked);
         self.acks.clear();
         self.ping_left = 0;
         self.lent = Lent::Buffer;
@@ -126,6 +160,18 @@ impl Sender<'_> {
         core::mem::take(&mut self.qos0_dropped)
     }
 
+    /// Sets the list of standing subscriptions, and reserves room for their SUBSCRIBE. There is no connection.
+    pub(super) fn set_subscriptions(
+        &mut self,
+        list: &'b [(&'b str, QoS)],
+    ) -> Result<(), RequestError> {
+        let limit = self.buffer.capacity() / 4;
+        let room = subscriptions::room_for(list, limit)?;
+        self.buffer.reserve(room)?;
+        self.subscriptions.set_list(list);
+        Ok(())
+    }
+
     /// Queues a DISCONNECT after everything else.
     pub(super) fn disconnect(&mut self) {
         self.buffer.push_disconnect();
@@ -137,13 +183,19 @@ impl Sender<'_> {
     /// Returns `true` if nothing can be sent at present.
     pub(super) fn is_empty(&self) -> bool {
         self.buffer.is_empty()
-            && (self.buffer.is_in_payload() || (self.acks.is_empty() && self.ping_left == 0))
+            && (self.buffer.is_in_payload() || !self.has_small_packets())
+    }
+
+    /// Returns `true` if there are packets that are sent before those of the send buffer.
+    fn has_small_packets(&self) -> bool {
+        !self.acks.is_empty() || self.ping_left > 0 || self.subscriptions.has_unsent()
     }
 
     /// Returns `true` if there are acknowledgements, and nothing else can be sent.
     pub(super) fn has_only_acks(&self) -> bool {
         !self.acks.is_empty()
             && self.ping_left == 0
+            && !self.subscriptions.has_unsent()
             && !self.buffer.is_in_payload()
             && self.buffer.is_empty()
     }
@@ -162,11 +214,13 @@ impl Sender<'_> {
 
     /// Returns `true` if no packet is sent in part, except a PINGREQ.
     fn is_between_packets(&self) -> bool {
-        self.buffer.is_between_packets() && self.acks.is_between_packets()
+        self.buffer.is_between_packets()
+            && self.acks.is_between_packets()
+            && self.subscriptions.is_between_packets()
     }
 
-    /// Returns the bytes that are sent next: the rest of a packet, else a PINGREQ, else the acknowledgements, else all
-    /// that is queued.
+    /// Returns the bytes that are sent next: the rest of a packet, else a PINGREQ, else the acknowledgements, else the
+    /// SUBSCRIBE of the standing subscriptions, else all that is queued.
     pub(super) fn lend(&mut self) -> &[u8] {
         if self.can_send_ping() {
             self.lent = Lent::Ping;
@@ -176,13 +230,17 @@ impl Sender<'_> {
                 _ => &wire::PINGREQ_PACKET,
             };
         }
-        if !self.acks.is_empty() && self.buffer.is_between_packets() {
+        let is_between = self.buffer.is_between_packets();
+        if !self.acks.is_empty() && is_between && self.subscriptions.is_between_packets() {
             self.lent = Lent::Acks;
             return self.acks.bytes();
         }
+        if self.subscriptions.has_unsent() && is_between {
+            self.lent = Lent::Subscribe;
+            return self.subscriptions.unsent(self.buffer.reserved());
+        }
         self.lent = Lent::Buffer;
-        self.buffer
-            .lend(!self.acks.is_empty() || self.ping_left > 0)
+        self.buffer.lend(self.has_small_packets())
     }
 
     /// Counts `n` bytes of those lent last, which the transport accepted. Returns the packet other than those of the
@@ -198,6 +256,13 @@ impl Sender<'_> {
                 let in_flight = &mut self.in_flight;
                 let sent = self.acks.consume(n, |id| in_flight.on_pubrel_sent(id, now));
                 sent.then_some(SmallPacket::Ack)
+            }
+            Lent::Subscribe => {
+                let sent = self.subscriptions.consume(n);
+                if sent && let Some(slot) = &mut self.in_flight.standing {
+                    slot.sent(now);
+                }
+                sent.then_some(SmallPacket::Subscribe)
             }
             Lent::Buffer => {
                 self.buffer.consume(n);

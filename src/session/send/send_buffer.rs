@@ -6,6 +6,8 @@
 //! | unused | CONNECT           | kept    | partly sent packet       | queued | free    | room for DISCONNECT |
 //! ```
 //!
+//! After the room for DISCONNECT follows that for a SUBSCRIBE of the standing subscriptions, if there are any.
+//!
 //! Packets lie back to back in the order in which they were queued. A PUBLISH at QoS 0 and a DISCONNECT are removed
 //! when they were sent. Packets with a packet id stay until they are acknowledged. The room at the front belongs to
 //! the CONNECT alone, so that a client with a full buffer can reconnect. It keeps the last CONNECT, because its client
@@ -32,6 +34,8 @@ pub(in crate::session) struct SendBuffer<'b> {
     packets: Packets<'b>,
     /// The last CONNECT.
     connect: Span,
+    /// Bytes at the end for the SUBSCRIBE of the standing subscriptions.
+    reserved: usize,
     streamed: Streamed,
 }
 
@@ -41,6 +45,7 @@ impl<'b> SendBuffer<'b> {
         Self {
             packets: Packets::new(bytes),
             connect: Span::default(),
+            reserved: 0,
             streamed: Streamed::default(),
         }
     }
@@ -382,11 +387,8 @@ impl SendBuffer<'_> {
         if !self.streamed.staged.is_empty() {
             return &mut [];
         }
-        let free = self
-            .packets
-            .bytes
-            .get_mut(self.packets.span.end..)
-            .unwrap_or_default();
+        let span = self.packets.span.end..self.end();
+        let free = self.packets.bytes.get_mut(span).unwrap_or_default();
         let len = free.len().min(missing);
         free.get_mut(..len).unwrap_or_default()
     }
@@ -494,8 +496,37 @@ impl SendBuffer<'_> {
 impl SendBuffer<'_> {
     /// Returns the end of the bytes for packets other than DISCONNECT, for which there is always room.
     fn limit(&self) -> usize {
-        let len = self.packets.bytes.len();
-        len.saturating_sub(wire::DISCONNECT_PACKET.len())
+        self.end().saturating_sub(wire::DISCONNECT_PACKET.len())
+    }
+
+    /// Returns the end of the bytes for packets other than the SUBSCRIBE of the standing subscriptions.
+    const fn end(&self) -> usize {
+        self.packets.bytes.len().wrapping_sub(self.reserved)
+    }
+
+    /// Returns the size of the send buffer in bytes.
+    pub(super) const fn capacity(&self) -> usize {
+        self.packets.bytes.len()
+    }
+
+    /// Reserves `len` bytes for the SUBSCRIBE of the standing subscriptions. There is no connection.
+    pub(super) fn reserve(&mut self, len: usize) -> Result<(), RequestError> {
+        self.packets.move_to(self.connect.end);
+        self.packets.rewind(self.connect.end);
+        let used = wire::DISCONNECT_PACKET.len().saturating_add(self.packets.span.end);
+        let free = self.capacity().saturating_sub(used);
+        if len > free {
+            let capacity = self.capacity().saturating_sub(wire::DISCONNECT_PACKET.len());
+            return Err(RequestError::no_room(len, capacity, free));
+        }
+        self.reserved = len;
+        Ok(())
+    }
+
+    /// Returns the bytes that were [reserved](Self::reserve).
+    pub(super) fn reserved(&mut self) -> &mut [u8] {
+        let end = self.end();
+        self.packets.bytes.get_mut(end..).unwrap_or_default()
     }
 
     fn free(&mut self) -> &mut [u8] {
@@ -511,9 +542,10 @@ impl core::hash::Hash for SendBuffer<'_> {
         let Self {
             packets,
             connect,
+            reserved,
             streamed,
         } = self;
-        (packets, connect, streamed).hash(state);
+        (packets, connect, reserved, streamed).hash(state);
         connect.of(packets.bytes).hash(state);
         streamed.staged.of(packets.bytes).hash(state);
     }

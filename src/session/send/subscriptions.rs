@@ -1,0 +1,219 @@
+//! Standing subscriptions: filters that the session subscribes by itself, on each connection whose server may lack them.
+
+use crate::{
+    bytes::Span,
+    codec::{EncodeError, PacketId, QoS, SubackCodes, SubackReturnCode, subscribe},
+};
+
+/// Most filters in one SUBSCRIBE. Some servers close the connection at more.
+pub(super) const MAX_FILTERS: usize = 8;
+
+/// The state of the standing subscriptions.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
+#[cfg_attr(feature = "fingerprint", derive(Hash))]
+pub enum SubscriptionState {
+    /// There is no connection, or the server has not answered for all filters.
+    Pending,
+    /// The server has granted all filters, some perhaps at a lower QoS. Also if there are none.
+    Granted,
+    /// The server has refused a filter. It is sent again on the next connection.
+    Refused,
+}
+
+/// The list of filters, and how much of it the server has answered.
+///
+/// A round sends the whole list, one SUBSCRIBE after the other.
+#[cfg_attr(feature = "fingerprint", derive(Hash))]
+pub(in crate::session) struct Subscriptions<'b> {
+    list: &'b [(&'b str, QoS)],
+    /// Filters before this one were answered in this round.
+    next: usize,
+    /// Filters in the SUBSCRIBE that was queued last; 0 if it was answered.
+    in_packet: usize,
+    /// Bytes of that SUBSCRIBE that were not sent, in the room of the send buffer.
+    unsent: Span,
+    /// The SUBSCRIBE is sent in part.
+    is_partly_sent: bool,
+    /// Each SUBSCRIBE has one filter, because the server closed the last connection before it answered.
+    one_by_one: bool,
+    state: SubscriptionState,
+    /// Checksum of the list for which the last round was complete, or 0.
+    recorded: u32,
+    /// Connections in a row that the server closed at the same filter.
+    closures: u16,
+}
+
+impl<'b> Subscriptions<'b> {
+    pub(super) const fn new() -> Self {
+        Self {
+            list: &[],
+            next: 0,
+            in_packet: 0,
+            unsent: Span { start: 0, end: 0 },
+            is_partly_sent: false,
+            one_by_one: false,
+            state: SubscriptionState::Pending,
+            recorded: 0,
+            closures: 0,
+        }
+    }
+
+    /// Replaces the list between connections.
+    pub(super) const fn set_list(&mut self, list: &'b [(&'b str, QoS)]) {
+        self.list = list;
+        self.closures = 0;
+        self.one_by_one = false;
+    }
+
+    /// Returns the filters of the SUBSCRIBE that is not answered.
+    pub(in crate::session) fn current(&self) -> &'b [(&'b str, QoS)] {
+        let rest = self.list.get(self.next..).unwrap_or_default();
+        rest.get(..self.in_packet).unwrap_or_default()
+    }
+}
+
+impl Subscriptions<'_> {
+    pub(in crate::session) const fn state(&self) -> SubscriptionState {
+        if self.list.is_empty() {
+            SubscriptionState::Granted
+        } else {
+            self.state
+        }
+    }
+
+    /// Returns the checksum to be saved in an image, or 0.
+    pub(in crate::session) const fn recorded(&self) -> u32 {
+        self.recorded
+    }
+
+    /// Takes over the checksum of a saved session.
+    pub(in crate::session) const fn restore(&mut self, recorded: u32) {
+        self.recorded = recorded;
+    }
+
+    /// The server may have lost the subscriptions.
+    pub(in crate::session) const fn forget(&mut self) {
+        self.recorded = 0;
+    }
+
+    /// CONNACK was received. Returns `true` if a round begins, because the server may lack a filter of the list.
+    pub(super) fn begin_round(&mut self) -> bool {
+        self.next = 0;
+        self.state = SubscriptionState::Granted;
+        let is_needed = !self.list.is_empty() && self.recorded != checksum(self.list);
+        if is_needed {
+            self.state = SubscriptionState::Pending;
+        }
+        is_needed
+    }
+
+    /// Writes the next SUBSCRIBE of the round into this room. Returns `false` if the round is complete.
+    pub(super) fn write_next(&mut self, id: PacketId, room: &mut [u8]) -> bool {
+        let rest = self.list.get(self.next..).unwrap_or_default();
+        let most = if self.one_by_one { 1 } else { MAX_FILTERS };
+        let mut count = rest.len().min(most);
+        while count > 0 {
+            let filters = rest.iter().take(count).copied();
+            if let Ok(len) = subscribe::encode(id, filters, room) {
+                self.in_packet = count;
+                self.unsent = Span::at(0, len);
+                self.is_partly_sent = false;
+                return true;
+            }
+            count = count.saturating_sub(1);
+        }
+        false
+    }
+
+    /// The SUBSCRIBE was answered with these codes. Returns `true` if the round is complete and was recorded.
+    pub(in crate::session) fn on_answer(&mut self, codes: SubackCodes<'_>) -> bool {
+        if codes.iter().any(|code| code == SubackReturnCode::Failure) {
+            self.state = SubscriptionState::Refused;
+        }
+        self.next = self.next.saturating_add(self.in_packet);
+        self.in_packet = 0;
+        self.closures = 0;
+        if self.next < self.list.len() {
+            return false;
+        }
+        self.one_by_one = false;
+        if self.state == SubscriptionState::Pending {
+            self.state = SubscriptionState::Granted;
+            self.recorded = checksum(self.list);
+            return true;
+        }
+        false
+    }
+
+    /// The connection ended. `unanswered` says whether a SUBSCRIBE was sent and the server closed the connection.
+    pub(super) fn end_connection(&mut self, unanswered: bool) {
+        if unanswered {
+            self.closures = self.closures.saturating_add(1);
+            self.one_by_one = true;
+        }
+        self.in_packet = 0;
+        self.unsent = Span { start: 0, end: 0 };
+        self.is_partly_sent = false;
+        self.state = SubscriptionState::Pending;
+    }
+
+    /// Returns the bytes of the SUBSCRIBE that were not sent.
+    pub(super) fn unsent<'r>(&self, room: &'r [u8]) -> &'r [u8] {
+        self.unsent.of(room)
+    }
+
+    pub(super) fn has_unsent(&self) -> bool {
+        !self.unsent.is_empty()
+    }
+
+    pub(super) const fn is_between_packets(&self) -> bool {
+        !self.is_partly_sent
+    }
+
+    /// The transport accepted `n` bytes. Returns `true` if the whole SUBSCRIBE was sent.
+    pub(super) fn consume(&mut self, n: usize) -> bool {
+        let n = n.min(self.unsent.len());
+        self.unsent.start = self.unsent.start.wrapping_add(n);
+        self.is_partly_sent = self.has_unsent() && (self.is_partly_sent || n > 0);
+        !self.has_unsent()
+    }
+
+    /// Returns the index of the filter at which the server closes the connection, and on how many connections in a row.
+    ///
+    /// It is known once a SUBSCRIBE with this filter alone was not answered.
+    pub(super) fn suspect(&self) -> Option<(usize, u16)> {
+        (self.in_packet == 1 && self.closures > 0)
+            .then(|| (self.next, self.closures.saturating_add(1)))
+    }
+}
+
+/// Returns the room for a SUBSCRIBE of these filters: all of them, up to `limit` bytes, but at least the longest.
+pub(super) fn room_for(list: &[(&str, QoS)], limit: usize) -> Result<usize, EncodeError> {
+    let mut longest = 0;
+    for filter in list {
+        let filters = core::iter::once(*filter);
+        match subscribe::encode(PacketId::MIN, filters, &mut []) {
+            Err(EncodeError::BufferTooSmall { needed }) => longest = needed.max(longest),
+            Err(error) => return Err(error),
+            Ok(_) => {}
+        }
+    }
+    let first = list.iter().take(MAX_FILTERS).copied();
+    match subscribe::encode(PacketId::MIN, first, &mut []) {
+        Err(EncodeError::BufferTooSmall { needed }) => Ok(needed.min(limit).max(longest)),
+        _ => Ok(longest),
+    }
+}
+
+/// Returns a checksum of the list (FNV-1a), which is not 0.
+fn checksum(list: &[(&str, QoS)]) -> u32 {
+    let mut sum: u32 = 0x811C_9DC5;
+    let mut add = |byte: u8| sum = (sum ^ u32::from(byte)).wrapping_mul(0x0100_0193);
+    for (filter, qos) in list {
+        filter.bytes().for_each(&mut add);
+        // No byte of UTF-8: it separates the filters.
+        add(0xF8 | (*qos as u8));
+    }
+    sum.max(1)
+}
