@@ -2,7 +2,7 @@
 
 use core::fmt;
 
-use crate::codec::{ConnectReturnCode, DecodeError, EncodeError, PacketId, PacketType};
+use crate::codec::{ConnectReturnCode, DecodeError, EncodeError, PacketId, PacketType, QoS};
 
 /// A request that the session rejected.
 ///
@@ -59,6 +59,11 @@ pub enum RequestError {
     PayloadPending,
     /// The session does not wait for a payload with this id.
     PayloadNotNeeded,
+    /// No message with this id can be discarded: the session does not know it, or the server has received it.
+    NotKept,
+    /// The message with this id is being sent. It can be discarded when all of it was written, or after the end of the
+    /// connection.
+    PartlySent,
     /// The length of the payload differs from the announced length.
     PayloadLength {
         /// Announced length, in bytes.
@@ -113,6 +118,12 @@ impl fmt::Display for RequestError {
             Self::PayloadNotNeeded => f.write_str(
                 "payload not needed: use the id of the last event that asked for a payload",
             ),
+            Self::NotKept => {
+                f.write_str("no such message to discard: the id is unknown, or the server has the message")
+            }
+            Self::PartlySent => f.write_str(
+                "message is being sent: discard it when it was written, or after the connection",
+            ),
             Self::PayloadLength { expected } => {
                 write!(f, "wrong payload length: {expected} bytes were announced")
             }
@@ -137,6 +148,25 @@ impl core::error::Error for RequestError {}
 pub enum ProtocolError {
     /// There is no connection. It was lost, closed by DISCONNECT, or never opened.
     Closed,
+    /// The server closed the connection without a word while this PUBLISH was the only unacknowledged one, and the
+    /// connection before while it was sent, too. It may not accept the message: see its limits of size, topic and QoS.
+    /// [`Session::discard_publish`](super::Session::discard_publish) discards it.
+    ClosedAtPublish {
+        /// The id of the message.
+        packet_id: PacketId,
+        /// Its quality of service.
+        qos: QoS,
+        /// Number of connections in a row on which no PUBLISH was acknowledged.
+        connections: u16,
+    },
+    /// The server closed the connection without a word before it answered a SUBSCRIBE with this filter alone, and the
+    /// connection before, too. It may not allow the filter.
+    ClosedAtSubscribe {
+        /// Index of the filter in the [standing subscriptions](super::Session::set_subscriptions).
+        index: usize,
+        /// Number of connections in a row that the server closed before it answered.
+        connections: u16,
+    },
     /// The server refused the connection (section 3.2.2.3).
     Refused(ConnectReturnCode),
     /// The server sent a malformed packet.
@@ -202,6 +232,20 @@ impl fmt::Display for ProtocolError {
             Self::Closed => {
                 f.write_str("not connected: the connection was lost, closed, or never opened")
             }
+            Self::ClosedAtPublish {
+                packet_id,
+                qos,
+                connections,
+            } => write!(
+                f,
+                "connection closed at message {} at QoS {}, {connections} times in a row: the server may not allow its topic, size or QoS; discard it",
+                packet_id.get(),
+                *qos as u8
+            ),
+            Self::ClosedAtSubscribe { index, connections } => write!(
+                f,
+                "connection closed at subscription {index}, {connections} times in a row: the server may not allow this filter"
+            ),
             Self::Refused(code) => write!(f, "connection refused: {code}"),
             Self::Decode(error) => write!(f, "malformed packet of the server: {error}"),
             Self::UnexpectedPacket(packet) => {

@@ -153,14 +153,14 @@ pub enum Event<'a> {
     /// The server refused the connection, and with it the subscribe or unsubscribe with this id.
     RequestRejected(PacketId),
     /// The unacknowledged message with this id was discarded by a connect with Clean Session 1, or by
-    /// [`decline_payload`](super::Session::decline_payload). If it was sent, the server may have received it.
+    /// [`discard_publish`](super::Session::discard_publish). If it was sent, the server may have received it.
     PublishDiscarded(PacketId),
     /// The session ended, here or at the server, between the two steps of the QoS 2 publish with this id. The server has
     /// received the message, unless it lost it with the session.
     DeliveryUnknown(PacketId),
     /// The message with this id must be sent again, and its payload is not in the send buffer. Provide it again
     /// (`StreamedPublish::Resend` to a client's `publish_slices` or `publish_from`), or
-    /// [decline](super::Session::decline_payload). Packets that were queued after it wait until then.
+    /// [decline](super::Session::discard_publish). Packets that were queued after it wait until then.
     PayloadNeeded(PacketId),
     /// The session has changed since the last checkpoint, and [checkpoints](super::Session::set_checkpoints) are on.
     /// Nothing but a PINGREQ is sent before the next call after this event. [Save](super::Session::save) the session until

@@ -128,6 +128,8 @@ const SENT: u8 = 1;
 const FORGOTTEN: u8 = 2;
 /// The acknowledgement was received before the packet was sent again whole. It counts from then.
 const ANSWERED: u8 = 4;
+/// The PUBLISH was discarded after it was sent on this connection. The server may still acknowledge it.
+const GIVEN_UP: u8 = 8;
 
 impl Slot {
     const SMALL: () = assert!(size_of::<Self>() == 8);
@@ -148,6 +150,15 @@ impl Slot {
 
     pub(super) fn is_forgotten(&self) -> bool {
         self.flags & FORGOTTEN != 0
+    }
+
+    /// Returns the state after the end of the connection, for an image.
+    pub(super) fn state_to_save(&self) -> SlotState {
+        if self.flags & GIVEN_UP == 0 {
+            self.state
+        } else {
+            SlotState::PublishDiscarded
+        }
     }
 
     /// Returns what is reported, if the request has ended.
@@ -367,11 +378,16 @@ impl InFlight<'_> {
         }
     }
 
-    /// The caller cannot provide the payload of this PUBLISH again. `was_sent` says whether the server may know its id.
+    /// The caller has discarded this PUBLISH. `was_sent` says whether the server may know its id.
     ///
-    /// If so, at QoS 2, the id stays reserved: in a place of its own, or in its slot if all places are taken.
+    /// If so, the id stays reserved. At QoS 1, its slot waits for PUBACK or the end of the connection. At QoS 2, the id is
+    /// kept in a place of its own, or in its slot if all places are taken.
     pub(super) fn decline(&mut self, id: PacketId, was_sent: bool) {
         if let Some(slot) = self.get_mut(id) {
+            if slot.state == SlotState::Puback && slot.is_sent() {
+                slot.flags |= GIVEN_UP;
+                return;
+            }
             slot.state = if slot.state == SlotState::Puback || !was_sent {
                 SlotState::PublishDiscarded
             } else {
@@ -418,6 +434,7 @@ impl InFlight<'_> {
         self.standing = None;
         self.declined_ended &= self.declined.iter().any(Option::is_some);
         for slot in self.slots.iter_mut() {
+            slot.state = slot.state_to_save();
             slot.flags &= FORGOTTEN;
             slot.state = match slot.state {
                 SlotState::Suback | SlotState::Unsuback if refused => SlotState::RequestRejected,

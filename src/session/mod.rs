@@ -329,7 +329,12 @@ impl Session<'_> {
             }
             let is_over = self.link.is_input_ended() || self.timers.is_input_over(now);
             if self.link.is_ending() && is_over && self.events.is_empty() {
-                self.link.close(ProtocolError::Closed);
+                let reason = if self.link.is_disconnected() {
+                    ProtocolError::Closed
+                } else {
+                    self.sender.close_reason()
+                };
+                self.link.close(reason);
             }
         }
         if !self.link.is_open() && self.events.is_empty() {

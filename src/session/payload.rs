@@ -137,18 +137,4 @@ impl Session<'_> {
             None
         }
     }
-
-    /// Discards the message for which [`Event::PayloadNeeded`](super::Event::PayloadNeeded) asks.
-    ///
-    /// [`Event::PublishDiscarded`](super::Event::PublishDiscarded) reports that. At QoS 2, if
-    /// the message was sent, it is reported once the server has forgotten the session. Until then the server may know the
-    /// id, which stays reserved. Four such ids take no slot. If the server acknowledges the message after all, it is
-    /// reported as delivered.
-    ///
-    /// # Errors
-    ///
-    /// [`RequestError::PayloadNotNeeded`].
-    pub fn decline_payload(&mut self, id: PacketId) -> Result<(), RequestError> {
-        self.sender.decline_payload(id)
-    }
 }

@@ -112,6 +112,15 @@ impl Publisher<'_, '_> {
         self.sender.changes.mark_saved_up_to(generation);
     }
 
+    /// As [`Session::discard_publish`].
+    ///
+    /// # Errors
+    ///
+    /// As [`Session::discard_publish`].
+    pub fn discard_publish(&mut self, id: PacketId) -> Result<(), RequestError> {
+        self.sender.discard_publish(id)
+    }
+
     pub(super) fn publish_payload(
         &mut self,
         message: &Message<'_>,
@@ -208,6 +217,23 @@ impl<'b> Session<'b> {
     /// [`RequestError`]. Nothing was queued, and the connection is unchanged.
     pub fn unsubscribe(&mut self, filters: &[&str]) -> Result<PacketId, RequestError> {
         self.publisher().unsubscribe(filters)
+    }
+
+    /// Discards a message at QoS 1 or 2 that the server has not acknowledged: because the server closes every connection at
+    /// it, or because its payload, for which [`Event::PayloadNeeded`](super::Event::PayloadNeeded) asks, does not exist any
+    /// more.
+    ///
+    /// [`Event::PublishDiscarded`](super::Event::PublishDiscarded) reports that. The id of a message that was sent stays
+    /// reserved before: at QoS 1 until the end of the connection, at QoS 2 until the server has forgotten the session. Four
+    /// such ids at QoS 2 take no in-flight slot. If the server acknowledges the message after all, it is reported as
+    /// delivered.
+    ///
+    /// # Errors
+    ///
+    /// - [`RequestError::NotKept`]: the session does not know the id, or the server has received the message.
+    /// - [`RequestError::PartlySent`]: the message is being sent. Retry when it was written.
+    pub fn discard_publish(&mut self, id: PacketId) -> Result<(), RequestError> {
+        self.publisher().discard_publish(id)
     }
 
     /// Queues a PINGREQ, to check that the server responds. Keep alive does not need this.

@@ -3,7 +3,7 @@
 //! In the send buffer and in images, a PUBLISH with a streamed payload ends where that payload would begin. Until it
 //! is sent, its packet type is [`STREAMED_TYPE`].
 
-use crate::codec::{FixedHeader, PacketId, wire};
+use crate::codec::{FixedHeader, PacketId, QoS, wire};
 
 /// The packet type of a PUBLISH whose payload is streamed; the specification reserves it.
 pub(super) const STREAMED_TYPE: u8 = 0xF0;
@@ -159,6 +159,15 @@ impl RawPacket {
     /// Returns `true` for a PUBLISH at QoS 1 or 2.
     pub(super) fn is_kept_publish(&self) -> bool {
         self.is_publish() && self.first & wire::QOS_MASK != 0
+    }
+
+    /// Returns the QoS of a PUBLISH.
+    pub(super) fn qos(&self) -> QoS {
+        match self.first & wire::QOS_MASK {
+            0 => QoS::AtMostOnce,
+            0b0010 => QoS::AtLeastOnce,
+            _ => QoS::ExactlyOnce,
+        }
     }
 
     pub(super) fn is_dup(&self) -> bool {

@@ -26,7 +26,7 @@ use crate::{
 /// | packets and events | [`poll`](Self::poll), [`event`](Self::event) |
 /// | time | [`deadline`](Self::deadline) |
 /// | connection closed | [`connection_lost`](Self::connection_lost) |
-/// | streamed payload | [`begin_payload`](Self::begin_payload), [`payload_left`](Self::payload_left), [`payload_sent`](Self::payload_sent), [`payload_space`](Self::payload_space), [`payload_commit`](Self::payload_commit), [`abandon_payload`](Self::abandon_payload), [`decline_payload`](Self::decline_payload) |
+/// | streamed payload | [`begin_payload`](Self::begin_payload), [`payload_left`](Self::payload_left), [`payload_sent`](Self::payload_sent), [`payload_space`](Self::payload_space), [`payload_commit`](Self::payload_commit), [`abandon_payload`](Self::abandon_payload), [`discard_publish`](Self::discard_publish) |
 /// | current message | [`read_payload`](Self::read_payload), [`skip_message`](Self::skip_message) |
 /// | deep sleep | [`save`](Self::save), [`restore`](Self::restore), [`set_checkpoints`](Self::set_checkpoints) |
 // The small parts are first, where a Thumb instruction reaches them: 330 bytes of code.

@@ -86,7 +86,8 @@ impl Snapshot<'_> {
         }
         for slot in sender.in_flight.iter() {
             let [high, low] = slot.id.get().to_be_bytes();
-            image.put(&[high, low, slot.state as u8, u8::from(slot.is_forgotten())]);
+            let state = slot.state_to_save() as u8;
+            image.put(&[high, low, state, u8::from(slot.is_forgotten())]);
         }
         // With DUP: when the image is read, they may have been sent.
         for (first, rest) in sender.buffer.kept_publishes() {

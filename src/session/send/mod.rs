@@ -15,7 +15,7 @@ use self::{ack_queue::AckQueue, changes::Changes, send_buffer::SendBuffer, strea
 pub use self::subscriptions::SubscriptionState;
 pub(super) use self::{packets::SentPacket, send_buffer::Encode};
 use super::{
-    error::RequestError,
+    error::{ProtocolError, RequestError},
     in_flight::{InFlight, Slot, SlotState},
 };
 use crate::{
@@ -47,6 +47,8 @@ pub(super) struct Sender<'b> {
     /// Bytes of a PINGREQ that are not sent.
     ping_left: u8,
     lent: Lent,
+    /// Connections in a row that ended before the server acknowledged a PUBLISH.
+    fruitless: u8,
     /// PUBLISHes at QoS 0 that were not sent, or whose connection was refused.
     qos0_dropped: u16,
     /// PUBLISHes at QoS 0 that were sent before CONNACK.
@@ -67,6 +69,7 @@ impl<'b> Sender<'b> {
             changes: Changes::new(),
             ping_left: 0,
             lent: Lent::Buffer,
+            fruitless: 0,
             qos0_dropped: 0,
             qos0_sent_before_connack: 0,
             asked: None,
@@ -98,6 +101,8 @@ impl<'b> Sender<'b> {
         }
         self.qos0_sent_before_connack = 0;
         self.buffer.set_blocked(false);
+        // One of several may be the reason why the server closes the connection.
+        self.buffer.set_one_by_one(self.fruitless > 1);
         if !session_present {
             self.subscriptions.forget();
         }
@@ -124,9 +129,33 @@ impl<'b> Sender<'b> {
         self.subscribe_next();
     }
 
+    /// Returns the request at which the server seems to close every connection, or `Closed`.
+    ///
+    /// A PUBLISH is named if no other was unacknowledged on this connection, and none was acknowledged on the last one.
+    pub(super) fn close_reason(&self) -> ProtocolError {
+        if self.in_flight.standing.is_some_and(|slot| slot.is_sent())
+            && let Some((index, connections)) = self.subscriptions.suspect()
+        {
+            return ProtocolError::ClosedAtSubscribe { index, connections };
+        }
+        if self.fruitless > 0
+            && let (Some((packet_id, qos)), false) = self.buffer.attempted()
+        {
+            return ProtocolError::ClosedAtPublish {
+                packet_id,
+                qos,
+                connections: u16::from(self.fruitless).saturating_add(1),
+            };
+        }
+        ProtocolError::Closed
+    }
+
     /// Cleans up after a connection. If it was refused, the server discarded what was sent before CONNACK
     /// \[MQTT-3.1.4-5\].
     pub(super) fn end_connection(&mut self, refused: bool) {
+        if self.buffer.attempted().0.is_some() {
+            self.fruitless = self.fruitless.saturating_add(1);
+        }
         let unsent = self.buffer.end_connection();
         let discarded = core::mem::take(&mut self.qos0_sent_before_connack);
         self.qos0_dropped = self
@@ -174,6 +203,7 @@ impl<'b> Sender<'b> {
 
     /// Queues a DISCONNECT after everything else.
     pub(super) fn disconnect(&mut self) {
+        self.buffer.set_one_by_one(false);
         self.buffer.push_disconnect();
     }
 }
@@ -331,6 +361,7 @@ impl Sender<'_> {
 
     /// Handles the acknowledgement that ends the request with this id, which is to be reported.
     pub(super) fn complete(&mut self, id: PacketId) {
+        self.fruitless = 0;
         self.buffer.acknowledge(id);
         self.in_flight.complete(id);
     }
@@ -343,6 +374,7 @@ impl Sender<'_> {
 
     /// Handles a PUBREC: the PUBLISH is never sent again, and a PUBREL follows \[MQTT-4.3.3-1\].
     pub(super) fn on_pubrec(&mut self, id: PacketId) {
+        self.fruitless = 0;
         self.buffer.acknowledge(id);
         self.in_flight.on_pubrec(id);
         self.changes.add();
@@ -411,11 +443,10 @@ impl Sender<'_> {
         false
     }
 
-    /// Discards the message whose payload the caller cannot provide again.
-    pub(super) fn decline_payload(&mut self, id: PacketId) -> Result<(), RequestError> {
-        let was_sent = self.buffer.is_resend(id);
-        self.buffer.decline(id)?;
-        self.in_flight.decline(id, was_sent);
+    /// Discards a message that the server has not acknowledged.
+    pub(super) fn discard_publish(&mut self, id: PacketId) -> Result<(), RequestError> {
+        let is_attempted = self.buffer.discard_publish(id)?;
+        self.in_flight.decline(id, is_attempted);
         self.asked = None;
         self.changes.add();
         Ok(())

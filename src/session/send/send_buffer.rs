@@ -20,7 +20,7 @@ use super::{
 };
 use crate::{
     bytes::{self, Span},
-    codec::{Connect, EncodeError, FixedHeader, PacketId, wire},
+    codec::{Connect, EncodeError, FixedHeader, PacketId, QoS, wire},
 };
 
 /// Writes a packet with this id, up to its payload, and returns the number of bytes.
@@ -36,6 +36,8 @@ pub(in crate::session) struct SendBuffer<'b> {
     connect: Span,
     /// Bytes at the end for the SUBSCRIBE of the standing subscriptions.
     reserved: usize,
+    /// A PUBLISH at QoS 1 or 2 is sent only after all before it were acknowledged.
+    one_by_one: bool,
     streamed: Streamed,
 }
 
@@ -46,6 +48,7 @@ impl<'b> SendBuffer<'b> {
             packets: Packets::new(bytes),
             connect: Span::default(),
             reserved: 0,
+            one_by_one: false,
             streamed: Streamed::default(),
         }
     }
@@ -147,6 +150,26 @@ impl SendBuffer<'_> {
     /// Allows only the CONNECT to be sent, or everything.
     pub(super) fn set_blocked(&mut self, is_blocked: bool) {
         self.packets.is_blocked = is_blocked;
+    }
+
+    /// Sends PUBLISHes at QoS 1 and 2 one by one, or all at once.
+    pub(super) fn set_one_by_one(&mut self, one_by_one: bool) {
+        self.one_by_one = one_by_one;
+    }
+
+    /// Returns the first PUBLISH at QoS 1 or 2 of which the transport was offered a byte on this connection, and whether
+    /// there are more.
+    pub(super) fn attempted(&self) -> (Option<(PacketId, QoS)>, bool) {
+        let end = self.packets.write_pos.max(self.packets.lent_end);
+        let mut publishes = self
+            .packets
+            .iter()
+            .filter(|(at, packet)| *at < end && packet.is_kept_publish());
+        let first = publishes.next().and_then(|(_, packet)| {
+            let id = packet.id(self.packets.bytes)?;
+            Some((id, packet.qos()))
+        });
+        (first, publishes.next().is_some())
     }
 
     /// Returns `true` if packets wait for CONNACK.
@@ -311,6 +334,18 @@ impl SendBuffer<'_> {
         if self.packets.is_blocked {
             return self.connect.end;
         }
+        if self.one_by_one && !self.packets.is_streaming {
+            if self.packets.span.start < self.packets.current {
+                return self.packets.current;
+            }
+            let publishes = self.packets.iter();
+            let first = publishes.filter(|(_, packet)| packet.is_kept_publish()).next();
+            if let Some((_, packet)) = first
+                && !packet.is_streamed
+            {
+                return packet.end;
+            }
+        }
         match self.packets.next_streamed() {
             None => self.packets.span.end.max(self.connect.end),
             Some(at) if at == self.packets.current && self.streamed.has_source => {
@@ -417,13 +452,24 @@ impl SendBuffer<'_> {
         Abandoned::Withdrawn(id)
     }
 
-    /// Removes the packet whose payload the caller cannot provide again.
-    pub(super) fn decline(&mut self, id: PacketId) -> Result<(), RequestError> {
-        if self.payload_needed() != Some(id) {
-            return Err(RequestError::PayloadNotNeeded);
+    /// Removes the PUBLISH with this id. Returns `true` if it was sent, at least in part, on this connection or an earlier
+    /// one.
+    pub(super) fn discard_publish(&mut self, id: PacketId) -> Result<bool, RequestError> {
+        let Some(at) = self.packets.find(id) else {
+            return Err(RequestError::NotKept);
+        };
+        let packet = self.packets.at(at);
+        if !packet.is_kept_publish() {
+            return Err(RequestError::NotKept);
         }
-        self.packets.remove(self.packets.current);
-        Ok(())
+        let is_next_payload = self.streamed.has_source && self.packets.next_streamed() == Some(at);
+        let offered = self.packets.write_pos.max(self.packets.lent_end);
+        let is_sent = at < self.packets.current;
+        if is_next_payload || (!is_sent && at < offered) {
+            return Err(RequestError::PartlySent);
+        }
+        self.packets.remove(at);
+        Ok(is_sent || packet.is_dup())
     }
 
     /// Starts to send the current packet, if its payload is streamed and has a source.
@@ -543,9 +589,10 @@ impl core::hash::Hash for SendBuffer<'_> {
             packets,
             connect,
             reserved,
+            one_by_one,
             streamed,
         } = self;
-        (packets, connect, reserved, streamed).hash(state);
+        (packets, connect, reserved, one_by_one, streamed).hash(state);
         connect.of(packets.bytes).hash(state);
         streamed.staged.of(packets.bytes).hash(state);
     }
