@@ -21,6 +21,24 @@ pub(super) struct Driver<'s, 'b, T: ErrorType> {
     failure: Option<TransportFailure<T::Error>>,
 }
 
+/// What a driver knows of its connection, while it has neither session nor transport.
+#[cfg(feature = "async")]
+pub(super) struct DriverState<E> {
+    unflushed: bool,
+    failure: Option<TransportFailure<E>>,
+}
+
+#[cfg(feature = "async")]
+impl<E> DriverState<E> {
+    /// A connection begins.
+    pub(super) const fn new() -> Self {
+        Self {
+            unflushed: false,
+            failure: None,
+        }
+    }
+}
+
 /// The clock, and the waker of the task that drives. Not in the [`Driver`], because a future that sleeps borrows the clock.
 pub(super) struct Context<'a, C, W> {
     pub(super) clock: &'a C,
@@ -70,6 +88,30 @@ impl<'s, 'b, T: ErrorType> Driver<'s, 'b, T> {
             unflushed: false,
             failure: None,
         })
+    }
+
+    /// Takes up what [`Self::pause`] returned.
+    #[cfg(feature = "async")]
+    pub(super) fn resume(
+        session: &'s mut Session<'b>,
+        transport: T,
+        state: DriverState<T::Error>,
+    ) -> Self {
+        Self {
+            session,
+            transport,
+            unflushed: state.unflushed,
+            failure: state.failure,
+        }
+    }
+
+    /// Gives session and transport back, and returns what must be kept of the connection.
+    #[cfg(feature = "async")]
+    pub(super) fn pause(self) -> DriverState<T::Error> {
+        DriverState {
+            unflushed: self.unflushed,
+            failure: self.failure,
+        }
     }
 
     /// The reason why a step has [`Failed`].

@@ -11,7 +11,7 @@ impl Session<'_> {
     /// Queues a message without its payload of `len` bytes, which the caller then provides. Once the pending bytes were
     /// sent, [`Self::payload_left`] returns the number of payload bytes to send next.
     ///
-    /// Until the payload is complete, nothing else is sent. [`Self::abandon_payload`] aborts it. If the caller provides no
+    /// Until the payload is complete, nothing else is sent. Packets that are queued meanwhile follow it. [`Self::abandon_payload`] aborts it. If the caller provides no
     /// byte within the response timeout, the connection closes with [`ProtocolError::WriteTimeout`].
     ///
     /// # Errors
@@ -70,15 +70,20 @@ impl Session<'_> {
     /// It is empty while [`Self::payload_left`] is 0, and until the piece before was sent. The piece must be committed before
     /// any other call.
     pub fn payload_space(&mut self) -> &mut [u8] {
+        self.payload_space_up_to(usize::MAX)
+    }
+
+    /// As [`Self::payload_space`], but at most `max` bytes. The rest stays free for packets.
+    pub(crate) fn payload_space_up_to(&mut self, max: usize) -> &mut [u8] {
         if self.payload_left() == 0 {
             return &mut [];
         }
-        self.sender.buffer.payload_space()
+        self.sender.buffer.payload_space(max)
     }
 
     /// Reports that `n` bytes were written to the [`Self::payload_space`].
     pub fn payload_commit(&mut self, n: usize) {
-        if n > 0 && !self.payload_space().is_empty() {
+        if n > 0 && self.payload_left() > 0 && self.sender.buffer.can_stage() {
             self.sender.buffer.payload_commit(n);
             // The time that the caller took does not count as time of the transport.
             self.timers.on_write_withdrawn();

@@ -170,9 +170,6 @@ impl Publisher<'_, '_> {
         if self.link.disconnecting || !self.link.can_send() {
             return Err(RequestError::NotConnected);
         }
-        if self.sender.buffer.is_in_payload() {
-            return Err(RequestError::PayloadPending);
-        }
         Ok(())
     }
 }
@@ -240,8 +237,7 @@ impl<'b> Session<'b> {
     ///
     /// # Errors
     ///
-    /// - [`RequestError::NotConnected`]: CONNACK was not received.
-    /// - [`RequestError::PayloadPending`]: a payload is being sent.
+    /// [`RequestError::NotConnected`]: CONNACK was not received.
     pub fn ping(&mut self) -> Result<(), RequestError> {
         self.publisher().ping()
     }

@@ -416,22 +416,33 @@ impl SendBuffer<'_> {
         self.streamed.consume(n);
     }
 
-    /// Returns free memory for payload bytes; empty until the staged bytes were sent.
-    pub(in crate::session) fn payload_space(&mut self) -> &mut [u8] {
+    /// Returns at most `max` bytes of free memory for payload, at the end; none until the staged bytes were sent. Packets can
+    /// be queued before them.
+    pub(in crate::session) fn payload_space(&mut self, max: usize) -> &mut [u8] {
         let missing = self.payload_missing();
         if !self.streamed.staged.is_empty() {
             return &mut [];
         }
-        let span = self.packets.span.end..self.end();
-        let free = self.packets.bytes.get_mut(span).unwrap_or_default();
-        let len = free.len().min(missing);
-        free.get_mut(..len).unwrap_or_default()
+        let end = self.end();
+        let free = end.saturating_sub(self.packets.span.end);
+        let start = end.saturating_sub(free.min(missing).min(max));
+        self.streamed.staged = Span { start, end: start };
+        self.packets.bytes.get_mut(start..end).unwrap_or_default()
     }
 
-    /// Stages `n` bytes of the [payload space](Self::payload_space), which was not empty.
+    /// Returns `true` if no payload is staged.
+    pub(in crate::session) fn can_stage(&self) -> bool {
+        self.streamed.staged.is_empty()
+    }
+
+    /// Stages the first `n` bytes of the [payload space](Self::payload_space), whose last call returned some.
     pub(in crate::session) fn payload_commit(&mut self, n: usize) {
-        let n = n.min(self.payload_space().len());
-        self.streamed.staged = Span::at(self.packets.span.end, n);
+        let start = self.streamed.staged.start;
+        // A packet that was queued since the call may have taken the space.
+        if start >= self.packets.span.end {
+            let space = self.end().saturating_sub(start);
+            self.streamed.staged = Span::at(start, n.min(space).min(self.payload_missing()));
+        }
     }
 
     /// Abandons the payload that is being provided.
@@ -576,7 +587,11 @@ impl SendBuffer<'_> {
     }
 
     fn free(&mut self) -> &mut [u8] {
-        let span = self.packets.span.end..self.limit();
+        let mut limit = self.limit();
+        if !self.streamed.staged.is_empty() {
+            limit = limit.min(self.streamed.staged.start);
+        }
+        let span = self.packets.span.end..limit;
         self.packets.bytes.get_mut(span).unwrap_or_default()
     }
 }
