@@ -47,6 +47,16 @@ impl Backoff {
         half.wrapping_add(scale(span, random))
     }
 
+    /// Returns the maximum of the next delay, in milliseconds.
+    pub(crate) const fn ceiling(&self) -> u32 {
+        self.ceiling
+    }
+
+    /// The next delay is the longest one.
+    pub(crate) const fn set_longest(&mut self) {
+        self.ceiling = self.limit;
+    }
+
     /// Resets the ceiling to its first value. Call it when a server has accepted the connection.
     pub const fn reset(&mut self) {
         self.ceiling = self.first;

@@ -54,10 +54,11 @@ pub use self::client::EmbassyClock;
 pub use self::client::asynch;
 pub use self::{
     backoff::Backoff,
-    client::{ReadFn, blocking},
+    client::{Config, DeviceError, Ended, ReadFn, blocking},
     session::{
         Chunk, Event, EventToken, Handled, ImageError, InputBlock, Message, ProtocolError,
-        Publisher, RESPONSE_TIMEOUT, RequestError, Saved, Session, Storage, StreamedPublish, SubscriptionState,
+        Publisher, RESPONSE_TIMEOUT, RequestError, Saved, Session, Storage, StreamedPublish,
+        SubscriptionState,
     },
     time::{Clock, Instant},
 };

@@ -1,5 +1,6 @@
 //! The async client, over `embedded_io_async` (feature `async`). It works with any executor.
 
+mod device;
 mod payload;
 mod transport;
 
@@ -11,8 +12,11 @@ use core::{
 
 use embedded_io_async::{Error as _, ErrorType, Read, Write};
 
-pub use self::payload::Payload;
 use self::transport::AsyncTransport;
+pub use self::{
+    device::{Device, DeviceState, Granted, Mqtt, Runner},
+    payload::Payload,
+};
 use super::{
     Error,
     calls::total_len,

@@ -185,7 +185,7 @@ pub(super) fn total_len(slices: &[&[u8]]) -> usize {
 }
 
 /// The part of a payload in several slices that begins at `offset`, up to the end of its slice.
-fn slice_at<'a>(slices: &[&'a [u8]], mut offset: usize) -> &'a [u8] {
+pub(super) fn slice_at<'a>(slices: &[&'a [u8]], mut offset: usize) -> &'a [u8] {
     for slice in slices {
         match slice.get(offset..) {
             Some([]) | None => offset = offset.saturating_sub(slice.len()),

@@ -7,7 +7,9 @@ use embedded_io::ErrorType;
 use super::{Error, transport::PollTransport};
 use crate::{
     codec::Connect,
-    session::{ConnectionClosed, Event, EventToken, ProtocolError, Publisher, RequestError, Session},
+    session::{
+        ConnectionClosed, Event, EventToken, ProtocolError, Publisher, RequestError, Session,
+    },
     time::{Clock, Instant},
 };
 
@@ -194,6 +196,12 @@ impl<'s, 'b, T: ErrorType> Driver<'s, 'b, T> {
         self.session.waits_for_connack() || self.session.checkpoint_pending()
     }
 
+    /// Returns `true` if all that is queued was written and flushed.
+    #[cfg(feature = "async")]
+    pub(super) fn is_all_flushed(&self) -> bool {
+        self.is_flushed() && !self.is_held_back()
+    }
+
     /// Returns `true` if all that may be sent was written and flushed.
     pub(super) fn is_flushed(&self) -> bool {
         !self.unflushed && !self.session.has_pending() && self.failure.is_none()
@@ -221,6 +229,14 @@ impl<'b, T: PollTransport> Driver<'_, 'b, T> {
         moved |= self.write(cx);
         let read = read.or_else(|| self.read(cx));
         Ok(Progress::again_if(moved || read == Some(true)))
+    }
+
+    /// Writes what is pending and checks the timers, while the caller cannot take the pending event.
+    #[cfg(feature = "async")]
+    pub(super) fn hold(&mut self, cx: &Context<'_, impl Clock, T::Waker>) -> Step<EventToken> {
+        let moved = self.write(cx);
+        self.poll(cx)?;
+        Ok(Progress::again_if(moved))
     }
 
     fn poll(

@@ -4,6 +4,7 @@
 pub mod asynch;
 pub mod blocking;
 mod calls;
+mod device;
 mod driver;
 #[cfg(feature = "embassy-time")]
 mod embassy;
@@ -13,4 +14,8 @@ mod transport;
 
 #[cfg(feature = "embassy-time")]
 pub use self::embassy::EmbassyClock;
-pub use self::{error::Error, read_fn::ReadFn};
+pub use self::{
+    device::{Config, DeviceError, Ended},
+    error::Error,
+    read_fn::ReadFn,
+};

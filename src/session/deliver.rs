@@ -90,7 +90,10 @@ impl<'b> Session<'b> {
         let Some((event, answer, mut publisher)) = self.borrow_event(pending)? else {
             return Ok(None);
         };
-        let can_wait = matches!(event, Event::Message(_) | Event::Chunk(_) | Event::CheckpointDue);
+        let can_wait = matches!(
+            event,
+            Event::Message(_) | Event::Chunk(_) | Event::CheckpointDue
+        );
         let mut handled = handler(event, &mut publisher);
         match handled {
             Handled::NotNow if can_wait => {
@@ -219,7 +222,10 @@ fn borrow_suback<'e, 'b: 'e>(
     let expected = if is_standing {
         filters.len()
     } else {
-        sender.buffer.body_of(id).map_or(0, raw_packet::filter_count)
+        sender
+            .buffer
+            .body_of(id)
+            .map_or(0, raw_packet::filter_count)
     };
     let suback = match Suback::decode_body(receiver.borrow_packet()) {
         Ok(suback) => suback,

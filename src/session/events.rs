@@ -128,6 +128,13 @@ impl EventQueue {
         is_message
     }
 
+    /// Discards the pending event if it is a checkpoint.
+    pub(super) const fn discard_checkpoint(&mut self) {
+        if matches!(self.pending, PendingEvent::Checkpoint) {
+            self.pending = PendingEvent::None;
+        }
+    }
+
     /// Discards the pending event if it is a chunk.
     pub(super) const fn discard_chunk(&mut self) {
         if matches!(self.pending, PendingEvent::Chunk) {

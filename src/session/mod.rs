@@ -25,14 +25,14 @@ mod timers;
 
 pub(crate) use self::link::ConnectionClosed;
 pub use self::{
+    deliver::Handled,
     error::{ProtocolError, RequestError},
     event::{Chunk, Event, InputBlock, Message, StreamedPublish},
     events::EventToken,
-    deliver::Handled,
     image::{ImageError, Saved},
-    state::Session,
     publisher::Publisher,
     send::SubscriptionState,
+    state::Session,
     storage::Storage,
     timers::RESPONSE_TIMEOUT,
 };
@@ -81,10 +81,7 @@ impl<'b> Session<'b> {
     /// - [`RequestError::PacketTooLarge`] or [`RequestError::SendBufferFull`]: the longest filter does not fit.
     ///
     /// On an error, nothing has changed.
-    pub fn set_subscriptions(
-        &mut self,
-        filters: &'b [(&'b str, QoS)],
-    ) -> Result<(), RequestError> {
+    pub fn set_subscriptions(&mut self, filters: &'b [(&'b str, QoS)]) -> Result<(), RequestError> {
         if self.link.is_open() {
             return Err(RequestError::NotConnected);
         }

@@ -41,10 +41,7 @@ impl Publisher<'_, '_> {
     /// # Errors
     ///
     /// As [`Session::publish`].
-    pub fn publish(
-        &mut self,
-        message: &Message<'_>,
-    ) -> Result<Option<PacketId>, RequestError> {
+    pub fn publish(&mut self, message: &Message<'_>) -> Result<Option<PacketId>, RequestError> {
         let len = message.payload.len();
         self.publish_payload(message, len, Some(message.payload))
     }

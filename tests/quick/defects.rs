@@ -172,7 +172,9 @@ fn defect_05_a_suback_for_another_id() {
         network.feed(&suback(9, &[SubackReturnCode::Failure]));
         network.feed(&suback(1, &[SubackReturnCode::Granted(QoS::AtMostOnce)]));
         let filters = [("t", QoS::AtMostOnce)];
-        let codes = client.subscribe_and_wait(&filters, |_, _| panic!()).unwrap();
+        let codes = client
+            .subscribe_and_wait(&filters, |_, _| panic!())
+            .unwrap();
         assert_eq!(
             codes.first(),
             Some(SubackReturnCode::Granted(QoS::AtMostOnce))
@@ -547,7 +549,9 @@ fn defect_14_the_granted_qos_is_returned() {
     with_client(&network, |client| {
         network.feed(b"\x90\x05\x00\x01\x00\x01\x80");
         let filters = ["a", "b", "c"].map(|filter| (filter, QoS::ExactlyOnce));
-        let codes = client.subscribe_and_wait(&filters, |_, _| panic!()).unwrap();
+        let codes = client
+            .subscribe_and_wait(&filters, |_, _| panic!())
+            .unwrap();
         let granted = SubackReturnCode::Granted;
         let expected = [
             granted(QoS::AtMostOnce),

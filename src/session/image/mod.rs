@@ -5,7 +5,8 @@ mod format;
 pub use self::format::ImageError;
 pub(super) use self::format::max_len;
 use self::format::{
-    CLEAN_SESSION, CONNECT_UNANSWERED, FIXED_LEN, Image, ImageWriter, SERVER_HAS_SESSION, SUBSCRIBED,
+    CLEAN_SESSION, CONNECT_UNANSWERED, FIXED_LEN, Image, ImageWriter, SERVER_HAS_SESSION,
+    SUBSCRIBED,
 };
 use super::{
     in_flight::SlotState, link::Link, received_ids::ReceivedIds, send::Sender, state::Session,
@@ -43,7 +44,11 @@ impl Snapshot<'_> {
         let packets = sender.buffer.kept_publishes().map(|(_, rest)| rest.len());
         let in_flight = &sender.in_flight;
         let requests = in_flight.len().saturating_add(in_flight.declined().count());
-        let checksum: usize = if sender.subscriptions.recorded() == 0 { 0 } else { 4 };
+        let checksum: usize = if sender.subscriptions.recorded() == 0 {
+            0
+        } else {
+            4
+        };
         let len = FIXED_LEN
             .saturating_add(checksum)
             .saturating_add(client_id.len())
@@ -127,6 +132,9 @@ impl Session<'_> {
     /// needed any more. Changes since then stay due. `generation` is that of [`Saved`].
     pub fn saved(&mut self, generation: u16) {
         self.sender.changes.mark_saved_up_to(generation);
+        if !self.sender.changes.are_unsaved() {
+            self.events.discard_checkpoint();
+        }
     }
 
     /// Replaces the state of this session by an image that [`Self::save`] wrote. An open connection counts as lost.

@@ -9,10 +9,11 @@ mod subscriptions;
 
 use heapless::VecView;
 
-use self::{ack_queue::AckQueue, changes::Changes, send_buffer::SendBuffer, streamed::Abandoned,
+pub use self::subscriptions::SubscriptionState;
+use self::{
+    ack_queue::AckQueue, changes::Changes, send_buffer::SendBuffer, streamed::Abandoned,
     subscriptions::Subscriptions,
 };
-pub use self::subscriptions::SubscriptionState;
 pub(super) use self::{packets::SentPacket, send_buffer::Encode};
 use super::{
     error::{ProtocolError, RequestError},
@@ -212,8 +213,7 @@ impl<'b> Sender<'b> {
 impl Sender<'_> {
     /// Returns `true` if nothing can be sent at present.
     pub(super) fn is_empty(&self) -> bool {
-        self.buffer.is_empty()
-            && (self.buffer.is_in_payload() || !self.has_small_packets())
+        self.buffer.is_empty() && (self.buffer.is_in_payload() || !self.has_small_packets())
     }
 
     /// Returns `true` if there are packets that are sent before those of the send buffer.

@@ -339,7 +339,9 @@ impl SendBuffer<'_> {
                 return self.packets.current;
             }
             let publishes = self.packets.iter();
-            let first = publishes.filter(|(_, packet)| packet.is_kept_publish()).next();
+            let first = publishes
+                .filter(|(_, packet)| packet.is_kept_publish())
+                .next();
             if let Some((_, packet)) = first
                 && !packet.is_streamed
             {
@@ -570,10 +572,14 @@ impl SendBuffer<'_> {
     pub(super) fn reserve(&mut self, len: usize) -> Result<(), RequestError> {
         self.packets.move_to(self.connect.end);
         self.packets.rewind(self.connect.end);
-        let used = wire::DISCONNECT_PACKET.len().saturating_add(self.packets.span.end);
+        let used = wire::DISCONNECT_PACKET
+            .len()
+            .saturating_add(self.packets.span.end);
         let free = self.capacity().saturating_sub(used);
         if len > free {
-            let capacity = self.capacity().saturating_sub(wire::DISCONNECT_PACKET.len());
+            let capacity = self
+                .capacity()
+                .saturating_sub(wire::DISCONNECT_PACKET.len());
             return Err(RequestError::no_room(len, capacity, free));
         }
         self.reserved = len;

@@ -116,7 +116,9 @@ fn there_and_back(client: &mut Device<'_, '_>, len: usize, looks: bool) {
         qos: QoS::AtLeastOnce,
         retain: false,
     };
-    client.publish_from(message, len, source, |_, _| {}).unwrap();
+    client
+        .publish_from(message, len, source, |_, _| {})
+        .unwrap();
     let mut read = 0;
     loop {
         match client.recv().unwrap() {

@@ -419,7 +419,9 @@ fn a_flush_does_not_claim_what_a_payload_holds_back() {
         qos: QoS::AtLeastOnce,
         retain: false,
     };
-    client.publish_slices(long, &[b"payload"], |_, _| {}).unwrap();
+    client
+        .publish_slices(long, &[b"payload"], |_, _| {})
+        .unwrap();
     drop(client);
 
     let network = Network::new();

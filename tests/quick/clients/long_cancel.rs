@@ -361,7 +361,8 @@ fn a_source_that_fails_ends_the_connection() {
                 end,
                 ..Source::new(&payload[..given], 7)
             };
-            let result = run(client.publish_from(outgoing(QoS::AtLeastOnce), 20, source, |_, _| {}));
+            let result =
+                run(client.publish_from(outgoing(QoS::AtLeastOnce), 20, source, |_, _| {}));
             let missing = 20 - given;
             let expected = end.map_or(Error::Source(ErrorKind::NotFound), |()| {
                 Error::SourceEnded { missing }

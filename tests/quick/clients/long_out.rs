@@ -1168,7 +1168,10 @@ fn nobody_waits_behind_a_payload_that_nobody_gives() {
     );
     let mut client = connected(&mut session, &network, &KEEP);
     let pending = Err(Error::Request(RequestError::PayloadPending));
-    assert_eq!(client.publish_and_wait(&message("n", b""), |_, _| {}), pending);
+    assert_eq!(
+        client.publish_and_wait(&message("n", b""), |_, _| {}),
+        pending
+    );
     assert_eq!(
         client
             .subscribe_and_wait(&[("n", QoS::AtMostOnce)], |_, _| {})

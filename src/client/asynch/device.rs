@@ -1,0 +1,105 @@
+//! A device that stays connected, split into handles for its tasks and a runner (feature `async`).
+
+mod handle;
+mod payload;
+mod runner;
+mod shared;
+mod waiters;
+
+use self::shared::Shared;
+pub use self::{
+    handle::{Granted, Mqtt},
+    runner::Runner,
+    shared::DeviceState,
+};
+use crate::{
+    client::device::Config,
+    codec::Connect,
+    session::{RequestError, Session, Storage},
+};
+
+/// A session that stays connected, for any number of tasks of one executor.
+///
+/// [`Self::split`] divides it into a handle, which every task may copy, and a runner, which one task runs on one transport
+/// after the other. It subscribes its [standing subscriptions](Config::subscriptions) by itself. With Clean Session 0,
+/// messages at QoS 1 and 2 can be published without a connection.
+///
+/// `TASKS` is the number of calls that can wait at the same time. Handles are not `Send`: to publish from another executor
+/// or an interrupt, pass messages through a channel to a task that has a handle.
+///
+/// ```
+/// # use umqtt::{asynch::{Device, Sleep}, Backoff, Config, Ended, Event, Message, Storage, codec::Connect};
+/// # async fn example<T: embedded_io_async::Read + embedded_io_async::Write>(
+/// #     clock: impl Sleep + Copy, mut dial: impl AsyncFnMut() -> T, random: fn() -> u32,
+/// # ) -> Result<(), umqtt::RequestError> {
+/// let mut storage = Storage::<512, 1024, 8>::new();
+/// let mut device: Device<_> = Device::new(&mut storage, clock, &Config::new(Connect::new("sensor-7")))?;
+/// let (mqtt, mut runner) = device.split();
+/// let network = async {
+///     let mut backoff = Backoff::new(1_000, 60_000);
+///     loop {
+///         let ended = runner.run(dial().await, |event, _| {
+///             if let Event::Message(message) = event { /* ... */ }
+///         }).await;
+///         if let Ended::Shutdown = ended {
+///             break;
+///         }
+///         let delay = backoff.after(&ended, random());
+///         clock.sleep_until(clock.now().add_millis(delay)).await;
+///     }
+/// };
+/// let app = async {
+///     mqtt.publish(&Message::new("temperature", b"21")).await
+/// };
+/// # let _ = (network, app);
+/// # Ok(())
+/// # }
+/// ```
+pub struct Device<'d, C, const TASKS: usize = 8> {
+    shared: Shared<'d, TASKS>,
+    clock: C,
+    connect: Connect<'d>,
+}
+
+impl<'d, C, const TASKS: usize> Device<'d, C, TASKS> {
+    /// Creates a device with an empty session in this storage.
+    ///
+    /// # Errors
+    ///
+    /// [`RequestError`]: the CONNECT or a subscription is not valid, or does not fit.
+    pub fn new<const RX: usize, const TX: usize, const INFLIGHT: usize, const INBOUND: usize>(
+        storage: &'d mut Storage<RX, TX, INFLIGHT, INBOUND>,
+        clock: C,
+        config: &Config<'d>,
+    ) -> Result<Self, RequestError> {
+        let mut session = Session::new(storage);
+        session.set_subscriptions(config.subscriptions)?;
+        session.prepare(&config.connect)?;
+        Ok(Self {
+            shared: Shared::new(session),
+            clock,
+            connect: config.connect,
+        })
+    }
+
+    /// The session, to restore it, and to set its timeouts and checkpoints.
+    pub fn session(&mut self) -> &mut Session<'d> {
+        self.shared.session()
+    }
+
+    /// Divides the device into a handle and a runner.
+    pub fn split(&'d mut self) -> (Mqtt<'d, TASKS>, Runner<'d, C, TASKS>) {
+        let Self {
+            shared,
+            clock,
+            connect,
+        } = self;
+        (Mqtt::new(shared), Runner::new(shared, clock, connect))
+    }
+}
+
+impl<C, const TASKS: usize> core::fmt::Debug for Device<'_, C, TASKS> {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        f.debug_struct("Device").finish_non_exhaustive()
+    }
+}

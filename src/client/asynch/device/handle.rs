@@ -1,0 +1,358 @@
+//! The handle of a device, for its tasks.
+
+use core::{future::poll_fn, task::Poll};
+
+use embedded_io_async::Read;
+
+use super::{
+    payload,
+    shared::{Attempt, DeviceState, Shared, Ticket, poll_request, try_request},
+    waiters::{Outcome, Wait},
+};
+use crate::{
+    client::device::DeviceError,
+    codec::{PacketId, QoS, SubackCodes, SubackReturnCode},
+    session::{Message, Saved, Session, StreamedPublish, SubscriptionState},
+};
+
+/// Most filters in a [`subscribe`](Mqtt::subscribe) of a handle.
+const MAX_FILTERS: usize = 16;
+
+/// A handle to a [`Device`](super::Device), to be copied to every task of its executor.
+///
+/// Calls that wait for room are served in the order in which they came. A call inside an event handler returns
+/// [`DeviceError::InHandler`]; use the [`Publisher`](crate::Publisher) of the handler.
+///
+/// # Cancel safety
+///
+/// The future of any call may be dropped at any await. If the request was not made by then, it is not made. If it was, the
+/// event handler is given its result.
+pub struct Mqtt<'d, const TASKS: usize = 8> {
+    shared: &'d Shared<'d, TASKS>,
+}
+
+impl<const TASKS: usize> Clone for Mqtt<'_, TASKS> {
+    fn clone(&self) -> Self {
+        *self
+    }
+}
+
+impl<const TASKS: usize> Copy for Mqtt<'_, TASKS> {}
+
+impl<const TASKS: usize> core::fmt::Debug for Mqtt<'_, TASKS> {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        let state = self.shared.state();
+        f.debug_struct("Mqtt").field("state", &state).finish()
+    }
+}
+
+/// The return codes of the filters of a [`subscribe`](Mqtt::subscribe), in their order.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
+#[must_use = "the server may have refused a filter"]
+pub struct Granted {
+    /// Two bits for each filter: the QoS, or 3 for a refusal. The last filter has the lowest bits.
+    codes: u32,
+    len: u8,
+}
+
+impl Granted {
+    /// The answer to a request other than a subscribe.
+    pub(super) const NONE: Self = Self { codes: 0, len: 0 };
+
+    pub(super) fn new(codes: SubackCodes<'_>) -> Self {
+        let mut granted = Self::NONE;
+        for code in codes.iter().take(MAX_FILTERS) {
+            let bits = match code {
+                SubackReturnCode::Granted(qos) => u32::from(qos as u8),
+                SubackReturnCode::Failure => 3,
+            };
+            granted.codes = (granted.codes << 2) | bits;
+            granted.len = granted.len.wrapping_add(1);
+        }
+        granted
+    }
+
+    /// The return codes.
+    pub fn iter(self) -> impl Iterator<Item = SubackReturnCode> {
+        (0..self.len).rev().map(move |at| {
+            let bits = self.codes >> (at.wrapping_mul(2) & 31) & 3;
+            match bits {
+                0 => SubackReturnCode::Granted(QoS::AtMostOnce),
+                1 => SubackReturnCode::Granted(QoS::AtLeastOnce),
+                2 => SubackReturnCode::Granted(QoS::ExactlyOnce),
+                _ => SubackReturnCode::Failure,
+            }
+        })
+    }
+
+    /// Returns `true` if the server refused no filter. It may have granted a lower QoS than was asked for.
+    pub fn all_granted(self) -> bool {
+        self.iter().all(|code| code != SubackReturnCode::Failure)
+    }
+}
+
+impl<'d, const TASKS: usize> Mqtt<'d, TASKS> {
+    pub(super) const fn new(shared: &'d Shared<'d, TASKS>) -> Self {
+        Self { shared }
+    }
+
+    /// Publishes a message, and waits until there is room for it. At QoS 1 and 2, the packet id is returned;
+    /// [`Event::Puback`](crate::Event::Puback) or [`Event::Pubcomp`](crate::Event::Pubcomp) reports its delivery.
+    ///
+    /// Without a connection, messages at QoS 1 and 2 are queued if the CONNECT has Clean Session 0.
+    ///
+    /// # Errors
+    ///
+    /// - [`DeviceError::Request`] with [`NotConnected`](crate::RequestError::NotConnected): there is no connection, and the
+    ///   message is at QoS 0, or the CONNECT has Clean Session 1. With
+    ///   [`CheckpointDue`](crate::RequestError::CheckpointDue): there is no room before the checkpoint was
+    ///   [saved](Self::saved). With others: the message is not valid, or can never fit.
+    /// - [`DeviceError::TooManyTasks`], [`DeviceError::ShutDown`], [`DeviceError::RunnerGone`].
+    pub async fn publish(&self, message: &Message<'_>) -> Result<Option<PacketId>, DeviceError> {
+        let mut ticket = None;
+        poll_fn(|cx| poll_request(self.shared, &mut ticket, cx, |s| s.publish(message))).await
+    }
+
+    /// Publishes a message if there is room for it now. See [`Self::publish`].
+    ///
+    /// # Errors
+    ///
+    /// As [`Self::publish`], and [`DeviceError::Request`] with
+    /// [`SendBufferFull`](crate::RequestError::SendBufferFull) or [`InflightFull`](crate::RequestError::InflightFull),
+    /// also if other tasks wait for room.
+    pub fn try_publish(&self, message: &Message<'_>) -> Result<Option<PacketId>, DeviceError> {
+        let mut rejected = DeviceError::InHandler;
+        let attempt = try_request(self.shared, None, |session| {
+            session
+                .publish(message)
+                .inspect_err(|error| rejected = (*error).into())
+        });
+        attempt.map_err(|attempt| match attempt {
+            Attempt::Failed(error) => error,
+            Attempt::Wait(_) => rejected,
+        })
+    }
+
+    /// Publishes a message, and waits until the server has acknowledged it. At QoS 0, waits until it was written.
+    ///
+    /// The wait goes on over reconnections. If the future is dropped, the message stays queued.
+    ///
+    /// # Errors
+    ///
+    /// As [`Self::publish`], and
+    ///
+    /// - [`DeviceError::NotWritten`]: the connection ended before a message at QoS 0 was written.
+    /// - [`DeviceError::Discarded`], [`DeviceError::DeliveryUnknown`].
+    pub async fn publish_and_wait(&self, message: &Message<'_>) -> Result<(), DeviceError> {
+        let ticket = self.reserve()?;
+        let id = poll_fn(|cx| ticket.poll_request(cx, |s| s.publish(message))).await?;
+        let wait = id.map_or(Wait::Written, Wait::Answer);
+        answer(&ticket, wait).await.map(drop)
+    }
+
+    /// Publishes a message whose payload lies in several slices, or does not fit the send buffer, and waits until the server
+    /// has acknowledged it. At QoS 0, waits until it was sent.
+    ///
+    /// Other tasks can queue messages meanwhile, which are sent after this one. After a reconnection, the payload is sent
+    /// again from its beginning.
+    ///
+    /// # Cancel safety
+    ///
+    /// If the future is dropped before the whole payload was sent, the message is discarded. If a part of it was sent, the
+    /// connection is closed: the server would read the next packet as payload.
+    ///
+    /// # Errors
+    ///
+    /// As [`Self::publish_and_wait`].
+    pub async fn publish_slices(
+        &self,
+        message: StreamedPublish<'_>,
+        payload: &[&[u8]],
+    ) -> Result<(), DeviceError> {
+        payload::publish_slices(self.reserve()?, message, payload).await
+    }
+
+    /// As [`Self::publish_slices`], with a payload of `len` bytes from a reader. [`ReadFn`](crate::ReadFn) makes a reader of
+    /// a closure.
+    ///
+    /// If the reader provides nothing for the response timeout, the connection is closed.
+    ///
+    /// # Errors
+    ///
+    /// As [`Self::publish_slices`], and
+    ///
+    /// - [`DeviceError::PayloadInterrupted`]: the connection ended before the acknowledgement, and the reader cannot start
+    ///   again. The message was discarded.
+    /// - [`DeviceError::Source`], [`DeviceError::SourceEnded`]: the reader failed or ended early. The connection is closed.
+    pub async fn publish_from(
+        &self,
+        message: StreamedPublish<'_>,
+        len: usize,
+        reader: impl Read,
+    ) -> Result<(), DeviceError> {
+        payload::publish_from(self.reserve()?, message, len, reader).await
+    }
+
+    /// Subscribes up to 16 filters on the present connection, and waits for the answer.
+    ///
+    /// These subscriptions last as long as the server keeps the session. [`Config`](crate::Config) has those that the device
+    /// subscribes again by itself.
+    ///
+    /// # Errors
+    ///
+    /// As [`Self::publish`], and
+    ///
+    /// - [`DeviceError::OutcomeUnknown`]: the connection ended before the answer.
+    /// - [`DeviceError::RequestRejected`]: the server refused the connection.
+    pub async fn subscribe(&self, filters: &[(&str, QoS)]) -> Result<Granted, DeviceError> {
+        let filters = filters
+            .get(..filters.len().min(MAX_FILTERS))
+            .unwrap_or_default();
+        let ticket = self.reserve()?;
+        let id = poll_fn(|cx| ticket.poll_request(cx, |s| s.subscribe(filters))).await?;
+        answer(&ticket, Wait::Answer(id)).await
+    }
+
+    /// Unsubscribes filters, and waits for the acknowledgement.
+    ///
+    /// # Errors
+    ///
+    /// As [`Self::subscribe`].
+    pub async fn unsubscribe(&self, filters: &[&str]) -> Result<(), DeviceError> {
+        let ticket = self.reserve()?;
+        let id = poll_fn(|cx| ticket.poll_request(cx, |s| s.unsubscribe(filters))).await?;
+        answer(&ticket, Wait::Answer(id)).await.map(drop)
+    }
+
+    /// Waits until the server has accepted a connection.
+    ///
+    /// # Errors
+    ///
+    /// [`DeviceError::ShutDown`], [`DeviceError::RunnerGone`], [`DeviceError::TooManyTasks`].
+    pub async fn connected(&self) -> Result<(), DeviceError> {
+        self.until(|shared| (shared.state() == DeviceState::Connected).then_some(Ok(())))
+            .await
+    }
+
+    /// Waits until the server has answered for all standing subscriptions.
+    ///
+    /// # Errors
+    ///
+    /// As [`Self::connected`], and [`DeviceError::SubscriptionRefused`].
+    pub async fn subscribed(&self) -> Result<(), DeviceError> {
+        self.until(|shared| match shared.subscriptions() {
+            SubscriptionState::Pending => None,
+            SubscriptionState::Granted => Some(Ok(())),
+            SubscriptionState::Refused => Some(Err(DeviceError::SubscriptionRefused)),
+        })
+        .await
+    }
+
+    /// The state of the device.
+    pub fn state(&self) -> DeviceState {
+        self.shared.state()
+    }
+
+    /// As [`Session::save`](crate::Session::save), with or without a connection.
+    ///
+    /// # Errors
+    ///
+    /// [`DeviceError::Image`], [`DeviceError::InHandler`].
+    pub fn save(&self, out: &mut [u8]) -> Result<Saved, DeviceError> {
+        self.now(|session| session.save(out))?.map_err(Into::into)
+    }
+
+    /// As [`Session::saved`](crate::Session::saved). If the handler has returned
+    /// [`NotNow`](crate::Handled::NotNow) for a checkpoint, and nothing has changed since the save, the device goes on.
+    ///
+    /// # Errors
+    ///
+    /// [`DeviceError::InHandler`].
+    pub fn saved(&self, generation: u16) -> Result<(), DeviceError> {
+        let was_due = self.now(|session| {
+            let was_due = session.checkpoint_pending();
+            session.saved(generation);
+            was_due
+        })?;
+        if was_due {
+            self.resume();
+        }
+        Ok(())
+    }
+
+    /// As [`Session::discard_publish`](crate::Session::discard_publish).
+    ///
+    /// # Errors
+    ///
+    /// [`DeviceError::Request`], [`DeviceError::InHandler`].
+    pub fn discard_publish(&self, id: PacketId) -> Result<(), DeviceError> {
+        self.now(|session| session.discard_publish(id))??;
+        self.shared.wake_runner();
+        Ok(())
+    }
+
+    /// The handler, which has returned [`NotNow`](crate::Handled::NotNow), is given its event again.
+    pub fn resume(&self) {
+        if self.shared.is_paused.replace(false) {
+            self.shared.wake_runner();
+        }
+    }
+
+    /// Shuts the device down for good: what is queued is sent, then DISCONNECT, and
+    /// [`Runner::run`](super::Runner::run) returns [`Ended::Shutdown`](crate::Ended::Shutdown), now or when it is called next.
+    pub fn shut_down(&self) {
+        self.shared
+            .set_state(DeviceState::ShutDown, self.shared.subscriptions());
+        self.shared.wake_runner();
+    }
+
+    fn reserve(&self) -> Result<Ticket<'d, TASKS>, DeviceError> {
+        Ticket::reserve(self.shared)
+    }
+
+    /// Calls `f` with the session at once.
+    fn now<R>(&self, f: impl FnOnce(&mut Session<'d>) -> R) -> Result<R, DeviceError> {
+        self.shared
+            .try_with_session(f)
+            .ok_or(DeviceError::InHandler)
+    }
+
+    async fn until(
+        &self,
+        condition: impl Fn(&Shared<'d, TASKS>) -> Option<Result<(), DeviceError>>,
+    ) -> Result<(), DeviceError> {
+        let mut ticket = None;
+        poll_fn(|cx| {
+            if let Some(result) = condition(self.shared) {
+                return Poll::Ready(result);
+            }
+            if ticket.is_none() {
+                ticket = Some(self.reserve()?);
+            }
+            if let Err(error) = self.shared.check_alive() {
+                return Poll::Ready(Err(error));
+            }
+            match &ticket {
+                Some(ticket) => ticket.wait(Wait::State, cx),
+                None => Poll::Pending,
+            }
+        })
+        .await
+    }
+}
+
+/// Waits until the request was answered.
+pub(super) async fn answer<const N: usize>(
+    ticket: &Ticket<'_, N>,
+    wait: Wait,
+) -> Result<Granted, DeviceError> {
+    ticket.expect(wait);
+    loop {
+        match poll_fn(|cx| ticket.poll_outcome(wait, cx)).await? {
+            Outcome::Answered(result) => return result,
+            // They concern payloads only.
+            Outcome::Interrupted | Outcome::PayloadNeeded => {}
+        }
+    }
+}

@@ -1,0 +1,300 @@
+//! What the handles and the runner of a device share. All of them belong to one executor.
+
+use core::{
+    cell::{Cell, RefCell},
+    task::{Context, Poll, Waker},
+};
+
+use super::waiters::{Changed, Outcome, Wait, Waiters};
+use crate::{
+    client::device::DeviceError,
+    codec::PacketId,
+    session::{RequestError, Session, SubscriptionState},
+};
+
+/// The state of a device.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
+#[non_exhaustive]
+pub enum DeviceState {
+    /// The runner does not run.
+    Offline,
+    /// The runner has a transport, and waits for CONNACK.
+    Connecting,
+    /// The server has accepted the connection.
+    Connected,
+    /// The device was shut down.
+    ShutDown,
+    /// The runner was dropped.
+    RunnerGone,
+}
+
+/// The session is borrowed within one poll, and never across an await.
+pub(super) struct Shared<'d, const N: usize> {
+    session: RefCell<Session<'d>>,
+    waiters: RefCell<Waiters<N>>,
+    runner: Cell<Option<Waker>>,
+    state: Cell<DeviceState>,
+    subscriptions: Cell<SubscriptionState>,
+    /// A handler cannot handle an event now.
+    pub(super) is_paused: Cell<bool>,
+    /// A payload was given up while the session was borrowed.
+    pub(super) abandons: Cell<bool>,
+    /// A message whose payload was given up, to be discarded as soon as it is not sent any more.
+    pub(super) discards: Cell<Option<PacketId>>,
+}
+
+impl<'d, const N: usize> Shared<'d, N> {
+    pub(super) const fn new(session: Session<'d>) -> Self {
+        Self {
+            session: RefCell::new(session),
+            waiters: RefCell::new(Waiters::new()),
+            runner: Cell::new(None),
+            state: Cell::new(DeviceState::Offline),
+            subscriptions: Cell::new(SubscriptionState::Pending),
+            is_paused: Cell::new(false),
+            abandons: Cell::new(false),
+            discards: Cell::new(None),
+        }
+    }
+
+    pub(super) fn session(&mut self) -> &mut Session<'d> {
+        self.session.get_mut()
+    }
+
+    pub(super) fn state(&self) -> DeviceState {
+        self.state.get()
+    }
+
+    pub(super) fn is_shut_down(&self) -> bool {
+        self.state.get() == DeviceState::ShutDown
+    }
+
+    pub(super) fn subscriptions(&self) -> SubscriptionState {
+        self.subscriptions.get()
+    }
+
+    /// Calls `f` with the session, unless a handler or a call of the runner borrows it.
+    pub(super) fn try_with_session<R>(&self, f: impl FnOnce(&mut Session<'d>) -> R) -> Option<R> {
+        let mut session = self.session.try_borrow_mut().ok()?;
+        Some(f(&mut session))
+    }
+
+    pub(super) fn with_waiters<R: Default>(&self, f: impl FnOnce(&mut Waiters<N>) -> R) -> R {
+        // They are borrowed within this call only.
+        self.waiters
+            .try_borrow_mut()
+            .map(|mut waiters| f(&mut waiters))
+            .unwrap_or_default()
+    }
+
+    /// Returns why a call cannot wait: nothing will happen any more.
+    pub(super) fn check_alive(&self) -> Result<(), DeviceError> {
+        match self.state.get() {
+            DeviceState::ShutDown => Err(DeviceError::ShutDown),
+            DeviceState::RunnerGone => Err(DeviceError::RunnerGone),
+            _ => Ok(()),
+        }
+    }
+}
+
+/// Wakers. They are taken while the waiters are borrowed, and woken after that.
+impl<const N: usize> Shared<'_, N> {
+    /// The task of the runner waits.
+    pub(super) fn register_runner(&self, waker: &Waker) {
+        let registered = match self.runner.take() {
+            Some(old) if old.will_wake(waker) => old,
+            _ => waker.clone(),
+        };
+        self.runner.set(Some(registered));
+    }
+
+    pub(super) fn wake_runner(&self) {
+        if let Some(waker) = self.runner.take() {
+            waker.wake();
+        }
+    }
+
+    pub(super) fn wake(&self, changed: Changed) {
+        while let Some(waker) = self.with_waiters(|waiters| waiters.take_waker(changed)) {
+            waker.wake();
+        }
+    }
+
+    /// Sets the state after a change of the connection, and wakes the tasks that wait for one.
+    pub(super) fn set_state(&self, state: DeviceState, subscriptions: SubscriptionState) {
+        let is_final = matches!(state, DeviceState::ShutDown | DeviceState::RunnerGone);
+        let old = self.state.get();
+        let stays = !is_final && matches!(old, DeviceState::ShutDown | DeviceState::RunnerGone);
+        let state = if stays { old } else { state };
+        let old_subscriptions = self.subscriptions.replace(subscriptions);
+        self.state.set(state);
+        if state != old || subscriptions != old_subscriptions {
+            self.wake(Changed {
+                everything: true,
+                gone: is_final,
+                ..Changed::default()
+            });
+        }
+    }
+
+    /// The connection ended: tells the tasks that waited for it.
+    pub(super) fn connection_ended(&self) {
+        self.with_waiters(Waiters::connection_ended);
+        self.wake(Changed {
+            room: true,
+            everything: true,
+            gone: self.is_shut_down(),
+        });
+    }
+}
+
+/// The place of a task that waits. It is given up when this is dropped.
+pub(super) struct Ticket<'d, const N: usize> {
+    pub(super) shared: &'d Shared<'d, N>,
+    number: u32,
+}
+
+impl<'d, const N: usize> Ticket<'d, N> {
+    pub(super) fn reserve(shared: &'d Shared<'d, N>) -> Result<Self, DeviceError> {
+        shared.check_alive()?;
+        let reserved = shared.with_waiters(|waiters| Some(waiters.reserve()));
+        let number = reserved.unwrap_or(Err(DeviceError::InHandler))?;
+        Ok(Self { shared, number })
+    }
+
+    /// Makes a request, or waits for room.
+    pub(super) fn poll_request<R>(
+        &self,
+        cx: &Context<'_>,
+        request: impl FnOnce(&mut Session<'d>) -> Result<R, RequestError>,
+    ) -> Poll<Result<R, DeviceError>> {
+        match try_request(self.shared, Some(self), request) {
+            Ok(done) => Poll::Ready(Ok(done)),
+            Err(Attempt::Failed(error)) => Poll::Ready(Err(error)),
+            Err(Attempt::Wait(wait)) => self.wait(wait, cx),
+        }
+    }
+
+    /// From now on, this is waited for. What ended before does not count.
+    pub(super) fn expect(&self, wait: Wait) {
+        self.shared
+            .with_waiters(|waiters| waiters.expect(self.number, wait));
+        // Another task may be the first that waits for room now.
+        self.shared.wake(Changed {
+            room: true,
+            ..Changed::default()
+        });
+    }
+
+    /// From now on, this is waited for, or has ended already.
+    pub(super) fn continue_with(&self, wait: Wait) {
+        self.shared
+            .with_waiters(|waiters| waiters.continue_with(self.number, wait));
+    }
+
+    /// Registers the task.
+    pub(super) fn wait<R>(&self, wait: Wait, cx: &Context<'_>) -> Poll<R> {
+        self.shared
+            .with_waiters(|waiters| waiters.wait(self.number, wait, cx.waker()));
+        Poll::Pending
+    }
+
+    /// Returns the outcome of the wait, or registers the task.
+    pub(super) fn poll_outcome(
+        &self,
+        wait: Wait,
+        cx: &Context<'_>,
+    ) -> Poll<Result<Outcome, DeviceError>> {
+        let outcome = self
+            .shared
+            .with_waiters(|waiters| waiters.take_outcome(self.number));
+        if let Some(outcome) = outcome {
+            return Poll::Ready(Ok(outcome));
+        }
+        if let Err(error) = self.shared.check_alive() {
+            // Acknowledgements still arrive while the connection is shut down.
+            if error != DeviceError::ShutDown || !self.shared.is_online() {
+                return Poll::Ready(Err(error));
+            }
+        }
+        self.wait(wait, cx)
+    }
+}
+
+/// Makes a request, or waits for room. The ticket is reserved when it is needed.
+pub(super) fn poll_request<'d, R, const N: usize>(
+    shared: &'d Shared<'d, N>,
+    ticket: &mut Option<Ticket<'d, N>>,
+    cx: &Context<'_>,
+    request: impl FnOnce(&mut Session<'d>) -> Result<R, RequestError>,
+) -> Poll<Result<R, DeviceError>> {
+    match try_request(shared, ticket.as_ref(), request) {
+        Ok(done) => Poll::Ready(Ok(done)),
+        Err(Attempt::Failed(error)) => Poll::Ready(Err(error)),
+        Err(Attempt::Wait(wait)) => {
+            let reserved = match ticket.take() {
+                Some(reserved) => reserved,
+                None => Ticket::reserve(shared)?,
+            };
+            ticket.insert(reserved).wait(wait, cx)
+        }
+    }
+}
+
+/// Why a request was not made.
+pub(super) enum Attempt {
+    Failed(DeviceError),
+    Wait(Wait),
+}
+
+/// Makes a request, unless other tasks wait for room longer.
+pub(super) fn try_request<'d, R, const N: usize>(
+    shared: &Shared<'d, N>,
+    ticket: Option<&Ticket<'d, N>>,
+    request: impl FnOnce(&mut Session<'d>) -> Result<R, RequestError>,
+) -> Result<R, Attempt> {
+    shared.check_alive().map_err(Attempt::Failed)?;
+    let number = ticket.map(|ticket| ticket.number);
+    if !shared.with_waiters(|waiters| waiters.is_first(number)) {
+        return Err(Attempt::Wait(Wait::Room));
+    }
+    let is_paused = shared.is_paused.get();
+    let result = shared.try_with_session(|session| {
+        let checkpoint_due = is_paused && session.checkpoint_pending();
+        request(session).map_err(|error| match error {
+            RequestError::InflightFull { .. } | RequestError::SendBufferFull { .. } => {
+                if checkpoint_due {
+                    // Only the caller can end the wait.
+                    Attempt::Failed(RequestError::CheckpointDue.into())
+                } else {
+                    Attempt::Wait(Wait::Room)
+                }
+            }
+            RequestError::PayloadPending => Attempt::Wait(Wait::PayloadTurn),
+            error => Attempt::Failed(error.into()),
+        })
+    });
+    let done = result.unwrap_or(Err(Attempt::Wait(Wait::Room)))?;
+    shared.wake_runner();
+    Ok(done)
+}
+
+impl<const N: usize> Drop for Ticket<'_, N> {
+    fn drop(&mut self) {
+        self.shared
+            .with_waiters(|waiters| waiters.free(self.number));
+        self.shared.wake(Changed {
+            room: true,
+            ..Changed::default()
+        });
+    }
+}
+
+impl<const N: usize> Shared<'_, N> {
+    /// Returns `true` if there is a connection, or the session is borrowed by the runner of one.
+    fn is_online(&self) -> bool {
+        self.try_with_session(|session| session.may_receive())
+            .unwrap_or(true)
+    }
+}
