@@ -94,7 +94,7 @@ async fn wake(
         }
         client.disconnect().await?;
     }
-    image.used = session.save(&mut image.bytes)?;
+    image.used = session.save(&mut image.bytes)?.len;
     Ok(())
 }
 

@@ -148,7 +148,7 @@ fn image_len(image: &[u8]) -> usize {
 
 fn image_of(session: &Session<'_>) -> Vec<u8> {
     let mut out = [0; Memory::IMAGE_LEN];
-    let len = session.save(&mut out).expect("IMAGE_LEN is enough");
+    let len = session.save(&mut out).expect("IMAGE_LEN is enough").len;
     assert_eq!(len, image_len(&out));
     out[..len].to_vec()
 }

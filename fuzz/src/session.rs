@@ -142,17 +142,19 @@ impl World<'_, '_> {
         };
         let completes = ready.completed_request();
         match self.session.event(ready) {
-            Ok(Some(Event::Checkpoint(checkpoint))) => {
-                let mut image = [0; Memory::IMAGE_LEN];
-                let len = checkpoint.save(&mut image).expect("IMAGE_LEN is enough");
-                self.image = image[..len].to_vec();
-            }
+            Ok(Some(Event::CheckpointDue)) => self.save(),
             Ok(Some(Event::Puback(id) | Event::Pubcomp(id) | Event::Suback(id, _))) => {
                 assert_eq!(completes, Some(id));
             }
             _ => {}
         }
         true
+    }
+
+    fn save(&mut self) {
+        let mut image = [0; Memory::IMAGE_LEN];
+        let saved = self.session.save(&mut image).expect("IMAGE_LEN is enough");
+        self.image = image[..saved.len].to_vec();
     }
 
     /// Payload bytes that went straight to the transport.
@@ -241,11 +243,7 @@ impl World<'_, '_> {
             Call::Timeout(millis) => session.set_response_timeout(*millis),
             Call::DisconnectTimeout(millis) => session.set_disconnect_timeout(*millis),
             Call::Checkpoints(on) => session.set_checkpoints(*on),
-            Call::Save => {
-                let mut image = [0; Memory::IMAGE_LEN];
-                let len = session.save(&mut image).expect("IMAGE_LEN is enough");
-                self.image = image[..len].to_vec();
-            }
+            Call::Save => self.save(),
             Call::Restore => {
                 let restored = session.restore(&self.image);
                 assert!(self.image.is_empty() || restored.is_ok(), "{restored:?}");

@@ -259,6 +259,7 @@ impl<'b> Driver<'b> {
             Ok(None) => Ok(None),
             Ok(Some(ready)) => match self.session.event(ready) {
                 Err(error) => Err(reason(error)),
+                Ok(Some(Event::CheckpointDue)) => Ok(Some(Seen::Checkpoint(self.save()))),
                 Ok(event) => Ok(event.map(|event| seen(&event))),
             },
         }
@@ -293,7 +294,7 @@ impl<'b> Driver<'b> {
     pub(crate) fn save(&self) -> Vec<u8> {
         let mut image = vec![0; 512];
         let len = self.session.save(&mut image);
-        image.truncate(len.expect("the buffer is large enough"));
+        image.truncate(len.expect("the buffer is large enough").len);
         image
     }
 
@@ -330,12 +331,6 @@ fn seen(event: &Event<'_>) -> Seen {
         | Event::OutcomeUnknown(id)
         | Event::RequestRejected(id) => Seen::Ended(id.get(), Outcome::Request),
         Event::PayloadNeeded(id) => Seen::PayloadNeeded(id.get()),
-        Event::Checkpoint(checkpoint) => {
-            let mut image = vec![0; 512];
-            let len = checkpoint.save(&mut image);
-            image.truncate(len.expect("the buffer is large enough"));
-            Seen::Checkpoint(image)
-        }
         Event::Qos0Dropped(count) => Seen::Dropped(*count),
         _ => Seen::Other,
     }

@@ -4,8 +4,7 @@ use std::collections::HashSet;
 
 use fastrand::Rng;
 use umqtt::{
-    Checkpoint, Event, Instant, Message, ProtocolError, RequestError, Session, Storage,
-    StreamedPublish,
+    Event, Instant, Message, ProtocolError, RequestError, Session, Storage, StreamedPublish,
     codec::{Connect, Credentials, QoS, TopicName, Will},
 };
 
@@ -864,7 +863,11 @@ impl History {
             _ => None,
         };
         assert_eq!(completes, id, "{event:?}");
+        let is_checkpoint = event == Event::CheckpointDue;
         self.event(event);
+        if is_checkpoint {
+            self.save(session);
+        }
         let completed = requests - self.ledger.requests();
         assert_eq!(completed, usize::from(id.is_some()));
     }
@@ -915,7 +918,7 @@ impl History {
             Event::OutcomeUnknown(id) => ledger.unanswered(id, false),
             Event::RequestRejected(id) => ledger.unanswered(id, true),
             Event::Qos0Dropped(count) => ledger.dropped(count),
-            Event::Checkpoint(checkpoint) => self.save(checkpoint),
+            Event::CheckpointDue => {} // The caller saves.
             other => panic!("{other:?} is new here"),
         }
     }
@@ -968,14 +971,10 @@ impl History {
 
 // Save, kill, restore.
 impl History {
-    fn save(&mut self, checkpoint: Checkpoint<'_>) {
+    fn save(&mut self, session: &Session<'_>) {
         let mut image = vec![0; self.capacities.image];
-        let len = checkpoint.save(&mut image).expect("IMAGE_LEN is enough");
-        self.keep(image, len);
-    }
-
-    fn keep(&mut self, mut image: Vec<u8>, len: usize) {
-        image.truncate(len);
+        let saved = session.save(&mut image).expect("IMAGE_LEN is enough");
+        image.truncate(saved.len);
         self.saved = Some(Saved {
             image,
             snapshot: self.ledger.snapshot(),
@@ -995,9 +994,7 @@ impl History {
             if !self.told {
                 return false;
             }
-            let mut image = vec![0; self.capacities.image];
-            let len = session.save(&mut image).expect("IMAGE_LEN is enough");
-            self.keep(image, len);
+            self.save(session);
         }
         trace!(self, "--- killed, with an image: {}", self.saved.is_some());
         if let Some(number) = self.dialled.take() {

@@ -23,7 +23,7 @@ pub fn save(session: &Session<'_>, on: bool, memory: &mut [u8]) -> Result<(), Im
         .split_first_mut()
         .ok_or(ImageError::BufferTooSmall { needed })?;
     *state = 0;
-    session.save(image)?;
+    let _ = session.save(image)?;
     *state = if on { ON } else { OFF };
     Ok(())
 }

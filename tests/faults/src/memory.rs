@@ -21,7 +21,7 @@ pub fn remembers_nothing(session: &Session<'_>, client_id: &str) -> bool {
 }
 
 fn image_len(session: &Session<'_>) -> usize {
-    session.save(&mut [0; IMAGE]).unwrap()
+    session.save(&mut [0; IMAGE]).unwrap().len
 }
 
 /// The most memory that this process ever had, in KiB; `None` where the operating system is not Linux.

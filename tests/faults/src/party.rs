@@ -189,18 +189,21 @@ impl<'a> Party<'a> {
         client: &mut (dyn Client<'_> + '_),
         time: Duration,
     ) -> Result<bool, Failure> {
-        client.recv_for(time, &mut |event| match event {
+        let mut is_due = false;
+        let received = client.recv_for(time, &mut |event| match event {
             Event::Message(message) => self.hear(&message),
             Event::Suback(..) => self.progress.subscribed = true,
-            Event::Checkpoint(checkpoint) => {
-                let mut image = [0; Memory::IMAGE_LEN];
-                let len = checkpoint.save(&mut image).unwrap();
-                self.store.save(&self.progress, &image[..len]);
-            }
+            Event::CheckpointDue => is_due = true,
             Event::Puback(_) | Event::Pubcomp(_) => self.moved = StdInstant::now(),
             Event::Connected { .. } | Event::OutcomeUnknown(_) | Event::RequestRejected(_) => {}
             other => self.wrong = Some(format!("unexpected: {other:?}")),
-        })
+        });
+        if is_due {
+            let mut image = [0; Memory::IMAGE_LEN];
+            let len = client.session().save(&mut image).unwrap().len;
+            self.store.save(&self.progress, &image[..len]);
+        }
+        received
     }
 
     fn hear(&mut self, message: &Message<'_>) {

@@ -1036,7 +1036,7 @@ fn a_flush_does_not_claim_what_a_checkpoint_holds_back() {
             seen.push(format!("{event:?}"));
         })
         .unwrap();
-    assert_eq!(seen[0], "Checkpoint(Checkpoint)");
+    assert_eq!(seen[0], "CheckpointDue");
     assert_eq!(client.flush(), Ok(()));
 }
 

@@ -10,7 +10,7 @@
 use crate::common::{self, DISCONNECT, Network, Step, pubcomp, publish, pubrel};
 use embedded_io::{ErrorKind, Read};
 use umqtt::{
-    Event, Instant, Message, ProtocolError, ReadFn, RequestError, Session, Storage,
+    Event, Instant, Message, ProtocolError, Publisher, ReadFn, RequestError, Session, Storage,
     StreamedPublish, blocking,
     client::Error,
     codec::{
@@ -104,7 +104,7 @@ fn a_reader_leaves_a_checkpoint_to_be_seen() {
     assert_eq!(error, due);
     assert_eq!(reader.read(&mut buf), Err(due));
     drop(reader);
-    assert!(matches!(client.recv().unwrap(), Event::Checkpoint(_)));
+    assert!(matches!(client.recv().unwrap(), Event::CheckpointDue));
     // The rest of the message was not skipped.
     network.feed(&rest);
     assert!(matches!(client.recv().unwrap(), Event::Chunk(chunk) if chunk.offset == 200));
@@ -114,7 +114,7 @@ fn a_reader_leaves_a_checkpoint_to_be_seen() {
     }
     drop(reader);
     // The acknowledgement of the message is a change as well.
-    assert!(matches!(client.poll().unwrap(), Some(Event::Checkpoint(_))));
+    assert!(matches!(client.poll().unwrap(), Some(Event::CheckpointDue)));
 }
 
 /// A publish between two chunks of a QoS 2 message: the reader gets all that was received, and nothing is skipped.
@@ -143,7 +143,7 @@ fn reader_checkpoint_due_message_received_is_read_whole() {
     // The answer waits for the checkpoint.
     let pubrec = [0x50, 2, 0, 7];
     assert!(!contains(&network.take_sent(), &pubrec));
-    assert!(matches!(client.recv().unwrap(), Event::Checkpoint(_)));
+    assert!(matches!(client.recv().unwrap(), Event::CheckpointDue));
     assert!(client.poll().unwrap().is_none());
     assert!(contains(&network.take_sent(), &pubrec));
 }
@@ -314,7 +314,7 @@ fn the_acknowledgement_of_a_long_message_is_the_callers() {
             retain: false,
         };
         let payload = [1; 1_000];
-        let meanwhile = |event: Event<'_>| panic!("{event:?}");
+        let meanwhile = |event: Event<'_>, _: &mut Publisher<'_, '_>| panic!("{event:?}");
         let sent = client.publish_slices(message, &[&payload], meanwhile);
         assert_eq!(sent, Ok(Some(id(1))));
         assert_eq!(client.recv(), Ok(Event::Puback(id(1))));

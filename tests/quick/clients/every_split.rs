@@ -12,7 +12,7 @@ use std::collections::BTreeMap;
 
 use proptest::{collection::vec, prelude::*, sample::Index};
 use umqtt::{
-    Event, Instant, ProtocolError, RequestError, Session, Storage,
+    Event, Instant, ProtocolError, Publisher, RequestError, Session, Storage,
     codec::{Connect, Delivery, Packet, PacketType, Publish, QoS, SubackReturnCode, TopicName},
 };
 
@@ -343,7 +343,7 @@ fn life(network: &Network) -> (Vec<Seen>, common::Result<()>) {
         Err(error) => return (seen, Err(error)),
     };
     let mut live = || {
-        let on_event = |event: Event<'_>| record(&mut seen, event);
+        let on_event = |event: Event<'_>, _: &mut Publisher<'_, '_>| record(&mut seen, event);
         let codes = client.subscribe_and_wait(&[("in/#", QOS[2]), ("b", QOS[0])], on_event)?;
         assert_eq!(codes.len(), 2);
         for qos in QOS {

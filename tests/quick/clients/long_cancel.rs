@@ -18,7 +18,7 @@ use std::{
 
 use embedded_io_async::{ErrorKind, ErrorType, Read, Write};
 use umqtt::{
-    Clock, Event, Instant, Message, ProtocolError, Session, Storage, StreamedPublish,
+    Clock, Event, Instant, Message, ProtocolError, Publisher, Session, Storage, StreamedPublish,
     asynch::{Client, Sleep},
     client::Error,
     codec::{Delivery, QoS},
@@ -392,7 +392,8 @@ fn messages_come_while_a_payload_leaves() {
         ));
         let payload = pattern(100);
         let mut heard = Vec::new();
-        let on_event = |event: Event<'_>| heard.push(format!("{event:?}"));
+        let on_event =
+            |event: Event<'_>, _: &mut Publisher<'_, '_>| heard.push(format!("{event:?}"));
         if read {
             let source = Source::new(&payload, 6);
             run(client.publish_from(outgoing(QoS::AtMostOnce), 100, source, on_event)).unwrap();

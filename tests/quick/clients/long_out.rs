@@ -10,7 +10,8 @@
 use embedded_io::{ErrorKind, ErrorType, Read};
 use proptest::prelude::*;
 use umqtt::{
-    Event, Instant, Message, ProtocolError, RequestError, Session, Storage, StreamedPublish,
+    Event, Instant, Message, ProtocolError, Publisher, RequestError, Session, Storage,
+    StreamedPublish,
     client::Error,
     codec::{Connect, Delivery, EncodeError, PacketId, QoS},
 };
@@ -844,7 +845,7 @@ fn a_session_is_saved_with_a_payload_half_way() {
                 events(session);
                 session.begin_payload(outgoing("topic", qos), 40).unwrap();
                 send(session, &pattern(40), From::Source(6), &[1], cut);
-                session.save(&mut image).unwrap()
+                session.save(&mut image).unwrap().len
             });
             with_tx(64, |session| {
                 session.restore(&image[..used]).unwrap();
@@ -1006,7 +1007,7 @@ proptest! {
             network.writes(&steps.repeat(20), Step::Bytes(7));
             network.feed(&publish("in", b"!", long::delivery(QoS::AtLeastOnce, false), false));
             let mut heard = 0;
-            let on_event = |_: Event<'_>| heard += 1;
+            let on_event = |_: Event<'_>, _: &mut Publisher<'_, '_>| heard += 1;
             let id = if read {
                 let source = Source { rest: &all, piece, end: Ok(()) };
                 client.publish_from(outgoing("t", qos), all.len(), source, on_event)
@@ -1211,7 +1212,7 @@ fn an_acknowledgement_that_comes_first_ends_the_call() {
     network.writes(&vec![Step::NotReady; 20], Step::Bytes(99));
     network.feed(&puback(1));
     let mut heard = Vec::new();
-    let on_event = |event: Event<'_>| heard.push(words(event));
+    let on_event = |event: Event<'_>, _: &mut Publisher<'_, '_>| heard.push(words(event));
     let result = client.publish_slices(StreamedPublish::Resend(id(1)), &[&pattern(40)], on_event);
     assert_eq!(result, Ok(Some(id(1))));
     assert_eq!(heard, [words(Event::Puback(id(1)))]);

@@ -221,7 +221,7 @@ fn mqtt_3_1_3_2_a_session_belongs_to_one_client_id() {
     );
     assert!(driven.session.is_connected(), "nothing has happened");
     let mut image = [0; Room::IMAGE_LEN];
-    let used = driven.session.save(&mut image).unwrap();
+    let used = driven.session.save(&mut image).unwrap().len;
 
     let mut second = Room::new();
     let mut restored = Driven::new(&mut second);
@@ -653,7 +653,7 @@ fn mqtt_4_1_0_1_state_outlives_connections_and_reboots() {
             driven.expect(&[]);
             assert_eq!(driven.sent(), pubrec(5));
         }
-        used = driven.session.save(&mut image).unwrap();
+        used = driven.session.save(&mut image).unwrap().len;
     }
 }
 

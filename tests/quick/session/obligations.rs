@@ -254,7 +254,7 @@ fn report_announced_and_not_taken_is_counted_and_saved() {
         let _ = driven.session.poll(driven.at()).unwrap().unwrap();
         assert_eq!(driven.session.in_flight(), 1, "{request}");
         let mut image = [0; Room::IMAGE_LEN];
-        let len = driven.session.save(&mut image).unwrap();
+        let len = driven.session.save(&mut image).unwrap().len;
         let expected = format!("{request}(PacketId(1))");
         // A new connection does not change it.
         driven.connect(&KEEP);
@@ -352,7 +352,7 @@ fn space_empty_before_checkpoint_is_explained() {
     );
     driven.feed(&publish(0, 0, b"0123456789A"));
     assert!(driven.session.space().is_empty());
-    assert_eq!(driven.next().unwrap().unwrap(), "Checkpoint(Checkpoint)");
+    assert_eq!(driven.next().unwrap().unwrap(), "CheckpointDue");
     let message = driven.session.poll(driven.at()).unwrap().unwrap();
     assert_eq!(driven.session.input_blocked_by(), Some(InputBlock::Event));
     assert!(driven.session.event(message).unwrap().is_some());
@@ -429,7 +429,7 @@ fn connect_unanswered_session_restored_connected_tells() {
         if lost {
             driven.lose();
         }
-        let len = driven.session.save(&mut image).unwrap();
+        let len = driven.session.save(&mut image).unwrap().len;
         let mut storage = Room::new();
         let mut restored = Driven::new(&mut storage);
         restored.session.restore(&image[..len]).unwrap();
@@ -532,7 +532,7 @@ fn declined_messages_sent_keep_ids_without_slots() {
         declined.push(id);
     }
     let mut image = [0; Storage::<64, 256, 1, 4>::IMAGE_LEN];
-    let len = driven.session.save(&mut image).unwrap();
+    let len = driven.session.save(&mut image).unwrap().len;
     let mut storage = Storage::<64, 256, 1, 4>::new();
     let mut driven = Driven::new(&mut storage);
     driven.session.restore(&image[..len]).unwrap();

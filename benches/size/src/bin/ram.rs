@@ -8,8 +8,8 @@ use core::mem::MaybeUninit;
 use embedded_io::ErrorKind;
 use size::{Line, Timer, show};
 use umqtt::{
-    Event, EventToken, ImageError, Instant, Message, ProtocolError, RequestError, Session, Storage,
-    StreamedPublish, asynch, blocking,
+    Event, EventToken, ImageError, Instant, Message, ProtocolError, RequestError, Saved, Session,
+    Storage, StreamedPublish, asynch, blocking,
     client::Error,
     codec::{Connect, PacketId, QoS},
 };
@@ -106,7 +106,7 @@ calls! {
     fn session_skip_message(s: &mut Session<'_>) {
         s.skip_message()
     }
-    fn session_save(s: &Session<'_>, out: &mut [u8]) -> Result<usize, ImageError> {
+    fn session_save(s: &Session<'_>, out: &mut [u8]) -> Result<Saved, ImageError> {
         s.save(out)
     }
     fn session_restore(s: &mut Session<'_>, image: &[u8]) -> Result<(), ImageError> {
