@@ -306,7 +306,7 @@ fn hand_over(session: &mut Session<'_>, id: PacketId) {
         .begin_payload(StreamedPublish::Resend(id), LONG)
         .is_err()
     {
-        session.decline_payload(id).expect("it was asked for");
+        session.discard_publish(id).expect("it was asked for");
     }
 }
 

@@ -272,7 +272,7 @@ impl World<'_, '_> {
             Call::AbandonPayload => session.abandon_payload(),
             Call::DeclinePayload(id) => {
                 if let Some(id) = session.payload_needed().or(PacketId::new(*id)) {
-                    let _ = session.decline_payload(id);
+                    let _ = session.discard_publish(id);
                 }
             }
             Call::ReadPayload(n) => {

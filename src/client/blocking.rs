@@ -1,12 +1,13 @@
 //! The blocking client, over `embedded_io`.
 
+mod device;
 mod payload;
 mod transport;
 
 use embedded_io::{Error as _, ErrorType, Read, ReadReady, Write, WriteReady};
 
-pub use self::payload::Payload;
 use self::transport::BlockingTransport;
+pub use self::{device::Device, payload::Payload};
 use super::{
     Error,
     calls::total_len,

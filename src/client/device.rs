@@ -17,7 +17,7 @@ const STABLE_MS: u32 = 10_000;
 /// The settings of a device.
 ///
 /// ```
-/// use umqtt::{Config, QoS, codec::Connect};
+/// use umqtt::{Config, codec::{Connect, QoS}};
 ///
 /// let config = Config {
 ///     connect: Connect { keep_alive: 30, clean_session: false, ..Connect::new("sensor-7") },
@@ -100,14 +100,22 @@ impl Backoff {
             Ended::Lost {
                 error,
                 connected_for,
-            } => {
-                if error.is_permanent() {
-                    self.set_longest();
-                } else if *connected_for >= STABLE_MS.max(self.ceiling().saturating_mul(2)) {
-                    self.reset();
-                }
-            }
-            Ended::Shutdown => self.reset(),
+            } => self.after_connection(error.is_permanent(), *connected_for, random),
+            Ended::Shutdown => self.next(random),
+        }
+    }
+
+    /// As [`Self::after`] a connection that ended with an error, and was accepted for this time in ms.
+    pub(super) fn after_connection(
+        &mut self,
+        is_permanent: bool,
+        connected_for: u32,
+        random: u32,
+    ) -> u32 {
+        if is_permanent {
+            self.set_longest();
+        } else if connected_for >= STABLE_MS.max(self.ceiling().saturating_mul(2)) {
+            self.reset();
         }
         self.next(random)
     }

@@ -24,13 +24,11 @@ pub(super) struct Driver<'s, 'b, T: ErrorType> {
 }
 
 /// What a driver knows of its connection, while it has neither session nor transport.
-#[cfg(feature = "async")]
 pub(super) struct DriverState<E> {
     unflushed: bool,
     failure: Option<TransportFailure<E>>,
 }
 
-#[cfg(feature = "async")]
 impl<E> DriverState<E> {
     /// A connection begins.
     pub(super) const fn new() -> Self {
@@ -93,7 +91,6 @@ impl<'s, 'b, T: ErrorType> Driver<'s, 'b, T> {
     }
 
     /// Takes up what [`Self::pause`] returned.
-    #[cfg(feature = "async")]
     pub(super) fn resume(
         session: &'s mut Session<'b>,
         transport: T,
@@ -108,7 +105,6 @@ impl<'s, 'b, T: ErrorType> Driver<'s, 'b, T> {
     }
 
     /// Gives session and transport back, and returns what must be kept of the connection.
-    #[cfg(feature = "async")]
     pub(super) fn pause(self) -> DriverState<T::Error> {
         DriverState {
             unflushed: self.unflushed,
@@ -197,7 +193,6 @@ impl<'s, 'b, T: ErrorType> Driver<'s, 'b, T> {
     }
 
     /// Returns `true` if all that is queued was written and flushed.
-    #[cfg(feature = "async")]
     pub(super) fn is_all_flushed(&self) -> bool {
         self.is_flushed() && !self.is_held_back()
     }
@@ -232,7 +227,6 @@ impl<'b, T: PollTransport> Driver<'_, 'b, T> {
     }
 
     /// Writes what is pending and checks the timers, while the caller cannot take the pending event.
-    #[cfg(feature = "async")]
     pub(super) fn hold(&mut self, cx: &Context<'_, impl Clock, T::Waker>) -> Step<EventToken> {
         let moved = self.write(cx);
         self.poll(cx)?;

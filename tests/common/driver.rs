@@ -189,8 +189,8 @@ impl<'b> Driver<'b> {
         self.session.payload_needed().map(PacketId::get)
     }
 
-    pub(crate) fn decline_payload(&mut self, id: u16) -> Result<(), Refusal> {
-        let declined = self.session.decline_payload(packet_id(id));
+    pub(crate) fn discard_publish(&mut self, id: u16) -> Result<(), Refusal> {
+        let declined = self.session.discard_publish(packet_id(id));
         declined.map_err(refusal)
     }
 

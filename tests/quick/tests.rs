@@ -44,6 +44,10 @@ mod conformance {
 
 mod defects;
 
+mod device {
+    mod asynch;
+}
+
 mod session {
     mod call_order;
     mod chunks;

@@ -114,6 +114,9 @@ impl<'b> Sender<'b> {
 
     /// Queues the next SUBSCRIBE of the standing subscriptions, if there is one.
     fn subscribe_next(&mut self) {
+        if !self.subscriptions.has_next() {
+            return;
+        }
         let id = self.in_flight.insert_standing();
         let room = self.buffer.reserved();
         if !self.subscriptions.write_next(id, room) {

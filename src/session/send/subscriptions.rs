@@ -108,6 +108,11 @@ impl Subscriptions<'_> {
         is_needed
     }
 
+    /// Returns `true` if a filter was not answered in this round.
+    pub(super) const fn has_next(&self) -> bool {
+        self.next < self.list.len()
+    }
+
     /// Writes the next SUBSCRIBE of the round into this room. Returns `false` if the round is complete.
     pub(super) fn write_next(&mut self, id: PacketId, room: &mut [u8]) -> bool {
         let rest = self.list.get(self.next..).unwrap_or_default();
@@ -134,7 +139,7 @@ impl Subscriptions<'_> {
         self.next = self.next.saturating_add(self.in_packet);
         self.in_packet = 0;
         self.closures = 0;
-        if self.next < self.list.len() {
+        if self.has_next() {
             return false;
         }
         self.one_by_one = false;

@@ -78,7 +78,7 @@ fn payloads(session: &mut Session<'_>) {
     session.abandon_payload();
     hide(session.payload_needed());
     hide(session.input_blocked_by());
-    hide(session.decline_payload(id()));
+    hide(session.discard_publish(id()));
     let mut buf = [0; 64];
     hide(session.read_payload(black_box(&mut buf)));
     hide(session.is_message_open());

@@ -540,12 +540,12 @@ fn a_declined_payload_keeps_its_id() {
             connect(session, true);
             session.publish(&message("n", b"")).unwrap();
             assert_eq!(
-                session.decline_payload(id(2)),
+                session.discard_publish(id(2)),
                 Err(RequestError::PayloadNotNeeded)
             );
-            session.decline_payload(id(1)).unwrap();
+            session.discard_publish(id(1)).unwrap();
             assert_eq!(
-                session.decline_payload(id(1)),
+                session.discard_publish(id(1)),
                 Err(RequestError::PayloadNotNeeded)
             );
             assert_eq!(session.in_flight(), 1, "the message that waited");
@@ -602,7 +602,7 @@ fn a_declined_message_at_qos_1_is_discarded() {
         with_tx(64, |session| {
             cut_at(session, QoS::AtLeastOnce, &pattern(40), From::Memory, cut);
             connect(session, true);
-            session.decline_payload(id(1)).unwrap();
+            session.discard_publish(id(1)).unwrap();
             assert_eq!(events(session).0, [words(Event::PublishDiscarded(id(1)))]);
             assert_eq!(session.in_flight(), 0);
             feed(session, &puback(1));

@@ -17,7 +17,7 @@ use crate::common::{
     world::{AsyncClient, World},
 };
 use umqtt::{
-    Event, Message, Session, Storage, StreamedPublish,
+    Event, Message, Publisher, Session, Storage, StreamedPublish,
     codec::{Connect, FixedHeader, Packet, QoS},
 };
 
@@ -303,7 +303,7 @@ impl<'b> Calls<'b> for common::Client<'_, 'b, '_> {
     }
 }
 
-fn ignore(_: Event<'_>) {}
+fn ignore(_: Event<'_>, _: &mut Publisher<'_, '_>) {}
 
 /// The async client, and the executor of its calls.
 struct Running<'s, 'b, 'w> {

@@ -512,7 +512,7 @@ fn declined_message_never_sent_frees_id_at_once() {
     let id = driven.session.begin_payload(message, 8).unwrap().unwrap();
     driven.open(&KEEP, true);
     driven.expect(&[Event::PayloadNeeded(id)]);
-    driven.session.decline_payload(id).unwrap();
+    driven.session.discard_publish(id).unwrap();
     driven.expect(&[Event::PublishDiscarded(id)]);
     assert_eq!(driven.session.in_flight(), 0);
 }
@@ -526,7 +526,7 @@ fn declined_messages_sent_keep_ids_without_slots() {
     let mut declined = Vec::new();
     for _ in 0..4 {
         let id = sent_and_asked_again(&mut driven);
-        driven.session.decline_payload(id).unwrap();
+        driven.session.discard_publish(id).unwrap();
         driven.expect(&[]);
         assert_eq!(driven.session.in_flight(), 0);
         declined.push(id);
@@ -554,7 +554,7 @@ fn declined_messages_sent_keep_ids_without_slots() {
     // Places are free again; a fifth message keeps its slot.
     for n in 1..=5 {
         let id = sent_and_asked_again(&mut driven);
-        driven.session.decline_payload(id).unwrap();
+        driven.session.discard_publish(id).unwrap();
         assert_eq!(driven.session.in_flight(), usize::from(n == 5));
     }
 }
@@ -566,7 +566,7 @@ fn declined_message_received_by_server_is_reported_delivered() {
     let mut driven = Driven::new(&mut storage);
     driven.open(&KEEP, false);
     let id = sent_and_asked_again(&mut driven);
-    driven.session.decline_payload(id).unwrap();
+    driven.session.discard_publish(id).unwrap();
     driven.feed(&pubrec(id.get()));
     driven.expect(&[]);
     assert_eq!(driven.sent(), pubrel(id.get()));

@@ -97,8 +97,8 @@ calls! {
     fn session_abandon_payload(s: &mut Session<'_>) {
         s.abandon_payload()
     }
-    fn session_decline_payload(s: &mut Session<'_>, id: PacketId) -> Requested<()> {
-        s.decline_payload(id)
+    fn session_discard_publish(s: &mut Session<'_>, id: PacketId) -> Requested<()> {
+        s.discard_publish(id)
     }
     fn session_read_payload(s: &mut Session<'_>, buf: &mut [u8]) -> usize {
         s.read_payload(buf)

@@ -74,7 +74,7 @@ impl<const RX: usize, const TX: usize, const IF: usize, const IB: usize> World<'
             return Ok(false);
         };
         let message = self.message_of(id, Kind::ReportedTwice)?;
-        let declined = self.client.driver.decline_payload(id);
+        let declined = self.client.driver.discard_publish(id);
         require!(declined.is_ok(), Kind::Refused, "decline: {declined:?}");
         self.model.refusals -= 1;
         self.model.app.ups[index_of_up(message)] = Up::Open { id, declined: true };

@@ -1,0 +1,538 @@
+//! A device that stays connected, for a loop without an executor.
+
+use embedded_io::{Error as _, ErrorType, Read, ReadReady, Write, WriteReady};
+
+use super::transport::BlockingTransport;
+use crate::{
+    Backoff, bytes,
+    client::{
+        Error,
+        calls::{slice_at, total_len},
+        device::Config,
+        driver::{Context, Driver, DriverState, Failed, Progress},
+    },
+    codec::{Connect, PacketId, QoS},
+    session::{
+        Event, EventToken, Handled, ImageError, Message, Publisher, RequestError, Saved, Session,
+        Storage, StreamedPublish, SubscriptionState,
+    },
+    time::{Clock, Instant},
+};
+
+/// First and longest delay before the next attempt to connect, in ms.
+const BACKOFF: (u32, u32) = (1_000, 60_000);
+
+/// An event handler.
+type Handler<'h, 'd> = &'h mut dyn FnMut(Event<'_>, &mut Publisher<'_, 'd>) -> Handled;
+
+/// A session that stays connected, in a loop of the caller.
+///
+/// The loop dials when [`Self::is_dial_due`] says so, and calls [`Self::poll`] or [`Self::recv`]. The device subscribes its
+/// [standing subscriptions](Config::subscriptions) by itself, and chooses the delay before the next attempt. With Clean
+/// Session 0, messages at QoS 1 and 2 can be published without a connection.
+///
+/// The handler of an event returns `()`, or [`Handled`] to refuse it for now. It is given a [`Publisher`] to answer with.
+///
+/// No call but [`Self::recv`], [`Self::publish_slices`], [`Self::publish_from`] and [`Self::shut_down`] waits, and those
+/// wait for the response timeout at most while the network makes no progress. Feed a watchdog once in each turn of the loop,
+/// with a limit above the time of one dial.
+///
+/// ```no_run
+/// use umqtt::{Config, Event, Message, Storage, blocking::Device, codec::Connect, std_io};
+///
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// let mut storage = Storage::<512, 1024, 8>::new();
+/// let config = Config::new(Connect::new("sensor-7"));
+/// let mut device = Device::new(&mut storage, std_io::StdClock::new(), &config)?;
+/// loop {
+///     if device.is_dial_due() {
+///         match std_io::connect("localhost:1883") {
+///             Ok(transport) => device.connect(transport)?,
+///             Err(error) => {
+///                 eprintln!("{error}");
+///                 device.dial_failed();
+///             }
+///         }
+///     }
+///     let received = device.recv(1_000, |event, _| {
+///         if let Event::Message(message) = event {
+///             println!("{}", message.topic);
+///         }
+///     });
+///     if let Err(error) = received {
+///         eprintln!("connection lost: {error}");
+///     }
+///     if let Err(error) = device.publish(&Message::new("temperature", b"21")) {
+///         eprintln!("not published: {error}");
+///     }
+/// }
+/// # }
+/// ```
+pub struct Device<'d, T: ErrorType, C> {
+    session: Session<'d>,
+    clock: C,
+    connect: Connect<'d>,
+    backoff: Backoff,
+    /// State of a generator of random numbers.
+    random: u32,
+    /// Time of the next attempt to connect.
+    dial_at: Instant,
+    connection: Option<Connection<T>>,
+    /// The transport of the last connection.
+    last_transport: Option<T>,
+    /// The handler cannot handle an event now.
+    is_paused: bool,
+    is_shut_down: bool,
+}
+
+struct Connection<T: ErrorType> {
+    transport: T,
+    state: DriverState<T::Error>,
+    /// Time of CONNACK.
+    connected_at: Option<Instant>,
+}
+
+/// Result of one step.
+#[derive(PartialEq, Eq)]
+enum Turn {
+    /// The handler was given an event.
+    Event,
+    /// More can be done at once.
+    Again,
+    Blocked,
+}
+
+impl<'d, T: ErrorType, C: Clock> Device<'d, T, C> {
+    /// Creates a device with an empty session in this storage.
+    ///
+    /// # Errors
+    ///
+    /// [`RequestError`]: the CONNECT or a subscription is not valid, or does not fit.
+    pub fn new<const RX: usize, const TX: usize, const INFLIGHT: usize, const INBOUND: usize>(
+        storage: &'d mut Storage<RX, TX, INFLIGHT, INBOUND>,
+        clock: C,
+        config: &Config<'d>,
+    ) -> Result<Self, RequestError> {
+        let mut session = Session::new(storage);
+        session.set_subscriptions(config.subscriptions)?;
+        session.prepare(&config.connect)?;
+        let now = clock.now();
+        // Devices with different client ids choose different delays.
+        let id = config.connect.client_id.bytes();
+        let random = id.fold(now.as_millis() | 1, |random, byte| {
+            next_random(random ^ u32::from(byte))
+        });
+        Ok(Self {
+            session,
+            clock,
+            connect: config.connect,
+            backoff: Backoff::new(BACKOFF.0, BACKOFF.1),
+            random,
+            dial_at: now,
+            connection: None,
+            last_transport: None,
+            is_paused: false,
+            is_shut_down: false,
+        })
+    }
+
+    /// Sets the delays before attempts to connect: 1 s at first and 60 s at most unless set.
+    pub fn set_backoff(&mut self, backoff: Backoff) {
+        self.backoff = backoff;
+    }
+
+    /// The session, to restore it, and to set its timeouts and checkpoints.
+    pub fn session(&mut self) -> &mut Session<'d> {
+        &mut self.session
+    }
+
+    /// Returns `true` if there is no connection and the delay since the last one has passed: open a transport, then call
+    /// [`Self::connect`] or [`Self::dial_failed`].
+    pub fn is_dial_due(&self) -> bool {
+        self.connection.is_none() && !self.is_shut_down && self.dial_at.has_passed(self.clock.now())
+    }
+
+    /// No transport could be opened. [`Self::is_dial_due`] returns `false` for the next delay.
+    pub fn dial_failed(&mut self) {
+        self.plan_dial(&Error::Closed, 0);
+    }
+
+    /// Takes a new transport, and queues the CONNECT. An older connection is closed.
+    ///
+    /// # Errors
+    ///
+    /// As [`Session::connect`]. The transport is dropped.
+    pub fn connect(&mut self, transport: T) -> Result<(), RequestError> {
+        let connect = self.connect;
+        self.connect_with(&connect, transport)
+    }
+
+    /// As [`Self::connect`], with a CONNECT of its own for this connection: for a password that expires, or to begin a new
+    /// session once with Clean Session 1. The client id must be that of the device.
+    ///
+    /// # Errors
+    ///
+    /// As [`Self::connect`], and [`RequestError::ClientIdMismatch`].
+    pub fn connect_with(
+        &mut self,
+        connect: &Connect<'_>,
+        transport: T,
+    ) -> Result<(), RequestError> {
+        self.connection = None;
+        self.last_transport = None;
+        if self.is_shut_down {
+            return Err(RequestError::NotConnected);
+        }
+        let begun = if connect.client_id == self.connect.client_id {
+            self.session.connect(connect, self.clock.now())
+        } else {
+            Err(RequestError::ClientIdMismatch)
+        };
+        if let Err(error) = begun {
+            self.plan_dial(&error.into(), 0);
+            return Err(error);
+        }
+        self.is_paused = false;
+        self.connection = Some(Connection {
+            transport,
+            state: DriverState::new(),
+            connected_at: None,
+        });
+        Ok(())
+    }
+
+    /// Takes the transport of the last connection, if it ended with the last call. The next call drops it, which closes it.
+    pub fn take_transport(&mut self) -> Option<T> {
+        self.last_transport.take()
+    }
+
+    /// Returns `true` if the server has accepted the connection.
+    pub fn is_connected(&self) -> bool {
+        self.session.is_connected()
+    }
+
+    /// Returns how far the server has answered for the standing subscriptions on this connection.
+    pub fn subscriptions(&self) -> SubscriptionState {
+        self.session.subscriptions()
+    }
+
+    /// Returns when the next call is due even if nothing is received: [`Self::poll`], or a dial. `None` means never.
+    pub fn deadline(&self) -> Option<Instant> {
+        if self.connection.is_some() {
+            self.session.deadline()
+        } else if self.is_shut_down {
+            None
+        } else {
+            Some(self.dial_at)
+        }
+    }
+
+    /// As [`Session::save`], with or without a connection.
+    ///
+    /// # Errors
+    ///
+    /// As [`Session::save`].
+    pub fn save(&self, out: &mut [u8]) -> Result<Saved, ImageError> {
+        self.session.save(out)
+    }
+
+    /// As [`Session::saved`]. If the handler has returned [`Handled::NotNow`] for a checkpoint, and nothing has changed since
+    /// the save, the device goes on.
+    pub fn saved(&mut self, generation: u16) {
+        let was_due = self.session.checkpoint_pending();
+        self.session.saved(generation);
+        self.is_paused &= !was_due;
+    }
+
+    /// The handler, which has returned [`Handled::NotNow`], is given its event again.
+    pub fn resume(&mut self) {
+        self.is_paused = false;
+    }
+
+    /// As [`Session::discard_publish`].
+    ///
+    /// # Errors
+    ///
+    /// As [`Session::discard_publish`].
+    pub fn discard_publish(&mut self, id: PacketId) -> Result<(), RequestError> {
+        self.session.discard_publish(id)
+    }
+
+    fn plan_dial(&mut self, error: &Error<T::Error>, connected_for: u32) {
+        self.random = next_random(self.random).max(1);
+        let delay = self
+            .backoff
+            .after_connection(error.is_permanent(), connected_for, self.random);
+        self.dial_at = self.clock.now().add_millis(delay);
+    }
+}
+
+impl<'d, T, C> Device<'d, T, C>
+where
+    T: Read + Write + ReadReady + WriteReady,
+    C: Clock,
+{
+    /// Publishes a message. At QoS 1 and 2, returns the packet id that [`Event::Puback`] or [`Event::Pubcomp`] will report.
+    ///
+    /// Without a connection, messages at QoS 1 and 2 are queued if the CONNECT has Clean Session 0.
+    ///
+    /// # Errors
+    ///
+    /// - [`RequestError::NotConnected`]: there is no connection, and the message is at QoS 0, or the CONNECT has Clean
+    ///   Session 1.
+    /// - Others: the message is not valid, or there is no room for it now. Retry after the next event.
+    pub fn publish(&mut self, message: &Message<'_>) -> Result<Option<PacketId>, RequestError> {
+        let id = self.session.publish(message)?;
+        self.write();
+        Ok(id)
+    }
+
+    /// Subscribes on the present connection. [`Event::Suback`] reports the answer. These subscriptions last as long as the
+    /// server keeps the session; [`Config`] has those that the device subscribes again by itself.
+    ///
+    /// # Errors
+    ///
+    /// As [`Session::subscribe`].
+    pub fn subscribe(&mut self, filters: &[(&str, QoS)]) -> Result<PacketId, RequestError> {
+        let id = self.session.subscribe(filters)?;
+        self.write();
+        Ok(id)
+    }
+
+    /// Unsubscribes. [`Event::Unsuback`] reports the answer.
+    ///
+    /// # Errors
+    ///
+    /// As [`Session::unsubscribe`].
+    pub fn unsubscribe(&mut self, filters: &[&str]) -> Result<PacketId, RequestError> {
+        let id = self.session.unsubscribe(filters)?;
+        self.write();
+        Ok(id)
+    }
+
+    /// Sends and receives what it can without waiting, and gives at most one event to the handler. Returns `true` if there
+    /// may be more to do at once. Without a connection, it does nothing.
+    ///
+    /// # Errors
+    ///
+    /// The reason why the connection has ended, once. The device goes on: [`Self::is_dial_due`] says when to dial.
+    pub fn poll<H: Into<Handled>>(
+        &mut self,
+        mut handler: impl FnMut(Event<'_>, &mut Publisher<'_, 'd>) -> H,
+    ) -> Result<bool, Error<T::Error>> {
+        let turn = self.turn(&mut |event, publisher| handler(event, publisher).into())?;
+        Ok(turn != Turn::Blocked)
+    }
+
+    /// Waits until the handler was given an event, for at most `millis` milliseconds. Returns `true` if it was.
+    ///
+    /// It returns early if a dial is due.
+    ///
+    /// # Errors
+    ///
+    /// As [`Self::poll`].
+    pub fn recv<H: Into<Handled>>(
+        &mut self,
+        millis: u32,
+        mut handler: impl FnMut(Event<'_>, &mut Publisher<'_, 'd>) -> H,
+    ) -> Result<bool, Error<T::Error>> {
+        let until = self.clock.now().add_millis(millis);
+        loop {
+            match self.turn(&mut |event, publisher| handler(event, publisher).into())? {
+                Turn::Event => return Ok(true),
+                Turn::Again => {}
+                Turn::Blocked => {
+                    if until.has_passed(self.clock.now()) || self.is_dial_due() {
+                        return Ok(false);
+                    }
+                    self.clock.idle();
+                }
+            }
+        }
+    }
+
+    /// Publishes a message whose payload lies in several slices, or does not fit the send buffer, and waits until it was
+    /// sent. The handler is given the events meanwhile.
+    ///
+    /// At QoS 1 and 2, the payload may be needed again on the next connection: [`Event::PayloadNeeded`] asks for it.
+    ///
+    /// # Errors
+    ///
+    /// - [`Error::Request`]: the session rejected the message.
+    /// - Others: the connection has ended.
+    pub fn publish_slices<H: Into<Handled>>(
+        &mut self,
+        message: StreamedPublish<'_>,
+        payload: &[&[u8]],
+        mut handler: impl FnMut(Event<'_>, &mut Publisher<'_, 'd>) -> H,
+    ) -> Result<Option<PacketId>, Error<T::Error>> {
+        let len = total_len(payload);
+        let id = self.session.begin_payload(message, len)?;
+        let mut fill = |space: &mut [u8], left: usize| {
+            let rest = slice_at(payload, len.saturating_sub(left));
+            bytes::copy(space, rest);
+            Ok(space.len().min(rest.len()))
+        };
+        self.send_payload(&mut fill, &mut |event, publisher| {
+            handler(event, publisher).into()
+        })?;
+        Ok(id)
+    }
+
+    /// As [`Self::publish_slices`], with a payload of `len` bytes from a reader. [`ReadFn`](crate::ReadFn) makes a reader of
+    /// a closure.
+    ///
+    /// # Errors
+    ///
+    /// As [`Self::publish_slices`], and [`Error::Source`] and [`Error::SourceEnded`]: the reader failed or ended early. The
+    /// connection ends, because the server would read the next packet as payload.
+    pub fn publish_from<H: Into<Handled>>(
+        &mut self,
+        message: StreamedPublish<'_>,
+        len: usize,
+        mut reader: impl Read,
+        mut handler: impl FnMut(Event<'_>, &mut Publisher<'_, 'd>) -> H,
+    ) -> Result<Option<PacketId>, Error<T::Error>> {
+        let id = self.session.begin_payload(message, len)?;
+        let mut fill = |space: &mut [u8], left: usize| match reader.read(space) {
+            Ok(0) => Err(Error::SourceEnded { missing: left }),
+            Ok(n) => Ok(n),
+            Err(error) => match error.kind() {
+                embedded_io::ErrorKind::Interrupted => Ok(0),
+                kind => Err(Error::Source(kind)),
+            },
+        };
+        self.send_payload(&mut fill, &mut |event, publisher| {
+            handler(event, publisher).into()
+        })?;
+        Ok(id)
+    }
+
+    /// Shuts the device down for good: sends what is queued, then DISCONNECT, and waits for the end of the stream. Returns
+    /// `true` if the server has closed the connection.
+    ///
+    /// # Errors
+    ///
+    /// The reason why the connection ended before DISCONNECT was sent. The server publishes the will.
+    pub fn shut_down<H: Into<Handled>>(
+        &mut self,
+        mut handler: impl FnMut(Event<'_>, &mut Publisher<'_, 'd>) -> H,
+    ) -> Result<bool, Error<T::Error>> {
+        self.is_shut_down = true;
+        if self.connection.is_none() {
+            return Ok(false);
+        }
+        loop {
+            self.is_paused = false;
+            // A payload that is needed again is sent before it, or never.
+            let _ = self.session.disconnect();
+            let turn = self.turn(&mut |event, publisher| {
+                // An event that cannot be handled now never can be.
+                let _ = handler(event, publisher).into();
+                Handled::Done
+            });
+            match turn {
+                Ok(Turn::Blocked) => self.clock.idle(),
+                Ok(_) => {}
+                Err(_) if !self.session.has_failed() => return Ok(true),
+                Err(error) => return Err(error),
+            }
+        }
+    }
+
+    /// Writes what the transport accepts at once.
+    fn write(&mut self) {
+        let cx = Context {
+            clock: &self.clock,
+            waker: &(),
+        };
+        if let Some(connection) = &mut self.connection {
+            let state = core::mem::replace(&mut connection.state, DriverState::new());
+            let transport = BlockingTransport(&mut connection.transport);
+            let mut driver = Driver::resume(&mut self.session, transport, state);
+            driver.write(&cx);
+            connection.state = driver.pause();
+        }
+    }
+
+    fn send_payload(
+        &mut self,
+        fill: &mut dyn FnMut(&mut [u8], usize) -> Result<usize, Error<T::Error>>,
+        handler: Handler<'_, 'd>,
+    ) -> Result<(), Error<T::Error>> {
+        while self.session.is_payload_open() {
+            let left = self.session.payload_left();
+            let space = self.session.payload_space();
+            if !space.is_empty() {
+                match fill(space, left) {
+                    Ok(n) => self.session.payload_commit(n),
+                    Err(error) => {
+                        self.session.abandon_payload();
+                        return Err(error);
+                    }
+                }
+            }
+            if self.turn(handler)? == Turn::Blocked {
+                self.clock.idle();
+            }
+        }
+        Ok(())
+    }
+
+    /// One step of the driver.
+    fn turn(&mut self, handler: Handler<'_, 'd>) -> Result<Turn, Error<T::Error>> {
+        self.last_transport = None;
+        let cx = Context {
+            clock: &self.clock,
+            waker: &(),
+        };
+        let Some(connection) = &mut self.connection else {
+            return Ok(Turn::Blocked);
+        };
+        let state = core::mem::replace(&mut connection.state, DriverState::new());
+        let transport = BlockingTransport(&mut connection.transport);
+        let mut driver = Driver::resume(&mut self.session, transport, state);
+        let step = if self.is_paused {
+            driver.hold(&cx)
+        } else {
+            driver.drive(&cx)
+        };
+        let turn = match step {
+            Ok(Progress::Done(token)) => {
+                self.is_paused = deliver(driver.session, token, handler);
+                Ok(Turn::Event)
+            }
+            Ok(Progress::Again | Progress::Delivered) => Ok(Turn::Again),
+            Ok(Progress::Blocked) => Ok(Turn::Blocked),
+            Err(Failed) => Err(driver.error()),
+        };
+        connection.state = driver.pause();
+        if self.session.is_connected() {
+            connection.connected_at.get_or_insert(self.clock.now());
+        }
+        if let Err(error) = &turn {
+            let now = self.clock.now();
+            let connected_for = connection.connected_at.map_or(0, |at| now.millis_after(at));
+            self.last_transport = self.connection.take().map(|ended| ended.transport);
+            self.plan_dial(error, connected_for);
+        }
+        turn
+    }
+}
+
+/// Gives the event to the handler. Returns `true` if it cannot be handled now.
+///
+/// If its packet is malformed, the next step of the driver returns the error.
+fn deliver<'d>(session: &mut Session<'d>, token: EventToken, handler: Handler<'_, 'd>) -> bool {
+    matches!(
+        session.handle_event(token, handler),
+        Ok(Some(Handled::NotNow))
+    )
+}
+
+/// The next number of a xorshift generator. It is not 0 unless `state` is.
+const fn next_random(state: u32) -> u32 {
+    let state = state ^ (state << 13);
+    let state = state ^ (state >> 17);
+    state ^ (state << 5)
+}
