@@ -118,9 +118,9 @@ impl fmt::Display for RequestError {
             Self::PayloadNotNeeded => f.write_str(
                 "payload not needed: use the id of the last event that asked for a payload",
             ),
-            Self::NotKept => {
-                f.write_str("no such message to discard: the id is unknown, or the server has the message")
-            }
+            Self::NotKept => f.write_str(
+                "no such message to discard: the id is unknown, or the server has the message",
+            ),
             Self::PartlySent => f.write_str(
                 "message is being sent: discard it when it was written, or after the connection",
             ),

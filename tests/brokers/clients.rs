@@ -100,9 +100,10 @@ impl<'b> Calls<'b> for BlockingClient<'_, 'b> {
     fn publish_and_wait(
         &mut self,
         message: &Message<'_>,
-        on_event: impl FnMut(Event<'_>),
+        mut on_event: impl FnMut(Event<'_>),
     ) -> Result<()> {
-        self.publish_and_wait(message, on_event).map_err(plain)
+        self.publish_and_wait(message, |event, _| on_event(event))
+            .map_err(plain)
     }
 
     fn publish_slices(&mut self, message: StreamedPublish<'_>, payload: &[&[u8]]) -> Result<()> {
@@ -114,18 +115,21 @@ impl<'b> Calls<'b> for BlockingClient<'_, 'b> {
     fn subscribe_and_wait(
         &mut self,
         filters: &[(&str, QoS)],
-        on_event: impl FnMut(Event<'_>),
+        mut on_event: impl FnMut(Event<'_>),
     ) -> Result<Vec<SubackReturnCode>> {
-        let codes = self.subscribe_and_wait(filters, on_event).map_err(plain)?;
+        let codes = self
+            .subscribe_and_wait(filters, |event, _| on_event(event))
+            .map_err(plain)?;
         Ok(codes.iter().collect())
     }
 
     fn unsubscribe_and_wait(
         &mut self,
         filters: &[&str],
-        on_event: impl FnMut(Event<'_>),
+        mut on_event: impl FnMut(Event<'_>),
     ) -> Result<()> {
-        self.unsubscribe_and_wait(filters, on_event).map_err(plain)
+        self.unsubscribe_and_wait(filters, |event, _| on_event(event))
+            .map_err(plain)
     }
 
     fn recv_for(&mut self, time: Duration, mut on_event: impl FnMut(Event<'_>)) -> Result<bool> {
@@ -196,9 +200,11 @@ impl<'b> Calls<'b> for AsyncClient<'_, 'b> {
     fn publish_and_wait(
         &mut self,
         message: &Message<'_>,
-        on_event: impl FnMut(Event<'_>),
+        mut on_event: impl FnMut(Event<'_>),
     ) -> Result<()> {
-        let call = self.client.publish_and_wait(message, on_event);
+        let call = self
+            .client
+            .publish_and_wait(message, |event, _| on_event(event));
         self.runtime.block_on(call).map_err(plain)
     }
 
@@ -210,9 +216,11 @@ impl<'b> Calls<'b> for AsyncClient<'_, 'b> {
     fn subscribe_and_wait(
         &mut self,
         filters: &[(&str, QoS)],
-        on_event: impl FnMut(Event<'_>),
+        mut on_event: impl FnMut(Event<'_>),
     ) -> Result<Vec<SubackReturnCode>> {
-        let call = self.client.subscribe_and_wait(filters, on_event);
+        let call = self
+            .client
+            .subscribe_and_wait(filters, |event, _| on_event(event));
         let codes = self.runtime.block_on(call).map_err(plain)?;
         Ok(codes.iter().collect())
     }
@@ -220,9 +228,11 @@ impl<'b> Calls<'b> for AsyncClient<'_, 'b> {
     fn unsubscribe_and_wait(
         &mut self,
         filters: &[&str],
-        on_event: impl FnMut(Event<'_>),
+        mut on_event: impl FnMut(Event<'_>),
     ) -> Result<()> {
-        let call = self.client.unsubscribe_and_wait(filters, on_event);
+        let call = self
+            .client
+            .unsubscribe_and_wait(filters, |event, _| on_event(event));
         self.runtime.block_on(call).map_err(plain)
     }
 

@@ -53,6 +53,7 @@ mod session {
     mod chunks;
     mod inbound_capacity;
     mod obligations;
+    mod offline;
     mod resume;
     mod save_restore;
     mod state_table;

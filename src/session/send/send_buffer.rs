@@ -572,15 +572,15 @@ impl SendBuffer<'_> {
     pub(super) fn reserve(&mut self, len: usize) -> Result<(), RequestError> {
         self.packets.move_to(self.connect.end);
         self.packets.rewind(self.connect.end);
-        let used = wire::DISCONNECT_PACKET
-            .len()
-            .saturating_add(self.packets.span.end);
-        let free = self.capacity().saturating_sub(used);
-        if len > free {
-            let capacity = self
-                .capacity()
-                .saturating_sub(wire::DISCONNECT_PACKET.len());
-            return Err(RequestError::no_room(len, capacity, free));
+        let disconnect = wire::DISCONNECT_PACKET.len();
+        let capacity = self.capacity().saturating_sub(disconnect);
+        let free = capacity.saturating_sub(self.packets.span.end);
+        let needed = len;
+        if needed > capacity {
+            return Err(RequestError::PacketTooLarge { needed, capacity });
+        }
+        if needed > free {
+            return Err(RequestError::SendBufferFull { needed, free });
         }
         self.reserved = len;
         Ok(())
