@@ -10,7 +10,7 @@ use std::collections::VecDeque;
 use crate::wire::{
     CLEAN, DISCONNECT, Driven, KEEP, PINGREQ, Room, TIMEOUT, TOPIC, connack, connect, dup, id,
     message, packets, puback, pubcomp, publish, publish_on, pubrec, pubrel, qos, suback, subscribe,
-    unsubscribe, wire,
+    unsubscribe, wire, words,
 };
 use umqtt::{
     Event, ImageError, InputBlock, Message, ProtocolError, RequestError, Session, Storage,
@@ -316,7 +316,7 @@ fn publish_while_ending_keeps_message_and_publish() {
     let event = driven.session.event(token).unwrap();
     assert_eq!(event, Some(Event::Message(message(1, b"in"))));
     let (events, reason) = driven.last_words();
-    assert_eq!(events, wire::words(&[Event::Puback(id(2))]));
+    assert_eq!(events, words(&[Event::Puback(id(2))]));
     assert_eq!(reason, ProtocolError::Closed);
     driven.open(&KEEP, true);
     assert_eq!(
@@ -455,7 +455,7 @@ fn clean_session_messages_queued_discards_and_reports_them() {
         ];
         if prepares {
             driven.session.prepare(&CLEAN).unwrap();
-            assert_eq!(driven.last_words().0, wire::words(&discarded));
+            assert_eq!(driven.last_words().0, words(&discarded));
             assert_eq!(
                 driven.session.publish(&message(1, b"c")),
                 Err(RequestError::NotConnected)
@@ -466,11 +466,7 @@ fn clean_session_messages_queued_discards_and_reports_them() {
         driven.feed(&connack(false));
         let events = driven.events();
         assert!(events[0].starts_with("Connected"), "{events:?}");
-        let expected = if prepares {
-            vec![]
-        } else {
-            wire::words(&discarded)
-        };
+        let expected = if prepares { vec![] } else { words(&discarded) };
         assert_eq!(events[1..], expected);
         assert_eq!(driven.sent(), b"");
         assert_eq!(driven.session.in_flight(), 0);
