@@ -218,7 +218,7 @@ impl<'j> Replay<'j> {
     fn one(&self, client: &mut Client<'_, '_, '_>, op: &Value) {
         self.reply(op);
         let mut seen = Vec::new();
-        let on_event = |event: Event<'_>| record(&mut seen, event);
+        let mut on_event = |event: Event<'_>| record(&mut seen, event);
         let args = &op["args"];
         let outcome = match text(&op["op"]) {
             "publish" => {
@@ -229,7 +229,7 @@ impl<'j> Replay<'j> {
                 };
                 match message.qos {
                     QoS::AtMostOnce => client.publish(&message).map(|id| assert_eq!(id, None)),
-                    _ => client.publish_and_wait(&message, on_event),
+                    _ => client.publish_and_wait(&message, |event, _| on_event(event)),
                 }
             }
             "subscribe" => {
@@ -240,7 +240,9 @@ impl<'j> Replay<'j> {
                     granted => SubackReturnCode::Granted(QoS::try_from(granted).unwrap()),
                 };
                 client
-                    .subscribe_and_wait(&[(text(&args[0]), qos(&args[1]))], on_event)
+                    .subscribe_and_wait(&[(text(&args[0]), qos(&args[1]))], |event, _| {
+                        on_event(event)
+                    })
                     .map(|codes| assert_eq!(codes.iter().collect::<Vec<_>>(), [code]))
             }
             "ping" => client.ping(),

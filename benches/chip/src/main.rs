@@ -17,7 +17,7 @@ use firmware::{End, machine::entry};
 use riscv::register::minstret;
 use semihosting::println;
 use umqtt::{
-    Clock, Event, Instant, Message, Session, Storage,
+    Clock, Event, Instant, Message, Publisher, Session, Storage,
     blocking::Client,
     client,
     codec::{
@@ -240,7 +240,7 @@ fn next_id(session: &Session<'_>) -> Result<PacketId, Failure> {
     PacketId::new(last.wrapping_add(1)).ok_or(Failure::Script("the ids have wrapped"))
 }
 
-fn ignore(_: Event<'_>) {}
+fn ignore(_: Event<'_>, _: &mut Publisher<'_, '_>) {}
 
 /// Prints the mean of an operation.
 fn row(name: &str, mut operation: impl FnMut() -> Result<u32, Failure>) -> Result<(), Failure> {

@@ -2,7 +2,7 @@
 
 /// Numbers the changes of what client and server share.
 ///
-/// The numbers wrap. A save cannot be overtaken by 65,536 changes: with checkpoints, requests fill the in-flight table.
+/// The numbers wrap. More than 65,535 changes that were not saved count as 65,535.
 pub(in crate::session) struct Changes {
     /// Number of the last change.
     last: u16,
@@ -18,6 +18,9 @@ impl Changes {
     /// The session has changed.
     pub(super) const fn add(&mut self) {
         self.last = self.last.wrapping_add(1);
+        if self.last == self.saved {
+            self.saved = self.saved.wrapping_add(1);
+        }
     }
 
     /// Returns the number of the last change.
@@ -59,6 +62,17 @@ impl core::hash::Hash for Changes {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn changes_without_a_save_stay_unsaved() {
+        let mut changes = Changes::new();
+        for _ in 0..200_000 {
+            changes.add();
+            assert!(changes.are_unsaved());
+        }
+        changes.mark_saved_up_to(changes.last());
+        assert!(!changes.are_unsaved());
+    }
 
     #[test]
     fn change_after_save_stays_unsaved() {

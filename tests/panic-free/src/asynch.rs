@@ -13,7 +13,7 @@ use umqtt::{ReadFn, Session, Storage, asynch::Client};
 
 use crate::{
     opaque::{any, bytes, hide, message, options, outgoing, qos, text},
-    session::see,
+    session::{handle, see},
     transport::Anything,
 };
 
@@ -49,7 +49,7 @@ pub(crate) fn every_call() {
 #[inline(never)]
 fn publish(client: &mut Any<'_, '_>) {
     hide(run(client.publish(&message())));
-    hide(run(client.publish_and_wait(&message(), see)));
+    hide(run(client.publish_and_wait(&message(), handle)));
 }
 
 #[inline(never)]
@@ -58,14 +58,14 @@ fn payloads(client: &mut Any<'_, '_>) {
     hide(run(client.publish_slices(
         outgoing(),
         black_box(&slices),
-        see,
+        handle,
     )));
-    hide(run(client.publish_from(outgoing(), any(), Anything, see)));
+    hide(run(client.publish_from(outgoing(), any(), Anything, handle)));
     let closure = ReadFn(|buf: &mut [u8]| {
         hide(buf);
         black_box(Ok::<_, ErrorKind>(0))
     });
-    hide(run(client.publish_from(outgoing(), any(), closure, see)));
+    hide(run(client.publish_from(outgoing(), any(), closure, handle)));
     let mut buf = [0; 64];
     hide(run(client.payload().read(black_box(&mut buf))));
 }
@@ -74,11 +74,11 @@ fn payloads(client: &mut Any<'_, '_>) {
 fn subscribe(client: &mut Any<'_, '_>) {
     let filters = [(text(), qos()), (text(), qos())];
     hide(run(client.subscribe(black_box(&filters))));
-    if let Some(Ok(codes)) = run(client.subscribe_and_wait(black_box(&filters), see)) {
+    if let Some(Ok(codes)) = run(client.subscribe_and_wait(black_box(&filters), handle)) {
         hide(codes.len());
     }
     hide(run(client.unsubscribe(black_box(&[text()]))));
-    hide(run(client.unsubscribe_and_wait(black_box(&[text()]), see)));
+    hide(run(client.unsubscribe_and_wait(black_box(&[text()]), handle)));
 }
 
 #[inline(never)]

@@ -7,7 +7,7 @@ use umqtt::{ReadFn, Session, Storage, blocking::Client};
 
 use crate::{
     opaque::{any, bytes, hide, message, options, outgoing, qos, text},
-    session::see,
+    session::{handle, see},
     transport::Anything,
 };
 
@@ -33,19 +33,19 @@ pub(crate) fn every_call() {
 #[inline(never)]
 fn publish(client: &mut Any<'_, '_>) {
     hide(client.publish(&message()));
-    hide(client.publish_and_wait(&message(), see));
+    hide(client.publish_and_wait(&message(), handle));
 }
 
 #[inline(never)]
 fn payloads(client: &mut Any<'_, '_>) {
     let slices = [bytes(), bytes()];
-    hide(client.publish_slices(outgoing(), black_box(&slices), see));
-    hide(client.publish_from(outgoing(), any(), Anything, see));
+    hide(client.publish_slices(outgoing(), black_box(&slices), handle));
+    hide(client.publish_from(outgoing(), any(), Anything, handle));
     let closure = ReadFn(|buf: &mut [u8]| {
         hide(buf);
         black_box(Ok::<_, ErrorKind>(0))
     });
-    hide(client.publish_from(outgoing(), any(), closure, see));
+    hide(client.publish_from(outgoing(), any(), closure, handle));
     let mut buf = [0; 64];
     hide(client.payload().read(black_box(&mut buf)));
 }
@@ -56,11 +56,11 @@ fn subscribe(client: &mut Any<'_, '_>) {
     hide(client.subscribe(black_box(&filters)));
     hide(
         client
-            .subscribe_and_wait(black_box(&filters), see)
+            .subscribe_and_wait(black_box(&filters), handle)
             .map(|codes| codes.len()),
     );
     hide(client.unsubscribe(black_box(&[text()])));
-    hide(client.unsubscribe_and_wait(black_box(&[text()]), see));
+    hide(client.unsubscribe_and_wait(black_box(&[text()]), handle));
 }
 
 #[inline(never)]

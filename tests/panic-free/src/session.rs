@@ -2,7 +2,7 @@
 
 use core::hint::black_box;
 
-use umqtt::{Event, Instant, Session, Storage};
+use umqtt::{Event, Instant, Publisher, Session, Storage};
 
 use crate::opaque::{any, bytes, hide, id, message, options, outgoing, qos, text};
 
@@ -31,6 +31,7 @@ fn configure(session: &mut Session<'_>) {
 
 #[inline(never)]
 fn connection(session: &mut Session<'_>) {
+    hide(session.prepare(&options()));
     hide(session.connect(&options(), now()));
     hide(session.pending(now()));
     session.consume(any(), now());
@@ -42,7 +43,25 @@ fn connection(session: &mut Session<'_>) {
             see(event);
         }
     }
+    if let Ok(Some(token)) = session.poll(now())
+        && let Ok(Some((event, mut publisher))) = session.event_and_publisher(token)
+    {
+        handle(event, &mut publisher);
+    }
     session.connection_lost();
+}
+
+/// What a handler can do.
+pub(crate) fn handle(event: Event<'_>, publisher: &mut Publisher<'_, '_>) {
+    see(event);
+    hide(publisher.publish(&message()));
+    hide(publisher.subscribe(black_box(&[(text(), qos())])));
+    hide(publisher.unsubscribe(black_box(&[text()])));
+    hide(publisher.ping());
+    let mut image = [0; 64];
+    hide(publisher.save(black_box(&mut image)));
+    publisher.saved(any());
+    hide(publisher);
 }
 
 /// What can be done with an event.
@@ -51,10 +70,6 @@ pub(crate) fn see(event: Event<'_>) {
     match event {
         Event::Chunk(chunk) => hide(chunk.is_last()),
         Event::Suback(_, codes) => codes.iter().for_each(hide),
-        Event::Checkpoint(checkpoint) => {
-            let mut image = [0; 64];
-            hide(checkpoint.save(black_box(&mut image)));
-        }
         other => hide(other),
     }
 }
@@ -89,6 +104,7 @@ fn payloads(session: &mut Session<'_>) {
 fn image(session: &mut Session<'_>) {
     let mut image = [0; 64];
     hide(session.save(black_box(&mut image)));
+    session.saved(any());
     hide(session.restore(bytes()));
 }
 
