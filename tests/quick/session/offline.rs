@@ -295,7 +295,7 @@ fn publish_event_of_closed_connection_pending_keeps_both() {
             publish(1, 3, b"b"),
             publish(2, 4, b"c"),
             publish(1, 5, b"d"),
-            publish(1, 1, b"e"), // the SUBSCRIBE had this id
+            publish(1, 6, b"e"),
         ]
     );
 }
