@@ -29,7 +29,10 @@ async fn device() -> pc::Result<()> {
     };
     let mut client = Client::connect(&mut session, socket, EmbassyClock, &options).await?;
     let filters = [("umqtt/select/#", QoS::AtMostOnce)];
-    client.subscribe_and_wait(&filters, |_, _| {}).await?;
+    let codes = client.subscribe_and_wait(&filters, |_, _| {}).await?;
+    if !codes.all_granted() {
+        return Err("the broker refused the subscription".into());
+    }
     println!("Connected and subscribed.");
 
     let mut ticker = Ticker::every(Duration::from_millis(100));

@@ -31,7 +31,10 @@ async fn watch() -> pc::Result<()> {
     let socket = tokio_io::connect(broker).await?;
     let mut client = Client::connect(&mut session, socket, EmbassyClock, &options).await?;
     let filters = [(TOPIC, QoS::AtMostOnce)];
-    client.subscribe_and_wait(&filters, |_, _| {}).await?;
+    let codes = client.subscribe_and_wait(&filters, |_, _| {}).await?;
+    if !codes.all_granted() {
+        return Err("the broker refused the subscription".into());
+    }
 
     for reading in ["21.5", "21.4", "21.6"] {
         let writes = wake(broker, reading).await?;

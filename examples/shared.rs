@@ -5,11 +5,11 @@
 
 mod pc;
 
-use core::future::pending;
+use core::{convert::Infallible, future::pending};
 use std::process::ExitCode;
 
 use embassy_futures::{
-    join::join3,
+    join::join,
     select::{Either, select},
 };
 use embassy_sync::{
@@ -45,8 +45,15 @@ async fn device() -> pc::Result<()> {
     let requests = Requests::new();
     let light = sensor("umqtt/shared/light", 30, requests.sender());
     let noise = sensor("umqtt/shared/noise", 50, requests.sender());
-    let (owned, (), ()) = join3(owner(requests.receiver()), light, noise).await;
-    owned
+    // If the owner fails, nobody receives what the sensors send.
+    let sensors = async {
+        join(light, noise).await;
+        pending::<Infallible>().await
+    };
+    match select(owner(requests.receiver()), sensors).await {
+        Either::First(owned) => owned,
+        Either::Second(never) => match never {},
+    }
 }
 
 /// A task that knows nothing of MQTT.

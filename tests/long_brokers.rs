@@ -190,9 +190,10 @@ fn over_blocking(mosquitto: &Mosquitto) -> (Sha, Sha) {
     let transport = NonBlocking::new(mosquitto.dial());
     let mut client =
         blocking::Client::connect(&mut session, transport, StdClock::new(), &OPTIONS).unwrap();
-    client
+    let codes = client
         .subscribe_and_wait(&[(TOPIC, QoS::AtLeastOnce)], |_, _| {})
         .unwrap();
+    assert!(codes.all_granted());
     let (mut source, mut received) = (Generated::new(), Received::new());
     client
         .publish_from(outgoing(), LEN, &mut source, |event, _| {
@@ -212,10 +213,11 @@ async fn over_async(mosquitto: &Mosquitto) -> (Sha, Sha) {
     let mut client = asynch::Client::connect(&mut session, transport, clock, &OPTIONS)
         .await
         .unwrap();
-    client
+    let codes = client
         .subscribe_and_wait(&[(TOPIC, QoS::AtLeastOnce)], |_, _| {})
         .await
         .unwrap();
+    assert!(codes.all_granted());
     let (mut source, mut received) = (Generated::new(), Received::new());
     client
         .publish_from(outgoing(), LEN, &mut source, |event, _| {

@@ -65,9 +65,10 @@ fn replay_bug(scenario: &Value) {
             Replay::new(scenario).up_to("subscribe", |client, network, op| {
                 network.feed(&unhex(text(&op["reply"])));
                 let topic = text(&op["args"][0]);
-                client
+                let codes = client
                     .subscribe_and_wait(&[(topic, QoS::AtMostOnce)], |_, _| panic!())
                     .unwrap();
+                assert!(codes.all_granted());
                 let expected = [&unhex("82b1020001012c")[..], topic.as_bytes(), &[0]].concat();
                 assert_eq!(network.take_writes(), [expected]);
             })

@@ -5,6 +5,7 @@ use core::fmt;
 use super::error::{DecodeError, EncodeError};
 use super::packet_type::PacketType;
 use super::reader::Reader;
+use super::types::InvalidReturnCode;
 use super::writer;
 
 /// The server's answer to a CONNECT (section 3.2).
@@ -44,8 +45,8 @@ impl Connack {
         if code == 0 {
             return Ok(Self::Accepted { session_present });
         }
-        let refusal = ConnectReturnCode::from_byte(code)
-            .ok_or(DecodeError::UnknownConnectReturnCode { code })?;
+        let refusal = ConnectReturnCode::try_from(code)
+            .map_err(|_| DecodeError::UnknownConnectReturnCode { code })?;
         // [MQTT-3.2.2-4] Session Present must be 0 in a refusal.
         if session_present {
             return Err(DecodeError::SessionPresentWithRefusal { code });
@@ -81,6 +82,14 @@ impl Connack {
 }
 
 /// Why a server refused a connection (section 3.2.2.3).
+///
+/// ```
+/// use umqtt::codec::ConnectReturnCode;
+///
+/// assert_eq!(u8::from(ConnectReturnCode::NotAuthorized), 5);
+/// assert_eq!(ConnectReturnCode::try_from(5), Ok(ConnectReturnCode::NotAuthorized));
+/// assert!(ConnectReturnCode::try_from(6).is_err());
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
 pub enum ConnectReturnCode {
@@ -108,15 +117,41 @@ impl fmt::Display for ConnectReturnCode {
     }
 }
 
-impl ConnectReturnCode {
-    const fn from_byte(code: u8) -> Option<Self> {
-        Some(match code {
+impl From<ConnectReturnCode> for u8 {
+    fn from(code: ConnectReturnCode) -> Self {
+        code as Self
+    }
+}
+
+/// Return code 0 is no refusal.
+impl TryFrom<u8> for ConnectReturnCode {
+    type Error = InvalidReturnCode;
+
+    fn try_from(code: u8) -> Result<Self, InvalidReturnCode> {
+        Ok(match code {
             1 => Self::UnacceptableProtocolVersion,
             2 => Self::IdentifierRejected,
             3 => Self::ServerUnavailable,
             4 => Self::BadUserNameOrPassword,
             5 => Self::NotAuthorized,
-            _ => return None,
+            code => return Err(InvalidReturnCode { code }),
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn return_codes_convert_from_and_to_numbers() {
+        for code in 0..=u8::MAX {
+            match ConnectReturnCode::try_from(code) {
+                Ok(refusal) => assert!((1..=5).contains(&code) && u8::from(refusal) == code),
+                Err(error) => {
+                    assert!(!(1..=5).contains(&code) && error == InvalidReturnCode { code })
+                }
+            }
+        }
     }
 }

@@ -88,15 +88,20 @@ impl<'a, T: Decode<'a>> List<'a, T> {
 
     pub(super) fn iter(self) -> impl Iterator<Item = T> + Clone + use<'a, T> {
         let mut rest = self;
-        core::iter::from_fn(move || match &mut rest {
-            List::Wire(bytes) => {
+        core::iter::from_fn(move || rest.take_first())
+    }
+
+    /// Removes the first item. The list may become empty.
+    pub(super) fn take_first(&mut self) -> Option<T> {
+        match self {
+            Self::Wire(bytes) => {
                 let mut reader = Reader::new(bytes);
                 let item = T::decode(&mut reader).ok()?;
                 *bytes = reader.rest();
                 Some(item)
             }
-            List::Slice(items) => items.split_off_first().copied(),
-        })
+            Self::Slice(items) => items.split_off_first().copied(),
+        }
     }
 }
 

@@ -36,9 +36,9 @@ pub use header::FixedHeader;
 pub use packet_type::PacketType;
 pub use publish::{Publish, PublishHeader};
 pub use remaining_length::MAX_REMAINING_LENGTH;
-pub use subscribe::{Suback, SubackCodes, SubackReturnCode, Subscribe};
+pub use subscribe::{Suback, SubackCodes, SubackCodesIter, SubackReturnCode, Subscribe};
 pub use topic::{Captures, TopicFilter, TopicName};
-pub use types::{Delivery, InvalidQos, PacketId, QoS};
+pub use types::{Delivery, InvalidQos, InvalidReturnCode, PacketId, QoS};
 pub use unsubscribe::Unsubscribe;
 
 /// An MQTT control packet (section 3).

@@ -1,11 +1,13 @@
 //! SUBSCRIBE (section 3.8) and SUBACK (section 3.9).
 
+use core::iter::FusedIterator;
+
 use super::error::{DecodeError, EncodeError, TopicError};
 use super::list::{self, Decode, Encode, List};
 use super::packet_type::PacketType;
 use super::reader::Reader;
 use super::topic::TopicFilter;
-use super::types::{PacketId, QoS};
+use super::types::{InvalidReturnCode, PacketId, QoS};
 use super::writer::Writer;
 
 /// A client's subscription request (section 3.8).
@@ -184,8 +186,26 @@ impl<'a> Suback<'a> {
 }
 
 /// The return codes of a SUBACK, at least one.
+///
+/// A server may refuse some filters and accept others, so an answer alone is no success.
+///
+/// ```
+/// use umqtt::codec::{PacketId, QoS, Suback, SubackReturnCode};
+///
+/// let codes = [SubackReturnCode::Granted(QoS::AtLeastOnce), SubackReturnCode::Failure];
+/// let codes = Suback::new(PacketId::MIN, &codes)?.codes();
+/// assert!(!codes.all_granted());
+/// for (filter, code) in ["led/#", "admin/#"].iter().zip(codes) {
+///     match code {
+///         SubackReturnCode::Granted(qos) => println!("{filter}: {qos:?}"),
+///         SubackReturnCode::Failure => println!("{filter}: refused"),
+///     }
+/// }
+/// # Ok::<(), umqtt::codec::EncodeError>(())
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
+#[must_use = "the server may have refused a filter"]
 pub struct SubackCodes<'a>(List<'a, SubackReturnCode>);
 
 impl<'a> SubackCodes<'a> {
@@ -210,11 +230,57 @@ impl<'a> SubackCodes<'a> {
         self.iter().next()
     }
 
+    /// Returns `true` if the server accepted all subscriptions, each with any QoS.
+    #[must_use]
+    pub fn all_granted(&self) -> bool {
+        self.iter().all(|code| code != SubackReturnCode::Failure)
+    }
+
     /// The return codes, in the order of the filters.
-    pub fn iter(&self) -> impl Iterator<Item = SubackReturnCode> + Clone + use<'a> {
-        self.0.iter()
+    pub const fn iter(&self) -> SubackCodesIter<'a> {
+        SubackCodesIter(*self)
     }
 }
+
+impl<'a> IntoIterator for SubackCodes<'a> {
+    type Item = SubackReturnCode;
+    type IntoIter = SubackCodesIter<'a>;
+
+    fn into_iter(self) -> SubackCodesIter<'a> {
+        self.iter()
+    }
+}
+
+impl<'a> IntoIterator for &SubackCodes<'a> {
+    type Item = SubackReturnCode;
+    type IntoIter = SubackCodesIter<'a>;
+
+    fn into_iter(self) -> SubackCodesIter<'a> {
+        self.iter()
+    }
+}
+
+/// An iterator over the return codes of a SUBACK.
+#[derive(Debug, Clone)]
+#[must_use]
+pub struct SubackCodesIter<'a>(SubackCodes<'a>);
+
+impl Iterator for SubackCodesIter<'_> {
+    type Item = SubackReturnCode;
+
+    fn next(&mut self) -> Option<SubackReturnCode> {
+        self.0.0.take_first()
+    }
+
+    fn size_hint(&self) -> (usize, Option<usize>) {
+        let len = self.0.len();
+        (len, Some(len))
+    }
+}
+
+impl ExactSizeIterator for SubackCodesIter<'_> {}
+
+impl FusedIterator for SubackCodesIter<'_> {}
 
 /// The server's answer to one filter of a SUBSCRIBE (section 3.9.3).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -229,16 +295,34 @@ pub enum SubackReturnCode {
 /// The return code for [`SubackReturnCode::Failure`].
 const FAILURE: u8 = 0x80;
 
-impl Decode<'_> for SubackReturnCode {
-    fn decode(reader: &mut Reader<'_>) -> Result<Self, DecodeError> {
-        match reader.u8()? {
+impl From<SubackReturnCode> for u8 {
+    fn from(code: SubackReturnCode) -> Self {
+        match code {
+            SubackReturnCode::Granted(qos) => qos.bits(),
+            SubackReturnCode::Failure => FAILURE,
+        }
+    }
+}
+
+impl TryFrom<u8> for SubackReturnCode {
+    type Error = InvalidReturnCode;
+
+    fn try_from(code: u8) -> Result<Self, InvalidReturnCode> {
+        match code {
             FAILURE => Ok(Self::Failure),
             code => match QoS::try_from(code) {
                 Ok(qos) => Ok(Self::Granted(qos)),
                 // [MQTT-3.9.3-2] Other codes are reserved.
-                Err(_) => Err(DecodeError::UnknownSubackReturnCode { code }),
+                Err(_) => Err(InvalidReturnCode { code }),
             },
         }
+    }
+}
+
+impl Decode<'_> for SubackReturnCode {
+    fn decode(reader: &mut Reader<'_>) -> Result<Self, DecodeError> {
+        let unknown = |InvalidReturnCode { code }| DecodeError::UnknownSubackReturnCode { code };
+        Self::try_from(reader.u8()?).map_err(unknown)
     }
 }
 
@@ -248,16 +332,49 @@ impl Encode for SubackReturnCode {
     }
 
     fn write(&self, writer: &mut Writer<'_>) {
-        writer.u8(match self {
-            Self::Granted(qos) => qos.bits(),
-            Self::Failure => FAILURE,
-        });
+        writer.u8((*self).into());
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn return_codes_convert_from_and_to_numbers() {
+        for code in 0..=u8::MAX {
+            let is_valid = matches!(code, 0..=2 | 0x80);
+            match SubackReturnCode::try_from(code) {
+                Ok(valid) => assert!(is_valid && u8::from(valid) == code),
+                Err(error) => assert!(!is_valid && error == InvalidReturnCode { code }),
+            }
+        }
+    }
+
+    #[test]
+    fn codes_iterate_and_know_refusals() {
+        use SubackReturnCode::{Failure, Granted};
+        let all = [Granted(QoS::AtMostOnce), Granted(QoS::ExactlyOnce)];
+        let some = [Failure, Granted(QoS::AtLeastOnce), Failure];
+        let mut out = [0; 16];
+        for codes in [&all[..], &some] {
+            let sent = Suback::new(PacketId::MIN, codes).unwrap();
+            let bytes = sent.encode(&mut out).unwrap();
+            let received = Suback::decode_body(&bytes[2..]).unwrap();
+            for suback in [sent, received] {
+                assert!(suback.codes().iter().eq(codes.iter().copied()));
+                assert!(suback.codes().into_iter().eq(&suback.codes()));
+                assert_eq!(suback.codes().all_granted(), codes == all);
+                assert_eq!(suback.codes().len(), codes.len());
+                let mut iter = suback.codes().iter();
+                for left in (0..codes.len()).rev() {
+                    assert!(iter.next().is_some());
+                    assert_eq!(iter.len(), left);
+                }
+                assert_eq!(iter.next(), None);
+            }
+        }
+    }
 
     #[test]
     fn encode_checks_filters() {

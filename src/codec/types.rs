@@ -6,6 +6,14 @@ use core::num::NonZeroU16;
 use super::wire::QOS_MASK;
 
 /// Quality of service of a message (section 4.3).
+///
+/// ```
+/// use umqtt::codec::QoS;
+///
+/// assert_eq!(u8::from(QoS::AtLeastOnce), 1);
+/// assert_eq!(QoS::try_from(2), Ok(QoS::ExactlyOnce));
+/// assert!(QoS::try_from(3).is_err());
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
 pub enum QoS {
@@ -30,6 +38,12 @@ impl QoS {
     /// The QoS as a number of two bits.
     pub(super) const fn bits(self) -> u8 {
         self as u8
+    }
+}
+
+impl From<QoS> for u8 {
+    fn from(qos: QoS) -> Self {
+        qos.bits()
     }
 }
 
@@ -61,6 +75,22 @@ impl fmt::Display for InvalidQos {
 }
 
 impl core::error::Error for InvalidQos {}
+
+/// A number that is not a return code of the packet.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
+pub struct InvalidReturnCode {
+    /// The number.
+    pub code: u8,
+}
+
+impl fmt::Display for InvalidReturnCode {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} is no return code", self.code)
+    }
+}
+
+impl core::error::Error for InvalidReturnCode {}
 
 /// A packet id: it links an acknowledgement to its packet, and is never 0 (section 2.3.1).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]

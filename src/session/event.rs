@@ -1,6 +1,8 @@
 //! Events, and the messages that they and requests contain.
 
-use crate::codec::{Delivery, PacketId, Publish, QoS, SubackCodes};
+use core::fmt;
+
+use crate::codec::{Delivery, PacketId, Publish, QoS, SubackCodes, SubackReturnCode};
 
 /// An application message, in either direction.
 ///
@@ -169,6 +171,105 @@ pub enum Event<'a> {
     /// This number of QoS 0 messages was not sent before the connection was closed, or was sent on a connection that the
     /// server refused.
     Qos0Dropped(u16),
+}
+
+/// A sentence for a log.
+impl fmt::Display for Event<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Connected {
+                session_present,
+                unknown_session,
+                connect_unanswered,
+            } => {
+                f.write_str(if *session_present {
+                    "connected: the server has kept the session"
+                } else {
+                    "connected: the server has begun a new session"
+                })?;
+                if *unknown_session {
+                    f.write_str(
+                        ", which this device does not know; connect once with Clean Session 1",
+                    )?;
+                }
+                if *connect_unanswered {
+                    f.write_str(", and an earlier CONNECT was not answered")?;
+                }
+                Ok(())
+            }
+            Self::Message(message) => write!(
+                f,
+                "message on {:?}: {} bytes at QoS {}",
+                message.topic,
+                message.payload.len(),
+                message.qos as u8
+            ),
+            Self::Chunk(chunk) => write!(
+                f,
+                "part of a message on {:?}: bytes {} to {} of {}",
+                chunk.topic,
+                chunk.offset,
+                chunk.offset.saturating_add(chunk.bytes.len()),
+                chunk.total
+            ),
+            Self::ChunksAborted => {
+                f.write_str("message incomplete: the connection ended inside it")
+            }
+            Self::TopicTooLong { len } => write!(f, "message skipped: its topic has {len} bytes"),
+            Self::Puback(id) | Self::Pubcomp(id) => write!(f, "message {} delivered", id.get()),
+            Self::Suback(id, codes) => {
+                write!(f, "subscribe {} answered", id.get())?;
+                codes.iter().try_for_each(|code| write_code(f, code))
+            }
+            Self::Subscribed { filters, codes } => {
+                f.write_str("subscribed")?;
+                let mut answers = filters.iter().zip(codes.iter());
+                answers.try_for_each(|((filter, _), code)| {
+                    write!(f, " {filter:?}")?;
+                    write_code(f, code)
+                })
+            }
+            Self::Unsuback(id) => write!(f, "unsubscribe {} acknowledged", id.get()),
+            Self::OutcomeUnknown(id) => write!(
+                f,
+                "request {} not answered: the connection ended before",
+                id.get()
+            ),
+            Self::RequestRejected(id) => {
+                write!(
+                    f,
+                    "request {} rejected: the connection was refused",
+                    id.get()
+                )
+            }
+            Self::PublishDiscarded(id) => write!(f, "message {} discarded", id.get()),
+            Self::DeliveryUnknown(id) => write!(
+                f,
+                "delivery of message {} unknown: the session ended before it",
+                id.get()
+            ),
+            Self::PayloadNeeded(id) => {
+                write!(
+                    f,
+                    "payload of message {} needed again: provide or discard it",
+                    id.get()
+                )
+            }
+            Self::CheckpointDue => f.write_str("checkpoint due: save the session"),
+            Self::Qos0Dropped(count) => write!(
+                f,
+                "{count} messages at QoS 0 not sent: the connection ended before"
+            ),
+        }
+    }
+}
+
+/// Writes a return code of a SUBACK.
+fn write_code(f: &mut fmt::Formatter<'_>, code: SubackReturnCode) -> fmt::Result {
+    match code {
+        SubackReturnCode::Granted(qos) => write!(f, " at QoS {}", qos as u8),
+        SubackReturnCode::Failure => f.write_str(" REFUSED by the server"),
+    }
 }
 
 /// The step that must come before a session handles more received packets.

@@ -107,7 +107,7 @@ impl<'b> Calls<'b> for BlockingClient<'_, 'b> {
     }
 
     fn publish_slices(&mut self, message: StreamedPublish<'_>, payload: &[&[u8]]) -> Result<()> {
-        self.publish_slices(message, payload, |_| {})
+        self.publish_slices(message, payload, |_, _| {})
             .map(|_| ())
             .map_err(plain)
     }
@@ -209,7 +209,7 @@ impl<'b> Calls<'b> for AsyncClient<'_, 'b> {
     }
 
     fn publish_slices(&mut self, message: StreamedPublish<'_>, payload: &[&[u8]]) -> Result<()> {
-        let call = self.client.publish_slices(message, payload, |_| {});
+        let call = self.client.publish_slices(message, payload, |_, _| {});
         self.runtime.block_on(call).map(|_| ()).map_err(plain)
     }
 

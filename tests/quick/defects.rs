@@ -52,9 +52,10 @@ fn defect_01_subscribe_to_a_long_topic() {
         let network = Network::with_server();
         with_client(&network, |client| {
             let topic = "s".repeat(len);
-            client
+            let codes = client
                 .subscribe_and_wait(&[(&topic, QoS::AtLeastOnce)], |_, _| panic!())
                 .unwrap();
+            assert!(codes.all_granted());
             let sent = network.take_sent();
             let Ok(Some((Packet::Subscribe(subscribe), used))) = Packet::decode(&sent) else {
                 panic!("{sent:02x?}")
@@ -483,9 +484,10 @@ fn defect_12_strings_that_cannot_be_sent() {
         assert_eq!(client.subscribe(&[]), nothing);
         assert!(network.take_sent().is_empty());
         // Nothing was used up either.
-        client
+        let codes = client
             .subscribe_and_wait(&[("a/#", QoS::AtMostOnce)], |_, _| panic!())
             .unwrap();
+        assert!(codes.all_granted());
         assert_eq!(
             client.publish(&message("t", b"", QoS::AtLeastOnce)),
             Ok(Some(packet_id(2)))

@@ -14,7 +14,7 @@ mod worker;
 
 use std::{env, fs, time::Duration};
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, bail, ensure};
 use tempfile::TempDir;
 use umqtt::{
     Session, Storage,
@@ -128,7 +128,8 @@ fn subscribe(case: &Case) -> Result<()> {
     let mut storage = Storage::<128, 256, 4>::new();
     let mut session = Session::new(&mut storage);
     let mut client = blocking::connect(case.port, &mut session, &worker::options(case))?;
-    client.subscribe_and_wait(&[(TOPIC, case.qos)], |_, _| {})?;
+    let codes = client.subscribe_and_wait(&[(TOPIC, case.qos)], |_, _| {})?;
+    ensure!(codes.all_granted(), "the broker refused the subscription");
     client.disconnect()?;
     Ok(())
 }

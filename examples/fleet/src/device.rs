@@ -9,7 +9,7 @@ use std::{
 use mio::net::TcpStream;
 use umqtt::{
     Backoff, Event, Instant, Message, RequestError, Session, Storage,
-    codec::{Connect, Credentials, SubackReturnCode},
+    codec::{Connect, Credentials},
 };
 
 use crate::{Error, Result, figures::Figures, options::Options};
@@ -280,7 +280,7 @@ fn step(event: &Event<'_>, watch: Watch, figures: &mut Figures) -> Step {
     match event {
         Event::Connected { .. } => return Step::Subscribe,
         Event::Suback(_, codes) => {
-            let granted = codes.iter().all(|code| code != SubackReturnCode::Failure);
+            let granted = codes.all_granted();
             return if granted { Step::Ready } else { Step::Refused };
         }
         Event::Message(message) => {

@@ -87,7 +87,10 @@ fn run(options: &Options) -> Result<()> {
     let mut session = Session::new(&mut memory);
     // The subscription outlives the connection, and so does what comes while the device is away.
     let mut device = connect(&mut session, std_io::connect(address)?, "ota-device")?;
-    device.subscribe_and_wait(&[(&options.topic, QoS::AtLeastOnce)], |_, _| {})?;
+    let codes = device.subscribe_and_wait(&[(&options.topic, QoS::AtLeastOnce)], |_, _| {})?;
+    if !codes.all_granted() {
+        return Err("the broker refused the subscription".into());
+    }
     device.disconnect()?;
     if options.broker.is_none() {
         publish(address, &options.topic, usize::from(options.kib) << 10)?;

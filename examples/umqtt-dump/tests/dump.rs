@@ -319,9 +319,10 @@ fn client_of_the_library_with_a_real_broker() {
     };
     let transport = std_io::connect(dump.address).unwrap();
     let mut client = Client::connect(&mut session, transport, StdClock::new(), &options).unwrap();
-    client
+    let codes = client
         .subscribe_and_wait(&[("t", QoS::ExactlyOnce)], |_, _| {})
         .unwrap();
+    assert!(codes.all_granted());
     for qos in [QoS::AtMostOnce, QoS::AtLeastOnce, QoS::ExactlyOnce] {
         let mut received = false;
         let mut note = |event: Event<'_>| received |= matches!(event, Event::Message(_));

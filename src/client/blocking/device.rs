@@ -27,39 +27,29 @@ type Handler<'h, 'd> = &'h mut dyn FnMut(Event<'_>, &mut Publisher<'_, 'd>) -> H
 
 /// A session that stays connected, in a loop of the caller.
 ///
-/// The loop dials when [`Self::is_dial_due`] says so, and calls [`Self::poll`] or [`Self::recv`]. The device subscribes its
+/// The loop calls [`Self::dial`] and [`Self::serve`], or [`Self::is_dial_due`], [`Self::connect`] and [`Self::poll`]. The device subscribes its
 /// [standing subscriptions](Config::subscriptions) by itself, and chooses the delay before the next attempt. With Clean
 /// Session 0, messages at QoS 1 and 2 can be published without a connection.
 ///
 /// The handler of an event returns `()`, or [`Handled`] to refuse it for now. It is given a [`Publisher`] to answer with.
 ///
-/// No call but [`Self::recv`], [`Self::publish_slices`], [`Self::publish_from`] and [`Self::shut_down`] waits, and those
+/// No call but [`Self::serve`], [`Self::recv`], [`Self::publish_slices`], [`Self::publish_from`] and [`Self::shut_down`] waits, and those
 /// wait for the response timeout at most while the network makes no progress. Feed a watchdog once in each turn of the loop,
 /// with a limit above the time of one dial.
 ///
 /// ```no_run
-/// use umqtt::{Config, Event, Message, Storage, blocking::Device, codec::Connect, std_io};
+/// use umqtt::{Config, Message, Storage, blocking::Device, codec::Connect, std_io};
 ///
 /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
 /// let mut storage = Storage::<512, 1024, 8>::new();
 /// let config = Config::new(Connect::new("sensor-7"));
 /// let mut device = Device::new(&mut storage, std_io::StdClock::new(), &config)?;
 /// loop {
-///     if device.is_dial_due() {
-///         match std_io::connect("localhost:1883") {
-///             Ok(transport) => device.connect(transport)?,
-///             Err(error) => {
-///                 eprintln!("{error}");
-///                 device.dial_failed();
-///             }
-///         }
+///     if let Err(error) = device.dial(|| std_io::connect("localhost:1883")) {
+///         eprintln!("cannot connect: {error}");
 ///     }
-///     let received = device.recv(1_000, |event, _| {
-///         if let Event::Message(message) = event {
-///             println!("{}", message.topic);
-///         }
-///     });
-///     if let Err(error) = received {
+///     let served = device.serve(1_000, |event, _| println!("{event}"));
+///     if let Err(error) = served {
 ///         eprintln!("connection lost: {error}");
 ///     }
 ///     if let Err(error) = device.publish(&Message::new("temperature", b"21")) {
@@ -155,6 +145,25 @@ impl<'d, T: ErrorType, C: Clock> Device<'d, T, C> {
     /// No transport could be opened. [`Self::is_dial_due`] returns `false` for the next delay.
     pub fn dial_failed(&mut self) {
         self.plan_dial(&Error::Closed, 0);
+    }
+
+    /// Opens a transport with `open` and connects on it, if [a dial is due](Self::is_dial_due).
+    ///
+    /// # Errors
+    ///
+    /// - [`Error::Transport`]: `open` failed. The next dial is due after a delay.
+    /// - [`Error::Request`]: the CONNECT was rejected; see [`Self::connect`].
+    pub fn dial<E>(&mut self, open: impl FnOnce() -> Result<T, E>) -> Result<(), Error<E>> {
+        if !self.is_dial_due() {
+            return Ok(());
+        }
+        match open() {
+            Ok(transport) => self.connect(transport).map_err(Error::Request),
+            Err(error) => {
+                self.dial_failed();
+                Err(Error::Transport(error))
+            }
+        }
     }
 
     /// Takes a new transport, and queues the CONNECT. An older connection is closed.
@@ -324,9 +333,28 @@ where
         Ok(turn != Turn::Blocked)
     }
 
-    /// Waits until the handler was given an event, for at most `millis` milliseconds. Returns `true` if it was.
+    /// Sends and receives for `millis` milliseconds, and gives each event to the handler. Returns early if a dial is due.
     ///
-    /// It returns early if a dial is due.
+    /// # Errors
+    ///
+    /// As [`Self::poll`].
+    pub fn serve<H: Into<Handled>>(
+        &mut self,
+        millis: u32,
+        mut handler: impl FnMut(Event<'_>, &mut Publisher<'_, 'd>) -> H,
+    ) -> Result<(), Error<T::Error>> {
+        let until = self.clock.now().add_millis(millis);
+        let handler: Handler<'_, 'd> = &mut |event, publisher| handler(event, publisher).into();
+        while !until.has_passed(self.clock.now()) {
+            self.turn_or_idle(handler)?;
+            if self.is_dial_due() {
+                break;
+            }
+        }
+        Ok(())
+    }
+
+    /// As [`Self::serve`], but returns after the first event. Returns `true` if there was one.
     ///
     /// # Errors
     ///
@@ -337,16 +365,13 @@ where
         mut handler: impl FnMut(Event<'_>, &mut Publisher<'_, 'd>) -> H,
     ) -> Result<bool, Error<T::Error>> {
         let until = self.clock.now().add_millis(millis);
+        let handler: Handler<'_, 'd> = &mut |event, publisher| handler(event, publisher).into();
         loop {
-            match self.turn(&mut |event, publisher| handler(event, publisher).into())? {
-                Turn::Event => return Ok(true),
-                Turn::Again => {}
-                Turn::Blocked => {
-                    if until.has_passed(self.clock.now()) || self.is_dial_due() {
-                        return Ok(false);
-                    }
-                    self.clock.idle();
-                }
+            if self.turn_or_idle(handler)? == Turn::Event {
+                return Ok(true);
+            }
+            if until.has_passed(self.clock.now()) || self.is_dial_due() {
+                return Ok(false);
             }
         }
     }
@@ -472,11 +497,18 @@ where
                     }
                 }
             }
-            if self.turn(handler)? == Turn::Blocked {
-                self.clock.idle();
-            }
+            self.turn_or_idle(handler)?;
         }
         Ok(())
+    }
+
+    /// One step of the driver, and a short wait if there was nothing to do.
+    fn turn_or_idle(&mut self, handler: Handler<'_, 'd>) -> Result<Turn, Error<T::Error>> {
+        let turn = self.turn(handler)?;
+        if turn == Turn::Blocked {
+            self.clock.idle();
+        }
+        Ok(turn)
     }
 
     /// One step of the driver.

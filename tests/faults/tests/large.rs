@@ -69,9 +69,10 @@ fn connect<'s, 'b>(session: &'s mut Session<'b>, address: SocketAddr) -> Device<
         &options,
     )
     .unwrap();
-    client
+    let codes = client
         .subscribe_and_wait(&[(TOPIC, QoS::ExactlyOnce)], |_, _| {})
         .unwrap();
+    assert!(codes.all_granted());
     client
 }
 

@@ -66,10 +66,11 @@ fn one_packet_is_one_write() {
         .unwrap();
     let nothing = |_: Event<'_>, _: &mut Publisher<'_, '_>| {};
     world.run(async {
-        client
+        let codes = client
             .subscribe_and_wait(&[("a", QoS::AtMostOnce)], nothing)
             .await
             .unwrap();
+        assert!(codes.all_granted());
         for qos in [QoS::AtMostOnce, QoS::AtLeastOnce, QoS::ExactlyOnce] {
             client
                 .publish_and_wait(&message("a", b"x", qos), nothing)

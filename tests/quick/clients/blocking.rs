@@ -55,9 +55,10 @@ fn one_packet_is_one_write() {
             .publish_and_wait(&message("topic", b"payload", qos), |_, _| panic!())
             .unwrap();
     }
-    client
+    let codes = client
         .subscribe_and_wait(&[("a", QOS[0]), ("b", QOS[1])], |_, _| panic!())
         .unwrap();
+    assert!(codes.all_granted());
     client
         .unsubscribe_and_wait(&["a", "b"], |_, _| panic!())
         .unwrap();

@@ -283,7 +283,8 @@ impl<'b> Calls<'b> for common::Client<'_, 'b, '_> {
     }
 
     fn subscribe_and_wait(&mut self, filters: &[(&str, QoS)]) {
-        self.subscribe_and_wait(filters, ignore).unwrap();
+        let codes = self.subscribe_and_wait(filters, ignore).unwrap();
+        assert!(codes.all_granted());
     }
 
     fn unsubscribe_and_wait(&mut self, filters: &[&str]) {
@@ -360,7 +361,7 @@ impl<'b> Calls<'b> for Running<'_, 'b, '_> {
 
     fn subscribe_and_wait(&mut self, filters: &[(&str, QoS)]) {
         let call = self.client.subscribe_and_wait(filters, ignore);
-        self.world.run(call).unwrap();
+        assert!(self.world.run(call).unwrap().all_granted());
     }
 
     fn unsubscribe_and_wait(&mut self, filters: &[&str]) {

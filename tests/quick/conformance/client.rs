@@ -121,11 +121,12 @@ where
     let mut session = Session::new(&mut storage);
     let mut client = Client::connect(&mut session, transport, clock, &Connect::new("id")).unwrap();
     let mut seen = Vec::new();
-    client
+    let codes = client
         .subscribe_and_wait(&[("in", QoS::ExactlyOnce)], |event, _| {
             record(&mut seen, event)
         })
         .unwrap();
+    assert!(codes.all_granted());
     while seen.len() < 3 {
         record(&mut seen, client.recv().unwrap());
     }

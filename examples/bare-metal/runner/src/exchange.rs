@@ -36,7 +36,10 @@ pub(crate) fn run(broker: &mut Mosquitto, relay: &Relay, emulator: Emulator) -> 
     };
 
     let mut host = connect(&mut session, broker)?;
-    host.subscribe_and_wait(&[("check/from/#", QoS::ExactlyOnce)], |_, _| {})?;
+    let codes = host.subscribe_and_wait(&[("check/from/#", QoS::ExactlyOnce)], |_, _| {})?;
+    if !codes.all_granted() {
+        return Err("the broker refused the subscription".into());
+    }
     wait_until_it_hears(&mut host, &mut program)?;
     for (name, qos) in [
         ("qos-0", QoS::AtMostOnce),

@@ -70,7 +70,8 @@ async fn there_and_back(
     let clock = TokioClock::new();
     let mut client = Client::connect(&mut session, stream, clock, &Connect::new("lamp")).await?;
     let filters = [("lamp", QoS::ExactlyOnce)];
-    client.subscribe_and_wait(&filters, |_, _| {}).await?;
+    let codes = client.subscribe_and_wait(&filters, |_, _| {}).await?;
+    assert!(codes.all_granted());
     for qos in [QoS::AtMostOnce, QoS::AtLeastOnce, QoS::ExactlyOnce] {
         let message = Message {
             qos,

@@ -55,7 +55,10 @@ fn run(options: &Options) -> Result<()> {
     let mut memory = Memory::new();
     let mut session = Session::new(&mut memory);
     let mut server = connect(&mut session, std_io::connect(address)?, "log-server")?;
-    server.subscribe_and_wait(&[(&topic, QoS::AtLeastOnce)], |_, _| {})?;
+    let codes = server.subscribe_and_wait(&[(&topic, QoS::AtLeastOnce)], |_, _| {})?;
+    if !codes.all_granted() {
+        return Err("the broker refused the subscription".into());
+    }
     thread::scope(|scope| {
         let device = scope.spawn(|| upload_any(options, address).map_err(|e| e.to_string()));
         let (mut len, mut sum) = (0_usize, Sha256::new());

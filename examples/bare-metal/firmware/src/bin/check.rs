@@ -79,7 +79,10 @@ fn serve(
     if client.session_present() {
         seen.resumed = seen.resumed.saturating_add(1);
     } else {
-        client.subscribe_and_wait(&[(FILTER, QoS::ExactlyOnce)], |_, _| {})?;
+        let codes = client.subscribe_and_wait(&[(FILTER, QoS::ExactlyOnce)], |_, _| {})?;
+        if !codes.all_granted() {
+            println!("the broker refused the subscription");
+        }
     }
     loop {
         let reply = match client.recv()? {
