@@ -332,7 +332,7 @@ fn client_of_the_library_with_a_real_broker() {
                     qos,
                     ..Message::new("t", b"hello")
                 },
-                &mut note,
+                |event, _| note(event),
             )
             .unwrap();
         while !received {
