@@ -240,6 +240,16 @@ impl<'b> Driven<'b> {
         id.map_or(0, PacketId::get)
     }
 
+    /// Publishes a message that the server acknowledges: the next connection sends all kept messages at once, whatever
+    /// earlier connections came to.
+    #[track_caller]
+    pub(crate) fn publish_acknowledged(&mut self) {
+        let number = self.publish(1, b"acknowledged");
+        assert_eq!(self.sent(), publish(1, number, b"acknowledged"));
+        self.feed(&puback(number));
+        self.expect(&[Event::Puback(id(number))]);
+    }
+
     #[track_caller]
     pub(crate) fn subscribe(&mut self, filters: &[(&str, QoS)]) -> u16 {
         self.session.subscribe(filters).unwrap().get()

@@ -772,6 +772,10 @@ fn defect_21_a_message_is_sent_again_under_its_id() {
         let new = publish("new", b"", QoS::AtMostOnce, 0);
         let sent = network.take_sent();
         assert_eq!(packets(&sent).0[1..], [first, second, new]);
+        // The server acknowledges a message, so that the next connection does not send them one by one.
+        let other = client.publish(&message("t", b"y", QoS::AtLeastOnce));
+        network.feed(&puback(other.unwrap().unwrap().get()));
+        assert!(matches!(client.recv().unwrap(), Event::Puback(_)));
     }
 }
 

@@ -161,6 +161,7 @@ fn mqtt_4_3_2_1_qos_1_is_kept_until_puback() {
                 &dup(publish(1, number, b"x"))
             ])
         );
+        driven.publish_acknowledged();
     }
     driven.feed(&puback(number));
     driven.expect(&[Event::Puback(packet_id)]);

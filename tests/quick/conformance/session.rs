@@ -652,6 +652,7 @@ fn mqtt_4_1_0_1_state_outlives_connections_and_reboots() {
             driven.feed(&dup(publish(2, 5, b"theirs")));
             driven.expect(&[]);
             assert_eq!(driven.sent(), pubrec(5));
+            driven.publish_acknowledged();
         }
         used = driven.session.save(&mut image).unwrap().len;
     }

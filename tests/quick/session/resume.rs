@@ -76,8 +76,16 @@ fn a_resend_may_be_cut_as_well() {
         driven.lose();
         driven.open(&KEEP, true);
         let third = publish(1, 3, b"c");
+        let mut again = packets(&driven.sent());
+        // Two connections without an acknowledgement: one by one.
+        assert_eq!(again.len(), if left > 0 { 1 } else { 3 });
+        while again.len() < 3 {
+            driven.feed(&puback(again.len().try_into().unwrap()));
+            assert_eq!(driven.events().len(), 1);
+            again.extend(packets(&driven.sent()));
+        }
         assert_eq!(
-            packets(&driven.sent()),
+            again,
             [
                 dup(publish(1, 1, b"a")),
                 dup(publish(1, 2, b"b")),
