@@ -38,6 +38,8 @@ pub struct Connect<'a> {
     pub keep_alive: u16,
     /// Message that the server publishes if the client does not disconnect in order (section 3.1.2.5).
     // [MQTT-3.1.2-9] [MQTT-3.1.2-11] The fields and flags of a will are present together.
+    #[doc(alias = "set_last_will")] // umqtt.simple
+    #[doc(alias = "will_set")] // Paho
     pub will: Option<Will<'a>>,
     /// User name and password (sections 3.1.2.8 and 3.1.2.9).
     pub credentials: Option<Credentials<'a>>,
