@@ -32,6 +32,7 @@
 //!
 //! No feature changes the behaviour of anything else.
 #![no_std]
+#![cfg_attr(docsrs, feature(doc_cfg))]
 
 #[cfg(feature = "std")]
 extern crate std;

@@ -21,7 +21,7 @@ use umqtt::{
     Event, Message, ProtocolError, RequestError, Session, Storage,
     codec::{
         Connect, ConnectReturnCode, Credentials, DecodeError, EncodeError, QoS, SubackReturnCode,
-        TopicError, TopicName, Will,
+        TopicError, Will,
     },
 };
 
@@ -187,7 +187,7 @@ impl<'j> Replay<'j> {
         }
         let mut op = ops.next().unwrap();
         if op["op"] == "set_last_will" {
-            let topic = TopicName::new(text(&op["args"][0])).unwrap();
+            let topic = text(&op["args"][0]);
             options.will = Some(Will {
                 retain: op["args"][2].as_bool().unwrap(),
                 qos: qos(&op["args"][3]),

@@ -42,10 +42,9 @@ pub fn publish(delivery: Delivery, payload: &[u8]) -> Publish<'_> {
 }
 
 pub fn connect() -> Connect<'static> {
-    let topic = TopicName::new("sensors/7/state").expect("it is valid");
     Connect {
         keep_alive: 60,
-        will: Some(Will::new(topic, b"offline")),
+        will: Some(Will::new("sensors/7/state", b"offline")),
         credentials: Some(Credentials {
             user_name: "sensor-user",
             password: Some(b"correct horse"),

@@ -153,7 +153,10 @@ impl Ours {
     pub fn connected(session: Session<'static>) -> Self {
         let messages = LEVELS.map(|qos| incoming(qos, 9, &PAYLOAD));
         let mut ours = Self { session, messages };
-        let options = Connect::new("bench");
+        let options = Connect {
+            keep_alive: Connect::NO_KEEP_ALIVE,
+            ..Connect::new("bench")
+        };
         ours.session.connect(&options, NOW).expect("it fits");
         ours.flush();
         ours.put(&CONNACK);

@@ -4,7 +4,7 @@
 use arbitrary::Arbitrary;
 use umqtt::{
     Event, Instant, Message, Session, Storage, StreamedPublish,
-    codec::{Connect, Credentials, PacketId, QoS, TopicName, Will},
+    codec::{Connect, Credentials, PacketId, QoS, Will},
 };
 
 use super::wire::Wire;
@@ -180,7 +180,7 @@ impl World<'_, '_> {
                 let options = Connect {
                     clean_session: *clean,
                     keep_alive: *keep_alive,
-                    will: will.then(|| Will::new(TopicName::new("w").unwrap(), b"gone")),
+                    will: will.then(|| Will::new("w", b"gone")),
                     credentials: user.then_some(Credentials {
                         user_name: "u",
                         password: Some(b"p"),

@@ -269,6 +269,7 @@ where
     }
 
     #[doc = include_str!("docs/recv.md")]
+    #[doc(alias = "wait_msg")] // umqtt.simple
     ///
     /// # Cancel safety
     ///
@@ -279,6 +280,8 @@ where
     }
 
     #[doc = include_str!("docs/poll.md")]
+    #[doc(alias = "check_msg")] // umqtt.simple
+    #[doc(alias = "loop")] // Paho
     ///
     /// # Cancel safety
     ///

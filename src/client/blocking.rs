@@ -163,12 +163,15 @@ where
     }
 
     #[doc = include_str!("docs/recv.md")]
+    #[doc(alias = "wait_msg")] // umqtt.simple
     pub fn recv(&mut self) -> Result<Event<'_>, Error<T::Error>> {
         let token = self.next_event()?;
         self.driver.event(token)
     }
 
     #[doc = include_str!("docs/poll.md")]
+    #[doc(alias = "check_msg")] // umqtt.simple
+    #[doc(alias = "loop")] // Paho
     pub fn poll(&mut self) -> Result<Option<Event<'_>>, Error<T::Error>> {
         let step = self.driver.drive(&context(&self.clock));
         self.driver.polled(step)

@@ -34,23 +34,43 @@ pub struct Connect<'a> {
     pub client_id: &'a str,
     /// Clean Session: `true` discards the stored session and stores none; `false` resumes it (section 3.1.2.4).
     pub clean_session: bool,
-    /// Keep alive interval in seconds; 0 disables it (section 3.1.2.10).
+    /// Keep alive interval in seconds (section 3.1.2.10). [`Connect::NO_KEEP_ALIVE`] turns it off.
     pub keep_alive: u16,
     /// Message that the server publishes if the client does not disconnect in order (section 3.1.2.5).
     // [MQTT-3.1.2-9] [MQTT-3.1.2-11] The fields and flags of a will are present together.
+    #[doc(alias = "set_last_will")] // umqtt.simple
+    #[doc(alias = "will_set")] // Paho
     pub will: Option<Will<'a>>,
     /// User name and password (sections 3.1.2.8 and 3.1.2.9).
     pub credentials: Option<Credentials<'a>>,
 }
 
 impl<'a> Connect<'a> {
-    /// Creates a request with Clean Session 1, and without keep alive, will and credentials.
+    /// Keep alive interval of [`Connect::new`], in seconds. Paho, rumqttc and mosquitto's clients use the same.
+    pub const DEFAULT_KEEP_ALIVE: u16 = 60;
+
+    /// Turns keep alive off: a server that has vanished is noticed only if an answer is missing.
+    pub const NO_KEEP_ALIVE: u16 = 0;
+
+    /// Creates a request with Clean Session 1 and a keep alive of [60 s](Self::DEFAULT_KEEP_ALIVE), without will and
+    /// credentials.
+    ///
+    /// ```
+    /// use umqtt::codec::{Connect, Will};
+    ///
+    /// let connect = Connect {
+    ///     keep_alive: Connect::NO_KEEP_ALIVE,
+    ///     will: Some(Will::new("sensor-7/state", b"offline")),
+    ///     ..Connect::new("sensor-7")
+    /// };
+    /// assert_eq!(Connect::new("sensor-7").keep_alive, 60);
+    /// ```
     #[must_use]
     pub const fn new(client_id: &'a str) -> Self {
         Self {
             client_id,
             clean_session: true,
-            keep_alive: 0,
+            keep_alive: Self::DEFAULT_KEEP_ALIVE,
             will: None,
             credentials: None,
         }
@@ -97,6 +117,7 @@ impl<'a> Connect<'a> {
     /// - [`EncodeError::EmptyClientId`]: the client id is empty at Clean Session 0.
     /// - [`EncodeError::StringTooLong`]: a field has more than 65,535 bytes.
     /// - [`EncodeError::NulInString`]: client id or user name contain U+0000.
+    /// - [`EncodeError::Topic`]: the will topic is invalid.
     pub fn encoded_len(&self) -> Result<usize, EncodeError> {
         self.header().map(|header| header.packet_len())
     }
@@ -142,12 +163,13 @@ impl<'a> Connect<'a> {
         if self.lacks_client_id() {
             return Err(EncodeError::EmptyClientId);
         }
-        // [MQTT-3.1.3-4] [MQTT-3.1.3-10] [MQTT-3.1.3-11] Strings are valid; a topic name always is.
+        // [MQTT-3.1.3-4] [MQTT-3.1.3-10] [MQTT-3.1.3-11] Strings are valid, and the will topic is a topic name.
         let mut len = utf8::string_len(Field::ClientId, self.client_id)?;
         if let Some(will) = self.will {
             len = len
                 .saturating_add(utf8::field_len(Field::WillTopic, will.topic.as_bytes())?)
                 .saturating_add(utf8::field_len(Field::WillMessage, will.message)?);
+            TopicName::new(will.topic)?;
         }
         if let Some(credentials) = self.credentials {
             len = len.saturating_add(utf8::string_len(Field::UserName, credentials.user_name)?);
@@ -182,8 +204,8 @@ impl<'a> Connect<'a> {
 /// A message that the server publishes if the client does not send a DISCONNECT (section 3.1.2.5).
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub struct Will<'a> {
-    /// Topic of the message.
-    pub topic: TopicName<'a>,
+    /// Topic of the message. It is checked when the CONNECT is encoded.
+    pub topic: &'a str,
     /// Payload of the message; may be empty.
     pub message: &'a [u8],
     /// Maximum QoS of the message.
@@ -195,7 +217,7 @@ pub struct Will<'a> {
 impl<'a> Will<'a> {
     /// Creates a will with QoS 0 that is not retained.
     #[must_use]
-    pub const fn new(topic: TopicName<'a>, message: &'a [u8]) -> Self {
+    pub const fn new(topic: &'a str, message: &'a [u8]) -> Self {
         Self {
             topic,
             message,
@@ -213,7 +235,7 @@ impl<'a> Will<'a> {
         // [MQTT-3.1.2-14] The will QoS must not be 3.
         let qos = QoS::try_from(will_qos_bits(flags)).map_err(|_| DecodeError::WillQosThree)?;
         // [MQTT-3.1.3-10] The will topic is valid UTF-8.
-        let topic = TopicName::decode(reader.length_prefixed()?)?;
+        let topic = TopicName::decode(reader.length_prefixed()?)?.as_str();
         let message = reader.length_prefixed()?;
         let retain = flags & WILL_RETAIN != 0;
         Ok(Some(Self {

@@ -143,7 +143,6 @@ impl<'a> Suback<'a> {
     }
 
     /// The return codes, one for each filter, in the order of the filters.
-    #[must_use]
     pub const fn codes(&self) -> SubackCodes<'a> {
         self.codes
     }

@@ -186,6 +186,10 @@ impl<'b> Session<'b> {
     /// Queues a PUBLISH. At QoS 1 and 2, returns the packet id that [`Event::Puback`](super::Event::Puback) or
     /// [`Event::Pubcomp`](super::Event::Pubcomp) will report.
     ///
+    /// A topic, a filter, a client id or a will topic should contain no control characters (U+0001 to U+001F, U+007F to
+    /// U+009F) and no non-characters such as U+FFFF (section 1.5.3). The session does not refuse them, but a server may
+    /// close the connection, as mosquitto does.
+    ///
     /// # Errors
     ///
     /// [`RequestError`]. Nothing was queued, and the connection is unchanged.

@@ -22,6 +22,7 @@ pub(crate) const T: Instant = Instant::from_millis(7);
 /// A client whose state is kept.
 pub(crate) const KEEP: Connect<'static> = Connect {
     clean_session: false,
+    keep_alive: Connect::NO_KEEP_ALIVE,
     ..Connect::new("c")
 };
 

@@ -38,7 +38,10 @@ pub(crate) const KEEP: Connect<'static> = Connect {
 };
 
 /// The same client, beginning anew.
-pub(crate) const CLEAN: Connect<'static> = Connect::new("c");
+pub(crate) const CLEAN: Connect<'static> = Connect {
+    keep_alive: Connect::NO_KEEP_ALIVE,
+    ..Connect::new("c")
+};
 
 /// Room for what most tests do.
 pub(crate) type Room = Storage<64, 256, 8, 4>;

@@ -437,7 +437,7 @@ fn defect_11_lengths_are_bytes() {
     let mut storage = Storage::<64, 64, 1>::new();
     let mut session = Session::new(&mut storage);
     let options = Connect {
-        will: Some(Will::new(TopicName::new("é").unwrap(), b"")),
+        will: Some(Will::new("é", b"")),
         credentials: Some(Credentials {
             user_name: "é",
             password: None,
@@ -580,7 +580,7 @@ fn defect_15_a_user_name_without_password() {
     Client::connect(&mut session, network.transport(), &network, &options).unwrap();
     assert_eq!(
         network.take_sent(),
-        b"\x10\x14\x00\x04MQTT\x04\x82\x00\x00\x00\x02id\x00\x04user"
+        b"\x10\x14\x00\x04MQTT\x04\x82\x00\x3C\x00\x02id\x00\x04user"
     );
 }
 
@@ -616,7 +616,7 @@ fn defect_17_one_packet_is_one_write() {
     let mut storage = Storage::<64, 128, 1>::new();
     let mut session = Session::new(&mut storage);
     let options = Connect {
-        will: Some(Will::new(TopicName::new("will").unwrap(), b"gone")),
+        will: Some(Will::new("will", b"gone")),
         credentials: Some(Credentials {
             user_name: "user",
             password: Some(b"password"),

@@ -5,7 +5,7 @@ use std::collections::HashSet;
 use fastrand::Rng;
 use umqtt::{
     Event, Instant, Message, ProtocolError, RequestError, Session, Storage, StreamedPublish,
-    codec::{Connect, Credentials, QoS, TopicName, Will},
+    codec::{Connect, Credentials, QoS, Will},
 };
 
 use crate::{
@@ -622,7 +622,7 @@ impl History {
         let connect = Connect {
             clean_session,
             keep_alive: self.plan.keep_alive,
-            will: generous.then(|| Will::new(TopicName::new("w").unwrap(), b"")),
+            will: generous.then(|| Will::new("w", b"")),
             credentials: generous.then_some(Credentials {
                 user_name: "u",
                 password: None,

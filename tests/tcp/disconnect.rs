@@ -14,7 +14,7 @@ use std::{
 use tokio::runtime::Builder;
 use umqtt::{
     Message, Session, Storage, asynch, blocking,
-    codec::{Connect, Packet, TopicName, Will},
+    codec::{Connect, Packet, Will},
     std_io::{self, StdClock},
     tokio_io::{self, TokioClock},
 };
@@ -61,7 +61,7 @@ fn count(mut bytes: &[u8]) -> (usize, bool) {
 
 fn options() -> Connect<'static> {
     Connect {
-        will: Some(Will::new(TopicName::new("will").unwrap(), b"gone")),
+        will: Some(Will::new("will", b"gone")),
         ..Connect::new("me")
     }
 }

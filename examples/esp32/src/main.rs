@@ -74,7 +74,7 @@ async fn main(spawner: Spawner) -> ! {
             user_name,
             password: settings::MQTT_PASSWORD.map(str::as_bytes),
         }),
-        will: Some(Will::new(topic, b"offline")),
+        will: Some(Will::new(topic.as_str(), b"offline")),
         ..Connect::new(identity.device())
     };
     let mut memory = Memory::new();

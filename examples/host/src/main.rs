@@ -15,7 +15,7 @@ use light::{End, Light, PrefixTooLong, Settings};
 use tokio::runtime::Builder;
 use umqtt::{
     Session, Storage,
-    codec::{Connect, Credentials, TopicError, TopicName, Will},
+    codec::{Connect, Credentials, TopicError, Will},
 };
 use uuid::Uuid;
 
@@ -65,7 +65,7 @@ fn start(options: &Options) -> Result<End, StartError> {
             user_name,
             password: password.as_deref(),
         }),
-        will: will(options, &topic)?,
+        will: will(options, &topic),
         ..Connect::new(&client_id)
     };
 
@@ -142,15 +142,13 @@ fn random_client_id() -> String {
     id.chars().take(23).collect()
 }
 
-fn will<'a>(options: &'a Options, topic: &'a str) -> Result<Option<Will<'a>>, TopicError> {
-    let Some(will) = &options.will else {
-        return Ok(None);
-    };
-    let topic = TopicName::new(will.topic.as_deref().unwrap_or(topic))?;
-    Ok(Some(Will {
+fn will<'a>(options: &'a Options, topic: &'a str) -> Option<Will<'a>> {
+    let will = options.will.as_ref()?;
+    let topic = will.topic.as_deref().unwrap_or(topic);
+    Some(Will {
         qos: options.qos,
         ..Will::new(topic, will.message.as_bytes())
-    }))
+    })
 }
 
 /// The command that shows the same messages in another terminal.

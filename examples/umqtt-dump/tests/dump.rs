@@ -158,7 +158,7 @@ fn every_packet_both_ways_is_printed_and_passed_on() {
         keep_alive: 30,
         will: Some(Will {
             qos: QoS::AtLeastOnce,
-            ..Will::new(TopicName::new("gone").unwrap(), b"bye")
+            ..Will::new("gone", b"bye")
         }),
         credentials: Some(Credentials {
             user_name: "token-4711",
@@ -181,7 +181,7 @@ fn every_packet_both_ways_is_printed_and_passed_on() {
             true,
             Packet::Connect(connect),
             "Client CONNECT \"sensor\\n7\", clean session: true, keep alive: 30 s, user name: true, password: true, \
-             will: Some(Will { topic: TopicName(\"gone\"), message: 3 bytes, qos: AtLeastOnce, retain: false }) \
+             will: Some(Will { topic: \"gone\", message: 3 bytes, qos: AtLeastOnce, retain: false }) \
             | unanswered: 1, Client CONNECT (",
         ),
         (

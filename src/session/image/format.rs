@@ -6,8 +6,24 @@
 //! | kept PUBLISHes as they would be sent again, back to back | CRC-32 of everything before
 //! ```
 //!
-//! All numbers are big-endian. The kept PUBLISHes belong, in order, to the requests that wait for PUBACK or PUBREC. One
-//! with a streamed payload ends where the payload would begin, and has the packet type 15.
+//! All numbers are big-endian. `room` is the length of the longest CONNECT, for which the send buffer keeps room.
+//!
+//! The flags are 1: Clean Session of the last CONNECT, 2: the server has the session, and 4: a CONNECT was sent and not
+//! answered. Other bits are 0.
+//!
+//! The state of a request is the packet type of the acknowledgement that it waits for (4 PUBACK, 5 PUBREC, 6 PUBREL to be
+//! sent, 7 PUBCOMP, 9 SUBACK, 11 UNSUBACK), or a report whose event was not taken:
+//!
+//! ```text
+//! 16 outcome unknown     18 publish discarded     21 PUBACK received      23 UNSUBACK received
+//! 17 request rejected    19 delivery unknown      22 PUBCOMP received
+//! ```
+//!
+//! State 20 is a declined PUBLISH at QoS 2, whose id stays reserved. Up to four of them need no slot of the storage.
+//! `forgotten` is 1 if the server forgot the session of a request.
+//!
+//! The kept PUBLISHes belong, in order, to the requests that wait for PUBACK or PUBREC. One with a streamed payload ends
+//! where the payload would begin, and has the packet type 15.
 
 use core::fmt;
 

@@ -2,7 +2,7 @@
 
 use umqtt::{
     Session,
-    codec::{Connect, QoS, TopicName, Will},
+    codec::{Connect, QoS, Will},
 };
 
 use super::{delivery::EACH_QOS, retained::kept};
@@ -13,7 +13,7 @@ pub(super) fn mortal<'a>(id: &'a str, topic: &'a str, qos: QoS) -> Connect<'a> {
     Connect {
         will: Some(Will {
             qos,
-            ..Will::new(TopicName::new(topic).unwrap(), b"gone")
+            ..Will::new(topic, b"gone")
         }),
         ..options(id)
     }

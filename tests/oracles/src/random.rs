@@ -53,7 +53,7 @@ fn connect(rng: &mut Rng, take: impl FnOnce(&Packet<'_>)) {
         clean_session: rng.bool() || client_id.is_empty(),
         keep_alive: rng.u16(..),
         will: rng.bool().then(|| Will {
-            topic: TopicName::new(&topic).unwrap(),
+            topic: &topic,
             message: &message,
             qos: will_qos,
             retain: will_retain,

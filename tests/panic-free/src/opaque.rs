@@ -78,11 +78,11 @@ pub(crate) fn outgoing() -> StreamedPublish<'static> {
 }
 
 pub(crate) fn options() -> Connect<'static> {
-    let will = topic().map(|topic| Will {
+    let will = black_box(Some(Will {
         qos: qos(),
         retain: any(),
-        ..Will::new(topic, bytes())
-    });
+        ..Will::new(text(), bytes())
+    }));
     black_box(Connect {
         clean_session: any(),
         keep_alive: any(),

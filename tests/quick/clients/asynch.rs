@@ -37,6 +37,7 @@ fn storage() -> Storage<64, 256, 4> {
 fn options() -> Connect<'static> {
     Connect {
         clean_session: false,
+        keep_alive: Connect::NO_KEEP_ALIVE,
         ..Connect::new("me")
     }
 }

@@ -12,8 +12,7 @@ use embedded_io::{ErrorKind, Write, WriteReady};
 use umqtt::{
     Event, Message, ProtocolError, RESPONSE_TIMEOUT, RequestError, Session, Storage,
     codec::{
-        Connack, Connect, ConnectReturnCode, Credentials, Packet, QoS, SubackReturnCode, TopicName,
-        Will,
+        Connack, Connect, ConnectReturnCode, Credentials, Packet, QoS, SubackReturnCode, Will,
     },
 };
 
@@ -31,7 +30,10 @@ fn storage() -> Storage<256, 1024, 8> {
 }
 
 fn options() -> Connect<'static> {
-    Connect::new("id")
+    Connect {
+        keep_alive: Connect::NO_KEEP_ALIVE,
+        ..Connect::new("id")
+    }
 }
 
 // What goes to the transport.
@@ -42,7 +44,7 @@ fn one_packet_is_one_write() {
     let (mut storage, network) = (storage(), Network::with_server());
     let mut session = Session::new(&mut storage);
     let all = Connect {
-        will: Some(Will::new(TopicName::new("will").unwrap(), b"gone")),
+        will: Some(Will::new("will", b"gone")),
         credentials: Some(Credentials {
             user_name: "user",
             password: Some(b"password"),

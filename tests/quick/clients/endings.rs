@@ -2,7 +2,8 @@
 #![allow(clippy::unwrap_used, clippy::panic, reason = "helpers of a test")]
 
 use crate::common::{
-    self, Client, Error, Fault, Network, Step, connected, encode, message, publish,
+    self, Client, Error, Fault, Network, Step, connack, connected, dup, encode, message, packet_id,
+    pubcomp, publish, pubrec, pubrel,
     world::{self, AsyncClient, World},
 };
 use embedded_io::ErrorKind;
@@ -197,6 +198,84 @@ fn disconnect_says_whether_the_end_was_seen() {
         assert_eq!(network.millis(), waits);
         assert_eq!(network.take_sent(), DISCONNECT);
         assert!(timeout == 0 || network.unread() == 0);
+    }
+}
+
+/// Continues the session on a new connection. Returns what was sent after the CONNECT, and the events.
+fn resume(session: &mut Session<'_>, received: &[u8]) -> (Vec<u8>, Vec<String>) {
+    let network = Network::new();
+    network.feed(&connack(true));
+    let mut client = Client::connect(session, network.transport(), &network, &options()).unwrap();
+    network.feed(received);
+    let mut events = vec![];
+    while let Some(event) = client.poll().unwrap() {
+        events.push(format!("{event:?}"));
+    }
+    let sent = network.take_sent();
+    let connect = encode(&Packet::Connect(options()));
+    (sent.strip_prefix(&connect[..]).unwrap().to_vec(), events)
+}
+
+/// [MQTT-3.14.4-2] If a QoS 2 message is pending when disconnect is called, nothing is sent after DISCONNECT. The next
+/// connection continues with what the server has answered.
+#[test]
+fn mqtt_3_14_4_2_qos2_publish_pending_at_disconnect_is_resumed() {
+    let out = publish("out", b"x", QoS::ExactlyOnce, 1);
+    for (answer, resumed) in [(vec![], dup(out.clone())), (pubrec(1), pubrel(1))] {
+        let (mut storage, network) = (storage(), Network::new());
+        let mut session = Session::new(&mut storage);
+        let mut client = connected(&mut session, &network, &options());
+        let id = client.publish(&message("out", b"x", QoS::ExactlyOnce));
+        assert_eq!(id, Ok(Some(packet_id(1))));
+        assert_eq!(network.take_sent(), out);
+        network.feed(&answer);
+        network.end();
+        assert_eq!(client.disconnect(), Ok(true));
+        assert_eq!(network.take_sent(), DISCONNECT, "and nothing after it");
+        drop(client);
+
+        assert_eq!(session.in_flight(), 1);
+        let (sent, _) = resume(&mut session, &[]);
+        assert_eq!(sent, resumed);
+        let (_, events) = resume(&mut session, &[pubrec(1), pubcomp(1)].concat());
+        assert_eq!(events.last().unwrap(), "Pubcomp(PacketId(1))");
+        assert_eq!(session.in_flight(), 0);
+    }
+}
+
+/// A message that the caller was not given is not acknowledged, so the server sends it again. One that was given is
+/// acknowledged before DISCONNECT, and is not given again.
+#[test]
+fn disconnect_with_qos2_message_pending_delivers_it_once() {
+    let received = publish("in", b"x", QoS::ExactlyOnce, 9);
+    for is_given in [false, true] {
+        let (mut storage, network) = (storage(), Network::new());
+        let mut session = Session::new(&mut storage);
+        let mut client = connected(&mut session, &network, &options());
+        network.feed(&received);
+        let mut acknowledged = vec![];
+        if is_given {
+            assert!(matches!(client.recv(), Ok(Event::Message(_))));
+            acknowledged = pubrec(9);
+            network.feed(&pubrel(9));
+        }
+        network.end();
+        assert_eq!(client.disconnect(), Ok(true));
+        assert_eq!(
+            network.take_sent(),
+            [&acknowledged[..], &DISCONNECT].concat()
+        );
+        drop(client);
+
+        let (again, answer) = if is_given {
+            (pubrel(9), pubcomp(9))
+        } else {
+            (dup(received.clone()), pubrec(9))
+        };
+        let (sent, events) = resume(&mut session, &again);
+        assert_eq!(sent, answer);
+        let messages = events.iter().filter(|it| it.starts_with("Message"));
+        assert_eq!(messages.count(), usize::from(!is_given));
     }
 }
 

@@ -89,7 +89,7 @@ impl OwnedConnect {
                 .will
                 .as_ref()
                 .map(|(topic, message, qos, retain)| Will {
-                    topic: TopicName::new(topic).unwrap(),
+                    topic,
                     message,
                     qos: *qos,
                     retain: *retain,

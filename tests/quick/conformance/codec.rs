@@ -177,7 +177,7 @@ fn mqtt_1_5_3_3_byte_order_mark_is_kept() {
             Packet::Connect(Connect {
                 will: Some(will), ..
             }) => {
-                assert_eq!(will.topic.as_str(), name);
+                assert_eq!(will.topic, name);
             }
             Packet::Connect(Connect {
                 credentials: Some(credentials),
@@ -325,7 +325,7 @@ fn mqtt_3_1_2_9_will_has_topic_and_message() {
         let will = Will {
             qos,
             retain,
-            ..Will::new(topic("w"), b"bye")
+            ..Will::new("w", b"bye")
         };
         let packet = Packet::Connect(Connect {
             will: Some(will),
@@ -486,7 +486,7 @@ fn mqtt_3_1_3_1_payload_fields_are_in_order() {
     let packet = Packet::Connect(Connect {
         clean_session: false,
         keep_alive: 60,
-        will: Some(Will::new(topic("topic"), b"message")),
+        will: Some(Will::new("topic", b"message")),
         credentials: Some(Credentials {
             user_name: "user",
             password: Some(b"password"),
@@ -508,7 +508,7 @@ fn mqtt_3_1_3_3_client_id_is_present_and_first() {
         encode(Packet::Connect(Connect::new(""))).get(12..),
         Some(&[0, 0][..])
     );
-    let Packet::Connect(decoded) = decode(b"\x10\x0C\0\x04MQTT\x04\x02\0\0\0\0") else {
+    let Packet::Connect(decoded) = decode(b"\x10\x0C\0\x04MQTT\x04\x02\0\x3C\0\0") else {
         panic!()
     };
     assert_eq!(decoded, Connect::new(""));
@@ -600,9 +600,20 @@ fn mqtt_3_1_3_10_will_topic_is_utf8() {
         Some(DecodeError::TopicName(TopicError::Wildcard { at: 2 }))
     );
     assert_eq!(will("é".as_bytes()), None);
-    // The encoding side takes a `TopicName`, which is one already.
+    for (topic, error) in [
+        ("a\0", TopicError::Nul { at: 1 }),
+        ("", TopicError::Empty),
+        ("a/#", TopicError::Wildcard { at: 2 }),
+    ] {
+        let connect = Connect {
+            will: Some(Will::new(topic, b"bye")),
+            ..Connect::new("id")
+        };
+        assert_eq!(connect.encoded_len(), Err(EncodeError::Topic(error)));
+        assert_eq!(connect.encode(&mut [0; 64]), Err(EncodeError::Topic(error)));
+    }
     let long = vec![0; 65_536];
-    let will = Some(Will::new(topic("w"), &long));
+    let will = Some(Will::new("w", &long));
     let expected = EncodeError::StringTooLong {
         field: Field::WillMessage,
         len: 65_536,
@@ -1135,7 +1146,7 @@ fn mqtt_7_0_0_2_packets_are_those_of_the_specification() {
     let bytes = frame(0x10, &[bytes.get(2..).unwrap()]);
     let will = Will {
         qos: QoS::AtLeastOnce,
-        ..Will::new(topic("w"), b"")
+        ..Will::new("w", b"")
     };
     let packet = Packet::Connect(Connect {
         client_id: "",

@@ -10,7 +10,7 @@
     clippy::unwrap_used
 )]
 
-#[path = "../checker/mod.rs"]
+#[path = "../../checker/mod.rs"]
 mod checker;
 mod short_inputs;
 
