@@ -14,13 +14,16 @@
 //!  blocking::Client<T, C> and asynch::Client<T, C> are loops around exactly these calls.
 //! ```
 //!
+//! Start with a device, which stays connected: [`blocking::Device`] in a loop, `asynch::Device` (feature `async`) for any
+//! number of tasks.
+//!
 //! - [`codec`] encodes and decodes all fourteen packets, in both directions. It is enough for a sniffer, a gateway, or a
 //!   broker.
 //! - [`Session`] implements QoS 0, 1 and 2 across network connections, in memory that the caller provides ([`Storage`]).
 //! - [`blocking::Client`] and `asynch::Client` (feature `async`) run a session on any `embedded-io` transport.
 //!
-//! A session outlives its connections. When a connection has failed, drop the client, open a new transport, and connect
-//! with the same session.
+//! A session outlives its connections. When the connection of a client has failed, drop the client, open a new transport,
+//! and connect with the same session. A device does this by itself.
 //!
 //! # Features
 //!
@@ -67,5 +70,14 @@ pub use self::{
 /// Compiles the examples of the README and of the chapters.
 #[cfg(doctest)]
 #[doc = include_str!("../README.md")]
+#[doc = include_str!("../docs/getting-started.md")]
+#[doc = include_str!("../docs/connections.md")]
+#[doc = include_str!("../docs/routing.md")]
+#[doc = include_str!("../docs/payloads.md")]
+#[doc = include_str!("../docs/sleep.md")]
+#[doc = include_str!("../docs/buffers.md")]
+#[doc = include_str!("../docs/cloud.md")]
+#[doc = include_str!("../docs/umqtt-simple.md")]
 #[doc = include_str!("../docs/codec.md")]
+#[doc = include_str!("../docs/inside.md")]
 struct Readme;
