@@ -1,11 +1,29 @@
 //! Over TLS 1.3, as rustls speaks it, to mosquitto, which speaks it as OpenSSL does.
 
+use std::{
+    io::{self, Read, Write},
+    net::TcpStream,
+    sync::Arc,
+    time::Instant,
+};
+
 use rcgen::KeyPair;
+use rustls::{
+    ClientConfig, ClientConnection, RootCertStore, StreamOwned,
+    crypto::ring,
+    pki_types::{CertificateDer, ServerName, pem::PemObject},
+};
+use umqtt::{
+    Event, Message, Session, Storage,
+    blocking::Client,
+    codec::{Connect, QoS},
+    std_io::{NonBlocking, StdClock},
+};
 
 use crate::{
     certificates::{Authority, Pair, rsa_key},
     mosquitto::{Mosquitto, is_installed, is_installed_with_openssl},
-    process::{Running, count, host, with_both_clients},
+    process::{LONG, Running, count, host, with_both_clients},
     relay::Relay,
 };
 
@@ -145,4 +163,96 @@ fn a_tls_port_spoken_to_in_plain_text() {
         let line = host.line("Trying again");
         assert!(line.contains("--tls"), "{line}");
     });
+}
+
+/// A TLS stream that encrypts into the buffer of rustls, which takes nothing and returns `Ok(0)` when it is full.
+struct Buffered(StreamOwned<ClientConnection, TcpStream>);
+
+impl Read for Buffered {
+    fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
+        self.0.read(buf)
+    }
+}
+
+impl Write for Buffered {
+    fn write(&mut self, buf: &[u8]) -> io::Result<usize> {
+        let taken = self.0.conn.writer().write(buf)?;
+        if taken == 0 {
+            match self.0.conn.write_tls(&mut self.0.sock) {
+                Err(error) if error.kind() != io::ErrorKind::WouldBlock => return Err(error),
+                _ => {}
+            }
+        }
+        Ok(taken)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.0.flush()
+    }
+}
+
+fn stream(broker: &Mosquitto, authority: &Authority) -> Buffered {
+    let mut roots = RootCertStore::empty();
+    let certificate = CertificateDer::from_pem_file(authority.ca()).unwrap();
+    roots.add(certificate).unwrap();
+    let config = ClientConfig::builder_with_provider(Arc::new(ring::default_provider()))
+        .with_safe_default_protocol_versions()
+        .unwrap()
+        .with_root_certificates(roots)
+        .with_no_client_auth();
+    let name = ServerName::try_from("localhost").unwrap();
+    let mut connection = ClientConnection::new(Arc::new(config), name).unwrap();
+    connection.set_buffer_limit(Some(8 << 10));
+    let mut socket = TcpStream::connect(broker.address).unwrap();
+    connection.complete_io(&mut socket).unwrap();
+    socket.set_nonblocking(true).unwrap();
+    Buffered(StreamOwned::new(connection, socket))
+}
+
+#[test]
+fn five_megabytes_both_ways_at_qos1_complete() {
+    const LEN: usize = 64 << 10;
+    const COUNT: usize = 80;
+    if !is_installed() {
+        return;
+    }
+    let authority = Authority::new();
+    let broker = broker(&authority, "");
+    let mut storage = Box::new(Storage::<4096, { 5 * LEN }, 4>::new());
+    let mut session = Session::new(&mut storage);
+    let transport = NonBlocking::new(stream(&broker, &authority));
+    let options = Connect {
+        keep_alive: 30,
+        ..Connect::new("both-ways")
+    };
+    let mut client = Client::connect(&mut session, transport, StdClock::new(), &options).unwrap();
+    let granted = client.subscribe_and_wait(&[("t", QoS::AtLeastOnce)], |_| {});
+    assert_eq!(granted.unwrap().len(), 1);
+
+    let payload: Vec<u8> = (0..=250).cycle().take(LEN).collect();
+    let (mut published, mut acknowledged, mut received) = (0, 0, 0);
+    let start = Instant::now();
+    while acknowledged < COUNT || received < COUNT * LEN {
+        assert!(start.elapsed() < LONG, "{acknowledged}, {received} bytes");
+        if published < COUNT && client.session().in_flight() < 4 {
+            let message = Message {
+                qos: QoS::AtLeastOnce,
+                ..Message::new("t", &payload)
+            };
+            client.publish(&message).unwrap();
+            published += 1;
+        }
+        match client.recv().unwrap() {
+            Event::Puback(_) => acknowledged += 1,
+            Event::Chunk(chunk) => {
+                let expected = &payload[chunk.offset..][..chunk.bytes.len()];
+                assert!(chunk.bytes == expected, "at {received}");
+                received += chunk.bytes.len();
+            }
+            other => panic!("{other:?}"),
+        }
+    }
+    assert_eq!((published, received), (COUNT, 5 << 20));
+    assert_eq!(client.session().in_flight(), 0);
+    client.disconnect().unwrap();
 }
