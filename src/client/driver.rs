@@ -193,6 +193,7 @@ impl<'s, 'b, T: ErrorType> Driver<'s, 'b, T> {
     }
 
     /// Returns `true` if all that is queued was written and flushed.
+    #[cfg(feature = "async")]
     pub(super) fn is_all_flushed(&self) -> bool {
         self.is_flushed() && !self.is_held_back()
     }

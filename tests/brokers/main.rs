@@ -1,4 +1,5 @@
-//! Both clients play the same scenarios against real brokers, and `tests/BROKERS.md` tells what came of it.
+//! Both clients play the same scenarios against real brokers, and `tests/BROKERS.md` tells what came of it. Both devices
+//! show what they do by themselves.
 //!
 //! mosquitto has to be installed (`apt-get install mosquitto`); where it is not, its test says so and passes, except in
 //! CI. The brokers of the tests that are ignored are installed by `.ci/brokers --all`, which runs them all.
@@ -14,6 +15,7 @@
 mod clients;
 #[path = "../common/mod.rs"]
 mod common;
+mod devices;
 mod run;
 mod scenarios;
 mod stage;
@@ -27,12 +29,15 @@ use run::{run, run_apart};
 fn mosquitto() {
     if let Some(broker) = start::mosquitto::start() {
         run(&broker);
+        devices::play(&broker);
     }
 }
 
 #[test]
 fn rumqttd() {
-    run(&start::rumqttd::start());
+    let broker = start::rumqttd::start();
+    run(&broker);
+    devices::play(&broker);
 }
 
 #[test]

@@ -226,7 +226,7 @@ fn five_megabytes_both_ways_at_qos1_complete() {
         ..Connect::new("both-ways")
     };
     let mut client = Client::connect(&mut session, transport, StdClock::new(), &options).unwrap();
-    let granted = client.subscribe_and_wait(&[("t", QoS::AtLeastOnce)], |_| {});
+    let granted = client.subscribe_and_wait(&[("t", QoS::AtLeastOnce)], |_, _| {});
     assert_eq!(granted.unwrap().len(), 1);
 
     let payload: Vec<u8> = (0..=250).cycle().take(LEN).collect();
