@@ -167,7 +167,8 @@ impl Session<'_> {
         }
         self.link.accept(session_present);
         self.timers.on_connack();
-        self.sender.on_connected(session_present);
+        self.sender
+            .on_connected(session_present, self.link.disconnecting);
         self.events.push(PendingEvent::Connected);
         if self.link.disconnecting && self.sender.is_empty() {
             self.timers.await_end(now);

@@ -61,8 +61,8 @@ pub enum RequestError {
     PayloadNotNeeded,
     /// No message with this id can be discarded: the session does not know it, or the server has received it.
     NotKept,
-    /// The message with this id is being sent. It can be discarded when all of it was written, or after the end of the
-    /// connection.
+    /// The message with this id is being sent, or was sent before CONNACK. It can be discarded when all of it was written
+    /// and the server has accepted the connection, or after the end of the connection.
     PartlySent,
     /// The length of the payload differs from the announced length.
     PayloadLength {

@@ -263,6 +263,11 @@ impl InFlight<'_> {
         self.declined.into_iter().flatten()
     }
 
+    /// Returns `true` if the server has forgotten the [declined](Self::declined) ids, and they are to be reported.
+    pub(super) fn have_declined_ended(&self) -> bool {
+        self.declined_ended
+    }
+
     /// Replaces the place of `from` in the list of declined ids, and returns `true` if there is one.
     fn replace_declined(&mut self, from: Option<PacketId>, to: Option<PacketId>) -> bool {
         let mut places = self.declined.iter_mut();
@@ -421,7 +426,9 @@ impl InFlight<'_> {
         self.declined = [None; DECLINED];
         self.declined_ended = false;
         for slot in slots {
-            if slot.state != SlotState::Declined || !self.replace_declined(None, Some(slot.id)) {
+            if slot.state == SlotState::Declined && self.replace_declined(None, Some(slot.id)) {
+                self.declined_ended |= slot.is_forgotten();
+            } else {
                 let _ = self.slots.push(slot);
             }
         }

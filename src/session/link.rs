@@ -123,6 +123,19 @@ impl Link {
         matches!(self.state, State::Closed(ProtocolError::Refused(_)))
     }
 
+    /// Returns `true` if the connection was closed, not by our DISCONNECT, and the server did not say why.
+    pub(super) const fn was_closed_silently(&self) -> bool {
+        let is_silent = matches!(
+            self.state,
+            State::Closed(
+                ProtocolError::Closed
+                    | ProtocolError::ClosedAtPublish { .. }
+                    | ProtocolError::ClosedAtSubscribe { .. }
+            )
+        );
+        is_silent && !self.disconnected
+    }
+
     /// Returns why the connection was closed.
     pub(super) const fn close_reason(&self) -> ProtocolError {
         match self.state {

@@ -115,7 +115,7 @@ impl Publisher<'_, '_> {
     ///
     /// As [`Session::discard_publish`].
     pub fn discard_publish(&mut self, id: PacketId) -> Result<(), RequestError> {
-        self.sender.discard_publish(id)
+        self.sender.discard_publish(id, self.link.is_connecting())
     }
 
     pub(super) fn publish_payload(
@@ -229,7 +229,8 @@ impl<'b> Session<'b> {
     /// # Errors
     ///
     /// - [`RequestError::NotKept`]: the session does not know the id, or the server has received the message.
-    /// - [`RequestError::PartlySent`]: the message is being sent. Retry when it was written.
+    /// - [`RequestError::PartlySent`]: the message is being sent, or was sent before CONNACK, which was not received. Retry
+    ///   when it was written and the server has accepted the connection.
     pub fn discard_publish(&mut self, id: PacketId) -> Result<(), RequestError> {
         self.publisher().discard_publish(id)
     }

@@ -140,7 +140,8 @@ impl Session<'_> {
         }
         self.link
             .end_connect(self.sender.buffer.may_connect_be_sent());
-        self.sender.end_connection(self.link.was_refused());
+        self.sender
+            .end_connection(self.link.was_refused(), self.link.was_closed_silently());
         let chunks_aborted = self.receiver.reset();
         self.events.on_connection_closed(chunks_aborted);
     }

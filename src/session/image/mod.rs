@@ -87,7 +87,8 @@ impl Snapshot<'_> {
         image.u16(requests);
         for id in in_flight.declined() {
             let [high, low] = id.get().to_be_bytes();
-            image.put(&[high, low, SlotState::Declined as u8, 0]);
+            let ended = u8::from(in_flight.have_declined_ended());
+            image.put(&[high, low, SlotState::Declined as u8, ended]);
         }
         for slot in sender.in_flight.iter() {
             let [high, low] = slot.id.get().to_be_bytes();

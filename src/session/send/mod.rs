@@ -94,8 +94,8 @@ impl<'b> Sender<'b> {
         self.asked = None;
     }
 
-    /// Handles a CONNACK that accepts the connection.
-    pub(super) fn on_connected(&mut self, session_present: bool) {
+    /// Handles a CONNACK that accepts the connection. `disconnecting` says whether DISCONNECT was queued.
+    pub(super) fn on_connected(&mut self, session_present: bool, disconnecting: bool) {
         if !session_present {
             self.in_flight.server_forgot();
             self.changes.add();
@@ -103,11 +103,18 @@ impl<'b> Sender<'b> {
         self.qos0_sent_before_connack = 0;
         self.buffer.set_blocked(false);
         // One of several may be the reason why the server closes the connection.
-        self.buffer.set_one_by_one(self.fruitless > 1);
+        self.buffer
+            .set_one_by_one(self.fruitless > 1 && !disconnecting);
         if !session_present {
             self.subscriptions.forget();
         }
-        if self.subscriptions.begin_round() {
+        // [MQTT-3.14.4-2] DISCONNECT may have been sent before CONNACK was received.
+        let is_over = disconnecting && self.buffer.is_empty();
+        if !is_over && self.subscriptions.begin_round() {
+            // Until the round is complete, the server has an older list in part.
+            if self.subscriptions.forget() {
+                self.changes.add();
+            }
             self.subscribe_next();
         }
     }
@@ -135,7 +142,8 @@ impl<'b> Sender<'b> {
 
     /// Returns the request at which the server seems to close every connection, or `Closed`.
     ///
-    /// A PUBLISH is named if no other was unacknowledged on this connection, and none was acknowledged on the last one.
+    /// A PUBLISH is named if it was sent before and no other was unacknowledged on this connection, and none was
+    /// acknowledged on the last one.
     pub(super) fn close_reason(&self) -> ProtocolError {
         if self.in_flight.standing.is_some_and(|slot| slot.is_sent())
             && let Some((index, connections)) = self.subscriptions.suspect()
@@ -143,7 +151,7 @@ impl<'b> Sender<'b> {
             return ProtocolError::ClosedAtSubscribe { index, connections };
         }
         if self.fruitless > 0
-            && let (Some((packet_id, qos)), false) = self.buffer.attempted()
+            && let (Some((packet_id, qos, true)), false) = self.buffer.attempted()
         {
             return ProtocolError::ClosedAtPublish {
                 packet_id,
@@ -155,9 +163,9 @@ impl<'b> Sender<'b> {
     }
 
     /// Cleans up after a connection. If it was refused, the server discarded what was sent before CONNACK
-    /// \[MQTT-3.1.4-5\].
-    pub(super) fn end_connection(&mut self, refused: bool) {
-        if self.buffer.attempted().0.is_some() {
+    /// \[MQTT-3.1.4-5\]. `is_silent` says whether it ended without a reason: no timeout, refusal or DISCONNECT.
+    pub(super) fn end_connection(&mut self, refused: bool, is_silent: bool) {
+        if is_silent && self.buffer.attempted().0.is_some() {
             self.fruitless = self.fruitless.saturating_add(1);
         }
         let unsent = self.buffer.end_connection();
@@ -167,7 +175,7 @@ impl<'b> Sender<'b> {
             .saturating_add(unsent)
             .saturating_add(if refused { discarded } else { 0 });
         let is_asked = self.in_flight.standing.is_some_and(|slot| slot.is_sent());
-        self.subscriptions.end_connection(is_asked);
+        self.subscriptions.end_connection(is_asked && is_silent);
         self.acks.clear();
         self.ping_left = 0;
         self.lent = Lent::Buffer;
@@ -178,6 +186,7 @@ impl<'b> Sender<'b> {
     pub(super) fn discard(&mut self) {
         self.buffer.discard(0);
         self.in_flight.discard();
+        self.subscriptions.forget();
         self.changes.add();
     }
 
@@ -447,8 +456,12 @@ impl Sender<'_> {
     }
 
     /// Discards a message that the server has not acknowledged.
-    pub(super) fn discard_publish(&mut self, id: PacketId) -> Result<(), RequestError> {
-        let is_attempted = self.buffer.discard_publish(id)?;
+    pub(super) fn discard_publish(
+        &mut self,
+        id: PacketId,
+        before_connack: bool,
+    ) -> Result<(), RequestError> {
+        let is_attempted = self.buffer.discard_publish(id, before_connack)?;
         self.in_flight.decline(id, is_attempted);
         self.asked = None;
         self.changes.add();

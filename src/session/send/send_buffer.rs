@@ -157,9 +157,9 @@ impl SendBuffer<'_> {
         self.one_by_one = one_by_one;
     }
 
-    /// Returns the first PUBLISH at QoS 1 or 2 of which the transport was offered a byte on this connection, and whether
-    /// there are more.
-    pub(super) fn attempted(&self) -> (Option<(PacketId, QoS)>, bool) {
+    /// Returns the first PUBLISH at QoS 1 or 2 of which the transport was offered a byte on this connection, whether it was
+    /// on an earlier one, too, and whether there are more such PUBLISHes.
+    pub(super) fn attempted(&self) -> (Option<(PacketId, QoS, bool)>, bool) {
         let end = self.packets.write_pos.max(self.packets.lent_end);
         let mut publishes = self
             .packets
@@ -167,7 +167,7 @@ impl SendBuffer<'_> {
             .filter(|(at, packet)| *at < end && packet.is_kept_publish());
         let first = publishes.next().and_then(|(_, packet)| {
             let id = packet.id(self.packets.bytes)?;
-            Some((id, packet.qos()))
+            Some((id, packet.qos(), packet.is_dup()))
         });
         (first, publishes.next().is_some())
     }
@@ -334,27 +334,33 @@ impl SendBuffer<'_> {
         if self.packets.is_blocked {
             return self.connect.end;
         }
-        if self.one_by_one && !self.packets.is_streaming {
-            if self.packets.span.start < self.packets.current {
-                return self.packets.current;
-            }
-            let publishes = self.packets.iter();
-            let first = publishes
-                .filter(|(_, packet)| packet.is_kept_publish())
-                .next();
-            if let Some((_, packet)) = first
-                && !packet.is_streamed
-            {
-                return packet.end;
-            }
-        }
-        match self.packets.next_streamed() {
+        let end = match self.packets.next_streamed() {
             None => self.packets.span.end.max(self.connect.end),
             Some(at) if at == self.packets.current && self.streamed.has_source => {
                 self.packets.at(at).end
             }
             Some(at) => at,
+        };
+        if self.one_by_one {
+            end.min(self.one_by_one_end())
+        } else {
+            end
         }
+    }
+
+    /// Returns the end of the first PUBLISH at QoS 1 or 2, before which there is nothing unacknowledged. A packet that is
+    /// sent in part is always completed.
+    fn one_by_one_end(&self) -> usize {
+        let current = self.packets.current;
+        if !self.is_between_packets() {
+            return self.packets.at(current).end;
+        }
+        if self.packets.span.start < current {
+            return current;
+        }
+        let mut packets = self.packets.iter();
+        let first = packets.find(|(_, packet)| packet.is_kept_publish());
+        first.map_or(usize::MAX, |(_, packet)| packet.end)
     }
 }
 
@@ -367,7 +373,8 @@ impl SendBuffer<'_> {
             .packets
             .next_streamed()
             .filter(|at| *at == self.packets.write_pos)?;
-        if self.streamed.has_source {
+        let waits = self.one_by_one && at >= self.one_by_one_end();
+        if self.streamed.has_source || waits {
             None
         } else {
             self.packets.at(at).id(self.packets.bytes)
@@ -466,8 +473,12 @@ impl SendBuffer<'_> {
     }
 
     /// Removes the PUBLISH with this id. Returns `true` if it was sent, at least in part, on this connection or an earlier
-    /// one.
-    pub(super) fn discard_publish(&mut self, id: PacketId) -> Result<bool, RequestError> {
+    /// one. It stays while it is being sent, and if it was sent on a connection that the server has not accepted.
+    pub(super) fn discard_publish(
+        &mut self,
+        id: PacketId,
+        before_connack: bool,
+    ) -> Result<bool, RequestError> {
         let Some(at) = self.packets.find(id) else {
             return Err(RequestError::NotKept);
         };
@@ -478,7 +489,7 @@ impl SendBuffer<'_> {
         let is_next_payload = self.streamed.has_source && self.packets.next_streamed() == Some(at);
         let offered = self.packets.write_pos.max(self.packets.lent_end);
         let is_sent = at < self.packets.current;
-        if is_next_payload || (!is_sent && at < offered) {
+        if is_next_payload || (at < offered && (before_connack || !is_sent)) {
             return Err(RequestError::PartlySent);
         }
         self.packets.remove(at);

@@ -40,7 +40,7 @@ pub(in crate::session) struct Subscriptions<'b> {
     state: SubscriptionState,
     /// Checksum of the list for which the last round was complete, or 0.
     recorded: u32,
-    /// Connections in a row that the server closed at the same filter.
+    /// Connections in a row that the server closed before it answered a SUBSCRIBE.
     closures: u16,
 }
 
@@ -92,9 +92,9 @@ impl Subscriptions<'_> {
         self.recorded = recorded;
     }
 
-    /// The server may have lost the subscriptions.
-    pub(in crate::session) const fn forget(&mut self) {
-        self.recorded = 0;
+    /// The server may have lost the subscriptions. Returns `true` if a list was recorded.
+    pub(in crate::session) const fn forget(&mut self) -> bool {
+        core::mem::replace(&mut self.recorded, 0) != 0
     }
 
     /// CONNACK was received. Returns `true` if a round begins, because the server may lack a filter of the list.
@@ -138,10 +138,10 @@ impl Subscriptions<'_> {
         }
         self.next = self.next.saturating_add(self.in_packet);
         self.in_packet = 0;
-        self.closures = 0;
         if self.has_next() {
             return false;
         }
+        self.closures = 0;
         self.one_by_one = false;
         if self.state == SubscriptionState::Pending {
             self.state = SubscriptionState::Granted;
@@ -151,7 +151,7 @@ impl Subscriptions<'_> {
         false
     }
 
-    /// The connection ended. `unanswered` says whether a SUBSCRIBE was sent and the server closed the connection.
+    /// The connection ended. `unanswered` says whether the server closed it before it answered a SUBSCRIBE.
     pub(super) fn end_connection(&mut self, unanswered: bool) {
         if unanswered {
             self.closures = self.closures.saturating_add(1);
