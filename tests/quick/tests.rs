@@ -51,10 +51,13 @@ mod device {
 mod session {
     mod call_order;
     mod chunks;
+    mod discard;
     mod inbound_capacity;
     mod obligations;
     mod offline;
+    mod poison;
     mod resume;
     mod save_restore;
     mod state_table;
+    mod subscriptions;
 }

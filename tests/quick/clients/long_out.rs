@@ -980,7 +980,10 @@ fn one_connection(
     });
     if let Some(first) = first {
         feed(session, &puback(first.id.get()));
-        assert_eq!(events(session).0, [words(Event::Puback(first.id))]);
+        let mut heard = events(session).0;
+        assert_eq!(heard.remove(0), words(Event::Puback(first.id)));
+        // The payload of the next message, whose turn it is now.
+        assert!(heard.is_empty() || one_by_one, "{heard:?}");
         kept.remove(0);
         attempted -= 1;
         *fruitless = 0;
