@@ -13,12 +13,18 @@ use crate::{
     time::{Clock, Instant},
 };
 
+/// Time in ms from which an attempt to write is slow: the transport has a time-out.
+const SLOW_REFUSAL_MS: u32 = 2;
+
 /// A session on a transport.
 pub(super) struct Driver<'s, 'b, T: ErrorType> {
     pub(super) session: &'s mut Session<'b>,
     pub(super) transport: T,
     /// The transport has accepted data that it has not flushed.
     unflushed: bool,
+    /// The transport has refused the last bytes, and took its time. Steps since then in which it was not asked again,
+    /// modulo 256.
+    slow_refusal: Option<u8>,
     /// The transport failed. The session still handles what was received before.
     failure: Option<TransportFailure<T::Error>>,
 }
@@ -26,6 +32,7 @@ pub(super) struct Driver<'s, 'b, T: ErrorType> {
 /// What a driver knows of its connection, while it has neither session nor transport.
 pub(super) struct DriverState<E> {
     unflushed: bool,
+    slow_refusal: Option<u8>,
     failure: Option<TransportFailure<E>>,
 }
 
@@ -34,6 +41,7 @@ impl<E> DriverState<E> {
     pub(super) const fn new() -> Self {
         Self {
             unflushed: false,
+            slow_refusal: None,
             failure: None,
         }
     }
@@ -86,6 +94,7 @@ impl<'s, 'b, T: ErrorType> Driver<'s, 'b, T> {
             session,
             transport,
             unflushed: false,
+            slow_refusal: None,
             failure: None,
         })
     }
@@ -100,6 +109,7 @@ impl<'s, 'b, T: ErrorType> Driver<'s, 'b, T> {
             session,
             transport,
             unflushed: state.unflushed,
+            slow_refusal: state.slow_refusal,
             failure: state.failure,
         }
     }
@@ -108,6 +118,7 @@ impl<'s, 'b, T: ErrorType> Driver<'s, 'b, T> {
     pub(super) fn pause(self) -> DriverState<T::Error> {
         DriverState {
             unflushed: self.unflushed,
+            slow_refusal: self.slow_refusal,
             failure: self.failure,
         }
     }
@@ -209,10 +220,12 @@ impl<'b, T: PollTransport> Driver<'_, 'b, T> {
     /// Writes, reads and handles packets up to the next event. Pending packets are sent first. If only acknowledgements
     /// are pending and the next packet was received, it is handled first: one write then sends its answer as well.
     ///
-    /// It reads once at most, so that a fast server cannot occupy the task.
+    /// It reads once at most, so that a fast server cannot occupy the task. On a socket with a time-out that
+    /// accepts nothing, each attempt to write takes that time: what it has received is handled first.
     pub(super) fn drive(&mut self, cx: &Context<'_, impl Clock, T::Waker>) -> Step<EventToken> {
         let mut moved = false;
-        if !self.session.may_delay_acks() {
+        let reads_first = self.reads_first();
+        if !reads_first && !self.session.may_delay_acks() {
             moved = self.write(cx);
         }
         let mut read = None;
@@ -222,9 +235,22 @@ impl<'b, T: PollTransport> Driver<'_, 'b, T> {
         if let Some(token) = self.poll(cx)? {
             return Ok(Progress::Done(token));
         }
+        if reads_first {
+            read = read.or_else(|| self.read(cx));
+            if read == Some(true) {
+                return Ok(Progress::Again);
+            }
+        }
         moved |= self.write(cx);
         let read = read.or_else(|| self.read(cx));
         Ok(Progress::again_if(moved || read == Some(true)))
+    }
+
+    /// Returns `true` if an attempt to write would probably take its time in vain. Every 256th time, the transport is asked
+    /// all the same.
+    fn reads_first(&mut self) -> bool {
+        self.slow_refusal = self.slow_refusal.map(|steps| steps.wrapping_add(1));
+        self.slow_refusal.is_some_and(|steps| steps != 0)
     }
 
     /// Writes what is pending and checks the timers, while the caller cannot take the pending event.
@@ -341,10 +367,13 @@ impl<'b, T: PollTransport> Driver<'_, 'b, T> {
     pub(super) fn write(&mut self, cx: &Context<'_, impl Clock, T::Waker>) -> bool {
         let mut moved = false;
         while self.session.has_pending() {
-            let bytes = self.session.lend(cx.clock.now());
+            let begun = cx.clock.now();
+            let bytes = self.session.lend(begun);
             let written = self.transport.try_write(bytes, cx.waker);
             let now = cx.clock.now();
             let n = self.bytes_written(written, now);
+            let is_slow = n == 0 && now.millis_after(begun) >= SLOW_REFUSAL_MS;
+            self.slow_refusal = is_slow.then_some(0);
             if n == 0 {
                 return moved;
             }
