@@ -19,6 +19,8 @@ pub(super) struct Driver<'s, 'b, T: ErrorType> {
     pub(super) transport: T,
     /// The transport has accepted data that it has not flushed.
     unflushed: bool,
+    /// Steps in which a transport that has refused bytes was not asked again, modulo 256.
+    refused_writes: u8,
     /// The transport failed. The session still handles what was received before.
     failure: Option<TransportFailure<T::Error>>,
 }
@@ -26,6 +28,7 @@ pub(super) struct Driver<'s, 'b, T: ErrorType> {
 /// What a driver knows of its connection, while it has neither session nor transport.
 pub(super) struct DriverState<E> {
     unflushed: bool,
+    refused_writes: u8,
     failure: Option<TransportFailure<E>>,
 }
 
@@ -34,6 +37,7 @@ impl<E> DriverState<E> {
     pub(super) const fn new() -> Self {
         Self {
             unflushed: false,
+            refused_writes: 0,
             failure: None,
         }
     }
@@ -86,6 +90,7 @@ impl<'s, 'b, T: ErrorType> Driver<'s, 'b, T> {
             session,
             transport,
             unflushed: false,
+            refused_writes: 0,
             failure: None,
         })
     }
@@ -100,6 +105,7 @@ impl<'s, 'b, T: ErrorType> Driver<'s, 'b, T> {
             session,
             transport,
             unflushed: state.unflushed,
+            refused_writes: state.refused_writes,
             failure: state.failure,
         }
     }
@@ -108,6 +114,7 @@ impl<'s, 'b, T: ErrorType> Driver<'s, 'b, T> {
     pub(super) fn pause(self) -> DriverState<T::Error> {
         DriverState {
             unflushed: self.unflushed,
+            refused_writes: self.refused_writes,
             failure: self.failure,
         }
     }
@@ -209,10 +216,12 @@ impl<'b, T: PollTransport> Driver<'_, 'b, T> {
     /// Writes, reads and handles packets up to the next event. Pending packets are sent first. If only acknowledgements
     /// are pending and the next packet was received, it is handled first: one write then sends its answer as well.
     ///
-    /// It reads once at most, so that a fast server cannot occupy the task.
+    /// It reads once at most, so that a fast server cannot occupy the task. While the transport accepts nothing, what it has
+    /// received is handled first: on a socket with a time-out, each attempt to write would take that time.
     pub(super) fn drive(&mut self, cx: &Context<'_, impl Clock, T::Waker>) -> Step<EventToken> {
         let mut moved = false;
-        if !self.session.may_delay_acks() {
+        let reads_first = self.reads_first();
+        if !reads_first && !self.session.may_delay_acks() {
             moved = self.write(cx);
         }
         let mut read = None;
@@ -222,9 +231,24 @@ impl<'b, T: PollTransport> Driver<'_, 'b, T> {
         if let Some(token) = self.poll(cx)? {
             return Ok(Progress::Done(token));
         }
+        if reads_first {
+            read = read.or_else(|| self.read(cx));
+            if read == Some(true) {
+                return Ok(Progress::Again);
+            }
+        }
         moved |= self.write(cx);
         let read = read.or_else(|| self.read(cx));
         Ok(Progress::again_if(moved || read == Some(true)))
+    }
+
+    /// Returns `true` if the transport has refused the last bytes. Every 256th time, it is asked again all the same.
+    fn reads_first(&mut self) -> bool {
+        if !self.session.is_write_refused() {
+            return false;
+        }
+        self.refused_writes = self.refused_writes.wrapping_add(1);
+        self.refused_writes != 0
     }
 
     /// Writes what is pending and checks the timers, while the caller cannot take the pending event.
