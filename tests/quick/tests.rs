@@ -56,6 +56,7 @@ mod session {
     mod obligations;
     mod offline;
     mod poison;
+    mod queueing;
     mod resume;
     mod save_restore;
     mod state_table;
