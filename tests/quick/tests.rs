@@ -46,6 +46,9 @@ mod defects;
 
 mod device {
     mod asynch;
+    mod handles;
+    mod payloads;
+    mod tasks;
 }
 
 mod session {
