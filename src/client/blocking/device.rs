@@ -25,6 +25,9 @@ const BACKOFF: (u32, u32) = (1_000, 60_000);
 /// An event handler.
 type Handler<'h, 'd> = &'h mut dyn FnMut(Event<'_>, &mut Publisher<'_, 'd>) -> Handled;
 
+/// A source of a payload: fills memory with the next bytes, of which so many are left.
+type Fill<'f, E> = &'f mut dyn FnMut(&mut [u8], usize) -> Result<usize, Error<E>>;
+
 /// A session that stays connected, in a loop of the caller.
 ///
 /// The loop calls [`Self::dial`] and [`Self::serve`], or [`Self::is_dial_due`], [`Self::connect`] and [`Self::poll`]. The device subscribes its
@@ -496,7 +499,7 @@ where
 
     fn send_payload(
         &mut self,
-        fill: &mut dyn FnMut(&mut [u8], usize) -> Result<usize, Error<T::Error>>,
+        fill: Fill<'_, T::Error>,
         handler: Handler<'_, 'd>,
     ) -> Result<(), Error<T::Error>> {
         // If the connection is closed inside the payload, its last events are reported before the reason.
