@@ -137,6 +137,11 @@ pub enum DeviceError {
         /// Number of places.
         capacity: usize,
     },
+    /// A subscribe has more filters than a handle takes. Nothing was subscribed.
+    TooManyFilters {
+        /// Most filters in one subscribe.
+        max: usize,
+    },
     /// The device was shut down.
     ShutDown,
     /// The runner was dropped, so nothing is sent any more.
@@ -188,8 +193,11 @@ impl fmt::Display for DeviceError {
                 f,
                 "more than {capacity} tasks wait for the device: raise its number of tasks"
             ),
+            Self::TooManyFilters { max } => {
+                write!(f, "more than {max} filters in one subscribe: divide them")
+            }
             Self::ShutDown => f.write_str("the device was shut down"),
-            Self::RunnerGone => f.write_str("the runner of the device was dropped: run it again"),
+            Self::RunnerGone => f.write_str("the runner of the device was dropped: keep it"),
             Self::NotWritten => {
                 f.write_str("the connection ended before the message was written: publish it again")
             }

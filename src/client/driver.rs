@@ -203,10 +203,10 @@ impl<'s, 'b, T: ErrorType> Driver<'s, 'b, T> {
         self.session.waits_for_connack() || self.session.checkpoint_pending()
     }
 
-    /// Returns `true` if all that is queued was written and flushed.
+    /// Returns `true` if all messages at QoS 0 were written and flushed.
     #[cfg(feature = "async")]
-    pub(super) fn is_all_flushed(&self) -> bool {
-        self.is_flushed() && !self.is_held_back()
+    pub(super) fn is_qos0_flushed(&self) -> bool {
+        !self.unflushed && self.failure.is_none() && self.session.is_qos0_sent()
     }
 
     /// Returns `true` if all that may be sent was written and flushed.

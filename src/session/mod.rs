@@ -371,6 +371,12 @@ impl Session<'_> {
         self.timers.response_timeout()
     }
 
+    /// Returns `true` if the server has accepted the connection, and all PUBLISHes at QoS 0 were sent.
+    #[cfg(feature = "async")]
+    pub(crate) fn is_qos0_sent(&self) -> bool {
+        self.link.is_accepted() && !self.sender.buffer.has_qos0_publish()
+    }
+
     /// Returns `true` if there is a connection on which packets can be sent.
     pub(crate) fn is_online(&self) -> bool {
         self.link.can_send()
@@ -439,6 +445,7 @@ impl Session<'_> {
             return None;
         }
         self.timers.deadline(
+            self.events.is_empty(),
             self.is_input_handled(),
             &self.sender.in_flight,
             !self.sender.buffer.is_in_payload(),
@@ -476,6 +483,11 @@ impl Session<'_> {
     /// sent in the same write.
     pub(crate) fn may_delay_acks(&self) -> bool {
         self.has_input() && !self.timers.is_write_pending() && self.sender.has_only_acks()
+    }
+
+    /// Returns `true` if the transport has accepted nothing since it was offered bytes last.
+    pub(crate) const fn is_write_refused(&self) -> bool {
+        self.timers.is_write_refused()
     }
 
     /// The transport has not flushed what it accepted.

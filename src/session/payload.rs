@@ -39,6 +39,27 @@ impl Session<'_> {
         }
     }
 
+    /// As [`Self::begin_payload`] of a new message, if it is its turn; see [`Self::publish_in_turn`].
+    #[cfg(feature = "async")]
+    pub(crate) fn begin_payload_in_turn(
+        &mut self,
+        message: StreamedPublish<'_>,
+        len: usize,
+        is_turn: bool,
+    ) -> Result<Option<PacketId>, RequestError> {
+        match message {
+            StreamedPublish::New { topic, qos, retain } => {
+                let message = Message {
+                    qos,
+                    retain,
+                    ..Message::new(topic, &[])
+                };
+                self.publish_payload_in_turn(&message, len, None, is_turn)
+            }
+            resend @ StreamedPublish::Resend(_) => self.begin_payload(resend, len),
+        }
+    }
+
     /// Returns the number of payload bytes that the caller must send next; 0 while other bytes are sent first, or if the
     /// payload is complete.
     pub fn payload_left(&self) -> usize {

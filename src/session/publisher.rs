@@ -29,6 +29,10 @@ pub struct Publisher<'a, 'b> {
     pub(super) receive_capacity: usize,
 }
 
+/// There is no room for a request, because others wait longer.
+#[cfg(feature = "async")]
+const NOT_IN_TURN: RequestError = RequestError::SendBufferFull { needed: 0, free: 0 };
+
 impl core::fmt::Debug for Publisher<'_, '_> {
     fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
         f.debug_struct("Publisher").finish_non_exhaustive()
@@ -146,6 +150,39 @@ impl Publisher<'_, '_> {
         Ok(state.map(|_| id))
     }
 
+    /// Returns the length of a PUBLISH that is to be queued later, or why it never can be.
+    #[cfg(feature = "async")]
+    fn check_publish(
+        &self,
+        message: &Message<'_>,
+        payload_len: usize,
+        is_streamed: bool,
+    ) -> Result<usize, RequestError> {
+        let topic = TopicName::new(message.topic).map_err(EncodeError::Topic)?;
+        let is_kept = message.qos != QoS::AtMostOnce;
+        if !is_kept || is_streamed || !self.is_offline() {
+            self.check_open()?;
+        }
+        let (packet_id, dup) = (PacketId::MIN, false);
+        let header = PublishHeader {
+            topic,
+            delivery: match message.qos {
+                QoS::AtMostOnce => Delivery::AtMostOnce,
+                QoS::AtLeastOnce => Delivery::AtLeastOnce { packet_id, dup },
+                QoS::ExactlyOnce => Delivery::ExactlyOnce { packet_id, dup },
+            },
+            retain: message.retain,
+            payload_len,
+        };
+        let payload_len = if is_streamed { 0 } else { payload_len };
+        let needed = header.encoded_len()?.saturating_add(payload_len);
+        let capacity = self.sender.buffer.packet_capacity();
+        if needed > capacity {
+            return Err(RequestError::PacketTooLarge { needed, capacity });
+        }
+        Ok(needed)
+    }
+
     /// Returns `true` if messages at QoS 1 and 2 are queued for the next connection, because there is none. Room for its
     /// CONNECT is reserved.
     fn is_offline(&self) -> bool {
@@ -195,6 +232,57 @@ impl<'b> Session<'b> {
     /// [`RequestError`]. Nothing was queued, and the connection is unchanged.
     pub fn publish(&mut self, message: &Message<'_>) -> Result<Option<PacketId>, RequestError> {
         self.publisher().publish(message)
+    }
+
+    /// As [`Self::publish`], if it is its turn. If not, or if all in-flight slots are in use, an error that will not change is
+    /// returned rather than that there is no room.
+    #[cfg(feature = "async")]
+    pub(crate) fn publish_in_turn(
+        &mut self,
+        message: &Message<'_>,
+        is_turn: bool,
+    ) -> Result<Option<PacketId>, RequestError> {
+        let len = message.payload.len();
+        self.publish_payload_in_turn(message, len, Some(message.payload), is_turn)
+    }
+
+    #[cfg(feature = "async")]
+    pub(super) fn publish_payload_in_turn(
+        &mut self,
+        message: &Message<'_>,
+        payload_len: usize,
+        payload: Option<&[u8]>,
+        is_turn: bool,
+    ) -> Result<Option<PacketId>, RequestError> {
+        let mut publisher = self.publisher();
+        let result = if is_turn {
+            publisher.publish_payload(message, payload_len, payload)
+        } else {
+            Err(NOT_IN_TURN)
+        };
+        match result {
+            Err(full @ (RequestError::InflightFull { .. } | NOT_IN_TURN)) => {
+                let needed = publisher.check_publish(message, payload_len, payload.is_none())?;
+                Err(match full {
+                    RequestError::SendBufferFull { free, .. } => {
+                        RequestError::SendBufferFull { needed, free }
+                    }
+                    full => full,
+                })
+            }
+            result => result,
+        }
+    }
+
+    /// Checks that a request has its turn. If not, an error that will not change is returned rather than that there is no
+    /// room.
+    #[cfg(feature = "async")]
+    pub(crate) fn check_turn(&mut self, is_turn: bool) -> Result<(), RequestError> {
+        if is_turn {
+            return Ok(());
+        }
+        self.publisher().check_open()?;
+        Err(NOT_IN_TURN)
     }
 
     /// Queues a SUBSCRIBE for one or more topic filters with their maximum QoS, and returns its packet id.

@@ -431,8 +431,11 @@ impl Timers {
     }
 
     /// Returns when `poll` must be called even if nothing is received; `None` if no timer is running.
+    ///
+    /// `no_event` says that no event is pending. Nothing ends the connection before it was taken.
     pub(super) fn deadline(
         &self,
+        no_event: bool,
         input_handled: bool,
         in_flight: &InFlight<'_>,
         can_ping: bool,
@@ -462,7 +465,9 @@ impl Timers {
             };
             deadline = Some(looked_at.add_millis(LOOK_AGAIN_MS));
         }
-        deadline = earliest(deadline, self.input_ends_at);
+        if no_event {
+            deadline = earliest(deadline, self.input_ends_at);
+        }
         let ping_due_at = if can_ping { self.ping_due_at() } else { None };
         earliest(deadline, ping_due_at)
     }

@@ -46,6 +46,9 @@ mod defects;
 
 mod device {
     mod asynch;
+    mod handles;
+    mod payloads;
+    mod tasks;
 }
 
 mod session {
@@ -56,6 +59,7 @@ mod session {
     mod obligations;
     mod offline;
     mod poison;
+    mod queueing;
     mod resume;
     mod save_restore;
     mod state_table;

@@ -25,6 +25,9 @@ const BACKOFF: (u32, u32) = (1_000, 60_000);
 /// An event handler.
 type Handler<'h, 'd> = &'h mut dyn FnMut(Event<'_>, &mut Publisher<'_, 'd>) -> Handled;
 
+/// A source of a payload: fills memory with the next bytes, of which so many are left.
+type Fill<'f, E> = &'f mut dyn FnMut(&mut [u8], usize) -> Result<usize, Error<E>>;
+
 /// A session that stays connected, in a loop of the caller.
 ///
 /// The loop calls [`Self::dial`] and [`Self::serve`], or [`Self::is_dial_due`], [`Self::connect`] and [`Self::poll`]. The device subscribes its
@@ -187,7 +190,9 @@ impl<'d, T: ErrorType, C: Clock> Device<'d, T, C> {
         connect: &Connect<'_>,
         transport: T,
     ) -> Result<(), RequestError> {
-        self.connection = None;
+        if self.connection.take().is_some() {
+            self.session.connection_lost();
+        }
         self.last_transport = None;
         if self.is_shut_down {
             return Err(RequestError::NotConnected);
@@ -225,9 +230,13 @@ impl<'d, T: ErrorType, C: Clock> Device<'d, T, C> {
         self.session.subscriptions()
     }
 
-    /// Returns when the next call is due even if nothing is received: [`Self::poll`], or a dial. `None` means never.
+    /// Returns when the next call is due even if nothing is received: [`Self::poll`], or a dial. `None` means never. An event
+    /// that the handler has refused is not due before [`Self::resume`].
     pub fn deadline(&self) -> Option<Instant> {
-        if self.connection.is_some() {
+        if self.is_paused {
+            // The event that is pending waits for the caller.
+            self.session.timer_deadline()
+        } else if self.connection.is_some() {
             self.session.deadline()
         } else if self.is_shut_down {
             None
@@ -447,20 +456,28 @@ where
         if self.connection.is_none() {
             return Ok(false);
         }
+        let mut is_refused = false;
         loop {
             self.is_paused = false;
             // A payload that is needed again is sent before it, or never.
             let _ = self.session.disconnect();
-            let turn = self.turn(&mut |event, publisher| {
-                // An event that cannot be handled now never can be.
-                let _ = handler(event, publisher).into();
-                Handled::Done
-            });
-            match turn {
+            let discards = core::mem::take(&mut is_refused);
+            let step = self.step(
+                &mut |event, publisher| {
+                    // A message that cannot be handled now is not acknowledged. A checkpoint cannot wait.
+                    match handler(event, publisher).into() {
+                        Handled::NotNow if matches!(event, Event::CheckpointDue) => Handled::Done,
+                        handled => handled,
+                    }
+                },
+                discards,
+            );
+            is_refused = self.is_paused;
+            match step {
                 Ok(Turn::Blocked) => self.clock.idle(),
                 Ok(_) => {}
-                Err(_) if !self.session.has_failed() => return Ok(true),
-                Err(error) => return Err(error),
+                Err((_, has_ended)) if !self.session.has_failed() => return Ok(has_ended),
+                Err((error, _)) => return Err(error),
             }
         }
     }
@@ -482,10 +499,19 @@ where
 
     fn send_payload(
         &mut self,
-        fill: &mut dyn FnMut(&mut [u8], usize) -> Result<usize, Error<T::Error>>,
+        fill: Fill<'_, T::Error>,
         handler: Handler<'_, 'd>,
     ) -> Result<(), Error<T::Error>> {
-        while self.session.is_payload_open() {
+        // If the connection is closed inside the payload, its last events are reported before the reason.
+        while self.session.is_payload_open() || !self.session.may_receive() {
+            if self.is_paused && !self.session.is_online() {
+                return Err(Error::Closed);
+            }
+            if self.is_paused && self.session.checkpoint_pending() {
+                // Nothing is sent before the caller has saved the session.
+                self.session.abandon_payload();
+                return Err(RequestError::CheckpointDue.into());
+            }
             let left = self.session.payload_left();
             let space = self.session.payload_space();
             if !space.is_empty() {
@@ -513,6 +539,16 @@ where
 
     /// One step of the driver.
     fn turn(&mut self, handler: Handler<'_, 'd>) -> Result<Turn, Error<T::Error>> {
+        self.step(handler, false).map_err(|(error, _)| error)
+    }
+
+    /// One step of the driver, which gives an event to the handler or discards it. The reason why the connection ended comes
+    /// with whether the server has ended the stream.
+    fn step(
+        &mut self,
+        handler: Handler<'_, 'd>,
+        discards: bool,
+    ) -> Result<Turn, (Error<T::Error>, bool)> {
         self.last_transport = None;
         let cx = Context {
             clock: &self.clock,
@@ -530,22 +566,31 @@ where
             driver.drive(&cx)
         };
         let turn = match step {
+            Ok(Progress::Done(token)) if discards => {
+                // A malformed packet is reported by the next step.
+                let _ = driver.session.discard_event(token);
+                Ok(Turn::Event)
+            }
             Ok(Progress::Done(token)) => {
                 self.is_paused = deliver(driver.session, token, handler);
                 Ok(Turn::Event)
             }
             Ok(Progress::Again | Progress::Delivered) => Ok(Turn::Again),
             Ok(Progress::Blocked) => Ok(Turn::Blocked),
-            Err(Failed) => Err(driver.error()),
+            Err(Failed) => {
+                let has_ended = driver.has_end_of_stream();
+                Err((driver.error(), has_ended))
+            }
         };
         connection.state = driver.pause();
         if self.session.is_connected() {
             connection.connected_at.get_or_insert(self.clock.now());
         }
-        if let Err(error) = &turn {
+        if let Err((error, _)) = &turn {
             let now = self.clock.now();
             let connected_for = connection.connected_at.map_or(0, |at| now.millis_after(at));
             self.last_transport = self.connection.take().map(|ended| ended.transport);
+            self.is_paused = false;
             self.plan_dial(error, connected_for);
         }
         turn

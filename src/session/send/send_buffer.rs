@@ -574,6 +574,20 @@ impl SendBuffer<'_> {
         self.packets.bytes.len().wrapping_sub(self.reserved)
     }
 
+    /// Returns the length of the longest packet for which there can be room.
+    #[cfg(feature = "async")]
+    pub(in crate::session) fn packet_capacity(&self) -> usize {
+        self.limit().saturating_sub(self.connect.end)
+    }
+
+    /// Returns `true` if a PUBLISH at QoS 0 is queued that was not sent whole.
+    #[cfg(feature = "async")]
+    pub(in crate::session) fn has_qos0_publish(&self) -> bool {
+        self.packets
+            .iter()
+            .any(|(_, packet)| packet.is_publish() && !packet.is_kept_publish())
+    }
+
     /// Returns the size of the send buffer in bytes.
     pub(super) const fn capacity(&self) -> usize {
         self.packets.bytes.len()

@@ -2,7 +2,7 @@
 
 use core::hint::black_box;
 
-use umqtt::{Event, Instant, Publisher, Session, Storage};
+use umqtt::{Event, Instant, Publisher, Session, Storage, codec::QoS};
 
 use crate::opaque::{any, bytes, hide, id, message, options, outgoing, qos, text};
 
@@ -27,6 +27,8 @@ fn configure(session: &mut Session<'_>) {
     session.set_response_timeout(any());
     session.set_disconnect_timeout(any());
     session.set_checkpoints(any());
+    hide(session.set_subscriptions(black_box(&[("filter", QoS::AtMostOnce)])));
+    hide(session.subscriptions());
 }
 
 #[inline(never)]
@@ -58,6 +60,7 @@ pub(crate) fn handle(event: Event<'_>, publisher: &mut Publisher<'_, '_>) {
     hide(publisher.subscribe(black_box(&[(text(), qos())])));
     hide(publisher.unsubscribe(black_box(&[text()])));
     hide(publisher.ping());
+    hide(publisher.discard_publish(id()));
     let mut image = [0; 64];
     hide(publisher.save(black_box(&mut image)));
     publisher.saved(any());
@@ -70,6 +73,7 @@ pub(crate) fn see(event: Event<'_>) {
     match event {
         Event::Chunk(chunk) => hide(chunk.is_last()),
         Event::Suback(_, codes) => codes.iter().for_each(hide),
+        Event::Subscribed { filters, codes } => hide((filters, codes.all_granted())),
         other => hide(other),
     }
 }

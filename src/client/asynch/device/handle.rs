@@ -111,7 +111,12 @@ impl<'d, const TASKS: usize> Mqtt<'d, TASKS> {
     /// - [`DeviceError::TooManyTasks`], [`DeviceError::ShutDown`], [`DeviceError::RunnerGone`].
     pub async fn publish(&self, message: &Message<'_>) -> Result<Option<PacketId>, DeviceError> {
         let mut ticket = None;
-        poll_fn(|cx| poll_request(self.shared, &mut ticket, cx, |s| s.publish(message))).await
+        poll_fn(|cx| {
+            poll_request(self.shared, &mut ticket, cx, |session, is_turn| {
+                session.publish_in_turn(message, is_turn)
+            })
+        })
+        .await
     }
 
     /// Publishes a message if there is room for it now. See [`Self::publish`].
@@ -123,9 +128,9 @@ impl<'d, const TASKS: usize> Mqtt<'d, TASKS> {
     /// also if other tasks wait for room.
     pub fn try_publish(&self, message: &Message<'_>) -> Result<Option<PacketId>, DeviceError> {
         let mut rejected = DeviceError::InHandler;
-        let attempt = try_request(self.shared, None, |session| {
+        let attempt = try_request(self.shared, None, false, |session, is_turn| {
             session
-                .publish(message)
+                .publish_in_turn(message, is_turn)
                 .inspect_err(|error| rejected = (*error).into())
         });
         attempt.map_err(|attempt| match attempt {
@@ -146,9 +151,13 @@ impl<'d, const TASKS: usize> Mqtt<'d, TASKS> {
     /// - [`DeviceError::Discarded`], [`DeviceError::DeliveryUnknown`].
     pub async fn publish_and_wait(&self, message: &Message<'_>) -> Result<(), DeviceError> {
         let ticket = self.reserve()?;
-        let id = poll_fn(|cx| ticket.poll_request(cx, |s| s.publish(message))).await?;
-        let wait = id.map_or(Wait::Written, Wait::Answer);
-        answer(&ticket, wait).await.map(drop)
+        let id = poll_fn(|cx| {
+            ticket.poll_request(cx, false, |session, is_turn| {
+                session.publish_in_turn(message, is_turn)
+            })
+        })
+        .await?;
+        answer(&ticket, id).await.map(drop)
     }
 
     /// Publishes a message whose payload lies in several slices, or does not fit the send buffer, and waits until the server
@@ -159,8 +168,8 @@ impl<'d, const TASKS: usize> Mqtt<'d, TASKS> {
     ///
     /// # Cancel safety
     ///
-    /// If the future is dropped before the whole payload was sent, the message is discarded. If a part of it was sent, the
-    /// connection is closed: the server would read the next packet as payload.
+    /// If the future is dropped before the whole payload was sent, or while it must be sent again, the message is discarded. If
+    /// a part of it was sent, the connection is closed: the server would read the next packet as payload.
     ///
     /// # Errors
     ///
@@ -182,8 +191,8 @@ impl<'d, const TASKS: usize> Mqtt<'d, TASKS> {
     ///
     /// As [`Self::publish_slices`], and
     ///
-    /// - [`DeviceError::PayloadInterrupted`]: the connection ended before the acknowledgement, and the reader cannot start
-    ///   again. The message was discarded.
+    /// - [`DeviceError::PayloadInterrupted`]: at QoS 1 and 2, the connection ended before the acknowledgement, and the reader
+    ///   cannot start again. The message was discarded.
     /// - [`DeviceError::Source`], [`DeviceError::SourceEnded`]: the reader failed or ended early. The connection is closed.
     pub async fn publish_from(
         &self,
@@ -205,13 +214,20 @@ impl<'d, const TASKS: usize> Mqtt<'d, TASKS> {
     ///
     /// - [`DeviceError::OutcomeUnknown`]: the connection ended before the answer.
     /// - [`DeviceError::RequestRejected`]: the server refused the connection.
+    /// - [`DeviceError::TooManyFilters`]: there are more than 16. Nothing was subscribed.
     pub async fn subscribe(&self, filters: &[(&str, QoS)]) -> Result<Granted, DeviceError> {
-        let filters = filters
-            .get(..filters.len().min(MAX_FILTERS))
-            .unwrap_or_default();
+        if filters.len() > MAX_FILTERS {
+            return Err(DeviceError::TooManyFilters { max: MAX_FILTERS });
+        }
         let ticket = self.reserve()?;
-        let id = poll_fn(|cx| ticket.poll_request(cx, |s| s.subscribe(filters))).await?;
-        answer(&ticket, Wait::Answer(id)).await
+        let id = poll_fn(|cx| {
+            ticket.poll_request(cx, false, |session, is_turn| {
+                session.check_turn(is_turn)?;
+                session.subscribe(filters)
+            })
+        })
+        .await?;
+        answer(&ticket, Some(id)).await
     }
 
     /// Unsubscribes filters, and waits for the acknowledgement.
@@ -221,8 +237,14 @@ impl<'d, const TASKS: usize> Mqtt<'d, TASKS> {
     /// As [`Self::subscribe`].
     pub async fn unsubscribe(&self, filters: &[&str]) -> Result<(), DeviceError> {
         let ticket = self.reserve()?;
-        let id = poll_fn(|cx| ticket.poll_request(cx, |s| s.unsubscribe(filters))).await?;
-        answer(&ticket, Wait::Answer(id)).await.map(drop)
+        let id = poll_fn(|cx| {
+            ticket.poll_request(cx, false, |session, is_turn| {
+                session.check_turn(is_turn)?;
+                session.unsubscribe(filters)
+            })
+        })
+        .await?;
+        answer(&ticket, Some(id)).await.map(drop)
     }
 
     /// Waits until the server has accepted a connection.
@@ -289,6 +311,7 @@ impl<'d, const TASKS: usize> Mqtt<'d, TASKS> {
     pub fn discard_publish(&self, id: PacketId) -> Result<(), DeviceError> {
         self.now(|session| session.discard_publish(id))??;
         self.shared.wake_runner();
+        self.shared.wake_for_room();
         Ok(())
     }
 
@@ -342,17 +365,21 @@ impl<'d, const TASKS: usize> Mqtt<'d, TASKS> {
     }
 }
 
-/// Waits until the request was answered.
-pub(super) async fn answer<const N: usize>(
+/// Waits until the request with this id was answered or, without an id, until all messages at QoS 0 were written.
+async fn answer<const N: usize>(
     ticket: &Ticket<'_, N>,
-    wait: Wait,
+    request: Option<PacketId>,
 ) -> Result<Granted, DeviceError> {
-    ticket.expect(wait);
+    let wait = if request.is_some() {
+        Wait::Answer
+    } else {
+        Wait::Written
+    };
+    ticket.expect(wait, request);
     loop {
-        match poll_fn(|cx| ticket.poll_outcome(wait, cx)).await? {
-            Outcome::Answered(result) => return result,
-            // They concern payloads only.
-            Outcome::Interrupted | Outcome::PayloadNeeded => {}
+        // The other outcomes concern payloads only.
+        if let Outcome::Answered(result) = poll_fn(|cx| ticket.poll_outcome(wait, cx)).await? {
+            return result;
         }
     }
 }

@@ -1,14 +1,15 @@
 //! Payloads that a task provides piece by piece.
 
 use core::{
-    future::poll_fn,
+    future::{Future, poll_fn},
+    pin::pin,
     task::{Context, Poll},
 };
 
 use embedded_io_async::{Error as _, Read};
 
 use super::{
-    shared::Ticket,
+    shared::{DeviceState, Ticket},
     waiters::{Outcome, Wait},
 };
 use crate::{
@@ -18,28 +19,30 @@ use crate::{
         device::DeviceError,
     },
     codec::PacketId,
-    session::{RequestError, StreamedPublish},
+    session::{RequestError, Session, StreamedPublish, SubscriptionState},
 };
 
 /// Bytes of a payload that are given to the session at once. The rest of the send buffer stays free for others.
 const PIECE: usize = 64;
 
-/// The payload that is being sent. Dropping it gives up the payload.
-struct Open<'t, 'd, const N: usize> {
+/// A message whose task provides its payload. Dropping it gives up a message whose payload was not sent whole.
+struct Sending<'t, 'd, const N: usize> {
     ticket: &'t Ticket<'d, N>,
     id: Option<PacketId>,
-    /// The whole payload was given to the session, or will be provided again.
-    is_done: bool,
+    stage: Stage,
 }
 
-/// What has become of a payload that was given to the session.
-enum Sent {
-    /// All of it was given, or was sent.
-    Whole,
-    /// The connection ended before.
-    Interrupted,
-    /// The message was acknowledged or discarded before.
-    Ended(Result<(), DeviceError>),
+/// What the session has of a payload.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Stage {
+    /// It is being provided.
+    Open,
+    /// A part of it, before the connection ended.
+    Incomplete,
+    /// All of it.
+    Sent,
+    /// The message has ended.
+    Over,
 }
 
 pub(super) async fn publish_slices<const N: usize>(
@@ -48,28 +51,23 @@ pub(super) async fn publish_slices<const N: usize>(
     payload: &[&[u8]],
 ) -> Result<(), DeviceError> {
     let len = total_len(payload);
-    let mut open = begin(&ticket, message, len).await?;
+    let mut sending = Sending::begin(&ticket, message, len).await?;
     loop {
-        let sent = open.put_slices(payload, len).await?;
-        let id = match (sent, open.close()) {
-            (Sent::Ended(result), _) => return result,
-            (Sent::Whole, None) => return Ok(()),
-            (Sent::Interrupted, None) => return Err(DeviceError::NotWritten),
-            (Sent::Whole | Sent::Interrupted, Some(id)) => id,
-        };
-        open = loop {
-            if let Answer::Ended(result) = answer_or_payload(&ticket, id).await? {
-                return result;
+        let mut outcome = sending.put_slices(payload, len).await?;
+        loop {
+            match sending.settle(outcome) {
+                Settled::Ended(result) => return result,
+                Settled::Later => outcome = sending.outcome(Wait::Answer).await?,
+                Settled::Needed(id) => match sending.resend(id, len).await {
+                    Ok(()) => break,
+                    // The connection ended again meanwhile.
+                    Err(DeviceError::Request(
+                        RequestError::NotConnected | RequestError::PayloadNotNeeded,
+                    )) => outcome = sending.outcome(Wait::Answer).await?,
+                    Err(error) => return Err(error),
+                },
             }
-            match begin(&ticket, StreamedPublish::Resend(id), len).await {
-                Ok(open) => break open,
-                // The connection ended again meanwhile.
-                Err(DeviceError::Request(
-                    RequestError::NotConnected | RequestError::PayloadNotNeeded,
-                )) => {}
-                Err(error) => return Err(error),
-            }
-        };
+        }
     }
 }
 
@@ -79,85 +77,154 @@ pub(super) async fn publish_from<const N: usize>(
     len: usize,
     mut reader: impl Read,
 ) -> Result<(), DeviceError> {
-    let open = begin(&ticket, message, len).await?;
-    let mut left = len;
-    let mut buffer = [0; PIECE];
-    while left > 0 {
-        let max = left.min(PIECE);
-        let space = buffer.get_mut(..max).unwrap_or_default();
-        let read = match reader.read(space).await {
-            Ok(0) => return Err(DeviceError::SourceEnded { missing: left }),
-            Ok(n) => n.min(max),
-            Err(error) => return Err(DeviceError::Source(error.kind())),
-        };
-        left = left.saturating_sub(read);
-        match open.put(buffer.get(..read).unwrap_or_default()).await? {
-            Sent::Whole => {}
-            Sent::Interrupted => return Err(DeviceError::PayloadInterrupted),
-            Sent::Ended(result) => return result,
-        }
-    }
-    match open.finish().await? {
-        Sent::Whole => {}
-        Sent::Interrupted => return Err(DeviceError::PayloadInterrupted),
-        Sent::Ended(result) => return result,
-    }
-    let Some(id) = open.close() else {
-        return Ok(());
-    };
-    match answer_or_payload(&ticket, id).await? {
-        Answer::Ended(result) => result,
-        Answer::PayloadNeeded => {
-            discard(&ticket, id);
-            Err(DeviceError::PayloadInterrupted)
+    let mut sending = Sending::begin(&ticket, message, len).await?;
+    let mut outcome = sending.put_from(&mut reader, len).await?;
+    loop {
+        match sending.settle(outcome) {
+            Settled::Ended(result) => return result,
+            Settled::Needed(_) => return Err(DeviceError::PayloadInterrupted),
+            Settled::Later if sending.stage == Stage::Incomplete => {
+                return Err(DeviceError::PayloadInterrupted);
+            }
+            Settled::Later => outcome = sending.outcome(Wait::Answer).await?,
         }
     }
 }
 
-/// Waits for the turn of this message.
-async fn begin<'t, 'd, const N: usize>(
-    ticket: &'t Ticket<'d, N>,
-    message: StreamedPublish<'_>,
-    len: usize,
-) -> Result<Open<'t, 'd, N>, DeviceError> {
-    let id = poll_fn(|cx| ticket.poll_request(cx, |s| s.begin_payload(message, len))).await?;
-    ticket.expect(Wait::Piece(id));
-    Ok(Open {
-        ticket,
-        id,
-        is_done: false,
-    })
+/// What follows from an outcome.
+enum Settled {
+    Ended(Result<(), DeviceError>),
+    /// The payload of this message is provided again.
+    Needed(PacketId),
+    /// Another outcome follows.
+    Later,
 }
 
-impl<const N: usize> Open<'_, '_, N> {
-    /// Ends the guard: the payload is not given up any more. Returns the id of its message.
-    fn close(mut self) -> Option<PacketId> {
-        self.is_done = true;
-        self.id
+impl<'t, 'd, const N: usize> Sending<'t, 'd, N> {
+    /// Waits for the turn of this message.
+    async fn begin(
+        ticket: &'t Ticket<'d, N>,
+        message: StreamedPublish<'_>,
+        len: usize,
+    ) -> Result<Self, DeviceError> {
+        let id = poll_fn(|cx| {
+            ticket.poll_request(cx, true, |session, is_turn| {
+                session.begin_payload_in_turn(message, len, is_turn)
+            })
+        })
+        .await?;
+        ticket.expect(Wait::Piece, id);
+        Ok(Self {
+            ticket,
+            id,
+            stage: Stage::Open,
+        })
     }
 
-    /// Gives the payload in these slices to the session.
-    async fn put_slices(&self, payload: &[&[u8]], len: usize) -> Result<Sent, DeviceError> {
-        let mut sent = 0;
-        while sent < len {
-            let bytes = slice_at(payload, sent);
-            match self.put(bytes).await? {
-                Sent::Whole => sent = bytes.len().saturating_add(sent),
-                other => return Ok(other),
+    /// Provides the payload again. Nothing else can be sent before, so this does not wait for its turn.
+    async fn resend(&mut self, id: PacketId, len: usize) -> Result<(), DeviceError> {
+        let shared = self.ticket.shared;
+        poll_fn(|cx| {
+            shared.check_alive()?;
+            let begin =
+                |session: &mut Session<'d>| session.begin_payload(StreamedPublish::Resend(id), len);
+            match shared.try_with_session(begin) {
+                Some(result) => Poll::Ready(result.map_err(DeviceError::from)),
+                None => self.ticket.wait(Wait::Piece, cx),
+            }
+        })
+        .await?;
+        self.ticket.expect(Wait::Piece, Some(id));
+        self.stage = Stage::Open;
+        shared.wake_runner();
+        Ok(())
+    }
+
+    /// Notes what has become of the payload.
+    fn settle(&mut self, outcome: Outcome) -> Settled {
+        match (outcome, self.id) {
+            (Outcome::Answered(result), _) => {
+                self.stage = Stage::Over;
+                Settled::Ended(result.map(drop))
+            }
+            (Outcome::Sent, None) => {
+                self.stage = Stage::Over;
+                Settled::Ended(Ok(()))
+            }
+            (Outcome::Interrupted | Outcome::PayloadNeeded, None) => {
+                self.stage = Stage::Over;
+                Settled::Ended(Err(DeviceError::NotWritten))
+            }
+            (Outcome::Sent, Some(_)) => {
+                self.stage = Stage::Sent;
+                Settled::Later
+            }
+            (Outcome::Interrupted, Some(_)) => {
+                self.stage = Stage::Incomplete;
+                Settled::Later
+            }
+            (Outcome::PayloadNeeded, Some(id)) => {
+                self.stage = Stage::Incomplete;
+                Settled::Needed(id)
             }
         }
-        self.finish().await
     }
 
-    /// Gives these bytes to the session, in pieces.
-    async fn put(&self, payload: &[u8]) -> Result<Sent, DeviceError> {
+    /// Gives the payload in these slices to the session, and waits until it was sent.
+    async fn put_slices(&self, payload: &[&[u8]], len: usize) -> Result<Outcome, DeviceError> {
+        let mut sent: usize = 0;
+        while sent < len {
+            let bytes = slice_at(payload, sent);
+            if let Some(outcome) = self.put(bytes).await? {
+                return Ok(outcome);
+            }
+            sent = bytes.len().saturating_add(sent);
+        }
+        self.outcome(Wait::Piece).await
+    }
+
+    /// Gives `len` bytes of this reader to the session, and waits until they were sent.
+    async fn put_from(&self, reader: &mut impl Read, len: usize) -> Result<Outcome, DeviceError> {
+        let mut left = len;
+        let mut buffer = [0; PIECE];
+        while left > 0 {
+            let max = left.min(PIECE);
+            let space = buffer.get_mut(..max).unwrap_or_default();
+            let n = {
+                let mut read = pin!(reader.read(space));
+                let read = poll_fn(|cx| {
+                    // The source may be silent when the connection ends.
+                    if let Poll::Ready(outcome) = self.poll_outcome(Wait::Source, cx) {
+                        return Poll::Ready(Err(outcome));
+                    }
+                    read.as_mut().poll(cx).map(Ok)
+                });
+                match read.await {
+                    Err(outcome) => return outcome,
+                    Ok(Ok(0)) => return Err(DeviceError::SourceEnded { missing: left }),
+                    Ok(Ok(n)) => n.min(max),
+                    Ok(Err(error)) => return Err(DeviceError::Source(error.kind())),
+                }
+            };
+            left = left.saturating_sub(n);
+            if let Some(outcome) = self.put(buffer.get(..n).unwrap_or_default()).await? {
+                return Ok(outcome);
+            }
+        }
+        self.outcome(Wait::Piece).await
+    }
+
+    /// Gives these bytes to the session, in pieces. Returns an outcome that came before the last.
+    async fn put(&self, payload: &[u8]) -> Result<Option<Outcome>, DeviceError> {
+        let shared = self.ticket.shared;
         let mut rest = payload;
         poll_fn(|cx| {
-            loop {
-                if rest.is_empty() {
-                    return Poll::Ready(Ok(Sent::Whole));
+            while !rest.is_empty() {
+                // After the end of this payload, that of another task may be open.
+                if let Poll::Ready(outcome) = self.poll_outcome(Wait::Piece, cx) {
+                    return Poll::Ready(outcome.map(Some));
                 }
-                let given = self.ticket.shared.try_with_session(|session| {
+                let given = shared.try_with_session(|session| {
                     let space = session.payload_space_up_to(PIECE);
                     let n = space.len().min(rest.len());
                     bytes::copy(space, rest);
@@ -165,83 +232,47 @@ impl<const N: usize> Open<'_, '_, N> {
                     n
                 });
                 match given {
-                    None | Some(0) => return self.poll_sent(cx),
+                    None | Some(0) => return Poll::Pending,
                     Some(n) => rest = rest.get(n..).unwrap_or_default(),
                 }
-                self.ticket.shared.wake_runner();
+                shared.wake_runner();
             }
+            Poll::Ready(Ok(None))
         })
         .await
     }
 
-    /// Waits until the whole payload was sent.
-    async fn finish(&self) -> Result<Sent, DeviceError> {
-        poll_fn(|cx| {
-            let sent = self.poll_sent(cx);
-            let shared = self.ticket.shared;
-            let is_open = shared.try_with_session(|session| session.is_payload_open());
-            if sent.is_pending() && is_open == Some(false) {
-                return Poll::Ready(Ok(Sent::Whole));
-            }
-            sent
-        })
-        .await
+    async fn outcome(&self, wait: Wait) -> Result<Outcome, DeviceError> {
+        poll_fn(|cx| self.poll_outcome(wait, cx)).await
     }
 
-    /// Returns how the payload has ended, or registers the task.
-    fn poll_sent(&self, cx: &Context<'_>) -> Poll<Result<Sent, DeviceError>> {
-        let outcome = self.ticket.poll_outcome(Wait::Piece(self.id), cx);
-        outcome.map_ok(|outcome| match outcome {
-            Outcome::Answered(result) => Sent::Ended(result.map(drop)),
-            Outcome::Interrupted | Outcome::PayloadNeeded => Sent::Interrupted,
-        })
+    fn poll_outcome(&self, wait: Wait, cx: &Context<'_>) -> Poll<Result<Outcome, DeviceError>> {
+        self.ticket.poll_outcome(wait, cx)
     }
 }
 
-impl<const N: usize> Drop for Open<'_, '_, N> {
+impl<const N: usize> Drop for Sending<'_, '_, N> {
     fn drop(&mut self) {
-        if self.is_done {
-            return;
-        }
         let shared = self.ticket.shared;
-        let abandoned = shared.try_with_session(|session| session.abandon_payload());
-        if abandoned.is_none() {
-            shared.abandons.set(true);
+        let stage = match self.ticket.take_outcome() {
+            None => self.stage,
+            Some(Outcome::Answered(_)) => Stage::Over,
+            Some(Outcome::Sent) => Stage::Sent,
+            Some(Outcome::Interrupted | Outcome::PayloadNeeded) => Stage::Incomplete,
+        };
+        if stage == Stage::Open {
+            let is_online = shared.try_with_session(|session| {
+                session.abandon_payload();
+                session.is_online()
+            });
+            shared.abandons.set(is_online.is_none());
+            if is_online == Some(false) {
+                shared.set_state(DeviceState::Offline, SubscriptionState::Pending);
+            }
+            shared.wake_runner();
         }
-        if let Some(id) = self.id {
-            discard(self.ticket, id);
-        }
-        shared.wake_runner();
-    }
-}
-
-/// Discards a message, now or when it is not sent any more.
-fn discard<const N: usize>(ticket: &Ticket<'_, N>, id: PacketId) {
-    let shared = ticket.shared;
-    let discarded = shared.try_with_session(|session| session.discard_publish(id));
-    if !matches!(discarded, Some(Ok(()) | Err(RequestError::NotKept))) {
-        shared.discards.set(Some(id));
-    }
-    shared.wake_runner();
-}
-
-enum Answer {
-    Ended(Result<(), DeviceError>),
-    PayloadNeeded,
-}
-
-/// Waits until the message was acknowledged or discarded, or its payload is needed again.
-async fn answer_or_payload<const N: usize>(
-    ticket: &Ticket<'_, N>,
-    id: PacketId,
-) -> Result<Answer, DeviceError> {
-    let wait = Wait::Answer(id);
-    ticket.continue_with(wait);
-    loop {
-        match poll_fn(|cx| ticket.poll_outcome(wait, cx)).await? {
-            Outcome::Answered(result) => return Ok(Answer::Ended(result.map(drop))),
-            Outcome::PayloadNeeded => return Ok(Answer::PayloadNeeded),
-            Outcome::Interrupted => {}
+        if let (Stage::Open | Stage::Incomplete, Some(id)) = (stage, self.id) {
+            shared.discard(id);
         }
     }
 }

@@ -202,15 +202,18 @@ where
         let shared = self.shared;
         shared.register_runner(task.waker());
         let turn = shared.try_with_session(|session| self.drive(session, task));
+        let (turn, has_changed) = turn.unwrap_or((Turn::Blocked, true));
         shared.wake(Changed {
-            room: !matches!(turn, Some(Turn::Blocked)),
+            room: has_changed,
             ..Changed::default()
         });
         if let Some((state, subscriptions)) = shared.try_with_session(|session| {
             let state = if session.is_connected() {
                 DeviceState::Connected
-            } else {
+            } else if session.is_connecting() && session.is_online() {
                 DeviceState::Connecting
+            } else {
+                DeviceState::Offline
             };
             (state, session.subscriptions())
         }) {
@@ -219,11 +222,16 @@ where
             }
             shared.set_state(state, subscriptions);
         }
-        turn.unwrap_or(Turn::Blocked)
+        turn
     }
 
-    fn drive(&mut self, session: &mut Session<'d>, task: &TaskContext<'_>) -> Turn<T::Error> {
-        self.take_orders(session);
+    /// One turn. Returns also whether there may be more room for requests or payload after it.
+    fn drive(
+        &mut self,
+        session: &mut Session<'d>,
+        task: &TaskContext<'_>,
+    ) -> (Turn<T::Error>, bool) {
+        let mut has_changed = self.take_orders(session);
         let cx = Context {
             clock: self.clock,
             waker: task.waker(),
@@ -239,6 +247,7 @@ where
             };
             match step {
                 Ok(Progress::Done(token)) => {
+                    has_changed = true;
                     let deliver = Delivery {
                         shared: self.shared,
                         handler: &mut *self.handler,
@@ -257,28 +266,39 @@ where
                 }
             }
         }
-        if driver.is_all_flushed() {
+        if driver.is_qos0_flushed() {
             self.shared.with_waiters(Waiters::written);
         }
+        if !driver.session.is_payload_open() {
+            self.shared.abandons.set(false);
+            if driver.session.is_online() {
+                self.shared.with_waiters(Waiters::payload_sent);
+            }
+        }
         self.state = driver.pause();
-        turn
+        has_changed |= !matches!(turn, Turn::Blocked);
+        (turn, has_changed)
     }
 
-    /// Does what handles have asked for and could not do themselves.
-    fn take_orders(&self, session: &mut Session<'d>) {
-        if self.shared.abandons.take() {
+    /// Does what handles have asked for and could not do themselves. Returns `true` if there was anything.
+    fn take_orders(&self, session: &mut Session<'d>) -> bool {
+        let mut has_changed = self.shared.abandons.take();
+        if has_changed {
             session.abandon_payload();
         }
-        if let Some(id) = self.shared.discards.take()
-            && let Err(RequestError::PartlySent) = session.discard_publish(id)
-        {
-            self.shared.discards.set(Some(id));
-        }
+        self.shared.with_waiters(|waiters| {
+            waiters.discard_ordered(|id| {
+                let is_done = session.discard_publish(id) != Err(RequestError::PartlySent);
+                has_changed |= is_done;
+                is_done
+            });
+        });
         if self.shared.is_shut_down() {
             self.shared.is_paused.set(false);
             // It is queued already, or a payload is sent before it.
             let _ = session.disconnect();
         }
+        has_changed
     }
 
     fn ended(&self, error: Error<T::Error>) -> Ended<T::Error> {
@@ -303,6 +323,7 @@ impl<T: Read + Write, C, H, const N: usize> Drop for Connection<'_, '_, T, C, H,
             session.connection_lost();
         });
         shared.is_paused.set(false);
+        shared.abandons.set(false);
         shared.connection_ended();
         shared.set_state(DeviceState::Offline, SubscriptionState::Pending);
     }
@@ -327,13 +348,21 @@ where
         }
         let handled = session.handle_event(token, &mut |event, publisher| {
             if self.answer(event) {
-                Handled::Done
-            } else {
-                (self.handler)(event, publisher)
+                return Handled::Done;
+            }
+            match (self.handler)(event, publisher) {
+                // A message is not acknowledged. A checkpoint cannot wait.
+                Handled::NotNow
+                    if matches!(event, Event::CheckpointDue) && self.shared.is_shut_down() =>
+                {
+                    Handled::Done
+                }
+                handled => handled,
             }
         });
         if let Ok(Some(Handled::NotNow)) = handled {
             if self.shared.is_shut_down() {
+                // It is announced again at once.
                 *self.discards_event = true;
             } else {
                 self.shared.is_paused.set(true);

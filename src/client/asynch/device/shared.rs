@@ -40,8 +40,6 @@ pub(super) struct Shared<'d, const N: usize> {
     pub(super) is_paused: Cell<bool>,
     /// A payload was given up while the session was borrowed.
     pub(super) abandons: Cell<bool>,
-    /// A message whose payload was given up, to be discarded as soon as it is not sent any more.
-    pub(super) discards: Cell<Option<PacketId>>,
 }
 
 impl<'d, const N: usize> Shared<'d, N> {
@@ -54,7 +52,6 @@ impl<'d, const N: usize> Shared<'d, N> {
             subscriptions: Cell::new(SubscriptionState::Pending),
             is_paused: Cell::new(false),
             abandons: Cell::new(false),
-            discards: Cell::new(None),
         }
     }
 
@@ -64,6 +61,15 @@ impl<'d, const N: usize> Shared<'d, N> {
 
     pub(super) fn state(&self) -> DeviceState {
         self.state.get()
+    }
+
+    /// Discards a message whose task has given it up, now or when it is not being sent.
+    pub(super) fn discard(&self, id: PacketId) {
+        let discarded = self.try_with_session(|session| session.discard_publish(id));
+        if !matches!(discarded, Some(Ok(()) | Err(RequestError::NotKept))) {
+            self.with_waiters(|waiters| waiters.order_discard(id));
+        }
+        self.wake_runner();
     }
 
     pub(super) fn is_shut_down(&self) -> bool {
@@ -115,6 +121,14 @@ impl<const N: usize> Shared<'_, N> {
         }
     }
 
+    /// There may be more room for requests or payload.
+    pub(super) fn wake_for_room(&self) {
+        self.wake(Changed {
+            room: true,
+            ..Changed::default()
+        });
+    }
+
     pub(super) fn wake(&self, changed: Changed) {
         while let Some(waker) = self.with_waiters(|waiters| waiters.take_waker(changed)) {
             waker.wake();
@@ -163,41 +177,45 @@ impl<'d, const N: usize> Ticket<'d, N> {
         Ok(Self { shared, number })
     }
 
-    /// Makes a request, or waits for room.
+    /// Makes a request, or waits for room; see [`try_request`].
     pub(super) fn poll_request<R>(
         &self,
         cx: &Context<'_>,
-        request: impl FnOnce(&mut Session<'d>) -> Result<R, RequestError>,
+        has_payload: bool,
+        request: impl FnOnce(&mut Session<'d>, bool) -> Result<R, RequestError>,
     ) -> Poll<Result<R, DeviceError>> {
-        match try_request(self.shared, Some(self), request) {
+        match try_request(self.shared, Some(self), has_payload, request) {
             Ok(done) => Poll::Ready(Ok(done)),
             Err(Attempt::Failed(error)) => Poll::Ready(Err(error)),
             Err(Attempt::Wait(wait)) => self.wait(wait, cx),
         }
     }
 
-    /// From now on, this is waited for. What ended before does not count.
-    pub(super) fn expect(&self, wait: Wait) {
+    /// This request was made, and this is waited for from now on. What ended before does not count.
+    pub(super) fn expect(&self, wait: Wait, request: Option<PacketId>) {
         self.shared
-            .with_waiters(|waiters| waiters.expect(self.number, wait));
+            .with_waiters(|waiters| waiters.expect(self.number, wait, request));
         // Another task may be the first that waits for room now.
-        self.shared.wake(Changed {
-            room: true,
-            ..Changed::default()
-        });
-    }
-
-    /// From now on, this is waited for, or has ended already.
-    pub(super) fn continue_with(&self, wait: Wait) {
-        self.shared
-            .with_waiters(|waiters| waiters.continue_with(self.number, wait));
+        self.shared.wake_for_room();
     }
 
     /// Registers the task.
     pub(super) fn wait<R>(&self, wait: Wait, cx: &Context<'_>) -> Poll<R> {
-        self.shared
-            .with_waiters(|waiters| waiters.wait(self.number, wait, cx.waker()));
+        let waker = cx.waker().clone();
+        let registered = self
+            .shared
+            .with_waiters(|waiters| waiters.wait(self.number, wait, waker));
+        // Another task may be the first that waits for room now.
+        if registered.1 {
+            self.shared.wake_for_room();
+        }
         Poll::Pending
+    }
+
+    /// Takes the outcome of the wait, if there is one.
+    pub(super) fn take_outcome(&self) -> Option<Outcome> {
+        self.shared
+            .with_waiters(|waiters| waiters.take_outcome(self.number))
     }
 
     /// Returns the outcome of the wait, or registers the task.
@@ -206,10 +224,7 @@ impl<'d, const N: usize> Ticket<'d, N> {
         wait: Wait,
         cx: &Context<'_>,
     ) -> Poll<Result<Outcome, DeviceError>> {
-        let outcome = self
-            .shared
-            .with_waiters(|waiters| waiters.take_outcome(self.number));
-        if let Some(outcome) = outcome {
+        if let Some(outcome) = self.take_outcome() {
             return Poll::Ready(Ok(outcome));
         }
         if let Err(error) = self.shared.check_alive() {
@@ -222,14 +237,14 @@ impl<'d, const N: usize> Ticket<'d, N> {
     }
 }
 
-/// Makes a request, or waits for room. The ticket is reserved when it is needed.
+/// Makes a request, or waits for room; see [`try_request`]. The ticket is reserved when it is needed.
 pub(super) fn poll_request<'d, R, const N: usize>(
     shared: &'d Shared<'d, N>,
     ticket: &mut Option<Ticket<'d, N>>,
     cx: &Context<'_>,
-    request: impl FnOnce(&mut Session<'d>) -> Result<R, RequestError>,
+    request: impl FnOnce(&mut Session<'d>, bool) -> Result<R, RequestError>,
 ) -> Poll<Result<R, DeviceError>> {
-    match try_request(shared, ticket.as_ref(), request) {
+    match try_request(shared, ticket.as_ref(), false, request) {
         Ok(done) => Poll::Ready(Ok(done)),
         Err(Attempt::Failed(error)) => Poll::Ready(Err(error)),
         Err(Attempt::Wait(wait)) => {
@@ -248,31 +263,39 @@ pub(super) enum Attempt {
     Wait(Wait),
 }
 
-/// Makes a request, unless other tasks wait for room longer.
+/// Makes a request, unless other tasks wait for room longer, or for the turn of their payload if this request has one.
+///
+/// `request` is told whether it is its turn. If not, it returns why there is no room, or an error that no waiting changes.
 pub(super) fn try_request<'d, R, const N: usize>(
     shared: &Shared<'d, N>,
     ticket: Option<&Ticket<'d, N>>,
-    request: impl FnOnce(&mut Session<'d>) -> Result<R, RequestError>,
+    has_payload: bool,
+    request: impl FnOnce(&mut Session<'d>, bool) -> Result<R, RequestError>,
 ) -> Result<R, Attempt> {
     shared.check_alive().map_err(Attempt::Failed)?;
     let number = ticket.map(|ticket| ticket.number);
-    if !shared.with_waiters(|waiters| waiters.is_first(number)) {
-        return Err(Attempt::Wait(Wait::Room));
-    }
+    let is_turn = shared.with_waiters(|waiters| waiters.is_turn_of(number, has_payload));
     let is_paused = shared.is_paused.get();
     let result = shared.try_with_session(|session| {
         let checkpoint_due = is_paused && session.checkpoint_pending();
-        request(session).map_err(|error| match error {
-            RequestError::InflightFull { .. } | RequestError::SendBufferFull { .. } => {
-                if checkpoint_due {
-                    // Only the caller can end the wait.
-                    Attempt::Failed(RequestError::CheckpointDue.into())
-                } else {
-                    Attempt::Wait(Wait::Room)
+        request(session, is_turn).map_err(|error| {
+            let wait = match error {
+                RequestError::InflightFull { .. } | RequestError::SendBufferFull { .. }
+                    if is_turn || !has_payload =>
+                {
+                    Wait::Room
                 }
+                RequestError::InflightFull { .. }
+                | RequestError::SendBufferFull { .. }
+                | RequestError::PayloadPending => Wait::PayloadTurn,
+                error => return Attempt::Failed(error.into()),
+            };
+            if checkpoint_due {
+                // Only the caller can end the wait.
+                Attempt::Failed(RequestError::CheckpointDue.into())
+            } else {
+                Attempt::Wait(wait)
             }
-            RequestError::PayloadPending => Attempt::Wait(Wait::PayloadTurn),
-            error => Attempt::Failed(error.into()),
         })
     });
     let done = result.unwrap_or(Err(Attempt::Wait(Wait::Room)))?;
@@ -282,12 +305,12 @@ pub(super) fn try_request<'d, R, const N: usize>(
 
 impl<const N: usize> Drop for Ticket<'_, N> {
     fn drop(&mut self) {
-        self.shared
+        // A waker may drop a task that has a ticket, so it is dropped after the borrow.
+        let freed = self
+            .shared
             .with_waiters(|waiters| waiters.free(self.number));
-        self.shared.wake(Changed {
-            room: true,
-            ..Changed::default()
-        });
+        self.shared.wake_for_room();
+        drop(freed);
     }
 }
 

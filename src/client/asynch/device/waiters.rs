@@ -12,12 +12,14 @@ pub(super) enum Wait {
     Nothing,
     /// Room for a request. First come, first served.
     Room,
-    /// The end of another payload.
+    /// The end of another payload. First come, first served.
     PayloadTurn,
-    /// Space for the next piece of a payload, of the message with this id.
-    Piece(Option<PacketId>),
-    /// The end of the request with this id.
-    Answer(PacketId),
+    /// Space for the next piece of a payload.
+    Piece,
+    /// The next piece of a payload from its source.
+    Source,
+    /// The end of its request.
+    Answer,
     /// All messages at QoS 0 were written.
     Written,
     /// Another state of the connection.
@@ -29,24 +31,37 @@ pub(super) enum Wait {
 pub(super) enum Outcome {
     /// The request has ended.
     Answered(Result<Granted, DeviceError>),
+    /// The payload was sent whole.
+    Sent,
     /// The connection ended inside the payload.
     Interrupted,
     /// The payload must be provided again.
     PayloadNeeded,
 }
 
-struct Waiter {
+pub(super) struct Waiter {
     ticket: u32,
     wait: Wait,
+    /// The request whose end is this task's.
+    request: Option<PacketId>,
     outcome: Option<Outcome>,
     /// Taken when the task is woken.
     waker: Option<Waker>,
+}
+
+impl Waiter {
+    /// Returns `true` if the task is inside a payload.
+    fn is_in_payload(&self) -> bool {
+        matches!(self.wait, Wait::Piece | Wait::Source)
+    }
 }
 
 /// The places of waiting tasks.
 pub(super) struct Waiters<const N: usize> {
     places: [Option<Waiter>; N],
     next_ticket: u32,
+    /// Messages whose tasks have given them up, to be discarded as soon as they are not being sent.
+    discards: [Option<PacketId>; N],
 }
 
 impl<const N: usize> Waiters<N> {
@@ -54,6 +69,7 @@ impl<const N: usize> Waiters<N> {
         Self {
             places: [const { None }; N],
             next_ticket: 0,
+            discards: [None; N],
         }
     }
 
@@ -66,15 +82,24 @@ impl<const N: usize> Waiters<N> {
         self.places.iter_mut().flatten()
     }
 
+    fn iter(&self) -> impl Iterator<Item = &Waiter> {
+        self.places.iter().flatten()
+    }
+
     /// Reserves a place, and returns its ticket.
     pub(super) fn reserve(&mut self) -> Result<u32, DeviceError> {
-        let ticket = self.next_ticket;
+        let mut ticket = self.next_ticket;
+        // Tickets wrap, and a task may wait for long.
+        while self.iter().any(|waiter| waiter.ticket == ticket) {
+            ticket = ticket.wrapping_add(1);
+        }
         let Some(place) = self.places.iter_mut().find(|place| place.is_none()) else {
             return Err(DeviceError::TooManyTasks { capacity: N });
         };
         *place = Some(Waiter {
             ticket,
             wait: Wait::Nothing,
+            request: None,
             outcome: None,
             waker: None,
         });
@@ -82,36 +107,30 @@ impl<const N: usize> Waiters<N> {
         Ok(ticket)
     }
 
-    /// Frees a place.
-    pub(super) fn free(&mut self, ticket: u32) {
-        for place in &mut self.places {
-            if place.as_ref().is_some_and(|waiter| waiter.ticket == ticket) {
-                *place = None;
-            }
-        }
+    /// Frees a place, and returns who had it.
+    pub(super) fn free(&mut self, ticket: u32) -> Option<Waiter> {
+        let mut places = self.places.iter_mut();
+        let place =
+            places.find(|place| place.as_ref().is_some_and(|waiter| waiter.ticket == ticket))?;
+        place.take()
     }
 
-    /// The task with this ticket waits for this.
-    pub(super) fn wait(&mut self, ticket: u32, wait: Wait, waker: &Waker) {
+    /// The task with this ticket waits for this. Returns its last waker, and whether it does not wait for room any more.
+    pub(super) fn wait(&mut self, ticket: u32, wait: Wait, waker: Waker) -> (Option<Waker>, bool) {
+        let Some(waiter) = self.get(ticket) else {
+            return (Some(waker), false);
+        };
+        let before = core::mem::replace(&mut waiter.wait, wait);
+        let old = waiter.waker.replace(waker);
+        (old, before == Wait::Room && wait != Wait::Room)
+    }
+
+    /// The task with this ticket has made this request, and waits for this from now on. It registers its waker later.
+    pub(super) fn expect(&mut self, ticket: u32, wait: Wait, request: Option<PacketId>) {
         if let Some(waiter) = self.get(ticket) {
             waiter.wait = wait;
-            match &mut waiter.waker {
-                Some(old) => old.clone_from(waker),
-                empty => *empty = Some(waker.clone()),
-            }
-        }
-    }
-
-    /// The task with this ticket waits for this from now on, and registers its waker later.
-    pub(super) fn expect(&mut self, ticket: u32, wait: Wait) {
-        self.take_outcome(ticket);
-        self.continue_with(ticket, wait);
-    }
-
-    /// As [`Self::expect`], but keeps an outcome that is there already.
-    pub(super) fn continue_with(&mut self, ticket: u32, wait: Wait) {
-        if let Some(waiter) = self.get(ticket) {
-            waiter.wait = wait;
+            waiter.request = request;
+            waiter.outcome = None;
         }
     }
 
@@ -120,50 +139,69 @@ impl<const N: usize> Waiters<N> {
         self.get(ticket)?.outcome.take()
     }
 
-    /// Returns `true` if no task waits for room longer than the one with this ticket, or than a new one.
-    pub(super) fn is_first(&mut self, ticket: Option<u32>) -> bool {
-        match self.first_for_room() {
-            None => true,
-            Some(first) => Some(first) == ticket,
-        }
+    /// Returns `true` if no task waits longer for the same than the one with this ticket, or than a new one: for room, or
+    /// for the turn of its payload.
+    pub(super) fn is_turn_of(&self, ticket: Option<u32>, has_payload: bool) -> bool {
+        let own = ticket.map_or(0, |ticket| self.age(ticket));
+        !self.iter().any(|waiter| {
+            let waits = match waiter.wait {
+                Wait::Room => true,
+                Wait::PayloadTurn => has_payload,
+                _ => false,
+            };
+            waits && self.age(waiter.ticket) > own
+        })
     }
 
-    fn first_for_room(&mut self) -> Option<u32> {
-        let next = self.next_ticket;
-        self.iter_mut()
-            .filter(|waiter| waiter.wait == Wait::Room)
+    /// Returns how many tickets were reserved since this one. Tickets wrap.
+    const fn age(&self, ticket: u32) -> u32 {
+        self.next_ticket.wrapping_sub(ticket)
+    }
+
+    /// Returns the oldest ticket of those that wait for this.
+    fn first(&self, wait: Wait) -> Option<u32> {
+        self.iter()
+            .filter(|waiter| waiter.wait == wait)
             .map(|waiter| waiter.ticket)
-            // Tickets wrap: the oldest is the farthest from the next one.
-            .max_by_key(|ticket| next.wrapping_sub(*ticket))
+            .max_by_key(|ticket| self.age(*ticket))
     }
 
     /// Ends the wait for the answer to this request, if a task waits for it.
     pub(super) fn answer(&mut self, id: PacketId, result: Result<Granted, DeviceError>) -> bool {
-        let waiter = self.iter_mut().find(
-            |waiter| matches!(waiter.wait, Wait::Answer(own) | Wait::Piece(Some(own)) if own == id),
-        );
-        waiter
-            .map(|waiter| waiter.outcome = Some(Outcome::Answered(result)))
-            .is_some()
+        self.tell(id, |waiter| {
+            waiter.request = None;
+            waiter.outcome = Some(Outcome::Answered(result));
+        })
     }
 
     /// The payload of this message is needed again. Returns `true` if a task provides it.
     pub(super) fn need_payload(&mut self, id: PacketId) -> bool {
-        let waiter = self.iter_mut().find(
-            |waiter| matches!(waiter.wait, Wait::Answer(own) | Wait::Piece(Some(own)) if own == id),
-        );
-        waiter
-            .map(|waiter| waiter.outcome = Some(Outcome::PayloadNeeded))
-            .is_some()
+        self.tell(id, |waiter| waiter.outcome = Some(Outcome::PayloadNeeded))
+    }
+
+    fn tell(&mut self, id: PacketId, news: impl FnOnce(&mut Waiter)) -> bool {
+        let mut waiters = self.iter_mut();
+        let waiter = waiters.find(|waiter| waiter.request == Some(id));
+        waiter.map(news).is_some()
     }
 
     /// All messages at QoS 0 were written.
     pub(super) fn written(&mut self) {
         for waiter in self
             .iter_mut()
-            .filter(|waiter| waiter.wait == Wait::Written)
+            .filter(|waiter| waiter.wait == Wait::Written && waiter.outcome.is_none())
         {
             waiter.outcome = Some(Outcome::Answered(Ok(Granted::NONE)));
+        }
+    }
+
+    /// No payload is open.
+    pub(super) fn payload_sent(&mut self) {
+        for waiter in self
+            .iter_mut()
+            .filter(|waiter| waiter.is_in_payload() && waiter.outcome.is_none())
+        {
+            waiter.outcome = Some(Outcome::Sent);
         }
     }
 
@@ -172,26 +210,46 @@ impl<const N: usize> Waiters<N> {
         for waiter in self.iter_mut().filter(|waiter| waiter.outcome.is_none()) {
             waiter.outcome = match waiter.wait {
                 Wait::Written => Some(Outcome::Answered(Err(DeviceError::NotWritten))),
-                Wait::Piece(_) => Some(Outcome::Interrupted),
+                Wait::Piece | Wait::Source => Some(Outcome::Interrupted),
                 _ => None,
             };
+        }
+    }
+
+    /// This message is to be discarded later.
+    pub(super) fn order_discard(&mut self, id: PacketId) {
+        // Fewer messages than tasks can be given up and still be sent.
+        if let Some(order) = self.discards.iter_mut().find(|order| order.is_none()) {
+            *order = Some(id);
+        }
+    }
+
+    /// Carries out the orders to discard a message. `discard` returns whether it has.
+    pub(super) fn discard_ordered(&mut self, mut discard: impl FnMut(PacketId) -> bool) {
+        for order in &mut self.discards {
+            if order.is_some_and(&mut discard) {
+                *order = None;
+            }
         }
     }
 
     /// Takes the waker of the next task that is to be woken: one whose wait has ended, or that waits for what `changed` says
     /// has changed.
     pub(super) fn take_waker(&mut self, changed: Changed) -> Option<Waker> {
-        let first = self.first_for_room();
+        let first_for_room = self.first(Wait::Room);
+        let first_for_payload = self.first(Wait::PayloadTurn);
         let mut waiters = self.iter_mut().filter(|waiter| waiter.waker.is_some());
         let waiter = waiters.find(|waiter| {
+            let ticket = Some(waiter.ticket);
             waiter.outcome.is_some()
                 || match waiter.wait {
-                    Wait::Room => {
-                        changed.everything || (changed.room && Some(waiter.ticket) == first)
+                    Wait::Room => changed.everything || (changed.room && ticket == first_for_room),
+                    Wait::PayloadTurn => {
+                        changed.everything || (changed.room && ticket == first_for_payload)
                     }
-                    Wait::PayloadTurn | Wait::Piece(_) => changed.everything || changed.room,
+                    Wait::Piece => changed.everything || changed.room,
                     Wait::State => changed.everything,
-                    Wait::Nothing | Wait::Answer(_) | Wait::Written => changed.gone,
+                    Wait::Nothing | Wait::Answer | Wait::Source | Wait::Written => changed.gone,
                 }
         })?;
         waiter.waker.take()
