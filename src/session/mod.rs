@@ -485,11 +485,6 @@ impl Session<'_> {
         self.has_input() && !self.timers.is_write_pending() && self.sender.has_only_acks()
     }
 
-    /// Returns `true` if the transport has accepted nothing since it was offered bytes last.
-    pub(crate) const fn is_write_refused(&self) -> bool {
-        self.timers.is_write_refused()
-    }
-
     /// The transport has not flushed what it accepted.
     pub(crate) fn on_flush_pending(&mut self, now: Instant) {
         self.timers.on_flush_pending(now);
