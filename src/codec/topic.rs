@@ -2,7 +2,6 @@
 
 use core::fmt;
 use core::iter::FusedIterator;
-use core::str::Split;
 
 use super::error::{DecodeError, TopicError};
 use super::{fast, utf8};
@@ -169,9 +168,9 @@ impl<'a> TopicFilter<'a> {
     /// ```
     #[must_use]
     pub fn captures<'t>(&self, topic: TopicName<'t>) -> Option<Captures<'a, 't>> {
-        self.matches(topic).then(|| Captures {
-            patterns: self.as_str().split('/'),
-            rest: Some(topic.as_str()),
+        self.matches(topic).then_some(Captures {
+            patterns: Some(self.bytes),
+            rest: Some(topic.bytes),
         })
     }
 }
@@ -180,21 +179,10 @@ impl<'a> TopicFilter<'a> {
 #[derive(Clone, Debug)]
 #[must_use]
 pub struct Captures<'f, 't> {
-    /// Levels of the filter that were not compared yet.
-    patterns: Split<'f, char>,
-    /// The same for the topic, or `None` after its last level.
-    rest: Option<&'t str>,
-}
-
-impl<'t> Captures<'_, 't> {
-    fn next_level(&mut self) -> Option<&'t str> {
-        let rest = self.rest.take()?;
-        let Some((level, rest)) = rest.split_once('/') else {
-            return Some(rest);
-        };
-        self.rest = Some(rest);
-        Some(level)
-    }
+    /// Levels of the filter that were not compared yet, or `None` after the last one.
+    patterns: Option<&'f [u8]>,
+    /// The same for the topic.
+    rest: Option<&'t [u8]>,
 }
 
 impl<'t> Iterator for Captures<'_, 't> {
@@ -202,13 +190,27 @@ impl<'t> Iterator for Captures<'_, 't> {
 
     fn next(&mut self) -> Option<&'t str> {
         loop {
-            match self.patterns.next()? {
-                "#" => return self.rest.take(),
-                "+" => return self.next_level(),
-                _ => self.next_level()?,
+            let level = match take_level(&mut self.patterns)? {
+                b"#" => self.rest.take()?,
+                b"+" => take_level(&mut self.rest)?,
+                _ => {
+                    take_level(&mut self.rest)?;
+                    continue;
+                }
             };
+            return Some(checked_str(level));
         }
     }
+}
+
+/// Takes the first level of `rest`, which is `None` after the last one.
+fn take_level<'l>(rest: &mut Option<&'l [u8]>) -> Option<&'l [u8]> {
+    let bytes = rest.take()?;
+    let Some(end) = bytes.iter().position(|&byte| byte == b'/') else {
+        return Some(bytes);
+    };
+    *rest = bytes.get(end.saturating_add(1)..);
+    bytes.get(..end)
 }
 
 impl FusedIterator for Captures<'_, '_> {}

@@ -9,10 +9,13 @@ use core::{
 
 use embedded_io::ErrorKind;
 use embedded_io_async::Read;
-use umqtt::{ReadFn, Session, Storage, asynch::Client};
+use umqtt::{
+    Backoff, Event, Handled, Publisher, ReadFn, Session, Storage,
+    asynch::{Client, Device, Mqtt, Runner},
+};
 
 use crate::{
-    opaque::{any, bytes, hide, message, options, outgoing, qos, text},
+    opaque::{any, bytes, config, handled, hide, id, message, options, outgoing, qos, text},
     session::{handle, see},
     transport::Anything,
 };
@@ -44,6 +47,7 @@ pub(crate) fn every_call() {
         hide(client.into_transport());
     }
     hide(Client::open(&mut session, Anything, Anything, &options).is_ok());
+    device();
 }
 
 #[inline(never)]
@@ -60,7 +64,12 @@ fn payloads(client: &mut Any<'_, '_>) {
         black_box(&slices),
         handle,
     )));
-    hide(run(client.publish_from(outgoing(), any(), Anything, handle)));
+    hide(run(client.publish_from(
+        outgoing(),
+        any(),
+        Anything,
+        handle,
+    )));
     let closure = ReadFn(|buf: &mut [u8]| {
         hide(buf);
         black_box(Ok::<_, ErrorKind>(0))
@@ -78,7 +87,9 @@ fn subscribe(client: &mut Any<'_, '_>) {
         hide(codes.len());
     }
     hide(run(client.unsubscribe(black_box(&[text()]))));
-    hide(run(client.unsubscribe_and_wait(black_box(&[text()]), handle)));
+    hide(run(
+        client.unsubscribe_and_wait(black_box(&[text()]), handle)
+    ));
 }
 
 #[inline(never)]
@@ -93,4 +104,60 @@ fn receive(client: &mut Any<'_, '_>) {
     hide(run(client.ping()));
     hide((client.deadline(), client.session_present()));
     hide(client.session());
+}
+
+fn device() {
+    let mut storage = Storage::<64, 128, 4>::new();
+    if let Ok(mut device) = Device::<_>::new(black_box(&mut storage), Anything, &config()) {
+        hide(device.session());
+        let (mqtt, runner) = device.split();
+        // One polls while the other waits.
+        hide(run(async {
+            let mut serve = pin!(serve(runner));
+            let mut requests = pin!(requests(mqtt));
+            core::future::poll_fn(|cx| {
+                hide(serve.as_mut().poll(cx));
+                requests.as_mut().poll(cx)
+            })
+            .await
+        }));
+        hand(mqtt);
+    }
+}
+
+async fn serve(mut runner: Runner<'_, Anything>) {
+    let mut handle = |event: Event<'_>, publisher: &mut Publisher<'_, '_>| -> Handled {
+        handle(event, publisher);
+        handled()
+    };
+    let ended = runner.run(Anything, &mut handle).await;
+    hide(Backoff::new(any(), any()).after(&ended, any()));
+    hide(runner.run_with(&options(), Anything, &mut handle).await);
+}
+
+async fn requests(mqtt: Mqtt<'_>) {
+    hide(mqtt.connected().await);
+    hide(mqtt.subscribed().await);
+    hide(mqtt.publish(&message()).await);
+    hide(mqtt.publish_and_wait(&message()).await);
+    let slices = [bytes(), bytes()];
+    hide(mqtt.publish_slices(outgoing(), black_box(&slices)).await);
+    hide(mqtt.publish_from(outgoing(), any(), Anything).await);
+    if let Ok(granted) = mqtt.subscribe(black_box(&[(text(), qos())])).await {
+        granted.iter().for_each(hide);
+        hide(granted.all_granted());
+    }
+    hide(mqtt.unsubscribe(black_box(&[text()])).await);
+}
+
+#[inline(never)]
+fn hand(mqtt: Mqtt<'_>) {
+    hide(mqtt.try_publish(&message()));
+    hide(mqtt.state());
+    let mut image = [0; 64];
+    hide(mqtt.save(black_box(&mut image)));
+    hide(mqtt.saved(any()));
+    hide(mqtt.discard_publish(id()));
+    mqtt.resume();
+    mqtt.shut_down();
 }

@@ -3,7 +3,7 @@
 use core::hint::black_box;
 
 use umqtt::{
-    Message, StreamedPublish,
+    Config, Handled, Message, StreamedPublish,
     codec::{
         Connect, Credentials, Delivery, PacketId, QoS, SubackReturnCode, TopicFilter, TopicName,
         Will,
@@ -93,4 +93,19 @@ pub(crate) fn options() -> Connect<'static> {
         })),
         ..Connect::new(text())
     })
+}
+
+pub(crate) fn subscriptions() -> &'static [(&'static str, QoS)] {
+    black_box(&[("text", QoS::AtMostOnce); 3])
+}
+
+pub(crate) fn config() -> Config<'static> {
+    Config {
+        subscriptions: subscriptions(),
+        ..Config::new(options())
+    }
+}
+
+pub(crate) fn handled() -> Handled {
+    black_box(Handled::Done)
 }
