@@ -1,0 +1,75 @@
+//! Mosquitto, on port 1883 of the namespace.
+
+use std::{
+    fs,
+    net::TcpStream,
+    path::Path,
+    process::{Child, Command, Stdio},
+};
+
+use tempfile::TempDir;
+
+use crate::{Result, wait_for};
+
+pub(crate) const ADDRESS: &str = "127.0.0.1:1883";
+
+/// A broker, which does not outlive the run. What it keeps, it keeps in memory.
+pub(crate) struct Broker {
+    dir: TempDir,
+    child: Child,
+}
+
+impl Broker {
+    pub(crate) fn start() -> Result<Self> {
+        let dir = TempDir::new()?;
+        fs::write(
+            dir.path().join("mosquitto.conf"),
+            "user root\nlistener 1883 127.0.0.1\nallow_anonymous true\nset_tcp_nodelay true\n",
+        )?;
+        let child = launch(dir.path())?;
+        Ok(Self { dir, child })
+    }
+
+    /// Kills it: it says nothing, and forgets its sessions.
+    pub(crate) fn kill(&mut self) -> Result<()> {
+        self.child.kill()?;
+        self.child.wait()?;
+        Ok(())
+    }
+
+    /// Starts it after it was killed.
+    pub(crate) fn start_again(&mut self) -> Result<()> {
+        self.child = launch(self.dir.path())?;
+        Ok(())
+    }
+}
+
+impl Drop for Broker {
+    fn drop(&mut self) {
+        drop(self.child.kill());
+        drop(self.child.wait());
+    }
+}
+
+fn launch(dir: &Path) -> Result<Child> {
+    // Debian's place for it is not on every user's path.
+    let there = Path::new("/usr/sbin/mosquitto");
+    let program = if there.exists() {
+        there
+    } else {
+        Path::new("mosquitto")
+    };
+    let mut child = Command::new(program)
+        .arg("-c")
+        .arg(dir.join("mosquitto.conf"))
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .spawn()
+        .map_err(|error| format!("mosquitto does not start: {error}"))?;
+    wait_for("mosquitto", || match child.try_wait()? {
+        Some(status) => Err(format!("mosquitto ended: {status}").into()),
+        None => Ok(TcpStream::connect(ADDRESS).ok()),
+    })?;
+    Ok(child)
+}

@@ -1,0 +1,78 @@
+//! Runs the images of the embassy example in QEMU, with mosquitto at the other end of the network.
+//!
+//! `light` is measured. `check` is put through a broker that is killed, a link that falls silent and a reset, while a client
+//! on this side sends messages and looks at the answers. All of it runs in a network namespace of its own.
+
+mod broker;
+mod check;
+mod chip;
+mod host;
+mod isolation;
+mod light;
+mod packets;
+mod table;
+
+use std::{
+    env,
+    error::Error,
+    path::PathBuf,
+    process::ExitCode,
+    thread,
+    time::{Duration, Instant},
+};
+
+type Result<T> = std::result::Result<T, Box<dyn Error>>;
+
+/// Nothing takes that long.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+fn main() -> ExitCode {
+    match run() {
+        Ok(code) => code,
+        Err(error) => {
+            eprintln!("failed: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run() -> Result<ExitCode> {
+    let mut arguments: Vec<_> = env::args_os().skip(1).collect();
+    let write = arguments.first().is_some_and(|first| first == "--write");
+    if write {
+        arguments.remove(0);
+    }
+    let [directory] = arguments.as_slice() else {
+        eprintln!(
+            "usage: embassy-runner [--write] DIRECTORY, which has the images `light` and `check`"
+        );
+        return Ok(ExitCode::FAILURE);
+    };
+    if let Some(code) = isolation::enter()? {
+        return Ok(code);
+    }
+    let directory = PathBuf::from(directory);
+    let scratch = tempfile::tempdir()?;
+    isolation::start_name_server(scratch.path())?;
+    let start = Instant::now();
+    let mut table = table::Table::default();
+    light::run(&directory.join("light"), &mut table)?;
+    check::run(&directory.join("check"), &mut table)?;
+    println!("run time: {:.1} s", start.elapsed().as_secs_f32());
+    table.keep_or_compare(write)?;
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Waits until something is there.
+fn wait_for<T>(what: &str, mut attempt: impl FnMut() -> Result<Option<T>>) -> Result<T> {
+    let start = Instant::now();
+    loop {
+        if let Some(found) = attempt()? {
+            return Ok(found);
+        }
+        if start.elapsed() > PATIENCE {
+            return Err(format!("waited in vain for {what}").into());
+        }
+        thread::sleep(Duration::from_millis(1));
+    }
+}

@@ -1,0 +1,97 @@
+//! The MQTT packets in the frames that have passed, as tshark reads them.
+
+use std::{collections::BTreeMap, path::Path, process::Command};
+
+use crate::{Result, chip::Chip};
+
+/// Address that QEMU's network gives to the chip.
+const CHIP: &str = "10.0.2.15";
+
+const NAMES: [(u8, &str); 14] = [
+    (1, "CONNECT"),
+    (2, "CONNACK"),
+    (3, "PUBLISH"),
+    (4, "PUBACK"),
+    (5, "PUBREC"),
+    (6, "PUBREL"),
+    (7, "PUBCOMP"),
+    (8, "SUBSCRIBE"),
+    (9, "SUBACK"),
+    (10, "UNSUBSCRIBE"),
+    (11, "UNSUBACK"),
+    (12, "PINGREQ"),
+    (13, "PINGRESP"),
+    (14, "DISCONNECT"),
+];
+
+/// Number of messages from the chip: 400 that two tasks count, 7 echoes, 3 for lost connections, and the answers to
+/// `ticks`, `large`, `upload` and `remember`.
+const FROM_CHIP: usize = 414;
+/// Number of messages to the chip: 200 ticks, 7 echoes, and 6 orders.
+const TO_CHIP: usize = 213;
+
+/// Holds the packets against what the program has said.
+pub(crate) fn check(chip: &Chip) -> Result<()> {
+    let pcap = chip.pcap();
+    if !tshark(&pcap, "_ws.malformed")?.is_empty() {
+        return Err("tshark found a malformed packet".into());
+    }
+    let mut counts = BTreeMap::<(bool, u8), usize>::new();
+    for line in tshark(&pcap, "mqtt")?.lines() {
+        let (from, types) = line.split_once('\t').ok_or("a line without a tab")?;
+        for number in types.split(',') {
+            let key = (from == CHIP, number.parse()?);
+            let count = counts.entry(key).or_default();
+            *count = count.saturating_add(1);
+        }
+    }
+    for (number, name) in NAMES {
+        let count = |from_chip| {
+            counts
+                .get(&(from_chip, number))
+                .copied()
+                .unwrap_or_default()
+        };
+        let (sent, received) = (count(true), count(false));
+        println!("    {name:<11} sent {sent:4}, received {received:4}");
+        let (sent_right, received_right) = match name {
+            "CONNECT" => (sent >= chip.count_lines("connected: "), received == 0),
+            "CONNACK" => (sent == 0, received == chip.count_lines("connected: ")),
+            "SUBSCRIBE" => (sent >= chip.count_lines("subscribed"), received == 0),
+            "SUBACK" => (sent == 0, received == chip.count_lines("subscribed")),
+            "UNSUBSCRIBE" | "UNSUBACK" => (sent == 0, received == 0),
+            "DISCONNECT" => (sent == 1, received == 0),
+            "PINGREQ" => (sent > 0, received == 0),
+            "PINGRESP" => (sent == 0, received > 0),
+            "PUBLISH" => (sent >= FROM_CHIP, received >= TO_CHIP),
+            _ => (sent > 50, received > 50),
+        };
+        if !sent_right || !received_right {
+            return Err(format!("the number of {name} does not fit").into());
+        }
+    }
+    Ok(())
+}
+
+/// Returns a line for each frame that passes the filter: who sent it, a tab, the types of its packets.
+fn tshark(pcap: &Path, filter: &str) -> Result<String> {
+    let output = Command::new("tshark")
+        .args([
+            "-T",
+            "fields",
+            "-e",
+            "ip.src",
+            "-e",
+            "mqtt.msgtype",
+            "-Y",
+            filter,
+            "-r",
+        ])
+        .arg(pcap)
+        .output()
+        .map_err(|error| format!("tshark does not start: {error}"))?;
+    if !output.status.success() {
+        return Err(String::from_utf8_lossy(&output.stderr).into());
+    }
+    Ok(String::from_utf8(output.stdout)?)
+}

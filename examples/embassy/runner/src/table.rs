@@ -1,0 +1,68 @@
+//! What was measured, and what is kept of it.
+
+use std::fs;
+
+use crate::Result;
+
+const KEPT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../measured.md");
+
+/// Growth of flash and RAM that needs no new table, in percent.
+const TOLERANCE: u64 = 3;
+
+const FLASH: &str = "flash of `light`, network stack included";
+const RAM: &str = "static RAM of `light`";
+
+#[derive(Default)]
+pub(crate) struct Table {
+    pub(crate) boot_ms: u128,
+    pub(crate) flash: u64,
+    pub(crate) ram: u64,
+    pub(crate) worst_stack: u64,
+    pub(crate) in_ms: u128,
+    pub(crate) out_ms: u128,
+    pub(crate) noticed_ms: u128,
+}
+
+impl Table {
+    /// Prints it, and writes it or holds sizes against the kept one.
+    pub(crate) fn keep_or_compare(&self, write: bool) -> Result<()> {
+        let rows = [
+            (
+                "from QEMU's start to the first message, median of 5",
+                self.boot_ms,
+                "ms",
+            ),
+            (FLASH, self.flash.into(), "bytes"),
+            (RAM, self.ram.into(), "bytes"),
+            ("worst stack of `light`", self.worst_stack.into(), "bytes"),
+            ("1 MiB in at QoS 2, through 512 bytes", self.in_ms, "ms"),
+            ("1 MiB out at QoS 2", self.out_ms, "ms"),
+            (
+                "a silent link noticed, keep alive 3 s, response timeout 4 s",
+                self.noticed_ms,
+                "ms",
+            ),
+        ];
+        let mut table = String::from("| measured | |\n| --- | ---: |\n");
+        for (name, value, unit) in rows {
+            table.push_str(&format!("| {name} | {value} {unit} |\n"));
+        }
+        print!("{table}");
+        if write {
+            return Ok(fs::write(KEPT, table)?);
+        }
+        let kept = fs::read_to_string(KEPT)?;
+        for (name, value) in [(FLASH, self.flash), (RAM, self.ram)] {
+            let line = kept.lines().find(|line| line.contains(name));
+            let kept: u64 = line
+                .and_then(|line| line.split_whitespace().rev().nth(2)?.parse().ok())
+                .ok_or_else(|| format!("{KEPT} has no number for: {name}"))?;
+            if value.saturating_mul(100) > kept.saturating_mul(TOLERANCE.saturating_add(100)) {
+                return Err(
+                    format!("{name} has grown from {kept} bytes: if it has to, --write").into(),
+                );
+            }
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,84 @@
+//! The way to the broker.
+
+use core::fmt;
+
+use board::println;
+use embassy_net::{
+    Stack,
+    dns::{self, DnsQueryType},
+    tcp::{ConnectError, TcpSocket},
+};
+use embassy_time::{Duration, TimeoutError, Timer, with_timeout};
+
+const PORT: u16 = 1883;
+
+/// Longest time of one attempt.
+const PATIENCE: Duration = Duration::from_secs(5);
+
+/// Time between attempts.
+const RETRY: Duration = Duration::from_secs(1);
+
+/// Opens a connection to the broker with this name or address, sooner or later.
+pub(crate) async fn dial(host: &str, stack: Stack<'static>, socket: &mut TcpSocket<'_>) {
+    socket.abort();
+    // A message does not wait for the acknowledgement of the one before.
+    socket.set_nagle_enabled(false);
+    loop {
+        stack.wait_config_up().await;
+        let Err(error) = with_timeout(PATIENCE, attempt(host, stack, socket))
+            .await
+            .unwrap_or_else(|e| Err(e.into()))
+        else {
+            return;
+        };
+        println!("{host}: {error}");
+        socket.abort();
+        Timer::after(RETRY).await;
+    }
+}
+
+async fn attempt(
+    host: &str,
+    stack: Stack<'static>,
+    socket: &mut TcpSocket<'_>,
+) -> Result<(), DialError> {
+    let found = stack.dns_query(host, DnsQueryType::A).await?;
+    let address = *found.first().ok_or(DialError::NoAddress)?;
+    Ok(socket.connect((address, PORT)).await?)
+}
+
+enum DialError {
+    Dns(dns::Error),
+    NoAddress,
+    Connect(ConnectError),
+    TimedOut,
+}
+
+impl From<dns::Error> for DialError {
+    fn from(error: dns::Error) -> Self {
+        Self::Dns(error)
+    }
+}
+
+impl From<ConnectError> for DialError {
+    fn from(error: ConnectError) -> Self {
+        Self::Connect(error)
+    }
+}
+
+impl From<TimeoutError> for DialError {
+    fn from(_: TimeoutError) -> Self {
+        Self::TimedOut
+    }
+}
+
+impl fmt::Display for DialError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Dns(error) => write!(f, "the name server does not help: {error:?}"),
+            Self::NoAddress => f.write_str("the name has no address"),
+            Self::Connect(error) => write!(f, "no connection to port {PORT}: {error}"),
+            Self::TimedOut => f.write_str("no answer"),
+        }
+    }
+}
