@@ -1,16 +1,19 @@
-//! One task that receives, watches a timer, and publishes in between: `cargo run --example select`.
+//! A task that waits for messages and for a timer, and publishes: `cargo run --example select`.
 //!
-//! Any arm of the `select` may drop `recv` in the middle of a packet; nothing is lost by that.
+//! The event handler passes messages to the task through a channel. While the channel is full, nothing more is received:
+//! the handler returns `NotNow`, and is given the same message again when the task calls `resume`.
 
 mod pc;
 
 use std::process::ExitCode;
 
 use embassy_futures::select::{Either, select};
+use embassy_sync::{blocking_mutex::raw::NoopRawMutex, channel::Channel};
 use embassy_time::{Duration, Ticker};
 use umqtt::{
-    EmbassyClock, Event, Message, Session, Storage, asynch::Client, codec::Connect, codec::QoS,
-    tokio_io,
+    Config, EmbassyClock, Event, Handled, Message, Storage,
+    asynch::Device,
+    codec::{Connect, QoS},
 };
 
 const READINGS: u32 = 5;
@@ -20,50 +23,50 @@ fn main() -> ExitCode {
 }
 
 async fn device() -> pc::Result<()> {
-    let socket = tokio_io::connect(pc::broker().await?).await?;
+    let broker = pc::broker()?;
     let mut storage = Storage::<256, 512, 4>::new();
-    let mut session = Session::new(&mut storage);
-    let options = Connect {
-        keep_alive: 30,
-        ..Connect::new("umqtt-select")
+    let config = Config {
+        connect: Connect::new("umqtt-select"),
+        subscriptions: &[("umqtt/select/#", QoS::AtMostOnce)],
     };
-    let mut client = Client::connect(&mut session, socket, EmbassyClock, &options).await?;
-    let filters = [("umqtt/select/#", QoS::AtMostOnce)];
-    let codes = client.subscribe_and_wait(&filters, |_, _| {}).await?;
-    if !codes.all_granted() {
-        return Err("the broker refused the subscription".into());
-    }
-    println!("Connected and subscribed.");
+    let mut device: Device<'_, _> = Device::new(&mut storage, EmbassyClock, &config)?;
+    let (mqtt, runner) = device.split();
 
-    let mut ticker = Ticker::every(Duration::from_millis(100));
-    let (mut published, mut acknowledged, mut received) = (0_u32, 0_u32, 0_u32);
-    while acknowledged < READINGS || received < READINGS {
-        match select(client.recv(), ticker.next()).await {
-            Either::First(event) => match event? {
-                Event::Message(message) => {
+    let messages = Channel::<NoopRawMutex, String, 2>::new();
+    let network = pc::network(runner, broker, |event, _| {
+        let Event::Message(message) = event else {
+            println!("{event}");
+            return Handled::Done;
+        };
+        let payload = String::from_utf8_lossy(message.payload);
+        let sent = messages.try_send(format!("{}: {payload}", message.topic));
+        sent.map_or(Handled::NotNow, |()| Handled::Done)
+    });
+    let task = async {
+        mqtt.subscribed().await?;
+        let mut ticker = Ticker::every(Duration::from_millis(100));
+        let (mut published, mut received) = (0_u32, 0_u32);
+        while received < READINGS {
+            match select(messages.receive(), ticker.next()).await {
+                Either::First(text) => {
+                    mqtt.resume();
                     received = received.saturating_add(1);
-                    let payload = String::from_utf8_lossy(message.payload);
-                    println!("{}: {payload}", message.topic);
+                    println!("{text}");
                 }
-                Event::Puback(id) => {
-                    acknowledged = acknowledged.saturating_add(1);
-                    println!("The broker has message {}.", id.get());
+                Either::Second(()) if published < READINGS => {
+                    published = published.saturating_add(1);
+                    let reading = format!("{published} ticks");
+                    let message = Message {
+                        qos: QoS::AtLeastOnce,
+                        ..Message::new("umqtt/select/uptime", reading.as_bytes())
+                    };
+                    mqtt.publish(&message).await?;
                 }
-                _ => {}
-            },
-            Either::Second(()) if published < READINGS => {
-                published = published.saturating_add(1);
-                let reading = format!("{published} ticks");
-                let message = Message {
-                    qos: QoS::AtLeastOnce,
-                    ..Message::new("umqtt/select/uptime", reading.as_bytes())
-                };
-                client.publish(&message).await?;
+                Either::Second(()) => {}
             }
-            Either::Second(()) => {}
         }
-    }
-    client.disconnect().await?;
-    println!("Done.");
-    Ok(())
+        mqtt.shut_down();
+        Ok(())
+    };
+    pc::both(network, task).await
 }

@@ -1,19 +1,20 @@
 //! A sensor that reports at QoS 1 and keeps its session through deep sleep: `cargo run --example sensor_qos1`.
 //!
 //! CONNECT and PUBLISH leave in one write, DISCONNECT after the PUBACK. What was not acknowledged is in the image that
-//! the sensor saves before it sleeps, and goes out again when it wakes.
+//! the sensor saves before it sleeps, and is sent again when it wakes.
 
 mod pc;
 
-use std::{cell::Cell, net::SocketAddr, process::ExitCode};
+use std::{cell::Cell, net::SocketAddr, process::ExitCode, thread::sleep, time::Duration};
 
-use embassy_time::{Duration, Timer};
 use umqtt::{
-    EmbassyClock, Event, Message, Session, Storage, asynch::Client, codec::Connect, codec::QoS,
-    tokio_io,
+    Config, Message, Storage,
+    blocking::Device,
+    codec::{Connect, QoS},
+    std_io::{self, StdClock},
 };
 
-const TOPIC: &str = "umqtt/sensor1/celsius";
+const ID: &str = "umqtt-sensor1";
 
 type Memory = Storage<64, 256, 4, 4>;
 
@@ -24,94 +25,73 @@ struct Image {
 }
 
 fn main() -> ExitCode {
-    pc::run(days())
+    pc::report(days())
 }
 
-async fn days() -> pc::Result<()> {
-    let broker = pc::broker().await?;
+fn days() -> pc::Result<()> {
+    let broker = pc::broker()?;
     let mut image = Image {
         bytes: [0; Memory::IMAGE_LEN],
         used: 0,
     };
-    forget(broker).await?;
-    for (reading, network_fails) in [
-        ("21.5", false),
-        ("21.4", true),
-        ("21.6", false),
-        ("21.7", false),
-    ] {
+    forget(broker)?;
+    let readings = ["21.5", "21.4", "21.6", "21.7"];
+    for (reading, network_fails) in readings.into_iter().zip([false, true, false, false]) {
         println!("The sensor wakes and measures {reading} °C.");
-        wake(broker, &mut image, reading, network_fails).await?;
+        wake(broker, &mut image, reading, network_fails)?;
         println!("It sleeps, with a session of {} bytes.", image.used);
-        Timer::after(Duration::from_millis(200)).await;
+        sleep(Duration::from_millis(200));
     }
-    forget(broker).await
+    forget(broker)
 }
 
 /// All that the sensor does while it is awake. Its RAM is lost when it sleeps.
-async fn wake(
+fn wake(
     broker: SocketAddr,
     image: &mut Image,
     reading: &str,
     network_fails: bool,
 ) -> pc::Result<()> {
     let mut memory = Memory::new();
-    let mut session = Session::new(&mut memory);
-    if let Some(saved) = image
-        .bytes
-        .get(..image.used)
-        .filter(|saved| !saved.is_empty())
-    {
-        session.restore(saved)?;
-    }
-    let left_over = session.in_flight();
-    let writes = Cell::new(0);
-    let socket = pc::Counting::new(tokio_io::connect(broker).await?, &writes);
-    let options = Connect {
+    let config = Config::new(Connect {
         clean_session: false,
-        ..options()
-    };
-    let mut client = Client::open(&mut session, socket, EmbassyClock, &options)?;
-    let message = Message {
+        ..Connect::new(ID)
+    });
+    let mut device = Device::new(&mut memory, StdClock::new(), &config)?;
+    if image.used > 0 {
+        let saved = image.bytes.get(..image.used).unwrap_or_default();
+        device.session().restore(saved)?;
+    }
+    let left_over = device.session().in_flight();
+    let writes = Cell::new(0);
+    device.connect(pc::Counting::new(std_io::connect(broker)?, &writes))?;
+    device.publish(&Message {
         qos: QoS::AtLeastOnce,
-        ..Message::new(TOPIC, reading.as_bytes())
-    };
-    client.publish(&message).await?;
+        ..Message::new("umqtt/sensor1/celsius", reading.as_bytes())
+    })?;
     if left_over == 0 {
         println!("CONNECT and PUBLISH left in {} write.", writes.get());
         assert_eq!(writes.get(), 1);
     } else {
-        println!("{left_over} older message goes out first, once the broker has accepted.");
+        println!("{left_over} older message is sent first, when the broker has accepted.");
     }
     if network_fails {
         println!("The network fails before the broker has answered.");
-        drop(client);
     } else {
-        while client.session().in_flight() > 0 {
-            if let Event::Puback(id) = client.recv().await? {
-                println!("The broker has message {}.", id.get());
-            }
+        while device.session().in_flight() > 0 {
+            device.recv(1_000, |event, _| println!("{event}"))?;
         }
-        client.disconnect().await?;
+        device.shut_down(|_, _| ())?;
     }
-    image.used = session.save(&mut image.bytes)?.len;
+    image.used = device.save(&mut image.bytes)?.len;
     Ok(())
 }
 
-/// Makes the broker forget the session, for the example to begin and end with nothing.
-async fn forget(broker: SocketAddr) -> pc::Result<()> {
+/// Makes the broker forget the session, so that the example begins and ends with nothing.
+fn forget(broker: SocketAddr) -> pc::Result<()> {
     let mut memory = Memory::new();
-    let mut session = Session::new(&mut memory);
-    let socket = tokio_io::connect(broker).await?;
-    let mut client = Client::connect(&mut session, socket, EmbassyClock, &options()).await?;
-    client.disconnect().await?;
-    Timer::after(Duration::from_millis(200)).await;
+    let mut device = Device::new(&mut memory, StdClock::new(), &Config::new(Connect::new(ID)))?;
+    device.connect(std_io::connect(broker)?)?;
+    device.shut_down(|_, _| ())?;
     Ok(())
-}
-
-fn options() -> Connect<'static> {
-    Connect {
-        keep_alive: 30,
-        ..Connect::new("umqtt-sensor1")
-    }
 }

@@ -1,25 +1,33 @@
-//! What a PC has to provide for the examples: a broker, and something that polls.
+//! What a PC has to provide for the examples: a broker, an executor and TCP connections.
 //!
-//! On a chip these are an address and embassy-executor. The socket is one of embassy-net, not of `tokio_io`.
+//! On a chip these are an address, embassy-executor and the sockets of embassy-net.
 #![allow(
     dead_code,
-    reason = "every example compiles this module, and none needs all of it"
+    reason = "each example compiles this module, and none needs all of it"
 )]
 
-use std::{cell::Cell, env, error, net::SocketAddr, process::ExitCode};
+use std::{
+    cell::Cell,
+    env, error,
+    net::{SocketAddr, ToSocketAddrs},
+    pin::pin,
+    process::{self, ExitCode},
+};
 
-use embedded_io_async::{ErrorType, Read, Write};
-use tokio::{net::lookup_host, runtime::Builder};
+use embassy_futures::select::{Either, select};
+use embassy_time::{Duration, Timer, with_timeout};
+use embedded_io::{ErrorType, Read, ReadReady, Write, WriteReady};
+use tokio::runtime::Builder;
+use umqtt::{Backoff, EmbassyClock, Ended, Event, Handled, Publisher, asynch::Runner, tokio_io};
 
 pub(crate) type Result<T> = core::result::Result<T, Box<dyn error::Error>>;
 
-/// Polls an example to its end, and prints its error.
-pub(crate) fn run(example: impl Future<Output = Result<()>>) -> ExitCode {
-    let runtime = Builder::new_current_thread().enable_all().build();
-    match runtime
-        .map_err(Into::into)
-        .and_then(|it| it.block_on(example))
-    {
+/// Time after which an async example ends with an error.
+const LIMIT: Duration = Duration::from_secs(60);
+
+/// Prints the error of an example.
+pub(crate) fn report(result: Result<()>) -> ExitCode {
+    match result {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("{error}");
@@ -28,8 +36,18 @@ pub(crate) fn run(example: impl Future<Output = Result<()>>) -> ExitCode {
     }
 }
 
+/// Runs an async example, and prints its error.
+pub(crate) fn run(example: impl Future<Output = Result<()>>) -> ExitCode {
+    let run = || {
+        let runtime = Builder::new_current_thread().enable_all().build()?;
+        let ended = runtime.block_on(with_timeout(LIMIT, example));
+        ended.map_err(|_| "the example did not end within a minute")?
+    };
+    report(run())
+}
+
 /// The broker named by `--broker HOST:PORT`, or else one inside this process.
-pub(crate) async fn broker() -> Result<SocketAddr> {
+pub(crate) fn broker() -> Result<SocketAddr> {
     let arguments: Vec<String> = env::args().skip(1).collect();
     match arguments.iter().map(String::as_str).collect::<Vec<_>>()[..] {
         [] => {
@@ -37,10 +55,50 @@ pub(crate) async fn broker() -> Result<SocketAddr> {
             Ok(embedded_broker::start()?)
         }
         ["--broker", address] => {
-            let found = lookup_host(address).await?.next();
+            let found = address.to_socket_addrs()?.next();
             found.ok_or_else(|| format!("{address} has no address").into())
         }
         _ => Err("usage: [--broker HOST:PORT]".into()),
+    }
+}
+
+/// Runs a device on one connection after the other, until it is shut down.
+///
+/// An example ends if the broker cannot be reached, or refuses for good. A real device would wait and try again.
+pub(crate) async fn network<'d>(
+    mut runner: Runner<'d, EmbassyClock>,
+    broker: SocketAddr,
+    mut handler: impl FnMut(Event<'_>, &mut Publisher<'_, 'd>) -> Handled,
+) -> Result<()> {
+    let mut backoff = Backoff::new(500, 5_000);
+    let mut random = fastrand::Rng::with_seed(process::id().into());
+    loop {
+        let socket = tokio_io::connect(broker).await?;
+        let ended = runner.run(socket, &mut handler).await;
+        match &ended {
+            Ended::Shutdown => return Ok(()),
+            Ended::Lost { error, .. } if error.is_permanent() => {
+                return Err(ended.to_string().into());
+            }
+            Ended::Lost { error, .. } => println!("connection lost: {error}"),
+        }
+        let delay = backoff.after(&ended, random.u32(..));
+        Timer::after_millis(delay.into()).await;
+    }
+}
+
+/// Runs the network and the tasks of a device, until both have ended or one has failed.
+pub(crate) async fn both(
+    network: impl Future<Output = Result<()>>,
+    tasks: impl Future<Output = Result<()>>,
+) -> Result<()> {
+    let mut network = pin!(network);
+    match select(network.as_mut(), tasks).await {
+        Either::First(ended) => ended,
+        Either::Second(ended) => {
+            ended?;
+            network.await
+        }
     }
 }
 
@@ -62,19 +120,31 @@ impl<T: ErrorType> ErrorType for Counting<'_, T> {
 }
 
 impl<T: Read> Read for Counting<'_, T> {
-    async fn read(&mut self, buf: &mut [u8]) -> core::result::Result<usize, T::Error> {
-        self.transport.read(buf).await
+    fn read(&mut self, buf: &mut [u8]) -> core::result::Result<usize, T::Error> {
+        self.transport.read(buf)
     }
 }
 
 impl<T: Write> Write for Counting<'_, T> {
-    async fn write(&mut self, buf: &[u8]) -> core::result::Result<usize, T::Error> {
-        let n = self.transport.write(buf).await?;
+    fn write(&mut self, buf: &[u8]) -> core::result::Result<usize, T::Error> {
+        let n = self.transport.write(buf)?;
         self.writes.set(self.writes.get().saturating_add(1));
         Ok(n)
     }
 
-    async fn flush(&mut self) -> core::result::Result<(), T::Error> {
-        self.transport.flush().await
+    fn flush(&mut self) -> core::result::Result<(), T::Error> {
+        self.transport.flush()
+    }
+}
+
+impl<T: ReadReady> ReadReady for Counting<'_, T> {
+    fn read_ready(&mut self) -> core::result::Result<bool, T::Error> {
+        self.transport.read_ready()
+    }
+}
+
+impl<T: WriteReady> WriteReady for Counting<'_, T> {
+    fn write_ready(&mut self) -> core::result::Result<bool, T::Error> {
+        self.transport.write_ready()
     }
 }
