@@ -4,7 +4,7 @@ use embedded_io::{Error as _, ErrorType, Read, ReadReady, Write, WriteReady};
 
 use super::transport::BlockingTransport;
 use crate::{
-    Backoff, bytes,
+    Backoff,
     client::{
         Error,
         calls::{slice_at, total_len},
@@ -402,14 +402,15 @@ where
     ) -> Result<Option<PacketId>, Error<T::Error>> {
         let len = total_len(payload);
         let id = self.session.begin_payload(message, len)?;
-        let mut fill = |space: &mut [u8], left: usize| {
+        let handler: Handler<'_, 'd> = &mut |event, publisher| handler(event, publisher).into();
+        while self.session.is_payload_open() {
+            let left = self.session.payload_left();
             let rest = slice_at(payload, len.saturating_sub(left));
-            bytes::copy(space, rest);
-            Ok(space.len().min(rest.len()))
-        };
-        self.send_payload(&mut fill, &mut |event, publisher| {
-            handler(event, publisher).into()
-        })?;
+            if left == 0 || !self.write_payload(rest) {
+                self.turn_or_idle(handler)?;
+            }
+        }
+        self.write();
         Ok(id)
     }
 
@@ -484,17 +485,35 @@ where
 
     /// Writes what the transport accepts at once.
     fn write(&mut self) {
+        self.with_driver(|driver, cx| driver.write(cx));
+    }
+
+    /// As [`Self::write`], and then bytes of a payload. Returns `true` if the transport accepted any of these.
+    fn write_payload(&mut self, bytes: &[u8]) -> bool {
+        self.with_driver(|driver, cx| {
+            driver.write(cx);
+            driver.write_payload(bytes, cx)
+        })
+    }
+
+    /// Calls `f` with the driver of the connection, if there is one.
+    fn with_driver<R: Default>(
+        &mut self,
+        f: impl FnOnce(&mut Driver<'_, 'd, BlockingTransport<&mut T>>, &Context<'_, C, ()>) -> R,
+    ) -> R {
         let cx = Context {
             clock: &self.clock,
             waker: &(),
         };
-        if let Some(connection) = &mut self.connection {
-            let state = core::mem::replace(&mut connection.state, DriverState::new());
-            let transport = BlockingTransport(&mut connection.transport);
-            let mut driver = Driver::resume(&mut self.session, transport, state);
-            driver.write(&cx);
-            connection.state = driver.pause();
-        }
+        let Some(connection) = &mut self.connection else {
+            return R::default();
+        };
+        let state = core::mem::replace(&mut connection.state, DriverState::new());
+        let transport = BlockingTransport(&mut connection.transport);
+        let mut driver = Driver::resume(&mut self.session, transport, state);
+        let result = f(&mut driver, &cx);
+        connection.state = driver.pause();
+        result
     }
 
     fn send_payload(
@@ -522,8 +541,12 @@ where
                         return Err(error);
                     }
                 }
+                self.write();
             }
-            self.turn_or_idle(handler)?;
+            // A read may wait for a timeout of the transport, so none is made between pieces that are accepted at once.
+            if self.session.payload_space().is_empty() {
+                self.turn_or_idle(handler)?;
+            }
         }
         Ok(())
     }
