@@ -1,4 +1,4 @@
-//! What `ota` and `log_upload` share: the way to a broker, and a progress bar.
+//! What `ota` and `log_upload` have in common: a broker, a device with 128 bytes, and a progress bar.
 
 use std::{
     error::Error,
@@ -7,17 +7,16 @@ use std::{
 
 use indicatif::{ProgressBar, ProgressStyle};
 use umqtt::{
-    Session, Storage,
-    blocking::Client,
-    codec::Connect,
-    std_io::{StdClock, TcpTransport},
+    Config, Storage, StreamedPublish, blocking,
+    codec::{Connect, QoS},
+    std_io::{self, StdClock, TcpTransport},
 };
 
 /// All the memory that a device needs here: 128 bytes to receive, 128 to send, four requests in flight.
 pub type Memory = Storage<128, 128, 4>;
 
-/// A client on a socket.
-pub type Device<'s, 'b> = Client<'s, 'b, TcpTransport, StdClock>;
+/// A device on TCP connections.
+pub type Device<'d> = blocking::Device<'d, TcpTransport, StdClock>;
 
 /// The result of a step of an example.
 pub type Result<T> = core::result::Result<T, Box<dyn Error>>;
@@ -37,27 +36,47 @@ pub fn broker(named: Option<&str>) -> Result<SocketAddr> {
     Ok(addresses.next().ok_or("the broker has no address")?)
 }
 
-/// An MQTT connection whose session the broker keeps when it is lost.
+/// A device whose session the broker keeps while there is no connection.
 ///
 /// # Errors
 ///
-/// The broker does not accept it.
-pub fn connect<'s, 'b>(
-    session: &'s mut Session<'b>,
-    transport: TcpTransport,
-    client_id: &str,
-) -> Result<Device<'s, 'b>> {
-    let options = Connect {
+/// A topic is too long for its memory.
+pub fn device<'d>(
+    memory: &'d mut Memory,
+    client_id: &'d str,
+    subscriptions: &'d [(&'d str, QoS)],
+) -> Result<Device<'d>> {
+    let connect = Connect {
         clean_session: false,
-        keep_alive: 30,
         ..Connect::new(client_id)
     };
-    Ok(Client::connect(
-        session,
-        transport,
-        StdClock::new(),
-        &options,
-    )?)
+    let config = Config {
+        connect,
+        subscriptions,
+    };
+    Ok(Device::new(memory, StdClock::new(), &config)?)
+}
+
+/// Publishes an image in several parts, which the broker keeps for every device that subscribes later.
+///
+/// # Errors
+///
+/// The connection failed before the broker had acknowledged the image.
+pub fn publish_image(broker: SocketAddr, topic: &str, parts: &[&[u8]]) -> Result<()> {
+    let mut memory = Memory::new();
+    let mut server = device(&mut memory, "ota-server", &[])?;
+    server.connect(std_io::connect(broker)?)?;
+    let message = StreamedPublish::New {
+        topic,
+        qos: QoS::AtLeastOnce,
+        retain: true,
+    };
+    server.publish_slices(message, parts, |_, _| ())?;
+    while server.session().in_flight() > 0 {
+        server.recv(1_000, |_, _| ())?;
+    }
+    server.shut_down(|_, _| ())?;
+    Ok(())
 }
 
 /// A bar that shows so many bytes as they pass.

@@ -11,17 +11,15 @@
 //! ```
 
 use std::{
-    net::{Shutdown, SocketAddr, TcpStream},
+    net::{Shutdown, SocketAddr},
     process::ExitCode,
-    thread,
-    time::Duration,
 };
 
 use clap::Parser;
 use indicatif::ProgressBar;
-use ota::{Device, Memory, Result, broker, connect, progress};
+use ota::{Memory, Result, broker, device, progress, publish_image};
 use sha2::{Digest, Sha256};
-use umqtt::{Event, Session, StreamedPublish, codec::QoS, std_io};
+use umqtt::{Backoff, Event, SubscriptionState, codec::QoS, std_io};
 
 /// Receives a firmware image that is far larger than the device's receive buffer.
 #[derive(Parser)]
@@ -44,17 +42,27 @@ struct Options {
 struct Flash {
     cells: Vec<u8>,
     bar: ProgressBar,
+    is_complete: bool,
 }
 
 impl Flash {
-    fn erase(&mut self, len: usize) {
-        self.cells.clear();
-        self.bar = progress(len);
-    }
-
-    fn write(&mut self, bytes: &[u8]) {
-        self.cells.extend_from_slice(bytes);
-        self.bar.inc(bytes.len() as u64);
+    /// Writes the image as it comes.
+    fn handle(&mut self, event: Event<'_>) {
+        match event {
+            Event::Chunk(chunk) => {
+                if chunk.offset == 0 {
+                    self.cells.clear();
+                    self.bar = progress(chunk.total);
+                }
+                self.cells.extend_from_slice(chunk.bytes);
+                self.bar.inc(chunk.bytes.len() as u64);
+                self.is_complete = chunk.is_last();
+            }
+            Event::ChunksAborted => {
+                println!("The rest of the image will not come; it begins anew.");
+            }
+            _ => {}
+        }
     }
 
     /// Whether the image is the one to which its last 32 bytes belong.
@@ -78,37 +86,46 @@ fn main() -> ExitCode {
 
 fn run(options: &Options) -> Result<()> {
     let address = broker(options.broker.as_deref())?;
-    let mut pull_at = options.cut_after;
     let mut flash = Flash {
         cells: Vec::new(),
         bar: ProgressBar::hidden(),
+        is_complete: false,
     };
     let mut memory = Memory::new();
-    let mut session = Session::new(&mut memory);
-    // The subscription outlives the connection, and so does what comes while the device is away.
-    let mut device = connect(&mut session, std_io::connect(address)?, "ota-device")?;
-    let codes = device.subscribe_and_wait(&[(&options.topic, QoS::AtLeastOnce)], |_, _| {})?;
-    if !codes.all_granted() {
+    let subscriptions = [(&*options.topic, QoS::AtLeastOnce)];
+    let mut device = device(&mut memory, "ota-device", &subscriptions)?;
+    device.set_backoff(Backoff::new(500, 5_000));
+
+    let transport = std_io::connect(address)?;
+    let cable = transport.get_ref().try_clone()?;
+    device.connect(transport)?;
+    while device.subscriptions() == SubscriptionState::Pending {
+        device.recv(1_000, |event, _| flash.handle(event))?;
+    }
+    if device.subscriptions() == SubscriptionState::Refused {
         return Err("the broker refused the subscription".into());
     }
-    device.disconnect()?;
     if options.broker.is_none() {
         publish(address, &options.topic, usize::from(options.kib) << 10)?;
     }
-    while let Err(error) = update(
-        &mut session,
-        address,
-        &options.topic,
-        &mut flash,
-        &mut pull_at,
-    ) {
-        if flash.cells.is_empty() {
-            return Err(error);
+
+    let mut pull_at = options.cut_after;
+    while !flash.is_complete {
+        if let Err(error) = device.recv(1_000, |event, _| flash.handle(event)) {
+            let len = flash.cells.len();
+            if len == 0 {
+                return Err(error.into());
+            }
+            println!("After {len} bytes: {error}. Connecting again.");
         }
-        let len = flash.cells.len();
-        println!("After {len} bytes: {error}. Dialling again.");
-        thread::sleep(Duration::from_millis(500));
+        if pull_at.take_if(|at| flash.cells.len() >= *at).is_some() {
+            cable.shutdown(Shutdown::Both)?;
+        }
+        if let Err(error) = device.dial(|| std_io::connect(address)) {
+            println!("{error}. Connecting again.");
+        }
     }
+    device.shut_down(|_, _| ())?;
     flash.bar.finish();
     if !flash.is_sound() {
         return Err("the image is damaged: its SHA-256 is another".into());
@@ -118,69 +135,8 @@ fn run(options: &Options) -> Result<()> {
     Ok(())
 }
 
-/// Takes an image over one connection.
-fn update(
-    session: &mut Session<'_>,
-    address: SocketAddr,
-    topic: &str,
-    flash: &mut Flash,
-    pull_at: &mut Option<usize>,
-) -> Result<()> {
-    let transport = std_io::connect(address)?;
-    let cable = transport.get_ref().try_clone()?;
-    let mut device = connect(session, transport, "ota-device")?;
-    if !device.session_present() {
-        device.subscribe(&[(topic, QoS::AtLeastOnce)])?;
-    }
-    receive(&mut device, topic, flash, &cable, pull_at)?;
-    device.disconnect()?;
-    Ok(())
-}
-
-/// Writes the image to the flash as it comes.
-fn receive(
-    device: &mut Device<'_, '_>,
-    topic: &str,
-    flash: &mut Flash,
-    cable: &TcpStream,
-    pull_at: &mut Option<usize>,
-) -> Result<()> {
-    loop {
-        match device.recv()? {
-            Event::Chunk(chunk) if chunk.topic == topic => {
-                if chunk.offset == 0 {
-                    flash.erase(chunk.total);
-                }
-                flash.write(chunk.bytes);
-                if chunk.is_last() {
-                    return Ok(());
-                }
-            }
-            Event::ChunksAborted => {
-                println!("The rest of the image will not come; it begins anew.")
-            }
-            _ => {}
-        }
-        if pull_at.take_if(|at| flash.cells.len() >= *at).is_some() {
-            cable.shutdown(Shutdown::Both)?;
-        }
-    }
-}
-
-/// What a build server does: publishes an image, and keeps it there for every device that subscribes later.
-fn publish(address: SocketAddr, topic: &str, len: usize) -> Result<()> {
+/// What a build server does.
+fn publish(broker: SocketAddr, topic: &str, len: usize) -> Result<()> {
     let image: Vec<u8> = (0..=u8::MAX).cycle().take(len).collect();
-    let sum = Sha256::digest(&image);
-    let mut memory = Memory::new();
-    let mut session = Session::new(&mut memory);
-    let mut server = connect(&mut session, std_io::connect(address)?, "ota-server")?;
-    let message = StreamedPublish::New {
-        topic,
-        qos: QoS::AtLeastOnce,
-        retain: true,
-    };
-    let id = server.publish_slices(message, &[&image, &sum], |_, _| {})?;
-    while Some(server.recv()?) != id.map(Event::Puback) {}
-    server.disconnect()?;
-    Ok(())
+    publish_image(broker, topic, &[&image, &Sha256::digest(&image)])
 }

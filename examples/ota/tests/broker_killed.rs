@@ -15,9 +15,8 @@ use std::{
     time::{Duration, Instant},
 };
 
-use ota::{Memory, connect};
+use ota::publish_image;
 use sha2::{Digest, Sha256};
-use umqtt::{Event, Session, StreamedPublish, codec::QoS, std_io};
 
 const TOPIC: &str = "firmware/image";
 /// More than the operating system keeps of a stream that has been cut.
@@ -153,24 +152,7 @@ fn pass(mut from: TcpStream, mut to: TcpStream, count: Option<SyncSender<usize>>
 fn publish(broker: &Mosquitto) {
     let image = vec![0xA5; IMAGE];
     let sum = Sha256::digest(&image);
-    let mut memory = Memory::new();
-    let mut session = Session::new(&mut memory);
-    let mut server = connect(
-        &mut session,
-        std_io::connect(broker.address).unwrap(),
-        "ota-server",
-    )
-    .unwrap();
-    let message = StreamedPublish::New {
-        topic: TOPIC,
-        qos: QoS::AtLeastOnce,
-        retain: true,
-    };
-    let id = server
-        .publish_slices(message, &[&image, &sum], |_, _| {})
-        .unwrap();
-    while server.recv().ok() != id.map(Event::Puback) {}
-    server.disconnect().unwrap();
+    publish_image(broker.address, TOPIC, &[&image, &sum]).unwrap();
     let start = Instant::now();
     let kept = || fs::metadata(broker.folder.join("mosquitto.db")).map_or(0, |file| file.len());
     while kept() < IMAGE as u64 {
@@ -206,7 +188,7 @@ fn an_image_comes_whole_although_the_broker_is_killed_half_way() {
     let output = device.wait_with_output().unwrap();
     let said = String::from_utf8_lossy(&output.stdout);
     assert!(output.status.success(), "{said}");
-    assert!(said.contains("Dialling again"), "{said}");
+    assert!(said.contains("Connecting again"), "{said}");
     assert!(said.contains("begins anew"), "{said}");
     assert!(
         said.contains(&format!("{} bytes is in the flash", IMAGE + 32)),

@@ -3,15 +3,15 @@
 
 use std::{
     fs,
-    process::{Command, Stdio},
+    process::{Command, Output, Stdio},
     thread::sleep,
     time::{Duration, Instant},
 };
 
 use sha2::{Digest, Sha256};
 
-/// What the program says; it has a minute.
-fn output(program: &str, arguments: &[&str]) -> String {
+/// Runs a program for a minute at most.
+fn ended(program: &str, arguments: &[&str]) -> Output {
     let mut child = Command::new(program)
         .args(arguments)
         .stdout(Stdio::piped())
@@ -25,7 +25,12 @@ fn output(program: &str, arguments: &[&str]) -> String {
         }
         sleep(Duration::from_millis(20));
     }
-    let output = child.wait_with_output().unwrap();
+    child.wait_with_output().unwrap()
+}
+
+/// What a program says that succeeds.
+fn output(program: &str, arguments: &[&str]) -> String {
+    let output = ended(program, arguments);
     let text = String::from_utf8(output.stdout).unwrap();
     let errors = String::from_utf8_lossy(&output.stderr);
     assert!(output.status.success(), "{text}{errors}");
@@ -67,6 +72,28 @@ fn a_log_goes_out() {
         assert!(
             said.contains(&format!("{len} bytes have arrived, with SHA-256 {sum}")),
             "{said}"
+        );
+    }
+}
+
+/// Neither program waits for a file or a broker that is not there.
+#[test]
+fn what_is_missing_ends_the_program() {
+    let log_upload = env!("CARGO_BIN_EXE_log_upload");
+    for (program, arguments, text) in [
+        (log_upload, &["no/such.log"][..], "no/such.log: "),
+        (log_upload, &["--broker", "127.0.0.1:1"], "127.0.0.1:1: "),
+        (
+            env!("CARGO_BIN_EXE_ota"),
+            &["--broker", "127.0.0.1:1"],
+            "127.0.0.1:1: ",
+        ),
+    ] {
+        let output = ended(program, arguments);
+        let errors = String::from_utf8(output.stderr).unwrap();
+        assert!(
+            !output.status.success() && errors.starts_with(text),
+            "{errors}"
         );
     }
 }

@@ -5,20 +5,19 @@
 //! ```
 
 use std::{
-    env,
     fs::File,
-    io::Write,
+    io::{Cursor, Read},
     net::SocketAddr,
-    path::PathBuf,
-    process::{self, ExitCode},
+    path::{Path, PathBuf},
+    process::ExitCode,
     thread,
 };
 
 use clap::Parser;
-use ota::{Memory, Result, broker, connect, progress};
+use ota::{Memory, Result, broker, device, progress};
 use sha2::{Digest, Sha256};
 use umqtt::{
-    Event, Session, StreamedPublish,
+    Event, StreamedPublish, SubscriptionState,
     codec::QoS,
     std_io::{self, NonBlocking},
 };
@@ -26,7 +25,7 @@ use umqtt::{
 /// Publishes a log file that is far larger than the device's send buffer.
 #[derive(Parser)]
 struct Options {
-    /// The file; one with a hundred thousand lines is made if none is named.
+    /// The file; a log of a hundred thousand lines if none is named.
     file: Option<PathBuf>,
     /// The broker, as HOST:PORT; one inside this program if none is named.
     #[arg(long)]
@@ -35,6 +34,9 @@ struct Options {
     #[arg(long, default_value = "device/log")]
     topic: String,
 }
+
+/// A log, and its length in bytes.
+type Log = (Box<dyn Read + Send>, usize);
 
 fn main() -> ExitCode {
     match run(&Options::parse()) {
@@ -47,78 +49,97 @@ fn main() -> ExitCode {
 }
 
 fn run(options: &Options) -> Result<()> {
+    let log = match &options.file {
+        Some(path) => open(path).map_err(|error| format!("{}: {error}", path.display()))?,
+        None => made_log(),
+    };
     let address = broker(options.broker.as_deref())?;
     if options.broker.is_some() {
-        return upload_any(options, address);
+        upload(log, &options.topic, address)
+    } else {
+        upload_and_receive(log, &options.topic, address)
     }
-    let topic = options.topic.clone();
-    let mut memory = Memory::new();
-    let mut session = Session::new(&mut memory);
-    let mut server = connect(&mut session, std_io::connect(address)?, "log-server")?;
-    let codes = server.subscribe_and_wait(&[(&topic, QoS::AtLeastOnce)], |_, _| {})?;
-    if !codes.all_granted() {
-        return Err("the broker refused the subscription".into());
-    }
-    thread::scope(|scope| {
-        let device = scope.spawn(|| upload_any(options, address).map_err(|e| e.to_string()));
-        let (mut len, mut sum) = (0_usize, Sha256::new());
-        loop {
-            let (bytes, last) = match server.recv()? {
-                Event::Message(message) => (message.payload, true),
-                Event::Chunk(chunk) => (chunk.bytes, chunk.is_last()),
-                _ => continue,
-            };
-            len = len.saturating_add(bytes.len());
-            sum.update(bytes);
-            if last {
-                break;
-            }
-        }
-        server.disconnect()?;
-        device.join().map_err(|_| "the device failed")??;
-        println!(
-            "{len} bytes have arrived, with SHA-256 {}.",
-            hex(&sum.finalize())
-        );
-        Ok(())
-    })
 }
 
-fn upload_any(options: &Options, address: SocketAddr) -> Result<()> {
-    if let Some(file) = &options.file {
-        return upload(file, &options.topic, address);
-    }
-    let made = env::temp_dir().join(format!("umqtt-{}.log", process::id()));
-    let mut file = std::io::BufWriter::new(File::create(&made)?);
-    for line in 0..100_000 {
-        writeln!(file, "{line:09} all is well")?;
-    }
-    drop(file);
-    let result = upload(&made, &options.topic, address);
-    std::fs::remove_file(&made)?;
-    result
-}
-
-/// Sends the file as it is read, and waits until the broker has it.
-fn upload(path: &PathBuf, topic: &str, address: SocketAddr) -> Result<()> {
+fn open(path: &Path) -> Result<Log> {
     let file = File::open(path)?;
     let len = file.metadata()?.len().try_into()?;
+    Ok((Box::new(file), len))
+}
+
+fn made_log() -> Log {
+    let lines = (0..100_000).map(|line| format!("{line:09} all is well\n"));
+    let log: String = lines.collect();
+    let len = log.len();
+    (Box::new(Cursor::new(log)), len)
+}
+
+/// Sends the log as it is read, and waits until the broker has it.
+fn upload((log, len): Log, topic: &str, broker: SocketAddr) -> Result<()> {
     let mut memory = Memory::new();
-    let mut session = Session::new(&mut memory);
-    let mut device = connect(&mut session, std_io::connect(address)?, "log-device")?;
+    let mut device = device(&mut memory, "log-device", &[])?;
+    device.connect(std_io::connect(broker)?)?;
     let message = StreamedPublish::New {
         topic,
         qos: QoS::AtLeastOnce,
         retain: false,
     };
     let bar = progress(len);
-    let reader = NonBlocking::new(bar.wrap_read(file));
-    let id = device.publish_from(message, len, reader, |_, _| {})?;
-    while Some(device.recv()?) != id.map(Event::Puback) {}
-    device.disconnect()?;
+    device.publish_from(
+        message,
+        len,
+        NonBlocking::new(bar.wrap_read(log)),
+        |_, _| (),
+    )?;
+    while device.session().in_flight() > 0 {
+        device.recv(1_000, |_, _| ())?;
+    }
+    device.shut_down(|_, _| ())?;
     bar.finish();
-    println!("{} is with the broker, {len} bytes.", path.display());
+    println!("The log is with the broker, {len} bytes.");
     Ok(())
+}
+
+/// Uploads the log, and receives it with another device.
+fn upload_and_receive(log: Log, topic: &str, broker: SocketAddr) -> Result<()> {
+    let mut memory = Memory::new();
+    let subscriptions = [(topic, QoS::AtLeastOnce)];
+    let mut server = device(&mut memory, "log-server", &subscriptions)?;
+    server.connect(std_io::connect(broker)?)?;
+    while server.subscriptions() == SubscriptionState::Pending {
+        server.recv(1_000, |_, _| ())?;
+    }
+    if server.subscriptions() == SubscriptionState::Refused {
+        return Err("the broker refused the subscription".into());
+    }
+    let (mut len, mut sum, mut is_complete) = (0_usize, Sha256::new(), false);
+    thread::scope(|scope| {
+        let upload = || upload(log, topic, broker).map_err(|error| error.to_string());
+        let mut upload = Some(scope.spawn(upload));
+        while !is_complete {
+            let millis = if upload.is_some() { 100 } else { 10_000 };
+            let received = server.recv(millis, |event, _| {
+                let (bytes, is_last) = match event {
+                    Event::Message(message) => (message.payload, true),
+                    Event::Chunk(chunk) => (chunk.bytes, chunk.is_last()),
+                    _ => return,
+                };
+                len = len.saturating_add(bytes.len());
+                sum.update(bytes);
+                is_complete = is_last;
+            })?;
+            if !received && upload.is_none() {
+                return Err("the log has not arrived".into());
+            }
+            if let Some(ended) = upload.take_if(|it| it.is_finished()) {
+                ended.join().map_err(|_| "the device failed")??;
+            }
+        }
+        server.shut_down(|_, _| ())?;
+        let sum = hex(&sum.finalize());
+        println!("{len} bytes have arrived, with SHA-256 {sum}.");
+        Ok(())
+    })
 }
 
 fn hex(bytes: &[u8]) -> String {
