@@ -1,5 +1,13 @@
 //! The examples run to their end, and say what they are for.
-#![allow(clippy::unwrap_used, clippy::panic, reason = "helpers of a test")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    clippy::arithmetic_side_effects,
+    reason = "helpers of a test"
+)]
+
+mod first;
 
 use std::{
     env,
@@ -20,8 +28,8 @@ fn run(example: &str) -> String {
     stdout
 }
 
-/// Runs an example, which `cargo test` has built beside this test; alone (`cargo test --test examples`) it is built here.
-fn start(example: &str, arguments: &[&str]) -> Output {
+/// The program of an example, which `cargo test` has built beside this test; alone (`cargo test --test examples`) it is built here.
+fn program(example: &str) -> PathBuf {
     let folder = env::current_exe()
         .unwrap()
         .parent()
@@ -36,6 +44,11 @@ fn start(example: &str, arguments: &[&str]) -> Output {
             .status();
         assert!(built.unwrap().success());
     }
+    program
+}
+
+fn start(example: &str, arguments: &[&str]) -> Output {
+    let program = program(example);
     Command::new(program).args(arguments).output().unwrap()
 }
 
