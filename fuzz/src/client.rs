@@ -8,7 +8,7 @@ mod server;
 
 use arbitrary::Arbitrary;
 use umqtt::{
-    Event, Message, Session, Storage, StreamedPublish, asynch, blocking,
+    Event, Message, Publisher, Session, Storage, StreamedPublish, asynch, blocking,
     client::Error,
     codec::{Connect, PacketId, QoS},
 };
@@ -268,7 +268,9 @@ macro_rules! client {
                     return true;
                 };
                 let draft = Draft::again(line, id);
-                let on_event = |event: Event<'_>| line.0.borrow_mut().server.ledger.event(&event);
+                let on_event = |event: Event<'_>, _: &mut Publisher<'_, '_>| {
+                    line.0.borrow_mut().server.ledger.event(&event);
+                };
                 let sent = $run!(
                     line,
                     drop,
@@ -283,7 +285,8 @@ macro_rules! client {
                 call: &Call<'_>,
                 drop: Drop,
             ) -> bool {
-                let on_event = |event: Event<'_>| line.0.borrow_mut().server.ledger.event(&event);
+                let see = |event: Event<'_>| line.0.borrow_mut().server.ledger.event(&event);
+                let on_event = |event: Event<'_>, _: &mut Publisher<'_, '_>| see(event);
                 match call {
                     Call::Publish { qos, len } => {
                         let draft = Draft::new(line, *qos, *len);
@@ -375,14 +378,14 @@ macro_rules! client {
                     Call::Recv => {
                         let result = $run!(line, drop, client.recv());
                         if let Some(Ok(event)) = &result {
-                            on_event(*event);
+                            see(*event);
                         }
                         goes_on(&result)
                     }
                     Call::Poll => {
                         let result = $run!(line, drop, client.poll());
                         if let Some(Ok(Some(event))) = &result {
-                            on_event(*event);
+                            see(*event);
                         }
                         goes_on(&result)
                     }
@@ -391,7 +394,7 @@ macro_rules! client {
                         let Some(Ok(event)) = &result else {
                             return goes_on(&result);
                         };
-                        on_event(*event);
+                        see(*event);
                         let shown = line.0.borrow_mut().server.ledger.skip(event);
                         let Some((number, mut at)) = shown else {
                             return true;

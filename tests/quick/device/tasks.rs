@@ -1,4 +1,9 @@
 //! Tasks of an executor that polls each only when it was woken itself, in an order that a seed decides.
+#![allow(
+    clippy::indexing_slicing,
+    clippy::unwrap_used,
+    reason = "helpers of a test"
+)]
 
 use std::{
     future::Future,

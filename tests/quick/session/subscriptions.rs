@@ -1,6 +1,7 @@
 //! Standing subscriptions: when they are sent, in which packets, beside what, and what their answers change.
 #![allow(
     clippy::unwrap_used,
+    clippy::expect_used,
     clippy::indexing_slicing,
     clippy::arithmetic_side_effects,
     clippy::cast_possible_truncation,
