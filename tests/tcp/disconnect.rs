@@ -13,7 +13,7 @@ use std::{
 
 use tokio::runtime::Builder;
 use umqtt::{
-    Message, Session, Storage, asynch, blocking,
+    Config, Message, Session, Storage, asynch, blocking,
     codec::{Connect, Packet, Will},
     std_io::{self, StdClock},
     tokio_io::{self, TokioClock},
@@ -101,4 +101,34 @@ fn disconnect_loses_no_message_async() {
         drop(client.into_transport());
     });
     assert_eq!(server.join().unwrap(), (COUNT, true));
+}
+
+/// A device waits 1 s for the end of the stream, and says whether it came.
+#[test]
+fn shut_down_tells_whether_the_server_has_closed() {
+    for closes in [true, false] {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = listener.local_addr().unwrap();
+        let server = thread::spawn(move || {
+            let (mut stream, _) = listener.accept().unwrap();
+            stream.write_all(&CONNACK).unwrap();
+            if closes {
+                let mut received = Vec::new();
+                while !received.ends_with(&[0xE0, 0]) {
+                    received.push(0);
+                    stream
+                        .read_exact(received.last_mut().map(std::slice::from_mut).unwrap())
+                        .unwrap();
+                }
+                return None;
+            }
+            Some(stream)
+        });
+        let mut storage = Storage::<128, 512, 1>::new();
+        let config = Config::new(options());
+        let mut device = blocking::Device::new(&mut storage, StdClock::new(), &config).unwrap();
+        device.connect(std_io::connect(address).unwrap()).unwrap();
+        assert_eq!(device.shut_down(|_, _| ()).unwrap(), closes);
+        drop(server.join().unwrap());
+    }
 }
