@@ -312,7 +312,7 @@ impl<'b> Session<'b> {
     /// [`Event::PublishDiscarded`](super::Event::PublishDiscarded) reports that. The id of a message that was sent stays
     /// reserved before: at QoS 1 until the end of the connection, at QoS 2 until the server has forgotten the session. Four
     /// such ids at QoS 2 take no in-flight slot. If the server acknowledges the message after all, it is reported as
-    /// delivered.
+    /// delivered, unless all slots are in use at that moment.
     ///
     /// # Errors
     ///

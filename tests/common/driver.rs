@@ -8,6 +8,7 @@
 
 use umqtt::{
     Event, Instant, Message, ProtocolError, RequestError, Session, Storage, StreamedPublish,
+    SubscriptionState,
     codec::{Connect, PacketId, QoS},
 };
 
@@ -58,6 +59,10 @@ pub(crate) enum Seen {
     Checkpoint(Vec<u8>),
     /// So many messages at QoS 0 have not left.
     Dropped(u16),
+    /// The server has answered for standing subscriptions; whether it refused one.
+    Subscribed {
+        refused: bool,
+    },
     /// Anything else.
     Other,
 }
@@ -100,6 +105,8 @@ pub(crate) enum Refusal {
     /// No slot, or no bytes, until something is acknowledged.
     NoRoom,
     PayloadPending,
+    /// A message that cannot be discarded: the server has it, or it is being sent.
+    NotDiscarded,
     Other,
 }
 
@@ -134,6 +141,32 @@ impl<'b> Driver<'b> {
             ..Connect::new(CLIENT_ID)
         };
         self.session.connect(&options, at(now)).map_err(refusal)
+    }
+
+    /// Writes the CONNECT, so that messages can be published before the first connection.
+    pub(crate) fn prepare(&mut self) {
+        let options = Connect {
+            clean_session: false,
+            ..Connect::new(CLIENT_ID)
+        };
+        let prepared = self.session.prepare(&options);
+        prepared.expect("there is room for the CONNECT");
+    }
+
+    /// Sets the standing subscriptions. There is no connection.
+    pub(crate) fn set_subscriptions(
+        &mut self,
+        list: &'static [(&'static str, QoS)],
+    ) -> Result<(), Refusal> {
+        self.session.set_subscriptions(list).map_err(refusal)
+    }
+
+    /// Whether the server has granted all standing subscriptions; `None` if it has not answered for all of them.
+    pub(crate) fn subscriptions_granted(&self) -> Option<bool> {
+        match self.session.subscriptions() {
+            SubscriptionState::Pending => None,
+            state => Some(state == SubscriptionState::Granted),
+        }
     }
 
     pub(crate) fn connection_lost(&mut self) {
@@ -298,6 +331,20 @@ impl<'b> Driver<'b> {
         image
     }
 
+    /// The session as bytes, and the number of the last change in them.
+    pub(crate) fn save_numbered(&self) -> (Vec<u8>, u16) {
+        let mut image = vec![0; 512];
+        let saved = self.session.save(&mut image);
+        let saved = saved.expect("the buffer is large enough");
+        image.truncate(saved.len);
+        (image, saved.generation)
+    }
+
+    /// An image is in permanent memory.
+    pub(crate) fn saved(&mut self, generation: u16) {
+        self.session.saved(generation);
+    }
+
     pub(crate) fn restore(&mut self, image: &[u8]) {
         let restored = self.session.restore(image);
         restored.expect("the image fits the storage that it came from");
@@ -332,13 +379,18 @@ fn seen(event: &Event<'_>) -> Seen {
         | Event::RequestRejected(id) => Seen::Ended(id.get(), Outcome::Request),
         Event::PayloadNeeded(id) => Seen::PayloadNeeded(id.get()),
         Event::Qos0Dropped(count) => Seen::Dropped(*count),
+        Event::Subscribed { codes, .. } => Seen::Subscribed {
+            refused: !codes.all_granted(),
+        },
         _ => Seen::Other,
     }
 }
 
 pub(crate) fn reason(error: ProtocolError) -> Reason {
     match error {
-        ProtocolError::Closed => Reason::Closed,
+        ProtocolError::Closed
+        | ProtocolError::ClosedAtPublish { .. }
+        | ProtocolError::ClosedAtSubscribe { .. } => Reason::Closed,
         ProtocolError::TooManyQos2Messages { .. } => Reason::NoRoom,
         ProtocolError::ConnackTimeout => Reason::LateConnack,
         ProtocolError::PingrespTimeout => Reason::LatePingresp,
@@ -354,6 +406,7 @@ fn refusal(error: RequestError) -> Refusal {
         RequestError::NotConnected => Refusal::NotConnected,
         RequestError::InflightFull { .. } | RequestError::SendBufferFull { .. } => Refusal::NoRoom,
         RequestError::PayloadPending => Refusal::PayloadPending,
+        RequestError::NotKept | RequestError::PartlySent => Refusal::NotDiscarded,
         _ => Refusal::Other,
     }
 }

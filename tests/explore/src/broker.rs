@@ -3,7 +3,7 @@
 use crate::{
     finding::{Finding, Kind, require},
     setup::Setup,
-    wire::{Packet, Publish},
+    wire::{Filters, Packet, Publish},
 };
 
 #[derive(Clone, Hash, Debug, Default)]
@@ -26,6 +26,8 @@ struct Kept {
     out: Vec<Out>,
     /// QoS 2 messages that were accepted and not released: id and message.
     received: Vec<(u16, u8)>,
+    /// Filters and the QoS that was granted.
+    subscriptions: Vec<(u8, u8)>,
 }
 
 /// A message in flight to the client.
@@ -62,6 +64,34 @@ impl Broker {
 
     pub(crate) fn has_session(&self) -> bool {
         self.kept.is_some()
+    }
+
+    /// Whether the client is subscribed to this filter at this QoS.
+    pub(crate) fn is_subscribed(&self, filter: (u8, u8)) -> bool {
+        let kept = self.kept.as_ref();
+        kept.is_some_and(|kept| kept.subscriptions.contains(&filter))
+    }
+
+    /// Answers a SUBSCRIBE: grants what is asked for, or refuses the first filter.
+    pub(crate) fn subscribe(
+        &mut self,
+        id: u16,
+        Filters(filters): Filters,
+        refuses: bool,
+    ) -> Packet {
+        let mut codes = filters;
+        if refuses && let [Some((_, code)), _] = &mut codes {
+            *code = 0x80;
+        }
+        if let Some(kept) = &mut self.kept {
+            let granted = codes.iter().flatten().filter(|(_, code)| *code < 3);
+            for (letter, qos) in granted {
+                kept.subscriptions.retain(|(known, _)| known != letter);
+                kept.subscriptions.push((*letter, *qos));
+            }
+            kept.subscriptions.sort_unstable();
+        }
+        Packet::Suback(id, Filters(codes))
     }
 
     pub(crate) fn is_idle(&self) -> bool {

@@ -4,7 +4,7 @@ use umqtt::Storage;
 
 use crate::{
     driver::{Driver, Outcome, Seen},
-    wire::{Packet, Publish},
+    wire::{Filters, Packet, Publish},
 };
 
 /// What a defective session does. The defects lie around the session, so that they outlive its structure.
@@ -28,10 +28,16 @@ pub(crate) enum Defect {
     LateDeadline,
     /// The caller is asked to save the session only once.
     SkippedCheckpoint,
+    /// A filter that the server refuses is taken for granted.
+    RefusalIgnored,
+    /// The message is sent all the same.
+    DiscardIgnored,
+    /// An image counts for changes after it.
+    SavedTooMuch,
 }
 
 impl Defect {
-    pub(crate) const ALL: [Self; 10] = [
+    pub(crate) const ALL: [Self; 13] = [
         Self::EarlyPubrel,
         Self::ForgottenId,
         Self::LostAck,
@@ -42,6 +48,9 @@ impl Defect {
         Self::NeverReported,
         Self::LateDeadline,
         Self::SkippedCheckpoint,
+        Self::RefusalIgnored,
+        Self::DiscardIgnored,
+        Self::SavedTooMuch,
     ];
 }
 
@@ -91,6 +100,31 @@ impl<'b> Client<'b> {
 impl Memory {
     fn has(&self, defect: Defect) -> bool {
         self.defect == Some(defect)
+    }
+
+    /// What arrives instead of this packet.
+    pub(crate) fn arrives(&self, packet: Packet) -> Packet {
+        match packet {
+            Packet::Suback(id, Filters(codes)) if self.has(Defect::RefusalIgnored) => {
+                let granted = codes.map(|code| code.map(|(letter, code)| (letter, code & 3)));
+                Packet::Suback(id, Filters(granted))
+            }
+            packet => packet,
+        }
+    }
+
+    /// Whether a discard does not reach the session.
+    pub(crate) fn discards(&self) -> bool {
+        self.has(Defect::DiscardIgnored)
+    }
+
+    /// The change up to which an image counts.
+    pub(crate) fn generation(&self, generation: u16, last: impl Fn() -> u16) -> u16 {
+        if self.has(Defect::SavedTooMuch) {
+            last()
+        } else {
+            generation
+        }
     }
 
     /// The connection is over.

@@ -35,6 +35,10 @@ pub(crate) enum Kind {
     Accused(Reason),
     /// A call was refused that the session has to accept.
     Refused,
+    /// The session takes a filter for granted that the server does not know.
+    NotSubscribed,
+    /// A message was sent after it had been discarded.
+    Discarded,
 }
 
 #[derive(Clone, PartialEq, Eq, Debug)]

@@ -40,8 +40,8 @@ use setup::Setup;
 use world::{ACTIONS, Action};
 
 /// States of each world, and time for all of them together, unless everything is explored.
-const STATES: usize = 150_000;
-const TIME: Duration = Duration::from_secs(150);
+const STATES: usize = 80_000;
+const TIME: Duration = Duration::from_secs(110);
 
 fn main() -> ExitCode {
     let mut arguments: Vec<String> = std::env::args().skip(1).collect();

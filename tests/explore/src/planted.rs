@@ -1,4 +1,4 @@
-//! Ten defects, one of each kind, each in a world in which it has to be found.
+//! Thirteen defects, one of each kind, each in a world in which it has to be found.
 
 use crate::{
     client::Defect,
@@ -32,6 +32,24 @@ fn case(defect: Defect) -> (Setup, Kind) {
         lazy: true,
         ..Setup::new("power", (1, 1), TWO, TWO)
     };
+    let subscribing = Setup {
+        faults: 1,
+        subscribes: true,
+        refused: 1,
+        ..Setup::new("subscribing", (1, 1), &[], &[])
+    };
+    let discarding = Setup {
+        faults: 1,
+        discards: 1,
+        ..Setup::new("discarding", (2, 1), BOTH, &[])
+    };
+    let late = Setup {
+        faults: 0,
+        losses: 1,
+        lazy: true,
+        late_saves: true,
+        ..Setup::new("late", (1, 1), &[], TWO)
+    };
     match defect {
         Defect::EarlyPubrel => (out, Kind::EarlyPubrel),
         Defect::ForgottenId => (back, Kind::Twice),
@@ -52,6 +70,9 @@ fn case(defect: Defect) -> (Setup, Kind) {
         Defect::NeverReported => (out, Kind::NeverReported),
         Defect::LateDeadline => (out, Kind::Deadline),
         Defect::SkippedCheckpoint => (power, Kind::NeverDelivered),
+        Defect::RefusalIgnored => (subscribing, Kind::NotSubscribed),
+        Defect::DiscardIgnored => (discarding, Kind::Discarded),
+        Defect::SavedTooMuch => (late, Kind::NeverDelivered),
     }
 }
 

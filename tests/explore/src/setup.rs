@@ -1,5 +1,7 @@
 //! The small worlds: what may happen in each, and how often.
 
+use umqtt::codec::QoS;
+
 /// What a message is like.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) struct Message {
@@ -45,7 +47,24 @@ pub(crate) struct Setup {
     /// Publishes while CONNACK is awaited.
     pub(crate) early: bool,
     pub(crate) keep_alive: u16,
+    /// There are standing subscriptions, and the server refuses one so often.
+    pub(crate) subscribes: bool,
+    pub(crate) refused: u8,
+    /// How often the list of standing subscriptions changes.
+    pub(crate) changes: u8,
+    /// Publishes without a connection.
+    pub(crate) offline: bool,
+    /// Messages that are discarded by their id.
+    pub(crate) discards: u8,
+    /// Images are written while the session goes on.
+    pub(crate) late_saves: bool,
 }
+
+/// The lists of standing subscriptions: the second one has a filter of the first at another QoS.
+pub(crate) const LISTS: [&[(&str, QoS)]; 2] = [
+    &[("a", QoS::AtLeastOnce), ("b", QoS::AtMostOnce)],
+    &[("a", QoS::AtMostOnce)],
+];
 
 impl Setup {
     pub(crate) const fn new(
@@ -70,6 +89,12 @@ impl Setup {
             lazy: false,
             early: false,
             keep_alive: 0,
+            subscribes: false,
+            refused: 0,
+            changes: 0,
+            offline: false,
+            discards: 0,
+            late_saves: false,
         }
     }
 

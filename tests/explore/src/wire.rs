@@ -13,10 +13,16 @@ pub(crate) enum Packet {
     Pubrec(u16),
     Pubrel(u16),
     Pubcomp(u16),
+    Subscribe(u16, Filters),
+    Suback(u16, Filters),
     Pingreq,
     Pingresp,
     Disconnect,
 }
+
+/// Up to two filters of one letter, each with the QoS that is asked for; or the letters with the return codes.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub(crate) struct Filters(pub(crate) [Option<(u8, u8)>; 2]);
 
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub(crate) struct Publish {
@@ -51,8 +57,16 @@ impl Packet {
             Self::Pubrec(id) => ack(0x50, id),
             Self::Pubrel(id) => ack(0x62, id),
             Self::Pubcomp(id) => ack(0x70, id),
+            Self::Suback(id, Filters(codes)) => {
+                let [high, low] = id.to_be_bytes();
+                let codes = codes.iter().flatten().map(|(_, code)| *code);
+                let mut packet = vec![0x90, 2, high, low];
+                packet.extend(codes);
+                packet[1] = packet.len() as u8 - 2;
+                packet
+            }
             Self::Pingresp => vec![0xD0, 0],
-            Self::Connect | Self::Pingreq | Self::Disconnect => {
+            Self::Connect | Self::Pingreq | Self::Subscribe(..) | Self::Disconnect => {
                 unreachable!("a server sends no {self:?}")
             }
         }
@@ -73,6 +87,7 @@ impl Packet {
             0x50 => Self::Pubrec(ack()?),
             0x62 => Self::Pubrel(ack()?),
             0x70 => Self::Pubcomp(ack()?),
+            0x82 => Self::Subscribe(id(0)?, filters(&body[2..])?),
             0xC0 if body.is_empty() => Self::Pingreq,
             0xE0 if body.is_empty() => Self::Disconnect,
             0x30..0x40 => {
@@ -97,6 +112,22 @@ impl Packet {
             _ => return None,
         })
     }
+}
+
+/// The filters in a SUBSCRIBE, each of one letter.
+fn filters(mut bytes: &[u8]) -> Option<Filters> {
+    let mut filters = [None; 2];
+    for place in &mut filters {
+        let Some((filter, rest)) = bytes.split_first_chunk::<4>() else {
+            break;
+        };
+        let [0, 1, letter, qos @ 0..3] = *filter else {
+            return None;
+        };
+        *place = Some((letter, qos));
+        bytes = rest;
+    }
+    (bytes.is_empty() && filters[0].is_some()).then_some(Filters(filters))
 }
 
 /// The payload of a message.

@@ -13,10 +13,10 @@ use self::model::{App, Attempt, Line, Model, Wait};
 use crate::{
     broker::Broker,
     client::{Client, Defect},
-    driver::{Options, Reason},
+    driver::{Driver, Options, Reason},
     finding::{Finding, Kind, require},
     fingerprint,
-    setup::Setup,
+    setup::{LISTS, Setup},
     wire::Packet,
 };
 
@@ -65,9 +65,19 @@ pub(crate) enum Action {
     CutDownLast,
     Forget,
     PowerLoss,
+    /// The server has a SUBSCRIBE, and refuses its first filter.
+    UpRefused,
+    /// The list of standing subscriptions changes.
+    ChangeList,
+    /// The first message that may be is discarded by its id.
+    Discard,
+    /// An image is taken, and will be written.
+    Save,
+    /// The image is in permanent memory.
+    Written,
 }
 
-pub(crate) const ACTIONS: [Action; 24] = [
+pub(crate) const ACTIONS: [Action; 29] = [
     Action::Connect,
     Action::Up,
     Action::UpPublishesFirst,
@@ -92,6 +102,11 @@ pub(crate) const ACTIONS: [Action; 24] = [
     Action::CutDownLast,
     Action::Forget,
     Action::PowerLoss,
+    Action::UpRefused,
+    Action::ChangeList,
+    Action::Discard,
+    Action::Save,
+    Action::Written,
 ];
 
 /// What becomes of an action.
@@ -134,6 +149,7 @@ impl<'b, const RX: usize, const TX: usize, const IF: usize, const IB: usize>
         let storage = spare.next().expect("a storage for each life");
         let mut client = Client::new(storage, setup.losses > 0, defect);
         client.driver.set_response_timeout(TIMEOUT);
+        configure(setup, 0, &mut client.driver);
         Self {
             setup: *setup,
             client,
@@ -161,6 +177,11 @@ impl<'b, const RX: usize, const TX: usize, const IF: usize, const IB: usize>
                 forgets: setup.forgets,
                 losses: setup.losses,
                 refusals: setup.refusals,
+                list: 0,
+                refused: setup.refused,
+                changes: setup.changes,
+                discards: setup.discards,
+                writing: None,
             },
             reason: None,
             connections: 0,
@@ -210,8 +231,8 @@ impl<'b, const RX: usize, const TX: usize, const IF: usize, const IB: usize>
             Action::UpPublishesFirst => has_up() && has_choice(),
             Action::Down => has_down(),
             Action::Publish => {
-                let may = driver.is_connected() || setup.early;
-                may && open && model.app.next_up().is_some()
+                let may = open && (driver.is_connected() || setup.early);
+                (may || setup.offline) && model.app.next_up().is_some()
             }
             Action::Offer => {
                 usize::from(model.offered) < setup.downs.len() && model.broker.has_session()
@@ -233,6 +254,13 @@ impl<'b, const RX: usize, const TX: usize, const IF: usize, const IB: usize>
             Action::CutDownFirst | Action::CutDownMiddle | Action::CutDownLast => cut_down(),
             Action::Forget => !open && model.forgets > 0 && model.broker.has_session(),
             Action::PowerLoss => model.losses > 0 && model.broker.has_session(),
+            Action::UpRefused => has_up() && model.refused > 0 && !model.is_broken,
+            Action::ChangeList => !open && model.changes > 0,
+            Action::Discard => model.discards > 0 && model.app.may_discard(),
+            Action::Save => {
+                setup.late_saves && model.broker.has_session() && model.writing.is_none()
+            }
+            Action::Written => model.writing.is_some(),
         }
     }
 
@@ -248,8 +276,17 @@ impl<'b, const RX: usize, const TX: usize, const IF: usize, const IB: usize>
         self.announced = action == Action::Announce;
         let done = match action {
             Action::Connect => self.connect()?,
-            Action::Up => self.up(false)?,
-            Action::UpPublishesFirst => self.up(true)?,
+            Action::Up => self.up(false, false)?,
+            Action::UpPublishesFirst => self.up(true, false)?,
+            Action::UpRefused => self.up(false, true)?,
+            Action::ChangeList => self.change_list(),
+            Action::Discard => self.discard()?,
+            Action::Save => {
+                let (image, generation) = self.client.driver.save_numbered();
+                self.model.writing = Some((image, self.model.app.clone(), generation));
+                true
+            }
+            Action::Written => self.written(),
             Action::Down => self.down()?,
             Action::Publish => self.publish()?,
             Action::Offer => {
@@ -301,7 +338,51 @@ impl<'b, const RX: usize, const TX: usize, const IF: usize, const IB: usize>
         if let Some(stop) = self.stop {
             return Ok(stop);
         }
+        self.check_subscriptions()?;
         Ok(if done { Step::Done } else { Step::Nothing })
+    }
+
+    fn change_list(&mut self) -> bool {
+        let other = 1 - self.model.list;
+        let set = self.client.driver.set_subscriptions(LISTS[other]);
+        if set.is_ok() {
+            self.model.list = other;
+            self.model.changes -= 1;
+        }
+        set.is_ok()
+    }
+
+    /// The image that was taken last is in permanent memory.
+    fn written(&mut self) -> bool {
+        let Some((image, app, generation)) = self.model.writing.take() else {
+            return false;
+        };
+        let generation = self.client.memory.generation(generation, || {
+            let (_, last) = self.client.driver.save_numbered();
+            last
+        });
+        self.model.saved = Some((image, app));
+        self.client.driver.saved(generation);
+        true
+    }
+
+    /// If the session says that all standing subscriptions were granted, the server has them.
+    fn check_subscriptions(&self) -> Result<(), Finding> {
+        let driver = &self.client.driver;
+        if self.setup.subscribes
+            && driver.is_connected()
+            && driver.subscriptions_granted() == Some(true)
+        {
+            for (filter, qos) in LISTS[self.model.list] {
+                let filter = (filter.as_bytes()[0], *qos as u8);
+                require!(
+                    self.model.broker.is_subscribed(filter),
+                    Kind::NotSubscribed,
+                    "filter {filter:?}"
+                );
+            }
+        }
+        Ok(())
     }
 
     fn settle(&mut self) -> Result<(), Finding> {
@@ -390,6 +471,8 @@ impl<'b, const RX: usize, const TX: usize, const IF: usize, const IB: usize>
         self.client.memory = memory;
         self.client.driver.set_response_timeout(TIMEOUT);
         let model = &mut self.model;
+        configure(&self.setup, model.list, &mut self.client.driver);
+        model.writing = None;
         model.losses -= 1;
         model.restored = true;
         if let Some((image, app)) = &model.saved {
@@ -423,5 +506,16 @@ impl<'b, const RX: usize, const TX: usize, const IF: usize, const IB: usize>
     fn find_nothing(&mut self) {
         self.client.driver.pending(self.now);
         self.client.driver.receive(&[]);
+    }
+}
+
+/// What a program does at its start.
+fn configure(setup: &Setup, list: usize, driver: &mut Driver<'_>) {
+    if setup.subscribes {
+        let set = driver.set_subscriptions(LISTS[list]);
+        set.expect("there is room for the list");
+    }
+    if setup.offline {
+        driver.prepare();
     }
 }

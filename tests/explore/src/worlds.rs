@@ -100,6 +100,46 @@ const fn window(setup: Setup, window: usize) -> Setup {
     Setup { window, ..setup }
 }
 
+/// Standing subscriptions, of which the server refuses one so often, and of which the list changes so often.
+const fn subscribing(setup: Setup, faults: u8, refused: u8, changes: u8) -> Setup {
+    Setup {
+        faults,
+        inside: true,
+        subscribes: true,
+        refused,
+        changes,
+        ..setup
+    }
+}
+
+/// Messages are published without a connection.
+const fn offline(setup: Setup, faults: u8) -> Setup {
+    Setup {
+        faults,
+        inside: true,
+        offline: true,
+        ..setup
+    }
+}
+
+/// Messages are discarded by their id.
+const fn discarding(setup: Setup, faults: u8, discards: u8) -> Setup {
+    Setup {
+        faults,
+        inside: true,
+        discards,
+        ..setup
+    }
+}
+
+/// Images are written while the session goes on.
+const fn late(setup: Setup) -> Setup {
+    Setup {
+        late_saves: true,
+        ..setup
+    }
+}
+
 /// Everything that may go wrong.
 const fn worst(setup: Setup) -> Setup {
     Setup {
@@ -209,6 +249,120 @@ pub(crate) const WORLDS: &[Setup] = &[
     worst(Setup::new("worst, in 2", (1, 1), NONE, UP_2)),
     worst(Setup::new("worst, out long 2", (1, 1), LONG_2, NONE)),
     worst(Setup::new("worst, out 2 1", (2, 1), UP_21, NONE)),
+    subscribing(Setup::new("subscribing", (1, 1), NONE, NONE), 3, 2, 2),
+    subscribing(
+        forgetful(Setup::new("subscribing, forgotten", (1, 1), NONE, NONE), 3),
+        3,
+        1,
+        1,
+    ),
+    subscribing(
+        Setup::new("subscribing, out 1", (1, 1), UP_1, NONE),
+        2,
+        1,
+        1,
+    ),
+    subscribing(
+        Setup::new("subscribing, out 2, in 2", (1, 1), UP_2, UP_2),
+        1,
+        1,
+        0,
+    ),
+    subscribing(
+        timed(Setup::new("subscribing, timed", (1, 1), NONE, NONE), 3),
+        3,
+        1,
+        1,
+    ),
+    subscribing(
+        power(Setup::new("subscribing, power", (1, 1), NONE, NONE), 2, 2),
+        2,
+        1,
+        1,
+    ),
+    subscribing(
+        offline(
+            Setup::new("subscribing, offline, out 1 2", (2, 1), UP_12, NONE),
+            2,
+        ),
+        2,
+        1,
+        0,
+    ),
+    offline(Setup::new("offline, out 2 1", (2, 1), UP_21, NONE), 3),
+    offline(
+        Setup::new("offline, out 1 2, one slot", (1, 1), UP_12, NONE),
+        3,
+    ),
+    offline(
+        power(
+            Setup::new("offline, power, out 2", (1, 1), UP_2, NONE),
+            1,
+            2,
+        ),
+        1,
+    ),
+    discarding(Setup::new("discarding, out 1", (1, 1), UP_1, NONE), 3, 1),
+    discarding(Setup::new("discarding, out 2", (1, 1), UP_2, NONE), 3, 1),
+    discarding(Setup::new("discarding, out 2 1", (2, 1), UP_21, NONE), 2, 2),
+    discarding(
+        Setup::new("discarding, out 2 2, one slot", (1, 1), UP_22, NONE),
+        2,
+        2,
+    ),
+    discarding(
+        Setup::new("discarding, out long 2, 1", (2, 1), LONG_SHORT, NONE),
+        2,
+        1,
+    ),
+    discarding(
+        forgetful(
+            Setup::new("discarding, forgotten, out 2 1", (2, 1), UP_21, NONE),
+            2,
+        ),
+        2,
+        1,
+    ),
+    discarding(
+        early(
+            Setup::new("discarding, early, out 2 1", (2, 1), UP_21, NONE),
+            2,
+        ),
+        2,
+        1,
+    ),
+    discarding(
+        offline(
+            Setup::new("discarding, offline, out 1 2", (2, 1), UP_12, NONE),
+            2,
+        ),
+        2,
+        1,
+    ),
+    discarding(
+        power(
+            Setup::new("discarding, power, out 2", (1, 1), UP_2, NONE),
+            1,
+            2,
+        ),
+        1,
+        1,
+    ),
+    late(power(
+        Setup::new("late saves, out 2", (1, 1), UP_2, NONE),
+        1,
+        1,
+    )),
+    late(power(
+        Setup::new("late saves, in 2", (1, 1), NONE, UP_2),
+        1,
+        1,
+    )),
+    late(power(
+        Setup::new("late saves, out 1, in 2", (1, 1), UP_1, UP_2),
+        0,
+        1,
+    )),
     // The large ones: if time is short, these are cut.
     cut(
         Setup::new("out 2 2, in 2 2, one id", (2, 1), UP_22, UP_22),

@@ -2,7 +2,7 @@
 
 use super::{
     Step, World,
-    model::{Payload, Up},
+    model::{Payload, Up, Wait},
 };
 use crate::{
     broker::{index_of_down, index_of_up},
@@ -26,10 +26,15 @@ impl<const RX: usize, const TX: usize, const IF: usize, const IB: usize> World<'
         };
         let id = match published {
             Ok(id) => id,
-            Err(Refusal::NoRoom | Refusal::PayloadPending | Refusal::NotConnected) => {
+            Err(Refusal::NotConnected) => {
+                let is_offline = self.setup.offline && up.qos > 0 && !up.is_long;
+                require!(!is_offline, Kind::Refused, "publish offline");
                 return Ok(false);
             }
-            Err(Refusal::Other) => return Err(Finding::new(Kind::Refused, "publish")),
+            Err(Refusal::NoRoom | Refusal::PayloadPending) => return Ok(false),
+            Err(Refusal::NotDiscarded | Refusal::Other) => {
+                return Err(Finding::new(Kind::Refused, "publish"));
+            }
         };
         if up.is_long {
             self.model.payload = Some(Payload {
@@ -81,6 +86,38 @@ impl<const RX: usize, const TX: usize, const IF: usize, const IB: usize> World<'
         Ok(true)
     }
 
+    /// Discards the first message that can be.
+    pub(super) fn discard(&mut self) -> Result<bool, Finding> {
+        for index in 0..self.model.app.ups.len() {
+            let Up::Open {
+                id,
+                declined: false,
+            } = self.model.app.ups[index]
+            else {
+                continue;
+            };
+            let discarded = match self.client.memory.discards() {
+                true => Ok(()),
+                false => self.client.driver.discard_publish(id),
+            };
+            match discarded {
+                Ok(()) => {
+                    self.model.discards -= 1;
+                    // The answer to a message that does not matter any more may be late.
+                    let waits = &mut self.model.line.waits;
+                    waits.retain(|(wait, _)| *wait != Wait::Pubrec(id));
+                    self.model.app.ups[index] = Up::Open { id, declined: true };
+                    return Ok(true);
+                }
+                Err(Refusal::NotDiscarded) => {}
+                Err(error) => {
+                    return Err(Finding::new(Kind::Refused, format!("discard: {error:?}")));
+                }
+            }
+        }
+        Ok(false)
+    }
+
     pub(super) fn abandon(&mut self) -> bool {
         let Some(payload) = self.model.payload.take() else {
             return false;
@@ -120,7 +157,10 @@ impl<const RX: usize, const TX: usize, const IF: usize, const IB: usize> World<'
             Seen::Connected { session_present } => {
                 let epoch = self.model.broker.epoch;
                 let known = self.model.app.epoch.replace(epoch);
-                if session_present && known.is_some_and(|known| known != epoch) {
+                // Subscriptions are sent again then.
+                let has_messages = !self.setup.ups.is_empty() || !self.setup.downs.is_empty();
+                let may_know = !has_messages && !self.model.restored;
+                if session_present && known.is_some_and(|known| known != epoch) && !may_know {
                     self.stop = Some(Step::NobodyCanKnow);
                 }
             }
@@ -165,10 +205,12 @@ impl<const RX: usize, const TX: usize, const IF: usize, const IB: usize> World<'
             }
             Seen::Ended(id, outcome) => self.ended(id, outcome)?,
             Seen::Checkpoint(image) => {
+                // It is written after an older one.
+                self.model.writing = None;
                 self.model.saved = Some((image, self.model.app.clone()));
             }
             Seen::PayloadNeeded(id) => self.model.asked = Some(id),
-            Seen::Dropped(_) => {}
+            Seen::Dropped(_) | Seen::Subscribed { .. } => {}
             Seen::Other => return Err(Finding::new(Kind::Unlawful, "an event that cannot be")),
         }
         Ok(())

@@ -1,6 +1,9 @@
 //! Packets on the line: what leaves, what arrives, and cuts in both directions.
 
-use super::{World, model::Wait};
+use super::{
+    World,
+    model::{Up, Wait},
+};
 use crate::{
     broker::index_of_up,
     driver::Reason,
@@ -106,7 +109,7 @@ impl<const RX: usize, const TX: usize, const IF: usize, const IB: usize> World<'
         }
     }
 
-    pub(super) fn up(&mut self, publishes_first: bool) -> Result<bool, Finding> {
+    pub(super) fn up(&mut self, publishes_first: bool, refused: bool) -> Result<bool, Finding> {
         let Some((len, is_payload)) = self.next_piece()? else {
             return Ok(false);
         };
@@ -153,13 +156,18 @@ impl<const RX: usize, const TX: usize, const IF: usize, const IB: usize> World<'
         }
         let is_last = !self.client.driver.has_pending();
         for packet in self.client.memory.sends(packet, is_last) {
-            self.sent(packet, publishes_first)?;
+            self.sent(packet, publishes_first, refused)?;
         }
         Ok(true)
     }
 
     /// A packet has left, whole.
-    pub(super) fn sent(&mut self, packet: Packet, publishes_first: bool) -> Result<(), Finding> {
+    pub(super) fn sent(
+        &mut self,
+        packet: Packet,
+        publishes_first: bool,
+        refused: bool,
+    ) -> Result<(), Finding> {
         let now = Moment(self.now);
         self.model.line.sent = now;
         match packet {
@@ -179,6 +187,16 @@ impl<const RX: usize, const TX: usize, const IF: usize, const IB: usize> World<'
                 }
             }
             Packet::Publish(publish) => self.check_publish(publish)?,
+            Packet::Subscribe(id, filters) => {
+                self.model.line.waits.push((Wait::Suback(id), now));
+                self.check_subscribe(id)?;
+                if !self.model.is_broken {
+                    self.model.refused -= u8::from(refused);
+                    let suback = self.model.broker.subscribe(id, filters, refused);
+                    self.model.down.push_back(suback);
+                }
+                return Ok(());
+            }
             Packet::Pubrel(id) => {
                 let pubrecs = &mut self.model.app.pubrecs;
                 let Some(place) = pubrecs.iter().position(|(known, _)| *known == id) else {
@@ -192,7 +210,10 @@ impl<const RX: usize, const TX: usize, const IF: usize, const IB: usize> World<'
                     "PUBREL {id} after a later one"
                 );
                 line.pubrels = place;
-                line.waits.push((Wait::Pubcomp(id), now));
+                // Without a free slot, nothing is awaited for a discarded message.
+                if !self.model.app.is_discarded(id) {
+                    line.waits.push((Wait::Pubcomp(id), now));
+                }
             }
             _ => {}
         }
@@ -203,6 +224,16 @@ impl<const RX: usize, const TX: usize, const IF: usize, const IB: usize> World<'
                 .handle(&self.setup, packet, publishes_first)?;
             self.model.down.extend(answers);
         }
+        Ok(())
+    }
+
+    /// One SUBSCRIBE at a time, with an id of its own.
+    fn check_subscribe(&self, id: u16) -> Result<(), Finding> {
+        let in_use = self.model.app.ups.iter().any(|up| up.is_open_as(id));
+        require!(!in_use, Kind::IdInUse, "SUBSCRIBE {id}");
+        let waits = self.model.line.waits.iter();
+        let subacks = waits.filter(|(wait, _)| matches!(wait, Wait::Suback(_)));
+        require!(subacks.count() == 1, Kind::Unlawful, "two SUBSCRIBEs");
         Ok(())
     }
 
@@ -226,6 +257,12 @@ impl<const RX: usize, const TX: usize, const IF: usize, const IB: usize> World<'
             is_open,
             Kind::Twice,
             "message {message} goes when it is not in flight"
+        );
+        let is_discarded = self.model.app.ups[index] == Up::Open { id, declined: true };
+        require!(
+            !is_discarded,
+            Kind::Discarded,
+            "message {message} goes after it was discarded"
         );
         let attempt = self.model.attempts[index];
         require!(
@@ -265,7 +302,7 @@ impl<const RX: usize, const TX: usize, const IF: usize, const IB: usize> World<'
         let Some(packet) = self.model.down.front().copied() else {
             return Ok(false);
         };
-        let bytes = packet.encode();
+        let bytes = self.client.memory.arrives(packet).encode();
         if self.model.down_at == 0 {
             let Some(shown) = self.client.memory.receives(packet, self.setup.inbound) else {
                 self.client.driver.connection_lost();
@@ -316,6 +353,7 @@ impl<const RX: usize, const TX: usize, const IF: usize, const IB: usize> World<'
                 Wait::Pubrec(id)
             }
             Packet::Pubcomp(id) => Wait::Pubcomp(id),
+            Packet::Suback(id, _) => Wait::Suback(id),
             Packet::Pingresp => Wait::Pingresp,
             _ => return,
         };

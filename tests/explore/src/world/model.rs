@@ -33,6 +33,13 @@ pub(super) struct Model {
     pub(super) forgets: u8,
     pub(super) losses: u8,
     pub(super) refusals: u8,
+    /// The list of standing subscriptions that is in force.
+    pub(super) list: usize,
+    pub(super) refused: u8,
+    pub(super) changes: u8,
+    pub(super) discards: u8,
+    /// An image on its way to permanent memory, with the number of its last change.
+    pub(super) writing: Option<(Vec<u8>, App, u16)>,
 }
 
 /// What the caller knows: restored with the session after a power loss.
@@ -97,6 +104,7 @@ pub(super) enum Wait {
     Puback(u16),
     Pubrec(u16),
     Pubcomp(u16),
+    Suback(u16),
     Pingresp,
 }
 
@@ -124,6 +132,25 @@ impl App {
             pubrecs: vec![],
             epoch: None,
         }
+    }
+
+    /// Whether a message was published, and neither reported nor discarded.
+    pub(super) fn may_discard(&self) -> bool {
+        let mut ups = self.ups.iter();
+        ups.any(|up| {
+            matches!(
+                up,
+                Up::Open {
+                    declined: false,
+                    ..
+                }
+            )
+        })
+    }
+
+    /// Whether the message with this id was discarded, or its payload declined.
+    pub(super) fn is_discarded(&self, id: u16) -> bool {
+        self.ups.contains(&Up::Open { id, declined: true })
     }
 
     pub(super) fn next_up(&self) -> Option<usize> {

@@ -43,6 +43,7 @@ impl<const RX: usize, const TX: usize, const IF: usize, const IB: usize> World<'
             && model.broker.is_idle()
             && !model.app.ups.iter().enumerate().any(is_open)
             && !self.client.driver.is_payload_open()
+            && (!self.setup.subscribes || self.client.driver.subscriptions_granted().is_some())
     }
 
     /// Time passes because nothing else can happen.
