@@ -426,8 +426,8 @@ impl<'b, T: PollTransport> Driver<'_, 'b, T> {
         }
     }
 
-    /// Reads once. Returns `Some(true)` if bytes were received, and `None` if there is no space for any, or if nothing
-    /// more can be received.
+    /// Reads once. Returns `Some(true)` if the session has to look: bytes were received, or nothing more will be. Returns `None`
+    /// if there is no space for any, or if nothing more can be received.
     fn read(&mut self, cx: &Context<'_, impl Clock, T::Waker>) -> Option<bool> {
         if !self.session.may_receive() {
             return None;
@@ -439,14 +439,11 @@ impl<'b, T: PollTransport> Driver<'_, 'b, T> {
         match self.transport.try_read(space, cx.waker) {
             // The transport accepts nothing more, and has delivered all that it had received.
             Poll::Pending if self.failure.is_some() => self.session.connection_lost(),
-            Poll::Pending => {}
+            Poll::Pending => return Some(false),
             Poll::Ready(Ok(0)) => self.read_failed(TransportFailure::Closed),
-            Poll::Ready(Ok(n)) => {
-                self.session.commit(n);
-                return Some(true);
-            }
+            Poll::Ready(Ok(n)) => self.session.commit(n),
             Poll::Ready(Err(error)) => self.read_failed(TransportFailure::Error(error)),
         }
-        Some(false)
+        Some(true)
     }
 }

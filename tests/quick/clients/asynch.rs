@@ -732,3 +732,20 @@ fn payloads_end_with_their_connection() {
     let sent = world.run(client.publish_from(StreamedPublish::new("t"), 9, source, |_, _| {}));
     assert!(sent.is_err_and(|error| error.is_fatal()));
 }
+
+/// The end of the stream is noticed although a packet without an event was handled just before.
+#[test]
+fn end_behind_packet_without_event_is_noticed_at_once() {
+    for end in [World::end, World::cut] {
+        let (mut storage, world) = (storage(), World::new());
+        let mut session = Session::new(&mut storage);
+        let mut client = connected(&mut session, &world, &options());
+        let mut bytes = publish("t", b"", QoS::AtMostOnce, 0);
+        bytes.extend(PINGRESP);
+        world.feed(&bytes);
+        world.run(client.recv()).unwrap();
+        end(&world);
+        assert!(world.run(client.recv()).unwrap_err().is_fatal());
+        assert_eq!(world.millis(), 0);
+    }
+}
