@@ -47,6 +47,7 @@ mod defects;
 mod device {
     mod asynch;
     mod handles;
+    mod histories;
     mod payloads;
     mod tasks;
 }

@@ -1,0 +1,688 @@
+//! Random histories of an async device: its tasks, their broker and the network between them, under a virtual clock.
+//!
+//! Each history follows from its seed. Tasks publish at all QoS, with payloads and without, and subscribe; calls are
+//! dropped at any poll, and so is `run`; handlers refuse events, connections are cut at any byte, the broker forgets the
+//! session, saves are overtaken, and there may be more tasks than places. Then everything becomes calm: each task has to
+//! end, and each message to arrive.
+//!
+//! `DEVICE_COUNT=n` and `DEVICE_FIRST=n` choose how many histories, and from which seed on.
+
+use std::{
+    cell::{Cell, RefCell},
+    collections::{HashMap, HashSet},
+    future::Future,
+    rc::Rc,
+};
+
+use embassy_futures::select::select;
+use fastrand::Rng;
+use umqtt::{
+    Config, DeviceError, Ended, Event, Handled, RequestError, Storage, StreamedPublish,
+    asynch::{Device, DeviceState, Mqtt, Runner},
+    codec::{Connect, Delivery, Packet, PacketId, QoS},
+};
+
+use super::tasks::{Tasks, pause};
+use crate::common::{
+    connack, message, publish_as, pubrel, server,
+    world::{Mood, World},
+};
+
+/// Seeds that failed once.
+const FAILED: &[u64] = &[396, 1_817];
+
+/// Histories unless the environment says how many.
+const COUNT: u64 = 200;
+
+/// Places for tasks that wait.
+const PLACES: usize = 4;
+
+/// Virtual time in ms after which nothing goes wrong any more, and by which everything has to have ended.
+const CALM_AT: u32 = 60_000;
+const END_AT: u32 = 900_000;
+
+#[test]
+fn random_histories_lose_and_repeat_nothing() {
+    let setting = |name: &str| std::env::var(name).ok()?.parse().ok();
+    let first = setting("DEVICE_FIRST").unwrap_or(0);
+    let count = setting("DEVICE_COUNT").unwrap_or(COUNT);
+    let next = std::sync::atomic::AtomicU64::new(first);
+    std::thread::scope(|scope| {
+        for _ in 0..2 {
+            scope.spawn(|| {
+                loop {
+                    let seed = next.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+                    if seed >= first + count {
+                        break;
+                    }
+                    let ran = std::panic::catch_unwind(|| run(seed));
+                    assert!(ran.is_ok(), "DEVICE_FIRST={seed} DEVICE_COUNT=1");
+                }
+            });
+        }
+    });
+}
+
+#[test]
+fn histories_that_failed_once_pass() {
+    FAILED.iter().for_each(|seed| run(*seed));
+}
+
+/// What the harness knows of a message from the device; its number is its place.
+#[derive(Clone, Copy)]
+struct Up {
+    task: usize,
+    qos: QoS,
+    len: usize,
+    /// How often the broker had forgotten the session.
+    forgets: u32,
+    arrived: u32,
+    /// It has to arrive.
+    is_accepted: bool,
+    /// It must not arrive.
+    is_rejected: bool,
+}
+
+/// A message to the device.
+#[derive(Clone, Copy)]
+struct Down {
+    qos: QoS,
+    handled: u32,
+    forgets: u32,
+    /// The broker forgot it.
+    is_lost: bool,
+}
+
+/// A message in flight to the device.
+struct Out {
+    id: u16,
+    number: usize,
+    has_pubrec: bool,
+}
+
+/// The broker, and what both sides have seen.
+#[derive(Default)]
+struct Ledger {
+    ups: Vec<Up>,
+    downs: Vec<Down>,
+    /// Messages whose end the handler is to be told, by id.
+    open: HashMap<PacketId, usize>,
+    /// Requests whose calls were dropped, or whose end may be told to the handler.
+    dropped_calls: u32,
+    forgets: u32,
+    has_session: bool,
+    is_online: bool,
+    received: HashSet<PacketId>,
+    out: Vec<Out>,
+    next_id: u16,
+    last_up: HashMap<(usize, QoS), usize>,
+}
+
+fn payload(number: usize, len: usize) -> Vec<u8> {
+    (0..len).map(|at| (number * 31 + at * 7) as u8).collect()
+}
+
+impl Ledger {
+    fn begin(&mut self, task: usize, qos: QoS, len: usize) -> usize {
+        self.ups.push(Up {
+            task,
+            qos,
+            len,
+            forgets: self.forgets,
+            arrived: 0,
+            is_accepted: false,
+            is_rejected: false,
+        });
+        self.ups.len() - 1
+    }
+
+    /// The broker has a new message.
+    fn arrived(&mut self, topic: &str, bytes: &[u8], qos: QoS) {
+        let number: usize = topic.strip_prefix("u/").unwrap().parse().unwrap();
+        let forgets = self.forgets;
+        let up = &mut self.ups[number];
+        assert_eq!(up.qos, qos);
+        assert!(
+            bytes == payload(number, up.len),
+            "payload of message {number}"
+        );
+        assert!(!up.is_rejected, "message {number} was rejected");
+        up.arrived += 1;
+        let allowed = match qos {
+            QoS::AtMostOnce => 1,
+            QoS::AtLeastOnce => u32::MAX,
+            QoS::ExactlyOnce => 1 + forgets - up.forgets,
+        };
+        assert!(up.arrived <= allowed, "message {number} arrived again");
+        if up.arrived == 1 {
+            let last = self.last_up.insert((up.task, qos), number);
+            assert!(
+                last.is_none_or(|last| last < number),
+                "{number} after {last:?}"
+            );
+        }
+    }
+
+    fn packet(&mut self, packet: &Packet<'_>) -> Vec<u8> {
+        match packet {
+            Packet::Connect(_) => {
+                self.is_online = true;
+                let mut answer = connack(self.has_session);
+                self.has_session = true;
+                for out in &self.out {
+                    if out.has_pubrec {
+                        answer.extend(pubrel(out.id));
+                    } else {
+                        answer.extend(self.publish(out, true));
+                    }
+                }
+                return answer;
+            }
+            Packet::Publish(publish) => {
+                let qos = publish.delivery.qos();
+                let is_new = match publish.delivery {
+                    Delivery::ExactlyOnce { packet_id, .. } => self.received.insert(packet_id),
+                    _ => true,
+                };
+                if is_new {
+                    self.arrived(publish.topic.as_str(), publish.payload, qos);
+                }
+            }
+            Packet::Pubrel(ack) => {
+                self.received.remove(&ack.packet_id);
+            }
+            Packet::Puback(ack) => self.out.retain(|out| out.id != ack.packet_id.get()),
+            Packet::Pubcomp(ack) => self.out.retain(|out| out.id != ack.packet_id.get()),
+            Packet::Pubrec(ack) => {
+                let id = ack.packet_id.get();
+                if let Some(out) = self.out.iter_mut().find(|out| out.id == id) {
+                    out.has_pubrec = true;
+                }
+            }
+            _ => {}
+        }
+        server(packet)
+    }
+
+    fn publish(&self, out: &Out, dup: bool) -> Vec<u8> {
+        let qos = self.downs[out.number].qos;
+        let delivery = crate::common::delivery(qos, out.id, dup);
+        let topic = format!("d/{}", out.number);
+        publish_as(
+            &topic,
+            &payload(out.number, out.number % 90),
+            delivery,
+            false,
+        )
+    }
+
+    /// The broker publishes something to the device, if it is connected.
+    fn offer(&mut self, qos: QoS) -> Vec<u8> {
+        if !self.is_online || self.out.len() >= 3 {
+            return Vec::new();
+        }
+        self.downs.push(Down {
+            qos,
+            handled: 0,
+            forgets: self.forgets,
+            is_lost: qos == QoS::AtMostOnce,
+        });
+        self.next_id = self.next_id % 50 + 1;
+        while self.out.iter().any(|out| out.id == self.next_id) {
+            self.next_id = self.next_id % 50 + 1;
+        }
+        let out = Out {
+            id: self.next_id,
+            number: self.downs.len() - 1,
+            has_pubrec: false,
+        };
+        let bytes = self.publish(&out, false);
+        if qos != QoS::AtMostOnce {
+            self.out.push(out);
+        }
+        bytes
+    }
+
+    /// The broker forgets the session, which is not connected.
+    fn forget(&mut self) {
+        if !self.is_online {
+            self.has_session = false;
+            self.forgets += 1;
+            self.received.clear();
+            for out in self.out.drain(..) {
+                self.downs[out.number].is_lost = true;
+            }
+        }
+    }
+
+    /// The handler has handled a message.
+    fn handled(&mut self, topic: &str, bytes: &[u8]) {
+        let number: usize = topic.strip_prefix("d/").unwrap().parse().unwrap();
+        assert_eq!(bytes, payload(number, number % 90));
+        let forgets = self.forgets;
+        let down = &mut self.downs[number];
+        down.handled += 1;
+        let allowed = match down.qos {
+            QoS::AtMostOnce => 1,
+            QoS::AtLeastOnce => u32::MAX,
+            QoS::ExactlyOnce => 1 + forgets - down.forgets,
+        };
+        assert!(
+            down.handled <= allowed,
+            "message {number} was handled again"
+        );
+    }
+
+    /// The handler is told that a request has ended.
+    fn told(&mut self, id: PacketId) {
+        if self.open.remove(&id).is_none() {
+            assert!(self.dropped_calls > 0, "the end of {id} was told to two");
+            self.dropped_calls -= 1;
+        }
+    }
+
+    fn is_at_rest(&self) -> bool {
+        self.open.is_empty() && self.out.is_empty()
+    }
+}
+
+/// Rates in percent, drawn for each history.
+struct Plan {
+    drops: u8,
+    refusals: u8,
+    answers: u8,
+    keep_alive: u16,
+    checkpoints: bool,
+    tasks: usize,
+    cut_every: u32,
+}
+
+/// What all tasks of a history share.
+struct History<'h> {
+    seed: u64,
+    world: &'h World,
+    ledger: &'h RefCell<Ledger>,
+    rng: &'h RefCell<Rng>,
+    plan: &'h Plan,
+    running: &'h Cell<usize>,
+}
+
+impl History<'_> {
+    fn is_calm(&self) -> bool {
+        self.world.millis() >= CALM_AT
+    }
+
+    fn chance(&self, percent: u8) -> bool {
+        !self.is_calm() && self.rng.borrow_mut().u8(..100) < percent
+    }
+
+    fn below(&self, limit: usize) -> usize {
+        self.rng.borrow_mut().usize(..limit)
+    }
+
+    fn qos(&self) -> QoS {
+        [QoS::AtMostOnce, QoS::AtLeastOnce, QoS::ExactlyOnce][self.below(3)]
+    }
+
+    /// Runs a call, and drops it at some poll if the plan says so.
+    async fn limited<R>(&self, call: impl Future<Output = R>) -> Option<R> {
+        let mut left = if self.chance(self.plan.drops) {
+            Some(self.below(6))
+        } else {
+            None
+        };
+        let mut call = Box::pin(call);
+        core::future::poll_fn(|cx| {
+            match &mut left {
+                Some(0) => return core::task::Poll::Ready(None),
+                Some(left) => *left -= 1,
+                None => {}
+            }
+            call.as_mut().poll(cx).map(Some)
+        })
+        .await
+    }
+
+    /// One task of the application.
+    async fn task(&self, number: usize, mqtt: Mqtt<'_, PLACES>) {
+        for _ in 0..8 {
+            match self.below(10) {
+                0..3 => self.publish(number, mqtt).await,
+                3..6 => self.publish_and_wait(number, mqtt).await,
+                6..8 => self.send_payload(number, mqtt).await,
+                8 => {
+                    let call = self
+                        .limited(mqtt.subscribe(&[("x", QoS::AtLeastOnce)]))
+                        .await;
+                    self.end_subscribe(call.map(|granted| granted.map(drop)));
+                }
+                _ => {
+                    if let Some(result) = self.limited(mqtt.connected()).await {
+                        assert!(
+                            matches!(result, Ok(()) | Err(DeviceError::TooManyTasks { .. })),
+                            "{result:?}"
+                        );
+                    }
+                }
+            }
+            let millis = self.below(3_000) as u32;
+            pause(self.world, millis).await;
+        }
+        self.running.set(self.running.get() - 1);
+    }
+
+    async fn publish(&self, task: usize, mqtt: Mqtt<'_, PLACES>) {
+        let (qos, len) = (self.qos(), self.below(60));
+        let number = self.ledger.borrow_mut().begin(task, qos, len);
+        let (topic, bytes) = (format!("u/{number}"), payload(number, len));
+        let up = message(&topic, &bytes, qos);
+        let result = if self.below(4) == 0 {
+            Some(mqtt.try_publish(&up))
+        } else {
+            self.limited(mqtt.publish(&up)).await
+        };
+        let ledger = &mut *self.ledger.borrow_mut();
+        match result {
+            None => ledger.ups[number].is_rejected = true,
+            Some(Ok(id)) => {
+                assert_eq!(id.is_some(), qos != QoS::AtMostOnce);
+                ledger.ups[number].is_accepted = id.is_some();
+                if let Some(id) = id {
+                    assert!(ledger.open.insert(id, number).is_none());
+                }
+            }
+            Some(Err(error)) => {
+                ledger.ups[number].is_rejected = true;
+                let is_expected = matches!(
+                    error,
+                    DeviceError::TooManyTasks { .. }
+                        | DeviceError::Request(
+                            RequestError::NotConnected
+                                | RequestError::CheckpointDue
+                                | RequestError::SendBufferFull { .. }
+                                | RequestError::InflightFull { .. }
+                        )
+                );
+                assert!(is_expected, "{error:?}");
+            }
+        }
+    }
+
+    async fn publish_and_wait(&self, task: usize, mqtt: Mqtt<'_, PLACES>) {
+        let (qos, len) = (self.qos(), self.below(60));
+        let number = self.ledger.borrow_mut().begin(task, qos, len);
+        let (topic, bytes) = (format!("u/{number}"), payload(number, len));
+        let up = message(&topic, &bytes, qos);
+        let result = self.limited(mqtt.publish_and_wait(&up)).await;
+        self.end_publish(number, result);
+    }
+
+    async fn send_payload(&self, task: usize, mqtt: Mqtt<'_, PLACES>) {
+        let (qos, len) = (self.qos(), [0, 1, 70, 400][self.below(4)]);
+        let number = self.ledger.borrow_mut().begin(task, qos, len);
+        let (topic, bytes) = (format!("u/{number}"), payload(number, len));
+        let message = StreamedPublish::New {
+            topic: &topic,
+            qos,
+            retain: false,
+        };
+        let result = if self.below(2) == 0 {
+            let (one, other) = bytes.split_at(self.below(len + 1));
+            self.limited(mqtt.publish_slices(message, &[one, other]))
+                .await
+        } else {
+            self.limited(mqtt.publish_from(message, len, &bytes[..]))
+                .await
+        };
+        self.end_publish(number, result);
+    }
+
+    /// A call has ended that waited for the end of its message.
+    fn end_publish(&self, number: usize, result: Option<Result<(), DeviceError>>) {
+        let ledger = &mut *self.ledger.borrow_mut();
+        let up = &mut ledger.ups[number];
+        match result {
+            None => ledger.dropped_calls += 1,
+            Some(Ok(())) => assert!(up.arrived > 0, "message {number} was acknowledged unseen"),
+            Some(Err(error)) => match error {
+                DeviceError::NotWritten => assert_eq!(up.qos, QoS::AtMostOnce),
+                // The handler is told that the message was discarded.
+                DeviceError::PayloadInterrupted => ledger.dropped_calls += 1,
+                DeviceError::DeliveryUnknown => assert!(ledger.forgets > up.forgets),
+                DeviceError::TooManyTasks { .. }
+                | DeviceError::Request(RequestError::NotConnected | RequestError::CheckpointDue) => {
+                    up.is_rejected = true
+                }
+                error => panic!("message {number}: {error:?}"),
+            },
+        }
+    }
+
+    fn end_subscribe(&self, result: Option<Result<(), DeviceError>>) {
+        match result {
+            None => self.ledger.borrow_mut().dropped_calls += 1,
+            Some(
+                Ok(())
+                | Err(
+                    DeviceError::TooManyTasks { .. }
+                    | DeviceError::OutcomeUnknown
+                    | DeviceError::Request(RequestError::NotConnected | RequestError::CheckpointDue),
+                ),
+            ) => {}
+            Some(other) => panic!("subscribe: {other:?}"),
+        }
+    }
+
+    /// One connection after the other. Some are dropped.
+    async fn network(&self, mut runner: Runner<'_, &World, PLACES>) {
+        let mut chunks = Vec::new();
+        loop {
+            // A dial that hangs.
+            let millis = 1 + self.below(if self.chance(10) { 20_000 } else { 1_000 }) as u32;
+            pause(self.world, millis).await;
+            self.ledger.borrow_mut().is_online = false;
+            if self.chance(10) {
+                self.ledger.borrow_mut().forget();
+            }
+            let socket = self.world.dial();
+            self.world.set_room(usize::MAX);
+            chunks.clear();
+            let run = runner.run(socket, |event, publisher| {
+                let can_wait = matches!(
+                    event,
+                    Event::Message(_) | Event::Chunk(_) | Event::CheckpointDue
+                );
+                if can_wait && self.chance(self.plan.refusals) {
+                    return Handled::NotNow;
+                }
+                match event {
+                    Event::Message(message) => {
+                        self.ledger
+                            .borrow_mut()
+                            .handled(message.topic, message.payload);
+                        if self.chance(self.plan.answers) {
+                            self.answer(publisher);
+                        }
+                    }
+                    Event::Chunk(chunk) => {
+                        if chunk.offset == 0 {
+                            chunks.clear();
+                        }
+                        assert_eq!(chunk.offset, chunks.len());
+                        chunks.extend_from_slice(chunk.bytes);
+                        if chunk.is_last() {
+                            self.ledger.borrow_mut().handled(chunk.topic, &chunks);
+                        }
+                    }
+                    Event::Puback(id)
+                    | Event::Pubcomp(id)
+                    | Event::PublishDiscarded(id)
+                    | Event::DeliveryUnknown(id)
+                    | Event::OutcomeUnknown(id)
+                    | Event::Suback(id, _) => self.ledger.borrow_mut().told(id),
+                    // Its call was dropped after the whole payload was sent.
+                    Event::PayloadNeeded(id) => publisher.discard_publish(id).unwrap(),
+                    _ => {}
+                }
+                Handled::Done
+            });
+            if self.chance(20) {
+                let millis = self.below(5_000) as u32;
+                select(run, pause(self.world, millis)).await;
+            } else if run.await == Ended::Shutdown {
+                return;
+            }
+        }
+    }
+
+    /// The handler publishes.
+    fn answer(&self, publisher: &mut umqtt::Publisher<'_, '_>) {
+        let (qos, len) = (self.qos(), self.below(20));
+        let ledger = &mut *self.ledger.borrow_mut();
+        let number = ledger.begin(usize::MAX, qos, len);
+        let (topic, bytes) = (format!("u/{number}"), payload(number, len));
+        match publisher.publish(&message(&topic, &bytes, qos)) {
+            Ok(id) => {
+                ledger.ups[number].is_accepted = id.is_some();
+                if let Some(id) = id {
+                    assert!(ledger.open.insert(id, number).is_none());
+                }
+            }
+            Err(_) => ledger.ups[number].is_rejected = true,
+        }
+    }
+
+    /// What goes wrong on the network, and what others publish.
+    async fn chaos(&self) {
+        while !self.is_calm() {
+            let millis = 1 + self.below(self.plan.cut_every as usize) as u32;
+            pause(self.world, millis).await;
+            if self.is_calm() {
+                break;
+            }
+            match self.below(6) {
+                0 => {
+                    let room = self.below(200);
+                    self.world.set_room(room);
+                    pause(self.world, 50).await;
+                    self.world.cut();
+                }
+                1 => self.world.cut(),
+                2 => self.world.end(),
+                3 => self.world.reset(),
+                _ => {
+                    let bytes = self.ledger.borrow_mut().offer(self.qos());
+                    self.world.feed(&bytes);
+                }
+            }
+        }
+        self.world.set_room(usize::MAX);
+    }
+
+    /// A task that saves, and lets the handler go on.
+    async fn save_and_resume(&self, mqtt: Mqtt<'_, PLACES>) {
+        let mut image = [0; 4_000];
+        loop {
+            let millis = 1 + self.below(500) as u32;
+            pause(self.world, millis).await;
+            if self.plan.checkpoints {
+                let saved = mqtt.save(&mut image).unwrap();
+                if !self.is_calm() {
+                    pause(self.world, millis / 10).await;
+                }
+                mqtt.saved(saved.generation).unwrap();
+            }
+            mqtt.resume();
+            if matches!(
+                mqtt.state(),
+                DeviceState::ShutDown | DeviceState::RunnerGone
+            ) {
+                return;
+            }
+        }
+    }
+
+    /// Waits until everything has ended, and shuts the device down.
+    async fn finish(&self, mqtt: Mqtt<'_, PLACES>) {
+        while self.running.get() > 0 || !self.is_calm() || !self.ledger.borrow().is_at_rest() {
+            pause(self.world, 1_000).await;
+            assert!(
+                self.world.millis() < END_AT,
+                "seed {}: {} tasks run, for the handler: {:?}, out: {}",
+                self.seed,
+                self.running.get(),
+                self.ledger.borrow().open,
+                self.ledger.borrow().out.len(),
+            );
+        }
+        mqtt.shut_down();
+    }
+}
+
+fn run(seed: u64) {
+    let mut rng = Rng::with_seed(seed);
+    let plan = Plan {
+        drops: [0, 10, 40][rng.usize(..3)],
+        refusals: [0, 20, 60][rng.usize(..3)],
+        answers: [0, 50][rng.usize(..2)],
+        keep_alive: [0, 10][rng.usize(..2)],
+        checkpoints: rng.u8(..4) == 0,
+        tasks: rng.usize(1..PLACES + 3),
+        cut_every: [500, 5_000, 30_000][rng.usize(..3)],
+    };
+    let mood = Mood {
+        pauses: [0, 10, 40][rng.usize(..3)],
+        most: [7, 60, usize::MAX][rng.usize(..3)],
+    };
+    let world = World::with(seed, mood);
+    let ledger = Rc::new(RefCell::new(Ledger::default()));
+    let broker = Rc::clone(&ledger);
+    world.answer(move |packet| broker.borrow_mut().packet(packet));
+    let mut storage = Storage::<128, 320, 4>::new();
+    let config = Config {
+        connect: Connect {
+            clean_session: false,
+            keep_alive: plan.keep_alive,
+            ..Connect::new("device")
+        },
+        subscriptions: &[("in/#", QoS::AtLeastOnce)],
+    };
+    let world_ref = &world;
+    let mut device: Device<'_, &World, PLACES> =
+        Device::new(&mut storage, world_ref, &config).unwrap();
+    device.session().set_checkpoints(plan.checkpoints);
+    let (mqtt, runner) = device.split();
+    let (rng, running) = (RefCell::new(rng), Cell::new(plan.tasks));
+    let history = History {
+        seed,
+        world: &world,
+        ledger: &ledger,
+        rng: &rng,
+        plan: &plan,
+        running: &running,
+    };
+    let mut tasks = Tasks::with_seed(seed);
+    for task in 0..plan.tasks {
+        tasks.spawn(history.task(task, mqtt));
+    }
+    tasks.spawn(history.network(runner));
+    tasks.spawn(history.chaos());
+    tasks.spawn(history.save_and_resume(mqtt));
+    tasks.spawn(history.finish(mqtt));
+    world.run(&mut tasks);
+    drop(tasks);
+    let ledger = ledger.borrow();
+    for (number, up) in ledger.ups.iter().enumerate() {
+        let has_arrived = up.arrived > 0;
+        assert!(
+            has_arrived || !up.is_accepted,
+            "seed {seed}: message {number} is lost"
+        );
+    }
+    for (number, down) in ledger.downs.iter().enumerate() {
+        assert!(
+            down.handled > 0 || down.is_lost,
+            "seed {seed}: message {number} to the device is lost"
+        );
+    }
+}
