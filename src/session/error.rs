@@ -244,7 +244,8 @@ impl fmt::Display for ProtocolError {
             ),
             Self::ClosedAtSubscribe { index, connections } => write!(
                 f,
-                "connection closed at subscription {index}, {connections} times in a row: the server may not allow this filter"
+                "connection closed at filter {} of the subscriptions, {connections} times in a row: the server may not allow it",
+                index.saturating_add(1)
             ),
             Self::Refused(code) => write!(f, "connection refused: {code}"),
             Self::Decode(error) => write!(f, "malformed packet of the server: {error}"),
