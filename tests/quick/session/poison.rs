@@ -680,7 +680,7 @@ fn reasons_displayed_name_id_and_index() {
     let (index, connections) = (4, 2);
     assert_eq!(
         ProtocolError::ClosedAtSubscribe { index, connections }.to_string(),
-        "connection closed at subscription 4, 2 times in a row: the server may not allow this filter"
+        "connection closed at filter 5 of the subscriptions, 2 times in a row: the server may not allow it"
     );
 }
 
