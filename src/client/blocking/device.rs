@@ -403,7 +403,7 @@ where
         let len = total_len(payload);
         let id = self.session.begin_payload(message, len)?;
         let handler: Handler<'_, 'd> = &mut |event, publisher| handler(event, publisher).into();
-        while self.session.is_payload_open() {
+        while self.is_sending_payload()? {
             let left = self.session.payload_left();
             let rest = slice_at(payload, len.saturating_sub(left));
             if left == 0 || !self.write_payload(rest) {
@@ -516,21 +516,29 @@ where
         result
     }
 
+    /// Returns `true` until the payload was sent. If the connection is closed inside it, the last events are reported before
+    /// the reason.
+    fn is_sending_payload(&mut self) -> Result<bool, Error<T::Error>> {
+        let is_sending = self.session.is_payload_open() || !self.session.may_receive();
+        if is_sending && self.is_paused {
+            if !self.session.is_online() {
+                return Err(Error::Closed);
+            }
+            if self.session.checkpoint_pending() {
+                // Nothing is sent before the caller has saved the session.
+                self.session.abandon_payload();
+                return Err(RequestError::CheckpointDue.into());
+            }
+        }
+        Ok(is_sending)
+    }
+
     fn send_payload(
         &mut self,
         fill: Fill<'_, T::Error>,
         handler: Handler<'_, 'd>,
     ) -> Result<(), Error<T::Error>> {
-        // If the connection is closed inside the payload, its last events are reported before the reason.
-        while self.session.is_payload_open() || !self.session.may_receive() {
-            if self.is_paused && !self.session.is_online() {
-                return Err(Error::Closed);
-            }
-            if self.is_paused && self.session.checkpoint_pending() {
-                // Nothing is sent before the caller has saved the session.
-                self.session.abandon_payload();
-                return Err(RequestError::CheckpointDue.into());
-            }
+        while self.is_sending_payload()? {
             let left = self.session.payload_left();
             let space = self.session.payload_space();
             if !space.is_empty() {
