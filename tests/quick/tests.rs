@@ -46,6 +46,7 @@ mod defects;
 
 mod device {
     mod asynch;
+    mod blocking;
     mod handles;
     mod histories;
     mod payloads;
