@@ -100,6 +100,7 @@ pub(crate) fn run(image: &Path, table: &mut Table) -> Result<()> {
     if !status.success() {
         return Err(format!("the program ended: {status}").into());
     }
+    step("tshark counts the packets");
     packets::check(chip)
 }
 

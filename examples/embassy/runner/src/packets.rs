@@ -32,13 +32,14 @@ const TO_CHIP: usize = 213;
 
 /// Holds the packets against what the program has said.
 pub(crate) fn check(chip: &Chip) -> Result<()> {
-    let pcap = chip.pcap();
-    if !tshark(&pcap, "_ws.malformed")?.is_empty() {
-        return Err("tshark found a malformed packet".into());
-    }
     let mut counts = BTreeMap::<(bool, u8), usize>::new();
-    for line in tshark(&pcap, "mqtt")?.lines() {
-        let (from, types) = line.split_once('\t').ok_or("a line without a tab")?;
+    for line in tshark(&chip.pcap())?.lines() {
+        let mut fields = line.split('\t');
+        let mut field = || fields.next().ok_or("a line with too few fields");
+        let (from, types, malformed) = (field()?, field()?, field()?);
+        if !malformed.is_empty() {
+            return Err("tshark found a malformed packet".into());
+        }
         for number in types.split(',') {
             let key = (from == CHIP, number.parse()?);
             let count = counts.entry(key).or_default();
@@ -73,20 +74,14 @@ pub(crate) fn check(chip: &Chip) -> Result<()> {
     Ok(())
 }
 
-/// Returns a line for each frame that passes the filter: who sent it, a tab, the types of its packets.
-fn tshark(pcap: &Path, filter: &str) -> Result<String> {
+/// Returns a line for each frame with MQTT: the sender, the types of its packets, and whether it is malformed, with tabs
+/// between.
+fn tshark(pcap: &Path) -> Result<String> {
+    let fields = ["ip.src", "mqtt.msgtype", "_ws.malformed"];
     let output = Command::new("tshark")
-        .args([
-            "-T",
-            "fields",
-            "-e",
-            "ip.src",
-            "-e",
-            "mqtt.msgtype",
-            "-Y",
-            filter,
-            "-r",
-        ])
+        .args(["-n", "-T", "fields", "-Y", "mqtt || _ws.malformed"])
+        .args(fields.iter().flat_map(|field| ["-e", field]))
+        .arg("-r")
         .arg(pcap)
         .output()
         .map_err(|error| format!("tshark does not start: {error}"))?;
