@@ -86,7 +86,7 @@ impl Session<'_> {
         self.timers.on_input_handled(
             self.receiver.is_inside_packet(),
             now,
-            self.sender.in_flight.sent_times(),
+            &mut self.sender.in_flight,
         );
     }
 

@@ -221,8 +221,7 @@ impl Session<'_> {
 
     /// As [`Self::pending`], if [`Self::has_pending`].
     pub(crate) fn lend(&mut self, now: Instant) -> &[u8] {
-        self.timers
-            .check_clock(now, self.sender.in_flight.sent_times());
+        self.timers.check_clock(now, &mut self.sender.in_flight);
         self.timers.on_write_offered(now);
         self.sender.lend()
     }
@@ -314,8 +313,7 @@ impl Session<'_> {
             if self.payload_left() > 0 && !self.has_pending() {
                 self.timers.on_payload_missing();
             }
-            let requests = self.sender.in_flight.sent_times();
-            self.timers.begin_poll(now, requests);
+            self.timers.begin_poll(now, &mut self.sender.in_flight);
             if has_event {
                 self.check_timeouts(now)?;
             } else {

@@ -294,14 +294,10 @@ impl Timers {
 
 /// The rules.
 impl Timers {
-    /// A call of `poll` begins. `requests` are the times at which unacknowledged requests were sent.
-    pub(super) fn begin_poll<'i>(
-        &mut self,
-        now: Instant,
-        requests: impl Iterator<Item = &'i mut Instant>,
-    ) {
+    /// A call of `poll` begins.
+    pub(super) fn begin_poll(&mut self, now: Instant, in_flight: &mut InFlight<'_>) {
         let absence = age(self.last_poll_at, now);
-        self.check_clock(now, requests);
+        self.check_clock(now, in_flight);
         self.last_poll_at = now;
         let limit = self.response_timeout / 4;
         let was_away = absence > limit;
@@ -330,12 +326,7 @@ impl Timers {
     }
 
     /// Restarts all waits if the clock went back, or nobody looked for half of its range: older instants cannot be compared.
-    /// `requests` are as for [`Self::begin_poll`].
-    pub(super) fn check_clock<'i>(
-        &mut self,
-        now: Instant,
-        requests: impl Iterator<Item = &'i mut Instant>,
-    ) {
+    pub(super) fn check_clock(&mut self, now: Instant, in_flight: &mut InFlight<'_>) {
         if age(self.last_poll_at, now) <= u32::MAX / 2 {
             return;
         }
@@ -343,7 +334,7 @@ impl Timers {
         self.last_sent_at = now;
         self.last_received_at = now;
         self.window_open = false;
-        self.change_waits(requests, |since| *since = now);
+        self.change_waits(in_flight, &|since| *since = now);
         self.write_blocked_since = self.write_blocked_since.map(|_| now);
         self.input_ends_at = self.input_ends_at.map(|_| now);
     }
@@ -351,11 +342,11 @@ impl Timers {
     /// The received bytes were handled; `inside_packet` says whether the rest of a packet is missing.
     ///
     /// While one packet is received fast enough, the maximum of all waits is moved.
-    pub(super) fn on_input_handled<'i>(
+    pub(super) fn on_input_handled(
         &mut self,
         inside_packet: bool,
         now: Instant,
-        requests: impl Iterator<Item = &'i mut Instant>,
+        in_flight: &mut InFlight<'_>,
     ) {
         if !inside_packet {
             self.on_packet_received();
@@ -371,7 +362,7 @@ impl Timers {
         if self.window_bytes >= MIN_PACKET_BYTES {
             // A wait that began later is not extended, and silence after the last byte counts.
             let end = self.last_received_at;
-            self.change_waits(requests, |since| {
+            self.change_waits(in_flight, &|since| {
                 if !end.has_passed(*since) {
                     *since = since.add_millis(elapsed.min(age(*since, end)));
                 }
@@ -526,18 +517,15 @@ impl Timers {
     }
 
     /// Changes the start of each wait.
-    fn change_waits<'i>(
-        &mut self,
-        requests: impl Iterator<Item = &'i mut Instant>,
-        change: impl Fn(&mut Instant),
-    ) {
+    // One copy of it, for any change.
+    fn change_waits(&mut self, in_flight: &mut InFlight<'_>, change: &dyn Fn(&mut Instant)) {
         let own = [
             &mut self.connect_sent_at,
             &mut self.ping_sent_at,
             &mut self.ids_full_since,
         ];
-        own.into_iter().flatten().for_each(&change);
-        requests.for_each(&change);
+        own.into_iter().flatten().for_each(change);
+        in_flight.sent_times().for_each(change);
     }
 }
 

@@ -108,45 +108,26 @@ impl<'b> Sender<'b> {
         if !session_present {
             self.subscriptions.forget();
         }
-        // [MQTT-3.14.4-2] DISCONNECT may have been sent before CONNACK was received.
-        let is_over = disconnecting && self.buffer.is_empty();
-        if !is_over && self.subscriptions.begin_round() {
-            // Until the round is complete, the server has an older list in part.
-            if self.subscriptions.forget() {
-                self.changes.add();
-            }
-            self.subscribe_next();
-        }
-    }
-
-    /// Queues the next SUBSCRIBE of the standing subscriptions, if there is one.
-    fn subscribe_next(&mut self) {
-        if !self.subscriptions.has_next() {
-            return;
-        }
-        let id = self.in_flight.insert_standing();
-        let room = self.buffer.reserved();
-        if !self.subscriptions.write_next(id, room) {
-            self.in_flight.standing = None;
+        if let Some(code) = self.subscriptions.code {
+            (code.on_connected)(self, disconnecting);
         }
     }
 
     /// The SUBSCRIBE of the standing subscriptions was answered with these codes.
     pub(super) fn on_subscribed(&mut self, codes: SubackCodes<'_>) {
-        self.in_flight.standing = None;
-        if self.subscriptions.on_answer(codes) {
-            self.changes.add();
+        if let Some(code) = self.subscriptions.code {
+            (code.on_answer)(self, codes);
         }
-        self.subscribe_next();
     }
 
     /// Returns the request at which the server seems to close every connection, or `Closed`.
     ///
     /// A PUBLISH is named if it was sent before and no other was unacknowledged on this connection, and none was
     /// acknowledged on the last one.
+    #[inline(never)] // called once, from a function that is inlined
     pub(super) fn close_reason(&self) -> ProtocolError {
-        if self.in_flight.standing.is_some_and(|slot| slot.is_sent())
-            && let Some((index, connections)) = self.subscriptions.suspect()
+        if let Some(code) = self.subscriptions.code
+            && let Some((index, connections)) = (code.suspect)(self)
         {
             return ProtocolError::ClosedAtSubscribe { index, connections };
         }
@@ -165,17 +146,18 @@ impl<'b> Sender<'b> {
     /// Cleans up after a connection. If it was refused, the server discarded what was sent before CONNACK
     /// \[MQTT-3.1.4-5\]. `is_silent` says whether it ended without a reason: no timeout, refusal or DISCONNECT.
     pub(super) fn end_connection(&mut self, refused: bool, is_silent: bool) {
-        if is_silent && self.buffer.attempted().0.is_some() {
+        let (unsent, has_attempted) = self.buffer.end_connection();
+        if is_silent && has_attempted {
             self.fruitless = self.fruitless.saturating_add(1);
         }
-        let unsent = self.buffer.end_connection();
         let discarded = core::mem::take(&mut self.qos0_sent_before_connack);
         self.qos0_dropped = self
             .qos0_dropped
             .saturating_add(unsent)
             .saturating_add(if refused { discarded } else { 0 });
-        let is_asked = self.in_flight.standing.is_some_and(|slot| slot.is_sent());
-        self.subscriptions.end_connection(is_asked && is_silent);
+        if let Some(code) = self.subscriptions.code {
+            (code.on_end)(self, is_silent);
+        }
         self.acks.clear();
         self.ping_left = 0;
         self.lent = Lent::Buffer;
@@ -277,9 +259,12 @@ impl Sender<'_> {
             self.lent = Lent::Acks;
             return self.acks.bytes();
         }
-        if self.subscriptions.has_unsent() && is_between {
+        if is_between
+            && self.subscriptions.has_unsent()
+            && let Some(code) = self.subscriptions.code
+        {
             self.lent = Lent::Subscribe;
-            return self.subscriptions.unsent(self.buffer.reserved());
+            return (code.lend)(self);
         }
         self.lent = Lent::Buffer;
         self.buffer.lend(self.has_small_packets())
@@ -300,11 +285,8 @@ impl Sender<'_> {
                 sent.then_some(SmallPacket::Ack)
             }
             Lent::Subscribe => {
-                let sent = self.subscriptions.consume(n);
-                if sent && let Some(slot) = &mut self.in_flight.standing {
-                    slot.sent(now);
-                }
-                sent.then_some(SmallPacket::Subscribe)
+                let code = self.subscriptions.code?;
+                (code.consume)(self, n, now)
             }
             Lent::Buffer => {
                 self.buffer.consume(n);

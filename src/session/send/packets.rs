@@ -87,6 +87,12 @@ impl Packets<'_> {
         self.first(self.current, |packet| packet.is_streamed)
     }
 
+    /// Returns the start of the first PUBLISH at QoS 1 or 2, from the packet at `at` on.
+    #[inline(never)] // called from three places
+    pub(super) fn first_kept(&self, at: usize) -> Option<usize> {
+        self.first(at, RawPacket::is_kept_publish)
+    }
+
     /// Returns the start of the first packet, from the one at `at` on, that matches.
     fn first(&self, mut at: usize, matches: impl Fn(&RawPacket) -> bool) -> Option<usize> {
         while at < self.span.end {

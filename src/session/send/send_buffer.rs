@@ -161,15 +161,18 @@ impl SendBuffer<'_> {
     /// on an earlier one, too, and whether there are more such PUBLISHes.
     pub(super) fn attempted(&self) -> (Option<(PacketId, QoS, bool)>, bool) {
         let end = self.packets.write_pos.max(self.packets.lent_end);
-        let mut publishes = self
-            .packets
-            .iter()
-            .filter(|(at, packet)| *at < end && packet.is_kept_publish());
-        let first = publishes.next().and_then(|(_, packet)| {
-            let id = packet.id(self.packets.bytes)?;
-            Some((id, packet.qos(), packet.is_dup()))
-        });
-        (first, publishes.next().is_some())
+        let Some(at) = self.packets.first_kept(self.packets.span.start) else {
+            return (None, false);
+        };
+        if at >= end {
+            return (None, false);
+        }
+        let packet = self.packets.at(at);
+        let first = packet
+            .id(self.packets.bytes)
+            .map(|id| (id, packet.qos(), packet.is_dup()));
+        let next = self.packets.first_kept(packet.end);
+        (first, next.is_some_and(|at| at < end))
     }
 
     /// Returns `true` if packets wait for CONNACK.
@@ -289,11 +292,12 @@ impl SendBuffer<'_> {
         at == Some(self.packets.current) && !self.is_between_packets()
     }
 
-    /// Keeps the PUBLISHes at QoS 1 and 2 for the next connection \[MQTT-4.4.0-1\], removes the other packets, and
-    /// returns how many PUBLISHes at QoS 0 were not sent.
-    pub(super) fn end_connection(&mut self) -> u16 {
+    /// Keeps the PUBLISHes at QoS 1 and 2 for the next connection \[MQTT-4.4.0-1\], and removes the other packets. Returns
+    /// how many PUBLISHes at QoS 0 were not sent, and whether a kept one was [attempted](Self::attempted).
+    pub(super) fn end_connection(&mut self) -> (u16, bool) {
         self.end_streamed();
         let mut dropped: u16 = 0;
+        let mut has_attempted = false;
         let mut at = self.packets.span.start;
         while at < self.packets.span.end {
             let packet = self.packets.at(at);
@@ -303,6 +307,7 @@ impl SendBuffer<'_> {
                     && let Some(first) = self.packets.bytes.get_mut(at)
                 {
                     *first |= wire::DUP;
+                    has_attempted = true;
                 }
                 at = packet.end;
                 continue;
@@ -318,7 +323,7 @@ impl SendBuffer<'_> {
         }
         // The next connection begins with the first packet.
         self.packets.rewind(self.packets.span.start);
-        dropped
+        (dropped, has_attempted)
     }
 
     /// Removes every packet, and reserves `connect_end` bytes for the CONNECT. There is no connection.
@@ -358,9 +363,8 @@ impl SendBuffer<'_> {
         if self.packets.span.start < current {
             return current;
         }
-        let mut packets = self.packets.iter();
-        let first = packets.find(|(_, packet)| packet.is_kept_publish());
-        first.map_or(usize::MAX, |(_, packet)| packet.end)
+        let first = self.packets.first_kept(self.packets.span.start);
+        first.map_or(usize::MAX, |at| self.packets.at(at).end)
     }
 }
 

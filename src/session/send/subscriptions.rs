@@ -1,8 +1,10 @@
 //! Standing subscriptions: filters that the session subscribes by itself, on each connection whose server may lack them.
 
+use super::{Sender, SmallPacket};
 use crate::{
     bytes::Span,
     codec::{EncodeError, PacketId, QoS, SubackCodes, SubackReturnCode, subscribe},
+    time::Instant,
 };
 
 /// Most filters in one SUBSCRIBE. Some servers close the connection at more.
@@ -21,11 +23,97 @@ pub enum SubscriptionState {
     Refused,
 }
 
+/// The code for a list of filters. A program that sets no list does not link it.
+pub(super) struct Code {
+    /// CONNACK was received. Says whether DISCONNECT was queued.
+    pub(super) on_connected: fn(&mut Sender<'_>, bool),
+    /// The SUBSCRIBE was answered.
+    pub(super) on_answer: fn(&mut Sender<'_>, SubackCodes<'_>),
+    /// The connection ended. Says whether it did so without a reason.
+    pub(super) on_end: fn(&mut Sender<'_>, bool),
+    /// See [`Subscriptions::suspect`].
+    pub(super) suspect: fn(&Sender<'_>) -> Option<(usize, u16)>,
+    /// Returns the bytes that are sent next.
+    pub(super) lend: for<'r> fn(&'r mut Sender<'_>) -> &'r [u8],
+    /// The transport accepted these bytes.
+    pub(super) consume: fn(&mut Sender<'_>, usize, Instant) -> Option<SmallPacket>,
+}
+
+static CODE: Code = Code {
+    on_connected,
+    on_answer,
+    on_end,
+    suspect,
+    lend: |sender| sender.subscriptions.unsent(sender.buffer.reserved()),
+    consume,
+};
+
+/// It is the same for each list.
+#[cfg(feature = "fingerprint")]
+impl core::hash::Hash for Code {
+    fn hash<H: core::hash::Hasher>(&self, _: &mut H) {}
+}
+
+fn on_connected(sender: &mut Sender<'_>, disconnecting: bool) {
+    // [MQTT-3.14.4-2] DISCONNECT may have been sent before CONNACK was received.
+    let is_over = disconnecting && sender.buffer.is_empty();
+    if !is_over && sender.subscriptions.begin_round() {
+        // Until the round is complete, the server has an older list in part.
+        if sender.subscriptions.forget() {
+            sender.changes.add();
+        }
+        subscribe_next(sender);
+    }
+}
+
+/// Queues the next SUBSCRIBE, if there is one.
+fn subscribe_next(sender: &mut Sender<'_>) {
+    if !sender.subscriptions.has_next() {
+        return;
+    }
+    let id = sender.in_flight.insert_standing();
+    let room = sender.buffer.reserved();
+    if !sender.subscriptions.write_next(id, room) {
+        sender.in_flight.standing = None;
+    }
+}
+
+fn on_answer(sender: &mut Sender<'_>, codes: SubackCodes<'_>) {
+    sender.in_flight.standing = None;
+    if sender.subscriptions.on_answer(codes) {
+        sender.changes.add();
+    }
+    subscribe_next(sender);
+}
+
+fn on_end(sender: &mut Sender<'_>, is_silent: bool) {
+    let is_asked = is_asked(sender);
+    sender.subscriptions.end_connection(is_asked && is_silent);
+}
+
+fn is_asked(sender: &Sender<'_>) -> bool {
+    sender.in_flight.standing.is_some_and(|slot| slot.is_sent())
+}
+
+fn suspect(sender: &Sender<'_>) -> Option<(usize, u16)> {
+    sender.subscriptions.suspect().filter(|_| is_asked(sender))
+}
+
+fn consume(sender: &mut Sender<'_>, n: usize, now: Instant) -> Option<SmallPacket> {
+    let sent = sender.subscriptions.consume(n);
+    if sent && let Some(slot) = &mut sender.in_flight.standing {
+        slot.sent(now);
+    }
+    sent.then_some(SmallPacket::Subscribe)
+}
+
 /// The list of filters, and how much of it the server has answered.
 ///
 /// A round sends the whole list, one SUBSCRIBE after the other.
 #[cfg_attr(feature = "fingerprint", derive(Hash))]
 pub(in crate::session) struct Subscriptions<'b> {
+    /// The code, once there is a list.
+    pub(super) code: Option<&'static Code>,
     list: &'b [(&'b str, QoS)],
     /// Filters before this one were answered in this round.
     next: usize,
@@ -47,6 +135,7 @@ pub(in crate::session) struct Subscriptions<'b> {
 impl<'b> Subscriptions<'b> {
     pub(super) const fn new() -> Self {
         Self {
+            code: None,
             list: &[],
             next: 0,
             in_packet: 0,
@@ -61,6 +150,7 @@ impl<'b> Subscriptions<'b> {
 
     /// Replaces the list between connections.
     pub(super) const fn set_list(&mut self, list: &'b [(&'b str, QoS)]) {
+        self.code = Some(&CODE);
         self.list = list;
         self.closures = 0;
         self.one_by_one = false;
@@ -98,7 +188,7 @@ impl Subscriptions<'_> {
     }
 
     /// CONNACK was received. Returns `true` if a round begins, because the server may lack a filter of the list.
-    pub(super) fn begin_round(&mut self) -> bool {
+    fn begin_round(&mut self) -> bool {
         self.next = 0;
         self.state = SubscriptionState::Granted;
         let is_needed = !self.list.is_empty() && self.recorded != checksum(self.list);
@@ -109,12 +199,12 @@ impl Subscriptions<'_> {
     }
 
     /// Returns `true` if a filter was not answered in this round.
-    pub(super) const fn has_next(&self) -> bool {
+    const fn has_next(&self) -> bool {
         self.next < self.list.len()
     }
 
     /// Writes the next SUBSCRIBE of the round into this room. Returns `false` if the round is complete.
-    pub(super) fn write_next(&mut self, id: PacketId, room: &mut [u8]) -> bool {
+    fn write_next(&mut self, id: PacketId, room: &mut [u8]) -> bool {
         let rest = self.list.get(self.next..).unwrap_or_default();
         let most = if self.one_by_one { 1 } else { MAX_FILTERS };
         let mut count = rest.len().min(most);
@@ -132,7 +222,7 @@ impl Subscriptions<'_> {
     }
 
     /// The SUBSCRIBE was answered with these codes. Returns `true` if the round is complete and was recorded.
-    pub(in crate::session) fn on_answer(&mut self, codes: SubackCodes<'_>) -> bool {
+    fn on_answer(&mut self, codes: SubackCodes<'_>) -> bool {
         if codes.iter().any(|code| code == SubackReturnCode::Failure) {
             self.state = SubscriptionState::Refused;
         }
@@ -152,7 +242,7 @@ impl Subscriptions<'_> {
     }
 
     /// The connection ended. `unanswered` says whether the server closed it before it answered a SUBSCRIBE.
-    pub(super) fn end_connection(&mut self, unanswered: bool) {
+    fn end_connection(&mut self, unanswered: bool) {
         if unanswered {
             self.closures = self.closures.saturating_add(1);
             self.one_by_one = true;
@@ -164,7 +254,7 @@ impl Subscriptions<'_> {
     }
 
     /// Returns the bytes of the SUBSCRIBE that were not sent.
-    pub(super) fn unsent<'r>(&self, room: &'r [u8]) -> &'r [u8] {
+    fn unsent<'r>(&self, room: &'r [u8]) -> &'r [u8] {
         self.unsent.of(room)
     }
 
@@ -177,7 +267,7 @@ impl Subscriptions<'_> {
     }
 
     /// The transport accepted `n` bytes. Returns `true` if the whole SUBSCRIBE was sent.
-    pub(super) fn consume(&mut self, n: usize) -> bool {
+    fn consume(&mut self, n: usize) -> bool {
         let n = n.min(self.unsent.len());
         self.unsent.start = self.unsent.start.wrapping_add(n);
         self.is_partly_sent = self.has_unsent() && (self.is_partly_sent || n > 0);
@@ -187,7 +277,7 @@ impl Subscriptions<'_> {
     /// Returns the index of the filter at which the server closes the connection, and on how many connections in a row.
     ///
     /// It is known once a SUBSCRIBE with this filter alone was not answered.
-    pub(super) fn suspect(&self) -> Option<(usize, u16)> {
+    fn suspect(&self) -> Option<(usize, u16)> {
         (self.in_packet == 1 && self.closures > 0)
             .then(|| (self.next, self.closures.saturating_add(1)))
     }
