@@ -16,7 +16,7 @@ BEGIN, END = "<!-- .ci/size --write -->", "<!-- end of .ci/size -->"
 
 TARGETS = ("thumbv6m-none-eabi", "thumbv7em-none-eabi", "riscv32imc-unknown-none-elf")
 LEVELS = ("z", "s")
-PROGRAMS = ("codec-loop", "client-qos1", "client-full", "client-full-async")
+PROGRAMS = ("codec-loop", "client-qos1", "client-full", "client-full-async", "device", "device-async")
 # Own code, in bytes, by program and chip; the smaller of the two levels counts.
 GOALS = {
     ("codec-loop", "thumbv6m"): 1350,
