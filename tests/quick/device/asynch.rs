@@ -1,4 +1,12 @@
 //! The async device: a runner that reconnects, refuses events and is shut down.
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    clippy::arithmetic_side_effects,
+    clippy::cast_possible_truncation,
+    reason = "helpers of a test"
+)]
 
 use std::{
     cell::{Cell, RefCell},
@@ -122,7 +130,7 @@ fn refused_message_is_given_again_after_resume() {
         {
             let seen = seen.borrow();
             let pings = seen.iter().filter(|name| *name == "pingreq").count();
-            assert!(pings >= 5 && pings < 20, "{seen:?}");
+            assert!((5..20).contains(&pings), "{seen:?}");
             assert!(!seen.contains(&"puback".to_owned()));
         }
         // The event is refused once more.

@@ -6,6 +6,14 @@
 //! end, and each message to arrive.
 //!
 //! `DEVICE_COUNT=n` and `DEVICE_FIRST=n` choose how many histories, and from which seed on.
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    clippy::arithmetic_side_effects,
+    clippy::cast_possible_truncation,
+    reason = "helpers of a test"
+)]
 
 use std::{
     cell::{Cell, RefCell},

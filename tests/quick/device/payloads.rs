@@ -1,9 +1,10 @@
 //! Payloads of the handles of an async device: other tasks go on, and every end is told.
 #![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::indexing_slicing,
     clippy::arithmetic_side_effects,
     clippy::cast_possible_truncation,
-    clippy::indexing_slicing,
-    clippy::panic,
     reason = "helpers of a test"
 )]
 
