@@ -28,16 +28,17 @@ use run::{run, run_apart};
 #[test]
 fn mosquitto() {
     if let Some(broker) = start::mosquitto::start() {
-        run(&broker);
         devices::play(&broker);
+        run(&broker);
     }
 }
 
 #[test]
 fn rumqttd() {
     let broker = start::rumqttd::start();
-    run(&broker);
+    // First: the last scenario may end the broker.
     devices::play(&broker);
+    run(&broker);
 }
 
 #[test]
