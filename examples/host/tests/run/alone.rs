@@ -207,7 +207,10 @@ fn a_broken_connection_is_resumed() {
 fn a_refusal_is_explained() {
     with_both_clients(|client| {
         for (connack, words) in [
-            (b"\x20\x02\0\x01", ["does not support MQTT 3.1.1", "Use a broker"]),
+            (
+                b"\x20\x02\0\x01",
+                ["does not support MQTT 3.1.1", "Use a broker"],
+            ),
             (b"\x20\x02\0\x02", ["client id", "--client-id"]),
             (b"\x20\x02\0\x04", ["password", "--user"]),
             (b"\x20\x02\0\x05", ["not authorized", "--user"]),
