@@ -103,8 +103,17 @@ pub fn run(input: &Input<'_>) {
     let told = resume(&mut session, input.session_present);
     // (With less room, less may come at once.)
     if is_as_saved && !input.smaller {
-        assert_eq!(told, resume(&mut saved, input.session_present));
+        // After fruitless connections, the saved session sends messages one by one. An image does not keep that.
+        let expected = resume(&mut saved, input.session_present);
+        assert_eq!(sorted(told), sorted(expected));
     }
+}
+
+/// The same packets and events, whatever their order.
+fn sorted((mut packets, mut events): (Vec<Vec<u8>>, Vec<String>)) -> (Vec<Vec<u8>>, Vec<String>) {
+    packets.sort();
+    events.sort();
+    (packets, events)
 }
 
 /// What was taken from an image gives the same image.
