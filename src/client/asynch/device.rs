@@ -1,5 +1,6 @@
 //! A device that stays connected, split into handles for its tasks and a runner (feature `async`).
 
+mod granted;
 mod handle;
 mod payload;
 mod runner;
@@ -7,11 +8,7 @@ mod shared;
 mod waiters;
 
 use self::shared::Shared;
-pub use self::{
-    handle::{Granted, Mqtt},
-    runner::Runner,
-    shared::DeviceState,
-};
+pub use self::{granted::Granted, handle::Mqtt, runner::Runner, shared::DeviceState};
 use crate::{
     client::device::Config,
     codec::Connect,

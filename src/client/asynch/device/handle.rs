@@ -5,18 +5,16 @@ use core::{future::poll_fn, task::Poll};
 use embedded_io_async::Read;
 
 use super::{
+    granted::{Granted, MAX_FILTERS},
     payload,
     shared::{Attempt, DeviceState, Shared, Ticket, poll_request, try_request},
     waiters::{Outcome, Wait},
 };
 use crate::{
     client::device::DeviceError,
-    codec::{PacketId, QoS, SubackCodes, SubackReturnCode},
+    codec::{PacketId, QoS},
     session::{Message, Saved, Session, StreamedPublish, SubscriptionState},
 };
-
-/// Most filters in a [`subscribe`](Mqtt::subscribe) of a handle.
-const MAX_FILTERS: usize = 16;
 
 /// A handle to a [`Device`](super::Device), to be copied to every task of its executor.
 ///
@@ -43,52 +41,6 @@ impl<const TASKS: usize> core::fmt::Debug for Mqtt<'_, TASKS> {
     fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
         let state = self.shared.state();
         f.debug_struct("Mqtt").field("state", &state).finish()
-    }
-}
-
-/// The return codes of the filters of a [`subscribe`](Mqtt::subscribe), in their order.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-#[cfg_attr(feature = "defmt", derive(defmt::Format))]
-#[must_use = "the server may have refused a filter"]
-pub struct Granted {
-    /// Two bits for each filter: the QoS, or 3 for a refusal. The last filter has the lowest bits.
-    codes: u32,
-    len: u8,
-}
-
-impl Granted {
-    /// The answer to a request other than a subscribe.
-    pub(super) const NONE: Self = Self { codes: 0, len: 0 };
-
-    pub(super) fn new(codes: SubackCodes<'_>) -> Self {
-        let mut granted = Self::NONE;
-        for code in codes.iter().take(MAX_FILTERS) {
-            let bits = match code {
-                SubackReturnCode::Granted(qos) => u32::from(qos as u8),
-                SubackReturnCode::Failure => 3,
-            };
-            granted.codes = (granted.codes << 2) | bits;
-            granted.len = granted.len.wrapping_add(1);
-        }
-        granted
-    }
-
-    /// The return codes.
-    pub fn iter(self) -> impl Iterator<Item = SubackReturnCode> {
-        (0..self.len).rev().map(move |at| {
-            let bits = self.codes >> (at.wrapping_mul(2) & 31) & 3;
-            match bits {
-                0 => SubackReturnCode::Granted(QoS::AtMostOnce),
-                1 => SubackReturnCode::Granted(QoS::AtLeastOnce),
-                2 => SubackReturnCode::Granted(QoS::ExactlyOnce),
-                _ => SubackReturnCode::Failure,
-            }
-        })
-    }
-
-    /// Returns `true` if the server refused no filter. It may have granted a lower QoS than was asked for.
-    pub fn all_granted(self) -> bool {
-        self.iter().all(|code| code != SubackReturnCode::Failure)
     }
 }
 

@@ -32,7 +32,7 @@ struct Sending<'t, 'd, const N: usize> {
     stage: Stage,
 }
 
-/// What the session has of a payload.
+/// Progress of a payload that is given to the session.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Stage {
     /// It is being provided.
@@ -91,7 +91,7 @@ pub(super) async fn publish_from<const N: usize>(
     }
 }
 
-/// What follows from an outcome.
+/// The next step after an outcome.
 enum Settled {
     Ended(Result<(), DeviceError>),
     /// The payload of this message is provided again.

@@ -9,7 +9,7 @@ use core::{
 use embedded_io_async::{Read, Write};
 
 use super::{
-    handle::Granted,
+    granted::Granted,
     shared::{DeviceState, Shared},
     waiters::{Changed, Waiters},
 };
@@ -63,7 +63,7 @@ struct Connection<'r, 'd, T: Read + Write, C, H, const N: usize> {
     discards_event: bool,
 }
 
-/// What the runner does next.
+/// The next step of the runner.
 enum Turn<E> {
     /// Go on after other tasks have run.
     Again,

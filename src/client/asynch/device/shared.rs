@@ -1,4 +1,4 @@
-//! What the handles and the runner of a device share. All of them belong to one executor.
+//! State that the handles and the runner of a device share. All of them belong to one executor.
 
 use core::{
     cell::{Cell, RefCell},
@@ -257,7 +257,7 @@ pub(super) fn poll_request<'d, R, const N: usize>(
     }
 }
 
-/// Why a request was not made.
+/// A request that was not made: its error, or the wait before the next attempt.
 pub(super) enum Attempt {
     Failed(DeviceError),
     Wait(Wait),

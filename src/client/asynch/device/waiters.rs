@@ -2,10 +2,10 @@
 
 use core::task::Waker;
 
-use super::handle::Granted;
+use super::granted::Granted;
 use crate::{client::device::DeviceError, codec::PacketId};
 
-/// What a task waits for.
+/// The condition that ends the wait of a task.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) enum Wait {
     /// Nothing yet: the place is reserved.
@@ -26,7 +26,7 @@ pub(super) enum Wait {
     State,
 }
 
-/// How a wait has ended.
+/// The end of a wait.
 #[derive(Clone, Copy)]
 pub(super) enum Outcome {
     /// The request has ended.
@@ -256,7 +256,7 @@ impl<const N: usize> Waiters<N> {
     }
 }
 
-/// What has changed since tasks were woken last.
+/// Changes since tasks were woken last.
 #[derive(Clone, Copy, Default)]
 pub(super) struct Changed {
     /// There may be more room for requests or payload.
