@@ -77,6 +77,7 @@ pub use self::{
 #[doc = include_str!("../docs/sleep.md")]
 #[doc = include_str!("../docs/buffers.md")]
 #[doc = include_str!("../docs/cloud.md")]
+#[doc = include_str!("../docs/home-assistant.md")]
 #[doc = include_str!("../docs/umqtt-simple.md")]
 #[doc = include_str!("../docs/codec.md")]
 #[doc = include_str!("../docs/inside.md")]

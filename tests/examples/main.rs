@@ -8,6 +8,7 @@
 )]
 
 mod first;
+mod home_assistant;
 
 use std::{
     env,

@@ -1,0 +1,185 @@
+//! The device of the example appears in Home Assistant, which the test plays by the rules of its MQTT integration.
+
+use std::{
+    collections::HashMap,
+    net::SocketAddr,
+    process::{Child, Command, Stdio},
+    time::{Duration, Instant},
+};
+
+use serde_json::{Map, Value};
+use umqtt::{
+    Config, Event, Message, Storage,
+    blocking::Device,
+    codec::{Connect, QoS},
+    std_io::{self, StdClock, TcpTransport},
+};
+
+use super::{count, program, run};
+
+const DISCOVERY: &str = "homeassistant/device/umqtt-lamp-7/config";
+/// Longest time for the device or the broker to do what is expected.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// The lamp, which is killed when the test ends.
+struct Lamp(Child);
+
+impl Lamp {
+    fn start(broker: SocketAddr) -> Self {
+        let broker = broker.to_string();
+        let mut command = Command::new(program("home_assistant"));
+        command.args(["--broker", &broker]).stdout(Stdio::null());
+        Self(command.spawn().unwrap())
+    }
+
+    fn kill(&mut self) {
+        self.0.kill().unwrap();
+        self.0.wait().unwrap();
+    }
+}
+
+impl Drop for Lamp {
+    fn drop(&mut self) {
+        self.kill();
+    }
+}
+
+/// What the last message on a topic was.
+#[derive(Clone, PartialEq, Debug)]
+struct Heard {
+    text: String,
+    /// It was published before the subscription.
+    is_retained: bool,
+}
+
+/// Home Assistant's client.
+struct HomeAssistant<'d> {
+    device: Device<'d, TcpTransport, StdClock>,
+    heard: HashMap<String, Heard>,
+}
+
+impl<'d> HomeAssistant<'d> {
+    fn new(broker: SocketAddr, storage: &'d mut Storage<2048, 512, 8>, id: &'d str) -> Self {
+        let config = Config {
+            connect: Connect::new(id),
+            subscriptions: &[("homeassistant/device/+/config", QoS::AtMostOnce)],
+        };
+        let mut device = Device::new(storage, StdClock::new(), &config).unwrap();
+        device.connect(std_io::connect(broker).unwrap()).unwrap();
+        let heard = HashMap::new();
+        Self { device, heard }
+    }
+
+    /// Waits for a message on this topic that is as it should be.
+    fn hear(&mut self, topic: &str, mut expected: impl FnMut(&Heard) -> bool) -> String {
+        let start = Instant::now();
+        loop {
+            let heard = &mut self.heard;
+            let received = self.device.recv(100, |event, _| {
+                if let Event::Message(message) = event {
+                    let text = String::from_utf8(message.payload.to_vec()).unwrap();
+                    let is_retained = message.retain;
+                    heard.insert(message.topic.to_owned(), Heard { text, is_retained });
+                }
+            });
+            received.unwrap();
+            if let Some(it) = self.heard.get(topic).filter(|it| expected(it)) {
+                return it.text.clone();
+            }
+            assert!(start.elapsed() < PATIENCE, "{topic}: {:#?}", self.heard);
+        }
+    }
+
+    fn publish(&mut self, topic: &str, payload: &str) {
+        let message = Message::new(topic, payload.as_bytes());
+        self.device.publish(&message).unwrap();
+    }
+
+    fn subscribe(&mut self, topic: &str) {
+        self.device.subscribe(&[(topic, QoS::AtMostOnce)]).unwrap();
+    }
+}
+
+/// The required text at this key.
+fn text<'v>(map: &'v Map<String, Value>, key: &str) -> &'v str {
+    let value = map.get(key).and_then(Value::as_str);
+    value.unwrap_or_else(|| panic!("no text {key:?} in {map:?}"))
+}
+
+fn object<'v>(map: &'v Map<String, Value>, key: &str) -> &'v Map<String, Value> {
+    let value = map.get(key).and_then(Value::as_object);
+    value.unwrap_or_else(|| panic!("no object {key:?} in {map:?}"))
+}
+
+/// A component with the options that it shares with the others.
+fn component(root: &Map<String, Value>, key: &str, platform: &str) -> Map<String, Value> {
+    let mut component = object(object(root, "cmps"), key).clone();
+    assert_eq!(text(&component, "p"), platform);
+    assert!(text(&component, "unique_id").starts_with("umqtt-lamp-7-"));
+    let available = text(root, "availability_topic").into();
+    component.insert("availability_topic".to_owned(), available);
+    component
+}
+
+/// From discovery to the end of the device, and once more: the second time, what was retained tells all.
+#[test]
+fn home_assistant() {
+    let broker = embedded_broker::start().unwrap();
+    let mut storage = Storage::new();
+    let mut home = HomeAssistant::new(broker, &mut storage, "homeassistant");
+    let mut lamp = Lamp::start(broker);
+
+    let json = home.hear(DISCOVERY, |_| true);
+    let root: Map<String, Value> = serde_json::from_str(&json).unwrap();
+    text(object(&root, "o"), "name");
+    assert_eq!(text(object(&root, "dev"), "ids"), "umqtt-lamp-7");
+    let switch = component(&root, "switch", "switch");
+    let sensor = component(&root, "temperature", "sensor");
+    assert_ne!(text(&switch, "unique_id"), text(&sensor, "unique_id"));
+    assert_eq!(text(&sensor, "state_class"), "measurement");
+    assert_eq!(text(&sensor, "device_class"), "temperature");
+    assert_eq!(text(&sensor, "unit_of_measurement"), "°C");
+    let (state, set) = (text(&switch, "state_topic"), text(&switch, "command_topic"));
+    let celsius = text(&sensor, "state_topic");
+    let available = text(&switch, "availability_topic");
+    for topic in [available, state, celsius] {
+        home.subscribe(topic);
+    }
+    home.hear(available, |it| it.text == "online");
+    home.hear(state, |it| it.text == "OFF");
+    home.hear(celsius, |it| it.text.parse::<f32>().is_ok());
+
+    home.publish(set, "ON");
+    home.hear(state, |it| it.text == "ON");
+
+    // Home Assistant has started again: the device publishes all that it needs, with the present state.
+    home.heard.clear();
+    home.publish("homeassistant/status", "online");
+    home.hear(DISCOVERY, |it| it.text == json);
+    home.hear(available, |it| it.text == "online");
+    home.hear(state, |it| it.text == "ON");
+
+    lamp.kill();
+    home.hear(available, |it| it.text == "offline");
+    // Another one, which has subscribed to nothing before, finds the device and that it is away.
+    let mut storage = Storage::new();
+    let mut other = HomeAssistant::new(broker, &mut storage, "other");
+    other.hear(DISCOVERY, |it| it.text == json && it.is_retained);
+    other.subscribe(available);
+    other.hear(available, |it| it.text == "offline" && it.is_retained);
+    let _again = Lamp::start(broker);
+    other.hear(available, |it| it.text == "online");
+}
+
+#[test]
+fn home_assistant_without_broker_ends_in_order() {
+    let output = run("home_assistant");
+    assert_eq!(count(&output, "a broker starts in this process"), 1);
+    assert_eq!(
+        count(&output, "subscribed \"umqtt-lamp-7/switch/set\" at QoS 1"),
+        1
+    );
+    // The discovery, `online` and the switch. The DISCONNECT follows `offline` at once, so a broker need not answer it.
+    assert!(count(&output, " delivered") >= 3, "{output}");
+    assert_eq!(count(&output, "not published"), 0, "{output}");
+}
