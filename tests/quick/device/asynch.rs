@@ -471,6 +471,34 @@ fn dropped_runner_ends_every_wait() {
     assert_eq!(mqtt.state(), DeviceState::RunnerGone);
 }
 
+/// The runner of a device that was shut down is dropped sooner or later: the reason stays.
+#[test]
+fn dropped_runner_after_shut_down_leaves_state_shut_down() {
+    let world = World::new();
+    let mut storage = Storage::<256, 256, 1>::new();
+    let mut device: Device<'_, &World> = Device::new(&mut storage, &world, &config(&[])).unwrap();
+    let (mqtt, mut runner) = device.split();
+    world.feed(&connack(false));
+    let mut tasks = Tasks::new();
+    tasks.spawn(async {
+        assert_eq!(
+            mqtt.publish_and_wait(&message("a", b"", QOS1)).await,
+            Err(DeviceError::ShutDown)
+        );
+    });
+    tasks.spawn(async {
+        mqtt.shut_down();
+        // The server neither acknowledges nor closes.
+        let running = runner.run(world.dial(), |_, _| {});
+        embassy_futures::select::select(running, pause(&world, 10)).await;
+        drop(runner);
+    });
+    world.run(&mut tasks);
+    drop(tasks);
+    assert_eq!(mqtt.state(), DeviceState::ShutDown);
+    assert_eq!(world.run(mqtt.connected()), Err(DeviceError::ShutDown));
+}
+
 /// `run` is dropped at each of its polls and begun again: a message that waits arrives all the same.
 #[test]
 fn run_dropped_at_each_poll_loses_nothing() {

@@ -1,7 +1,8 @@
 //! Exhaustive inputs, compared with checkers that share no code with the library: every Remaining Length, every small
-//! body, every character, every sequence of bytes that may be one, and every filter with every topic.
+//! body, every character, every sequence of bytes that may be one, and every filter with every topic. A debug build tries a
+//! part of each; `.ci/exhaustive` tries all.
 //!
-//! A debug build tries a part of each; `.ci/exhaustive` tries all.
+//! A release build also plays 10,000 histories of an async device, of which the quick tests play 200.
 #![allow(
     clippy::arithmetic_side_effects,
     clippy::cast_possible_truncation,
@@ -12,7 +13,17 @@
 
 #[path = "../../checker/mod.rs"]
 mod checker;
+#[cfg(not(debug_assertions))]
+#[path = "../../common/mod.rs"]
+mod common;
+#[cfg(not(debug_assertions))]
+#[path = "../device/histories.rs"]
+mod histories;
 mod short_inputs;
+#[cfg(not(debug_assertions))]
+#[path = "../device/tasks.rs"]
+#[allow(dead_code, reason = "a part of it is for other tests")]
+mod tasks;
 
 use checker::{Verdict, captures, is_match, is_string, is_topic_filter, is_topic_name, judge};
 use umqtt::codec::{

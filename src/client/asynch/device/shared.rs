@@ -139,7 +139,12 @@ impl<const N: usize> Shared<'_, N> {
     pub(super) fn set_state(&self, state: DeviceState, subscriptions: SubscriptionState) {
         let is_final = matches!(state, DeviceState::ShutDown | DeviceState::RunnerGone);
         let old = self.state.get();
-        let stays = !is_final && matches!(old, DeviceState::ShutDown | DeviceState::RunnerGone);
+        // A runner is usually dropped after its device was shut down.
+        let stays = match old {
+            DeviceState::ShutDown => true,
+            DeviceState::RunnerGone => !is_final,
+            _ => false,
+        };
         let state = if stays { old } else { state };
         let old_subscriptions = self.subscriptions.replace(subscriptions);
         self.state.set(state);
