@@ -1,6 +1,6 @@
 //! Shortcuts for 64-bit hosts, where speed is worth code. If a shortcut does not apply, the general code decides.
 
-use super::header::min_publish_length;
+use super::header::{MIN_AT_QOS_0, min_publish_length};
 use super::remaining_length;
 use super::wire::FLAGS_MASK;
 use crate::bytes::OPTIMIZE_FOR_SPEED;
@@ -15,17 +15,30 @@ pub(super) struct PlainPublish<'a> {
     pub(super) len: usize,
 }
 
-/// Splits a PUBLISH. With it, decoding 64 bytes at QoS 0 takes 111 instructions on x86-64 instead of 201.
+/// Splits a PUBLISH. With it, decoding 64 bytes at QoS 0 takes 104 instructions on x86-64 instead of 201.
+///
+/// If the packet is valid so far and more bytes must be received, it sets `is_incomplete`. That saves 50 instructions.
 #[inline(always)]
-pub(super) fn split_publish(bytes: &[u8]) -> Option<PlainPublish<'_>> {
+pub(super) fn split_publish<'a>(
+    bytes: &'a [u8],
+    is_incomplete: &mut bool,
+) -> Option<PlainPublish<'a>> {
     let (&first, rest) = bytes.split_first()?;
     let flags = first & FLAGS_MASK;
-    if flags != 0 {
-        min_publish_length(flags).ok()?;
-    }
-    let (remaining_length, header_len) = remaining_length::decode(rest).ok()??;
+    let min = match flags {
+        0 => MIN_AT_QOS_0,
+        _ => min_publish_length(flags).ok()?,
+    };
+    let Some((remaining_length, header_len)) = remaining_length::decode(rest).ok()? else {
+        *is_incomplete = true;
+        return None;
+    };
     let len = header_len.saturating_add(remaining_length::to_usize(remaining_length));
-    let (topic_len, rest) = bytes.get(header_len..len)?.split_first_chunk()?;
+    let Some(body) = bytes.get(header_len..len) else {
+        *is_incomplete = remaining_length >= u32::from(min);
+        return None;
+    };
+    let (topic_len, rest) = body.split_first_chunk()?;
     let (topic, rest) = rest.split_at_checked(usize::from(u16::from_be_bytes(*topic_len)))?;
     is_plain_topic(topic).then_some(PlainPublish {
         flags,

@@ -127,6 +127,9 @@ fn min_remaining_length(packet_type: PacketType, flags: u8) -> Result<u8, Decode
     Err(DecodeError::InvalidFlags { packet_type, flags })
 }
 
+/// Smallest Remaining Length of a PUBLISH at QoS 0: a topic of one character.
+pub(super) const MIN_AT_QOS_0: u8 = 3;
+
 /// Checks the flags of a PUBLISH and returns the minimum Remaining Length (section 3.3.1).
 #[inline(always)] // saves 16 to 136 bytes on thumbv6m
 pub(super) fn min_publish_length(flags: u8) -> Result<u8, DecodeError> {
@@ -135,8 +138,7 @@ pub(super) fn min_publish_length(flags: u8) -> Result<u8, DecodeError> {
         0b0110 | 0b1110 => Err(DecodeError::PublishQosThree),
         // [MQTT-3.3.1-2] DUP must be 0 at QoS 0.
         DUP => Err(DecodeError::DupAtQosZero),
-        // A topic of one character.
-        0 => Ok(3),
+        0 => Ok(MIN_AT_QOS_0),
         // [MQTT-2.3.1-1] A packet id follows the topic.
         _ => Ok(5),
     }

@@ -202,9 +202,9 @@ impl<'a> Packet<'a> {
             Self::Suback(packet) => packet.encode(out),
             Self::Unsubscribe(packet) => packet.encode(out),
             Self::Unsuback(packet) => packet.encode(out),
-            Self::Pingreq | Self::Pingresp | Self::Disconnect => {
-                writer::write_array(out, [self.packet_type().first_byte(), 0])
-            }
+            Self::Pingreq => writer::write_array(out, [PacketType::Pingreq.first_byte(), 0]),
+            Self::Pingresp => writer::write_array(out, [PacketType::Pingresp.first_byte(), 0]),
+            Self::Disconnect => writer::write_array(out, [PacketType::Disconnect.first_byte(), 0]),
         }
     }
 }
@@ -227,10 +227,14 @@ fn decode_with<'a, T>(
 /// Decodes the packet at the start of `bytes`, which is a PUBLISH.
 #[inline(never)] // saves other packets 8 instructions on x86-64
 fn decode_publish(bytes: &[u8]) -> Decoded<'_> {
-    if let Some(parts) = fast::split_publish(bytes)
+    let mut is_incomplete = false;
+    if let Some(parts) = fast::split_publish(bytes, &mut is_incomplete)
         && let Some(publish) = Publish::from_plain(&parts)
     {
         return Ok(Some((Packet::Publish(publish), parts.len)));
+    }
+    if is_incomplete {
+        return Ok(None);
     }
     Packet::decode_any(bytes)
 }
