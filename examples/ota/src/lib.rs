@@ -1,10 +1,11 @@
-//! What `ota` and `log_upload` have in common: a broker, a device with 128 bytes, and a progress bar.
+//! What `ota` and `log_upload` have in common: a broker, a device with 128 bytes, a flash, and a progress bar.
 
 use std::{
     error::Error,
     net::{SocketAddr, ToSocketAddrs},
 };
 
+use embedded_storage::nor_flash::{ErrorType, NorFlash, NorFlashErrorKind, ReadNorFlash};
 use indicatif::{ProgressBar, ProgressStyle};
 use umqtt::{
     Config, Storage, StreamedPublish, blocking,
@@ -77,6 +78,64 @@ pub fn publish_image(broker: SocketAddr, topic: &str, parts: &[&[u8]]) -> Result
     }
     server.shut_down(|_, _| ())?;
     Ok(())
+}
+
+/// Memory that behaves like flash: only erased bytes can be written.
+#[derive(Debug)]
+pub struct RamFlash(Vec<u8>);
+
+impl RamFlash {
+    /// Flash of this size in bytes, which is not erased.
+    pub fn new(size: usize) -> Self {
+        Self(vec![0; size])
+    }
+
+    fn bytes(
+        &mut self,
+        from: u32,
+        len: usize,
+    ) -> core::result::Result<&mut [u8], NorFlashErrorKind> {
+        let from = from as usize;
+        let bytes = self.0.get_mut(from..from.saturating_add(len));
+        bytes.ok_or(NorFlashErrorKind::OutOfBounds)
+    }
+}
+
+impl ErrorType for RamFlash {
+    type Error = NorFlashErrorKind;
+}
+
+impl ReadNorFlash for RamFlash {
+    const READ_SIZE: usize = 4;
+
+    fn read(&mut self, offset: u32, to: &mut [u8]) -> core::result::Result<(), NorFlashErrorKind> {
+        to.copy_from_slice(self.bytes(offset, to.len())?);
+        Ok(())
+    }
+
+    fn capacity(&self) -> usize {
+        self.0.len()
+    }
+}
+
+impl NorFlash for RamFlash {
+    const WRITE_SIZE: usize = 4;
+    const ERASE_SIZE: usize = 4_096;
+
+    fn erase(&mut self, from: u32, to: u32) -> core::result::Result<(), NorFlashErrorKind> {
+        let len = to.saturating_sub(from) as usize;
+        self.bytes(from, len)?.fill(0xFF);
+        Ok(())
+    }
+
+    fn write(&mut self, offset: u32, bytes: &[u8]) -> core::result::Result<(), NorFlashErrorKind> {
+        let cells = self.bytes(offset, bytes.len())?;
+        if cells.iter().any(|&cell| cell != 0xFF) {
+            return Err(NorFlashErrorKind::Other);
+        }
+        cells.copy_from_slice(bytes);
+        Ok(())
+    }
 }
 
 /// A bar that shows so many bytes as they pass.

@@ -1,13 +1,13 @@
 //! A device with 128 bytes of receive buffer takes a firmware image of several MiB over MQTT.
 //!
-//! The image comes as one message, its SHA-256 in the last 32 bytes. The device writes it to its (simulated) flash piece
-//! by piece and acknowledges it with the last one. If the connection breaks before that, the broker sends the message
-//! again, and the device begins anew.
+//! The image is one message, with its SHA-256 in the first 32 bytes. The device writes it to its (simulated) flash in
+//! chunks, and acknowledges it with the last one. If the connection breaks before that, the broker sends the message
+//! again, and the device begins again. `ota-slot` does the same on a chip.
 //!
 //! ```text
 //! cargo run -p ota -- --cut-after 1000000                 # the cable is pulled after the first megabyte
 //! cargo run -p ota -- --broker localhost:1883             # then, elsewhere:
-//! (cat image; sha256sum image | xxd -r -p) | mosquitto_pub -t firmware/image -q 1 -s
+//! (sha256sum image | xxd -r -p; cat image) | mosquitto_pub -t firmware/image -q 1 -s
 //! ```
 
 use std::{
@@ -16,10 +16,15 @@ use std::{
 };
 
 use clap::Parser;
+use embedded_storage::nor_flash::NorFlashErrorKind;
 use indicatif::ProgressBar;
-use ota::{Memory, Result, broker, device, progress, publish_image};
+use ota::{Memory, RamFlash, Result, broker, device, progress, publish_image};
+use ota_slot::{InstallError, Installer, Progress, SUM_LEN, installed};
 use sha2::{Digest, Sha256};
-use umqtt::{Backoff, Event, SubscriptionState, codec::QoS, std_io};
+use umqtt::{Backoff, Event, Handled, SubscriptionState, codec::QoS, std_io};
+
+/// Size of the slot for a new image in bytes.
+const SLOT: usize = 64 << 20;
 
 /// Receives a firmware image that is far larger than the device's receive buffer.
 #[derive(Parser)]
@@ -38,39 +43,39 @@ struct Options {
     kib: u16,
 }
 
-/// The memory into which the image goes.
-struct Flash {
-    cells: Vec<u8>,
+/// Receives the image, and shows how far it is.
+struct Update<'f> {
+    installer: Installer<&'f mut RamFlash>,
     bar: ProgressBar,
-    is_complete: bool,
+    received: usize,
+    is_installed: bool,
+    /// Why the image was not installed.
+    failed: Option<InstallError<NorFlashErrorKind>>,
 }
 
-impl Flash {
-    /// Writes the image as it comes.
-    fn handle(&mut self, event: Event<'_>) {
-        match event {
-            Event::Chunk(chunk) => {
-                if chunk.offset == 0 {
-                    self.cells.clear();
-                    self.bar = progress(chunk.total);
-                }
-                self.cells.extend_from_slice(chunk.bytes);
-                self.bar.inc(chunk.bytes.len() as u64);
-                self.is_complete = chunk.is_last();
-            }
+impl Update<'_> {
+    /// Gives each chunk of the image to the installer.
+    fn handle(&mut self, event: Event<'_>) -> Handled {
+        let chunk = match event {
+            Event::Chunk(chunk) => chunk,
             Event::ChunksAborted => {
-                println!("The rest of the image will not come; it begins anew.");
+                println!("The rest of the image will not come; it begins again.");
+                return Handled::Done;
             }
-            _ => {}
+            _ => return Handled::Done,
+        };
+        if chunk.offset == 0 {
+            self.bar = progress(chunk.total);
         }
-    }
-
-    /// Whether the image is the one to which its last 32 bytes belong.
-    fn is_sound(&self) -> bool {
-        match self.cells.split_last_chunk() {
-            Some((image, sum)) => <[u8; 32]>::from(Sha256::digest(image)) == *sum,
-            None => false,
+        self.received = chunk.offset.saturating_add(chunk.bytes.len());
+        self.bar.set_position(self.received as u64);
+        match self.installer.take(&chunk) {
+            Ok(Progress::Incomplete) => return Handled::Done,
+            // Nobody runs an image here, so none is found to run already.
+            Ok(Progress::Installed | Progress::IsRunning) => self.is_installed = true,
+            Err(error) => self.failed = Some(error),
         }
+        Handled::SkipRest
     }
 }
 
@@ -86,10 +91,13 @@ fn main() -> ExitCode {
 
 fn run(options: &Options) -> Result<()> {
     let address = broker(options.broker.as_deref())?;
-    let mut flash = Flash {
-        cells: Vec::new(),
+    let mut slot = RamFlash::new(SLOT);
+    let mut update = Update {
+        installer: Installer::new(&mut slot, None),
         bar: ProgressBar::hidden(),
-        is_complete: false,
+        received: 0,
+        is_installed: false,
+        failed: None,
     };
     let mut memory = Memory::new();
     let subscriptions = [(&*options.topic, QoS::AtLeastOnce)];
@@ -100,7 +108,7 @@ fn run(options: &Options) -> Result<()> {
     let cable = transport.get_ref().try_clone()?;
     device.connect(transport)?;
     while device.subscriptions() == SubscriptionState::Pending {
-        device.recv(1_000, |event, _| flash.handle(event))?;
+        device.recv(1_000, |event, _| update.handle(event))?;
     }
     if device.subscriptions() == SubscriptionState::Refused {
         return Err("the broker refused the subscription".into());
@@ -110,15 +118,15 @@ fn run(options: &Options) -> Result<()> {
     }
 
     let mut pull_at = options.cut_after;
-    while !flash.is_complete {
-        if let Err(error) = device.recv(1_000, |event, _| flash.handle(event)) {
-            let len = flash.cells.len();
+    while !update.is_installed && update.failed.is_none() {
+        if let Err(error) = device.recv(1_000, |event, _| update.handle(event)) {
+            let len = update.received;
             if len == 0 {
                 return Err(error.into());
             }
             println!("After {len} bytes: {error}. Connecting again.");
         }
-        if pull_at.take_if(|at| flash.cells.len() >= *at).is_some() {
+        if pull_at.take_if(|at| update.received >= *at).is_some() {
             cable.shutdown(Shutdown::Both)?;
         }
         if let Err(error) = device.dial(|| std_io::connect(address)) {
@@ -126,11 +134,14 @@ fn run(options: &Options) -> Result<()> {
         }
     }
     device.shut_down(|_, _| ())?;
-    flash.bar.finish();
-    if !flash.is_sound() {
-        return Err("the image is damaged: its SHA-256 is another".into());
+    update.bar.finish();
+    if let Some(error) = update.failed {
+        return Err(error.to_string().into());
     }
-    let len = flash.cells.len();
+    let len = update.received.saturating_sub(SUM_LEN);
+    if !matches!(installed(&mut slot), Ok(Some(_))) {
+        return Err("the image in the flash is damaged".into());
+    }
     println!("The image of {len} bytes is in the flash, and its SHA-256 is right.");
     Ok(())
 }
@@ -138,5 +149,5 @@ fn run(options: &Options) -> Result<()> {
 /// What a build server does.
 fn publish(broker: SocketAddr, topic: &str, len: usize) -> Result<()> {
     let image: Vec<u8> = (0..=u8::MAX).cycle().take(len).collect();
-    publish_image(broker, topic, &[&image, &Sha256::digest(&image)])
+    publish_image(broker, topic, &[&Sha256::digest(&image), &image])
 }

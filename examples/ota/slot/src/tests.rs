@@ -1,0 +1,353 @@
+#![allow(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    clippy::arithmetic_side_effects,
+    reason = "tests"
+)]
+
+extern crate std;
+
+use std::{string::ToString as _, vec, vec::Vec};
+
+use embedded_storage::nor_flash::{ErrorType, NorFlashError, NorFlashErrorKind, ReadNorFlash};
+use umqtt::codec::Delivery;
+
+use super::*;
+
+const SECTOR: usize = 512;
+const SIZE: usize = 8 * SECTOR;
+const CAPACITY: usize = SIZE - SECTOR;
+
+/// Flash that loses power after so many writes and erases.
+struct SimFlash {
+    cells: Vec<u8>,
+    steps_left: usize,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum FlashError {
+    PowerLost,
+    NotErased,
+    OutOfBounds,
+}
+
+impl NorFlashError for FlashError {
+    fn kind(&self) -> NorFlashErrorKind {
+        NorFlashErrorKind::Other
+    }
+}
+
+impl SimFlash {
+    fn new() -> Self {
+        let cells = vec![0xA5; SIZE];
+        let steps_left = usize::MAX;
+        Self { cells, steps_left }
+    }
+
+    fn range(&mut self, from: u32, to: usize) -> Result<&mut [u8], FlashError> {
+        let cells = self.cells.get_mut(from as usize..to);
+        cells.ok_or(FlashError::OutOfBounds)
+    }
+
+    fn step(&mut self) -> Result<(), FlashError> {
+        let left = self.steps_left.checked_sub(1);
+        self.steps_left = left.ok_or(FlashError::PowerLost)?;
+        Ok(())
+    }
+}
+
+impl ErrorType for SimFlash {
+    type Error = FlashError;
+}
+
+impl ReadNorFlash for SimFlash {
+    const READ_SIZE: usize = 4;
+
+    fn read(&mut self, offset: u32, bytes: &mut [u8]) -> Result<(), FlashError> {
+        let end = offset as usize + bytes.len();
+        bytes.copy_from_slice(self.range(offset, end)?);
+        Ok(())
+    }
+
+    fn capacity(&self) -> usize {
+        self.cells.len()
+    }
+}
+
+impl NorFlash for SimFlash {
+    const WRITE_SIZE: usize = 4;
+    const ERASE_SIZE: usize = SECTOR;
+
+    fn erase(&mut self, from: u32, to: u32) -> Result<(), FlashError> {
+        self.step()?;
+        assert!(from as usize % SECTOR == 0 && to as usize % SECTOR == 0);
+        self.range(from, to as usize)?.fill(0xFF);
+        Ok(())
+    }
+
+    fn write(&mut self, offset: u32, bytes: &[u8]) -> Result<(), FlashError> {
+        self.step()?;
+        let cells = self.range(offset, offset as usize + bytes.len())?;
+        if cells.iter().any(|&cell| cell != 0xFF) {
+            return Err(FlashError::NotErased);
+        }
+        cells.copy_from_slice(bytes);
+        Ok(())
+    }
+}
+
+fn image(len: usize) -> Vec<u8> {
+    (1..=250).cycle().take(len).collect()
+}
+
+/// The payload of a message with this image.
+fn payload(image: &[u8]) -> Vec<u8> {
+    let mut payload = Sha256::digest(image).to_vec();
+    payload.extend_from_slice(image);
+    payload
+}
+
+fn chunk(payload: &[u8], offset: usize, len: usize) -> Chunk<'_> {
+    Chunk {
+        topic: "firmware",
+        delivery: Delivery::AtMostOnce,
+        retain: false,
+        offset,
+        total: payload.len(),
+        bytes: &payload[offset..payload.len().min(offset + len)],
+    }
+}
+
+type Taken = Result<Progress, InstallError<FlashError>>;
+
+/// Gives the payload to the installer in chunks of this length, up to the first result.
+fn receive(installer: &mut Installer<SimFlash>, payload: &[u8], len: usize) -> Taken {
+    for offset in (0..payload.len()).step_by(len) {
+        let progress = installer.take(&chunk(payload, offset, len))?;
+        if progress != Progress::Incomplete {
+            return Ok(progress);
+        }
+    }
+    Ok(Progress::Incomplete)
+}
+
+#[test]
+fn image_in_chunks_of_any_length_is_installed() {
+    for len in [
+        1,
+        127,
+        128,
+        129,
+        511,
+        512,
+        513,
+        1_000,
+        CAPACITY - 1,
+        CAPACITY,
+    ] {
+        for chunk_len in [1, 7, 31, 32, 33, 100, 128, 4_096] {
+            let image = image(len);
+            let mut installer = Installer::new(SimFlash::new(), None);
+            let taken = receive(&mut installer, &payload(&image), chunk_len);
+            assert_eq!(taken, Ok(Progress::Installed), "{len} in {chunk_len}");
+            let mut slot = installer.slot;
+            assert_eq!(&slot.cells[..len], image);
+            let sum: Sum = Sha256::digest(&image).into();
+            assert_eq!(installed(&mut slot), Ok(Some(sum)), "{len} in {chunk_len}");
+        }
+    }
+}
+
+#[test]
+fn running_image_is_not_written_again() {
+    let image = image(1_000);
+    let running = Some(Sha256::digest(&image).into());
+    for chunk_len in [1, 31, 32, 100] {
+        let mut flash = SimFlash::new();
+        flash.steps_left = 0;
+        let mut installer = Installer::new(flash, running);
+        let taken = receive(&mut installer, &payload(&image), chunk_len);
+        assert_eq!(taken, Ok(Progress::IsRunning));
+    }
+}
+
+#[test]
+fn changed_bit_is_found() {
+    let payload = payload(&image(300));
+    for at in 0..payload.len() {
+        let mut changed = payload.clone();
+        changed[at] ^= 0x10;
+        let mut installer = Installer::new(SimFlash::new(), None);
+        let taken = receive(&mut installer, &changed, 100);
+        assert_eq!(taken, Err(InstallError::Damaged), "byte {at}");
+        assert_eq!(installed(&mut installer.slot), Ok(None), "byte {at}");
+    }
+}
+
+#[test]
+fn flash_that_keeps_another_byte_is_found() {
+    let payload = payload(&image(1_000));
+    let mut installer = Installer::new(SimFlash::new(), None);
+    let half = chunk(&payload, 0, 600);
+    assert_eq!(installer.take(&half), Ok(Progress::Incomplete));
+    installer.slot.cells[5] ^= 1;
+    let rest = chunk(&payload, 600, 1_000);
+    assert_eq!(installer.take(&rest), Err(InstallError::Damaged));
+}
+
+#[test]
+fn message_that_begins_again_is_installed() {
+    let payload = payload(&image(2_000));
+    let mut installer = Installer::new(SimFlash::new(), None);
+    for offset in [0, 700] {
+        let taken = installer.take(&chunk(&payload, offset, 700));
+        assert_eq!(taken, Ok(Progress::Incomplete));
+    }
+    let taken = receive(&mut installer, &payload, 99);
+    assert_eq!(taken, Ok(Progress::Installed));
+}
+
+#[test]
+fn message_without_its_beginning_is_rejected() {
+    let payload = payload(&image(2_000));
+    let mut installer = Installer::new(SimFlash::new(), None);
+    let taken = installer.take(&chunk(&payload, 700, 700));
+    assert_eq!(taken, Err(InstallError::BeginningMissing));
+}
+
+#[test]
+fn wrong_length_is_rejected_before_anything_is_written() {
+    for (len, text) in [
+        (0, "0 bytes"),
+        (SUM_LEN, "32 bytes"),
+        (SUM_LEN + CAPACITY + 1, "3585 bytes, room for 3584"),
+        (100_000, "99968 bytes"),
+    ] {
+        let mut flash = SimFlash::new();
+        flash.steps_left = 0;
+        let mut installer = Installer::new(flash, None);
+        let payload = vec![0; len];
+        let error = installer.take(&chunk(&payload, 0, 9)).unwrap_err();
+        assert!(error.to_string().contains(text), "{len}: {error}");
+    }
+}
+
+/// What the bootloader reads: two slots, and the state of the one that it starts.
+#[derive(Clone, Copy)]
+struct OtaData {
+    running: usize,
+    state: ImageState,
+    /// Power is lost before the write with this number.
+    writes_left: usize,
+}
+
+impl OtaData {
+    fn write(&mut self, running: usize, state: ImageState) -> Result<(), FlashError> {
+        let left = self.writes_left.checked_sub(1);
+        self.writes_left = left.ok_or(FlashError::PowerLost)?;
+        (self.running, self.state) = (running, state);
+        Ok(())
+    }
+}
+
+impl Slots for OtaData {
+    type Error = FlashError;
+
+    fn state(&mut self) -> Result<ImageState, FlashError> {
+        Ok(self.state)
+    }
+
+    fn set_state(&mut self, state: ImageState) -> Result<(), FlashError> {
+        self.write(self.running, state)
+    }
+
+    fn switch(&mut self, state: ImageState) -> Result<(), FlashError> {
+        self.write(1 - self.running, state)
+    }
+}
+
+#[test]
+fn power_loss_at_any_step_leaves_the_old_or_the_new_image() {
+    let (old, new) = (image(900), image(1_700));
+    let mut finished = false;
+    for steps in 0.. {
+        let mut slots = [SimFlash::new(), SimFlash::new()];
+        slots[0].cells[..old.len()].copy_from_slice(&old);
+        let [mut flash_0, mut flash_1] = slots;
+        flash_1.steps_left = steps;
+        let mut data = OtaData {
+            running: 0,
+            state: ImageState::Confirmed,
+            writes_left: 1,
+        };
+        let mut installer = Installer::new(flash_1, None);
+        let taken = receive(&mut installer, &payload(&new), 100);
+        if taken == Ok(Progress::Installed) {
+            data.switch(ImageState::New).unwrap();
+            finished = true;
+        }
+        flash_1 = installer.slot;
+        let (running, image) = match data.running {
+            0 => (&mut flash_0, &old),
+            _ => (&mut flash_1, &new),
+        };
+        assert_eq!(&running.cells[..image.len()], image, "after {steps} steps");
+        if finished {
+            assert!(steps > 14, "each block is a step: {steps}");
+            break;
+        }
+        // With power again, the message is received again.
+        flash_1.steps_left = usize::MAX;
+        let mut installer = Installer::new(flash_1, None);
+        let taken = receive(&mut installer, &payload(&new), 100);
+        assert_eq!(taken, Ok(Progress::Installed), "after {steps} steps");
+    }
+    assert!(finished);
+}
+
+#[test]
+fn image_that_is_not_confirmed_is_replaced_by_the_old_one() {
+    let mut data = OtaData {
+        running: 1,
+        state: ImageState::New,
+        writes_left: usize::MAX,
+    };
+    assert_eq!(start(&mut data), Ok(Start::Trial));
+    // Reset, without a connection before.
+    assert_eq!(start(&mut data), Ok(Start::Reset));
+    assert_eq!(data.running, 0);
+    assert_eq!(start(&mut data), Ok(Start::Normal));
+}
+
+#[test]
+fn confirmed_image_stays() {
+    let mut data = OtaData {
+        running: 1,
+        state: ImageState::New,
+        writes_left: usize::MAX,
+    };
+    assert_eq!(start(&mut data), Ok(Start::Trial));
+    confirm(&mut data).unwrap();
+    for _ in 0..3 {
+        assert_eq!(start(&mut data), Ok(Start::Normal));
+        assert_eq!(data.running, 1);
+    }
+}
+
+#[test]
+fn power_loss_in_a_trial_ends_with_an_image_that_runs() {
+    for writes_left in 0..3 {
+        let mut data = OtaData {
+            running: 1,
+            state: ImageState::New,
+            writes_left,
+        };
+        while start(&mut data).is_ok_and(|start| start != Start::Normal) {}
+        data.writes_left = usize::MAX;
+        let mut resets = 0;
+        while start(&mut data) != Ok(Start::Normal) {
+            resets += 1;
+        }
+        assert!(resets <= 2 && data.running == 0, "{writes_left} writes");
+    }
+}
