@@ -130,6 +130,8 @@ const FORGOTTEN: u8 = 2;
 const ANSWERED: u8 = 4;
 /// The PUBLISH was discarded after it was sent on this connection. The server may still acknowledge it.
 const GIVEN_UP: u8 = 8;
+/// Nobody can provide the payload of the PUBLISH again.
+const SOURCE_LOST: u8 = 16;
 
 impl Slot {
     const SMALL: () = assert!(size_of::<Self>() == 8);
@@ -192,6 +194,18 @@ impl Slot {
     /// The acknowledgement was received, and the rest of the packet is not sent yet.
     pub(super) fn answered(&mut self) {
         self.flags |= ANSWERED;
+    }
+
+    /// Returns `true` if nobody can provide the payload again.
+    #[cfg(feature = "async")]
+    pub(super) fn has_lost_source(&self) -> bool {
+        self.flags & SOURCE_LOST != 0
+    }
+
+    /// Nobody can provide the payload again.
+    #[cfg(feature = "async")]
+    pub(super) fn lose_source(&mut self) {
+        self.flags |= SOURCE_LOST;
     }
 
     /// The packet that must be acknowledged was sent at `now`.
@@ -442,7 +456,7 @@ impl InFlight<'_> {
         self.declined_ended &= self.declined.iter().any(Option::is_some);
         for slot in self.slots.iter_mut() {
             slot.state = slot.state_to_save();
-            slot.flags &= FORGOTTEN;
+            slot.flags &= FORGOTTEN | SOURCE_LOST;
             slot.state = match slot.state {
                 SlotState::Suback | SlotState::Unsuback if refused => SlotState::RequestRejected,
                 SlotState::Suback | SlotState::Unsuback => SlotState::OutcomeUnknown,
@@ -471,7 +485,7 @@ impl InFlight<'_> {
     pub(super) fn server_forgot(&mut self) {
         self.declined_ended = true;
         for slot in self.slots.iter_mut() {
-            slot.flags &= SENT;
+            slot.flags &= SENT | SOURCE_LOST;
             match slot.state {
                 SlotState::Pubrel => slot.flags |= FORGOTTEN,
                 SlotState::Declined => slot.state = SlotState::PublishDiscarded,

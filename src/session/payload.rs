@@ -1,11 +1,23 @@
 //! Payloads that the caller provides, or reads, piece by piece.
 
+#[cfg(feature = "async")]
+use super::{Publisher, in_flight::Slot};
 use super::{
     error::{ProtocolError, RequestError},
     event::{Message, StreamedPublish},
     state::Session,
 };
 use crate::{codec::PacketId, time::Instant};
+
+#[cfg(feature = "async")]
+impl Publisher<'_, '_> {
+    /// The payload of this message is needed again: discards the message if [`Session::lose_source`] said that nobody can
+    /// provide it. Returns `true` if so.
+    pub(crate) fn discard_if_source_lost(&mut self, id: PacketId) -> bool {
+        let slot = self.sender.in_flight.get(id);
+        slot.is_some_and(Slot::has_lost_source) && self.discard_publish(id).is_ok()
+    }
+}
 
 impl Session<'_> {
     /// Queues a message without its payload of `len` bytes, which the caller then provides. Once the pending bytes were
@@ -123,6 +135,15 @@ impl Session<'_> {
         }
         if self.sender.abandon_payload() {
             self.link.close(ProtocolError::PayloadAborted);
+        }
+    }
+
+    /// Nobody can provide the payload of this message again: [`Publisher::discard_if_source_lost`] discards it when it is
+    /// needed.
+    #[cfg(feature = "async")]
+    pub(crate) fn lose_source(&mut self, id: PacketId) {
+        if let Some(slot) = self.sender.in_flight.get_mut(id) {
+            slot.lose_source();
         }
     }
 

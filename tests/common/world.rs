@@ -213,6 +213,11 @@ impl World {
         wire.write.wake();
     }
 
+    /// Whether the peer's end takes nothing now.
+    pub(crate) fn is_full(&self) -> bool {
+        self.wire.borrow().room == 0
+    }
+
     /// The peer takes nothing until all that it has sent has been read.
     pub(crate) fn take_nothing_until_read(&self) {
         self.set_room(0);

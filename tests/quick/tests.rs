@@ -49,8 +49,10 @@ mod device {
     mod blocking;
     mod handles;
     mod histories;
+    mod orders;
     mod payloads;
     mod tasks;
+    mod turns;
 }
 
 mod session {

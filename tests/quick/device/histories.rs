@@ -677,8 +677,7 @@ impl History<'_> {
                     | Event::DeliveryUnknown(id)
                     | Event::OutcomeUnknown(id)
                     | Event::Suback(id, _) => self.ledger.borrow_mut().told(id),
-                    // Its call was dropped after the whole payload was sent.
-                    Event::PayloadNeeded(id) => publisher.discard_publish(id).unwrap(),
+                    Event::PayloadNeeded(id) => panic!("payload of {id}: its task provides it"),
                     _ => {}
                 }
                 Handled::Done

@@ -23,7 +23,7 @@ use umqtt::{
 
 use super::tasks::{Tasks, config, pause, serve};
 use crate::common::{
-    Fault, connack, message, publish, server,
+    Fault, connack, message, packet_id, publish, server,
     world::{Mood, World},
 };
 
@@ -316,6 +316,65 @@ fn payload_dropped_at_each_poll_leaves_others_whole() {
                 assert_eq!(*seen, payload, "{topic} dropped after {polls}");
             }
             assert!(messages.borrow().iter().any(|seen| seen.0 == "kept"));
+        }
+    }
+}
+
+/// The call is dropped when its whole payload was sent, and the connection ends before the acknowledgement. Nobody can
+/// provide the payload again, so it does not keep others waiting.
+#[test]
+fn payload_call_dropped_after_last_byte_is_discarded_when_needed_again() {
+    for qos in [QOS1, QoS::ExactlyOnce] {
+        // The connection ends when the call waits, or after it.
+        for cut_at in [10, 30] {
+            let world = World::new();
+            let mut connections = 0;
+            world.answer(move |packet| match packet {
+                Packet::Connect(_) => {
+                    connections += 1;
+                    connack(connections > 1)
+                }
+                Packet::Publish(publish) if publish.topic.as_str() == "dropped" => Vec::new(),
+                packet => server(packet),
+            });
+            let mut storage = Storage::<256, 256, 1>::new();
+            let mut device: Device<'_, &World> =
+                Device::new(&mut storage, &world, &config(&[])).unwrap();
+            let (mqtt, mut runner) = device.split();
+            let seen = RefCell::new(Vec::new());
+            let mut tasks = Tasks::new();
+            tasks.spawn(async {
+                mqtt.connected().await.unwrap();
+                let payload = bytes(100, 3);
+                let slices = [&payload[..]];
+                let call = mqtt.publish_slices(new("dropped", qos), &slices);
+                embassy_futures::select::select(call, pause(&world, 20)).await;
+                mqtt.publish_and_wait(&message("after", b"", qos))
+                    .await
+                    .unwrap();
+                mqtt.shut_down();
+            });
+            tasks.spawn(async {
+                pause(&world, cut_at).await;
+                world.cut();
+            });
+            tasks.spawn(async {
+                serve(&world, &mut runner, |event, _| {
+                    seen.borrow_mut().push(event.to_string());
+                })
+                .await;
+            });
+            world.run(&mut tasks);
+            drop(tasks);
+            let count = |event: Event<'_>| {
+                let event = event.to_string();
+                seen.borrow().iter().filter(|seen| **seen == event).count()
+            };
+            let id = packet_id(1);
+            assert_eq!(count(Event::PayloadNeeded(id)), 0);
+            // At QoS 2, the id is reserved until the server has forgotten the session.
+            let discarded = usize::from(qos == QOS1);
+            assert_eq!(count(Event::PublishDiscarded(id)), discarded, "{seen:?}");
         }
     }
 }

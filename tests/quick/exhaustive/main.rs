@@ -2,7 +2,8 @@
 //! body, every character, every sequence of bytes that may be one, and every filter with every topic. A debug build tries a
 //! part of each; `.ci/exhaustive` tries all.
 //!
-//! A release build also plays 10,000 histories of an async device, of which the quick tests play 200.
+//! A release build also plays 10,000 histories of an async device, of which the quick tests play 200, and goes deeper than
+//! they do into the orders in which its tasks take their turns.
 #![allow(
     clippy::arithmetic_side_effects,
     clippy::cast_possible_truncation,
@@ -19,11 +20,17 @@ mod common;
 #[cfg(not(debug_assertions))]
 #[path = "../device/histories.rs"]
 mod histories;
+#[cfg(not(debug_assertions))]
+#[path = "../device/orders.rs"]
+mod orders;
 mod short_inputs;
 #[cfg(not(debug_assertions))]
 #[path = "../device/tasks.rs"]
 #[allow(dead_code, reason = "a part of it is for other tests")]
 mod tasks;
+#[cfg(not(debug_assertions))]
+#[path = "../device/turns.rs"]
+mod turns;
 
 use checker::{Verdict, captures, is_match, is_string, is_topic_filter, is_topic_name, judge};
 use umqtt::codec::{

@@ -25,7 +25,8 @@ use crate::{
 /// Bytes of a payload that are given to the session at once. The rest of the send buffer stays free for others.
 const PIECE: usize = 64;
 
-/// A message whose task provides its payload. Dropping it gives up a message whose payload was not sent whole.
+/// A message whose task provides its payload. Dropping it gives up a message whose payload was not sent whole, or will be
+/// needed again.
 struct Sending<'t, 'd, const N: usize> {
     ticket: &'t Ticket<'d, N>,
     id: Option<PacketId>,
@@ -271,8 +272,12 @@ impl<const N: usize> Drop for Sending<'_, '_, N> {
             }
             shared.wake_runner();
         }
-        if let (Stage::Open | Stage::Incomplete, Some(id)) = (stage, self.id) {
-            shared.discard(id);
+        let Some(id) = self.id else { return };
+        match stage {
+            Stage::Open | Stage::Incomplete => shared.discard(id),
+            // It may be acknowledged.
+            Stage::Sent => shared.lose_source(id),
+            Stage::Over => {}
         }
     }
 }

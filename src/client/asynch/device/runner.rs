@@ -350,6 +350,11 @@ where
             if self.answer(event) {
                 return Handled::Done;
             }
+            if let Event::PayloadNeeded(id) = event
+                && publisher.discard_if_source_lost(id)
+            {
+                return Handled::Done;
+            }
             match (self.handler)(event, publisher) {
                 // A message is not acknowledged. A checkpoint cannot wait.
                 Handled::NotNow

@@ -72,6 +72,14 @@ impl<'d, const N: usize> Shared<'d, N> {
         self.wake_runner();
     }
 
+    /// The task has ended that could provide the payload of this message again.
+    pub(super) fn lose_source(&self, id: PacketId) {
+        let lost = self.try_with_session(|session| session.lose_source(id));
+        if lost.is_none() {
+            self.discard(id);
+        }
+    }
+
     pub(super) fn is_shut_down(&self) -> bool {
         self.state.get() == DeviceState::ShutDown
     }
