@@ -216,9 +216,8 @@ fn every_order_of_ends_ends_all_tasks() {
 
 /// Plays all histories of a scenario.
 fn explore<const INFLIGHT: usize, const PLACES: usize>(scenario: &Scenario) {
-    let setting = |name: &str, default| {
-        std::env::var(name).map_or(default, |value| value.parse().expect("a number"))
-    };
+    let setting =
+        |name: &str, default| std::env::var(name).map_or(default, |value| value.parse().unwrap());
     let bounds = [
         Bound::Depth(setting("ORDERS_DEPTH", DEPTH)),
         Bound::Deviations(setting("ORDERS_DEVIATIONS", DEVIATIONS)),
