@@ -73,6 +73,17 @@ pub(crate) fn run(image: &Path, table: &mut Table) -> Result<()> {
     host.receive("check/from/lost", chip)?;
     echo(&mut host, QoS::ExactlyOnce, chip)?;
 
+    step("a firmware image, and a reset when half of it is written");
+    host.send_firmware("check/to/firmware")?;
+    chip.wait_for_line("half of the image is written")?;
+    chip.order("system_reset")?;
+    // The old image runs. The broker sends the message again.
+    chip.wait_for_line("the slot holds no image")?;
+    chip.wait_for_line("restored")?;
+    chip.wait_for_line("has kept the session")?;
+    chip.wait_for_line("the image is installed")?;
+    echo(&mut host, QoS::ExactlyOnce, chip)?;
+
     step("reset with a message that was not sent");
     host.send("check/to/remember", b"", QoS::AtLeastOnce)?;
     echo(&mut host, QoS::AtLeastOnce, chip)?;
@@ -83,7 +94,7 @@ pub(crate) fn run(image: &Path, table: &mut Table) -> Result<()> {
     broker.start_again()?;
     let mut host = Host::connect("check/from/#")?;
     chip.order("cont")?;
-    chip.wait_for_line("restored")?;
+    chip.wait_for_line("the slot holds an image")?;
     chip.wait_for_line("subscribed")?;
     let remembered = "check/from/remembered";
     if host.receive(remembered, chip)?.qos != QoS::ExactlyOnce {

@@ -1,5 +1,6 @@
 //! A client of the broker on this side.
 
+use sha2::{Digest as _, Sha256};
 use umqtt::{
     Chunk, Event, Message, Session, Storage, StreamedPublish,
     blocking::Client,
@@ -11,6 +12,9 @@ use crate::{Result, broker, chip::Chip, wait_for};
 
 /// Size of large messages, in bytes.
 pub(crate) const LARGE: usize = 1 << 20;
+
+/// Size of the firmware image, in bytes.
+const IMAGE: usize = 100_000;
 
 /// One connection, and what has come on it.
 pub(crate) struct Host {
@@ -61,18 +65,26 @@ impl Host {
             .publish_and_wait(&message, |event, _| received.take(&event))?)
     }
 
-    /// Publishes a large message at QoS 2.
+    /// Publishes a large message of random bytes at QoS 2.
     pub(crate) fn send_large(&mut self, topic: &str) -> Result<()> {
-        let mut random = Random(1);
-        let payload: Vec<u8> = (0..LARGE).map(|_| random.byte()).collect();
+        self.send_slices(topic, &[&random(LARGE)], QoS::ExactlyOnce)
+    }
+
+    /// Publishes a firmware image after its SHA-256, at QoS 1: the broker needs no answer of this client to pass it on.
+    pub(crate) fn send_firmware(&mut self, topic: &str) -> Result<()> {
+        let image = random(IMAGE);
+        self.send_slices(topic, &[&Sha256::digest(&image), &image], QoS::AtLeastOnce)
+    }
+
+    fn send_slices(&mut self, topic: &str, payload: &[&[u8]], qos: QoS) -> Result<()> {
         let message = StreamedPublish::New {
             topic,
-            qos: QoS::ExactlyOnce,
+            qos,
             retain: false,
         };
         let received = &mut self.received;
         self.client
-            .publish_slices(message, &[&payload], |event, _| received.take(&event))?;
+            .publish_slices(message, payload, |event, _| received.take(&event))?;
         Ok(())
     }
 
@@ -129,6 +141,11 @@ impl Received {
             });
         }
     }
+}
+
+fn random(len: usize) -> Vec<u8> {
+    let mut random = Random(1);
+    (0..len).map(|_| random.byte()).collect()
 }
 
 /// The bytes of large messages. `check` has the same.

@@ -24,11 +24,11 @@ const NAMES: [(u8, &str); 14] = [
     (14, "DISCONNECT"),
 ];
 
-/// Number of messages from the chip: 400 that two tasks count, 7 echoes, 3 for lost connections, and the answers to
+/// Number of messages from the chip: 400 that two tasks count, 8 echoes, 3 for lost connections, and the answers to
 /// `ticks`, `large`, `upload` and `remember`.
-const FROM_CHIP: usize = 414;
-/// Number of messages to the chip: 200 ticks, 7 echoes, and 6 orders.
-const TO_CHIP: usize = 213;
+const FROM_CHIP: usize = 415;
+/// Number of messages to the chip: 200 ticks, 8 echoes, and 6 orders, without firmware images.
+const TO_CHIP: usize = 214;
 
 /// Holds the packets against what the program has said.
 pub(crate) fn check(chip: &Chip) -> Result<()> {

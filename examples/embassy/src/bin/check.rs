@@ -5,6 +5,8 @@
 
 #[path = "../dial.rs"]
 mod dial;
+#[path = "../firmware.rs"]
+mod firmware;
 
 use core::fmt::Write as _;
 
@@ -14,11 +16,12 @@ use embassy_net::{Stack, tcp::TcpSocket};
 use embassy_sync::{blocking_mutex::raw::CriticalSectionRawMutex, signal::Signal};
 use embassy_time::Timer;
 use embedded_io::ErrorKind;
+use firmware::Firmware;
 use heapless::String;
 use static_cell::StaticCell;
 use umqtt::{
-    Backoff, Chunk, Config, EmbassyClock, Ended, Event, Message, Publisher, ReadFn, Storage,
-    StreamedPublish,
+    Backoff, Chunk, Config, EmbassyClock, Ended, Event, Handled, Message, Publisher, ReadFn,
+    Storage, StreamedPublish,
     asynch::{Device, DeviceState, Mqtt, Runner},
     codec::{Connect, QoS},
 };
@@ -29,6 +32,7 @@ const BROKER: &str = "broker.test";
 const TO: &str = "check/to/";
 const FROM: &str = "check/from/";
 const FILTER: &str = "check/to/#";
+const FIRMWARE: &str = "check/to/firmware";
 
 /// Size of the message that goes out in pieces, in bytes.
 const LARGE: usize = 1 << 20;
@@ -71,6 +75,7 @@ async fn main(spawner: Spawner) {
     session.set_checkpoints(true);
     let image = IMAGE.init([0; Memory::IMAGE_LEN]);
     let stored = storage::read(image);
+    let firmware = Firmware::new(stored.is_empty());
     if !stored.is_empty() {
         session.restore(stored).expect("the image is damaged");
         println!("restored: {} bytes", stored.len());
@@ -81,6 +86,7 @@ async fn main(spawner: Spawner) {
         runner,
         mqtt,
         image,
+        firmware,
     };
     spawner.spawn(run(network).expect("spawned once"));
     spawner.spawn(count(mqtt, "count-a", QoS::AtLeastOnce, &COUNT_A).expect("spawned twice"));
@@ -96,6 +102,7 @@ struct Network {
     runner: Runner<'static, EmbassyClock>,
     mqtt: Mqtt<'static>,
     image: &'static mut [u8],
+    firmware: Firmware,
 }
 
 #[task]
@@ -105,6 +112,7 @@ async fn run(network: Network) {
         mut runner,
         mqtt,
         image,
+        mut firmware,
     } = network;
     let (mut rx, mut tx) = ([0; 2048], [0; 2048]);
     let mut socket = TcpSocket::new(stack, &mut rx, &mut tx);
@@ -113,12 +121,16 @@ async fn run(network: Network) {
     let mut ticks: u32 = 0;
     loop {
         dial::dial(BROKER, stack, &mut socket).await;
-        let ended = runner.run(&mut socket, |event, publisher| match event {
-            Event::Message(message) => answer(&message, &mut ticks, publisher),
-            Event::Chunk(chunk) => large.add(&chunk, publisher),
-            Event::CheckpointDue => save(publisher, image),
-            Event::Puback(_) | Event::Pubcomp(_) => {}
-            event => println!("{event}"),
+        let ended = runner.run(&mut socket, |event, publisher| {
+            match event {
+                Event::Message(message) => answer(&message, &mut ticks, publisher),
+                Event::Chunk(chunk) if chunk.topic == FIRMWARE => return firmware.take(&chunk),
+                Event::Chunk(chunk) => large.add(&chunk, publisher),
+                Event::CheckpointDue => save(publisher, image),
+                Event::Puback(_) | Event::Pubcomp(_) => {}
+                event => println!("{event}"),
+            }
+            Handled::Done
         });
         match ended.await {
             Ended::Shutdown => {

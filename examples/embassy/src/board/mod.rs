@@ -2,6 +2,7 @@
 //! what is in here.
 #![no_std]
 
+pub mod flash;
 mod net;
 pub mod storage;
 mod time;
