@@ -22,7 +22,7 @@ pub struct Backoff {
 }
 
 impl Backoff {
-    /// Creates delays of at most `first` milliseconds at first, and never more than `limit` milliseconds.
+    /// Creates delays with a ceiling of `first` milliseconds at first, and of `limit` milliseconds at most.
     pub const fn new(first: u32, limit: u32) -> Self {
         let ceiling = if first < limit { first } else { limit };
         Self {
@@ -47,12 +47,12 @@ impl Backoff {
         half.wrapping_add(scale(span, random))
     }
 
-    /// Returns the maximum of the next delay, in milliseconds.
+    /// Returns the ceiling of the next delay, in milliseconds.
     pub(crate) const fn ceiling(&self) -> u32 {
         self.ceiling
     }
 
-    /// The next delay is the longest one.
+    /// Raises the ceiling to the limit.
     pub(crate) const fn set_longest(&mut self) {
         self.ceiling = self.limit;
     }

@@ -15,7 +15,30 @@
 //! ```
 //!
 //! Start with a device, which stays connected: [`blocking::Device`] in a loop, `asynch::Device` (feature `async`) for any
-//! number of tasks.
+//! number of tasks. Create the storage, then the device. Then repeat: dial if there is no connection, serve, and publish.
+//!
+//! ```
+//! # let address = embedded_broker::start()?;
+//! use umqtt::{Config, Event, Message, Storage, blocking::Device, codec::{Connect, QoS}, std_io};
+//!
+//! let mut storage = Storage::<512, 512, 4>::new();
+//! let subscriptions = &[("lamp/7", QoS::AtLeastOnce)];
+//! let config = Config { connect: Connect::new("lamp-7"), subscriptions };
+//! let mut device = Device::new(&mut storage, std_io::StdClock::new(), &config)?;
+//! let mut state = String::new();
+//! while state.is_empty() {
+//!     device.dial(|| std_io::connect(address))?; // such as "broker.example:1883"
+//!     device.serve(100, |event, publisher| match event {
+//!         Event::Subscribed { .. } => {
+//!             let _ = publisher.publish(&Message::new("lamp/7", b"on"));
+//!         }
+//!         Event::Message(message) => state = String::from_utf8_lossy(message.payload).into_owned(),
+//!         _ => {}
+//!     })?;
+//! }
+//! assert_eq!(state, "on");
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
 //!
 //! - [`codec`] encodes and decodes all fourteen packets, in both directions. It is enough for a sniffer, a gateway, or a
 //!   broker.

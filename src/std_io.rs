@@ -28,7 +28,7 @@ const IDLE_TIME: Duration = Duration::from_millis(1);
 /// Time after which [`connect`] tries the next address.
 pub const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// Time that a read or write of a [`connect`]ed transport waits.
+/// Maximum time that a read or write waits, on a transport that [`connect`] returned.
 const IO_TIMEOUT: Duration = Duration::from_millis(10);
 
 /// A TCP connection for the blocking client.
@@ -39,8 +39,8 @@ pub type TcpTransport = NonBlocking<TcpStream>;
 /// The host name is resolved, and its addresses are tried in the order of the operating system, each for at most
 /// [`CONNECT_TIMEOUT`]. The operating system limits the time to resolve the name.
 ///
-/// Small packets are sent at once (TCP_NODELAY). A read or write waits at most 10 ms, and the operating system wakes it as
-/// soon as bytes can be moved.
+/// Small packets are sent at once (TCP_NODELAY). A read or write waits at most 10 ms, and returns as soon as bytes were
+/// moved.
 ///
 /// ```no_run
 /// let transport = umqtt::std_io::connect("localhost:1883")?;
@@ -124,17 +124,18 @@ impl Clock for StdClock {
     }
 }
 
-/// An adapter that makes a transport of a standard stream (`TcpStream`, a TLS stream over one, ...).
+/// An adapter that turns a standard stream into a transport: a `TcpStream`, a TLS stream over one, and others.
 ///
-/// No call of the stream may block for long. The caller ensures it in one of two ways:
+/// No call of the stream may block for long. The caller ensures this in one of two ways:
 ///
-/// - Non-blocking mode: data that is received while the client waits is read when its clock returns from
-///   [`idle`](Clock::idle) ([`StdClock`]: after 1 ms).
-/// - Timeouts of some milliseconds for reads and writes: the operating system wakes the client at once. An exchange of
-///   short messages is many times as fast, but `poll` may take as long as the timeout.
+/// - Non-blocking mode: while the client waits, it reads received data each time its clock returns from
+///   [`idle`](Clock::idle). With [`StdClock`], that is every 1 ms.
+/// - Timeouts of some milliseconds for reads and writes: the client reads received data at once. An exchange of short
+///   messages is many times as fast, but `poll` may take as long as the timeout.
 ///
-/// [`connect`] returns a TCP stream with such timeouts. `WouldBlock` of the stream becomes [`ErrorKind::TimedOut`], for which a blocking client tries again. `read_ready` and
-/// `write_ready` always return `true`.
+/// [`connect`] returns a TCP stream with such timeouts. The error `WouldBlock` of the stream becomes
+/// [`ErrorKind::TimedOut`], after which a blocking client tries again. `read_ready` and `write_ready` always return
+/// `true`.
 ///
 /// ```no_run
 /// # use std::{net::TcpStream, time::Duration};
@@ -209,7 +210,7 @@ impl<S: io::Read> Read for NonBlocking<S> {
 }
 
 impl<S: io::Write> Write for NonBlocking<S> {
-    /// `Ok(0)` of the stream means that it accepts nothing now, as a TLS stream with a full buffer says it.
+    /// Converts `Ok(0)` to a timeout, because a TLS stream with a full buffer returns it.
     fn write(&mut self, buf: &[u8]) -> Result<usize, Error> {
         match self.stream.write(buf) {
             Ok(0) if !buf.is_empty() => Err(Error(io::ErrorKind::WouldBlock.into())),
@@ -238,7 +239,7 @@ impl<S: io::Write> WriteReady for NonBlocking<S> {
 mod tests {
     use super::*;
 
-    /// A stream whose buffer is full at every other write, as that of a TLS connection can be.
+    /// A stream whose buffer is full at every other write, as in a TLS stream.
     struct FullBuffer {
         is_full: bool,
     }

@@ -14,14 +14,14 @@ impl Instant {
         Self(millis)
     }
 
-    /// Creates the instant of a clock that started at 0 this long ago.
+    /// Creates the instant that a clock shows `elapsed` after it started at 0.
     #[cfg(feature = "std")]
     pub(crate) fn from_elapsed(elapsed: core::time::Duration) -> Self {
         let millis = elapsed.as_millis() & u128::from(u32::MAX);
         Self(u32::try_from(millis).unwrap_or_default())
     }
 
-    /// The time that the clock shows at this instant, in milliseconds.
+    /// Returns the time that the clock shows at this instant, in milliseconds.
     pub const fn as_millis(self) -> u32 {
         self.0
     }
@@ -64,7 +64,7 @@ impl core::hash::Hash for Instant {
 pub trait Clock {
     /// Returns the current time. It must not go back, except where the counter wraps.
     ///
-    /// If the clock is set back or forward all the same, a session may lose its connection, but no message.
+    /// If the clock is set back or forward nevertheless, a session may lose its connection, but no message.
     fn now(&self) -> Instant;
 
     /// Waits for a short time. A blocking client calls it while the transport is ready for neither reading nor writing.

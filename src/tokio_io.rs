@@ -32,8 +32,8 @@ pub type TcpTransport = FromTokio<TcpStream>;
 
 /// Opens a TCP connection for the async client.
 ///
-/// The host name is resolved, and its addresses are tried in the order of the operating system. The name and each address
-/// have at most [`CONNECT_TIMEOUT`]. Small packets are sent at once (TCP_NODELAY).
+/// The host name is resolved, and its addresses are tried in the order of the operating system. Resolving the name and
+/// trying each address takes at most [`CONNECT_TIMEOUT`] each. Small packets are sent at once (TCP_NODELAY).
 ///
 /// ```no_run
 /// # async fn example() -> std::io::Result<()> {
@@ -50,7 +50,7 @@ pub type TcpTransport = FromTokio<TcpStream>;
 ///
 /// # Panics
 ///
-/// Outside a runtime of tokio, or if its I/O or time is not enabled.
+/// If it is called outside a runtime of tokio, or if its I/O or time is not enabled.
 ///
 /// # Cancel safety
 ///
@@ -59,7 +59,7 @@ pub async fn connect(address: impl ToSocketAddrs) -> io::Result<TcpTransport> {
     connect_timeout(address, CONNECT_TIMEOUT).await
 }
 
-/// Opens a TCP connection like [`connect`]. The name and each address have at most `timeout`.
+/// Opens a TCP connection like [`connect`]. Resolving the name and trying each address takes at most `timeout` each.
 ///
 /// # Errors
 ///

@@ -30,7 +30,7 @@ use crate::{
 
 /// A clock that can wait.
 pub trait Sleep: Clock {
-    /// Returns at `at`, or later.
+    /// Waits until `at`, or longer.
     fn sleep_until(&self, at: Instant) -> impl Future<Output = ()>;
 }
 
@@ -43,21 +43,44 @@ impl<C: Sleep> Sleep for &C {
 /// A [`Session`] on one network connection.
 #[doc = include_str!("docs/client.md")]
 ///
+/// ```
+/// # let address = embedded_broker::start()?;
+/// use umqtt::{Event, Message, Session, Storage, asynch::Client, codec::{Connect, QoS}, tokio_io};
+///
+/// # tokio::runtime::Builder::new_current_thread().enable_all().build()?.block_on(async {
+/// let mut storage = Storage::<512, 512, 4>::new();
+/// let mut session = Session::new(&mut storage);
+/// let (transport, clock) = (tokio_io::connect(address).await?, tokio_io::TokioClock::new());
+/// let mut client = Client::connect(&mut session, transport, clock, &Connect::new("lamp-7")).await?;
+/// client.subscribe_and_wait(&[("lamp/7", QoS::AtLeastOnce)], |_, _| {}).await?;
+/// client.publish(&Message::new("lamp/7", b"on")).await?;
+/// loop {
+///     if let Event::Message(message) = client.recv().await? {
+///         assert_eq!(message.payload, b"on");
+///         break;
+///     }
+/// }
+/// client.disconnect().await?;
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// # })
+/// ```
+///
 /// # Cancel safety
 ///
-/// The future of any call may be dropped at any await, and any other call made next. No event is lost, no QoS 2 message
-/// is repeated, and no byte of the stream is damaged: the session keeps all state, and a call awaits only the transport
-/// and the clock.
+/// The future of any call may be dropped at any await, and any other call may follow. No event is lost, no QoS 2
+/// message is repeated, and the byte stream stays intact. The reason: the session keeps all state, and a call awaits
+/// only the transport and the clock.
 ///
-/// The transport's own `read`, `write` and `flush` must be cancel-safe, as those of embassy-net and of buffered UARTs are.
-/// Each poll makes a new future of them, polls it once, and drops it if it is not ready. In many TLS stacks, these
-/// futures do work of their own before they move bytes. Such a stack needs a task that runs it.
+/// The transport's own `read`, `write` and `flush` must be cancel-safe, as those of embassy-net and of buffered UARTs
+/// are. Each poll makes a new future of one of them, polls it once, and drops it if it is not ready. In many TLS
+/// stacks, these futures encrypt or decrypt records before they move bytes, and lose data when they are dropped. Run
+/// such a stack in a task of its own.
 pub struct Client<'s, 'b, T: ErrorType, C> {
     driver: Driver<'s, 'b, AsyncTransport<T>>,
     clock: C,
 }
 
-/// Aborts a payload that was not sent whole when it is dropped.
+/// Aborts the payload on drop, if it was not sent whole.
 struct AbandonOnDrop<'c, 's, 'b, T: ErrorType, C>(&'c mut Client<'s, 'b, T, C>);
 
 impl<T: ErrorType, C> Drop for AbandonOnDrop<'_, '_, '_, T, C> {
@@ -103,7 +126,7 @@ where
         self.driver.session.session_present()
     }
 
-    /// The session, to read its state or to queue several packets for one write.
+    /// Returns the session, to read its state or to queue several packets for one write.
     pub fn session(&mut self) -> &mut Session<'b> {
         self.driver.session
     }
@@ -163,7 +186,7 @@ where
 
     #[doc = include_str!("docs/publish_from.md")]
     ///
-    /// While the reader is awaited, nothing else is done, and no deadline is kept.
+    /// While the reader is awaited, the client sends and receives nothing, and checks no timeout.
     ///
     /// # Cancel safety
     ///
@@ -319,12 +342,12 @@ where
     ///
     /// # Cancel safety
     ///
-    /// If the future is dropped, DISCONNECT stays queued, and another call goes on.
+    /// If the future is dropped, DISCONNECT stays queued. Another call continues.
     pub async fn disconnect(&mut self) -> Result<bool, Error<T::Error>> {
         self.driver.start_disconnect()?;
         self.flush().await?;
         self.await_connack().await?;
-        // Sends what had to wait for CONNACK.
+        // Sends the packets that had to wait for CONNACK.
         self.flush().await?;
         self.drive_until(Driver::await_end).await?;
         Ok(self.driver.has_end_of_stream())
@@ -373,8 +396,8 @@ where
         self.drive_until(Driver::drive).await
     }
 
-    /// Queues a request. If the send buffer is full, it lets the executor run once and tries again: a runtime may refuse
-    /// all writes until the task has returned to it.
+    /// Queues a request. If the send buffer is full, yields to the executor once and tries again. A runtime may refuse
+    /// all writes until the task has yielded.
     async fn request<R>(
         &mut self,
         request: impl Fn(&mut Session<'b>) -> Result<R, RequestError>,
@@ -396,7 +419,7 @@ where
         self.driver.request(request)
     }
 
-    /// Writes what the transport accepts at once.
+    /// Writes the bytes that the transport accepts at once.
     async fn write(&mut self) {
         let Self { driver, clock } = self;
         poll_fn(|cx| {
@@ -407,7 +430,7 @@ where
         .await;
     }
 
-    /// Repeats `step` until it is done. The transport wakes the task, and so does the clock at each deadline.
+    /// Repeats `step` until it is done. In between, the transport wakes the task, or the clock at a deadline.
     async fn drive_until<R>(
         &mut self,
         mut step: impl FnMut(&mut Driver<'s, 'b, AsyncTransport<T>>, &Context<'_, C, Waker>) -> Step<R>,

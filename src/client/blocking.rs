@@ -21,10 +21,31 @@ use crate::{
 
 /// A [`Session`] on one network connection: any ordered, lossless byte stream \[MQTT-7.1.2-1\].
 ///
-/// The client calls `ReadReady` and `WriteReady` before each `read` and `write`, so these need not block. A transport that
-/// cannot tell may return `true` and let `read` and `write` return [`ErrorKind::TimedOut`](embedded_io::ErrorKind) after a
-/// timeout of its own. The client repeats a call that returns this or `Interrupted`. The time of a `flush` has no limit.
+/// The client calls `ReadReady` and `WriteReady` before each `read` and `write`, so these need not block. A transport
+/// that does not know whether it is ready may return `true`. Its `read` and `write` must then return
+/// [`ErrorKind::TimedOut`](embedded_io::ErrorKind) after a timeout of its own. The client repeats a call that returns
+/// this or `Interrupted`. The time of a `flush` is not limited.
 #[doc = include_str!("docs/client.md")]
+///
+/// ```
+/// # let address = embedded_broker::start()?;
+/// use umqtt::{Event, Message, Session, Storage, blocking::Client, codec::{Connect, QoS}, std_io};
+///
+/// let mut storage = Storage::<512, 512, 4>::new();
+/// let mut session = Session::new(&mut storage);
+/// let (transport, clock) = (std_io::connect(address)?, std_io::StdClock::new());
+/// let mut client = Client::connect(&mut session, transport, clock, &Connect::new("lamp-7"))?;
+/// client.subscribe_and_wait(&[("lamp/7", QoS::AtLeastOnce)], |_, _| {})?;
+/// client.publish(&Message::new("lamp/7", b"on"))?;
+/// loop {
+///     if let Event::Message(message) = client.recv()? {
+///         assert_eq!(message.payload, b"on");
+///         break;
+///     }
+/// }
+/// client.disconnect()?;
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 pub struct Client<'s, 'b, T: ErrorType, C> {
     driver: Driver<'s, 'b, BlockingTransport<T>>,
     clock: C,
@@ -63,7 +84,7 @@ where
         self.driver.session.session_present()
     }
 
-    /// The session, to read its state or to queue several packets for one write.
+    /// Returns the session, to read its state or to queue several packets for one write.
     pub fn session(&mut self) -> &mut Session<'b> {
         self.driver.session
     }
@@ -193,7 +214,7 @@ where
         self.driver.start_disconnect()?;
         self.flush()?;
         self.await_connack()?;
-        // Sends what had to wait for CONNACK.
+        // Sends the packets that had to wait for CONNACK.
         self.flush()?;
         self.drive_until(|driver, cx| driver.await_end(cx))?;
         Ok(self.driver.has_end_of_stream())
@@ -239,7 +260,8 @@ where
         self.drive_until(|driver, cx| driver.drive(cx))
     }
 
-    /// Queues a request and writes what the transport accepts. If that fails, the next call returns the error.
+    /// Queues a request and writes the bytes that the transport accepts. If the write fails, the next call returns the
+    /// error.
     fn send<R>(
         &mut self,
         request: impl FnOnce(&mut Session<'b>) -> Result<R, RequestError>,
@@ -251,7 +273,7 @@ where
         result
     }
 
-    /// Writes what the transport accepts at once.
+    /// Writes the bytes that the transport accepts at once.
     fn write(&mut self) {
         self.driver.write(&context(&self.clock));
     }

@@ -1,4 +1,4 @@
-//! The calls of both clients as steps of the driver: a client repeats a step until it is done, and waits in between.
+//! The calls of both clients as steps of the driver. A client repeats a step until it is done, and waits in between.
 
 use embedded_io::{ErrorKind, ErrorType};
 
@@ -15,7 +15,7 @@ use crate::{
 
 /// Calls that move no bytes.
 impl<T: ErrorType> Driver<'_, '_, T> {
-    /// Rejects a call that waits, if its packet is queued behind a payload that the caller must provide again first.
+    /// Rejects a waiting call if its packet would be queued after a payload that the caller must provide again first.
     pub(super) fn check_order(&self) -> Result<(), RequestError> {
         if self.session.payload_waits() {
             return Err(RequestError::PayloadPending);
@@ -23,12 +23,12 @@ impl<T: ErrorType> Driver<'_, '_, T> {
         Ok(())
     }
 
-    /// The event of this token.
+    /// Returns the event of this token.
     pub(super) fn event(&mut self, token: EventToken) -> Result<Event<'_>, Error<T::Error>> {
         self.session.event(token)?.ok_or(Error::Closed)
     }
 
-    /// The return codes of a SUBACK whose token this is.
+    /// Returns the return codes of the SUBACK of this token.
     pub(super) fn suback(&mut self, token: EventToken) -> Result<SubackCodes<'_>, Error<T::Error>> {
         match self.session.event(token)? {
             Some(Event::Suback(_, codes)) => Ok(codes),
@@ -36,7 +36,7 @@ impl<T: ErrorType> Driver<'_, '_, T> {
         }
     }
 
-    /// The event of a step that is not repeated, if it has come to one.
+    /// Returns the event of a step that is not repeated, if it reached one.
     pub(super) fn polled(
         &mut self,
         step: Step<EventToken>,
@@ -48,7 +48,7 @@ impl<T: ErrorType> Driver<'_, '_, T> {
         }
     }
 
-    /// The result of a flush that has nothing more to send.
+    /// Returns the result of a flush after its last step.
     pub(super) fn flushed(&mut self) -> Result<(), Error<T::Error>> {
         if self.session.has_failed() {
             return Err(self.error());
@@ -63,8 +63,8 @@ impl<T: ErrorType> Driver<'_, '_, T> {
         Ok(())
     }
 
-    /// Queues DISCONNECT, unless the caller did so on the session. When it was flushed, the client returns the transport,
-    /// and the caller closes it \[MQTT-3.14.4-1\].
+    /// Queues DISCONNECT, unless the caller has queued it through the session. After the flush, the client returns the
+    /// transport, and the caller closes it \[MQTT-3.14.4-1\].
     pub(super) fn start_disconnect(&mut self) -> Result<(), Error<T::Error>> {
         match self.session.disconnect() {
             Err(RequestError::NotConnected) if self.session.has_failed() => Err(self.error()),
@@ -73,7 +73,8 @@ impl<T: ErrorType> Driver<'_, '_, T> {
         }
     }
 
-    /// Queues what a reader has put into [`Session::payload_space`](crate::Session::payload_space), or aborts the payload.
+    /// Queues the bytes that a reader has written to [`Session::payload_space`](crate::Session::payload_space). If the
+    /// reader failed, aborts the payload.
     pub(super) fn commit_piece(
         &mut self,
         read: Result<usize, ErrorKind>,
@@ -119,7 +120,7 @@ impl<T: ErrorType> Driver<'_, '_, T> {
 
 /// Calls that wait.
 impl<'b, T: PollTransport> Driver<'_, 'b, T> {
-    /// Done when the server has answered the request with this id. Other events are delivered.
+    /// Waits for the answer to the request with this id. Other events are delivered.
     pub(super) fn await_answer(
         &mut self,
         id: PacketId,
@@ -131,14 +132,14 @@ impl<'b, T: PollTransport> Driver<'_, 'b, T> {
             return Ok(progress);
         };
         if token.completed_request() == Some(id) {
-            // Acknowledges the events that were delivered before: the caller may not call soon.
+            // Acknowledges the events that were delivered before, because the next call of the caller may be late.
             self.write(cx);
             return Ok(Progress::Done(token));
         }
         self.deliver_event(token, on_event)
     }
 
-    /// Sends the payload of `len` bytes that lies in these slices. Events are delivered.
+    /// Sends the payload of `len` bytes in these slices. Events are delivered.
     pub(super) fn send_slices(
         &mut self,
         slices: &[&[u8]],
@@ -156,8 +157,8 @@ impl<'b, T: PollTransport> Driver<'_, 'b, T> {
         }
     }
 
-    /// Sends a payload that is put into [`Session::payload_space`](crate::Session::payload_space) in pieces. Done when
-    /// there is space for the next one, or when all of it was sent. Events are delivered.
+    /// Sends a payload that is written to [`Session::payload_space`](crate::Session::payload_space) in pieces. It is
+    /// done when there is space for the next piece, or when all of it was sent. Events are delivered.
     pub(super) fn send_pieces(
         &mut self,
         on_event: &mut dyn FnMut(Event<'_>, &mut Publisher<'_, 'b>),
@@ -177,14 +178,14 @@ impl<'b, T: PollTransport> Driver<'_, 'b, T> {
     }
 }
 
-/// The length of a payload in several slices.
+/// Returns the length of a payload in several slices.
 pub(super) fn total_len(slices: &[&[u8]]) -> usize {
     slices
         .iter()
         .fold(0, |len: usize, slice| len.saturating_add(slice.len()))
 }
 
-/// The part of a payload in several slices that begins at `offset`, up to the end of its slice.
+/// Returns the part of a payload in several slices that begins at `offset`, up to the end of its slice.
 pub(super) fn slice_at<'a>(slices: &[&'a [u8]], mut offset: usize) -> &'a [u8] {
     for slice in slices {
         match slice.get(offset..) {

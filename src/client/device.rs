@@ -1,4 +1,4 @@
-//! What both devices have in common: their settings, the end of a connection, and their errors.
+//! The common parts of both devices: their settings, the end of a connection, and their errors.
 
 use core::fmt;
 
@@ -11,7 +11,7 @@ use crate::{
     session::{ImageError, ProtocolError, RequestError},
 };
 
-/// Time in ms for which a connection must last at least before the back-off starts again from its first delay.
+/// Minimum duration of a connection in ms after which the back-off starts again from its first delay.
 const STABLE_MS: u32 = 10_000;
 
 /// The settings of a device.
@@ -30,7 +30,7 @@ pub struct Config<'a> {
     /// The CONNECT of each connection. With Clean Session 0, messages at QoS 1 and 2 can be published while there is no
     /// connection.
     pub connect: Connect<'a>,
-    /// Filters that are subscribed on each connection, unless the server has kept them; see
+    /// Filters to which the device subscribes on each connection, unless the server has kept the subscriptions. See
     /// [`Session::set_subscriptions`](crate::Session::set_subscriptions).
     pub subscriptions: &'a [(&'a str, QoS)],
 }
@@ -53,7 +53,7 @@ impl<'a> Config<'a> {
 pub enum Ended<E> {
     /// The device was shut down: DISCONNECT was sent, or there was no connection.
     Shutdown,
-    /// The connection was lost, closed or refused, or not begun.
+    /// The connection was lost, closed or refused, or the CONNECT could not be queued.
     Lost {
         /// The reason.
         error: Error<E>,
@@ -72,8 +72,9 @@ impl<E: fmt::Display> fmt::Display for Ended<E> {
 }
 
 impl<E> Error<E> {
-    /// Returns `true` if the next attempt to connect will probably fail for the same reason, so that it need not come soon:
-    /// bad credentials, no authorization, a client id that the server rejects, a CONNECT that does not fit.
+    /// Returns `true` if the next attempt to connect will probably fail for the same reason, so it can be made much
+    /// later. Such reasons are bad credentials, no authorization, a client id that the server rejects, and a CONNECT
+    /// that does not fit.
     pub const fn is_permanent(&self) -> bool {
         matches!(
             self,
@@ -89,12 +90,12 @@ impl<E> Error<E> {
 }
 
 impl Backoff {
-    /// Returns the delay in ms before the next attempt to connect, after a connection that ended like this. `random` is a
+    /// Returns the delay in ms before the next attempt to connect, after this end of a connection. `random` is a
     /// uniformly distributed number.
     ///
-    /// The delays start again from the first one only after a connection that lasted at least 10 s and twice the present
-    /// ceiling, so that a server which accepts and closes is not asked too often. After an error that
-    /// [is permanent](Error::is_permanent), the delay is the longest one at once.
+    /// The delays start again from the first one only after a connection that lasted at least 10 s and twice the
+    /// present ceiling. This protects a server that accepts each connection and closes it at once. After an error that
+    /// [is permanent](Error::is_permanent), the ceiling rises to the limit at once.
     pub fn after<E>(&mut self, ended: &Ended<E>, random: u32) -> u32 {
         match ended {
             Ended::Lost {
@@ -105,7 +106,7 @@ impl Backoff {
         }
     }
 
-    /// As [`Self::after`] a connection that ended with an error, and was accepted for this time in ms.
+    /// As [`Self::after`], for a connection that lasted `connected_for` ms and ended with an error.
     pub(super) fn after_connection(
         &mut self,
         is_permanent: bool,
@@ -132,35 +133,38 @@ pub enum DeviceError {
     Image(ImageError),
     /// The call was made inside an event handler. Use the handler's [`Publisher`](crate::Publisher).
     InHandler,
-    /// More tasks wait than the device has places for. Its const parameter is their number.
+    /// More tasks wait than the device has places for. Raise its const parameter `TASKS`.
     TooManyTasks {
         /// Number of places.
         capacity: usize,
     },
-    /// A subscribe has more filters than a handle takes. Nothing was subscribed.
+    /// A subscribe has too many filters. Nothing was subscribed. Divide the filters among several calls.
     TooManyFilters {
-        /// Most filters in one subscribe.
+        /// Maximum number of filters in one subscribe.
         max: usize,
     },
     /// The device was shut down.
     ShutDown,
-    /// The runner was dropped, so nothing is sent any more.
+    /// The runner was dropped, so nothing more is sent.
     RunnerGone,
-    /// The connection ended before the message at QoS 0 was written.
+    /// The connection was closed before the message at QoS 0 was written. Publish it again.
     NotWritten,
     /// The message was discarded, by [`discard_publish`](crate::Session::discard_publish) or by a connect with Clean
     /// Session 1.
     Discarded,
-    /// The server has received the message, and the session ended before its delivery did; see
+    /// The server has received the message, and the session ended before PUBCOMP. See
     /// [`Event::DeliveryUnknown`](crate::Event::DeliveryUnknown).
     DeliveryUnknown,
-    /// The connection ended before the server answered a subscribe or unsubscribe. It may have taken effect or not.
+    /// The connection was closed before the server answered a subscribe or unsubscribe. The request may have taken
+    /// effect or not. Make it again.
     OutcomeUnknown,
-    /// The server refused the connection, and with it a subscribe or unsubscribe.
+    /// The server refused the connection. It has therefore discarded a subscribe or unsubscribe.
     RequestRejected,
-    /// The server refused a standing subscription; [`Event::Subscribed`](crate::Event::Subscribed) said which.
+    /// The server refused a standing subscription. [`Event::Subscribed`](crate::Event::Subscribed) has reported which
+    /// one.
     SubscriptionRefused,
-    /// The connection ended inside a payload whose reader cannot start again. The message was discarded.
+    /// The connection was closed inside a payload whose reader cannot start again. The message was discarded. Publish
+    /// it again from its beginning.
     PayloadInterrupted,
     /// The reader of a payload failed. The message was discarded.
     Source(ErrorKind),
@@ -191,29 +195,29 @@ impl fmt::Display for DeviceError {
             Self::InHandler => f.write_str("called inside an event handler: use its publisher"),
             Self::TooManyTasks { capacity } => write!(
                 f,
-                "more than {capacity} tasks wait for the device: raise its number of tasks"
+                "too many waiting tasks: at most {capacity}; raise the device's TASKS"
             ),
             Self::TooManyFilters { max } => {
-                write!(f, "more than {max} filters in one subscribe: divide them")
+                write!(f, "too many filters: at most {max} in one subscribe")
             }
             Self::ShutDown => f.write_str("the device was shut down"),
-            Self::RunnerGone => f.write_str("the runner of the device was dropped: keep it"),
+            Self::RunnerGone => f.write_str("no runner: it was dropped; keep it while the device is used"),
             Self::NotWritten => {
-                f.write_str("the connection ended before the message was written: publish it again")
+                f.write_str("message not written: the connection was closed; publish it again")
             }
-            Self::Discarded => f.write_str("the message was discarded"),
+            Self::Discarded => f.write_str("message discarded: by discard_publish, or by Clean Session 1"),
             Self::DeliveryUnknown => {
-                f.write_str("the server has the message, unless it lost it with its session")
+                f.write_str("delivery unknown: the server may have lost the message with its session")
             }
             Self::OutcomeUnknown => {
-                f.write_str("the connection ended before the server answered: ask again")
+                f.write_str("no answer: the connection was closed; make the request again")
             }
-            Self::RequestRejected => f.write_str("the server refused the connection"),
+            Self::RequestRejected => f.write_str("request rejected: the server refused the connection"),
             Self::SubscriptionRefused => {
-                f.write_str("the server refused a subscription: check what this user may read")
+                f.write_str("subscription refused: check the rights of this user at the server")
             }
             Self::PayloadInterrupted => f.write_str(
-                "the connection ended inside the payload: publish it again from its beginning",
+                "payload interrupted: the connection was closed; publish it again from its beginning",
             ),
             Self::Source(kind) => write!(f, "payload source failed: {kind}"),
             Self::SourceEnded { missing } => {

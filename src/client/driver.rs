@@ -1,4 +1,4 @@
-//! The driver of both clients: moves bytes between a session and a transport, one step at a time, and never waits.
+//! The driver of both clients. It moves bytes between a session and a transport, one step at a time, and never waits.
 
 use core::task::Poll;
 
@@ -13,7 +13,7 @@ use crate::{
     time::{Clock, Instant},
 };
 
-/// Time in ms from which an attempt to write is slow: the transport has a time-out.
+/// Duration in ms from which an attempt to write counts as slow, because the transport has a timeout.
 const SLOW_REFUSAL_MS: u32 = 2;
 
 /// A session on a transport.
@@ -22,14 +22,14 @@ pub(super) struct Driver<'s, 'b, T: ErrorType> {
     pub(super) transport: T,
     /// The transport has accepted data that it has not flushed.
     unflushed: bool,
-    /// The transport has refused the last bytes, and took its time. Steps since then in which it was not asked again,
-    /// modulo 256.
+    /// Number of steps without an attempt to write, modulo 256, since the transport refused bytes slowly. `None` if the
+    /// last attempt was fast.
     slow_refusal: Option<u8>,
-    /// The transport failed. The session still handles what was received before.
+    /// The transport failed. The session still handles the bytes that were received before.
     failure: Option<TransportFailure<T::Error>>,
 }
 
-/// What a driver knows of its connection, while it has neither session nor transport.
+/// The state of a driver, while it has neither session nor transport.
 pub(super) struct DriverState<E> {
     unflushed: bool,
     slow_refusal: Option<u8>,
@@ -37,7 +37,7 @@ pub(super) struct DriverState<E> {
 }
 
 impl<E> DriverState<E> {
-    /// A connection begins.
+    /// Creates the state of a new connection.
     pub(super) const fn new() -> Self {
         Self {
             unflushed: false,
@@ -47,7 +47,8 @@ impl<E> DriverState<E> {
     }
 }
 
-/// The clock, and the waker of the task that drives. Not in the [`Driver`], because a future that sleeps borrows the clock.
+/// The clock, and the waker of the task that runs the driver. They are not in the [`Driver`], because a future that
+/// sleeps borrows the clock.
 pub(super) struct Context<'a, C, W> {
     pub(super) clock: &'a C,
     pub(super) waker: &'a W,
@@ -66,7 +67,7 @@ pub(super) enum Progress<R> {
     Done(R),
     /// An event was delivered. The step can be repeated at once.
     Delivered,
-    /// More can be done now, after other tasks have run.
+    /// More can be done at once, but other tasks should run first.
     Again,
     /// Nothing can be done until the transport is ready or the deadline has passed.
     Blocked,
@@ -99,7 +100,7 @@ impl<'s, 'b, T: ErrorType> Driver<'s, 'b, T> {
         })
     }
 
-    /// Takes up what [`Self::pause`] returned.
+    /// Continues a connection with the state that [`Self::pause`] returned.
     pub(super) fn resume(
         session: &'s mut Session<'b>,
         transport: T,
@@ -114,7 +115,7 @@ impl<'s, 'b, T: ErrorType> Driver<'s, 'b, T> {
         }
     }
 
-    /// Gives session and transport back, and returns what must be kept of the connection.
+    /// Releases session and transport, and returns the state of the connection.
     pub(super) fn pause(self) -> DriverState<T::Error> {
         DriverState {
             unflushed: self.unflushed,
@@ -123,8 +124,8 @@ impl<'s, 'b, T: ErrorType> Driver<'s, 'b, T> {
         }
     }
 
-    /// The reason why a step has [`Failed`].
-    #[inline(never)] // Every call of a client needs it.
+    /// Returns the reason why a step has [`Failed`].
+    #[inline(never)] // called by every call of a client
     pub(super) fn error(&mut self) -> Error<T::Error> {
         match (self.session.close_reason(), self.failure.take()) {
             (ProtocolError::Closed, Some(TransportFailure::Error(error))) => {
@@ -134,7 +135,7 @@ impl<'s, 'b, T: ErrorType> Driver<'s, 'b, T> {
         }
     }
 
-    /// Queues a request. On a closed connection, the error is the reason why it is closed.
+    /// Queues a request. If the connection is closed, the error is the reason for that.
     pub(super) fn request<R>(
         &mut self,
         request: impl FnOnce(&mut Session<'b>) -> Result<R, RequestError>,
@@ -147,7 +148,7 @@ impl<'s, 'b, T: ErrorType> Driver<'s, 'b, T> {
         result.map_err(|error| self.request_error(error))
     }
 
-    #[inline(never)] // Every request needs it.
+    #[inline(never)] // called by every request
     fn request_error(&mut self, error: RequestError) -> Error<T::Error> {
         match error {
             RequestError::NotConnected if self.session.has_failed() => self.error(),
@@ -169,14 +170,14 @@ impl<'s, 'b, T: ErrorType> Driver<'s, 'b, T> {
         Ok(Progress::Delivered)
     }
 
-    /// The transport accepts nothing more. What it has received is still read.
+    /// Records that the transport accepts nothing more. Its received bytes are still read.
     fn write_failed(&mut self, failure: TransportFailure<T::Error>, now: Instant) {
         self.failure.get_or_insert(failure);
         self.unflushed = false;
         self.session.output_lost(now);
     }
 
-    /// The transport delivers nothing more. What the session has received is still handled.
+    /// Records that the transport delivers nothing more. The bytes in the session are still handled.
     fn read_failed(&mut self, failure: TransportFailure<T::Error>) {
         self.failure.get_or_insert(failure);
         self.unflushed = false;
@@ -217,11 +218,12 @@ impl<'s, 'b, T: ErrorType> Driver<'s, 'b, T> {
 
 /// Steps.
 impl<'b, T: PollTransport> Driver<'_, 'b, T> {
-    /// Writes, reads and handles packets up to the next event. Pending packets are sent first. If only acknowledgements
-    /// are pending and the next packet was received, it is handled first: one write then sends its answer as well.
+    /// Writes, reads and handles packets up to the next event. Pending packets are sent first. Exception: if only
+    /// acknowledgements are pending and the next packet was received, it is handled first. One write then also sends
+    /// its answer.
     ///
-    /// It reads once at most, so that a fast server cannot occupy the task. On a socket with a time-out that
-    /// accepts nothing, each attempt to write takes that time: what it has received is handled first.
+    /// It reads once at most, so that a fast server cannot occupy the task. If a socket with a timeout accepts no
+    /// bytes, each attempt to write takes that time. In this case, received bytes are handled first.
     pub(super) fn drive(&mut self, cx: &Context<'_, impl Clock, T::Waker>) -> Step<EventToken> {
         let mut moved = false;
         let reads_first = self.reads_first();
@@ -246,14 +248,14 @@ impl<'b, T: PollTransport> Driver<'_, 'b, T> {
         Ok(Progress::again_if(moved || read == Some(true)))
     }
 
-    /// Returns `true` if an attempt to write would probably take its time in vain. Every 256th time, the transport is asked
-    /// all the same.
+    /// Returns `true` if an attempt to write would probably wait without success. Every 256th step, a write is
+    /// attempted nevertheless.
     fn reads_first(&mut self) -> bool {
         self.slow_refusal = self.slow_refusal.map(|steps| steps.wrapping_add(1));
         self.slow_refusal.is_some_and(|steps| steps != 0)
     }
 
-    /// Writes what is pending and checks the timers, while the caller cannot take the pending event.
+    /// Writes pending bytes and checks the timers, while the caller cannot take the pending event.
     pub(super) fn hold(&mut self, cx: &Context<'_, impl Clock, T::Waker>) -> Step<EventToken> {
         let moved = self.write(cx);
         self.poll(cx)?;
@@ -282,20 +284,20 @@ impl<'b, T: PollTransport> Driver<'_, 'b, T> {
         Ok((read == Some(true), token))
     }
 
-    /// Writes and flushes all that is queued.
+    /// Writes and flushes all queued packets.
     pub(super) fn flush(&mut self, cx: &Context<'_, impl Clock, T::Waker>) -> Step<()> {
         self.write(cx);
         let is_flushed = self.is_flushed();
         if is_flushed && !self.session.waits_for_connack() {
             return Ok(Progress::Done(()));
         }
-        // If both peers only wrote, full buffers would block both for ever.
+        // Reads too: if both peers only wrote, full buffers would block both permanently.
         let (moved, token) = match self.read_and_poll(cx) {
             // The server closed the connection after DISCONNECT.
             Err(Failed) if self.has_ended() => return Ok(Progress::Done(())),
             result => result?,
         };
-        // Nothing is sent any more, but the caller must take the events first.
+        // Nothing more is sent, but the caller must take the events first.
         if token.is_some() && self.failure.is_some() {
             return Ok(Progress::Done(()));
         }
@@ -321,7 +323,8 @@ impl<'b, T: PollTransport> Driver<'_, 'b, T> {
         }
     }
 
-    /// Reads after DISCONNECT, until the end of the stream. Done when the connection is closed. Events are dropped.
+    /// Reads after DISCONNECT, until the end of the stream. It is done when the connection is closed. Events are
+    /// dropped.
     pub(super) fn await_end(&mut self, cx: &Context<'_, impl Clock, T::Waker>) -> Step<()> {
         match self.drive(cx) {
             Err(Failed) if !self.session.has_failed() => Ok(Progress::Done(())),
@@ -335,10 +338,11 @@ impl<'b, T: PollTransport> Driver<'_, 'b, T> {
         }
     }
 
-    /// Reads while a payload is being sent, up to the next event to deliver. Done when the whole packet was flushed.
+    /// Reads while a payload is being sent, up to the next event to deliver. It is done when the whole packet was
+    /// flushed.
     ///
-    /// After the last byte of the payload nothing is read: the caller does not have the packet id yet, so it could not
-    /// recognize the acknowledgement.
+    /// After the last byte of the payload, it reads nothing. The caller does not know the packet id yet, so it could
+    /// not recognize the acknowledgement.
     pub(super) fn finish_payload(
         &mut self,
         on_event: &mut dyn FnMut(Event<'_>, &mut Publisher<'_, 'b>),
@@ -399,7 +403,7 @@ impl<'b, T: PollTransport> Driver<'_, 'b, T> {
         n > 0
     }
 
-    /// The number of bytes that the transport accepted.
+    /// Returns the number of bytes that the transport accepted.
     fn bytes_written(&mut self, written: Poll<Result<usize, T::Error>>, now: Instant) -> usize {
         match written {
             Poll::Pending => return 0,
@@ -426,8 +430,8 @@ impl<'b, T: PollTransport> Driver<'_, 'b, T> {
         }
     }
 
-    /// Reads once. Returns `Some(true)` if the session has to look: bytes were received, or nothing more will be. Returns `None`
-    /// if there is no space for any, or if nothing more can be received.
+    /// Reads once. Returns `Some(true)` if the session must be polled: bytes were received, or the input has ended.
+    /// Returns `None` if there is no space for bytes, or if nothing more can be received.
     fn read(&mut self, cx: &Context<'_, impl Clock, T::Waker>) -> Option<bool> {
         if !self.session.may_receive() {
             return None;
@@ -437,7 +441,7 @@ impl<'b, T: PollTransport> Driver<'_, 'b, T> {
             return None;
         }
         match self.transport.try_read(space, cx.waker) {
-            // The transport accepts nothing more, and has delivered all that it had received.
+            // The transport accepts nothing more, and has delivered all received bytes.
             Poll::Pending if self.failure.is_some() => self.session.connection_lost(),
             Poll::Pending => return Some(false),
             Poll::Ready(Ok(0)) => self.read_failed(TransportFailure::Closed),

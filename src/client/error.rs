@@ -13,12 +13,12 @@ use crate::session::{ProtocolError, RequestError};
 pub enum Error<E> {
     /// The transport failed. The connection is closed.
     Transport(E),
-    /// The peer closed the connection, or an earlier call did.
+    /// The peer closed the connection, or an earlier call closed it.
     Closed,
     /// The session closed the connection for this reason.
     Protocol(ProtocolError),
-    /// The reader of a payload failed with this kind of error. The rest of its packet cannot be sent, so the connection is
-    /// closed.
+    /// The reader of a payload failed with this kind of error. The rest of the packet cannot be sent, so the connection
+    /// is closed.
     Source(ErrorKind),
     /// The reader of a payload ended before the announced length. The rest of the packet cannot be sent, so the connection is
     /// closed.
@@ -31,7 +31,7 @@ pub enum Error<E> {
 }
 
 impl<E> Error<E> {
-    /// Returns `true` if the connection is closed. If not, change the request or try it again.
+    /// Returns `true` if the connection is closed. Otherwise, change the request or retry it.
     pub const fn is_fatal(&self) -> bool {
         !matches!(self, Self::Request(_))
     }

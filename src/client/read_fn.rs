@@ -50,7 +50,8 @@ where
     F: FnMut(&mut [u8]) -> Result<usize, E>,
     E: Error,
 {
-    /// Is ready when it is first polled. If the future is dropped before, the closure is not called.
+    /// Calls the closure once. The future is ready when it is first polled. If it is dropped before, the closure is not
+    /// called.
     async fn read(&mut self, buf: &mut [u8]) -> Result<usize, E> {
         (self.0)(buf)
     }

@@ -1,4 +1,4 @@
-//! The transport as the driver sees it: calls that make one attempt and never wait.
+//! The interface of a transport for the driver: calls that make one attempt and never wait.
 
 use core::task::Poll;
 
@@ -6,7 +6,7 @@ use embedded_io::{Error, ErrorKind, ErrorType};
 
 /// A transport whose calls make one attempt each, and return `Pending` if it cannot move data now.
 pub(super) trait PollTransport: ErrorType {
-    /// Receives a wake-up when it is worth repeating an attempt that was `Pending`.
+    /// It is woken when an attempt that was `Pending` should be repeated.
     type Waker;
 
     /// Returns 0 at the end of the stream.
@@ -19,7 +19,7 @@ pub(super) trait PollTransport: ErrorType {
     /// Returns 0 if the transport will never accept data again.
     fn try_write(&mut self, bytes: &[u8], waker: &Self::Waker) -> Poll<Result<usize, Self::Error>>;
 
-    /// Is ready when all written data was sent.
+    /// Returns `Ready` when all written data was sent.
     fn try_flush(&mut self, waker: &Self::Waker) -> Poll<Result<(), Self::Error>>;
 }
 

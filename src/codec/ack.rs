@@ -1,4 +1,4 @@
-//! PUBACK, PUBREC, PUBREL, PUBCOMP (sections 3.4 to 3.7) and UNSUBACK (section 3.11): a packet id and nothing else.
+//! PUBACK, PUBREC, PUBREL, PUBCOMP (sections 3.4 to 3.7) and UNSUBACK (section 3.11). They contain only a packet id.
 
 use super::error::{DecodeError, EncodeError};
 use super::packet_type::PacketType;
@@ -6,7 +6,7 @@ use super::reader::Reader;
 use super::types::PacketId;
 use super::writer;
 
-/// A packet of type `TYPE` that carries a packet id and nothing else.
+/// A packet of type `TYPE` that contains only a packet id.
 ///
 /// Only the five types that have a name below can be encoded or decoded. Other types do not compile:
 ///
@@ -76,7 +76,7 @@ impl<const TYPE: u8> Ack<TYPE> {
         [Self::FIRST_BYTE, 2, high, low]
     }
 
-    /// Length of the whole packet, in bytes.
+    /// Returns the length of the whole packet, in bytes.
     ///
     /// # Errors
     ///
@@ -85,7 +85,7 @@ impl<const TYPE: u8> Ack<TYPE> {
         Ok(self.to_bytes().len())
     }
 
-    /// Writes the packet to the start of `out`. Returns the bytes written.
+    /// Writes the packet to the start of `out`. Returns the written bytes.
     ///
     /// # Errors
     ///

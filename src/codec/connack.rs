@@ -62,7 +62,7 @@ impl Connack {
         [PacketType::Connack.first_byte(), 2, flags, code]
     }
 
-    /// Length of the whole packet, in bytes.
+    /// Returns the length of the whole packet, in bytes.
     ///
     /// # Errors
     ///
@@ -71,7 +71,7 @@ impl Connack {
         Ok(self.to_bytes().len())
     }
 
-    /// Writes the packet to the start of `out`. Returns the bytes written.
+    /// Writes the packet to the start of `out`. Returns the written bytes.
     ///
     /// # Errors
     ///

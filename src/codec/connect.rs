@@ -36,7 +36,7 @@ pub struct Connect<'a> {
     pub clean_session: bool,
     /// Keep alive interval in seconds (section 3.1.2.10). [`Connect::NO_KEEP_ALIVE`] turns it off.
     pub keep_alive: u16,
-    /// Message that the server publishes if the client does not disconnect in order (section 3.1.2.5).
+    /// Message that the server publishes if the client does not send a DISCONNECT (section 3.1.2.5).
     // [MQTT-3.1.2-9] [MQTT-3.1.2-11] The fields and flags of a will are present together.
     #[doc(alias = "set_last_will")] // umqtt.simple
     #[doc(alias = "will_set")] // Paho
@@ -49,7 +49,7 @@ impl<'a> Connect<'a> {
     /// Keep alive interval of [`Connect::new`], in seconds. Paho, rumqttc and mosquitto's clients use the same.
     pub const DEFAULT_KEEP_ALIVE: u16 = 60;
 
-    /// Turns keep alive off: a server that has vanished is noticed only if an answer is missing.
+    /// Turns keep alive off. A server that has disappeared is then noticed only if an answer is missing.
     pub const NO_KEEP_ALIVE: u16 = 0;
 
     /// Creates a request with Clean Session 1 and a keep alive of [60 s](Self::DEFAULT_KEEP_ALIVE), without will and
@@ -81,8 +81,8 @@ impl<'a> Connect<'a> {
     /// # Errors
     ///
     /// - [`DecodeError::UnsupportedProtocolLevel`]: the protocol level is not 4. The server answers with return code 1.
-    /// - [`DecodeError::EmptyClientId`]: the client id is empty at Clean Session 0; there is no other error. The server
-    ///   answers with return code 2.
+    /// - [`DecodeError::EmptyClientId`]: the client id is empty at Clean Session 0, and there is no other error. The
+    ///   server answers with return code 2.
     /// - Other values of [`DecodeError`]: the packet is malformed. The server closes the connection.
     pub fn decode_body(body: &'a [u8]) -> Result<Self, DecodeError> {
         // [MQTT-3.1.4-1] Every field is checked.
@@ -110,7 +110,7 @@ impl<'a> Connect<'a> {
         Ok(connect)
     }
 
-    /// Length of the whole packet, in bytes.
+    /// Returns the length of the whole packet, in bytes.
     ///
     /// # Errors
     ///
@@ -122,7 +122,7 @@ impl<'a> Connect<'a> {
         self.header().map(|header| header.packet_len())
     }
 
-    /// Writes the packet to the start of `out`. Returns the bytes written.
+    /// Writes the packet to the start of `out`. Returns the written bytes.
     ///
     /// # Errors
     ///

@@ -4,7 +4,7 @@ use core::fmt;
 
 use super::packet_type::PacketType;
 
-/// A protocol error of the peer. The connection has to be closed (section 4.8).
+/// A protocol error of the peer. Close the connection (section 4.8).
 ///
 /// Section numbers are those of MQTT 3.1.1.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -179,7 +179,7 @@ impl fmt::Display for DecodeError {
 
 impl core::error::Error for DecodeError {}
 
-/// A packet of the caller cannot be encoded. Nothing was written.
+/// The reason why a packet of the caller cannot be encoded. Nothing was written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
 #[non_exhaustive]

@@ -73,33 +73,33 @@ impl FixedHeader {
         }
     }
 
-    /// Length of the header, in bytes.
+    /// Returns the length of the header, in bytes.
     pub(super) const fn encoded_len(&self) -> usize {
         // At most 5.
         remaining_length::encoded_len(self.remaining_length).wrapping_add(1) as usize
     }
 
-    /// Remaining Length as a size in memory.
+    /// Returns the Remaining Length as a size in memory.
     pub(crate) fn body_len(&self) -> usize {
         remaining_length::to_usize(self.remaining_length)
     }
 
-    /// Length of the whole packet, in bytes.
+    /// Returns the length of the whole packet, in bytes.
     pub(crate) fn packet_len(&self) -> usize {
         self.body_len().saturating_add(self.encoded_len())
     }
 
-    /// The first byte of the packet: type and flags.
+    /// Returns the first byte of the packet: type and flags.
     pub(crate) const fn first_byte(&self) -> u8 {
         (self.packet_type as u8) << 4 | self.flags
     }
 
-    /// QoS in the flags of a PUBLISH, which must be valid.
+    /// Returns the QoS in the flags of a PUBLISH, which must be valid.
     pub(crate) const fn qos(&self) -> QoS {
         QoS::from_publish_flags(self.flags)
     }
 
-    /// Writes the header and what `body` writes, `len` bytes in all, to the start of `out`. Returns these bytes.
+    /// Writes the header to the start of `out`, and calls `body` to write the rest. Returns the `len` bytes of both.
     pub(super) fn encode(
         self,
         out: &mut [u8],

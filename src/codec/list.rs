@@ -41,7 +41,7 @@ impl Encode for TopicFilter<'_> {
     }
 }
 
-/// A filter that is checked when it is measured.
+/// A filter. [`Encode::encoded_len`] checks it.
 impl Encode for &str {
     fn encoded_len(&self) -> Result<usize, TopicError> {
         TopicFilter::new(self)?.encoded_len()
@@ -106,7 +106,7 @@ impl<'a, T: Decode<'a>> List<'a, T> {
 }
 
 impl<T: Encode> List<'_, T> {
-    /// Length of a packet of a packet id and this list, in bytes.
+    /// Returns the length of a packet of a packet id and this list, in bytes.
     pub(super) fn encoded_len(&self, packet_type: PacketType) -> Result<usize, EncodeError> {
         let len = match self {
             Self::Wire(bytes) => bytes.len(),

@@ -1,7 +1,7 @@
 //! Encoding and decoding of all fourteen packets of MQTT 3.1.1, for clients and servers.
 //!
-//! The codec has no state and copies no field: a decoded packet borrows from the received bytes, and a packet to be sent
-//! borrows its fields. An invalid packet can be neither decoded nor encoded.
+//! The codec has no state and copies no field. A decoded packet borrows from the received bytes, and a packet to be
+//! sent borrows its fields. An invalid packet cannot be decoded, and cannot be encoded.
 //!
 //! No input makes the codec panic.
 
@@ -99,7 +99,7 @@ impl<'a> Packet<'a> {
     ///
     /// # Errors
     ///
-    /// - [`DecodeError`]: the packet is malformed, whatever bytes may follow.
+    /// - [`DecodeError`]: the packet is malformed. More bytes cannot change that.
     pub fn decode(bytes: &'a [u8]) -> Result<Option<(Self, usize)>, DecodeError> {
         match bytes {
             [0x30..0x40, ..] if OPTIMIZE_FOR_SPEED => decode_publish(bytes),
@@ -140,7 +140,7 @@ impl<'a> Packet<'a> {
         }
     }
 
-    /// Type of the packet.
+    /// Returns the type of the packet.
     #[must_use]
     pub const fn packet_type(&self) -> PacketType {
         match self {
@@ -161,7 +161,7 @@ impl<'a> Packet<'a> {
         }
     }
 
-    /// Length of the whole packet, in bytes.
+    /// Returns the length of the whole packet, in bytes.
     ///
     /// # Errors
     ///
@@ -183,7 +183,7 @@ impl<'a> Packet<'a> {
         }
     }
 
-    /// Writes the packet to the start of `out`. Returns the bytes written.
+    /// Writes the packet to the start of `out`. Returns the written bytes.
     ///
     /// # Errors
     ///
@@ -213,7 +213,7 @@ type Decoded<'a> = Result<Option<(Packet<'a>, usize)>, DecodeError>;
 
 /// Decodes a body into a packet of `len` bytes.
 ///
-/// Each packet type has its own copy, which writes the fields to their place in the result. Without it, every packet is
+/// Each packet type has its own copy, which writes the fields directly to the result. Without it, every packet is
 /// copied once more: 40 instructions on x86-64.
 fn decode_with<'a, T>(
     body: &'a [u8],

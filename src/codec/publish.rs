@@ -22,7 +22,7 @@ pub struct Publish<'a> {
     pub payload: &'a [u8],
     /// Quality of service, with packet id and DUP flag.
     pub delivery: Delivery,
-    /// RETAIN flag: the server is to retain this message, or sends it because it was retained (section 3.3.1.3).
+    /// RETAIN flag (section 3.3.1.3). To a server: retain this message. From a server: this message was retained.
     pub retain: bool,
 }
 
@@ -59,7 +59,7 @@ impl<'a> Publish<'a> {
         Ok(publish)
     }
 
-    /// Returns the packet of these parts, or `None` if there is an error.
+    /// Creates the packet from these parts, or `None` if there is an error.
     #[inline(always)]
     pub(super) fn from_plain(parts: &PlainPublish<'a>) -> Option<Self> {
         let topic = TopicName::unchecked(parts.topic);
@@ -89,7 +89,7 @@ impl<'a> Publish<'a> {
         }
     }
 
-    /// Length of the whole packet, in bytes.
+    /// Returns the length of the whole packet, in bytes.
     ///
     /// # Errors
     ///
@@ -100,7 +100,7 @@ impl<'a> Publish<'a> {
             .map(|header| header.packet_len())
     }
 
-    /// Writes the packet to the start of `out`. Returns the bytes written.
+    /// Writes the packet to the start of `out`. Returns the written bytes.
     ///
     /// # Errors
     ///
@@ -124,15 +124,15 @@ pub struct PublishHeader<'a> {
     pub topic: TopicName<'a>,
     /// Quality of service, with packet id and DUP flag.
     pub delivery: Delivery,
-    /// RETAIN flag: the server is to retain this message, or sends it because it was retained (section 3.3.1.3).
+    /// RETAIN flag (section 3.3.1.3). To a server: retain this message. From a server: this message was retained.
     pub retain: bool,
     /// Length of the payload that follows, in bytes.
     pub payload_len: usize,
 }
 
 impl<'a> PublishHeader<'a> {
-    /// Decodes the body of a PUBLISH up to its payload. Returns it with the position of the payload, or `None` if it is
-    /// incomplete.
+    /// Decodes the body of a PUBLISH up to its payload. Returns the header with the position of the payload, or `None`
+    /// if it is incomplete.
     ///
     /// `prefix` is the part of the body that has been received.
     ///
@@ -176,7 +176,7 @@ impl<'a> PublishHeader<'a> {
         Ok(Some((message, len)))
     }
 
-    /// Length of the packet without its payload, in bytes.
+    /// Returns the length of the packet without its payload, in bytes.
     ///
     /// # Errors
     ///
@@ -185,7 +185,7 @@ impl<'a> PublishHeader<'a> {
         self.fixed_header().map(|header| self.len(&header))
     }
 
-    /// Writes the packet without its payload to the start of `out`. Returns the bytes written.
+    /// Writes the packet without its payload to the start of `out`. Returns the written bytes.
     ///
     /// # Errors
     ///
@@ -249,7 +249,7 @@ fn read_delivery(flags: u8, reader: &mut Reader<'_>) -> Result<Delivery, DecodeE
     })
 }
 
-/// Length of the topic, its length field and the packet id, in bytes.
+/// Returns the length of the topic, its length field and the packet id, in bytes.
 fn fields_len(topic_len: usize, qos: QoS) -> usize {
     let other_fields = if qos == QoS::AtMostOnce { 2 } else { 4 };
     // A topic has at most 65,535 bytes.

@@ -48,7 +48,8 @@ pub(super) const fn encoded_len(length: u32) -> u8 {
     }
 }
 
-/// Converts a length to `usize`. It saturates on a target with 16-bit addresses, whose memory holds no such packet.
+/// Converts a length to `usize`. It saturates on a target with 16-bit addresses, whose memory cannot hold such a
+/// packet.
 pub(super) fn to_usize(length: u32) -> usize {
     usize::try_from(length).unwrap_or(usize::MAX)
 }

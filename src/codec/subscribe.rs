@@ -38,13 +38,13 @@ impl<'a> Subscribe<'a> {
         })
     }
 
-    /// The packet id, which the SUBACK repeats.
+    /// Returns the packet id, which the SUBACK repeats.
     #[must_use]
     pub const fn packet_id(&self) -> PacketId {
         self.packet_id
     }
 
-    /// The filters, each with its maximum QoS.
+    /// Returns the filters, each with its maximum QoS.
     pub fn filters(&self) -> impl Iterator<Item = (TopicFilter<'a>, QoS)> + Clone + use<'a> {
         self.filters.iter()
     }
@@ -67,7 +67,7 @@ impl<'a> Subscribe<'a> {
         Ok(Self { packet_id, filters })
     }
 
-    /// Length of the whole packet, in bytes.
+    /// Returns the length of the whole packet, in bytes.
     ///
     /// # Errors
     ///
@@ -76,7 +76,7 @@ impl<'a> Subscribe<'a> {
         self.filters.encoded_len(PacketType::Subscribe)
     }
 
-    /// Writes the packet to the start of `out`. Returns the bytes written.
+    /// Writes the packet to the start of `out`. Returns the written bytes.
     ///
     /// # Errors
     ///
@@ -100,7 +100,7 @@ pub(crate) fn encode<'s>(
 impl<'a> Decode<'a> for (TopicFilter<'a>, QoS) {
     fn decode(reader: &mut Reader<'a>) -> Result<Self, DecodeError> {
         let filter = Decode::decode(reader)?;
-        // [MQTT-3.8.3-4] The reserved bits of the byte must be 0, too.
+        // [MQTT-3.8.3-4] The reserved bits of the byte must also be 0.
         let value = reader.u8()?;
         match QoS::try_from(value) {
             Ok(qos) => Ok((filter, qos)),
@@ -136,13 +136,13 @@ impl<'a> Suback<'a> {
         })
     }
 
-    /// Packet id of the SUBSCRIBE.
+    /// Returns the packet id of the SUBSCRIBE.
     #[must_use]
     pub const fn packet_id(&self) -> PacketId {
         self.packet_id
     }
 
-    /// The return codes, one for each filter, in the order of the filters.
+    /// Returns the return codes, one for each filter, in the order of the filters.
     pub const fn codes(&self) -> SubackCodes<'a> {
         self.codes
     }
@@ -164,7 +164,7 @@ impl<'a> Suback<'a> {
         })
     }
 
-    /// Length of the whole packet, in bytes.
+    /// Returns the length of the whole packet, in bytes.
     ///
     /// # Errors
     ///
@@ -173,7 +173,7 @@ impl<'a> Suback<'a> {
         self.codes.0.encoded_len(PacketType::Suback)
     }
 
-    /// Writes the packet to the start of `out`. Returns the bytes written.
+    /// Writes the packet to the start of `out`. Returns the written bytes.
     ///
     /// # Errors
     ///
@@ -186,7 +186,7 @@ impl<'a> Suback<'a> {
 
 /// The return codes of a SUBACK, at least one.
 ///
-/// A server may refuse some filters and accept others, so an answer alone is no success.
+/// A server may refuse some filters and accept others, so a SUBACK alone does not mean success.
 ///
 /// ```
 /// use umqtt::codec::{PacketId, QoS, Suback, SubackReturnCode};
@@ -208,7 +208,7 @@ impl<'a> Suback<'a> {
 pub struct SubackCodes<'a>(List<'a, SubackReturnCode>);
 
 impl<'a> SubackCodes<'a> {
-    /// The number of return codes.
+    /// Returns the number of return codes.
     #[must_use]
     pub const fn len(&self) -> usize {
         match self.0 {
@@ -229,13 +229,13 @@ impl<'a> SubackCodes<'a> {
         self.iter().next()
     }
 
-    /// Returns `true` if the server accepted all subscriptions, each with any QoS.
+    /// Returns `true` if the server accepted all subscriptions. The granted QoS may be lower than the requested one.
     #[must_use]
     pub fn all_granted(&self) -> bool {
         self.iter().all(|code| code != SubackReturnCode::Failure)
     }
 
-    /// The return codes, in the order of the filters.
+    /// Returns the return codes, in the order of the filters.
     pub const fn iter(&self) -> SubackCodesIter<'a> {
         SubackCodesIter(*self)
     }

@@ -8,7 +8,7 @@ use super::{fast, utf8};
 
 /// A topic name: one or more levels separated by `/`, without wildcards (section 4.7).
 ///
-/// Two names are equal if their bytes are equal. Nothing is normalised.
+/// Two names are equal if their bytes are equal. Unicode is not normalised.
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
 pub struct TopicName<'a> {
     /// Valid UTF-8.
@@ -37,7 +37,7 @@ impl<'a> TopicName<'a> {
         Ok(name)
     }
 
-    /// Wraps received bytes. They must be checked before the caller sees them.
+    /// Wraps received bytes without a check. The codec checks them before it returns them to the caller.
     pub(super) const fn unchecked(bytes: &'a [u8]) -> Self {
         Self { bytes }
     }
@@ -46,13 +46,13 @@ impl<'a> TopicName<'a> {
         check_received(Kind::Name, self.bytes)
     }
 
-    /// The name as a string.
+    /// Returns the name as a string.
     #[must_use]
     pub fn as_str(&self) -> &'a str {
         checked_str(self.bytes)
     }
 
-    /// The name as bytes of UTF-8.
+    /// Returns the name as bytes of UTF-8.
     #[must_use]
     pub const fn as_bytes(&self) -> &'a [u8] {
         self.bytes
@@ -87,13 +87,13 @@ impl<'a> TopicFilter<'a> {
         Ok(Self { bytes })
     }
 
-    /// The filter as a string.
+    /// Returns the filter as a string.
     #[must_use]
     pub fn as_str(&self) -> &'a str {
         checked_str(self.bytes)
     }
 
-    /// The filter as bytes of UTF-8.
+    /// Returns the filter as bytes of UTF-8.
     #[must_use]
     pub const fn as_bytes(&self) -> &'a [u8] {
         self.bytes
@@ -111,7 +111,7 @@ impl<'a> TopicFilter<'a> {
     /// ```
     #[must_use]
     pub fn matches(&self, topic: TopicName<'_>) -> bool {
-        // [MQTT-4.7.2-1] A wildcard in the first level does not match topics of the server.
+        // [MQTT-4.7.2-1] A wildcard in the first level does not match topics that begin with `$`.
         if matches!(self.bytes, [b'#' | b'+', ..]) && topic.bytes.starts_with(b"$") {
             return false;
         }
@@ -145,7 +145,7 @@ impl<'a> TopicFilter<'a> {
     /// # Ok::<(), umqtt::codec::TopicError>(())
     /// ```
     ///
-    /// A device that subscribed to one filter calls the right function for each message:
+    /// A device that subscribed to one filter can call a function for each command:
     ///
     /// ```
     /// # use umqtt::codec::{TopicError, TopicFilter, TopicName};
@@ -179,9 +179,9 @@ impl<'a> TopicFilter<'a> {
 #[derive(Clone, Debug)]
 #[must_use]
 pub struct Captures<'f, 't> {
-    /// Levels of the filter that were not compared yet, or `None` after the last one.
+    /// Levels of the filter that were not compared, or `None` after the last one.
     patterns: Option<&'f [u8]>,
-    /// The same for the topic.
+    /// Levels of the topic that were not compared, or `None` after the last one.
     rest: Option<&'t [u8]>,
 }
 

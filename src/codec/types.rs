@@ -35,7 +35,7 @@ impl QoS {
         }
     }
 
-    /// The QoS as a number of two bits.
+    /// Returns the QoS as a number of two bits.
     pub(super) const fn bits(self) -> u8 {
         self as u8
     }
@@ -152,7 +152,7 @@ pub enum Delivery {
 }
 
 impl Delivery {
-    /// The quality of service.
+    /// Returns the quality of service.
     #[must_use]
     pub const fn qos(&self) -> QoS {
         match self {
@@ -162,7 +162,7 @@ impl Delivery {
         }
     }
 
-    /// The packet id, or `None` at QoS 0.
+    /// Returns the packet id, or `None` at QoS 0.
     #[must_use]
     pub const fn packet_id(&self) -> Option<PacketId> {
         match *self {
@@ -173,7 +173,7 @@ impl Delivery {
         }
     }
 
-    /// The DUP flag: `true` if the message may have been sent before. It is `false` at QoS 0.
+    /// Returns the DUP flag: `true` if the message may have been sent before. It is `false` at QoS 0.
     #[must_use]
     pub const fn dup(&self) -> bool {
         match *self {

@@ -35,13 +35,13 @@ impl<'a> Unsubscribe<'a> {
         })
     }
 
-    /// The packet id, which the UNSUBACK repeats.
+    /// Returns the packet id, which the UNSUBACK repeats.
     #[must_use]
     pub const fn packet_id(&self) -> PacketId {
         self.packet_id
     }
 
-    /// The filters.
+    /// Returns the filters.
     pub fn filters(&self) -> impl Iterator<Item = TopicFilter<'a>> + Clone + use<'a> {
         self.filters.iter()
     }
@@ -63,7 +63,7 @@ impl<'a> Unsubscribe<'a> {
         Ok(Self { packet_id, filters })
     }
 
-    /// Length of the whole packet, in bytes.
+    /// Returns the length of the whole packet, in bytes.
     ///
     /// # Errors
     ///
@@ -72,7 +72,7 @@ impl<'a> Unsubscribe<'a> {
         self.filters.encoded_len(PacketType::Unsubscribe)
     }
 
-    /// Writes the packet to the start of `out`. Returns the bytes written.
+    /// Writes the packet to the start of `out`. Returns the written bytes.
     ///
     /// # Errors
     ///

@@ -16,7 +16,8 @@ pub(super) fn decode(bytes: &[u8]) -> Result<&str, DecodeError> {
     })
 }
 
-/// Checks what [`decode`] checks, without `from_utf8`: 432 bytes less on thumbv6m in a program that decodes no string.
+/// Makes the checks of [`decode`] without `from_utf8`. This saves 432 bytes on thumbv6m in a program that decodes no
+/// string.
 pub(super) fn check(bytes: &[u8]) -> Result<(), DecodeError> {
     let mut rest = bytes;
     while !rest.is_empty() {
@@ -60,7 +61,7 @@ pub(super) fn find_nul(string: &str) -> Option<usize> {
     string.bytes().position(|byte| byte == 0)
 }
 
-/// Checks a string to be sent. Returns its encoded length: two bytes more than its own.
+/// Checks a string to be sent. Returns its encoded length: its own length plus two bytes.
 #[inline(always)] // saves 108 to 164 bytes on thumbv6m
 pub(super) fn string_len(field: Field, string: &str) -> Result<usize, EncodeError> {
     // [MQTT-1.5.3-2] A string must not contain U+0000.
@@ -70,7 +71,7 @@ pub(super) fn string_len(field: Field, string: &str) -> Result<usize, EncodeErro
     }
 }
 
-/// Checks a field to be sent. Returns its encoded length: two bytes more than its own.
+/// Checks a field to be sent. Returns its encoded length: its own length plus two bytes.
 pub(super) fn field_len(field: Field, bytes: &[u8]) -> Result<usize, EncodeError> {
     match bytes.len() {
         len @ ..=MAX_LEN => Ok(len.saturating_add(2)),
@@ -82,7 +83,7 @@ pub(super) fn field_len(field: Field, bytes: &[u8]) -> Result<usize, EncodeError
 mod tests {
     use super::*;
 
-    /// Every sequence of two bytes, followed by the bytes at the limits of table 3-7.
+    /// Checks every sequence of two bytes, followed by the bytes at the limits of table 3-7.
     #[test]
     fn check_agrees_with_from_utf8() {
         let edges = [

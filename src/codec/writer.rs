@@ -6,8 +6,8 @@ use crate::bytes;
 
 /// A writer over the unwritten bytes of one packet.
 ///
-/// A packet is measured before it is written, so every field fits. A field that did not fit would be left out without a
-/// panic.
+/// The length of a packet is computed before it is written, so every field fits. A field that did not fit would be
+/// omitted without a panic.
 pub(super) struct Writer<'o> {
     rest: &'o mut [u8],
 }
@@ -40,7 +40,7 @@ impl Writer<'_> {
     }
 }
 
-/// Writes the `len` bytes that `fields` writes to the start of `out`. Returns these bytes.
+/// Calls `fields` to write `len` bytes to the start of `out`. Returns these bytes.
 pub(super) fn write(
     out: &mut [u8],
     len: usize,
@@ -51,7 +51,10 @@ pub(super) fn write(
         .ok_or(EncodeError::BufferTooSmall { needed: len })?;
     let mut writer = Writer { rest: &mut *packet };
     fields(&mut writer);
-    debug_assert!(writer.rest.is_empty(), "a packet was measured wrongly");
+    debug_assert!(
+        writer.rest.is_empty(),
+        "the computed length of a packet was wrong"
+    );
     Ok(packet)
 }
 

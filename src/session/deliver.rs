@@ -14,7 +14,7 @@ use super::{
 };
 use crate::codec::{DecodeError, Delivery, PacketId, Publish, PublishHeader, Suback};
 
-/// What an event handler has done with its event.
+/// The answer of an event handler: whether it has handled its event.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
 #[must_use]
@@ -22,11 +22,11 @@ pub enum Handled {
     /// The event was handled. A message is acknowledged, and a checkpoint counts as saved.
     #[default]
     Done,
-    /// The event cannot be handled now. A message is not acknowledged, and a checkpoint not saved. The same event is
-    /// given to the handler again, and nothing more is received until then. Other events count as handled.
+    /// The event cannot be handled now. A message is not acknowledged, and a checkpoint does not count as saved. The
+    /// handler is given the same event again, and nothing more is received until then. Other events count as handled.
     NotNow,
-    /// The event was handled, and the rest of a message that is received in chunks is not wanted. It is acknowledged as
-    /// usual.
+    /// The event was handled. The rest of a message that is received in chunks is skipped. The message is acknowledged
+    /// as usual.
     SkipRest,
 }
 
@@ -72,7 +72,8 @@ impl<'b> Session<'b> {
         Ok(Some((event, publisher)))
     }
 
-    /// Gives the pending event to a handler. Returns what it has done, or `None` if there is no event any more.
+    /// Passes the pending event to a handler. Returns its answer, or `None` if the event was discarded with its
+    /// connection.
     ///
     /// # Errors
     ///
@@ -175,8 +176,8 @@ impl<'b> Session<'b> {
         Ok(Some((event, answer, publisher)))
     }
 
-    /// Discards the pending event that [`Self::poll`] announced. A message is not acknowledged: at QoS 2 its id would be kept,
-    /// and the server could never deliver it.
+    /// Discards the pending event that [`Self::poll`] announced. A message is not acknowledged, so that the server
+    /// delivers it again.
     pub(crate) fn discard_event(&mut self, token: EventToken) -> Result<(), ProtocolError> {
         if self.events.discard_message() {
             self.receiver.discard_message();

@@ -19,8 +19,8 @@ impl Session<'_> {
     /// Handles received packets until an event is pending, then the timers.
     pub(super) fn process(&mut self, now: Instant) -> Result<(), ConnectionClosed> {
         self.receiver.is_blocked = false;
-        // Between the chunks of a message, reports wait: a caller that reads its payload would not see them. A checkpoint
-        // waits as long as there are chunks.
+        // Between the chunks of a message, reports wait, because a caller that reads the payload does not take them. A
+        // checkpoint waits while there are chunks.
         if self.link.is_accepted()
             && !self.receiver.is_streaming()
             && !self.events.push_report(&mut self.sender)
@@ -43,7 +43,7 @@ impl Session<'_> {
             if !self.link.is_ending() || self.timers.is_flush_pending() {
                 self.check_timers(now)?;
             }
-            // The packets above may have changed the session, and a caller without an event waits for the next.
+            // The packets above may have changed the session. A caller without an event would wait for the next packet.
             if self.link.is_accepted() {
                 self.ask_caller();
             }
@@ -77,9 +77,9 @@ impl Session<'_> {
         Ok(true)
     }
 
-    /// Tells the timers what was received.
+    /// Reports received packets to the timers.
     fn handle_progress(&mut self, now: Instant) {
-        // What was offered to the transport may have been acknowledged instead.
+        // The bytes that were offered to the transport may have been removed by an acknowledgement.
         if self.timers.is_write_pending() && !self.has_more() {
             self.timers.on_write_withdrawn();
         }
@@ -90,8 +90,8 @@ impl Session<'_> {
         );
     }
 
-    /// Closes the connection if a timer has run out, or if no more QoS 2 message can be completed on it for lack of room
-    /// \[MQTT-4.8.0-2\].
+    /// Closes the connection if a timer has run out. Also closes it if the id table is full and no more QoS 2 message
+    /// can be completed \[MQTT-4.8.0-2\].
     fn check_timers(&mut self, now: Instant) -> Result<(), ConnectionClosed> {
         self.check_timeouts(now)?;
         if self.timers.were_ids_full()
@@ -104,7 +104,7 @@ impl Session<'_> {
         Ok(())
     }
 
-    /// Makes the event pending for which the session waits, if any: a checkpoint, or a payload.
+    /// Makes an event pending if the session waits for the caller: for a checkpoint, or for a payload.
     fn ask_caller(&mut self) {
         if self.checkpoint_pending() {
             self.events.push(PendingEvent::Checkpoint);
@@ -130,7 +130,7 @@ impl Session<'_> {
             PacketType::Connack => self.handle_connack(now)?,
             // [MQTT-3.12.4-1]
             PacketType::Pingresp => self.timers.on_pingresp(),
-            // The receiver has refused what a server may not send.
+            // The receiver has refused packets that a server must not send.
             _ => self.handle_ack()?,
         }
         if !self.events.borrows_packet() {
@@ -196,7 +196,7 @@ impl Session<'_> {
         let Some(slot) = self.sender.in_flight.waiting(packet_id) else {
             return self.handle_unknown_ack(packet_type, packet_id);
         };
-        // PUBREC was sent again, and PUBREL cannot be sent any more on this connection.
+        // PUBREC was received again, after DISCONNECT: PUBREL cannot be sent on this connection.
         if slot.state == SlotState::Pubrel && packet_type == PacketType::Pubrec {
             return Ok(());
         }
@@ -233,13 +233,14 @@ impl Session<'_> {
         Ok(())
     }
 
-    /// The message with this id will not be sent again. [MQTT-4.3.3-2] An unknown id is answered, too.
+    /// Handles a PUBREL: the message with this id will not be sent again. [MQTT-4.3.3-2] An unknown id is answered as
+    /// well.
     fn handle_pubrel(&mut self, id: PacketId) {
         let was_known = self.received_ids.remove(id);
         self.sender.complete_message(id, was_known);
     }
 
-    /// Handles an acknowledgement for an id that is not in flight, which may be late. It completes nothing.
+    /// Handles an acknowledgement for an id that is not in flight. It may be late, and completes no request.
     fn handle_unknown_ack(
         &mut self,
         packet_type: PacketType,
@@ -287,10 +288,11 @@ impl Session<'_> {
         Ok(())
     }
 
-    /// Acknowledges a PUBLISH larger than the receive buffer that was skipped: the caller did not want the rest, it is a
-    /// repetition, or its topic did not fit \[MQTT-4.5.0-2\].
+    /// Acknowledges a PUBLISH larger than the receive buffer that was skipped \[MQTT-4.5.0-2\]. The caller has skipped
+    /// the rest, it is a repetition, or its topic did not fit.
     ///
-    /// Without room for its id, a QoS 2 message is not acknowledged. The server sends it on the next connection.
+    /// If there is no room for its id, a QoS 2 message is not acknowledged. The server sends it again on the next
+    /// connection.
     #[inline(never)]
     fn handle_skipped(&mut self, Skipped { id, too_long }: Skipped, now: Instant) {
         if self.link.is_disconnected() {
@@ -315,8 +317,8 @@ impl Session<'_> {
         }
     }
 
-    /// Returns `true` if there is no room for the id of the current PUBLISH, or if that of an earlier one was skipped:
-    /// messages at QoS 2 are delivered in order \[MQTT-4.6.0-3\].
+    /// Returns `true` if there is no room for the id of the current QoS 2 PUBLISH, or if there was none for an earlier
+    /// one. Messages at QoS 2 are delivered in order \[MQTT-4.6.0-3\].
     fn lacks_id_room(&self) -> bool {
         let needs_id = self.receiver.header().qos() == QoS::ExactlyOnce;
         needs_id && (self.timers.were_ids_full() || self.received_ids.is_full())

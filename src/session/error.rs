@@ -1,4 +1,4 @@
-//! Errors of requests, and reasons for which a connection ended.
+//! Errors of requests, and reasons for which a connection was closed.
 
 use core::fmt;
 
@@ -11,25 +11,25 @@ use crate::codec::{ConnectReturnCode, DecodeError, EncodeError, PacketId, Packet
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
 #[non_exhaustive]
 pub enum RequestError {
-    /// There is no connection, or DISCONNECT was queued.
+    /// There is no connection, or DISCONNECT was queued. Connect first.
     NotConnected,
-    /// All in-flight slots are in use. Call poll until an acknowledgement frees one. A request whose outcome was not yet
-    /// reported, such as by [`Event::OutcomeUnknown`](super::Event::OutcomeUnknown), also occupies a slot. Take all
-    /// events first.
+    /// All in-flight slots are in use. Call poll until an acknowledgement frees one. A request occupies its slot until
+    /// the event that reports its end was taken. Take all events first.
     InflightFull {
         /// Number of slots of the [`Storage`](super::Storage).
         capacity: usize,
     },
-    /// Packets that are queued or not yet acknowledged fill the send buffer. A message at QoS 0 is removed when it was
-    /// sent, so a flush makes room. Other packets are removed when they are acknowledged: call poll until they are.
+    /// Packets that are queued or not acknowledged fill the send buffer. A flush makes room if messages at QoS 0 are
+    /// queued, because they are removed when they were sent. Other packets are removed when they are acknowledged. Call
+    /// poll until there is room.
     SendBufferFull {
         /// Size of the packet, in bytes.
         needed: usize,
-        /// Free bytes at present.
+        /// Free bytes now.
         free: usize,
     },
-    /// The CONNECT is longer than those before, and the messages that are kept leave no room for it. Shorten it, or
-    /// connect with Clean Session 1 to discard them.
+    /// The CONNECT is longer than those before, and the kept messages leave no room for it. Shorten it, or connect with
+    /// Clean Session 1, which discards the messages.
     NoRoomForConnect {
         /// Size of the CONNECT, in bytes.
         needed: usize,
@@ -41,28 +41,28 @@ pub enum RequestError {
     PacketTooLarge {
         /// Size of the packet, in bytes.
         needed: usize,
-        /// The largest packet that would fit, in bytes: the size of the send buffer without the longest CONNECT so far
-        /// and two bytes for a DISCONNECT.
+        /// The largest packet that can fit, in bytes: the size of the send buffer, less the longest CONNECT and two
+        /// bytes for a DISCONNECT.
         capacity: usize,
     },
-    /// The SUBACK would not fit into the receive buffer: subscribe with fewer filters at once.
+    /// The SUBACK would not fit into the receive buffer. Subscribe to fewer filters at once.
     AnswerTooLarge {
         /// Size of the SUBACK, in bytes.
         needed: usize,
         /// Size of the receive buffer, in bytes.
         capacity: usize,
     },
-    /// The session has changed, and sends nothing before the caller has taken
+    /// The session has changed, and sends nothing until the caller has taken
     /// [`Event::CheckpointDue`](super::Event::CheckpointDue). Take all events first.
     CheckpointDue,
-    /// The session waits for a streamed payload. Provide or decline it first.
+    /// The session waits for a streamed payload. Provide it first, or discard its message.
     PayloadPending,
     /// The session does not wait for a payload with this id.
     PayloadNotNeeded,
     /// No message with this id can be discarded: the session does not know it, or the server has received it.
     NotKept,
-    /// The message with this id is being sent, or was sent before CONNACK. It can be discarded when all of it was written
-    /// and the server has accepted the connection, or after the end of the connection.
+    /// The message with this id is being sent, or was sent before CONNACK. Retry when all of it was written and the
+    /// server has accepted the connection, or when the connection is closed.
     PartlySent,
     /// The length of the payload differs from the announced length.
     PayloadLength {
@@ -114,15 +114,15 @@ impl fmt::Display for RequestError {
                  subscribe with fewer filters at once"
             ),
             Self::CheckpointDue => f.write_str("checkpoint due: take all events first"),
-            Self::PayloadPending => f.write_str("payload pending: provide or decline it first"),
+            Self::PayloadPending => f.write_str("payload pending: provide it first, or discard its message"),
             Self::PayloadNotNeeded => f.write_str(
-                "payload not needed: use the id of the last event that asked for a payload",
+                "payload not needed: use the id of the last PayloadNeeded event",
             ),
             Self::NotKept => f.write_str(
-                "no such message to discard: the id is unknown, or the server has the message",
+                "message cannot be discarded: its id is unknown, or the server has received it",
             ),
             Self::PartlySent => f.write_str(
-                "message is being sent: discard it when it was written, or after the connection",
+                "message is being sent: discard it when it was written, or when the connection is closed",
             ),
             Self::PayloadLength { expected } => {
                 write!(f, "wrong payload length: {expected} bytes were announced")
@@ -148,9 +148,9 @@ impl core::error::Error for RequestError {}
 pub enum ProtocolError {
     /// There is no connection. It was lost, closed by DISCONNECT, or never opened.
     Closed,
-    /// The server closed the connection without a word while this PUBLISH was the only unacknowledged one, and the
-    /// connection before while it was sent, too. It may not accept the message: see its limits of size, topic and QoS.
-    /// [`Session::discard_publish`](super::Session::discard_publish) discards it.
+    /// The server closed the connection without an answer while this PUBLISH was the only unacknowledged one. It also
+    /// closed the connection before while the PUBLISH was sent. The server may not accept the message: check its limits
+    /// of size, topic and QoS. [`Session::discard_publish`](super::Session::discard_publish) discards the message.
     ClosedAtPublish {
         /// The id of the message.
         packet_id: PacketId,
@@ -159,8 +159,8 @@ pub enum ProtocolError {
         /// Number of connections in a row on which no PUBLISH was acknowledged.
         connections: u16,
     },
-    /// The server closed the connection without a word before it answered a SUBSCRIBE with this filter alone, and the
-    /// connection before, too. It may not allow the filter.
+    /// The server closed the connection without an answer to a SUBSCRIBE with only this filter. It also closed the
+    /// connection before. The server may not allow the filter: check the rights of the user.
     ClosedAtSubscribe {
         /// Index of the filter in the [standing subscriptions](super::Session::set_subscriptions).
         index: usize,
@@ -173,11 +173,11 @@ pub enum ProtocolError {
     Decode(DecodeError),
     /// The server sent a packet that only a client may send, or a second CONNACK.
     UnexpectedPacket(PacketType),
-    /// The server sent another packet before its CONNACK, or its CONNACK before the whole CONNECT was sent.
+    /// The server sent another packet before its CONNACK, or CONNACK before the whole CONNECT was sent.
     BeforeConnack(PacketType),
     /// The server reported Session Present 1 after Clean Session 1 \[MQTT-3.2.2-1\].
     SessionPresentAfterCleanSession,
-    /// The server sent an acknowledgement of the wrong type, or of a packet that was not sent.
+    /// The server sent an acknowledgement of the wrong type, or for a packet that was not sent.
     UnexpectedAck {
         /// Type of the acknowledgement.
         packet_type: PacketType,
@@ -192,14 +192,14 @@ pub enum ProtocolError {
         /// Number of return codes in the SUBACK.
         got: usize,
     },
-    /// A packet other than PUBLISH is larger than the receive buffer.
+    /// A packet other than PUBLISH is larger than the receive buffer. Enlarge the buffer.
     ReceiveBufferTooSmall {
         /// Size of the packet, in bytes.
         needed: usize,
     },
-    /// The server sent more QoS 2 messages at once than the session can keep ids of. The messages whose ids it kept are
+    /// The server sent more QoS 2 messages at once than the session can keep ids for. The messages with a kept id are
     /// complete, or were not released within the response timeout. The server sends the others on the next connection.
-    /// After a connection with Clean Session 1, it discards them instead.
+    /// After a connection with Clean Session 1, it discards them.
     TooManyQos2Messages {
         /// Number of ids for which the [`Storage`](super::Storage) has room.
         capacity: usize,
@@ -213,8 +213,8 @@ pub enum ProtocolError {
         /// The id of the request.
         packet_id: PacketId,
     },
-    /// The caller aborted a payload that was sent in part, or the source of the payload failed. The server would take
-    /// the next packet for payload.
+    /// The caller aborted a payload that was sent in part, or the source of the payload failed. The server would read
+    /// the next packet as payload.
     PayloadAborted,
     /// The transport accepted no byte within the response timeout.
     WriteTimeout,

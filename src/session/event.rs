@@ -6,7 +6,7 @@ use crate::codec::{Delivery, PacketId, Publish, QoS, SubackCodes, SubackReturnCo
 
 /// An application message, in either direction.
 ///
-/// `publish` checks the topic of a message that is sent, the decoder that of a received one.
+/// `publish` checks the topic of a message to be sent. The decoder checks the topic of a received one.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
 pub struct Message<'a> {
@@ -23,7 +23,7 @@ pub struct Message<'a> {
 }
 
 impl<'a> Message<'a> {
-    /// A message at QoS 0 that is not retained.
+    /// Creates a message at QoS 0 that is not retained.
     pub const fn new(topic: &'a str, payload: &'a [u8]) -> Self {
         Self {
             topic,
@@ -47,7 +47,7 @@ impl<'a> From<Publish<'a>> for Message<'a> {
     }
 }
 
-/// A message to be published whose payload is not one slice, or not in memory.
+/// A message to be published whose payload is several slices, or comes from a reader.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
 pub enum StreamedPublish<'a> {
@@ -66,7 +66,7 @@ pub enum StreamedPublish<'a> {
 }
 
 impl<'a> StreamedPublish<'a> {
-    /// A new message at QoS 0 that is not retained.
+    /// Describes a new message at QoS 0 that is not retained.
     pub const fn new(topic: &'a str) -> Self {
         Self::New {
             topic,
@@ -111,12 +111,13 @@ pub enum Event<'a> {
         /// The server kept the session. If not, subscribe again: it has no subscriptions \[MQTT-3.2.2-3\].
         session_present: bool,
         /// The server kept a session that this [`Session`](super::Session) does not know, or whose first CONNACK was
-        /// lost. Its packet ids may collide with ours. Connect once with Clean Session 1 to reset both sides, which
-        /// discards all unacknowledged messages.
+        /// lost. Its packet ids may collide with those of this client. To reset both sides, connect once with Clean
+        /// Session 1. That discards all unacknowledged messages.
         unknown_session: bool,
-        /// An earlier CONNECT was sent, and no answer was received. The server may have lost its session meanwhile and
-        /// have begun the one that it has kept: then it has no subscriptions, and its packet ids begin again. Subscribe
-        /// again. Ids are kept, so a QoS 2 message with the id of an older one can be taken for its repetition.
+        /// An earlier CONNECT was sent, and no answer was received. The server may have lost the session before that
+        /// CONNECT and may have begun a new one with it. A new session has no subscriptions, and its packet ids begin
+        /// again: subscribe again. This client keeps its ids, so it can mistake a new QoS 2 message for the repetition
+        /// of an older one with the same id.
         connect_unanswered: bool,
     },
     /// A message was received. At QoS 1 and 2, the session acknowledges it when the borrow of this event ends.
@@ -128,7 +129,7 @@ pub enum Event<'a> {
     /// message again from its beginning.
     ChunksAborted,
     /// The session skipped and acknowledged a message whose topic does not fit into the receive buffer. It checked that
-    /// topic for U+0000, wildcards and bytes that no UTF-8 contains, but for nothing more.
+    /// topic only for U+0000, wildcards and bytes that never occur in UTF-8.
     TopicTooLong {
         /// Length of the topic, in bytes.
         len: usize,
@@ -137,43 +138,43 @@ pub enum Event<'a> {
     Puback(PacketId),
     /// The server has received the QoS 2 message with this id exactly once. The id is free again.
     Pubcomp(PacketId),
-    /// The server answered the subscribe with this id, with one code for each filter in their order.
+    /// The server answered the subscribe with this id. There is one code for each filter, in the order of the filters.
     Suback(PacketId, SubackCodes<'a>),
-    /// The server answered for these [standing subscriptions](super::Session::set_subscriptions), with one code for each in
-    /// their order.
+    /// The server answered for these [standing subscriptions](super::Session::set_subscriptions). There is one code for
+    /// each filter, in the order of the filters.
     Subscribed {
-        /// The filters, each with the QoS that was asked for.
+        /// The filters, each with the requested QoS.
         filters: &'a [(&'a str, QoS)],
-        /// The return codes: a lower QoS than was asked for, or a refusal.
+        /// The return codes: the granted QoS, which may be lower than the requested one, or a refusal.
         codes: SubackCodes<'a>,
     },
     /// The server acknowledged the unsubscribe with this id.
     Unsuback(PacketId),
-    /// The connection was closed before the server answered the subscribe or unsubscribe with this id. It may have taken
-    /// effect or not.
+    /// The connection was closed before the server answered the subscribe or unsubscribe with this id. The request may
+    /// have taken effect or not. Send it again.
     OutcomeUnknown(PacketId),
-    /// The server refused the connection, and with it the subscribe or unsubscribe with this id.
+    /// The server refused the connection. It has therefore discarded the subscribe or unsubscribe with this id.
     RequestRejected(PacketId),
     /// The unacknowledged message with this id was discarded by a connect with Clean Session 1, or by
     /// [`discard_publish`](super::Session::discard_publish). If it was sent, the server may have received it.
     PublishDiscarded(PacketId),
-    /// The session ended, here or at the server, between the two steps of the QoS 2 publish with this id. The server has
-    /// received the message, unless it lost it with the session.
+    /// The session ended, at the client or at the server, between PUBREC and PUBCOMP of the QoS 2 publish with this id.
+    /// The server has received the message, but may have lost it with the session.
     DeliveryUnknown(PacketId),
-    /// The message with this id must be sent again, and its payload is not in the send buffer. Provide it again
-    /// (`StreamedPublish::Resend` to a client's `publish_slices` or `publish_from`), or
-    /// [decline](super::Session::discard_publish). Packets that were queued after it wait until then.
+    /// The message with this id must be sent again, and its payload is not in the send buffer. Provide the payload
+    /// again ([`StreamedPublish::Resend`] in a client's `publish_slices` or `publish_from`), or [discard the
+    /// message](super::Session::discard_publish). Packets that were queued after it wait until then.
     PayloadNeeded(PacketId),
     /// The session has changed since the last checkpoint, and [checkpoints](super::Session::set_checkpoints) are on.
-    /// Nothing but a PINGREQ is sent before the next call after this event. [Save](super::Session::save) the session until
-    /// then; it counts as saved.
+    /// Nothing but a PINGREQ is sent before the next call after this event. [Save](super::Session::save) the session
+    /// before that call, which takes it as saved.
     CheckpointDue,
-    /// This number of QoS 0 messages was not sent before the connection was closed, or was sent on a connection that the
-    /// server refused.
+    /// This number of QoS 0 messages was lost: the connection was closed before they were sent, or was refused by the
+    /// server after that.
     Qos0Dropped(u16),
 }
 
-/// A sentence for a log.
+/// Writes the event as a sentence for a log.
 impl fmt::Display for Event<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -213,7 +214,7 @@ impl fmt::Display for Event<'_> {
                 chunk.total
             ),
             Self::ChunksAborted => {
-                f.write_str("message incomplete: the connection ended inside it")
+                f.write_str("message incomplete: the connection was closed before its end")
             }
             Self::TopicTooLong { len } => write!(f, "message skipped: its topic has {len} bytes"),
             Self::Puback(id) | Self::Pubcomp(id) => write!(f, "message {} delivered", id.get()),
@@ -232,7 +233,7 @@ impl fmt::Display for Event<'_> {
             Self::Unsuback(id) => write!(f, "unsubscribe {} acknowledged", id.get()),
             Self::OutcomeUnknown(id) => write!(
                 f,
-                "request {} not answered: the connection ended before",
+                "request {} not answered: the connection was closed before",
                 id.get()
             ),
             Self::RequestRejected(id) => {
@@ -245,7 +246,7 @@ impl fmt::Display for Event<'_> {
             Self::PublishDiscarded(id) => write!(f, "message {} discarded", id.get()),
             Self::DeliveryUnknown(id) => write!(
                 f,
-                "delivery of message {} unknown: the session ended before it",
+                "delivery of message {} unknown: the session ended before PUBCOMP",
                 id.get()
             ),
             Self::PayloadNeeded(id) => {
@@ -258,7 +259,7 @@ impl fmt::Display for Event<'_> {
             Self::CheckpointDue => f.write_str("checkpoint due: save the session"),
             Self::Qos0Dropped(count) => write!(
                 f,
-                "{count} messages at QoS 0 not sent: the connection ended before"
+                "{count} messages at QoS 0 not sent: the connection was closed before"
             ),
         }
     }
@@ -272,18 +273,18 @@ fn write_code(f: &mut fmt::Formatter<'_>, code: SubackReturnCode) -> fmt::Result
     }
 }
 
-/// The step that must come before a session handles more received packets.
+/// The step that the caller must do before the session handles more received packets.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
 #[non_exhaustive]
 pub enum InputBlock {
-    /// An event is pending: take it.
+    /// An event is pending. Take it.
     Event,
-    /// [`Event::CheckpointDue`] is due: poll, and take it.
+    /// [`Event::CheckpointDue`] is due. Poll, and take it.
     Checkpoint,
-    /// [`read_payload`](super::Session::read_payload) has copied a part of the payload of the last event: copy the rest, or
-    /// poll, which discards it.
+    /// [`read_payload`](super::Session::read_payload) has copied a part of the payload of the last event. Copy the
+    /// rest, or poll, which discards it.
     Payload,
-    /// The queue of acknowledgements is full: send what is [pending](super::Session::pending).
+    /// The queue of acknowledgements is full. Send the [pending](super::Session::pending) bytes.
     Acknowledgements,
 }

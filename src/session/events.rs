@@ -1,4 +1,4 @@
-//! The event that `Session::poll` announces next, and the reports after it.
+//! The event that `Session::poll` announces next, and the reports that follow it.
 
 use super::send::Sender;
 use crate::codec::PacketId;
@@ -16,7 +16,7 @@ pub(super) enum PendingEvent {
     TopicTooLong {
         len: u16,
     },
-    /// A request was acknowledged, or never will be. Its slot says which.
+    /// A request has ended. The state of its slot says how.
     Completed(PacketId),
     /// A SUBACK is in the receive buffer.
     Suback(PacketId),
@@ -26,13 +26,13 @@ pub(super) enum PendingEvent {
     Qos0Dropped(u16),
 }
 
-/// The pending event, and what is reported once no event is pending.
+/// The pending event, and the reports that follow when no event is pending.
 pub(super) struct EventQueue {
-    /// Chunks of a message were announced whose connection was closed before the last one.
+    /// Chunks of a message were announced, and the connection was closed before the last one.
     chunks_aborted: bool,
     /// Checkpoints are announced.
     pub(super) checkpoints: bool,
-    /// Number of the pending event, so that a token takes no other.
+    /// Number of the pending event, by which a token recognizes it.
     generation: u16,
     pending: PendingEvent,
     /// An event of an older connection that was not taken.
@@ -48,8 +48,8 @@ pub struct EventToken {
 }
 
 impl EventToken {
-    /// The id of the request that this event ends: a PUBACK, PUBCOMP, SUBACK or UNSUBACK for it, or the news that
-    /// none will come.
+    /// Returns the id of the request whose end this event reports: its PUBACK, PUBCOMP, SUBACK or UNSUBACK, or that
+    /// none will be received.
     pub const fn completed_request(&self) -> Option<PacketId> {
         self.completes
     }
@@ -142,7 +142,7 @@ impl EventQueue {
         }
     }
 
-    /// Makes a report pending, if there is one, and returns `true` then.
+    /// Makes a report pending. Returns `true` if there was one.
     pub(super) fn push_report(&mut self, sender: &mut Sender<'_>) -> bool {
         let event = if !matches!(self.carried_over, PendingEvent::None) {
             core::mem::replace(&mut self.carried_over, PendingEvent::None)
@@ -160,7 +160,7 @@ impl EventQueue {
         true
     }
 
-    /// A new connection begins: keeps the pending event for it, unless it concerns the old connection only.
+    /// Keeps the pending event for a new connection, unless it concerns only the old one.
     pub(super) const fn on_connect(&mut self) {
         match self.take() {
             // The session announces these again.
@@ -173,7 +173,7 @@ impl EventQueue {
         }
     }
 
-    /// The connection was closed: the receive buffer is empty, and no payload can be sent.
+    /// Removes the events of a connection that was closed: the receive buffer is empty, and no payload can be sent.
     pub(super) const fn on_connection_closed(&mut self, chunks_aborted: bool) {
         self.chunks_aborted |= chunks_aborted;
         if self.borrows_packet()
@@ -194,7 +194,7 @@ impl EventQueue {
     }
 }
 
-/// All but the number of the pending event, which decides only what an old token is worth.
+/// Hashes all but the number of the pending event, which decides only whether a token is current.
 #[cfg(feature = "fingerprint")]
 impl core::hash::Hash for EventQueue {
     fn hash<H: core::hash::Hasher>(&self, state: &mut H) {

@@ -1,4 +1,18 @@
 //! Requests in flight, by packet id.
+//!
+//! | state of a slot | entered by | next state |
+//! | --- | --- | --- |
+//! | `Puback` | PUBLISH at QoS 1 queued | PUBACK: `Acknowledged` |
+//! | `Pubrec` | PUBLISH at QoS 2 queued | PUBREC: `Pubrel` |
+//! | `Pubrel` | PUBREC received | PUBREL queued: `Pubcomp` |
+//! | `Pubcomp` | PUBREL queued | PUBCOMP: `Completed`; connection closed: `Pubrel` |
+//! | `Suback` | SUBSCRIBE queued | SUBACK: slot freed; connection closed: `OutcomeUnknown` or `RequestRejected` |
+//! | `Unsuback` | UNSUBSCRIBE queued | UNSUBACK: `Unsubscribed`; connection closed: as `Suback` |
+//! | `Declined` | PUBLISH at QoS 2 discarded after it was sent | session forgotten by the server: `PublishDiscarded` |
+//! | a report | see above | event taken: slot freed |
+//!
+//! A new session turns `Pubrel` and `Pubcomp` into the report `DeliveryUnknown`, and the other states into
+//! `PublishDiscarded`. If the server forgot its session, `Pubrel` also ends as `DeliveryUnknown`.
 
 use heapless::VecView;
 
@@ -7,7 +21,7 @@ use crate::{
     time::Instant,
 };
 
-/// What a request waits for, or what is reported about it. The packets are in the send buffer.
+/// The packet that a request waits for, or the report about its end. The packets are in the send buffer.
 ///
 /// The numbers are part of the image format. An awaited packet has the number of its type.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -26,7 +40,7 @@ pub(super) enum SlotState {
     Suback = PacketType::Suback as isize,
     /// UNSUBSCRIBE: the server must send UNSUBACK.
     Unsuback = PacketType::Unsuback as isize,
-    /// To report: the connection ended before a SUBSCRIBE or UNSUBSCRIBE was acknowledged.
+    /// To report: the connection was closed before a SUBSCRIBE or UNSUBSCRIBE was acknowledged.
     OutcomeUnknown = 16,
     /// To report: the server refused the connection with a SUBSCRIBE or UNSUBSCRIBE on it.
     RequestRejected,
@@ -34,7 +48,7 @@ pub(super) enum SlotState {
     PublishDiscarded,
     /// To report: the session ended between PUBREC and PUBCOMP.
     DeliveryUnknown,
-    /// PUBLISH at QoS 2 that was declined: the id stays reserved until the server has forgotten it.
+    /// Discarded PUBLISH at QoS 2: the id stays reserved until the server has forgotten it.
     Declined,
     /// To report: PUBACK was received.
     Acknowledged,
@@ -44,7 +58,7 @@ pub(super) enum SlotState {
     Unsubscribed,
 }
 
-/// The end of a request, for the event of the same name.
+/// The end of a request. Each variant is reported by the event of the same name.
 #[derive(Clone, Copy)]
 pub(super) enum Report {
     Puback,
@@ -87,7 +101,7 @@ impl SlotState {
         ALL.into_iter().find(|state| *state as u8 == number)
     }
 
-    /// Returns `true` if the server may send a packet of this type for it.
+    /// Returns `true` if the server may answer this request with a packet of this type.
     pub(super) fn is_answered_by(self, packet_type: PacketType) -> bool {
         match self {
             Self::Declined => packet_type == PacketType::Pubrec,
@@ -97,7 +111,7 @@ impl SlotState {
         }
     }
 
-    /// Returns `true` if nothing is awaited, and the end is to be reported.
+    /// Returns `true` if the request has ended, and the end must be reported.
     pub(super) fn is_report(self) -> bool {
         matches!(
             self,
@@ -124,9 +138,9 @@ pub(super) struct Slot {
 
 /// The packet that must be acknowledged was sent on this connection.
 const SENT: u8 = 1;
-/// The server forgot the session: a PUBCOMP does not say whether it has the message.
+/// The server forgot the session: a PUBCOMP does not prove that it has the message.
 const FORGOTTEN: u8 = 2;
-/// The acknowledgement was received before the packet was sent again whole. It counts from then.
+/// The acknowledgement was received before the packet was sent again whole. It takes effect when the packet was sent.
 const ANSWERED: u8 = 4;
 /// The PUBLISH was discarded after it was sent on this connection. The server may still acknowledge it.
 const GIVEN_UP: u8 = 8;
@@ -163,7 +177,7 @@ impl Slot {
         }
     }
 
-    /// Returns what is reported, if the request has ended.
+    /// Returns the report, if the request has ended.
     fn report(&self) -> Report {
         match self.state {
             SlotState::OutcomeUnknown => Report::OutcomeUnknown,
@@ -176,7 +190,7 @@ impl Slot {
         }
     }
 
-    /// The acknowledgement was received that ends the request, or will count as such.
+    /// Ends the request, whose acknowledgement was received.
     fn complete(&mut self) {
         self.state = match self.state {
             _ if self.is_forgotten() => SlotState::DeliveryUnknown,
@@ -191,31 +205,31 @@ impl Slot {
         self.flags & ANSWERED != 0
     }
 
-    /// The acknowledgement was received, and the rest of the packet is not sent yet.
+    /// Records an acknowledgement that was received before the rest of the packet was sent.
     pub(super) fn answered(&mut self) {
         self.flags |= ANSWERED;
     }
 
-    /// Returns `true` if nobody can provide the payload again.
+    /// Returns `true` if the payload cannot be provided again.
     #[cfg(feature = "async")]
     pub(super) fn has_lost_source(&self) -> bool {
         self.flags & SOURCE_LOST != 0
     }
 
-    /// Nobody can provide the payload again.
+    /// Records that the payload cannot be provided again.
     #[cfg(feature = "async")]
     pub(super) fn lose_source(&mut self) {
         self.flags |= SOURCE_LOST;
     }
 
-    /// The packet that must be acknowledged was sent at `now`.
+    /// Records that the packet that must be acknowledged was sent at `now`.
     pub(super) fn sent(&mut self, now: Instant) {
         self.flags |= SENT;
         self.since = now;
     }
 }
 
-/// The instant counts only while an answer is awaited.
+/// Hashes the instant only while an answer is awaited.
 #[cfg(feature = "fingerprint")]
 impl core::hash::Hash for Slot {
     fn hash<H: core::hash::Hasher>(&self, hasher: &mut H) {
@@ -230,16 +244,16 @@ impl core::hash::Hash for Slot {
     }
 }
 
-/// Declined PUBLISHes whose ids are reserved without a slot.
+/// Maximum number of discarded PUBLISHes whose ids are reserved without a slot.
 pub(super) const DECLINED: usize = 4;
 
 /// The slots: in the order of PUBLISH while they wait for PUBACK or PUBREC, then in the order of PUBREC.
 #[cfg_attr(feature = "fingerprint", derive(Hash))]
 pub(super) struct InFlight<'b> {
     slots: &'b mut VecView<Slot>,
-    /// Ids of PUBLISHes at QoS 2 that were declined after they were sent. The server may know them.
+    /// Ids of PUBLISHes at QoS 2 that were discarded after they were sent. The server may know them.
     declined: [Option<PacketId>; DECLINED],
-    /// The server has forgotten these ids, and they are to be reported.
+    /// The server has forgotten these ids, and they must be reported.
     declined_ended: bool,
     last_id: u16,
     /// The SUBSCRIBE of the standing subscriptions, which needs no slot.
@@ -267,7 +281,7 @@ impl InFlight<'_> {
         self.slots.is_full()
     }
 
-    /// Returns `true` if the server knows none of our ids, and nothing is to be reported.
+    /// Returns `true` if the server knows no id of this client, and there is no report.
     pub(super) fn is_empty(&self) -> bool {
         self.slots.is_empty() && self.declined().next().is_none()
     }
@@ -277,7 +291,7 @@ impl InFlight<'_> {
         self.declined.into_iter().flatten()
     }
 
-    /// Returns `true` if the server has forgotten the [declined](Self::declined) ids, and they are to be reported.
+    /// Returns `true` if the server has forgotten the [declined](Self::declined) ids, and they must be reported.
     pub(super) fn have_declined_ended(&self) -> bool {
         self.declined_ended
     }
@@ -289,7 +303,7 @@ impl InFlight<'_> {
         place.map(|place| *place = to).is_some()
     }
 
-    /// PUBREC was received for an id without a slot. Returns `true` if the id has a slot now, from which PUBREL is sent.
+    /// Handles a PUBREC for an id without a slot. Returns `true` if the id has a slot now, from which PUBREL is sent.
     pub(super) fn revive_declined(&mut self, id: PacketId) -> bool {
         let revived = !self.is_full() && self.replace_declined(Some(id), None);
         if revived {
@@ -313,7 +327,7 @@ impl InFlight<'_> {
 
     /// Returns an unused id \[MQTT-2.3.1-2\]: the next one upwards, without 0.
     ///
-    /// Each slot and each declined id can make it skip one id, so it ends.
+    /// Each slot and each declined id makes the loop skip at most one id, so it ends.
     pub(super) fn free_id(&self) -> PacketId {
         let mut candidate = self.last_id;
         loop {
@@ -361,7 +375,7 @@ impl InFlight<'_> {
         self.get(id).copied().filter(|slot| !slot.state.is_report())
     }
 
-    /// The acknowledgement was received that ends this request. The slot is kept until the event is taken.
+    /// Ends this request, whose acknowledgement was received. The slot is kept until the event is taken.
     pub(super) fn complete(&mut self, id: PacketId) {
         if let Some(slot) = self.get_mut(id) {
             slot.complete();
@@ -372,7 +386,7 @@ impl InFlight<'_> {
         self.slots.retain(|slot| slot.id != id);
     }
 
-    /// PUBREC was received: a PUBREL must be sent, after those that are pending \[MQTT-4.6.0-4\].
+    /// Handles a PUBREC: a PUBREL must be sent, after those that are pending \[MQTT-4.6.0-4\].
     pub(super) fn on_pubrec(&mut self, id: PacketId) {
         if let Some(slot) = self.get(id).copied() {
             self.remove(id);
@@ -390,17 +404,17 @@ impl InFlight<'_> {
         Some(slot.id)
     }
 
-    /// PUBREL was sent.
+    /// Records that PUBREL was sent.
     pub(super) fn on_pubrel_sent(&mut self, id: PacketId, now: Instant) {
         if let Some(slot) = self.get_mut(id) {
             slot.sent(now);
         }
     }
 
-    /// The caller has discarded this PUBLISH. `was_sent` says whether the server may know its id.
+    /// Discards this PUBLISH. `was_sent` is `true` if the server may know its id.
     ///
-    /// If so, the id stays reserved. At QoS 1, its slot waits for PUBACK or the end of the connection. At QoS 2, the id is
-    /// kept in a place of its own, or in its slot if all places are taken.
+    /// An id that the server may know stays reserved. At QoS 1, its slot waits for PUBACK or the end of the connection.
+    /// At QoS 2, the id is moved to the list of declined ids, or stays in its slot if that list is full.
     pub(super) fn decline(&mut self, id: PacketId, was_sent: bool) {
         if let Some(slot) = self.get_mut(id) {
             if slot.state == SlotState::Puback && slot.is_sent() {
@@ -450,7 +464,7 @@ impl InFlight<'_> {
         self.end_connection(false);
     }
 
-    /// The connection ended: nothing is sent on the next one yet, and what cannot be sent again is reported.
+    /// Prepares the requests for the next connection. Those that cannot be sent again are reported.
     pub(super) fn end_connection(&mut self, refused: bool) {
         self.standing = None;
         self.declined_ended &= self.declined.iter().any(Option::is_some);
@@ -469,7 +483,7 @@ impl InFlight<'_> {
         }
     }
 
-    /// A new session begins: every request of the old one is reported \[MQTT-3.1.2-6\].
+    /// Ends every request of the old session, to be reported \[MQTT-3.1.2-6\].
     pub(super) fn discard(&mut self) {
         self.declined_ended = true;
         for slot in self.slots.iter_mut().filter(|slot| !slot.state.is_report()) {
@@ -481,7 +495,8 @@ impl InFlight<'_> {
         }
     }
 
-    /// The server has no session: it does not know the ids of PUBRELs, which are sent on this connection only.
+    /// Marks the PUBRELs after the server has lost its session. It does not know their ids, so they are sent only on
+    /// this connection.
     pub(super) fn server_forgot(&mut self) {
         self.declined_ended = true;
         for slot in self.slots.iter_mut() {
@@ -494,7 +509,7 @@ impl InFlight<'_> {
         }
     }
 
-    /// Returns the id of the first request that only waits to be reported.
+    /// Returns the id of the first request that has ended and must be reported.
     pub(super) fn next_report(&self) -> Option<PacketId> {
         match self.slots.iter().find(|slot| slot.state.is_report()) {
             Some(slot) => Some(slot.id),
@@ -503,7 +518,7 @@ impl InFlight<'_> {
         }
     }
 
-    /// Frees this id, and returns what is reported about its request.
+    /// Frees this id, and returns the report about its request.
     pub(super) fn take_report(&mut self, id: PacketId) -> Option<Report> {
         if let Some(slot) = self.get(id) {
             let report = slot.report();

@@ -1,4 +1,13 @@
 //! The state of the network connection, and the only way to close it.
+//!
+//! | state | entered by | left by |
+//! | --- | --- | --- |
+//! | `Closed` | creation, or [`Link::close`] | [`Link::start`] |
+//! | `Connecting` | [`Link::start`]: CONNECT queued | [`Link::accept`] or [`Link::close`] |
+//! | `Connected` | [`Link::accept`]: CONNACK received | [`Link::close`] |
+//!
+//! In each open state, `ending` is set when nothing more is sent: DISCONNECT was sent, the transport failed, or the stream
+//! ended. Received data is then handled before [`Link::close`].
 
 use super::error::ProtocolError;
 use crate::log::debug;
@@ -6,13 +15,13 @@ use crate::log::debug;
 /// The network connection, and what client and server know of each other's session.
 #[cfg_attr(feature = "fingerprint", derive(Hash))]
 pub(super) struct Link {
-    /// The last connection that was closed has been cleaned up.
+    /// Clean-up after the last closed connection was done.
     cleaned_up: bool,
     /// DISCONNECT was queued or sent on this connection.
     pub(super) disconnecting: bool,
     /// DISCONNECT was sent on this connection.
     disconnected: bool,
-    /// Nothing is sent any more. What was received is handled before the connection is closed.
+    /// Nothing more is sent. Received data is handled before the connection is closed.
     ending: bool,
     /// Nothing is received any more.
     input_ended: bool,
@@ -89,12 +98,12 @@ impl Link {
         self.is_open() && !self.ending
     }
 
-    /// Returns `true` if a PUBLISH at QoS 1 or 2 may be queued for the next connection, which takes up the session.
+    /// Returns `true` if a PUBLISH at QoS 1 or 2 may be queued for the next connection, which resumes the session.
     pub(super) const fn can_queue_offline(&self) -> bool {
         !self.can_send() && !self.clean_session
     }
 
-    /// Returns `true` if what was received is handled, and then the connection is closed.
+    /// Returns `true` if the connection is closed as soon as the received data was handled.
     pub(super) const fn is_ending(&self) -> bool {
         self.is_open() && self.ending
     }
@@ -123,7 +132,7 @@ impl Link {
         matches!(self.state, State::Closed(ProtocolError::Refused(_)))
     }
 
-    /// Returns `true` if the connection was closed, not by our DISCONNECT, and the server did not say why.
+    /// Returns `true` if the connection was closed without a reason, and not by our DISCONNECT.
     pub(super) const fn was_closed_silently(&self) -> bool {
         let is_silent = matches!(
             self.state,
@@ -151,7 +160,7 @@ impl Link {
         clean_session || self.clean_session
     }
 
-    /// A CONNECT was written, and nothing is sent yet.
+    /// Records that a CONNECT was written, of which nothing is sent yet.
     pub(super) const fn prepare(&mut self, clean_session: bool) {
         let begins_new = self.begins_new_session(clean_session);
         self.server_has_session &= !begins_new;
@@ -160,7 +169,7 @@ impl Link {
         self.session_present = false;
     }
 
-    /// CONNECT was queued.
+    /// Records that CONNECT was queued.
     pub(super) const fn start(&mut self, clean_session: bool) {
         self.prepare(clean_session);
         self.awaits_connack = true;
@@ -173,7 +182,7 @@ impl Link {
         self.state = State::Connecting;
     }
 
-    /// CONNACK was received, and accepts the connection.
+    /// Records that CONNACK accepted the connection.
     pub(super) fn accept(&mut self, session_present: bool) {
         debug!("connected, session present: {}", session_present);
         self.unknown_session = session_present && !self.server_has_session;
@@ -184,13 +193,13 @@ impl Link {
         self.state = State::Connected;
     }
 
-    /// Returns `true` if a CONNECT was sent and not answered: the server may have begun a new session. `is_sent` says
-    /// whether the present CONNECT was sent.
+    /// Returns `true` if a CONNECT was sent and not answered: the server may have begun a new session. `is_sent` is
+    /// `true` if the present CONNECT was sent.
     pub(super) const fn is_connect_unanswered(&self, is_sent: bool) -> bool {
         self.connect_unanswered || (is_sent && self.awaits_connack && !self.was_refused())
     }
 
-    /// The connection was closed. `is_sent` says whether its CONNECT was sent.
+    /// Records that the connection was closed. `is_sent` is `true` if its CONNECT was sent.
     pub(super) const fn end_connect(&mut self, is_sent: bool) {
         self.connect_unanswered = self.is_connect_unanswered(is_sent);
         self.awaits_connack = false;
@@ -201,29 +210,31 @@ impl Link {
         self.connect_unanswered
     }
 
-    /// Returns for [`Event::Connected`](super::Event::Connected) whether an earlier CONNECT was not answered.
+    /// Returns `true`, for [`Event::Connected`](super::Event::Connected), if an earlier CONNECT was not answered, and
+    /// resets it.
     pub(super) const fn take_connect_unanswered(&mut self) -> bool {
         core::mem::replace(&mut self.connect_unanswered, false)
     }
 
-    /// DISCONNECT was sent. Nothing is sent after it \[MQTT-3.14.4-2\].
+    /// Records that DISCONNECT was sent. Nothing is sent after it \[MQTT-3.14.4-2\].
     pub(super) const fn finish_disconnect(&mut self) {
         self.disconnected = true;
         self.ending = true;
     }
 
-    /// The transport accepts nothing any more. It may still deliver what was received.
+    /// Records that the transport accepts nothing more. It may still deliver received bytes.
     pub(super) const fn end_output(&mut self) {
         self.ending = true;
     }
 
-    /// The transport delivers nothing any more: the connection is closed once all that was received was handled.
+    /// Records that the transport delivers nothing more. The connection is closed as soon as the received data was
+    /// handled.
     pub(super) const fn end_input(&mut self) {
         self.ending = true;
         self.input_ended = true;
     }
 
-    /// Closes the connection for this reason. If it is closed, its first reason stays.
+    /// Closes the connection for this reason. A closed connection keeps its first reason.
     #[inline(never)] // called for about twenty reasons
     pub(super) fn close(&mut self, reason: ProtocolError) -> ConnectionClosed {
         if self.is_open() {
@@ -247,7 +258,7 @@ impl Link {
         !core::mem::replace(&mut self.cleaned_up, true)
     }
 
-    /// Takes over these flags of a saved session.
+    /// Restores these flags of a saved session.
     pub(super) const fn restore(
         &mut self,
         clean_session: bool,

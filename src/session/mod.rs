@@ -63,16 +63,16 @@ impl<'b> Session<'b> {
 }
 
 impl<'b> Session<'b> {
-    /// Sets the standing subscriptions: filters that the session subscribes by itself after CONNACK, before other packets
-    /// are sent. Call it between connections, before the first [`Self::connect`] or [`Self::prepare`].
+    /// Sets the standing subscriptions: filters that the session itself subscribes to after CONNACK, before other
+    /// packets are sent. Call it between connections, before the first [`Self::connect`] or [`Self::prepare`].
     ///
-    /// They are sent unless the server has kept the session, and has answered for the same list before. The checksum of the
-    /// list is saved in an image for that. [`Event::Subscribed`] reports each answer, and [`Self::subscriptions`] the state
-    /// of all. Their SUBSCRIBE needs no in-flight slot. It takes room in the send buffer: for the longest filter, or for
-    /// eight filters if they fit into a quarter of the buffer.
+    /// The session does not send them if the server kept the session and has already answered for the same list. An
+    /// image of the session contains the checksum of the list for this purpose. [`Event::Subscribed`] reports each
+    /// answer, and [`Self::subscriptions`] the state of all. Their SUBSCRIBE needs no in-flight slot. It occupies room
+    /// in the send buffer: for the longest filter, or for eight filters if they fit into a quarter of the buffer.
     ///
-    /// A filter that is removed from the list stays subscribed at the server while it keeps the session: unsubscribe. When
-    /// filters are sent again, the server sends its retained messages again.
+    /// If a filter is removed from the list, the server keeps its subscription as long as it keeps the session.
+    /// [`Self::unsubscribe`] ends it. Each time the filters are sent, the server sends its retained messages again.
     ///
     /// # Errors
     ///
@@ -80,7 +80,7 @@ impl<'b> Session<'b> {
     /// - [`RequestError::Encode`]: a filter is not valid.
     /// - [`RequestError::PacketTooLarge`] or [`RequestError::SendBufferFull`]: the longest filter does not fit.
     ///
-    /// On an error, nothing has changed.
+    /// On an error, the session is unchanged.
     pub fn set_subscriptions(&mut self, filters: &'b [(&'b str, QoS)]) -> Result<(), RequestError> {
         if self.link.is_open() {
             return Err(RequestError::NotConnected);
@@ -91,27 +91,29 @@ impl<'b> Session<'b> {
 }
 
 impl Session<'_> {
-    /// Sets the response timeout in ms: the time that the server may take for an answer, and the transport to accept a
+    /// Sets the response timeout in ms: the maximum time until the server answers, and until the transport accepts a
     /// byte. The default is [`RESPONSE_TIMEOUT`], the maximum is 37 hours.
     ///
-    /// When it runs out, the session closes the connection. 0 does not disable it: every answer would be late at once.
-    /// While an event is pending, no answer is late: it may have been received after the event.
+    /// When it runs out, the session closes the connection. 0 does not disable it, but makes every answer late at once.
+    /// While an event is pending, no answer counts as late, because it may have been received after the event.
     pub fn set_response_timeout(&mut self, millis: u32) {
         self.timers.set_response_timeout(millis);
     }
 
-    /// Sets how long received bytes are read after DISCONNECT was sent, in milliseconds: 1,000 at first, 0 for not at
-    /// all. A transport that is closed while it holds received bytes may discard what it has not sent.
+    /// Sets the time in ms for which received bytes are read after DISCONNECT was sent. The default is 1,000; 0
+    /// disables the reading. A transport that is closed while it holds received bytes may discard bytes that it has not
+    /// sent.
     pub fn set_disconnect_timeout(&mut self, millis: u32) {
         self.timers.set_disconnect_timeout(millis);
     }
 
     /// Turns checkpoints on or off. They are off by default. Turn them on before [`Self::connect`].
     ///
-    /// With checkpoints, each change of the state that client and server share makes [`Event::CheckpointDue`] pending: a
-    /// message published or received at QoS 1 or 2, or an id that was released. Nothing is sent before the caller has
-    /// taken that event. A device that saves the session at each checkpoint, together with the effect of the messages,
-    /// may lose power at any time. Restored from its last image, it still delivers each QoS 2 message exactly once.
+    /// With checkpoints, each change of the state that client and server share makes [`Event::CheckpointDue`] pending.
+    /// Such a change is a message published or received at QoS 1 or 2, or an id that was released. Before the caller
+    /// has taken that event, nothing but a PINGREQ is sent. A device that saves the session at each checkpoint,
+    /// together with the effect of the messages, may lose power at any time. Restored from its last image, it still
+    /// delivers each QoS 2 message exactly once.
     pub fn set_checkpoints(&mut self, on: bool) {
         self.events.checkpoints = on;
     }
@@ -125,8 +127,8 @@ impl Session<'_> {
         }
     }
 
-    /// Queues a CONNECT, the first packet on a new transport. An older connection is closed: each has one CONNECT
-    /// \[MQTT-3.1.0-2\].
+    /// Queues a CONNECT, the first packet on a new transport. An older connection is closed, because each connection
+    /// has one CONNECT \[MQTT-3.1.0-2\].
     ///
     /// With Clean Session 0, all unacknowledged PUBLISHes are sent again after CONNACK, before anything new
     /// (section 4.4). With Clean Session 1, they are discarded and reported as [`Event::PublishDiscarded`], or as
@@ -137,8 +139,8 @@ impl Session<'_> {
     ///
     /// - [`RequestError::Encode`] or [`RequestError::PacketTooLarge`]: the CONNECT is not valid, or does not fit.
     /// - [`RequestError::ClientIdMismatch`]: the session belongs to another client id.
-    /// - [`RequestError::NoRoomForConnect`]: the kept PUBLISHes leave no room for a CONNECT longer than those before. They
-    ///   are still kept, but an older connection was closed. On the other errors, nothing has changed.
+    /// - [`RequestError::NoRoomForConnect`]: the CONNECT is longer than those before, and the kept PUBLISHes leave no
+    ///   room for it. They stay, but an older connection was closed. On the other errors, the session is unchanged.
     pub fn connect(&mut self, options: &Connect<'_>, now: Instant) -> Result<(), RequestError> {
         self.write_connect(options)?;
         self.timers.on_connect(options.keep_alive, now);
@@ -148,8 +150,8 @@ impl Session<'_> {
 
     /// Writes the CONNECT of a later [`Self::connect`] into its room in the send buffer, and sends nothing.
     ///
-    /// With Clean Session 0, messages at QoS 1 and 2 can be published from now on. They are sent after CONNACK. What was
-    /// said of `connect` about an older connection and its state holds here, too.
+    /// With Clean Session 0, messages at QoS 1 and 2 can be published from now on. They are sent after CONNACK. As in
+    /// `connect`, an older connection is closed, and its PUBLISHes are kept or discarded.
     ///
     /// # Errors
     ///
@@ -160,7 +162,7 @@ impl Session<'_> {
         Ok(())
     }
 
-    /// Ends an older connection and writes a CONNECT.
+    /// Closes an older connection and writes a CONNECT.
     fn write_connect(&mut self, options: &Connect<'_>) -> Result<(), RequestError> {
         let header = options.header()?;
         let len = header.packet_len();
@@ -192,17 +194,17 @@ impl Session<'_> {
         Ok(())
     }
 
-    /// The transport failed, was closed by the peer, or was dropped: nothing more is received or sent.
+    /// Reports that the transport failed, was closed by the peer, or was dropped. Nothing more is received or sent.
     ///
-    /// [`Self::poll`] first returns the events of what was received before. Then it returns
-    /// [`ProtocolError::Closed`], or the reason in what was received, such as a refusal. The session keeps what must
-    /// survive the connection.
+    /// [`Self::poll`] first returns the events of the packets that were received before. Then it returns
+    /// [`ProtocolError::Closed`], or the reason that one of these packets gave, such as a refusal. The session keeps
+    /// the state that must survive the connection.
     pub fn connection_lost(&mut self) {
         self.link.end_input();
     }
 
-    /// The transport accepts nothing more. What it has received can still be read, until [`Self::connection_lost`] or
-    /// for one response timeout.
+    /// Reports that the transport accepts nothing more. Bytes that it has received can still be read, until
+    /// [`Self::connection_lost`] or for one response timeout.
     pub(crate) fn output_lost(&mut self, now: Instant) {
         self.link.end_output();
         self.timers.on_output_ended(now);
@@ -226,7 +228,8 @@ impl Session<'_> {
         self.sender.lend()
     }
 
-    /// The transport took the first `n` bytes of what [`Self::pending`] lent; that was over at `now`.
+    /// Reports that the transport accepted the first `n` bytes that [`Self::pending`] returned last. `now` is the time
+    /// at which that write ended.
     pub fn consume(&mut self, n: usize, now: Instant) {
         if n == 0 || !self.link.can_send() {
             return;
@@ -236,11 +239,11 @@ impl Session<'_> {
 
     /// Returns the memory for the bytes that are received next. Commit them before any other call.
     ///
-    /// It is empty while the receive buffer is full and [`Self::input_blocked_by`] says what must be done first. Do not
-    /// read then: a read into an empty slice would look like the end of the stream.
+    /// It is empty while the receive buffer is full. [`Self::input_blocked_by`] then returns the step that must come
+    /// first. Do not read in that case: a read into an empty slice would look like the end of the stream.
     ///
-    /// Payload of the last event that [`Self::read_payload`] has not copied stays until the next [`Self::poll`], unless
-    /// nothing of it was copied and it leaves no space.
+    /// Payload of the last event that [`Self::read_payload`] has not copied stays until the next [`Self::poll`]. If
+    /// none of it was copied and it leaves no space, this call discards it.
     pub fn space(&mut self) -> &mut [u8] {
         if self.events.is_empty() && !self.receiver.keeps_payload() {
             self.receiver.release();
@@ -248,7 +251,7 @@ impl Session<'_> {
         self.offer_space()
     }
 
-    /// As [`Self::space`], but discards the payload of the last event, which poll would discard, too.
+    /// As [`Self::space`], but first discards the payload of the last event, as [`Self::poll`] does.
     pub(crate) fn released_space(&mut self) -> &mut [u8] {
         if self.events.is_empty() {
             self.receiver.release();
@@ -264,7 +267,7 @@ impl Session<'_> {
         space
     }
 
-    /// Returns what must be done before more packets are handled, or `None` if nothing prevents that.
+    /// Returns the step that must come before more packets are handled, or `None` if they can be handled.
     ///
     /// While it returns something, [`Self::space`] may be empty although [`Self::poll`] returned `None`.
     pub fn input_blocked_by(&self) -> Option<InputBlock> {
@@ -281,7 +284,7 @@ impl Session<'_> {
         }
     }
 
-    /// `n` bytes were received into the [`Self::space`].
+    /// Reports that `n` bytes were received into the [`Self::space`].
     pub fn commit(&mut self, n: usize) {
         self.receiver.commit(n);
         self.timers.on_bytes_received(n);
@@ -289,12 +292,13 @@ impl Session<'_> {
 
     /// Handles received packets until an event is pending, then the timers. Returns a token for the pending event.
     ///
-    /// Call it until it returns `None`. Then send what is pending, and read, or wait until [`Self::deadline`]. An event
-    /// stays pending until it is taken with [`Self::event`].
+    /// Call it until it returns `None`. Then send the pending bytes, and read, or wait until [`Self::deadline`]. An
+    /// event stays pending until it is taken with [`Self::event`].
     ///
     /// # Errors
     ///
-    /// The reason why the connection was closed, until [`Self::connect`]. Remaining events are returned first.
+    /// [`ProtocolError`]: the reason why the connection was closed. Remaining events are returned first. The error is
+    /// repeated until [`Self::connect`].
     pub fn poll(&mut self, now: Instant) -> Result<Option<EventToken>, ProtocolError> {
         self.poll_inner(now)
             .map_err(|ConnectionClosed| self.close_reason())
@@ -343,7 +347,8 @@ impl Session<'_> {
 
     /// Returns `true` if CONNACK was received and the connection was not closed.
     ///
-    /// If a client was dropped together with its transport, call [`Self::connection_lost`].
+    /// A session does not notice that its client was dropped together with the transport. Call
+    /// [`Self::connection_lost`] then.
     pub fn is_connected(&self) -> bool {
         self.link.is_connected()
     }
@@ -364,7 +369,7 @@ impl Session<'_> {
         self.link.unknown_session
     }
 
-    /// How long an answer may take, and the transport for taking a byte, in milliseconds.
+    /// Returns the [response timeout](Self::set_response_timeout) in ms.
     pub const fn response_timeout(&self) -> u32 {
         self.timers.response_timeout()
     }
@@ -385,7 +390,7 @@ impl Session<'_> {
         self.link.is_disconnected()
     }
 
-    /// Returns `true` if the transport may deliver more.
+    /// Returns `true` if the transport may still deliver bytes.
     pub(crate) fn may_receive(&self) -> bool {
         self.link.is_open() && !self.link.is_input_ended()
     }
@@ -400,8 +405,8 @@ impl Session<'_> {
         self.is_connecting() && self.sender.buffer.waits_for_connack()
     }
 
-    /// Returns the number of in-flight slots in use: by requests that are not acknowledged, and by reports about earlier
-    /// ones whose event was not taken.
+    /// Returns the number of in-flight slots in use. A request occupies its slot until the event that reports its end
+    /// was taken.
     pub fn in_flight(&self) -> usize {
         self.sender.in_flight.len()
     }
@@ -411,7 +416,7 @@ impl Session<'_> {
         PacketId::new(self.sender.in_flight.last_id())
     }
 
-    /// Returns `true` if client or server keep anything that belongs to the client id.
+    /// Returns `true` if client or server keep state that belongs to the client id.
     fn holds_state(&self) -> bool {
         self.link.server_has_session
             || !self.sender.in_flight.is_empty()
@@ -423,11 +428,11 @@ impl Session<'_> {
         self.link.close_reason()
     }
 
-    /// Returns when the session must be served even if nothing is received: [`Self::poll`], then [`Self::pending`] and
-    /// [`Self::space`]. `None` means never.
+    /// Returns the time of the next calls that are needed even if nothing is received: [`Self::poll`], then
+    /// [`Self::pending`] and [`Self::space`]. `None` means that only received bytes need a call.
     ///
-    /// It is an instant that has passed while anything can be done at once: an event is pending, a checkpoint is due, a
-    /// packet is in the receive buffer, or there are bytes that the transport has not refused.
+    /// The instant has already passed while something can be done at once. Examples: an event is pending, a checkpoint
+    /// is due, a packet is in the receive buffer, or there are bytes that the transport has not refused.
     pub fn deadline(&self) -> Option<Instant> {
         if self.link.is_open() && self.is_ready() {
             return Some(self.timers.at_once());
@@ -435,7 +440,7 @@ impl Session<'_> {
         self.timer_deadline()
     }
 
-    /// Returns when the next timer runs out, as [`Self::deadline`] does if nothing can be done at once.
+    /// Returns the time at which the next timer runs out, as [`Self::deadline`] does if nothing can be done at once.
     ///
     /// Inside a payload that the caller provides, no PINGREQ can be sent.
     pub(crate) fn timer_deadline(&self) -> Option<Instant> {
@@ -472,7 +477,8 @@ impl Session<'_> {
         !self.events.is_empty() || self.has_packet()
     }
 
-    /// Returns `true` if received bytes can be handled. The last call of `poll` may have lacked room for an answer.
+    /// Returns `true` if received bytes can be handled. The last call of `poll` may have left them because there was no
+    /// room for an answer.
     fn has_packet(&self) -> bool {
         (self.receiver.may_have_packet() || self.receiver.is_blocked) && self.may_answer()
     }
@@ -483,12 +489,12 @@ impl Session<'_> {
         self.has_input() && !self.timers.is_write_pending() && self.sender.has_only_acks()
     }
 
-    /// The transport has not flushed what it accepted.
+    /// Reports that the transport has not flushed the bytes that it accepted.
     pub(crate) fn on_flush_pending(&mut self, now: Instant) {
         self.timers.on_flush_pending(now);
     }
 
-    /// The transport has flushed what it accepted.
+    /// Reports that the transport has flushed the bytes that it accepted.
     pub(crate) fn on_flushed(&mut self, now: Instant) {
         self.timers.on_flushed(self.has_more(), now);
         if self.link.is_disconnected() {

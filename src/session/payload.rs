@@ -23,8 +23,9 @@ impl Session<'_> {
     /// Queues a message without its payload of `len` bytes, which the caller then provides. Once the pending bytes were
     /// sent, [`Self::payload_left`] returns the number of payload bytes to send next.
     ///
-    /// Until the payload is complete, nothing else is sent. Packets that are queued meanwhile follow it. [`Self::abandon_payload`] aborts it. If the caller provides no
-    /// byte within the response timeout, the connection closes with [`ProtocolError::WriteTimeout`].
+    /// Until the payload is complete, nothing else is sent. Packets that are queued meanwhile follow it.
+    /// [`Self::abandon_payload`] aborts it. If the caller provides no byte within the response timeout, the session
+    /// closes the connection with [`ProtocolError::WriteTimeout`].
     ///
     /// # Errors
     ///
@@ -51,7 +52,7 @@ impl Session<'_> {
         }
     }
 
-    /// As [`Self::begin_payload`] of a new message, if it is its turn; see [`Self::publish_in_turn`].
+    /// As [`Self::begin_payload`] of a new message, if `is_turn`; see [`Self::publish_in_turn`].
     #[cfg(feature = "async")]
     pub(crate) fn begin_payload_in_turn(
         &mut self,
@@ -125,9 +126,9 @@ impl Session<'_> {
 
     /// Aborts the payload of [`Self::begin_payload`], if one is open.
     ///
-    /// If no byte of its packet was sent, the message is removed. If the session had asked for the payload, it asks again
-    /// instead. Otherwise the connection closes with [`ProtocolError::PayloadAborted`], because the server would take the
-    /// next packet for payload.
+    /// If a part of its packet was sent, the session closes the connection with [`ProtocolError::PayloadAborted`],
+    /// because the server would read the next packet as payload. If no byte was sent, the message is removed. If the
+    /// session had asked for the payload, it asks again instead.
     pub fn abandon_payload(&mut self) {
         // After the end of the connection, the session asks for the payloads that are needed again.
         if !self.sender.buffer.has_source() || !self.link.can_send() {
@@ -138,8 +139,8 @@ impl Session<'_> {
         }
     }
 
-    /// Nobody can provide the payload of this message again: [`Publisher::discard_if_source_lost`] discards it when it is
-    /// needed.
+    /// Records that the payload of this message cannot be provided again. [`Publisher::discard_if_source_lost`] discards
+    /// the message when the payload is needed.
     #[cfg(feature = "async")]
     pub(crate) fn lose_source(&mut self, id: PacketId) {
         if let Some(slot) = self.sender.in_flight.get_mut(id) {
@@ -147,8 +148,8 @@ impl Session<'_> {
         }
     }
 
-    /// Copies the next payload bytes of the current message, whole or in chunks, to `buf`, and returns how many. Returns 0
-    /// if all bytes received so far were copied.
+    /// Copies the next payload bytes of the current message to `buf`, and returns their number. The message may be
+    /// whole or in chunks. Returns 0 if all received bytes were copied.
     pub fn read_payload(&mut self, buf: &mut [u8]) -> usize {
         self.receiver.read_payload(buf)
     }

@@ -16,8 +16,8 @@ use crate::codec::{
     Delivery, EncodeError, PacketId, PublishHeader, QoS, TopicName, subscribe, unsubscribe,
 };
 
-/// Queues requests of a [`Session`], and saves it. It borrows nothing that an [event](super::Event) borrows, so that a
-/// handler can answer a message with that message's own payload.
+/// A handle that queues requests of a [`Session`], and saves it. It borrows no part that an [event](super::Event)
+/// borrows, so a handler can answer a message with the payload of that message.
 ///
 /// Nothing is sent before the handler has returned.
 pub struct Publisher<'a, 'b> {
@@ -29,7 +29,7 @@ pub struct Publisher<'a, 'b> {
     pub(super) receive_capacity: usize,
 }
 
-/// There is no room for a request, because others wait longer.
+/// The error of a request that must wait because others wait longer.
 #[cfg(feature = "async")]
 const NOT_IN_TURN: RequestError = RequestError::SendBufferFull { needed: 0, free: 0 };
 
@@ -150,7 +150,7 @@ impl Publisher<'_, '_> {
         Ok(state.map(|_| id))
     }
 
-    /// Returns the length of a PUBLISH that is to be queued later, or why it never can be.
+    /// Returns the length of a PUBLISH that will be queued later, or an error if it can never be queued.
     #[cfg(feature = "async")]
     fn check_publish(
         &self,
@@ -189,7 +189,7 @@ impl Publisher<'_, '_> {
         self.link.can_queue_offline() && self.sender.buffer.has_connect()
     }
 
-    /// Queues a SUBSCRIBE or UNSUBSCRIBE, as [`Sender::request`], if the connection takes one.
+    /// Queues a SUBSCRIBE or UNSUBSCRIBE with [`Sender::request`], if there is a connection for it.
     fn request(
         &mut self,
         state: Option<SlotState>,
@@ -223,9 +223,9 @@ impl<'b> Session<'b> {
     /// Queues a PUBLISH. At QoS 1 and 2, returns the packet id that [`Event::Puback`](super::Event::Puback) or
     /// [`Event::Pubcomp`](super::Event::Pubcomp) will report.
     ///
-    /// A topic, a filter, a client id or a will topic should contain no control characters (U+0001 to U+001F, U+007F to
-    /// U+009F) and no non-characters such as U+FFFF (section 1.5.3). The session does not refuse them, but a server may
-    /// close the connection, as mosquitto does.
+    /// A topic, filter, client id or will topic should contain no control characters (U+0001 to U+001F, U+007F to
+    /// U+009F). It should contain no non-characters such as U+FFFF (section 1.5.3). The session does not refuse them,
+    /// but a server may close the connection, as mosquitto does.
     ///
     /// # Errors
     ///
@@ -234,8 +234,8 @@ impl<'b> Session<'b> {
         self.publisher().publish(message)
     }
 
-    /// As [`Self::publish`], if it is its turn. If not, or if all in-flight slots are in use, an error that will not change is
-    /// returned rather than that there is no room.
+    /// As [`Self::publish`], if `is_turn`. If it is not its turn, or if all in-flight slots are in use, a permanent
+    /// error takes precedence over lack of room.
     #[cfg(feature = "async")]
     pub(crate) fn publish_in_turn(
         &mut self,
@@ -274,8 +274,7 @@ impl<'b> Session<'b> {
         }
     }
 
-    /// Checks that a request has its turn. If not, an error that will not change is returned rather than that there is no
-    /// room.
+    /// Returns an error if it is not the turn of a request. A permanent error takes precedence over lack of room.
     #[cfg(feature = "async")]
     pub(crate) fn check_turn(&mut self, is_turn: bool) -> Result<(), RequestError> {
         if is_turn {
@@ -305,19 +304,19 @@ impl<'b> Session<'b> {
         self.publisher().unsubscribe(filters)
     }
 
-    /// Discards a message at QoS 1 or 2 that the server has not acknowledged: because the server closes every connection at
-    /// it, or because its payload, for which [`Event::PayloadNeeded`](super::Event::PayloadNeeded) asks, does not exist any
-    /// more.
+    /// Discards a message at QoS 1 or 2 that the server has not acknowledged. Use it if the server closes every
+    /// connection at that message, or if [`Event::PayloadNeeded`](super::Event::PayloadNeeded) asks for a payload that
+    /// does not exist any more.
     ///
-    /// [`Event::PublishDiscarded`](super::Event::PublishDiscarded) reports that. The id of a message that was sent stays
-    /// reserved before: at QoS 1 until the end of the connection, at QoS 2 until the server has forgotten the session. Four
-    /// such ids at QoS 2 take no in-flight slot. If the server acknowledges the message after all, it is reported as
-    /// delivered, unless all slots are in use at that moment.
+    /// [`Event::PublishDiscarded`](super::Event::PublishDiscarded) reports it. If the message was sent, its id stays
+    /// reserved until that event. At QoS 1 the event follows at the end of the connection, at QoS 2 when the server has
+    /// forgotten the session. Four such ids at QoS 2 occupy no in-flight slot. If the server acknowledges the message
+    /// nevertheless, it is reported as delivered, unless all slots are in use at that moment.
     ///
     /// # Errors
     ///
     /// - [`RequestError::NotKept`]: the session does not know the id, or the server has received the message.
-    /// - [`RequestError::PartlySent`]: the message is being sent, or was sent before CONNACK, which was not received. Retry
+    /// - [`RequestError::PartlySent`]: the message is being sent, or was sent and CONNACK was not received yet. Retry
     ///   when it was written and the server has accepted the connection.
     pub fn discard_publish(&mut self, id: PacketId) -> Result<(), RequestError> {
         self.publisher().discard_publish(id)

@@ -18,7 +18,7 @@ pub(super) fn with_type(first: u8, packet_type: u8) -> u8 {
     packet_type | (first & wire::FLAGS_MASK)
 }
 
-/// Decodes the fixed header of a PUBLISH, streamed or not, and returns its length, too.
+/// Decodes the fixed header of a PUBLISH, streamed or not. Returns it with its length.
 pub(super) fn publish_header(packet: &[u8]) -> Option<(FixedHeader, usize)> {
     let (&first, rest) = packet.split_first()?;
     if !is_streamed(first) {
@@ -42,7 +42,7 @@ pub(super) fn packet_id(first: u8, body: &[u8]) -> Option<PacketId> {
     PacketId::new(u16_at(body, at))
 }
 
-/// Returns where the payload begins in the body of a PUBLISH: after topic and packet id.
+/// Returns the offset of the payload in the body of a PUBLISH: after topic and packet id.
 pub(super) fn payload_offset(flags: u8, body: &[u8]) -> usize {
     let id_len = if flags & wire::QOS_MASK == 0 { 0 } else { 2 };
     usize::from(u16_at(body, 0))
@@ -112,17 +112,17 @@ pub(super) struct RawPacket {
     first: u8,
     /// The payload is not in the buffer.
     pub(super) is_streamed: bool,
-    /// Where its body begins.
+    /// Start of its body.
     pub(super) body: usize,
-    /// Where it ends, or where its streamed payload would begin.
+    /// End of the packet, or the position at which its streamed payload would begin.
     pub(super) end: usize,
     /// Length of the streamed payload, in bytes.
     pub(super) streamed_len: usize,
 }
 
 impl RawPacket {
-    /// Reads the packet that begins at `at`. Its payload is streamed if its type says so, or if `is_streamed` does. The
-    /// end is always after the start, so that every walk over packets ends.
+    /// Reads the packet that begins at `at`. Its payload is streamed if it has the type [`STREAMED_TYPE`], or if
+    /// `is_streamed` is `true`. The end is always after the start, so that every loop over packets ends.
     pub(super) fn read(buffer: &[u8], at: usize, is_streamed: bool) -> Self {
         let packet = buffer.get(at..).unwrap_or_default();
         let (remaining, used) = own_header(packet);

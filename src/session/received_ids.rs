@@ -36,7 +36,7 @@ impl ReceivedIds<'_> {
         self.ids.capacity()
     }
 
-    /// Returns why a connection is closed on which ids did not fit.
+    /// Returns the reason to close a connection on which ids did not fit.
     pub(super) fn full_error(&self) -> ProtocolError {
         let capacity = self.ids.capacity();
         ProtocolError::TooManyQos2Messages { capacity }
@@ -64,12 +64,12 @@ impl ReceivedIds<'_> {
         true
     }
 
-    /// The server has forgotten the session.
+    /// Removes all ids, because the server has forgotten the session.
     pub(super) fn clear(&mut self) {
         self.ids.clear();
     }
 
-    /// Takes over the ids of a saved session, for which there is room.
+    /// Restores the ids of a saved session. The caller has checked that there is room.
     pub(super) fn restore(&mut self, ids: impl Iterator<Item = PacketId>) {
         self.ids.clear();
         for id in ids {

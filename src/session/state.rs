@@ -18,6 +18,44 @@ use crate::{
 ///
 /// It belongs to one client id.
 ///
+/// ```text
+///             pending, consume                                poll
+/// transport <------------------ send buffer     received  -----------> EventToken
+///           ------------------> receive buffer   packets                   |
+///             space, commit                                  event(token)  v
+///                                                                        Event
+/// ```
+///
+/// The order of calls on a connection:
+///
+/// 1. [`connect`](Self::connect) queues CONNECT.
+/// 2. [`poll`](Self::poll) and [`event`](Self::event), until `poll` returns `None`.
+/// 3. While [`pending`](Self::pending) returns bytes, write them, and report with [`consume`](Self::consume).
+/// 4. Read into [`space`](Self::space), and report with [`commit`](Self::commit). If there is nothing to read, wait for the
+///    transport or until [`deadline`](Self::deadline).
+/// 5. Continue with step 2. Requests can be made at any time.
+/// 6. If the transport fails or ends, [`connection_lost`](Self::connection_lost), then step 2 until `poll` returns an error.
+///
+/// ```
+/// use umqtt::{Event, Instant, Session, Storage, codec::Connect};
+///
+/// let mut storage = Storage::<128, 128, 2>::new();
+/// let mut session = Session::new(&mut storage);
+/// let now = Instant::from_millis(0); // from a clock
+/// session.connect(&Connect::new("sensor-7"), now)?;
+///
+/// let sent = session.pending(now).len(); // write these bytes to the transport
+/// session.consume(sent, now);
+///
+/// let received = b"\x20\x02\0\0"; // read from the transport: a CONNACK
+/// session.space()[..received.len()].copy_from_slice(received);
+/// session.commit(received.len());
+///
+/// let token = session.poll(now)?.expect("an event is pending");
+/// assert!(matches!(session.event(token)?, Some(Event::Connected { .. })));
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+///
 /// | kind | calls |
 /// | --- | --- |
 /// | commands | [`connect`](Self::connect), [`publish`](Self::publish), [`subscribe`](Self::subscribe), [`unsubscribe`](Self::unsubscribe), [`ping`](Self::ping), [`disconnect`](Self::disconnect) |
@@ -57,15 +95,15 @@ impl Session<'_> {
             }
     }
 
-    /// Returns `true` if the transport has something to accept, now or once the caller provides it.
+    /// Returns `true` if there are bytes for the transport, now or after the caller has provided payload.
     pub(super) fn has_more(&self) -> bool {
         self.has_pending() || (self.link.can_send() && self.sender.buffer.is_in_payload())
     }
 
     /// Returns `true` if the next packet may be handled: no checkpoint is pending, and there is room for its answer.
     ///
-    /// Inside a message that is received in chunks, a checkpoint waits until the next chunk has to be waited for, so that
-    /// a caller who reads the payload gets all that was received.
+    /// Inside a message that is received in chunks, a checkpoint waits until all received chunks were taken. A caller
+    /// that reads the payload then gets all received bytes.
     pub(super) fn may_answer(&self) -> bool {
         if self.checkpoint_pending() && !self.receiver.is_streaming() {
             false
@@ -77,7 +115,7 @@ impl Session<'_> {
         }
     }
 
-    /// The transport accepted `n` bytes of those lent last.
+    /// Counts `n` bytes that the transport accepted of those provided last.
     pub(super) fn on_bytes_lent_sent(&mut self, n: usize, now: Instant) {
         if let Some(sent) = self.sender.consume(n, now) {
             self.timers.on_packet_sent(now);
@@ -88,7 +126,7 @@ impl Session<'_> {
         self.on_bytes_sent(now);
     }
 
-    /// The transport accepted bytes, and packets with them.
+    /// Handles each packet that the transport accepted whole.
     pub(super) fn on_bytes_sent(&mut self, now: Instant) {
         let is_connecting = self.link.is_connecting();
         while let Some(sent) = self.sender.next_sent_packet(is_connecting, now) {
@@ -103,7 +141,7 @@ impl Session<'_> {
                         self.link.finish_disconnect();
                     }
                 }
-                // What follows from the acknowledgement is due now.
+                // If the acknowledgement was a PUBREC, its PUBREL can be queued now.
                 SentPacket::AnsweredRequest => self.send_pubrels(),
                 SentPacket::Qos0Publish | SentPacket::Request(_) => {}
             }
@@ -133,7 +171,7 @@ impl Session<'_> {
         }
     }
 
-    /// Cleans up once after a connection that was closed. What a session must keep stays \[MQTT-4.8.0-1\].
+    /// Cleans up once after a connection that was closed. The state that a session must keep stays \[MQTT-4.8.0-1\].
     pub(super) fn clean_up_connection(&mut self) {
         if !self.link.take_clean_up() {
             return;

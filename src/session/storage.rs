@@ -5,7 +5,7 @@ use heapless::{Vec, VecView};
 use super::{image, in_flight::Slot};
 use crate::codec::PacketId;
 
-/// Everything that a [`Session`](super::Session) needs to remember, in memory that the caller provides.
+/// The memory of a [`Session`](super::Session), which the caller provides.
 ///
 /// - `RX`, in bytes: the largest packet that is received whole, at least 16. A larger PUBLISH is received in chunks.
 /// - `TX`, in bytes: holds the CONNECT, everything queued, and each QoS 1 and 2 PUBLISH until it is acknowledged;
@@ -44,7 +44,7 @@ impl<const RX: usize, const TX: usize, const INFLIGHT: usize, const INBOUND: usi
     /// The largest [image](super::Session::save) of a session in such a storage, in bytes.
     pub const IMAGE_LEN: usize = image::max_len(TX, INFLIGHT, INBOUND);
 
-    /// Empty storage; it can be a `static`.
+    /// Creates empty storage. It can be a `static`.
     pub const fn new() -> Self {
         const { Self::LARGE_ENOUGH };
         Self {

@@ -3,7 +3,7 @@
 use super::{error::ProtocolError, in_flight::InFlight};
 use crate::time::Instant;
 
-/// How long an answer may take unless [`Session::set_response_timeout`](super::Session::set_response_timeout) says otherwise, in milliseconds.
+/// The default of [`Session::set_response_timeout`](super::Session::set_response_timeout), in ms.
 pub const RESPONSE_TIMEOUT: u32 = 10_000;
 
 /// Default time in ms for which received bytes are read after DISCONNECT.
@@ -15,16 +15,16 @@ const MAX_RESPONSE_TIMEOUT: u32 = 1 << 27;
 /// Maximum time in ms by which a PINGREQ is queued before it is due. A timer of the caller may be late.
 const PING_MARGIN_MS: u32 = 2_000;
 
-/// Response timeouts to which received bytes can extend a wait.
+/// Maximum wait, in response timeouts, to which received bytes can extend it.
 const PATIENCE: u32 = 10;
 
-/// Bytes per response timeout at which one packet extends a wait beyond [`PATIENCE`].
+/// Minimum bytes per response timeout at which one packet extends a wait beyond [`PATIENCE`].
 const MIN_PACKET_BYTES: u32 = 64;
 
-/// Bytes without an empty read after which a wait that exceeds [`PATIENCE`] ends all the same.
+/// Received bytes without an empty read after which a wait longer than [`PATIENCE`] ends nevertheless.
 const FLOOD_BYTES: u32 = 1 << 20;
 
-/// Time in ms after which a caller who was away is to look again.
+/// Time in ms after which a caller that was away must poll again.
 const LOOK_AGAIN_MS: u32 = 20;
 
 /// The time rules of a session.
@@ -35,21 +35,21 @@ const LOOK_AGAIN_MS: u32 = 20;
 /// | CONNACK, PINGRESP, request, PUBREL | when the response timeout has passed since the later of two instants: the request was sent whole, the last byte was received. Received bytes extend a wait to [`PATIENCE`] response timeouts. Time in which one packet is received at [`MIN_PACKET_BYTES`] or more per response timeout does not count there |
 /// | write | when the transport has accepted and flushed nothing for the response timeout |
 ///
-/// Only a read that found nothing shows that an answer is late, and only a refused write shows that the transport is
-/// blocked. If the caller was away for more than a quarter of the response timeout, that call shows neither: what
-/// happened meanwhile may not have reached the transport yet.
+/// Only a read that found nothing proves that an answer is late. Only a refused write proves that the transport is
+/// blocked. If the caller was away for more than a quarter of the response timeout, its first call proves neither. The
+/// transport may not have processed the bytes of that time yet.
 pub(super) struct Timers {
     /// A PINGREQ is queued.
     ping_queued: bool,
     /// CONNECT was sent, and DISCONNECT was not.
     pings: bool,
-    /// The caller was given space for bytes after the last call of [`Self::begin_poll`].
+    /// After the last call of [`Self::begin_poll`], the caller was given space for bytes.
     read_offered: bool,
-    /// Bytes or a flush were offered to the transport after that call.
+    /// After that call, bytes or a flush were offered to the transport.
     write_offered: bool,
     /// The transport has accepted nothing since bytes or a flush were offered last.
     write_refused: bool,
-    /// The transport has not flushed what it accepted.
+    /// The transport has not flushed the bytes that it accepted.
     unflushed: bool,
     /// The caller was not away before the present call of `poll`.
     was_here: bool,
@@ -81,13 +81,13 @@ pub(super) struct Timers {
     window_bytes: u32,
     /// End of CONNECT, until CONNACK is received.
     connect_sent_at: Option<Instant>,
-    /// Time at which nothing more is read on a connection on which nothing more is sent.
+    /// Time at which reading ends, on a connection on which nothing more is sent.
     input_ends_at: Option<Instant>,
     /// End of the first PINGREQ that is unanswered.
     ping_sent_at: Option<Instant>,
     /// Time since which QoS 2 messages are skipped because the id table is full.
     ids_full_since: Option<Instant>,
-    /// Time since which the transport has accepted and flushed nothing of what it was offered.
+    /// Time since which the transport has accepted no byte and no flush that it was offered.
     write_blocked_since: Option<Instant>,
 }
 
@@ -137,7 +137,7 @@ impl Timers {
         self.disconnect_timeout = millis.min(MAX_RESPONSE_TIMEOUT);
     }
 
-    /// CONNECT was queued, with this keep alive interval in seconds.
+    /// Starts a connection whose CONNECT was queued, with this keep alive interval in seconds.
     pub(super) fn on_connect(&mut self, keep_alive: u16, now: Instant) {
         *self = Self {
             response_timeout: self.response_timeout,
@@ -151,29 +151,29 @@ impl Timers {
         };
     }
 
-    /// CONNECT was sent.
+    /// Records the time at which CONNECT was sent.
     pub(super) const fn on_connect_sent(&mut self, now: Instant) {
         self.pings = true;
         self.last_received_at = now;
         self.connect_sent_at = Some(now);
     }
 
-    /// CONNACK was received.
+    /// Records that CONNACK was received.
     pub(super) const fn on_connack(&mut self) {
         self.connect_sent_at = None;
     }
 
-    /// DISCONNECT was sent. Nothing may follow it \[MQTT-3.14.4-2\].
+    /// Records that DISCONNECT was sent. Nothing may follow it \[MQTT-3.14.4-2\].
     pub(super) const fn on_disconnect_sent(&mut self) {
         self.pings = false;
     }
 
-    /// DISCONNECT was sent, and CONNACK received: what the server sends before it closes the connection is read.
+    /// Starts the time for which bytes are read after DISCONNECT was sent and CONNACK received.
     pub(super) const fn await_end(&mut self, now: Instant) {
         self.input_ends_at = Some(now.add_millis(self.disconnect_timeout));
     }
 
-    /// The transport accepts nothing any more. What it received is read, for the response timeout at most.
+    /// Records that the transport accepts nothing more. Its received bytes are read for at most the response timeout.
     pub(super) const fn on_output_ended(&mut self, now: Instant) {
         self.pings = false;
         self.unflushed = false;
@@ -186,29 +186,29 @@ impl Timers {
         self.input_ends_at.is_some_and(|at| at.has_passed(now))
     }
 
-    /// A packet was sent.
+    /// Records the time at which a packet was sent.
     pub(super) fn on_packet_sent(&mut self, now: Instant) {
         self.last_sent_at = now;
         self.limit_silence(now);
     }
 
-    /// PINGREQ was queued.
+    /// Records that PINGREQ was queued.
     pub(super) const fn on_ping_queued(&mut self) {
         self.ping_queued = true;
     }
 
-    /// PINGREQ was sent.
+    /// Records the time at which PINGREQ was sent.
     pub(super) fn on_ping_sent(&mut self, now: Instant) {
         self.ping_queued = false;
         self.ping_sent_at.get_or_insert(now);
     }
 
-    /// PINGRESP was received, whether or not it was asked for.
+    /// Records that PINGRESP was received, requested or not.
     pub(super) const fn on_pingresp(&mut self) {
         self.ping_sent_at = None;
     }
 
-    /// A QoS 2 message was skipped because the table of received ids is full.
+    /// Records that a QoS 2 message was skipped because the table of received ids is full.
     pub(super) fn on_ids_full(&mut self, now: Instant) {
         self.ids_full_since.get_or_insert(now);
     }
@@ -218,40 +218,42 @@ impl Timers {
         self.ids_full_since.is_some()
     }
 
-    /// Bytes were offered to the transport, or a flush was tried, and was not accepted so far.
+    /// Records that bytes or a flush were offered to the transport, which has not accepted them.
     pub(super) fn on_write_offered(&mut self, now: Instant) {
         self.write_offered = true;
         self.write_refused = true;
         self.write_blocked_since.get_or_insert(now);
     }
 
-    /// The rest of a packet is payload that the caller has not provided, or that the transport has not accepted.
+    /// Records that the rest of a packet is payload, which the caller has not provided or the transport has not
+    /// accepted.
     pub(super) const fn on_payload_missing(&mut self) {
         self.write_offered = true;
         self.write_refused = true;
     }
 
-    /// The transport accepted bytes; `has_more` says whether it has more to accept.
+    /// Records that the transport accepted bytes. `has_more` is `true` if there are more for it.
     pub(super) fn on_write(&mut self, has_more: bool, now: Instant) {
         self.write_offered = false;
         self.write_refused = false;
         self.write_blocked_since = (has_more || self.unflushed).then_some(now);
     }
 
-    /// The transport did not flush so far what it accepted. The end of the stream is awaited from the flush.
+    /// Records that the transport has not flushed the bytes that it accepted. The wait for the end of the stream begins
+    /// with the flush.
     pub(super) fn on_flush_pending(&mut self, now: Instant) {
         self.input_ends_at = None;
         self.unflushed = true;
         self.on_write_offered(now);
     }
 
-    /// The transport flushed what it accepted; `has_more` says whether it has more to accept.
+    /// Records that the transport flushed the bytes that it accepted. `has_more` is `true` if there are more for it.
     pub(super) fn on_flushed(&mut self, has_more: bool, now: Instant) {
         self.unflushed = false;
         self.on_write(has_more, now);
     }
 
-    /// Nothing is offered to the transport any more.
+    /// Records that no bytes are offered to the transport any more.
     pub(super) const fn on_write_withdrawn(&mut self) {
         if !self.unflushed {
             self.write_refused = false;
@@ -264,7 +266,7 @@ impl Timers {
         self.write_blocked_since.is_some()
     }
 
-    /// Returns `true` if the transport has not flushed what it accepted.
+    /// Returns `true` if the transport has not flushed the bytes that it accepted.
     pub(super) const fn is_flush_pending(&self) -> bool {
         self.unflushed
     }
@@ -274,18 +276,18 @@ impl Timers {
         self.write_refused
     }
 
-    /// The caller was given space for received bytes. If it commits none, its read found nothing.
+    /// Records that the caller was given space for received bytes. If it commits none, its read found nothing.
     pub(super) const fn on_read_offered(&mut self) {
         self.read_offered = true;
     }
 
-    /// This number of bytes was received.
+    /// Records that `n` bytes were received.
     pub(super) fn on_bytes_received(&mut self, n: usize) {
         let n = u32::try_from(n).unwrap_or(u32::MAX);
         self.received = self.received.saturating_add(n);
     }
 
-    /// A packet was received whole, or the first part of one that is larger than the receive buffer.
+    /// Records that a packet was received whole, or the first part of one that is larger than the receive buffer.
     pub(super) const fn on_packet_received(&mut self) {
         self.window_open = false;
         self.window_bytes = 0;
@@ -294,7 +296,7 @@ impl Timers {
 
 /// The rules.
 impl Timers {
-    /// A call of `poll` begins.
+    /// Begins a call of `poll`.
     pub(super) fn begin_poll(&mut self, now: Instant, in_flight: &mut InFlight<'_>) {
         let absence = age(self.last_poll_at, now);
         self.check_clock(now, in_flight);
@@ -304,7 +306,7 @@ impl Timers {
         if was_away {
             self.returned_at = now;
         }
-        // Other calls at the instant of its return show no more than the first.
+        // Other calls at the instant of the return prove no more than the first.
         self.was_here = !was_away && age(self.returned_at, now) >= limit.min(1);
         if self.was_here {
             self.returned_at = Instant::from_millis(now.as_millis().wrapping_sub(limit));
@@ -325,7 +327,8 @@ impl Timers {
             core::mem::take(&mut self.write_offered) && self.write_refused && self.was_here;
     }
 
-    /// Restarts all waits if the clock went back, or nobody looked for half of its range: older instants cannot be compared.
+    /// Restarts all waits if the clock went back, or if no call was made for half of its range. Older instants cannot
+    /// be compared then.
     pub(super) fn check_clock(&mut self, now: Instant, in_flight: &mut InFlight<'_>) {
         if age(self.last_poll_at, now) <= u32::MAX / 2 {
             return;
@@ -339,9 +342,9 @@ impl Timers {
         self.input_ends_at = self.input_ends_at.map(|_| now);
     }
 
-    /// The received bytes were handled; `inside_packet` says whether the rest of a packet is missing.
+    /// Records that the received bytes were handled. `inside_packet` is `true` if the rest of a packet is missing.
     ///
-    /// While one packet is received fast enough, the maximum of all waits is moved.
+    /// While one packet is received fast enough, the latest end of all waits is postponed.
     pub(super) fn on_input_handled(
         &mut self,
         inside_packet: bool,
@@ -360,7 +363,7 @@ impl Timers {
             return;
         }
         if self.window_bytes >= MIN_PACKET_BYTES {
-            // A wait that began later is not extended, and silence after the last byte counts.
+            // A wait that began later is not extended. Silence after the last byte counts.
             let end = self.last_received_at;
             self.change_waits(in_flight, &|since| {
                 if !end.has_passed(*since) {
@@ -372,11 +375,11 @@ impl Timers {
         self.window_bytes = 0;
     }
 
-    /// Returns why the connection must be closed, if a timer has run out. Of several answers, the one awaited longest
-    /// counts.
+    /// Returns the reason to close the connection, if a timer has run out. If several answers are late, the reason
+    /// names the one awaited longest.
     ///
-    /// `input_handled` says whether all whole packets that were received were handled, `in_payload` whether the caller must
-    /// provide the next bytes.
+    /// `input_handled` is `true` if all packets that were received whole were handled. `in_payload` is `true` if the
+    /// caller must provide the next bytes.
     pub(super) fn check(
         &self,
         input_handled: bool,
@@ -408,7 +411,7 @@ impl Timers {
         late
     }
 
-    /// An instant that becomes too old to be compared does not matter any more.
+    /// Limits the age of instants, so that they can still be compared.
     fn limit_silence(&mut self, now: Instant) {
         if age(self.last_received_at, now) > u32::MAX / 4 {
             self.last_received_at =
@@ -421,9 +424,9 @@ impl Timers {
         self.ping_due_at().is_some_and(|at| at.has_passed(now))
     }
 
-    /// Returns when `poll` must be called even if nothing is received; `None` if no timer is running.
+    /// Returns the time at which `poll` must be called even if nothing is received; `None` if no timer is running.
     ///
-    /// `no_event` says that no event is pending. Nothing ends the connection before it was taken.
+    /// `no_event` is `true` if no event is pending. The connection is not closed while an event is pending.
     pub(super) fn deadline(
         &self,
         no_event: bool,
@@ -447,7 +450,7 @@ impl Timers {
                 deadline = earliest(deadline, Some(late_at));
             });
         }
-        // The last call could not judge what has run out.
+        // The last call could not decide about a timer that has run out.
         if deadline.is_some_and(|at| at.has_passed(self.last_poll_at)) {
             let looked_at = if self.was_here {
                 self.last_poll_at
@@ -463,12 +466,12 @@ impl Timers {
         earliest(deadline, ping_due_at)
     }
 
-    /// Returns the time of the last call of `poll`: a deadline that has passed.
+    /// Returns the time of the last call of `poll`, which is a deadline that has passed.
     pub(super) const fn at_once(&self) -> Instant {
         self.last_poll_at
     }
 
-    /// Returns when a PINGREQ must be queued if no packet is sent before.
+    /// Returns the time at which a PINGREQ must be queued if no packet is sent before.
     fn ping_due_at(&self) -> Option<Instant> {
         // [MQTT-3.1.2-24] 0 disables keep alive.
         if self.keep_alive == 0 || self.ping_queued || !self.pings {
@@ -483,13 +486,13 @@ impl Timers {
         Some(due_at)
     }
 
-    /// Returns the time in ms to which received bytes can extend a wait.
+    /// Returns the maximum time in ms to which received bytes can extend a wait.
     fn max_wait(&self) -> u32 {
         self.response_timeout.saturating_mul(PATIENCE)
     }
 
-    /// Calls `visit` for each answer that is awaited, with the time at which its request was sent and the reason to close
-    /// the connection if it is late.
+    /// Calls `visit` for each answer that is awaited. It passes the time at which the request was sent, and the reason
+    /// to close the connection if the answer is late.
     fn each_wait(
         &self,
         in_flight: &InFlight<'_>,
@@ -517,7 +520,7 @@ impl Timers {
     }
 
     /// Changes the start of each wait.
-    // One copy of it, for any change.
+    // `dyn`, so that the program contains it once for all changes.
     fn change_waits(&mut self, in_flight: &mut InFlight<'_>, change: &dyn Fn(&mut Instant)) {
         let own = [
             &mut self.connect_sent_at,
@@ -542,7 +545,7 @@ fn earliest(one: Option<Instant>, other: Option<Instant>) -> Option<Instant> {
     }
 }
 
-/// Times count relative to the last call of `poll`, and bytes only while they are compared.
+/// Hashes times relative to the last call of `poll`, and byte counts only while they are compared.
 #[cfg(feature = "fingerprint")]
 impl core::hash::Hash for Timers {
     fn hash<H: core::hash::Hasher>(&self, state: &mut H) {

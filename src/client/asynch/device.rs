@@ -17,40 +17,63 @@ use crate::{
 
 /// A session that stays connected, for any number of tasks of one executor.
 ///
-/// [`Self::split`] divides it into a handle, which every task may copy, and a runner, which one task runs on one transport
-/// after the other. It subscribes its [standing subscriptions](Config::subscriptions) by itself. With Clean Session 0,
-/// messages at QoS 1 and 2 can be published without a connection.
+/// ```text
+/// tasks             Device                              one task
+/// Mqtt (handle) --> +-----------------+ <-- driver <--- Runner::run(transport, handler)
+/// Mqtt (handle) --> |     Session     |                     |
+/// Mqtt (handle) --> | waiting tasks   | --> events -------> handler(Event, Publisher)
+///                   +-----------------+
+/// ```
+///
+/// The order of calls: `new`, then `session` to restore or configure it, then `split`. One task calls [`Runner::run`] with
+/// a new transport after each end of a connection. All other tasks call the handle at any time.
+///
+/// [`Self::split`] divides it into a handle, which every task may copy, and a runner, which one task runs on one
+/// transport after the other. The device subscribes to its [standing subscriptions](Config::subscriptions) on each
+/// connection. With Clean Session 0, messages at QoS 1 and 2 can be published without a connection.
 ///
 /// `TASKS` is the number of calls that can wait at the same time. Handles are not `Send`: to publish from another executor
 /// or an interrupt, pass messages through a channel to a task that has a handle.
 ///
 /// ```
-/// # use umqtt::{asynch::{Device, Sleep}, Backoff, Config, Ended, Event, Message, Storage, codec::Connect};
-/// # async fn example<T: embedded_io_async::Read + embedded_io_async::Write>(
-/// #     clock: impl Sleep + Copy, mut dial: impl AsyncFnMut() -> T, random: fn() -> u32,
-/// # ) -> Result<(), umqtt::RequestError> {
+/// # let address = embedded_broker::start()?;
+/// use umqtt::{
+///     Backoff, Clock, Config, Ended, Event, Message, Storage,
+///     asynch::{Device, Sleep}, codec::{Connect, QoS}, tokio_io,
+/// };
+///
+/// # tokio::runtime::Builder::new_current_thread().enable_all().build()?.block_on(async {
 /// let mut storage = Storage::<512, 1024, 8>::new();
+/// let clock = tokio_io::TokioClock::new();
 /// let mut device: Device<_> = Device::new(&mut storage, clock, &Config::new(Connect::new("sensor-7")))?;
 /// let (mqtt, mut runner) = device.split();
+/// let random = || 0x8000_0000; // on a device, from its random number generator
 /// let network = async {
 ///     let mut backoff = Backoff::new(1_000, 60_000);
 ///     loop {
-///         let ended = runner.run(dial().await, |event, _| {
-///             if let Event::Message(message) = event { /* ... */ }
-///         }).await;
-///         if let Ended::Shutdown = ended {
-///             break;
+///         if let Ok(transport) = tokio_io::connect(address).await {
+///             let ended = runner.run(transport, |event, _| {
+///                 if let Event::Message(message) = event { /* ... */ }
+///             }).await;
+///             if let Ended::Shutdown = ended {
+///                 break;
+///             }
+///             let delay = backoff.after(&ended, random());
+///             clock.sleep_until(clock.now().add_millis(delay)).await;
 ///         }
-///         let delay = backoff.after(&ended, random());
-///         clock.sleep_until(clock.now().add_millis(delay)).await;
 ///     }
 /// };
 /// let app = async {
-///     mqtt.publish(&Message::new("temperature", b"21")).await
+///     mqtt.connected().await?;
+///     let message = Message { qos: QoS::AtLeastOnce, ..Message::new("temperature", b"21") };
+///     let published = mqtt.publish_and_wait(&message).await;
+///     mqtt.shut_down();
+///     published
 /// };
-/// # let _ = (network, app);
-/// # Ok(())
-/// # }
+/// let ((), published) = embassy_futures::join::join(network, app).await;
+/// published?;
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// # })
 /// ```
 pub struct Device<'d, C, const TASKS: usize = 8> {
     shared: Shared<'d, TASKS>,
@@ -63,7 +86,7 @@ impl<'d, C, const TASKS: usize> Device<'d, C, TASKS> {
     ///
     /// # Errors
     ///
-    /// [`RequestError`]: the CONNECT or a subscription is not valid, or does not fit.
+    /// [`RequestError`]: the CONNECT or a subscription is not valid, or does not fit into the send buffer.
     pub fn new<const RX: usize, const TX: usize, const INFLIGHT: usize, const INBOUND: usize>(
         storage: &'d mut Storage<RX, TX, INFLIGHT, INBOUND>,
         clock: C,
@@ -79,7 +102,7 @@ impl<'d, C, const TASKS: usize> Device<'d, C, TASKS> {
         })
     }
 
-    /// The session, to restore it, and to set its timeouts and checkpoints.
+    /// Returns the session, to restore it, and to set its timeouts and checkpoints.
     pub fn session(&mut self) -> &mut Session<'d> {
         self.shared.session()
     }

@@ -32,7 +32,7 @@ impl<T: Read + Write> PollTransport for AsyncTransport<T> {
     }
 }
 
-/// Polls a future once. After an interruption the transport does not wake the task, so this does.
+/// Polls a future once. After an interruption, the transport does not wake the task, so this function does.
 fn attempt<R, E: Error>(
     future: impl Future<Output = Result<R, E>>,
     waker: &Waker,

@@ -25,20 +25,33 @@ const BACKOFF: (u32, u32) = (1_000, 60_000);
 /// An event handler.
 type Handler<'h, 'd> = &'h mut dyn FnMut(Event<'_>, &mut Publisher<'_, 'd>) -> Handled;
 
-/// A source of a payload: fills memory with the next bytes, of which so many are left.
+/// A source of a payload: writes the next bytes to memory. The number is that of the bytes that are missing.
 type Fill<'f, E> = &'f mut dyn FnMut(&mut [u8], usize) -> Result<usize, Error<E>>;
 
 /// A session that stays connected, in a loop of the caller.
 ///
-/// The loop calls [`Self::dial`] and [`Self::serve`], or [`Self::is_dial_due`], [`Self::connect`] and [`Self::poll`]. The device subscribes its
-/// [standing subscriptions](Config::subscriptions) by itself, and chooses the delay before the next attempt. With Clean
-/// Session 0, messages at QoS 1 and 2 can be published without a connection.
+/// ```text
+///                  Device
+///                  +------------------------------------+
+/// loop   dial ---> | Backoff ---> transport             |
+///       serve ---> | Session <--> driver <--> transport | <---> server
+///     publish ---> |    |                               |
+///                  +----|-------------------------------+
+///                       v
+///                handler(Event, Publisher)
+/// ```
 ///
-/// The handler of an event returns `()`, or [`Handled`] to refuse it for now. It is given a [`Publisher`] to answer with.
+/// The loop calls [`Self::dial`] and [`Self::serve`], or [`Self::is_dial_due`], [`Self::connect`] and [`Self::poll`].
+/// The device subscribes to its [standing subscriptions](Config::subscriptions) on each connection, and chooses the
+/// delay before the next attempt to connect. With Clean Session 0, messages at QoS 1 and 2 can be published without a
+/// connection.
 ///
-/// No call but [`Self::serve`], [`Self::recv`], [`Self::publish_slices`], [`Self::publish_from`] and [`Self::shut_down`] waits, and those
-/// wait for the response timeout at most while the network makes no progress. Feed a watchdog once in each turn of the loop,
-/// with a limit above the time of one dial.
+/// The handler of an event returns `()`, or [`Handled`]. [`Handled::NotNow`] postpones the event until
+/// [`Self::resume`]. With its [`Publisher`], the handler can answer a message.
+///
+/// Only [`Self::serve`], [`Self::recv`], [`Self::publish_slices`], [`Self::publish_from`] and [`Self::shut_down`] wait.
+/// While the network makes no progress, they wait for at most the response timeout. Feed a watchdog once in each turn
+/// of the loop. Its limit must exceed the time of one dial.
 ///
 /// ```no_run
 /// use umqtt::{Config, Message, Storage, blocking::Device, codec::Connect, std_io};
@@ -73,7 +86,7 @@ pub struct Device<'d, T: ErrorType, C> {
     connection: Option<Connection<T>>,
     /// The transport of the last connection.
     last_transport: Option<T>,
-    /// The handler cannot handle an event now.
+    /// The handler has returned [`Handled::NotNow`].
     is_paused: bool,
     is_shut_down: bool,
 }
@@ -88,9 +101,9 @@ struct Connection<T: ErrorType> {
 /// Result of one step.
 #[derive(PartialEq, Eq)]
 enum Turn {
-    /// The handler was given an event.
+    /// An event was passed to the handler.
     Event,
-    /// More can be done at once.
+    /// More steps can be done at once.
     Again,
     Blocked,
 }
@@ -100,7 +113,7 @@ impl<'d, T: ErrorType, C: Clock> Device<'d, T, C> {
     ///
     /// # Errors
     ///
-    /// [`RequestError`]: the CONNECT or a subscription is not valid, or does not fit.
+    /// [`RequestError`]: the CONNECT or a subscription is not valid, or does not fit into the send buffer.
     pub fn new<const RX: usize, const TX: usize, const INFLIGHT: usize, const INBOUND: usize>(
         storage: &'d mut Storage<RX, TX, INFLIGHT, INBOUND>,
         clock: C,
@@ -134,18 +147,18 @@ impl<'d, T: ErrorType, C: Clock> Device<'d, T, C> {
         self.backoff = backoff;
     }
 
-    /// The session, to restore it, and to set its timeouts and checkpoints.
+    /// Returns the session, to restore it, and to set its timeouts and checkpoints.
     pub fn session(&mut self) -> &mut Session<'d> {
         &mut self.session
     }
 
-    /// Returns `true` if there is no connection and the delay since the last one has passed: open a transport, then call
-    /// [`Self::connect`] or [`Self::dial_failed`].
+    /// Returns `true` if there is no connection and the delay since the last one has passed. Open a transport, then
+    /// call [`Self::connect`] or [`Self::dial_failed`].
     pub fn is_dial_due(&self) -> bool {
         self.connection.is_none() && !self.is_shut_down && self.dial_at.has_passed(self.clock.now())
     }
 
-    /// No transport could be opened. [`Self::is_dial_due`] returns `false` for the next delay.
+    /// Reports that no transport could be opened. [`Self::is_dial_due`] returns `false` during the next delay.
     pub fn dial_failed(&mut self) {
         self.plan_dial(&Error::Closed, 0);
     }
@@ -169,7 +182,7 @@ impl<'d, T: ErrorType, C: Clock> Device<'d, T, C> {
         }
     }
 
-    /// Takes a new transport, and queues the CONNECT. An older connection is closed.
+    /// Accepts a new transport, and queues the CONNECT. An older connection is closed.
     ///
     /// # Errors
     ///
@@ -179,8 +192,8 @@ impl<'d, T: ErrorType, C: Clock> Device<'d, T, C> {
         self.connect_with(&connect, transport)
     }
 
-    /// As [`Self::connect`], with a CONNECT of its own for this connection: for a password that expires, or to begin a new
-    /// session once with Clean Session 1. The client id must be that of the device.
+    /// As [`Self::connect`], with another CONNECT for this connection. Use it for a password that expires, or to begin
+    /// a new session once with Clean Session 1. The client id must be that of the device.
     ///
     /// # Errors
     ///
@@ -215,7 +228,8 @@ impl<'d, T: ErrorType, C: Clock> Device<'d, T, C> {
         Ok(())
     }
 
-    /// Takes the transport of the last connection, if it ended with the last call. The next call drops it, which closes it.
+    /// Takes the transport of a connection that ended in the last call. If it is not taken, the next call drops it,
+    /// which closes it.
     pub fn take_transport(&mut self) -> Option<T> {
         self.last_transport.take()
     }
@@ -230,11 +244,12 @@ impl<'d, T: ErrorType, C: Clock> Device<'d, T, C> {
         self.session.subscriptions()
     }
 
-    /// Returns when the next call is due even if nothing is received: [`Self::poll`], or a dial. `None` means never. An event
-    /// that the handler has refused is not due before [`Self::resume`].
+    /// Returns the time of the next call that is needed even if nothing is received: [`Self::poll`], or a dial. `None`
+    /// means that only received bytes need a call. An event that the handler has postponed needs no call before
+    /// [`Self::resume`].
     pub fn deadline(&self) -> Option<Instant> {
         if self.is_paused {
-            // The event that is pending waits for the caller.
+            // The pending event waits for the caller.
             self.session.timer_deadline()
         } else if self.connection.is_some() {
             self.session.deadline()
@@ -254,15 +269,15 @@ impl<'d, T: ErrorType, C: Clock> Device<'d, T, C> {
         self.session.save(out)
     }
 
-    /// As [`Session::saved`]. If the handler has returned [`Handled::NotNow`] for a checkpoint, and nothing has changed since
-    /// the save, the device goes on.
+    /// As [`Session::saved`]. If the handler has returned [`Handled::NotNow`] for a checkpoint, and the session has not
+    /// changed since the save, the device continues.
     pub fn saved(&mut self, generation: u16) {
         let was_due = self.session.checkpoint_pending();
         self.session.saved(generation);
         self.is_paused &= !was_due;
     }
 
-    /// The handler, which has returned [`Handled::NotNow`], is given its event again.
+    /// Passes the event for which the handler returned [`Handled::NotNow`] to the handler again.
     pub fn resume(&mut self) {
         self.is_paused = false;
     }
@@ -305,8 +320,8 @@ where
         Ok(id)
     }
 
-    /// Subscribes on the present connection. [`Event::Suback`] reports the answer. These subscriptions last as long as the
-    /// server keeps the session; [`Config`] has those that the device subscribes again by itself.
+    /// Subscribes on the present connection. [`Event::Suback`] reports the answer. These subscriptions last as long as
+    /// the server keeps the session. For subscriptions that the device renews itself, see [`Config::subscriptions`].
     ///
     /// # Errors
     ///
@@ -317,7 +332,7 @@ where
         Ok(id)
     }
 
-    /// Unsubscribes. [`Event::Unsuback`] reports the answer.
+    /// Unsubscribes from topic filters. [`Event::Unsuback`] reports the answer.
     ///
     /// # Errors
     ///
@@ -328,12 +343,13 @@ where
         Ok(id)
     }
 
-    /// Sends and receives what it can without waiting, and gives at most one event to the handler. Returns `true` if there
-    /// may be more to do at once. Without a connection, it does nothing.
+    /// Sends and receives without waiting, and passes at most one event to the handler. Returns `true` if more can be
+    /// done at once. Without a connection, it does nothing.
     ///
     /// # Errors
     ///
-    /// The reason why the connection has ended, once. The device goes on: [`Self::is_dial_due`] says when to dial.
+    /// The reason why the connection was closed. It is returned once. The device continues: [`Self::is_dial_due`]
+    /// returns `true` at the time of the next dial.
     pub fn poll<H: Into<Handled>>(
         &mut self,
         mut handler: impl FnMut(Event<'_>, &mut Publisher<'_, 'd>) -> H,
@@ -342,7 +358,8 @@ where
         Ok(turn != Turn::Blocked)
     }
 
-    /// Sends and receives for `millis` milliseconds, and gives each event to the handler. Returns early if a dial is due.
+    /// Sends and receives for `millis` milliseconds, and passes each event to the handler. Returns early if a dial is
+    /// due.
     ///
     /// # Errors
     ///
@@ -385,8 +402,8 @@ where
         }
     }
 
-    /// Publishes a message whose payload lies in several slices, or does not fit the send buffer, and waits until it was
-    /// sent. The handler is given the events meanwhile.
+    /// Publishes a message whose payload consists of several slices, or does not fit into the send buffer, and waits
+    /// until it was sent. Meanwhile, the handler is given the events.
     ///
     /// At QoS 1 and 2, the payload may be needed again on the next connection: [`Event::PayloadNeeded`] asks for it.
     ///
@@ -443,12 +460,12 @@ where
         Ok(id)
     }
 
-    /// Shuts the device down for good: sends what is queued, then DISCONNECT, and waits for the end of the stream. Returns
-    /// `true` if the server has closed the connection.
+    /// Shuts the device down permanently: sends the queued packets, then DISCONNECT, and waits for the end of the
+    /// stream. Returns `true` if the server has closed the connection.
     ///
     /// # Errors
     ///
-    /// The reason why the connection ended before DISCONNECT was sent. The server publishes the will.
+    /// The reason why the connection was closed before DISCONNECT was sent. The server publishes the will.
     pub fn shut_down<H: Into<Handled>>(
         &mut self,
         mut handler: impl FnMut(Event<'_>, &mut Publisher<'_, 'd>) -> H,
@@ -460,7 +477,7 @@ where
         let mut is_refused = false;
         loop {
             self.is_paused = false;
-            // A payload that is needed again is sent before it, or never.
+            // On an error, a payload that is needed again must be sent first.
             let _ = self.session.disconnect();
             let discards = core::mem::take(&mut is_refused);
             let step = self.step(
@@ -483,12 +500,13 @@ where
         }
     }
 
-    /// Writes what the transport accepts at once.
+    /// Writes the bytes that the transport accepts at once.
     fn write(&mut self) {
         self.with_driver(|driver, cx| driver.write(cx));
     }
 
-    /// As [`Self::write`], and then bytes of a payload. Returns `true` if the transport accepted any of these.
+    /// As [`Self::write`], and then writes bytes of a payload. Returns `true` if the transport accepted any of the
+    /// payload.
     fn write_payload(&mut self, bytes: &[u8]) -> bool {
         self.with_driver(|driver, cx| {
             driver.write(cx);
@@ -516,8 +534,8 @@ where
         result
     }
 
-    /// Returns `true` until the payload was sent. If the connection is closed inside it, the last events are reported before
-    /// the reason.
+    /// Returns `true` until the payload was sent. If the connection is closed before that, the last events are reported
+    /// first, then the reason.
     fn is_sending_payload(&mut self) -> Result<bool, Error<T::Error>> {
         let is_sending = self.session.is_payload_open() || !self.session.may_receive();
         if is_sending && self.is_paused {
@@ -559,7 +577,7 @@ where
         Ok(())
     }
 
-    /// One step of the driver, and a short wait if there was nothing to do.
+    /// Does one step of the driver, and waits for a short time if there was nothing to do.
     fn turn_or_idle(&mut self, handler: Handler<'_, 'd>) -> Result<Turn, Error<T::Error>> {
         let turn = self.turn(handler)?;
         if turn == Turn::Blocked {
@@ -568,13 +586,13 @@ where
         Ok(turn)
     }
 
-    /// One step of the driver.
+    /// Does one step of the driver.
     fn turn(&mut self, handler: Handler<'_, 'd>) -> Result<Turn, Error<T::Error>> {
         self.step(handler, false).map_err(|(error, _)| error)
     }
 
-    /// One step of the driver, which gives an event to the handler or discards it. The reason why the connection ended comes
-    /// with whether the server has ended the stream.
+    /// Does one step of the driver, which passes an event to the handler or discards it. The error is the reason why
+    /// the connection was closed, and `true` if the server has ended the stream.
     fn step(
         &mut self,
         handler: Handler<'_, 'd>,
@@ -628,7 +646,7 @@ where
     }
 }
 
-/// Gives the event to the handler. Returns `true` if it cannot be handled now.
+/// Passes the event to the handler. Returns `true` if it cannot be handled now.
 ///
 /// If its packet is malformed, the next step of the driver returns the error.
 fn deliver<'d>(session: &mut Session<'d>, token: EventToken, handler: Handler<'_, 'd>) -> bool {
@@ -638,7 +656,7 @@ fn deliver<'d>(session: &mut Session<'d>, token: EventToken, handler: Handler<'_
     )
 }
 
-/// The next number of a xorshift generator. It is not 0 unless `state` is.
+/// Returns the next number of a xorshift generator. It is 0 only if `state` is 0.
 const fn next_random(state: u32) -> u32 {
     let state = state ^ (state << 13);
     let state = state ^ (state >> 17);

@@ -35,9 +35,9 @@ where
 {
     /// Copies the next bytes of the payload to `buf`, and waits for them if necessary. Returns 0 at the end.
     ///
-    /// If a checkpoint is due, because the caller has published between two chunks, and the rest of the message was not
-    /// received yet, this returns [`RequestError::CheckpointDue`](crate::RequestError::CheckpointDue). Nothing is skipped
-    /// then: poll the client, which returns the checkpoint and after it the next chunk.
+    /// If the caller has published between two chunks, a checkpoint may be due before the rest of the message was
+    /// received. This then returns [`RequestError::CheckpointDue`](crate::RequestError::CheckpointDue), and skips
+    /// nothing. Poll the client: it returns the checkpoint, then the next chunk.
     fn read(&mut self, buf: &mut [u8]) -> Result<usize, Self::Error> {
         if self.is_cut {
             return Err(Error::Closed);

@@ -1,4 +1,4 @@
-//! The format of an image: its parts, its checksum, and the checks of an image that is read.
+//! The format of an image: its parts, its checksum, and the checks when it is read.
 //!
 //! ```text
 //! "uMQ" version | length u32 | flags u8 | checksum of the subscriptions u32, if flag 8 is set | last id u16 | room u32 | client id: length u16, bytes
@@ -8,18 +8,18 @@
 //!
 //! All numbers are big-endian. `room` is the length of the longest CONNECT, for which the send buffer keeps room.
 //!
-//! The flags are 1: Clean Session of the last CONNECT, 2: the server has the session, and 4: a CONNECT was sent and not
-//! answered. Other bits are 0.
+//! Bits of the flags: Clean Session of the last CONNECT (1), the server has the session (2), a CONNECT was sent and not
+//! answered (4), the checksum of the subscriptions follows (8). Other bits are 0.
 //!
-//! The state of a request is the packet type of the acknowledgement that it waits for (4 PUBACK, 5 PUBREC, 6 PUBREL to be
-//! sent, 7 PUBCOMP, 9 SUBACK, 11 UNSUBACK), or a report whose event was not taken:
+//! The state of a request is the type of the packet that comes next: 4 PUBACK, 5 PUBREC, 6 PUBREL, 7 PUBCOMP, 9 SUBACK,
+//! 11 UNSUBACK. Or it is a report whose event was not taken:
 //!
 //! ```text
 //! 16 outcome unknown     18 publish discarded     21 PUBACK received      23 UNSUBACK received
 //! 17 request rejected    19 delivery unknown      22 PUBCOMP received
 //! ```
 //!
-//! State 20 is a declined PUBLISH at QoS 2, whose id stays reserved. Up to four of them need no slot of the storage.
+//! State 20 is a discarded PUBLISH at QoS 2, whose id stays reserved. Up to four of them need no slot of the storage.
 //! `forgotten` is 1 if the server forgot the session of a request.
 //!
 //! The kept PUBLISHes belong, in order, to the requests that wait for PUBACK or PUBREC. One with a streamed payload ends
@@ -43,7 +43,7 @@ pub(super) const SERVER_HAS_SESSION: u8 = 2;
 pub(super) const CONNECT_UNANSWERED: u8 = 4;
 pub(super) const SUBSCRIBED: u8 = 8;
 
-/// Bytes of an image besides client id, ids, requests and packets.
+/// Length of an image without client id, ids, requests and packets, in bytes.
 pub(super) const FIXED_LEN: usize = 4 + 4 + 1 + 2 + 4 + 2 + 2 + 2 + 4;
 
 /// Returns the length of the largest image of a session whose storage has these capacities. Client id and packets
@@ -56,7 +56,7 @@ pub(in crate::session) const fn max_len(tx: usize, inflight: usize, inbound: usi
         .saturating_add(inbound.saturating_mul(2))
 }
 
-/// Why a session was not saved or restored. The session is unchanged.
+/// The reason why a session was not saved or restored. The session is unchanged.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
 #[non_exhaustive]
@@ -79,7 +79,7 @@ pub enum ImageError {
     Corrupt,
     /// The checksum is right, but this library does not write such an image.
     Inconsistent,
-    /// The image needs more room than the storage has.
+    /// The image needs more room than the storage has. Restore it into the capacities with which it was saved.
     StorageTooSmall,
 }
 
@@ -102,7 +102,7 @@ impl fmt::Display for ImageError {
                 f.write_str("image inconsistent: its parts do not belong together")
             }
             Self::StorageTooSmall => {
-                f.write_str("storage too small: use the sizes with which the image was saved")
+                f.write_str("storage too small: use the capacities with which the image was saved")
             }
         }
     }
@@ -187,7 +187,8 @@ impl<'a> Image<'a> {
         }
     }
 
-    /// Returns the length of that CONNECT in bytes, or 0 if there was none. Returns `None` if it cannot exist.
+    /// Returns the length of that CONNECT in bytes, or 0 if there was none. Returns `None` if the CONNECT would be
+    /// invalid.
     pub(super) fn connect_len(&self) -> Option<usize> {
         if self.connect_room == 0 && self.client_id.is_empty() {
             return Some(0);
@@ -207,7 +208,7 @@ impl<'a> Image<'a> {
         slots.iter().filter_map(read_slot)
     }
 
-    /// Returns the number of slots that the requests take.
+    /// Returns the number of slots that the requests occupy.
     pub(super) fn slots_needed(&self) -> usize {
         let declined = self
             .slots()
@@ -216,12 +217,12 @@ impl<'a> Image<'a> {
         self.slots().count().saturating_sub(without_slot)
     }
 
-    /// Returns `true` if ids, states and packets are possible and belong together.
+    /// Returns `true` if ids, states and packets are valid and belong together.
     pub(super) fn is_consistent(&self) -> bool {
         self.ids_are_valid() && self.packets_are_valid()
     }
 
-    /// Returns `true` if no id is 0, no id occurs twice, and every state is one that is saved.
+    /// Returns `true` if no id is 0, no id occurs twice, and every state can occur in an image.
     #[inline(never)]
     fn ids_are_valid(&self) -> bool {
         self.received_ids().count() == self.received.len() / 2
@@ -350,7 +351,7 @@ impl<'o> ImageWriter<'o> {
         }
     }
 
-    /// Writes a number that fits: the codec allows no longer strings, the storage no more ids.
+    /// Writes a number. It always fits, because the codec limits strings and the storage limits ids.
     pub(super) fn u16(&mut self, value: usize) {
         self.put(&u16::try_from(value).unwrap_or(u16::MAX).to_be_bytes());
     }

@@ -12,7 +12,7 @@ use super::{
     in_flight::SlotState, link::Link, received_ids::ReceivedIds, send::Sender, state::Session,
 };
 
-/// A saved session: the length of its image, and the change up to which it was saved.
+/// The result of a save: the length of the image, and the number of the last change in it.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
 #[must_use = "the length says which bytes to keep"]
@@ -95,7 +95,7 @@ impl Snapshot<'_> {
             let state = slot.state_to_save() as u8;
             image.put(&[high, low, state, u8::from(slot.is_forgotten())]);
         }
-        // With DUP: when the image is read, they may have been sent.
+        // With DUP, because they may have been sent before the image is read.
         for (first, rest) in sender.buffer.kept_publishes() {
             image.put(&[first]);
             image.put(rest);
@@ -110,12 +110,13 @@ impl Session<'_> {
     /// Writes everything that must survive a reboot to `out`, and returns the length of this image, at most
     /// [`Storage::IMAGE_LEN`](super::Storage::IMAGE_LEN).
     ///
-    /// The end of a request whose event was not taken is saved with it. Other pending events are not: take them first.
+    /// The end of a request whose event was not taken is saved. Other pending events are not saved: take them first.
     ///
     /// A restored PUBLISH counts as sent, because it may have been sent after it was saved. It is sent again with DUP.
     ///
-    /// An image that is older than the last packet sent may repeat or lose a QoS 2 message when it is restored. Save
-    /// when nothing more will be sent, before a deep sleep, or turn on [checkpoints](Session::set_checkpoints).
+    /// If an image is older than the last packet sent, a QoS 2 message may be repeated or lost after it is restored.
+    /// Save when nothing more will be sent, such as before a deep sleep, or turn on
+    /// [checkpoints](Session::set_checkpoints).
     ///
     /// # Errors
     ///
@@ -129,8 +130,8 @@ impl Session<'_> {
         snapshot.save(out)
     }
 
-    /// An image that [`Self::save`] returned is in permanent memory: a checkpoint that is due for the changes in it is not
-    /// needed any more. Changes since then stay due. `generation` is that of [`Saved`].
+    /// Reports that an image is in permanent memory. A checkpoint for the changes in it is not needed any more. A
+    /// checkpoint for later changes stays due. `generation` is [`Saved::generation`] of that image.
     pub fn saved(&mut self, generation: u16) {
         self.sender.changes.mark_saved_up_to(generation);
         if !self.sender.changes.are_unsaved() {
@@ -138,7 +139,7 @@ impl Session<'_> {
         }
     }
 
-    /// Replaces the state of this session by an image that [`Self::save`] wrote. An open connection counts as lost.
+    /// Replaces the state of this session with an image that [`Self::save`] wrote. An open connection counts as lost.
     ///
     /// # Errors
     ///

@@ -7,7 +7,7 @@
 
 use crate::{bytes, codec::FixedHeader};
 
-/// The memory that received bytes pass through.
+/// The memory for received bytes.
 pub(super) struct ReceiveBuffer<'b> {
     memory: &'b mut [u8],
     /// Length of the beginning of an oversized PUBLISH, which is kept; 0 between messages.
@@ -63,7 +63,7 @@ impl ReceiveBuffer<'_> {
         self.memory.get_mut(self.end..).unwrap_or_default()
     }
 
-    /// `n` bytes were received into the space.
+    /// Adds `n` bytes that were received into the space.
     pub(super) fn commit(&mut self, n: usize) {
         self.end = self.end.saturating_add(n).min(self.memory.len());
     }
@@ -82,7 +82,7 @@ impl ReceiveBuffer<'_> {
     }
 
     /// Returns the body of a whole packet at the start of the unread bytes.
-    #[inline(never)] // called wherever a packet is decoded
+    #[inline(never)] // called at many places
     pub(super) fn body(&self, packet: ReceivedPacket) -> &[u8] {
         let begin = self.start.wrapping_add(usize::from(packet.header_len));
         let end = self.start.wrapping_add(packet.len());

@@ -1,4 +1,4 @@
-//! Received bytes, cut into packets, and into parts of a PUBLISH that does not fit into the receive buffer.
+//! Divides received bytes into packets. A PUBLISH that does not fit into the receive buffer is divided into parts.
 
 mod buffer;
 mod oversized;
@@ -14,7 +14,7 @@ use crate::{
     codec::{DecodeError, FixedHeader, PacketId, PacketType, PublishHeader},
 };
 
-/// Cuts received bytes into packets. An event borrows from it, and from nothing else of a session.
+/// Divides received bytes into packets. An event borrows from this part of a session, and from no other.
 pub(super) struct Receiver<'b> {
     /// Packets stay in the buffer until there is room for their answers.
     pub(super) is_blocked: bool,
@@ -22,17 +22,17 @@ pub(super) struct Receiver<'b> {
     is_partly_copied: bool,
     oversized: Oversized,
     buffer: ReceiveBuffer<'b>,
-    /// Bytes that must be received, as far as is known, before the next packet is whole.
+    /// Minimum number of bytes that must be received before the next packet is whole.
     bytes_needed: usize,
     /// Unread bytes that the caller was given. The next call releases them.
     borrowed_len: usize,
-    /// How many of the last of them are payload that [`Self::read_payload`] has not copied.
+    /// Number of payload bytes at their end that [`Self::read_payload`] has not copied.
     payload_uncopied: usize,
     /// The packet that [`Self::next_frame`] found last.
     packet: ReceivedPacket,
 }
 
-/// What the unread bytes begin with.
+/// The packet, or part of a packet, at the start of the unread bytes.
 pub(super) enum Frame {
     /// A whole packet, for [`Receiver::body`].
     Packet,
@@ -40,7 +40,7 @@ pub(super) enum Frame {
     Oversized,
     /// A part of its payload, for [`Receiver::borrow_chunk`].
     Chunk,
-    /// It was skipped to its end.
+    /// The last part of it was skipped.
     Skipped(Skipped),
 }
 
@@ -94,7 +94,7 @@ impl Receiver<'_> {
         self.buffer.space()
     }
 
-    /// `n` bytes were received into the space.
+    /// Adds `n` bytes that were received into the space.
     pub(super) fn commit(&mut self, n: usize) {
         self.buffer.commit(n);
         self.bytes_needed = self.bytes_needed.saturating_sub(n);
@@ -121,9 +121,10 @@ impl Receiver<'_> {
         self.oversized.is_active() || self.buffer.unread_len() > 0
     }
 
-    /// Returns what the unread bytes begin with; `None` if more bytes must be received first.
+    /// Returns the packet, or part of one, at the start of the unread bytes; `None` if more bytes must be received
+    /// first.
     ///
-    /// Call [`Self::release`] first. `is_connected` says whether CONNACK was received.
+    /// Call [`Self::release`] first. `is_connected` is `true` if CONNACK was received.
     #[inline(never)]
     pub(super) fn next_frame(
         &mut self,
@@ -165,7 +166,7 @@ impl Receiver<'_> {
         self.body()
     }
 
-    /// The caller was given bytes, and will be given the same bytes again.
+    /// Takes back the bytes that the caller was given, who will be given them again.
     pub(super) const fn return_borrowed(&mut self) {
         self.borrowed_len = 0;
         self.payload_uncopied = 0;
@@ -183,13 +184,13 @@ impl Receiver<'_> {
         }
     }
 
-    /// Returns the header of the current message, the offset of the received part of its payload, and that part, which
+    /// Returns the header of the current message, the offset of the received part of its payload, and that part. It
     /// stays in the buffer until [`Self::release`].
     pub(super) fn borrow_chunk(&mut self) -> Option<(PublishHeader<'_>, usize, &[u8])> {
         let len = self.buffer.unread_len().min(self.oversized.remaining);
         self.borrowed_len = len;
         self.payload_uncopied = len;
-        // It was decoded when the message began.
+        // It was decoded before, at the start of the message.
         let (message, _) =
             PublishHeader::decode_body(&self.packet.header, self.buffer.prefix()).ok()??;
         let offset = message.payload_len.saturating_sub(self.oversized.remaining);
@@ -213,8 +214,8 @@ impl Receiver<'_> {
         self.is_partly_copied
     }
 
-    /// Returns `true` if the caller was given payload that was not copied, and it can stay: there is room beside it, or a
-    /// part of it was copied.
+    /// Returns `true` if payload that the caller was given stays until all of it was copied. That is the case if a part
+    /// of it was copied, or if it leaves room for received bytes.
     pub(super) const fn keeps_payload(&self) -> bool {
         self.is_partly_copied || (self.payload_uncopied > 0 && self.buffer.has_room())
     }
@@ -258,7 +259,7 @@ impl Receiver<'_> {
         Ok(has_begun)
     }
 
-    /// Returns whether the unread bytes begin with a packet.
+    /// Returns the packet at the start of the unread bytes, if it is complete or oversized.
     fn next_packet(&mut self, is_connected: bool) -> Result<Option<Frame>, ProtocolError> {
         if self.bytes_needed > 0 {
             return Ok(None);
@@ -268,7 +269,7 @@ impl Receiver<'_> {
             self.bytes_needed = 1;
             return Ok(None);
         };
-        // Before waiting for the rest, for which there may be no room.
+        // Checked before the rest was received, for which there may be no room.
         check_allowed(is_connected, header.packet_type)?;
         let [header_len, ..] = header_len.to_le_bytes();
         self.packet = ReceivedPacket { header, header_len };
@@ -309,7 +310,7 @@ fn check_allowed(is_connected: bool, packet_type: PacketType) -> Result<(), Prot
     }
 }
 
-/// Between packets, the last packet has no meaning.
+/// Hashes the last packet only inside a packet, where it matters.
 #[cfg(feature = "fingerprint")]
 impl core::hash::Hash for Receiver<'_> {
     fn hash<H: core::hash::Hasher>(&self, state: &mut H) {

@@ -6,11 +6,12 @@ use crate::{
     session::raw_packet,
 };
 
-/// What is still to be received of an oversized PUBLISH.
+/// The rest of an oversized PUBLISH, which must still be received.
 #[cfg_attr(feature = "fingerprint", derive(Hash))]
 pub(super) struct Oversized {
     pub(super) mode: Mode,
-    /// Bytes that were not handled yet, of the payload, or of all that follows the topic length.
+    /// Number of bytes that were not handled yet: of the payload or, while a topic is skipped, of everything after the
+    /// topic length.
     pub(super) remaining: usize,
 }
 
@@ -71,7 +72,7 @@ impl Oversized {
         }
         let part = raw_packet::payload_offset(header.flags, body);
         if header_len.saturating_add(part) > buffer.capacity() {
-            // However much of it was received.
+            // Checked before all of it was received.
             if part > body_len {
                 return Err(DecodeError::Truncated);
             }
@@ -86,13 +87,13 @@ impl Oversized {
                 _ => Mode::Streaming,
             };
             self.remaining = body_len.saturating_sub(part);
-            // Where the fixed header was, there is room for payload.
+            // Discarding the fixed header makes room for payload.
             buffer.keep_prefix(header_len, part);
         }
         Ok(self.is_active())
     }
 
-    /// The caller was given `len` bytes of the payload.
+    /// Counts `len` bytes of the payload that the caller was given.
     pub(super) const fn advance(&mut self, len: usize, buffer: &mut ReceiveBuffer<'_>) {
         self.remaining = self.remaining.saturating_sub(len);
         if self.remaining == 0 {
@@ -177,7 +178,7 @@ impl Oversized {
 
 /// Checks the next bytes of a topic of which `remaining` bytes were not checked yet.
 ///
-/// A skipped topic is never seen whole: single bytes are checked only.
+/// The buffer never holds the whole topic, so single bytes are checked only.
 fn check_topic(unread: &[u8], topic_len: usize, remaining: usize) -> Result<(), DecodeError> {
     let begin = topic_len.saturating_sub(remaining);
     for (offset, byte) in unread.iter().take(remaining).enumerate() {

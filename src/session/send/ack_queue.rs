@@ -1,4 +1,4 @@
-//! A queue for acknowledgements, which are sent before the packets in the send buffer.
+//! A queue of acknowledgements, which are sent before the packets in the send buffer.
 
 use crate::{
     bytes,
@@ -92,13 +92,13 @@ impl AckQueue {
     }
 }
 
-/// Returns a number of bytes in the queue, which fits a byte.
+/// Converts a number of bytes in the queue, which always fits into one byte.
 const fn small(len: usize) -> u8 {
     let [low, ..] = len.to_le_bytes();
     low
 }
 
-/// All but the bytes that belong to no packet.
+/// Hashes all but the bytes that belong to no packet.
 #[cfg(feature = "fingerprint")]
 impl core::hash::Hash for AckQueue {
     fn hash<H: core::hash::Hasher>(&self, state: &mut H) {

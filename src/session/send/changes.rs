@@ -1,6 +1,6 @@
 //! Changes of the session, and which of them were saved.
 
-/// Numbers the changes of what client and server share.
+/// Numbers the changes of the state that client and server share.
 ///
 /// The numbers wrap. More than 65,535 changes that were not saved count as 65,535.
 pub(in crate::session) struct Changes {
@@ -15,7 +15,7 @@ impl Changes {
         Self { last: 0, saved: 0 }
     }
 
-    /// The session has changed.
+    /// Counts a change.
     pub(super) const fn add(&mut self) {
         self.last = self.last.wrapping_add(1);
         if self.last == self.saved {
@@ -33,17 +33,17 @@ impl Changes {
         self.last != self.saved
     }
 
-    /// Everything was saved.
+    /// Records that every change was saved.
     pub(in crate::session) const fn mark_saved(&mut self) {
         self.saved = self.last;
     }
 
-    /// The last change was not saved.
+    /// Records that the last change was not saved.
     pub(in crate::session) const fn mark_unsaved(&mut self) {
         self.saved = self.last.wrapping_sub(1);
     }
 
-    /// Everything up to this change was saved. An older number than before is ignored.
+    /// Records that every change up to this one was saved. An older number than before is ignored.
     pub(in crate::session) const fn mark_saved_up_to(&mut self, change: u16) {
         if self.last.wrapping_sub(change) < self.last.wrapping_sub(self.saved) {
             self.saved = change;
@@ -51,7 +51,7 @@ impl Changes {
     }
 }
 
-/// Only whether a change was not saved decides what happens next.
+/// Hashes only whether a change was not saved: the numbers change nothing else.
 #[cfg(feature = "fingerprint")]
 impl core::hash::Hash for Changes {
     fn hash<H: core::hash::Hasher>(&self, state: &mut H) {

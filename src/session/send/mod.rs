@@ -24,7 +24,7 @@ use crate::{
     time::Instant,
 };
 
-/// Where the bytes come from that were lent last.
+/// The source of the bytes that were provided to the transport last.
 #[derive(Clone, Copy)]
 #[cfg_attr(feature = "fingerprint", derive(Hash))]
 enum Lent {
@@ -84,8 +84,8 @@ impl<'b> Sender<'b> {
 
 /// The connection.
 impl<'b> Sender<'b> {
-    /// Queues a CONNECT. The caller has checked that it fits. Everything else waits for CONNACK, if `block` is true or
-    /// if something is sent again.
+    /// Queues a CONNECT. The caller has checked that it fits. If `block` is `true`, or if a PUBLISH is sent again,
+    /// everything else waits for CONNACK.
     pub(super) fn connect(&mut self, connect: &Connect<'_>, header: FixedHeader, block: bool) {
         self.buffer.push_connect(connect, header);
         if block || self.in_flight.iter().any(|slot| !slot.state.is_report()) {
@@ -94,7 +94,7 @@ impl<'b> Sender<'b> {
         self.asked = None;
     }
 
-    /// Handles a CONNACK that accepts the connection. `disconnecting` says whether DISCONNECT was queued.
+    /// Handles a CONNACK that accepts the connection. `disconnecting` is `true` if DISCONNECT was queued.
     pub(super) fn on_connected(&mut self, session_present: bool, disconnecting: bool) {
         if !session_present {
             self.in_flight.server_forgot();
@@ -102,7 +102,7 @@ impl<'b> Sender<'b> {
         }
         self.qos0_sent_before_connack = 0;
         self.buffer.set_blocked(false);
-        // One of several may be the reason why the server closes the connection.
+        // If the server closes the connection at one of several, it must be found which one.
         self.buffer
             .set_one_by_one(self.fruitless > 1 && !disconnecting);
         if !session_present {
@@ -113,16 +113,17 @@ impl<'b> Sender<'b> {
         }
     }
 
-    /// The SUBSCRIBE of the standing subscriptions was answered with these codes.
+    /// Handles the codes with which the SUBSCRIBE of the standing subscriptions was answered.
     pub(super) fn on_subscribed(&mut self, codes: SubackCodes<'_>) {
         if let Some(code) = self.subscriptions.code {
             (code.on_answer)(self, codes);
         }
     }
 
-    /// Returns the request at which the server seems to close every connection, or `Closed`.
+    /// Returns the error for a connection that was closed without a reason. It names the request at which the server
+    /// seems to close every connection, if there is one.
     ///
-    /// A PUBLISH is named if it was sent before and no other was unacknowledged on this connection, and none was
+    /// It names a PUBLISH if that was sent before, no other was unacknowledged on this connection, and none was
     /// acknowledged on the last one.
     #[inline(never)] // called once, from a function that is inlined
     pub(super) fn close_reason(&self) -> ProtocolError {
@@ -143,8 +144,8 @@ impl<'b> Sender<'b> {
         ProtocolError::Closed
     }
 
-    /// Cleans up after a connection. If it was refused, the server discarded what was sent before CONNACK
-    /// \[MQTT-3.1.4-5\]. `is_silent` says whether it ended without a reason: no timeout, refusal or DISCONNECT.
+    /// Cleans up after a connection. If it was refused, the server discarded all packets that were sent before CONNACK
+    /// \[MQTT-3.1.4-5\]. `is_silent` is `true` if it was closed without a reason: no timeout, refusal or DISCONNECT.
     pub(super) fn end_connection(&mut self, refused: bool, is_silent: bool) {
         let (unsent, has_attempted) = self.buffer.end_connection();
         if is_silent && has_attempted {
@@ -224,7 +225,7 @@ impl Sender<'_> {
             && self.buffer.is_empty()
     }
 
-    /// Queues a PINGREQ. One that is queued already serves.
+    /// Queues a PINGREQ, unless one is queued already.
     pub(super) fn queue_ping(&mut self) {
         if self.ping_left == 0 {
             self.ping_left = 2;
@@ -243,8 +244,8 @@ impl Sender<'_> {
             && self.subscriptions.is_between_packets()
     }
 
-    /// Returns the bytes that are sent next: the rest of a packet, else a PINGREQ, else the acknowledgements, else the
-    /// SUBSCRIBE of the standing subscriptions, else all that is queued.
+    /// Returns the bytes that are sent next. The order is the rest of a packet, PINGREQ, acknowledgements, the
+    /// SUBSCRIBE of the standing subscriptions, queued packets.
     pub(super) fn lend(&mut self) -> &[u8] {
         if self.can_send_ping() {
             self.lent = Lent::Ping;
@@ -270,8 +271,8 @@ impl Sender<'_> {
         self.buffer.lend(self.has_small_packets())
     }
 
-    /// Counts `n` bytes of those lent last, which the transport accepted. Returns the packet other than those of the
-    /// send buffer that was sent with them.
+    /// Counts `n` bytes that the transport accepted of those provided last. Returns the packet outside the send buffer
+    /// that was sent with them.
     pub(super) fn consume(&mut self, n: usize, now: Instant) -> Option<SmallPacket> {
         match self.lent {
             Lent::Ping => {
@@ -327,8 +328,8 @@ impl Sender<'_> {
 
 /// Requests.
 impl Sender<'_> {
-    /// Queues a request and its payload. If there is no payload, the caller provides it later. If the request is
-    /// acknowledged, it takes a slot in this state, and the packet id that is returned.
+    /// Queues a request and its payload. If `payload` is `None`, the caller provides it later. A request that must be
+    /// acknowledged occupies a slot in this state, and its packet id is returned.
     pub(super) fn request(
         &mut self,
         state: Option<SlotState>,
@@ -353,7 +354,7 @@ impl Sender<'_> {
         Ok(id)
     }
 
-    /// Handles the acknowledgement that ends the request with this id, which is to be reported.
+    /// Handles the acknowledgement that ends the request with this id. The end must be reported.
     pub(super) fn complete(&mut self, id: PacketId) {
         self.fruitless = 0;
         self.buffer.acknowledge(id);
@@ -374,8 +375,8 @@ impl Sender<'_> {
         self.changes.add();
     }
 
-    /// Handles a PUBREC for an id without a slot. Returns `true` if a PUBREL follows from a slot, because it is the id of
-    /// a declined PUBLISH, which the server has received after all.
+    /// Handles a PUBREC for an id without a slot. Returns `true` if a PUBREL follows from a slot, because it is the id
+    /// of a discarded PUBLISH that the server has received.
     pub(super) fn revive_declined(&mut self, id: PacketId) -> bool {
         let revived = self.in_flight.revive_declined(id);
         if revived {
@@ -390,7 +391,7 @@ impl Sender<'_> {
         self.changes.add();
     }
 
-    /// Queues the PUBCOMP of a message whose id was released. `was_known` says whether it was kept.
+    /// Queues the PUBCOMP of a message whose id was released. `was_known` is `true` if the id was kept.
     pub(super) fn complete_message(&mut self, id: PacketId, was_known: bool) {
         self.acks.push_ack(wire::PUBCOMP, id);
         if was_known {

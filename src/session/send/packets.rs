@@ -1,4 +1,4 @@
-//! Encoded packets that lie back to back in a buffer, and how far they were sent.
+//! Encoded packets back to back in a buffer, and the positions up to which they were sent.
 
 use super::super::raw_packet::{self, RawPacket};
 use crate::{
@@ -15,10 +15,10 @@ pub(super) struct Packets<'b> {
     pub(super) current: usize,
     /// First byte that the transport has not accepted.
     pub(super) write_pos: usize,
-    /// End of the bytes that were lent to the transport. It may have sent them without reporting that.
+    /// End of the bytes that were provided to the transport. It may have sent them without reporting that.
     pub(super) lent_end: usize,
     /// Only the CONNECT may be sent: after CONNACK, older packets are sent first \[MQTT-4.6.0-1\].
-    // In here it takes no room of its own.
+    // This place needs no padding.
     pub(super) is_blocked: bool,
     /// The payload of the current packet is streamed, and the packet has the type of a PUBLISH.
     pub(super) is_streaming: bool,
@@ -162,7 +162,7 @@ impl Packets<'_> {
         }
     }
 
-    /// Removes a packet that is not sent in part. For the first packet, which is usual, no byte is moved.
+    /// Removes a packet that is not sent in part. Usually it is the first packet, and no byte is moved.
     pub(super) fn remove(&mut self, at: usize) {
         let RawPacket {
             is_streamed, end, ..
@@ -199,7 +199,7 @@ impl Packets<'_> {
         self.lent_end = moved(self.lent_end);
     }
 
-    /// The next packet to be sent is the one at `at`.
+    /// Continues with the packet at `at`, which is sent next.
     pub(super) fn rewind(&mut self, at: usize) {
         self.current = at;
         self.write_pos = at;
@@ -212,7 +212,7 @@ impl Packets<'_> {
         self.streamed_count = 0;
     }
 
-    /// Adds these packets, for which there is room, where there are none.
+    /// Adds these packets to an empty buffer. The caller has checked that there is room.
     pub(super) fn restore(&mut self, packets: &[u8]) {
         let start = self.span.start;
         let end = start.saturating_add(packets.len());
@@ -227,7 +227,7 @@ impl Packets<'_> {
     }
 }
 
-/// All but the bytes that belong to no packet.
+/// Hashes all but the bytes that belong to no packet.
 #[cfg(feature = "fingerprint")]
 impl core::hash::Hash for Packets<'_> {
     fn hash<H: core::hash::Hasher>(&self, state: &mut H) {

@@ -1,4 +1,4 @@
-//! The send buffer: encoded packets, for sending and for sending again.
+//! The send buffer: encoded packets that are sent, and sent again if necessary.
 //!
 //! ```text
 //! 0        connect             packets   current            write_pos        packets   len - 2
@@ -6,12 +6,12 @@
 //! | unused | CONNECT           | kept    | partly sent packet       | queued | free    | room for DISCONNECT |
 //! ```
 //!
-//! After the room for DISCONNECT follows that for a SUBSCRIBE of the standing subscriptions, if there are any.
+//! After the room for DISCONNECT follows the room for a SUBSCRIBE of the standing subscriptions, if there are any.
 //!
 //! Packets lie back to back in the order in which they were queued. A PUBLISH at QoS 0 and a DISCONNECT are removed
-//! when they were sent. Packets with a packet id stay until they are acknowledged. The room at the front belongs to
-//! the CONNECT alone, so that a client with a full buffer can reconnect. It keeps the last CONNECT, because its client
-//! id tells whose session this is.
+//! when they were sent. Packets with a packet id stay until they are acknowledged. Only the CONNECT uses the room at
+//! the front, so that a client with a full buffer can reconnect. The last CONNECT stays there, because the session
+//! belongs to its client id.
 
 use super::{
     super::{error::RequestError, raw_packet},
@@ -29,7 +29,7 @@ use crate::{
 pub(in crate::session) type Encode<'a> =
     dyn Fn(PacketId, &mut [u8]) -> Result<usize, EncodeError> + 'a;
 
-/// Encoded packets and how far they were sent.
+/// Encoded packets, and the positions up to which they were sent.
 pub(in crate::session) struct SendBuffer<'b> {
     packets: Packets<'b>,
     /// The last CONNECT.
@@ -56,7 +56,7 @@ impl<'b> SendBuffer<'b> {
 
 /// Queueing packets.
 impl SendBuffer<'_> {
-    /// Checks that a CONNECT of `len` bytes fits, beside the other packets if `keep` is true.
+    /// Checks that a CONNECT of `len` bytes fits. If `keep` is `true`, the other packets must stay.
     #[inline(always)] // two calls, each with an error to copy, cost more
     pub(in crate::session) fn check_connect_fits(
         &self,
@@ -157,8 +157,9 @@ impl SendBuffer<'_> {
         self.one_by_one = one_by_one;
     }
 
-    /// Returns the first PUBLISH at QoS 1 or 2 of which the transport was offered a byte on this connection, whether it was
-    /// on an earlier one, too, and whether there are more such PUBLISHes.
+    /// Returns the first PUBLISH at QoS 1 or 2 of which a byte was offered to the transport on this connection. The
+    /// first `bool` is `true` if that was also done on an earlier connection, the second if there are more such
+    /// PUBLISHes.
     pub(super) fn attempted(&self) -> (Option<(PacketId, QoS, bool)>, bool) {
         let end = self.packets.write_pos.max(self.packets.lent_end);
         let Some(at) = self.packets.first_kept(self.packets.span.start) else {
@@ -185,7 +186,7 @@ impl SendBuffer<'_> {
         self.packets.current >= self.connect.end
     }
 
-    /// Returns `true` if the transport accepted the whole CONNECT, or may have without reporting it.
+    /// Returns `true` if the transport accepted the whole CONNECT, or may have accepted it without reporting it.
     pub(in crate::session) fn may_connect_be_sent(&self) -> bool {
         self.packets.lent_end.max(self.packets.write_pos) >= self.connect.end
     }
@@ -203,7 +204,8 @@ impl SendBuffer<'_> {
         self.packets.write_pos == self.packets.current
     }
 
-    /// Returns the bytes that are sent next: all that are queued, or those of the `current_only` packet.
+    /// Returns the bytes that are sent next: all that are queued or, if `current_only` is `true`, those of the current
+    /// packet.
     pub(super) fn lend(&mut self, current_only: bool) -> &[u8] {
         if self.is_in_payload() {
             return self.streamed.staged.of(self.packets.bytes);
@@ -267,7 +269,7 @@ impl SendBuffer<'_> {
         let Some(at) = self.packets.find(id) else {
             return;
         };
-        // If the packet has not begun to be sent again, its payload is not needed any more.
+        // If no byte of the packet was sent again, its payload is not needed any more.
         if self.packets.write_pos <= at && self.packets.next_streamed() == Some(at) {
             self.end_streamed();
         }
@@ -292,8 +294,9 @@ impl SendBuffer<'_> {
         at == Some(self.packets.current) && !self.is_between_packets()
     }
 
-    /// Keeps the PUBLISHes at QoS 1 and 2 for the next connection \[MQTT-4.4.0-1\], and removes the other packets. Returns
-    /// how many PUBLISHes at QoS 0 were not sent, and whether a kept one was [attempted](Self::attempted).
+    /// Keeps the PUBLISHes at QoS 1 and 2 for the next connection \[MQTT-4.4.0-1\], and removes the other packets.
+    /// Returns the number of PUBLISHes at QoS 0 that were not sent, and `true` if a kept one was
+    /// [attempted](Self::attempted).
     pub(super) fn end_connection(&mut self) -> (u16, bool) {
         self.end_streamed();
         let mut dropped: u16 = 0;
@@ -302,7 +305,7 @@ impl SendBuffer<'_> {
         while at < self.packets.span.end {
             let packet = self.packets.at(at);
             if packet.is_kept_publish() {
-                // [MQTT-3.3.1-1] One byte attempted is enough.
+                // [MQTT-3.3.1-1] DUP is set as soon as one byte may have been sent.
                 if at < self.packets.write_pos.max(self.packets.lent_end)
                     && let Some(first) = self.packets.bytes.get_mut(at)
                 {

@@ -1,18 +1,18 @@
-//! State of the payload that the caller provides piece by piece while its PUBLISH is sent.
+//! The state of a payload that the caller provides piece by piece while its PUBLISH is sent.
 
 use crate::{bytes::Span, codec::PacketId};
 
-/// The streamed payload that is sent at present, or next.
+/// The streamed payload that is sent now, or next.
 #[derive(Default)]
 #[cfg_attr(feature = "fingerprint", derive(Hash))]
 pub(super) struct Streamed {
     /// The caller is about to provide the payload.
     pub(super) has_source: bool,
-    /// The session asked for the payload. If the caller abandons it, the session asks again.
+    /// The session asked for the payload. If the caller aborts it, the session asks again.
     pub(super) is_resend: bool,
     /// Payload bytes that the transport has not accepted.
     remaining: usize,
-    /// Payload bytes that were copied behind all packets and that the transport has not accepted.
+    /// Payload bytes that were copied after all packets and that the transport has not accepted.
     pub(super) staged: Span,
 }
 
@@ -22,7 +22,7 @@ pub(super) enum Abandoned {
     Postponed,
     /// The packet was sent in part.
     PartlySent,
-    /// The packet was not sent and is removed.
+    /// No byte of the packet was sent, and it was removed.
     Withdrawn(Option<PacketId>),
 }
 
@@ -32,7 +32,7 @@ impl Streamed {
         self.remaining = len;
     }
 
-    /// Returns the number of bytes that the caller has still to provide.
+    /// Returns the number of bytes that the caller must still provide.
     pub(super) fn missing(&self) -> usize {
         self.remaining.saturating_sub(self.staged.len())
     }

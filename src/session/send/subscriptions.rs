@@ -1,4 +1,5 @@
-//! Standing subscriptions: filters that the session subscribes by itself, on each connection whose server may lack them.
+//! Standing subscriptions: filters that the session itself subscribes to, on each connection whose server may lack
+//! them.
 
 use super::{Sender, SmallPacket};
 use crate::{
@@ -7,7 +8,7 @@ use crate::{
     time::Instant,
 };
 
-/// Most filters in one SUBSCRIBE. Some servers close the connection at more.
+/// Maximum number of filters in one SUBSCRIBE. Some servers close the connection at more.
 pub(super) const MAX_FILTERS: usize = 8;
 
 /// The state of the standing subscriptions.
@@ -17,7 +18,7 @@ pub(super) const MAX_FILTERS: usize = 8;
 pub enum SubscriptionState {
     /// There is no connection, or the server has not answered for all filters.
     Pending,
-    /// The server has granted all filters, some perhaps at a lower QoS. Also if there are none.
+    /// The server has granted all filters, some perhaps at a lower QoS, or the list is empty.
     Granted,
     /// The server has refused a filter. It is sent again on the next connection.
     Refused,
@@ -25,17 +26,17 @@ pub enum SubscriptionState {
 
 /// The code for a list of filters. A program that sets no list does not link it.
 pub(super) struct Code {
-    /// CONNACK was received. Says whether DISCONNECT was queued.
+    /// Handles a CONNACK. The `bool` is `true` if DISCONNECT was queued.
     pub(super) on_connected: fn(&mut Sender<'_>, bool),
-    /// The SUBSCRIBE was answered.
+    /// Handles the answer to the SUBSCRIBE.
     pub(super) on_answer: fn(&mut Sender<'_>, SubackCodes<'_>),
-    /// The connection ended. Says whether it did so without a reason.
+    /// Handles the end of the connection. The `bool` is `true` if it was closed without a reason.
     pub(super) on_end: fn(&mut Sender<'_>, bool),
     /// See [`Subscriptions::suspect`].
     pub(super) suspect: fn(&Sender<'_>) -> Option<(usize, u16)>,
-    /// Returns the bytes that are sent next.
+    /// Returns the bytes of the SUBSCRIBE that are sent next.
     pub(super) lend: for<'r> fn(&'r mut Sender<'_>) -> &'r [u8],
-    /// The transport accepted these bytes.
+    /// Counts this number of bytes, which the transport accepted.
     pub(super) consume: fn(&mut Sender<'_>, usize, Instant) -> Option<SmallPacket>,
 }
 
@@ -48,7 +49,7 @@ static CODE: Code = Code {
     consume,
 };
 
-/// It is the same for each list.
+/// Hashes nothing: the code is the same for each list.
 #[cfg(feature = "fingerprint")]
 impl core::hash::Hash for Code {
     fn hash<H: core::hash::Hasher>(&self, _: &mut H) {}
@@ -107,7 +108,7 @@ fn consume(sender: &mut Sender<'_>, n: usize, now: Instant) -> Option<SmallPacke
     sent.then_some(SmallPacket::Subscribe)
 }
 
-/// The list of filters, and how much of it the server has answered.
+/// The list of filters, and the part of it that the server has answered.
 ///
 /// A round sends the whole list, one SUBSCRIBE after the other.
 #[cfg_attr(feature = "fingerprint", derive(Hash))]
@@ -121,7 +122,7 @@ pub(in crate::session) struct Subscriptions<'b> {
     in_packet: usize,
     /// Bytes of that SUBSCRIBE that were not sent, in the room of the send buffer.
     unsent: Span,
-    /// The SUBSCRIBE is sent in part.
+    /// A part of the SUBSCRIBE was sent.
     is_partly_sent: bool,
     /// Each SUBSCRIBE has one filter, because the server closed the last connection before it answered.
     one_by_one: bool,
@@ -177,17 +178,18 @@ impl Subscriptions<'_> {
         self.recorded
     }
 
-    /// Takes over the checksum of a saved session.
+    /// Restores the checksum of a saved session.
     pub(in crate::session) const fn restore(&mut self, recorded: u32) {
         self.recorded = recorded;
     }
 
-    /// The server may have lost the subscriptions. Returns `true` if a list was recorded.
+    /// Forgets the recorded list, because the server may have lost the subscriptions. Returns `true` if a list was
+    /// recorded.
     pub(in crate::session) const fn forget(&mut self) -> bool {
         core::mem::replace(&mut self.recorded, 0) != 0
     }
 
-    /// CONNACK was received. Returns `true` if a round begins, because the server may lack a filter of the list.
+    /// Handles a CONNACK. Returns `true` if a round begins, because the server may lack a filter of the list.
     fn begin_round(&mut self) -> bool {
         self.next = 0;
         self.state = SubscriptionState::Granted;
@@ -221,7 +223,8 @@ impl Subscriptions<'_> {
         false
     }
 
-    /// The SUBSCRIBE was answered with these codes. Returns `true` if the round is complete and was recorded.
+    /// Handles the codes with which the SUBSCRIBE was answered. Returns `true` if the round is complete and was
+    /// recorded.
     fn on_answer(&mut self, codes: SubackCodes<'_>) -> bool {
         if codes.iter().any(|code| code == SubackReturnCode::Failure) {
             self.state = SubscriptionState::Refused;
@@ -241,7 +244,8 @@ impl Subscriptions<'_> {
         false
     }
 
-    /// The connection ended. `unanswered` says whether the server closed it before it answered a SUBSCRIBE.
+    /// Handles the end of the connection. `unanswered` is `true` if the server closed it before it answered a
+    /// SUBSCRIBE.
     fn end_connection(&mut self, unanswered: bool) {
         if unanswered {
             self.closures = self.closures.saturating_add(1);
@@ -266,7 +270,7 @@ impl Subscriptions<'_> {
         !self.is_partly_sent
     }
 
-    /// The transport accepted `n` bytes. Returns `true` if the whole SUBSCRIBE was sent.
+    /// Counts `n` bytes that the transport accepted. Returns `true` if the whole SUBSCRIBE was sent.
     fn consume(&mut self, n: usize) -> bool {
         let n = n.min(self.unsent.len());
         self.unsent.start = self.unsent.start.wrapping_add(n);
@@ -276,7 +280,7 @@ impl Subscriptions<'_> {
 
     /// Returns the index of the filter at which the server closes the connection, and on how many connections in a row.
     ///
-    /// It is known once a SUBSCRIBE with this filter alone was not answered.
+    /// It is known after a SUBSCRIBE with only this filter was not answered.
     fn suspect(&self) -> Option<(usize, u16)> {
         (self.in_packet == 1 && self.closures > 0)
             .then(|| (self.next, self.closures.saturating_add(1)))

@@ -316,11 +316,11 @@ fn a_refused_request_says_what_to_wait_for() {
         (E::CheckpointDue, "checkpoint due: take all events first"),
         (
             E::PayloadPending,
-            "payload pending: provide or decline it first",
+            "payload pending: provide it first, or discard its message",
         ),
         (
             E::PayloadNotNeeded,
-            "payload not needed: use the id of the last event that asked for a payload",
+            "payload not needed: use the id of the last PayloadNeeded event",
         ),
         (
             E::PayloadLength { expected: 7 },

@@ -2,7 +2,7 @@
 
 use crate::codec::{QoS, SubackCodes, SubackReturnCode};
 
-/// Most filters in a [`subscribe`](super::Mqtt::subscribe) of a handle.
+/// Maximum number of filters in a [`subscribe`](super::Mqtt::subscribe) of a handle.
 pub(super) const MAX_FILTERS: usize = 16;
 
 /// The return codes of the filters of a [`subscribe`](super::Mqtt::subscribe), in their order.
@@ -16,7 +16,7 @@ pub struct Granted {
 }
 
 impl Granted {
-    /// The answer to a request other than a subscribe.
+    /// The answer to a request other than a subscribe: no codes.
     pub(super) const NONE: Self = Self { codes: 0, len: 0 };
 
     pub(super) fn new(codes: SubackCodes<'_>) -> Self {
@@ -32,7 +32,7 @@ impl Granted {
         granted
     }
 
-    /// The return codes.
+    /// Returns the return codes, one for each filter.
     pub fn iter(self) -> impl Iterator<Item = SubackReturnCode> {
         (0..self.len).rev().map(move |at| {
             let bits = self.codes >> (at.wrapping_mul(2) & 31) & 3;
@@ -45,7 +45,7 @@ impl Granted {
         })
     }
 
-    /// Returns `true` if the server refused no filter. It may have granted a lower QoS than was asked for.
+    /// Returns `true` if the server refused no filter. The granted QoS may be lower than the requested one.
     pub fn all_granted(self) -> bool {
         self.iter().all(|code| code != SubackReturnCode::Failure)
     }

@@ -16,15 +16,15 @@ use crate::{
     session::{Message, Saved, Session, StreamedPublish, SubscriptionState},
 };
 
-/// A handle to a [`Device`](super::Device), to be copied to every task of its executor.
+/// A handle to a [`Device`](super::Device). Every task of its executor can have a copy.
 ///
-/// Calls that wait for room are served in the order in which they came. A call inside an event handler returns
-/// [`DeviceError::InHandler`]; use the [`Publisher`](crate::Publisher) of the handler.
+/// Calls that wait for room are served in the order in which they were made. A call inside an event handler returns
+/// [`DeviceError::InHandler`]. Use the [`Publisher`](crate::Publisher) of the handler instead.
 ///
 /// # Cancel safety
 ///
-/// The future of any call may be dropped at any await. If the request was not made by then, it is not made. If it was, the
-/// event handler is given its result.
+/// The future of any call may be dropped at any await. If its request was not queued by then, nothing is sent. If it
+/// was queued, it is sent, and the event handler is given its result.
 pub struct Mqtt<'d, const TASKS: usize = 8> {
     shared: &'d Shared<'d, TASKS>,
 }
@@ -56,9 +56,9 @@ impl<'d, const TASKS: usize> Mqtt<'d, TASKS> {
     ///
     /// # Errors
     ///
-    /// - [`DeviceError::Request`] with [`NotConnected`](crate::RequestError::NotConnected): there is no connection, and the
-    ///   message is at QoS 0, or the CONNECT has Clean Session 1. With
-    ///   [`CheckpointDue`](crate::RequestError::CheckpointDue): there is no room before the checkpoint was
+    /// - [`DeviceError::Request`] with [`NotConnected`](crate::RequestError::NotConnected): there is no connection, and
+    ///   the message is at QoS 0, or the CONNECT has Clean Session 1. With
+    ///   [`CheckpointDue`](crate::RequestError::CheckpointDue): there is no room until the checkpoint was
     ///   [saved](Self::saved). With others: the message is not valid, or can never fit.
     /// - [`DeviceError::TooManyTasks`], [`DeviceError::ShutDown`], [`DeviceError::RunnerGone`].
     pub async fn publish(&self, message: &Message<'_>) -> Result<Option<PacketId>, DeviceError> {
@@ -93,7 +93,7 @@ impl<'d, const TASKS: usize> Mqtt<'d, TASKS> {
 
     /// Publishes a message, and waits until the server has acknowledged it. At QoS 0, waits until it was written.
     ///
-    /// The wait goes on over reconnections. If the future is dropped, the message stays queued.
+    /// The wait continues over reconnections. If the future is dropped, the message stays queued.
     ///
     /// # Errors
     ///
@@ -112,8 +112,8 @@ impl<'d, const TASKS: usize> Mqtt<'d, TASKS> {
         answer(&ticket, id).await.map(drop)
     }
 
-    /// Publishes a message whose payload lies in several slices, or does not fit the send buffer, and waits until the server
-    /// has acknowledged it. At QoS 0, waits until it was sent.
+    /// Publishes a message whose payload consists of several slices, or does not fit into the send buffer, and waits
+    /// until the server has acknowledged it. At QoS 0, waits until it was sent.
     ///
     /// Other tasks can queue messages meanwhile, which are sent after this one. After a reconnection, the payload is sent
     /// again from its beginning.
@@ -139,7 +139,7 @@ impl<'d, const TASKS: usize> Mqtt<'d, TASKS> {
     /// As [`Self::publish_slices`], with a payload of `len` bytes from a reader. [`ReadFn`](crate::ReadFn) makes a reader of
     /// a closure.
     ///
-    /// If the reader provides nothing for the response timeout, the connection is closed.
+    /// If the reader provides no byte within the response timeout, the connection is closed.
     ///
     /// # Errors
     ///
@@ -157,10 +157,10 @@ impl<'d, const TASKS: usize> Mqtt<'d, TASKS> {
         payload::publish_from(self.reserve()?, message, len, reader).await
     }
 
-    /// Subscribes up to 16 filters on the present connection, and waits for the answer.
+    /// Subscribes to up to 16 filters on the present connection, and waits for the answer.
     ///
-    /// These subscriptions last as long as the server keeps the session. [`Config`](crate::Config) has those that the device
-    /// subscribes again by itself.
+    /// These subscriptions last as long as the server keeps the session. For subscriptions that the device renews
+    /// itself, see [`Config::subscriptions`](crate::Config::subscriptions).
     ///
     /// # Errors
     ///
@@ -184,7 +184,7 @@ impl<'d, const TASKS: usize> Mqtt<'d, TASKS> {
         answer(&ticket, Some(id)).await
     }
 
-    /// Unsubscribes filters, and waits for the acknowledgement.
+    /// Unsubscribes from filters, and waits for the acknowledgement.
     ///
     /// # Errors
     ///
@@ -225,7 +225,7 @@ impl<'d, const TASKS: usize> Mqtt<'d, TASKS> {
         .await
     }
 
-    /// The state of the device.
+    /// Returns the state of the device.
     pub fn state(&self) -> DeviceState {
         self.shared.state()
     }
@@ -239,8 +239,8 @@ impl<'d, const TASKS: usize> Mqtt<'d, TASKS> {
         self.now(|session| session.save(out))?.map_err(Into::into)
     }
 
-    /// As [`Session::saved`](crate::Session::saved). If the handler has returned
-    /// [`NotNow`](crate::Handled::NotNow) for a checkpoint, and nothing has changed since the save, the device goes on.
+    /// As [`Session::saved`](crate::Session::saved). If the handler has returned [`NotNow`](crate::Handled::NotNow) for
+    /// a checkpoint, and the session has not changed since the save, the device continues.
     ///
     /// # Errors
     ///
@@ -269,15 +269,16 @@ impl<'d, const TASKS: usize> Mqtt<'d, TASKS> {
         Ok(())
     }
 
-    /// The handler, which has returned [`NotNow`](crate::Handled::NotNow), is given its event again.
+    /// Passes the event for which the handler returned [`NotNow`](crate::Handled::NotNow) to the handler again.
     pub fn resume(&self) {
         if self.shared.is_paused.replace(false) {
             self.shared.wake_runner();
         }
     }
 
-    /// Shuts the device down for good: what is queued is sent, then DISCONNECT, and
-    /// [`Runner::run`](super::Runner::run) returns [`Ended::Shutdown`](crate::Ended::Shutdown), now or when it is called next.
+    /// Shuts the device down permanently. The runner sends the queued packets, then DISCONNECT.
+    /// [`Runner::run`](super::Runner::run) returns [`Ended::Shutdown`](crate::Ended::Shutdown), now or when it is
+    /// called next.
     pub fn shut_down(&self) {
         self.shared
             .set_state(DeviceState::ShutDown, self.shared.subscriptions());

@@ -22,25 +22,25 @@ use crate::{
     session::{RequestError, Session, StreamedPublish, SubscriptionState},
 };
 
-/// Bytes of a payload that are given to the session at once. The rest of the send buffer stays free for others.
+/// Bytes of a payload that are copied to the session at once. The rest of the send buffer stays free for other packets.
 const PIECE: usize = 64;
 
-/// A message whose task provides its payload. Dropping it gives up a message whose payload was not sent whole, or will be
-/// needed again.
+/// A message whose task provides its payload. The message is discarded if this is dropped before the payload was sent
+/// whole, or if the payload is needed again after that.
 struct Sending<'t, 'd, const N: usize> {
     ticket: &'t Ticket<'d, N>,
     id: Option<PacketId>,
     stage: Stage,
 }
 
-/// Progress of a payload that is given to the session.
+/// Progress of a payload that is copied to the session.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Stage {
     /// It is being provided.
     Open,
-    /// A part of it, before the connection ended.
+    /// The connection was closed after a part of it.
     Incomplete,
-    /// All of it.
+    /// All of it was sent.
     Sent,
     /// The message has ended.
     Over,
@@ -61,7 +61,7 @@ pub(super) async fn publish_slices<const N: usize>(
                 Settled::Later => outcome = sending.outcome(Wait::Answer).await?,
                 Settled::Needed(id) => match sending.resend(id, len).await {
                     Ok(()) => break,
-                    // The connection ended again meanwhile.
+                    // The connection was closed again meanwhile.
                     Err(DeviceError::Request(
                         RequestError::NotConnected | RequestError::PayloadNotNeeded,
                     )) => outcome = sending.outcome(Wait::Answer).await?,
@@ -122,7 +122,7 @@ impl<'t, 'd, const N: usize> Sending<'t, 'd, N> {
         })
     }
 
-    /// Provides the payload again. Nothing else can be sent before, so this does not wait for its turn.
+    /// Provides the payload again. Nothing else can be sent before it, so this does not wait for its turn.
     async fn resend(&mut self, id: PacketId, len: usize) -> Result<(), DeviceError> {
         let shared = self.ticket.shared;
         poll_fn(|cx| {
@@ -141,7 +141,7 @@ impl<'t, 'd, const N: usize> Sending<'t, 'd, N> {
         Ok(())
     }
 
-    /// Notes what has become of the payload.
+    /// Records the outcome of the payload, and returns the next step.
     fn settle(&mut self, outcome: Outcome) -> Settled {
         match (outcome, self.id) {
             (Outcome::Answered(result), _) => {
@@ -171,7 +171,7 @@ impl<'t, 'd, const N: usize> Sending<'t, 'd, N> {
         }
     }
 
-    /// Gives the payload in these slices to the session, and waits until it was sent.
+    /// Copies the payload in these slices to the session, and waits until it was sent.
     async fn put_slices(&self, payload: &[&[u8]], len: usize) -> Result<Outcome, DeviceError> {
         let mut sent: usize = 0;
         while sent < len {
@@ -184,7 +184,7 @@ impl<'t, 'd, const N: usize> Sending<'t, 'd, N> {
         self.outcome(Wait::Piece).await
     }
 
-    /// Gives `len` bytes of this reader to the session, and waits until they were sent.
+    /// Copies `len` bytes of this reader to the session, and waits until they were sent.
     async fn put_from(&self, reader: &mut impl Read, len: usize) -> Result<Outcome, DeviceError> {
         let mut left = len;
         let mut buffer = [0; PIECE];
@@ -194,7 +194,7 @@ impl<'t, 'd, const N: usize> Sending<'t, 'd, N> {
             let n = {
                 let mut read = pin!(reader.read(space));
                 let read = poll_fn(|cx| {
-                    // The source may be silent when the connection ends.
+                    // The connection may be closed while the source provides nothing.
                     if let Poll::Ready(outcome) = self.poll_outcome(Wait::Source, cx) {
                         return Poll::Ready(Err(outcome));
                     }
@@ -215,7 +215,7 @@ impl<'t, 'd, const N: usize> Sending<'t, 'd, N> {
         self.outcome(Wait::Piece).await
     }
 
-    /// Gives these bytes to the session, in pieces. Returns an outcome that came before the last.
+    /// Copies these bytes to the session, in pieces. Returns an outcome that occurred before the last piece.
     async fn put(&self, payload: &[u8]) -> Result<Option<Outcome>, DeviceError> {
         let shared = self.ticket.shared;
         let mut rest = payload;

@@ -25,12 +25,12 @@ use crate::{
     time::Instant,
 };
 
-/// Most events that are given to the handler before other tasks run.
+/// Maximum number of events that are passed to the handler before other tasks run.
 const MAX_EVENTS: usize = 16;
 
 /// Runs a [`Device`](super::Device) on one transport after the other.
 ///
-/// When it is dropped, all calls that wait end with [`DeviceError::RunnerGone`].
+/// When it is dropped, all waiting calls return [`DeviceError::RunnerGone`].
 pub struct Runner<'d, C, const TASKS: usize = 8> {
     shared: &'d Shared<'d, TASKS>,
     clock: &'d C,
@@ -50,7 +50,7 @@ impl<C, const TASKS: usize> Drop for Runner<'_, C, TASKS> {
     }
 }
 
-/// One connection. Dropping it is the loss of the connection.
+/// One connection. If it is dropped, the connection is lost.
 struct Connection<'r, 'd, T: Read + Write, C, H, const N: usize> {
     shared: &'d Shared<'d, N>,
     clock: &'d C,
@@ -65,7 +65,7 @@ struct Connection<'r, 'd, T: Read + Write, C, H, const N: usize> {
 
 /// The next step of the runner.
 enum Turn<E> {
-    /// Go on after other tasks have run.
+    /// Continue after other tasks have run.
     Again,
     /// Wait for the transport, a handle or the deadline.
     Blocked,
@@ -87,16 +87,17 @@ impl<'d, C, const TASKS: usize> Runner<'d, C, TASKS> {
 }
 
 impl<'d, C: Sleep, const TASKS: usize> Runner<'d, C, TASKS> {
-    /// Connects on this transport, and serves the connection until it ends. Then choose a delay with
+    /// Connects on this transport, and serves the connection until it is closed. Afterwards, choose a delay with
     /// [`Backoff::after`](crate::Backoff::after), open another transport, and call this again.
     ///
-    /// The handler is given each event, except the end of requests whose task waits for it. It returns `()`, or
-    /// [`Handled`] to refuse an event for now: then nothing more is received until [`Mqtt::resume`](super::Mqtt::resume). It
-    /// must not wait. With its [`Publisher`], it can answer a message at once.
+    /// The handler is given each event, except the end of a request whose task waits for it. It returns `()`, or
+    /// [`Handled`]. If it returns [`Handled::NotNow`], nothing more is received until
+    /// [`Mqtt::resume`](super::Mqtt::resume). The handler must not wait. With its [`Publisher`], it can answer a
+    /// message at once.
     ///
     /// # Cancel safety
     ///
-    /// Dropping the future is a lost connection. The session keeps what it must keep.
+    /// If the future is dropped, the connection is lost. The session keeps its state.
     ///
     /// The transport's own `read`, `write` and `flush` must be cancel-safe, as those of
     /// [`Client`](crate::asynch::Client).
@@ -113,8 +114,8 @@ impl<'d, C: Sleep, const TASKS: usize> Runner<'d, C, TASKS> {
         self.run_with(connect, transport, handler).await
     }
 
-    /// As [`Self::run`], with a CONNECT of its own for this connection: for a password that expires, or to begin a new
-    /// session once with Clean Session 1. The client id must be that of the device.
+    /// As [`Self::run`], with another CONNECT for this connection. Use it for a password that expires, or to begin a
+    /// new session once with Clean Session 1. The client id must be that of the device.
     pub async fn run_with<T, H>(
         &mut self,
         connect: &Connect<'_>,
@@ -197,7 +198,7 @@ where
         self.shared.try_with_session(deadline).flatten()
     }
 
-    /// Does what can be done at once.
+    /// Does all steps that can be done at once.
     fn turn(&mut self, task: &TaskContext<'_>) -> Turn<T::Error> {
         let shared = self.shared;
         shared.register_runner(task.waker());
@@ -225,7 +226,7 @@ where
         turn
     }
 
-    /// One turn. Returns also whether there may be more room for requests or payload after it.
+    /// Does one step. Also returns `true` if there may be more room for requests or payload after it.
     fn drive(
         &mut self,
         session: &mut Session<'d>,
@@ -280,7 +281,7 @@ where
         (turn, has_changed)
     }
 
-    /// Does what handles have asked for and could not do themselves. Returns `true` if there was anything.
+    /// Carries out the orders of handles, which could not borrow the session. Returns `true` if there was one.
     fn take_orders(&self, session: &mut Session<'d>) -> bool {
         let mut has_changed = self.shared.abandons.take();
         if has_changed {
@@ -295,7 +296,7 @@ where
         });
         if self.shared.is_shut_down() {
             self.shared.is_paused.set(false);
-            // It is queued already, or a payload is sent before it.
+            // On an error, DISCONNECT is queued already, or a payload must be sent before it.
             let _ = session.disconnect();
         }
         has_changed
@@ -329,7 +330,7 @@ impl<T: Read + Write, C, H, const N: usize> Drop for Connection<'_, '_, T, C, H,
     }
 }
 
-/// Gives an event to the task that waits for it, or to the handler.
+/// Passes an event to the task that waits for it, or to the handler.
 struct Delivery<'r, 'd, H, const N: usize> {
     shared: &'d Shared<'d, N>,
     handler: &'r mut H,
@@ -340,7 +341,7 @@ impl<'d, H, const N: usize> Delivery<'_, 'd, H, N>
 where
     H: FnMut(Event<'_>, &mut Publisher<'_, 'd>) -> Handled,
 {
-    /// If the packet of the event is malformed, the next step of the driver returns the error.
+    /// Passes on the event of this token. If its packet is malformed, the next step of the driver returns the error.
     fn event(self, session: &mut Session<'d>, token: EventToken) {
         if core::mem::take(self.discards_event) {
             let _ = session.discard_event(token);
@@ -356,7 +357,7 @@ where
                 return Handled::Done;
             }
             match (self.handler)(event, publisher) {
-                // A message is not acknowledged. A checkpoint cannot wait.
+                // The message is not acknowledged. A checkpoint cannot wait.
                 Handled::NotNow
                     if matches!(event, Event::CheckpointDue) && self.shared.is_shut_down() =>
                 {
@@ -367,7 +368,7 @@ where
         });
         if let Ok(Some(Handled::NotNow)) = handled {
             if self.shared.is_shut_down() {
-                // It is announced again at once.
+                // The event is announced again at once.
                 *self.discards_event = true;
             } else {
                 self.shared.is_paused.set(true);
@@ -375,7 +376,7 @@ where
         }
     }
 
-    /// Returns `true` if a task waits for this event, and was given it.
+    /// Passes this event to the task that waits for it. Returns `true` if there is one.
     fn answer(&self, event: Event<'_>) -> bool {
         let done = Ok(Granted::NONE);
         let (id, result) = match event {

@@ -17,7 +17,7 @@ use crate::{
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
 #[non_exhaustive]
 pub enum DeviceState {
-    /// The runner does not run.
+    /// The runner has no transport.
     Offline,
     /// The runner has a transport, and waits for CONNACK.
     Connecting,
@@ -36,9 +36,9 @@ pub(super) struct Shared<'d, const N: usize> {
     runner: Cell<Option<Waker>>,
     state: Cell<DeviceState>,
     subscriptions: Cell<SubscriptionState>,
-    /// A handler cannot handle an event now.
+    /// The handler has returned [`NotNow`](crate::Handled::NotNow).
     pub(super) is_paused: Cell<bool>,
-    /// A payload was given up while the session was borrowed.
+    /// A payload must be aborted, which was not possible while the session was borrowed.
     pub(super) abandons: Cell<bool>,
 }
 
@@ -63,7 +63,7 @@ impl<'d, const N: usize> Shared<'d, N> {
         self.state.get()
     }
 
-    /// Discards a message whose task has given it up, now or when it is not being sent.
+    /// Discards a message that its task has aborted, now or as soon as it is not being sent.
     pub(super) fn discard(&self, id: PacketId) {
         let discarded = self.try_with_session(|session| session.discard_publish(id));
         if !matches!(discarded, Some(Ok(()) | Err(RequestError::NotKept))) {
@@ -102,7 +102,7 @@ impl<'d, const N: usize> Shared<'d, N> {
             .unwrap_or_default()
     }
 
-    /// Returns why a call cannot wait: nothing will happen any more.
+    /// Returns an error if a call must not wait, because the device was shut down or has no runner.
     pub(super) fn check_alive(&self) -> Result<(), DeviceError> {
         match self.state.get() {
             DeviceState::ShutDown => Err(DeviceError::ShutDown),
@@ -112,9 +112,9 @@ impl<'d, const N: usize> Shared<'d, N> {
     }
 }
 
-/// Wakers. They are taken while the waiters are borrowed, and woken after that.
+/// Wakers. They are taken while the waiters are borrowed, and called after that.
 impl<const N: usize> Shared<'_, N> {
-    /// The task of the runner waits.
+    /// Registers the task of the runner, which waits.
     pub(super) fn register_runner(&self, waker: &Waker) {
         let registered = match self.runner.take() {
             Some(old) if old.will_wake(waker) => old,
@@ -129,7 +129,7 @@ impl<const N: usize> Shared<'_, N> {
         }
     }
 
-    /// There may be more room for requests or payload.
+    /// Wakes the tasks that wait for room for requests or payload.
     pub(super) fn wake_for_room(&self) {
         self.wake(Changed {
             room: true,
@@ -165,7 +165,7 @@ impl<const N: usize> Shared<'_, N> {
         }
     }
 
-    /// The connection ended: tells the tasks that waited for it.
+    /// Ends the waits that depend on the connection, which was closed.
     pub(super) fn connection_ended(&self) {
         self.with_waiters(Waiters::connection_ended);
         self.wake(Changed {
@@ -176,7 +176,7 @@ impl<const N: usize> Shared<'_, N> {
     }
 }
 
-/// The place of a task that waits. It is given up when this is dropped.
+/// The place of a waiting task. It is freed when this is dropped.
 pub(super) struct Ticket<'d, const N: usize> {
     pub(super) shared: &'d Shared<'d, N>,
     number: u32,
@@ -204,7 +204,7 @@ impl<'d, const N: usize> Ticket<'d, N> {
         }
     }
 
-    /// This request was made, and this is waited for from now on. What ended before does not count.
+    /// Records that this request was queued, and that the task now waits for `wait`. Earlier outcomes are discarded.
     pub(super) fn expect(&self, wait: Wait, request: Option<PacketId>) {
         self.shared
             .with_waiters(|waiters| waiters.expect(self.number, wait, request));
@@ -212,7 +212,7 @@ impl<'d, const N: usize> Ticket<'d, N> {
         self.shared.wake_for_room();
     }
 
-    /// Registers the task.
+    /// Registers the task for `wait`.
     pub(super) fn wait<R>(&self, wait: Wait, cx: &Context<'_>) -> Poll<R> {
         let waker = cx.waker().clone();
         let registered = self
@@ -270,15 +270,17 @@ pub(super) fn poll_request<'d, R, const N: usize>(
     }
 }
 
-/// A request that was not made: its error, or the wait before the next attempt.
+/// The reason why a request was not queued: an error, or the wait before the next attempt.
 pub(super) enum Attempt {
     Failed(DeviceError),
     Wait(Wait),
 }
 
-/// Makes a request, unless other tasks wait for room longer, or for the turn of their payload if this request has one.
+/// Makes a request, unless other tasks have waited longer for room or, if this request has a payload, for the turn of
+/// theirs.
 ///
-/// `request` is told whether it is its turn. If not, it returns why there is no room, or an error that no waiting changes.
+/// `request` is passed `true` if it is its turn. If not, it must return a permanent error, or the error that there is
+/// no room.
 pub(super) fn try_request<'d, R, const N: usize>(
     shared: &Shared<'d, N>,
     ticket: Option<&Ticket<'d, N>>,
@@ -328,7 +330,7 @@ impl<const N: usize> Drop for Ticket<'_, N> {
 }
 
 impl<const N: usize> Shared<'_, N> {
-    /// Returns `true` if there is a connection, or the session is borrowed by the runner of one.
+    /// Returns `true` if there is a connection. That is also the case if the runner has borrowed the session.
     fn is_online(&self) -> bool {
         self.try_with_session(|session| session.may_receive())
             .unwrap_or(true)

@@ -1,4 +1,4 @@
-//! Tasks that wait for something of a device.
+//! The tasks that wait for a device, with the conditions of their waits.
 
 use core::task::Waker;
 
@@ -8,7 +8,7 @@ use crate::{client::device::DeviceError, codec::PacketId};
 /// The condition that ends the wait of a task.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) enum Wait {
-    /// Nothing yet: the place is reserved.
+    /// No condition yet: the place is reserved.
     Nothing,
     /// Room for a request. First come, first served.
     Room,
@@ -42,7 +42,7 @@ pub(super) enum Outcome {
 pub(super) struct Waiter {
     ticket: u32,
     wait: Wait,
-    /// The request whose end is this task's.
+    /// The request whose end this task waits for.
     request: Option<PacketId>,
     outcome: Option<Outcome>,
     /// Taken when the task is woken.
@@ -60,7 +60,7 @@ impl Waiter {
 pub(super) struct Waiters<const N: usize> {
     places: [Option<Waiter>; N],
     next_ticket: u32,
-    /// Messages whose tasks have given them up, to be discarded as soon as they are not being sent.
+    /// Messages that their tasks have aborted. They are discarded as soon as they are not being sent.
     discards: [Option<PacketId>; N],
 }
 
@@ -89,7 +89,7 @@ impl<const N: usize> Waiters<N> {
     /// Reserves a place, and returns its ticket.
     pub(super) fn reserve(&mut self) -> Result<u32, DeviceError> {
         let mut ticket = self.next_ticket;
-        // Tickets wrap, and a task may wait for long.
+        // Tickets wrap, and a task may wait for a long time.
         while self.iter().any(|waiter| waiter.ticket == ticket) {
             ticket = ticket.wrapping_add(1);
         }
@@ -115,7 +115,8 @@ impl<const N: usize> Waiters<N> {
         place.take()
     }
 
-    /// The task with this ticket waits for this. Returns its last waker, and whether it does not wait for room any more.
+    /// Registers the task with this ticket for this wait. Returns its last waker, and `true` if it does not wait for
+    /// room any more.
     pub(super) fn wait(&mut self, ticket: u32, wait: Wait, waker: Waker) -> (Option<Waker>, bool) {
         let Some(waiter) = self.get(ticket) else {
             return (Some(waker), false);
@@ -125,7 +126,8 @@ impl<const N: usize> Waiters<N> {
         (old, before == Wait::Room && wait != Wait::Room)
     }
 
-    /// The task with this ticket has made this request, and waits for this from now on. It registers its waker later.
+    /// Records that the task with this ticket has queued this request, and now waits for `wait`. It registers its waker
+    /// later.
     pub(super) fn expect(&mut self, ticket: u32, wait: Wait, request: Option<PacketId>) {
         if let Some(waiter) = self.get(ticket) {
             waiter.wait = wait;
@@ -139,8 +141,8 @@ impl<const N: usize> Waiters<N> {
         self.get(ticket)?.outcome.take()
     }
 
-    /// Returns `true` if no task waits longer for the same than the one with this ticket, or than a new one: for room, or
-    /// for the turn of its payload.
+    /// Returns `true` if no task has waited longer for room than the one with this ticket, or than a new one. If the
+    /// request has a payload, no task may have waited longer for the turn of its payload either.
     pub(super) fn is_turn_of(&self, ticket: Option<u32>, has_payload: bool) -> bool {
         let own = ticket.map_or(0, |ticket| self.age(ticket));
         !self.iter().any(|waiter| {
@@ -153,12 +155,12 @@ impl<const N: usize> Waiters<N> {
         })
     }
 
-    /// Returns how many tickets were reserved since this one. Tickets wrap.
+    /// Returns the number of tickets that were reserved since this one. Tickets wrap.
     const fn age(&self, ticket: u32) -> u32 {
         self.next_ticket.wrapping_sub(ticket)
     }
 
-    /// Returns the oldest ticket of those that wait for this.
+    /// Returns the oldest ticket of the tasks that wait for this.
     fn first(&self, wait: Wait) -> Option<u32> {
         self.iter()
             .filter(|waiter| waiter.wait == wait)
@@ -174,7 +176,7 @@ impl<const N: usize> Waiters<N> {
         })
     }
 
-    /// The payload of this message is needed again. Returns `true` if a task provides it.
+    /// Reports that the payload of this message is needed again. Returns `true` if a task provides it.
     pub(super) fn need_payload(&mut self, id: PacketId) -> bool {
         self.tell(id, |waiter| waiter.outcome = Some(Outcome::PayloadNeeded))
     }
@@ -185,7 +187,7 @@ impl<const N: usize> Waiters<N> {
         waiter.map(news).is_some()
     }
 
-    /// All messages at QoS 0 were written.
+    /// Ends the waits for messages at QoS 0, which were written.
     pub(super) fn written(&mut self) {
         for waiter in self
             .iter_mut()
@@ -195,7 +197,7 @@ impl<const N: usize> Waiters<N> {
         }
     }
 
-    /// No payload is open.
+    /// Ends the waits for a payload, because none is open.
     pub(super) fn payload_sent(&mut self) {
         for waiter in self
             .iter_mut()
@@ -205,7 +207,7 @@ impl<const N: usize> Waiters<N> {
         }
     }
 
-    /// The connection ended.
+    /// Ends the waits that depend on the connection, which was closed.
     pub(super) fn connection_ended(&mut self) {
         for waiter in self.iter_mut().filter(|waiter| waiter.outcome.is_none()) {
             waiter.outcome = match waiter.wait {
@@ -216,15 +218,15 @@ impl<const N: usize> Waiters<N> {
         }
     }
 
-    /// This message is to be discarded later.
+    /// Orders that this message is discarded later.
     pub(super) fn order_discard(&mut self, id: PacketId) {
-        // Fewer messages than tasks can be given up and still be sent.
+        // At most one message for each task can be aborted and still be sent.
         if let Some(order) = self.discards.iter_mut().find(|order| order.is_none()) {
             *order = Some(id);
         }
     }
 
-    /// Carries out the orders to discard a message. `discard` returns whether it has.
+    /// Carries out the orders to discard a message. `discard` returns `true` if the order was carried out.
     pub(super) fn discard_ordered(&mut self, mut discard: impl FnMut(PacketId) -> bool) {
         for order in &mut self.discards {
             if order.is_some_and(&mut discard) {
@@ -233,8 +235,7 @@ impl<const N: usize> Waiters<N> {
         }
     }
 
-    /// Takes the waker of the next task that is to be woken: one whose wait has ended, or that waits for what `changed` says
-    /// has changed.
+    /// Takes the waker of the next task that must be woken: its wait has ended, or depends on a condition in `changed`.
     pub(super) fn take_waker(&mut self, changed: Changed) -> Option<Waker> {
         let first_for_room = self.first(Wait::Room);
         let first_for_payload = self.first(Wait::PayloadTurn);
