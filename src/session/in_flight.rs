@@ -144,7 +144,7 @@ const FORGOTTEN: u8 = 2;
 const ANSWERED: u8 = 4;
 /// The PUBLISH was discarded after it was sent on this connection. The server may still acknowledge it.
 const GIVEN_UP: u8 = 8;
-/// Nobody can provide the payload of the PUBLISH again.
+/// The payload of the PUBLISH cannot be provided again.
 const SOURCE_LOST: u8 = 16;
 
 impl Slot {

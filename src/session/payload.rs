@@ -11,8 +11,8 @@ use crate::{codec::PacketId, time::Instant};
 
 #[cfg(feature = "async")]
 impl Publisher<'_, '_> {
-    /// The payload of this message is needed again: discards the message if [`Session::lose_source`] said that nobody can
-    /// provide it. Returns `true` if so.
+    /// Discards this message, whose payload is needed again, if [`Session::lose_source`] was called for it. Returns
+    /// `true` if it was discarded.
     pub(crate) fn discard_if_source_lost(&mut self, id: PacketId) -> bool {
         let slot = self.sender.in_flight.get(id);
         slot.is_some_and(Slot::has_lost_source) && self.discard_publish(id).is_ok()
