@@ -72,7 +72,7 @@ impl<'d, const N: usize> Shared<'d, N> {
         self.wake_runner();
     }
 
-    /// The task has ended that could provide the payload of this message again.
+    /// Records that the task that could provide the payload of this message again has ended.
     pub(super) fn lose_source(&self, id: PacketId) {
         let lost = self.try_with_session(|session| session.lose_source(id));
         if lost.is_none() {
