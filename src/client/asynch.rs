@@ -62,7 +62,8 @@ impl<C: Sleep> Sleep for &C {
 /// }
 /// client.disconnect().await?;
 /// # Ok::<(), Box<dyn std::error::Error>>(())
-/// # })
+/// # })?;
+/// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 ///
 /// # Cancel safety

@@ -73,7 +73,8 @@ use crate::{
 /// let ((), published) = embassy_futures::join::join(network, app).await;
 /// published?;
 /// # Ok::<(), Box<dyn std::error::Error>>(())
-/// # })
+/// # })?;
+/// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 pub struct Device<'d, C, const TASKS: usize = 8> {
     shared: Shared<'d, TASKS>,
