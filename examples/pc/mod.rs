@@ -64,7 +64,8 @@ pub(crate) fn broker() -> Result<SocketAddr> {
 
 /// Runs a device on one connection after the other, until it is shut down.
 ///
-/// An example ends if the broker cannot be reached, or refuses for good. A real device would wait and try again.
+/// An example ends if the broker cannot be reached, or does not accept the connection. A real device would wait and try
+/// again.
 pub(crate) async fn network<'d>(
     mut runner: Runner<'d, EmbassyClock>,
     broker: SocketAddr,
@@ -77,9 +78,10 @@ pub(crate) async fn network<'d>(
         let ended = runner.run(socket, &mut handler).await;
         match &ended {
             Ended::Shutdown => return Ok(()),
-            Ended::Lost { error, .. } if error.is_permanent() => {
-                return Err(ended.to_string().into());
-            }
+            Ended::Lost {
+                error,
+                connected_for: 0,
+            } => return Err(error.to_string().into()),
             Ended::Lost { error, .. } => println!("connection lost: {error}"),
         }
         let delay = backoff.after(&ended, random.u32(..));

@@ -12,8 +12,12 @@ mod home_assistant;
 
 use std::{
     env,
+    io::Read as _,
+    net::TcpListener,
     path::PathBuf,
     process::{Command, Output},
+    thread,
+    time::{Duration, Instant},
 };
 
 /// Runs an example to its end, and returns what it prints.
@@ -111,4 +115,33 @@ fn example_that_fails_prints_display() {
             assert!(!status.success(), "{example}: {status}");
         }
     }
+}
+
+/// No example waits for a broker that accepts nothing.
+#[test]
+fn broker_without_connack_ends_examples_with_reason() {
+    let closing = TcpListener::bind("127.0.0.1:0").unwrap();
+    let silent = TcpListener::bind("127.0.0.1:0").unwrap();
+    let addresses = [&closing, &silent].map(|it| it.local_addr().unwrap().to_string());
+    thread::spawn(move || {
+        for client in closing.incoming() {
+            // Else the connection would be reset.
+            let _ = client.unwrap().read(&mut [0; 64]);
+        }
+    });
+    let reasons = ["connection closed", "no CONNACK"];
+    thread::scope(|scope| {
+        for example in ["select", "shared", "sensor_qos0", "sensor_qos1"] {
+            for (address, reason) in addresses.iter().zip(reasons) {
+                scope.spawn(move || {
+                    let begun = Instant::now();
+                    let Output { status, stderr, .. } = start(example, &["--broker", address]);
+                    let stderr = String::from_utf8(stderr).unwrap();
+                    assert!(!status.success(), "{example}: {status}");
+                    assert!(stderr.contains(reason), "{example}: {stderr}");
+                    assert!(begun.elapsed() < Duration::from_secs(15), "{example}");
+                });
+            }
+        }
+    });
 }

@@ -115,6 +115,8 @@ fn run(options: &Options) -> Result<()> {
     }
     if options.broker.is_none() {
         publish(address, &options.topic, usize::from(options.kib) << 10)?;
+    } else {
+        println!("Waiting for an image on {}.", options.topic);
     }
 
     let mut pull_at = options.cut_after;

@@ -3,8 +3,10 @@
 
 use std::{
     fs,
+    io::Read as _,
+    net::TcpListener,
     process::{Command, Output, Stdio},
-    thread::sleep,
+    thread::{self, sleep},
     time::{Duration, Instant},
 };
 
@@ -96,4 +98,31 @@ fn what_is_missing_ends_the_program() {
             "{errors}"
         );
     }
+}
+
+/// Neither program waits for a broker that accepts nothing.
+#[test]
+fn broker_without_connack_ends_programs_with_reason() {
+    let closing = TcpListener::bind("127.0.0.1:0").unwrap();
+    let silent = TcpListener::bind("127.0.0.1:0").unwrap();
+    let addresses = [&closing, &silent].map(|it| it.local_addr().unwrap().to_string());
+    thread::spawn(move || {
+        for client in closing.incoming() {
+            // Else the connection would be reset.
+            let _ = client.unwrap().read(&mut [0; 64]);
+        }
+    });
+    let programs = [env!("CARGO_BIN_EXE_log_upload"), env!("CARGO_BIN_EXE_ota")];
+    thread::scope(|scope| {
+        for program in programs {
+            for (address, reason) in addresses.iter().zip(["connection closed", "no CONNACK"]) {
+                scope.spawn(move || {
+                    let output = ended(program, &["--broker", address]);
+                    let errors = String::from_utf8(output.stderr).unwrap();
+                    assert!(!output.status.success(), "{program}");
+                    assert!(errors.contains(reason), "{program}: {errors}");
+                });
+            }
+        }
+    });
 }
