@@ -1,4 +1,4 @@
-//! Links for the machine whose memory `firmware` describes.
+//! Links with the memory layout of the machine, from `firmware`.
 
 fn main() {
     for script in ["memory.x", "link.x"] {

@@ -1,4 +1,4 @@
-//! Gives the linker where things lie, and addresses for what stands outside the programs.
+//! Passes the memory layout to the linker, with addresses for the functions outside of the programs.
 
 use std::{env, path::Path};
 

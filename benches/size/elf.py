@@ -46,7 +46,7 @@ class Program:
         return [s for s in self.symbols if s.kind == 2 and s.size > 0 and s.section == ".text"]
 
     def flash(self):
-        """Bytes of own code and of the compiler's builtins."""
+        """Returns the bytes of own code, and of the compiler's builtins."""
         names = (".text", ".rodata", ".data")
         total = sum(self.section(name).size for name in names)
         builtin = {

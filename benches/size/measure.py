@@ -1,4 +1,4 @@
-"""Reads the linked programs: their flash, what they keep in RAM, and the deepest stack below each call.
+"""Reads the linked programs: flash, RAM, and the deepest stack of each call.
 
 Started by .ci/size, which builds them: measure.py [--write] [--paths] TARGET_DIR
 """
@@ -27,7 +27,7 @@ GOALS = {
 }
 RAM_GOALS = {"Session": 112, "each in-flight slot": 8, "each inbound id": 2}
 STACK_GOAL = 400
-# A compiler's whim may cost so much before it counts as growth.
+# Growth up to this factor is accepted, because it may come from the compiler.
 TOLERANCE = 1.01
 
 
@@ -50,7 +50,7 @@ def ram_rows(elf):
     yield "Session", elf.size_of("SESSION")
     slot = (elf.size_of("STORAGE_AND_32_SLOTS") - storage) // 32
     inbound_id = (elf.size_of("STORAGE_AND_32_IDS") - storage) // 32
-    yield "storage, beside buffers, slots and ids", storage - 2 * 16 - 2 * slot - 4 * inbound_id
+    yield "storage, without buffers, slots and ids", storage - 2 * 16 - 2 * slot - 4 * inbound_id
     yield "each in-flight slot", slot
     yield "each inbound id", inbound_id
     yield "blocking client", elf.size_of("BLOCKING_CLIENT")
@@ -72,7 +72,7 @@ def stack_rows(elf, paths):
 
 
 def check_layers(directory):
-    """What a program does not use is not in it, whichever function the compiler has put it into."""
+    """Checks that a program without a session contains no code of the session, not even inlined."""
     for target in TARGETS:
         for level in LEVELS:
             for program in PROGRAMS:
@@ -95,8 +95,8 @@ def whole_table(directory, paths):
         "# Flash, RAM and stack",
         "",
         "Written by `.ci/size --write`, and checked by `.ci/size`. All in bytes. Flash is text and rodata of the programs in",
-        "`src/bin`, LTO, by chip and opt-level, without the transport's driver; `own` is their code, the library's and `core`'s,",
-        "`builtins` is what the compiler calls (memcpy, division). RAM and stack are for thumbv6m, opt-level z.",
+        "`src/bin`, with LTO, by chip and opt-level, without the driver of the transport. `own` is the code of program, library and `core`.",
+        "`builtins` is the code that the compiler calls (memcpy, division). RAM and stack are for thumbv6m, opt-level z.",
         "",
     )
     yield from table(("flash", "own", "builtins", "sum", "goal, own"), flash_rows(directory))
@@ -109,13 +109,13 @@ def whole_table(directory, paths):
 
 
 def figures(lines):
-    """The name and the first figure of each row."""
+    """Returns the name and the first figure of each row."""
     rows = (line.strip("| ").split(" | ") for line in lines if line.startswith("| "))
     return {row[0]: int(row[1]) for row in rows if len(row) > 1 and row[1].isdigit()}
 
 
 def readme_section(lines):
-    """What the README shows of the table: own code at opt-level z, RAM, and the deepest stack of all."""
+    """Returns the lines for the README: own code at opt-level z, RAM, and the deepest stack."""
     figure = figures(lines)
     chips = [chip(target) for target in TARGETS]
     flash = (
@@ -144,15 +144,15 @@ def readme_with(lines):
 def check_growth(lines):
     kept, now = figures(TABLE.read_text().splitlines()), figures(lines)
     if kept.keys() != now.keys():
-        raise SystemExit(f"other rows than in {TABLE.name}: .ci/size --write")
+        raise SystemExit(f"the rows differ from {TABLE.name}: .ci/size --write")
     grown = [name for name in now if now[name] > kept[name] * TOLERANCE]
     for name in grown:
         print(f"grown: {name}: {kept[name]} -> {now[name]}", file=sys.stderr)
     if grown:
-        raise SystemExit("if that is meant: .ci/size --write")
+        raise SystemExit("if this growth is intended: .ci/size --write")
     shrunk = [name for name in now if now[name] * TOLERANCE < kept[name]]
     if shrunk:
-        print(f"{len(shrunk)} figures are smaller than in {TABLE.name}: .ci/size --write keeps them")
+        print(f"{len(shrunk)} figures are smaller than in {TABLE.name}: .ci/size --write writes them")
 
 
 def main(arguments):
@@ -166,7 +166,7 @@ def main(arguments):
     else:
         check_growth(lines)
         if README.read_text() != readme_with(TABLE.read_text().splitlines()):
-            raise SystemExit("the README shows other figures than the table: .ci/size --write")
+            raise SystemExit("the figures in the README differ from the table: .ci/size --write")
 
 
 main(sys.argv[1:])

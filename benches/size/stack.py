@@ -1,4 +1,4 @@
-"""The deepest stack below each function, from the frames that the compiler tells and the calls in the code."""
+"""The deepest stack of each function, from the frame sizes that the compiler reports and the calls in the code."""
 
 import struct
 from functools import cache
@@ -15,7 +15,7 @@ def uleb128(data, at):
 
 
 class Stacks:
-    """Frames as the compiler sized them, along the calls in the code of an ARMv6-M program."""
+    """The frames and calls of an ARMv6-M program."""
 
     def __init__(self, program):
         self.program = program
@@ -36,7 +36,7 @@ class Stacks:
             yield address & ~1, frame
 
     def words(self):
-        """What may be the address of a function that is called through a pointer."""
+        """Yields all words, which may be addresses of functions that are called through a pointer."""
         for name in (".text", ".rodata", ".data"):
             section = self.program.section(name)
             content = self.program.content(section)
@@ -60,7 +60,7 @@ class Stacks:
             at += 4
 
     def callees(self, function):
-        """Functions that this one calls or ends with; all that are pointed at where it calls through a pointer."""
+        """Yields the functions that this one calls or jumps to. For a call through a pointer, yields all candidates."""
         begin, end = function.address & ~1, (function.address & ~1) + function.size
         for at, half, low in self.instructions(function):
             if low is not None and half >> 11 == 0b11110 and low >> 14 == 0b11 and low & 0x1000:
@@ -73,7 +73,7 @@ class Stacks:
                 yield from self.own_pointers(function) or self.pointed_at
 
     def own_pointers(self, function):
-        """Functions whose addresses lie among the code of this one, which calls them more than twice: that is shorter."""
+        """Returns functions whose addresses are stored in the code of this one. The compiler does that for repeated calls."""
         begin = (function.address + 3 & ~3) - self.text.address
         end = (function.address & ~1) + function.size - self.text.address
         words = struct.iter_unpack("<I", self.code[begin : begin + (end - begin & ~3)])
@@ -81,10 +81,10 @@ class Stacks:
 
     @cache
     def deepest(self, address):
-        """Bytes of the deepest path from this function on, and the functions along it."""
+        """Returns the bytes of the deepest path from this function, and the functions on it."""
         function = self.functions.get(address)
         if function is None:
-            return 0, ()  # outside: the transport, the clock
+            return 0, ()  # outside of the program: transport, clock
         if address in self.path:
             raise SystemExit(f"{function.name} calls itself")
         self.path.add(address)
@@ -93,7 +93,7 @@ class Stacks:
         return self.frame(address) + deepest[0], (function.name, *deepest[1])
 
     def frame(self, address):
-        """As the compiler tells, or, of a builtin written in assembly, what it pushes and takes off the stack pointer."""
+        """Returns the frame size that the compiler reports. For a builtin in assembly, adds up its pushes and subtractions."""
         if address in self.frames:
             return self.frames[address]
         frame = 0

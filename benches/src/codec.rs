@@ -1,4 +1,4 @@
-//! Rows of the codec: every kind of packet, decoded and encoded by everybody.
+//! Rows of the codec: every packet type, decoded and encoded by each crate.
 
 use std::hint::black_box;
 
@@ -30,7 +30,7 @@ fn encode(kind: &str, who: &str) -> String {
     format!("encode/{kind}/{who}")
 }
 
-/// Encodes a packet by its own type, as whoever sends it does.
+/// Encodes a packet with the function of its type, as a sender does.
 macro_rules! encode_own {
     ($jobs:expr, $name:expr, $packet:expr) => {{
         let packet = $packet;
@@ -68,7 +68,7 @@ fn umqtt(jobs: &mut Jobs, kind: &str, bytes: &'static [u8]) {
     }
 }
 
-/// What the targets name and peers have no like of.
+/// Rows that have a target, and no counterpart in the other crates.
 fn parts(jobs: &mut Jobs) {
     let payload: &[u8] = vec![b'x'; 64].leak();
     let header = packets::publish(Delivery::AtMostOnce, payload).header();
@@ -150,7 +150,7 @@ fn rmqtt(jobs: &mut Jobs, kind: &str, bytes: &'static [u8]) {
     );
 }
 
-/// It parses the body of a known packet; the fixed header is its connection's to read, and is not counted.
+/// Decodes the body of a packet of known type. The connection reads the fixed header, which is not counted.
 fn protocol_core(jobs: &mut Jobs, kind: &str, bytes: &'static [u8]) {
     use std::sync::Arc;
 

@@ -1,4 +1,4 @@
-//! How cost grows: the same work on more and more of something, in instructions.
+//! Growth of cost: the instructions of the same work with increasing sizes and counts.
 
 use umqtt::codec::{Delivery, Packet, QoS, Subscribe, TopicFilter};
 use umqtt::{Session, Storage};
@@ -17,7 +17,7 @@ const COUNTS: [usize; 7] = [1, 3, 10, 30, 100, 300, 1_000];
 /// A claim about a series of costs.
 pub struct Claim {
     pub series: &'static str,
-    /// What the numbers on the horizontal axis are.
+    /// Meaning and unit of the numbers on the horizontal axis.
     pub of: &'static str,
     pub holds: fn(&[(f64, f64)]) -> bool,
     pub says: &'static str,
@@ -27,33 +27,33 @@ pub const CLAIMS: [Claim; 5] = [
     Claim {
         series: "decode a PUBLISH",
         of: "payload, B",
-        // More digits of the Remaining Length are all that may be added.
+        // Only more bytes of the Remaining Length may add cost.
         holds: |costs| most(costs) - least(costs) <= 40.0,
-        says: "does not depend on the payload",
+        says: "the cost does not depend on the payload",
     },
     Claim {
         series: "a byte of a stream",
         of: "read, B",
         holds: |costs| most(costs) <= 1.25 * least(&costs[1..]),
-        says: "costs the same in reads of any size of 64 B and more",
+        says: "the cost is the same in reads of any size of 64 B and more",
     },
     Claim {
         series: "send at QoS 1",
         of: "in flight",
         holds: linear,
-        says: "is linear in the slots in flight at worst",
+        says: "the cost grows at most linearly with the slots in flight",
     },
     Claim {
         series: "decode a SUBSCRIBE",
         of: "filters",
         holds: linear,
-        says: "is linear in the filters at worst",
+        says: "the cost grows at most linearly with the filters",
     },
     Claim {
         series: "encode a SUBSCRIBE",
         of: "filters",
         holds: linear,
-        says: "is linear in the filters at worst",
+        says: "the cost grows at most linearly with the filters",
     },
 ];
 
@@ -65,7 +65,7 @@ fn least(costs: &[(f64, f64)]) -> f64 {
     costs.iter().map(|cost| cost.1).fold(f64::MAX, f64::min)
 }
 
-/// Each further one costs no more, give or take a tenth, between the last two than between the two before.
+/// Returns `true` if the slope between the last two costs exceeds the slope before by at most a tenth.
 fn linear(costs: &[(f64, f64)]) -> bool {
     let slope = |from: (f64, f64), to: (f64, f64)| (to.1 - from.1) / (to.0 - from.0);
     match costs {
@@ -94,7 +94,7 @@ pub fn add(jobs: &mut Jobs) {
     }
 }
 
-/// What the cost of a series is divided by.
+/// Returns the number by which the cost of a series is divided.
 pub fn unit(series: &str) -> f64 {
     match series {
         "a byte of a stream" => stream().len() as f64,
@@ -105,7 +105,7 @@ pub fn unit(series: &str) -> f64 {
 fn in_flight(jobs: &mut Jobs, count: usize) {
     let storage = Box::leak(Box::new(Storage::<256, 65_536, 1_000>::new()));
     let mut ours = Ours::connected(Session::new(storage));
-    // The one that is measured is the last.
+    // The last one is measured.
     for _ in 1..count {
         ours.leave_open();
     }

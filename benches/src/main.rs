@@ -1,8 +1,7 @@
-//! Measures the codec and the session beside others of their kind, in instructions and nanoseconds, and says which targets
-//! are missed.
+//! Compares codec and session with other crates, in instructions and nanoseconds, and prints the missed targets.
 //!
-//! `cargo run --release` prints one table; with `--write` it also goes beside this package, and in short into the README
-//! of the library, and the plots are drawn anew. `--instructions` leaves out nanoseconds.
+//! `cargo run --release` prints the table. `--write` also writes it to the README of this package, a short form to the
+//! README of the library, and the plots. `--instructions` omits nanoseconds.
 
 mod codec;
 mod growth;
@@ -66,26 +65,30 @@ fn jobs() -> Vec<Box<dyn Work>> {
     jobs.0
 }
 
-/// The whole table, with the verdicts.
+/// Writes the whole table, with the verdicts.
 fn write(path: &Path, table: &str, verdicts: &str) -> Result<(), Box<dyn Error>> {
     let text = format!(
         "# Speed\n\n\
-        Instructions for each packet or step, and the median of nanoseconds, on x86-64; in brackets, how many times ours.\n\
+        Instructions for each packet or step, and the median time in ns, on x86-64. In brackets: the ratio to umqtt.\n\
         Written by `cargo run --release --manifest-path benches/Cargo.toml -- --write`.\n\n\
-        {table}\n{}\n![a dot each](plot.svg)\n\n## Targets and growth\n\n```text\n{verdicts}```\n\n{}\n![growth](growth.svg)\n",
+        {table}\n{}\n![instructions of each row](plot.svg)\n\n## Targets and growth\n\n```text\n{verdicts}```\n\n{}\n![growth of cost](growth.svg)\n",
         report::NOTES,
         report::MISSED
     );
     Ok(fs::write(path, text)?)
 }
 
-/// The common rows, between two marks in the README.
+/// Writes the common rows between two marks in the README.
 fn insert(path: &Path, table: &str) -> Result<(), Box<dyn Error>> {
     const BEGIN: &str = "<!-- written by benches -->\n";
     const END: &str = "<!-- end -->";
     let text = fs::read_to_string(path)?;
-    let (before, rest) = text.split_once(BEGIN).ok_or("the mark is gone")?;
-    let (_, after) = rest.split_once(END).ok_or("the other mark is gone")?;
+    let (before, rest) = text
+        .split_once(BEGIN)
+        .ok_or("the README has no first mark")?;
+    let (_, after) = rest
+        .split_once(END)
+        .ok_or("the README has no second mark")?;
     Ok(fs::write(
         path,
         format!("{before}{BEGIN}{table}{END}{after}"),

@@ -1,10 +1,10 @@
-//! One piece of work, measured in instructions or in nanoseconds.
+//! A routine that is measured in instructions or in nanoseconds.
 
 use std::hint::black_box;
 
 use criterion::{BatchSize, Criterion};
 
-/// What can be measured: a name of three parts, `table/row/who`, and a routine with an input of its own each time.
+/// A routine with a name of three parts, `table/row/crate`. Each run has a new input.
 pub struct Job<S, R> {
     pub name: String,
     pub setup: S,
@@ -30,7 +30,7 @@ impl<I, O, S: FnMut() -> I, R: FnMut(&mut I) -> O> Work for Job<S, R> {
         let mut input = (self.setup)();
         drop((self.routine)(&mut input));
         let mut input = (self.setup)();
-        // What comes of it is never dropped: whoever allocates is not charged for giving back.
+        // The result is never dropped, so the release of allocated memory is not counted.
         measured(&mut || std::mem::forget(black_box((self.routine)(&mut input))));
     }
 
@@ -46,13 +46,13 @@ impl<I, O, S: FnMut() -> I, R: FnMut(&mut I) -> O> Work for Job<S, R> {
     }
 }
 
-/// Callgrind begins to count when this is entered, and stops when it is left.
+/// Callgrind counts only inside this function.
 #[inline(never)]
 pub fn measured(work: &mut dyn FnMut()) {
     work();
 }
 
-/// Collects work under names.
+/// Collects routines by name.
 #[derive(Default)]
 pub struct Jobs(pub Vec<Box<dyn Work>>);
 

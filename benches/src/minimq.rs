@@ -1,6 +1,6 @@
-//! Rows of minimq, which speaks MQTT 5: the same messages and answers, with the bytes for properties that MQTT 5 asks for.
+//! Rows of minimq, which uses MQTT 5: the same packets, with the bytes for properties that MQTT 5 needs.
 //!
-//! Its codec is reached by what the crate offers its fuzzers, which drop what was decoded.
+//! Its codec is not public. The rows use the functions for its fuzzers, which drop the decoded packet.
 
 use std::cell::RefCell;
 use std::collections::VecDeque;
@@ -20,14 +20,14 @@ use crate::packets::TOPIC;
 const PAYLOAD: [u8; 64] = [b'x'; 64];
 /// Session Present 0, success, no properties.
 const CONNACK: [u8; 5] = [0x20, 3, 0, 0, 0];
-/// Where the packet id of a short PUBLISH to the topic of all stands.
+/// Offset of the packet id in a short PUBLISH to the common topic.
 const ID: usize = 2 + 2 + TOPIC.len();
 
 /// Tags of the packets that `fuzzing::encode_packet` writes.
 const PUBLISH: u8 = 1;
 const PUBACK: u8 = 6;
 
-/// Every packet that a client decodes or encodes and that its fuzzers can reach.
+/// Adds every packet that a client decodes or encodes, if the functions for fuzzers support it.
 pub fn codec(jobs: &mut Jobs) {
     let decoded: [(&str, Vec<u8>); 7] = [
         ("PUBLISH QoS 0, 64 B", publish(0, &PAYLOAD)),
@@ -65,7 +65,7 @@ pub fn codec(jobs: &mut Jobs) {
     }
 }
 
-/// A PUBLISH of MQTT 5 as it comes.
+/// Returns an encoded PUBLISH of MQTT 5.
 fn publish(qos: u8, payload: &[u8]) -> Vec<u8> {
     let mut body = Vec::new();
     body.extend((TOPIC.len() as u16).to_be_bytes());
@@ -85,7 +85,7 @@ fn publish(qos: u8, payload: &[u8]) -> Vec<u8> {
     bytes
 }
 
-/// Time stands still, for it as for the others.
+/// A clock that always shows the same time, as for the other crates.
 struct Still;
 
 impl Driver for Still {
@@ -98,7 +98,7 @@ impl Driver for Still {
 
 embassy_time_driver::time_driver_impl!(static STILL: Still = Still);
 
-/// What the server has sent, and what came to it, in memory.
+/// A transport in memory: the bytes of the server, and the bytes that it received.
 #[derive(Clone, Default)]
 struct Line(Rc<RefCell<Ends>>);
 
@@ -115,7 +115,7 @@ impl ErrorType for Line {
 impl Read for Line {
     async fn read(&mut self, out: &mut [u8]) -> Result<usize, Infallible> {
         let mut take = || std::io::Read::read(&mut self.0.borrow_mut().coming, out);
-        std::future::poll_fn(|_| match take().expect("it is memory") {
+        std::future::poll_fn(|_| match take().expect("memory accepts all bytes") {
             0 => Poll::Pending,
             read => Poll::Ready(Ok(read)),
         })
@@ -134,7 +134,7 @@ impl Write for Line {
     }
 }
 
-/// Its client on a connection, which lives as long as the program.
+/// Its client on a connection, which exists until the program ends.
 pub struct Minimq {
     connection: Connection<'static, 'static, Line>,
     line: Line,
@@ -142,7 +142,7 @@ pub struct Minimq {
 }
 
 impl Minimq {
-    /// With a receive buffer of this size.
+    /// Connects with a receive buffer of this size.
     pub fn connected(rx: usize) -> Self {
         let buffers = Buffers::new(vec![0; rx].leak(), vec![0; 4096].leak());
         let config = ConfigBuilder::new(buffers).keepalive_interval(0);
@@ -150,7 +150,7 @@ impl Minimq {
         let session = Box::leak(Box::new(minimq::Session::new(config)));
         let line = Line::default();
         line.0.borrow_mut().coming.extend(CONNACK);
-        let connection = once(session.connect(line.clone())).expect("all is there");
+        let connection = once(session.connect(line.clone())).expect("all bytes are in memory");
         let messages = [0, 1, 2].map(|qos| publish(qos, &PAYLOAD));
         Self {
             connection: connection.expect("it is accepted"),
@@ -159,7 +159,7 @@ impl Minimq {
         }
     }
 
-    /// A message comes, and is acknowledged to the end.
+    /// Receives a message, with all acknowledgements.
     pub fn receive(&mut self, qos: usize) -> usize {
         let message = std::mem::take(&mut self.messages[qos]);
         let mut sent = self.put(&message);
@@ -170,11 +170,12 @@ impl Minimq {
         sent
     }
 
-    /// A message goes, and is acknowledged to the end.
+    /// Sends a message, with all acknowledgements.
     pub fn send(&mut self, qos: usize) -> usize {
         let level = [QoS::AtMostOnce, QoS::AtLeastOnce, QoS::ExactlyOnce][qos];
         let publication = Publication::bytes(TOPIC, &PAYLOAD).qos(level);
-        let published = once(self.connection.publish(publication)).expect("the line takes all");
+        let published =
+            once(self.connection.publish(publication)).expect("the transport accepts all bytes");
         published.expect("there is room");
         let id = [ID, ID + 1].map(|at| self.line.0.borrow().gone[at]);
         let answer = |first| [first, 2, id[0], id[1]];
@@ -186,7 +187,7 @@ impl Minimq {
         }
     }
 
-    /// Bytes come at once, and everything is done about them; the bytes that went.
+    /// Receives bytes at once and handles them. Returns the sent bytes.
     fn put(&mut self, bytes: &[u8]) -> usize {
         self.line.0.borrow_mut().coming.extend(bytes);
         while let Some(progress) = once(self.connection.poll()) {
@@ -203,7 +204,7 @@ impl Minimq {
     }
 }
 
-/// What a future has at once.
+/// Returns the result of a future that is ready when it is first polled.
 fn once<F: Future>(future: F) -> Option<F::Output> {
     match pin!(future).poll(&mut Context::from_waker(Waker::noop())) {
         Poll::Ready(output) => Some(output),

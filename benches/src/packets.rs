@@ -1,14 +1,14 @@
-//! The packets that everybody is given.
+//! The packets that each crate decodes and encodes.
 
 use umqtt::codec::{
     Connack, Connect, Credentials, Delivery, Packet, PacketId, Puback, Publish, QoS, Suback,
     SubackReturnCode, Subscribe, TopicFilter, TopicName, Will,
 };
 
-/// 20 bytes.
+/// A topic of 20 bytes.
 pub const TOPIC: &str = "factory/7/line/3/tmp";
 
-/// Two plain ones and one with each wildcard.
+/// Two plain filters, and one with each wildcard.
 pub const FILTERS: [&str; 4] = [
     "factory/7/line/3/tmp",
     "factory/+/line/3/tmp",
@@ -33,7 +33,7 @@ pub fn id(number: u16) -> PacketId {
     PacketId::new(number).expect("it is not 0")
 }
 
-/// A message to the topic of all.
+/// Creates a message to the common topic.
 pub fn publish(delivery: Delivery, payload: &[u8]) -> Publish<'_> {
     Publish {
         delivery,
@@ -53,7 +53,7 @@ pub fn connect() -> Connect<'static> {
     }
 }
 
-/// Hands out the packet of this row, one of [`KINDS`].
+/// Passes the packet of this row, one of [`KINDS`], to `show`.
 pub fn with<R>(kind: &str, show: impl FnOnce(Packet<'_>) -> R) -> R {
     let payload = vec![b'x'; 1 << 16];
     let filters = FILTERS.map(|filter| {

@@ -1,4 +1,4 @@
-//! The plots of the README: a dot for each of us in each row, and how cost grows.
+//! The plots of the README: a dot for each crate in each row, and the growth of cost.
 
 use std::path::Path;
 
@@ -19,7 +19,7 @@ const COLOURS: [RGBColor; peers().len()] = [
 
 type Drawn = Result<(), Box<dyn std::error::Error>>;
 
-/// Instructions of every row, on a logarithmic scale.
+/// Draws the instructions of every row, on a logarithmic scale.
 pub fn compare(path: &Path, names: &[String], instructions: &Found) -> Drawn {
     let mut rows = rows(names);
     rows.reverse();
@@ -65,7 +65,7 @@ fn label_at(rows: &[String], at: i32) -> String {
     row.map_or(String::new(), |row| report::label(row))
 }
 
-/// A small chart for each claim.
+/// Draws a small chart for each claim.
 pub fn growth(path: &Path, instructions: &Found) -> Drawn {
     let root = SVGBackend::new(path, (960, 520)).into_drawing_area();
     root.fill(&WHITE)?;

@@ -1,4 +1,4 @@
-//! What was found: tables, and what it should have been.
+//! The report: tables and targets.
 
 use crate::growth::{CLAIMS, unit};
 use crate::run::{Found, is_row};
@@ -12,32 +12,31 @@ const PEERS: [&str; 6] = [
     "minimq",
 ];
 
-/// What each peer does less of, or otherwise.
+/// Differences between the crates that the table does not show.
 pub const NOTES: &str = "\
-- Decoding, umqtt checks all that MQTT 3.1.1 asks for; the others accept NUL and wildcards in the topic of a PUBLISH. mqttbytes (rumqttc's
-  codec), rmqtt-codec and mqtt-protocol-core own what they decode: their allocations count, giving them back does not.
-- mqtt-protocol-core is given the body of a packet whose type is known: reading the fixed header is not counted, except in its session rows.
-- Encoding, all but mqtt-protocol-core write into a buffer that is there; it allocates one for each packet.
-- minimq speaks MQTT 5 only: it is given the same packets with the bytes for properties that MQTT 5 asks for. Its codec is reached by what
-  the crate offers its fuzzers, which builds a packet from parts and drops what was decoded; its session by its client, on a line in memory.
-- callgrind counts a copy of 64 KiB byte by byte where the C library uses `rep movsb`; mqttrs copies with a loop of its own.
+- Decoding: umqtt makes all checks of MQTT 3.1.1. The others accept NUL and wildcards in the topic of a PUBLISH. mqttbytes (the codec of
+  rumqttc), rmqtt-codec and mqtt-protocol-core return owned fields. Their allocations are counted, the release of that memory is not.
+- mqtt-protocol-core decodes the body of a packet whose type is known. Reading the fixed header is counted only in its session rows.
+- Encoding: mqtt-protocol-core allocates a buffer for each packet. All others write to an existing buffer.
+- minimq supports only MQTT 5. It is given the same packets with the bytes for properties that MQTT 5 needs. Its codec is not public: the
+  rows use its functions for fuzzers, which build a packet from parts and drop a decoded packet. Its session runs on a transport in memory.
+- callgrind counts a copy of 64 KiB byte by byte if the C library uses `rep movsb`. mqttrs copies with its own loop.
 ";
 
-/// What was tried where a target is missed, and what more it would take.
+/// Remarks on missed targets: attempts, and further possibilities.
 pub const MISSED: &str = "\
-- Decoding a PUBLISH: one with a plain topic is split by a shortcut (src/codec/fast.rs), without which it takes 90 instructions more. What
-  remains is the check of the topic and the copy of the result, an enum of fourteen. Reading and writing the Remaining Length in a loop costs 2
-  to 6 instructions a packet; one function serves all targets.
-- Encoding: fields of 8 to 32 bytes are copied in two blocks without a call of memcpy; each field is checked against the end of the buffer once
-  more, since nothing here may panic. Copying without that check needs `unsafe`. A CONNECT has five fields, each measured and then written;
-  copying those of 4 to 7 bytes without a call saved it nothing.
-- SUBSCRIBE: a filter with a wildcard is checked byte by byte, first as UTF-8. No client decodes a SUBSCRIBE, so a shortcut that took 484
-  instructions was dropped.
-- A stream costs something for each read on top of its bytes: the session looks at its queue and its reports each time it is asked. Deadlines
-  are looked at only when one can have passed, and a header is read again only when its packet is whole.
+- Decoding a PUBLISH: a shortcut (src/codec/fast.rs) splits a PUBLISH with a plain topic. Without it, decoding takes 90 instructions more. The
+  rest is the check of the topic, and the copy of the result, an enum of fourteen variants. One function reads or writes the Remaining Length
+  in a loop, for all targets. That costs 2 to 6 instructions a packet.
+- Encoding: fields of 8 to 32 bytes are copied in two blocks, without a call of memcpy. Each field is checked once more against the end of the
+  buffer, because the code must not panic. Copying without this check needs `unsafe`. A CONNECT has five fields. The length of each is
+  computed before it is written. Copying fields of 4 to 7 bytes without a call saved nothing.
+- SUBSCRIBE: a filter with a wildcard is checked byte by byte, first as UTF-8. No client decodes a SUBSCRIBE, so it has no shortcut.
+- A stream has a cost for each read in addition to its bytes: each call of the session checks its queue and its reports. It checks deadlines
+  only when one can have passed, and decodes a header again only when the packet is complete.
 ";
 
-/// The most instructions, from the plan.
+/// Maximum instructions of each row that has a target.
 const TARGETS: [(&str, f64); 9] = [
     ("decode/PUBLISH QoS 0, 64 B/umqtt", 120.0),
     ("decode/PUBLISH QoS 1, 1 KiB/umqtt", 135.0),
@@ -50,7 +49,7 @@ const TARGETS: [(&str, f64); 9] = [
     ("encode/PUBACK/umqtt", 16.0),
 ];
 
-/// Rows in their order, as `codec/row`.
+/// Returns the rows in their order, as `codec/row`.
 pub fn rows(names: &[String]) -> Vec<String> {
     let mut rows: Vec<String> = Vec::new();
     for name in names.iter().filter(|name| is_row(name)) {
@@ -62,12 +61,12 @@ pub fn rows(names: &[String]) -> Vec<String> {
     rows
 }
 
-/// A row as it is shown.
+/// Returns the label of a row.
 pub fn label(row: &str) -> String {
     row.replacen('/', " ", 1).replace("session ", "")
 }
 
-/// The rows that stand in the README.
+/// Returns `true` for the rows in the README of the library.
 pub fn is_common(row: &str) -> bool {
     let common = [
         "PUBLISH QoS 0, 64 B",
@@ -81,7 +80,7 @@ pub fn is_common(row: &str) -> bool {
     common.iter().any(|common| row.ends_with(common))
 }
 
-/// Instructions, nanoseconds where they were measured, and how many times ours, of the rows that are to be shown.
+/// Returns the table of the rows that `shown` selects: instructions, nanoseconds if measured, and the ratio to umqtt.
 pub fn table(
     names: &[String],
     instructions: &Found,
@@ -119,7 +118,7 @@ fn cell(row: &str, peer: &str, found: &Found, unit: &str) -> String {
     }
 }
 
-/// 12,345.
+/// Formats a number as 12,345.
 fn grouped(number: f64) -> String {
     let digits = format!("{number:.0}");
     let mut text = String::new();
@@ -132,7 +131,7 @@ fn grouped(number: f64) -> String {
     text
 }
 
-/// One line for each target and claim; true at the end if all hold.
+/// Returns one line for each target and claim, and `true` if all hold.
 pub fn verdicts(instructions: &Found) -> (String, bool) {
     let (mut lines, mut all) = (String::new(), true);
     let mut line = |holds: bool, text: String| {
@@ -152,13 +151,13 @@ pub fn verdicts(instructions: &Found) -> (String, bool) {
         let (what, says, of) = (claim.series, claim.says, claim.of);
         line(
             (claim.holds)(&costs),
-            format!("to {what} {says} ({of}: {})", costs_text.join(", ")),
+            format!("{what}: {says} ({of}: {})", costs_text.join(", ")),
         );
     }
     (lines, all)
 }
 
-/// The costs of a series of growth, in order.
+/// Returns the costs of a series of growth, in order.
 pub fn series(name: &str, instructions: &Found) -> Vec<(f64, f64)> {
     let prefix = format!("growth/{name}/");
     let point = |(key, cost): (&String, &f64)| {
@@ -170,7 +169,7 @@ pub fn series(name: &str, instructions: &Found) -> Vec<(f64, f64)> {
     points
 }
 
-/// Where the others stand in the plot.
+/// Returns the crates in the order of the table.
 pub const fn peers() -> [&'static str; 6] {
     PEERS
 }

@@ -1,4 +1,4 @@
-//! Runs all the work in a process of its own, under callgrind or criterion, and reads what they found.
+//! Runs all routines in a child process, under callgrind or criterion, and reads the results.
 
 use std::collections::HashMap;
 use std::fs;
@@ -10,13 +10,13 @@ use criterion::Criterion;
 
 use crate::measure::Work;
 
-/// What it is called by is deducted from everything.
+/// The empty routine. Its cost is subtracted from all others.
 pub const NOTHING: &str = "nothing/at all/umqtt";
 
-/// A number for each name.
+/// Results: a number for each name.
 pub type Found = HashMap<String, f64>;
 
-/// Run under callgrind: everything once, names in the order of the work.
+/// Argument of the child under callgrind. It runs each routine once, in order.
 pub fn once(jobs: &mut [Box<dyn Work>]) {
     for job in jobs {
         println!("{}", job.name());
@@ -24,10 +24,10 @@ pub fn once(jobs: &mut [Box<dyn Work>]) {
     }
 }
 
-/// Instructions of everything; the names in their order.
+/// Returns the instructions of every routine, and the names in their order.
 pub fn instructions() -> (Vec<String>, Found) {
     let out = scratch("callgrind");
-    // Callgrind writes a file each time it leaves the function: out.1, out.2, ...
+    // Callgrind writes a file at the end of each call: out.1, out.2, ...
     let measured = "benches::measure::measured";
     let run = Command::new("valgrind")
         .args(["--tool=callgrind", "--quiet"])
@@ -57,12 +57,15 @@ pub fn instructions() -> (Vec<String>, Found) {
         .zip(&names)
         .map(|(n, name)| (name.clone(), cost(n)))
         .collect();
-    let nothing = found.get(NOTHING).copied().expect("it is measured, too");
+    let nothing = found
+        .get(NOTHING)
+        .copied()
+        .expect("the empty routine was measured");
     found.values_mut().for_each(|cost| *cost -= nothing);
     (names, found)
 }
 
-/// Run by itself: everything often.
+/// Argument of the child without callgrind. It runs each routine many times.
 pub fn often(jobs: &mut [Box<dyn Work>], out: &Path) {
     let mut criterion = Criterion::default()
         .without_plots()
@@ -75,12 +78,12 @@ pub fn often(jobs: &mut [Box<dyn Work>], out: &Path) {
     }
 }
 
-/// True if the table has a place for it.
+/// Returns `true` if the table has a row for it.
 pub fn is_row(name: &str) -> bool {
     name != NOTHING && !name.starts_with("growth/")
 }
 
-/// Nanoseconds of every row: medians.
+/// Returns the median time of every row in ns.
 pub fn nanoseconds(names: &[String]) -> Found {
     let out = scratch("criterion");
     let run = Command::new(std::env::current_exe().expect("it runs"))
@@ -98,7 +101,7 @@ pub fn nanoseconds(names: &[String]) -> Found {
 }
 
 fn median(out: &Path, name: &str) -> f64 {
-    let kept = fs::read_dir(out).expect("criterion was here");
+    let kept = fs::read_dir(out).expect("criterion has written its results");
     let title = format!("\"{}\"", name.replace('/', "-"));
     for entry in kept.flatten() {
         let new = entry.path().join("new");
@@ -114,7 +117,7 @@ fn median(out: &Path, name: &str) -> f64 {
     panic!("{name} was not measured");
 }
 
-/// A directory with nothing in it, beside the program.
+/// Creates an empty directory beside the program.
 fn scratch(name: &str) -> PathBuf {
     let exe = std::env::current_exe().expect("it runs");
     let path = exe.with_file_name(format!("benches-{name}"));

@@ -1,4 +1,4 @@
-//! Rows of the session: messages that come and go with all their acknowledgements, and a stream of packets.
+//! Rows of the session: received and sent messages with all their acknowledgements, and a stream of packets.
 
 use bytes::BytesMut;
 use mqtt_protocol_core::mqtt::{
@@ -19,7 +19,7 @@ use crate::packets::{self, TOPIC};
 const NOW: Instant = Instant::from_millis(0);
 const CONNACK: [u8; 4] = [0x20, 2, 0, 0];
 const PAYLOAD: [u8; 64] = [b'x'; 64];
-/// Sizes of the reads in which the stream comes.
+/// Sizes of the reads in which the stream is received.
 pub const READS: [usize; 4] = [1, 7, 64, 1460];
 const LEVELS: [QoS; 3] = [QoS::AtMostOnce, QoS::AtLeastOnce, QoS::ExactlyOnce];
 
@@ -111,13 +111,14 @@ fn delivery(qos: QoS, packet_id: PacketId) -> Delivery {
     }
 }
 
-/// A PUBLISH as it comes.
+/// Returns an encoded PUBLISH.
 fn incoming(qos: QoS, number: u16, payload: &[u8]) -> Vec<u8> {
     let publish = packets::publish(delivery(qos, packets::id(number)), payload);
     packets::encoded(&Packet::Publish(publish))
 }
 
-/// 200 times: QoS 0 of 64 B and of 300 B, QoS 1 of 16 B, QoS 2 of 64 B, and the PUBREL that releases it.
+/// Returns the stream, 200 times these packets: PUBLISH at QoS 0 of 64 B and of 300 B, QoS 1 of 16 B, QoS 2 of 64 B,
+/// and its PUBREL.
 pub fn stream() -> Vec<u8> {
     let mut bytes = Vec::new();
     for number in 1..=200 {
@@ -130,14 +131,14 @@ pub fn stream() -> Vec<u8> {
     bytes
 }
 
-/// Our session, which lives as long as the program.
+/// A session of umqtt, which exists until the program ends.
 pub struct Ours {
     session: Session<'static>,
-    /// One message of each level.
+    /// One message at each QoS.
     messages: [Vec<u8>; 3],
 }
 
-/// A session on a connection, with a receive buffer of 256 or 2,048 bytes.
+/// Returns a connected session with a receive buffer of 256 or 2,048 bytes.
 pub fn connected(rx: usize) -> Ours {
     match rx {
         256 => Ours::connected(Session::new(Box::leak(Box::new(
@@ -164,7 +165,7 @@ impl Ours {
         ours
     }
 
-    /// A message comes, and is acknowledged to the end.
+    /// Receives a message, with all acknowledgements.
     fn receive(&mut self, qos: QoS) -> usize {
         let message = std::mem::take(&mut self.messages[qos as usize]);
         self.put(&message);
@@ -177,7 +178,7 @@ impl Ours {
         sent
     }
 
-    /// A message goes, and is acknowledged to the end.
+    /// Sends a message, with all acknowledgements.
     pub fn send(&mut self, qos: QoS) -> usize {
         let message = Message {
             qos,
@@ -197,7 +198,7 @@ impl Ours {
         sent + self.turn()
     }
 
-    /// Publishes without an answer.
+    /// Publishes a message that is not acknowledged.
     pub fn leave_open(&mut self) {
         let message = Message {
             qos: QoS::AtLeastOnce,
@@ -207,7 +208,7 @@ impl Ours {
         self.flush();
     }
 
-    /// Bytes come in reads of this size.
+    /// Receives bytes in reads of this size.
     pub fn take(&mut self, bytes: &[u8], read: usize) -> usize {
         bytes
             .chunks(read)
@@ -321,7 +322,7 @@ impl Core {
     }
 }
 
-/// Writes what is asked for.
+/// Writes the packets that the connection requests.
 fn written(events: Vec<CoreEvent>) -> usize {
     let mut sent = 0;
     for event in std::hint::black_box(events) {
@@ -336,7 +337,8 @@ fn written(events: Vec<CoreEvent>) -> usize {
     sent
 }
 
-/// Packets in a stream of which reads of this size come; `one` is the length of the packet at the start.
+/// Decodes a stream that is received in reads of this size. `one` decodes the packet at the start and returns its
+/// length.
 fn decode(bytes: &[u8], read: usize, one: impl Fn(&[u8]) -> Option<usize>) -> usize {
     let (mut kept, mut packets) = (Vec::with_capacity(4096), 0);
     for read in bytes.chunks(read) {
@@ -357,7 +359,7 @@ fn umqtt(bytes: &[u8]) -> Option<usize> {
     Some(used)
 }
 
-/// It does not say how long the packet was: that is read from the fixed header once more.
+/// It does not return the length of the packet, so the fixed header is read once more.
 fn mqttrs(bytes: &[u8]) -> Option<usize> {
     let packet = mqttrs::decode_slice(bytes).expect("it is valid")?;
     std::hint::black_box(packet);

@@ -1,7 +1,7 @@
 //! Counts the instructions that a chip executes for each operation of the blocking client, and prints them.
 //!
-//! The other end is scripted and the transport moves bytes in memory, so that every run counts the same; the clock
-//! stands still. `.ci/chip-instructions` runs it.
+//! The peer is a script, the transport copies bytes in memory, and the clock does not move, so every run has the same
+//! counts. `.ci/chip-instructions` runs it.
 #![no_std]
 #![no_main]
 
@@ -28,7 +28,8 @@ use umqtt::{
 
 use self::wire::{LONGEST, Wire};
 
-/// Each operation is counted so many times, for its mean: where in the buffers a packet falls makes a difference.
+/// Number of runs of each operation, whose mean is printed. The count depends on the position of a packet in the
+/// buffers.
 const ROUNDS: u32 = 32;
 
 const TOPIC: &str = "home/room/1/sensor/2";
@@ -57,10 +58,10 @@ const EXACTLY_ONCE: Delivery = Delivery::ExactlyOnce {
 
 type Device<'s, 'b, 'w> = Client<'s, 'b, &'w Wire, Still>;
 
-/// Why a run ended too early.
+/// The reason why a run ended early.
 enum Failure {
     Client(client::Error<Infallible>),
-    /// The script and the client do not fit.
+    /// The script does not match the packets of the client.
     Script(&'static str),
 }
 
@@ -78,11 +79,11 @@ impl From<EncodeError> for Failure {
 
 impl From<TopicError> for Failure {
     fn from(_: TopicError) -> Self {
-        Self::Script("the topic is no topic")
+        Self::Script("a topic is not valid")
     }
 }
 
-/// A clock without time.
+/// A clock that always shows the same time.
 struct Still;
 
 impl Clock for Still {
@@ -165,7 +166,7 @@ fn publish(client: &mut Device<'_, '_, '_>, wire: &Wire, qos: QoS) -> Result<u32
     counted(|| client.publish_and_wait(&message, ignore))
 }
 
-/// Up to the acknowledgement that has left.
+/// Handles a message until its acknowledgement was sent.
 fn receive(
     client: &mut Device<'_, '_, '_>,
     wire: &Wire,
@@ -193,7 +194,7 @@ fn receive(
     })?;
     if !seen || client.session().has_pending() {
         return Err(Failure::Script(
-            "the message did not come, or its answer did not leave",
+            "a message was not received, or its acknowledgement not sent",
         ));
     }
     Ok(count)
@@ -207,7 +208,7 @@ fn ping(client: &mut Device<'_, '_, '_>, wire: &Wire) -> Result<u32, Failure> {
     })
 }
 
-/// A connection was lost with a message unacknowledged: from CONNECT to its PUBACK.
+/// Resends a message after a lost connection: from CONNECT to its PUBACK.
 fn resume(session: &mut Session<'_>, wire: &Wire) -> Result<u32, Failure> {
     wire.feed(&[&CONNACK])?;
     let mut client = Device::connect(session, wire, Still, &OPTIONS)?;
@@ -234,7 +235,7 @@ fn message(qos: QoS) -> Message<'static> {
     }
 }
 
-/// The id that the session will give next.
+/// Returns the id that the session will use next.
 fn next_id(session: &Session<'_>) -> Result<PacketId, Failure> {
     let last = session.last_packet_id().map_or(0, PacketId::get);
     PacketId::new(last.wrapping_add(1)).ok_or(Failure::Script("the ids have wrapped"))
@@ -252,7 +253,7 @@ fn row(name: &str, mut operation: impl FnMut() -> Result<u32, Failure>) -> Resul
     Ok(())
 }
 
-/// The instructions that a call takes.
+/// Returns the instructions of a call.
 fn counted<R>(call: impl FnOnce() -> Result<R, client::Error<Infallible>>) -> Result<u32, Failure> {
     let own = instructions(|| {}).1;
     let (result, count) = instructions(call);
@@ -267,7 +268,7 @@ fn instructions<R>(call: impl FnOnce() -> R) -> (R, u32) {
     let result = black_box(call());
     compiler_fence(Ordering::SeqCst);
     let end = minstret::read();
-    // No operation takes 2^32.
+    // No operation takes 2^32 instructions.
     (
         result,
         u32::try_from(end.wrapping_sub(begin)).unwrap_or(u32::MAX),

@@ -1,4 +1,4 @@
-//! A transport that brings what it was told to, and takes everything.
+//! A transport in memory. It delivers prepared packets, and accepts all bytes.
 
 use core::{cell::RefCell, convert::Infallible};
 
@@ -7,10 +7,10 @@ use heapless::Vec;
 
 use crate::Failure;
 
-/// The longest packet that comes, in bytes.
+/// Length of the longest received packet, in bytes.
 pub(crate) const LONGEST: usize = 128;
 
-/// A reference to it is a transport, so that bytes can be laid out while a client has it.
+/// A reference to it is a transport, so packets can be added while a client uses it.
 #[derive(Default)]
 pub(crate) struct Wire {
     incoming: RefCell<Incoming>,
@@ -23,7 +23,7 @@ struct Incoming {
 }
 
 impl Wire {
-    /// The peer sends these packets, one with each read.
+    /// Adds packets of the peer. Each read returns one.
     pub(crate) fn feed(&self, packets: &[&[u8]]) -> Result<(), Failure> {
         let mut incoming = self.incoming.borrow_mut();
         incoming.packets.clear();

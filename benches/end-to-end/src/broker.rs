@@ -1,4 +1,4 @@
-//! mosquitto, in a process of its own.
+//! mosquitto, as a child process.
 
 use std::{
     fs,
@@ -11,10 +11,10 @@ use std::{
 use anyhow::{Context, Result, bail};
 use tempfile::TempDir;
 
-/// Debian's place for it is not on every user's path.
+/// Debian installs it in a folder that is not in every user's PATH.
 const PROGRAMS: [&str; 2] = ["mosquitto", "/usr/sbin/mosquitto"];
 
-/// Broker and client have a CPU each: where the scheduler puts them decides more than what they do.
+/// Broker and client run on one CPU each. Otherwise, the choices of the scheduler have more effect than the programs.
 const BROKER_CPU: &str = "0";
 pub(crate) const CLIENT_CPU: &str = "1";
 
@@ -25,7 +25,7 @@ pub(crate) struct Broker {
 }
 
 impl Broker {
-    /// A broker that keeps any number of messages for clients that are away, and sends each so many at a time.
+    /// A broker that stores any number of messages for disconnected clients, and sends up to a number of them at once.
     pub(crate) fn start(inflight: usize) -> Result<Self> {
         let folder = TempDir::new()?;
         let port = TcpListener::bind("127.0.0.1:0")?.local_addr()?.port();
@@ -66,7 +66,7 @@ impl Drop for Broker {
     }
 }
 
-/// A command, to be completed with a program and its arguments, that runs on this CPU only.
+/// Returns a command that runs on this CPU only. The caller adds a program and its arguments.
 pub(crate) fn on_cpu(cpu: &str) -> Command {
     let mut command = Command::new("taskset");
     command.args(["--cpu-list", cpu]);

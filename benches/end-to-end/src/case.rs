@@ -1,11 +1,11 @@
-//! What is measured: one direction, QoS, size and window.
+//! One measurement: a direction, QoS, size and window.
 
 use std::{fmt, time::Duration};
 
 use anyhow::{Context, Result, bail};
 use umqtt::codec::QoS;
 
-/// A measurement, as a worker gets it on its command line.
+/// A measurement, which a worker reads from its command line.
 #[derive(Clone, Debug)]
 pub(crate) struct Case {
     pub(crate) direction: Direction,
@@ -14,10 +14,11 @@ pub(crate) struct Case {
     pub(crate) qos: QoS,
     /// Payload, in bytes.
     pub(crate) size: usize,
-    /// How many messages may have been handed over and not be done with: in flight at QoS 1 and 2.
+    /// Maximum number of messages that were passed to the client and are not complete. At QoS 1 and 2, they are in
+    /// flight.
     pub(crate) window: usize,
     pub(crate) count: usize,
-    /// A worker ends after this, done or not.
+    /// Maximum time of a worker.
     pub(crate) limit: Duration,
 }
 
@@ -28,7 +29,7 @@ pub(crate) enum Direction {
 }
 
 impl Case {
-    /// What the worker's program is called with.
+    /// The command line of the program of the worker.
     pub(crate) fn arguments(&self) -> [String; 8] {
         [
             self.direction.to_string(),
@@ -64,7 +65,7 @@ impl Case {
         })
     }
 
-    /// At QoS 0 the last message goes at QoS 1: with its acknowledgement the broker has all of them.
+    /// At QoS 0, the last message is sent at QoS 1. Its acknowledgement proves that the broker has all of them.
     pub(crate) fn qos_of(&self, last: bool) -> QoS {
         match self.qos {
             QoS::AtMostOnce if last => QoS::AtLeastOnce,

@@ -1,4 +1,4 @@
-//! The clients that are compared, each as a program that works on a [`Case`].
+//! The clients that are compared. Each is a program that works on a [`Case`].
 
 use std::{
     env,
@@ -16,11 +16,11 @@ use crate::{
     worker::{self, Sample},
 };
 
-/// No worker may take longer, in seconds; each ends by itself before that.
+/// Time in seconds after which a worker is killed. It normally ends before.
 const PATIENCE: &str = "30";
 
 pub(crate) struct Client {
-    /// With its version.
+    /// Name with version.
     pub(crate) name: String,
     program: OsString,
     arguments: &'static [&'static str],
@@ -51,7 +51,7 @@ const WORKERS: [Worker; 3] = [
     },
 ];
 
-/// Works, in the process of a worker.
+/// Runs in the process of a worker.
 pub(crate) fn work(name: &str, arguments: &[String]) -> Result<()> {
     let worker = WORKERS
         .iter()
@@ -66,13 +66,13 @@ pub(crate) fn work(name: &str, arguments: &[String]) -> Result<()> {
     Ok(())
 }
 
-/// All clients that are to be had here.
+/// Returns all clients that are installed.
 pub(crate) fn all(folder: &Path) -> Result<Vec<Client>> {
     let program = env::current_exe()?.into_os_string();
     let mut clients: Vec<_> = WORKERS
         .iter()
         .map(|worker| Client {
-            // Ours is the one in this repository.
+            // umqtt is the one in this repository.
             name: match locked(worker.name) {
                 Some(version) => format!("{} {version}", worker.name),
                 None => worker.name.to_owned(),
@@ -116,7 +116,7 @@ impl Client {
     }
 }
 
-/// Builds the worker on Paho's C client.
+/// Builds the worker that uses Paho's C client.
 fn paho(folder: &Path) -> Result<Client> {
     let program = folder.join("paho");
     let source = concat!(env!("CARGO_MANIFEST_DIR"), "/paho.c");
@@ -133,7 +133,7 @@ fn paho(folder: &Path) -> Result<Client> {
     })
 }
 
-/// The version of a dependency.
+/// Returns the version of a dependency.
 fn locked(name: &str) -> Option<&'static str> {
     let (_, entry) =
         include_str!("../Cargo.lock").split_once(&format!("name = \"{name}\"\nversion = \""))?;

@@ -1,10 +1,11 @@
-//! Messages per second and CPU time per message of MQTT clients, beside each other on one mosquitto on this machine.
+//! Compares MQTT clients with one mosquitto on this machine: messages per second, and CPU time per message.
 //!
-//! `cargo run --release` in this folder prints the table; `--quick` takes fewer messages and one round, `--write` keeps
-//! the table in `results.md`.
+//! `cargo run --release` in this folder prints the table. `--quick` sends fewer messages in one round. `--write` writes
+//! the table to `results.md`.
 //!
-//! To be received, messages wait in the broker before the client connects, so that nobody waits for a publisher. The
-//! order of the clients changes with each round, and medians are shown. Broker and client have a CPU each.
+//! Messages to be received are stored in the broker before the client connects, so that no client waits for a
+//! publisher. The order of the clients changes with each round, and the table has medians. Broker and client run on one
+//! CPU each.
 
 mod broker;
 mod case;
@@ -87,7 +88,7 @@ fn measure(quick: bool) -> Result<String> {
     table.finish()
 }
 
-/// One round: every client, beginning with another each time.
+/// Runs one round of every client. Each round begins with another client.
 fn play(case: &Case, clients: &[Client], round: usize, samples: &mut [Vec<Sample>]) -> Result<()> {
     let named = |number: usize| Case {
         client_id: format!("client-{number}"),
@@ -123,7 +124,7 @@ fn play(case: &Case, clients: &[Client], round: usize, samples: &mut [Vec<Sample
     Ok(())
 }
 
-/// The broker keeps what comes from now on for this client.
+/// Creates a session for this client, for which the broker stores messages.
 fn subscribe(case: &Case) -> Result<()> {
     let mut storage = Storage::<128, 256, 4>::new();
     let mut session = Session::new(&mut storage);
@@ -134,7 +135,7 @@ fn subscribe(case: &Case) -> Result<()> {
     Ok(())
 }
 
-/// The broker forgets this client.
+/// Removes the session of this client from the broker.
 fn forget(case: &Case) -> Result<()> {
     let mut storage = Storage::<128, 256, 4>::new();
     let mut session = Session::new(&mut storage);
@@ -148,7 +149,7 @@ fn cases(quick: bool) -> Vec<Case> {
         for qos in [QoS::AtMostOnce, QoS::AtLeastOnce, QoS::ExactlyOnce] {
             for size in SIZES {
                 for window in WINDOWS {
-                    // What the broker sends at QoS 0 has no window.
+                    // Messages that the broker sends at QoS 0 have no window.
                     if direction == Direction::Receive && qos == QoS::AtMostOnce && window == 1 {
                         continue;
                     }
@@ -169,7 +170,7 @@ fn cases(quick: bool) -> Vec<Case> {
     cases
 }
 
-/// So many that a run takes some tenths of a second.
+/// Returns the number of messages, so that a run takes some tenths of a second.
 const fn count(qos: QoS, size: usize, window: usize) -> usize {
     match (qos, size, window) {
         (QoS::AtMostOnce, 64, _) => 50_000,

@@ -6,18 +6,18 @@ use anyhow::Result;
 
 use crate::{broker, case::Case, client::Client, worker::Sample};
 
-/// What the figures do not tell by themselves.
+/// Remarks that explain the figures.
 const REMARKS: &str = "
-- At QoS 0, a window of 16 is 16 messages queued before they are written: ours leave in one write.
-- Receiving at QoS 1 and 2, acknowledgements of messages that came together leave together: with us those of messages
-  that the caller has had, eight at most; with rumqttc those of all that one read brought.
-- With a window of 1, most of the time goes to the operating system waking one process and then the other.
+- At QoS 0, a window of 16 means that 16 messages are queued before they are written. umqtt sends them in one write.
+- Receiving at QoS 1 and 2, several acknowledgements are sent in one write. umqtt acknowledges together the messages that the
+  caller has taken, at most eight. rumqttc acknowledges together all messages of one read.
+- With a window of 1, most of the time is spent in the operating system, which wakes the two processes in turn.
 ";
 
 pub(crate) struct Table {
     text: String,
     rounds: usize,
-    /// How busy the machine was with other things.
+    /// Load of the machine before the measurement.
     load: String,
 }
 
@@ -36,7 +36,7 @@ impl Table {
         Self { text, rounds, load }
     }
 
-    /// A row: what each client made of this case in each round.
+    /// Adds a row with the results of each client in each round.
     pub(crate) fn add(&mut self, case: &Case, samples: &[Vec<Sample>]) {
         let _ = write!(self.text, "| {case} |");
         for samples in samples {

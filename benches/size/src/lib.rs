@@ -1,4 +1,4 @@
-//! What the measured programs share: the edge of the world, where calls go that cost these programs nothing.
+//! Shared code of the measured programs: transport and clock, whose drivers are not counted.
 #![no_std]
 
 use core::panic::PanicInfo;
@@ -9,16 +9,16 @@ use umqtt::{Clock, Instant};
 unsafe extern "C" {
     safe fn transport_read_ready() -> bool;
     safe fn transport_write_ready() -> bool;
-    /// Puts up to `len` bytes there, and says how many; below 0 when the transport has failed.
+    /// Writes up to `len` received bytes to the address, and returns their number; below 0 if the transport has failed.
     safe fn transport_read(to: *mut u8, len: usize) -> isize;
-    /// Takes up to `len` bytes from there, and says how many; below 0 when the transport has failed.
+    /// Sends up to `len` bytes from the address, and returns their number; below 0 if the transport has failed.
     safe fn transport_write(from: *const u8, len: usize) -> isize;
     safe fn clock_now() -> u32;
     safe fn show_bytes(from: *const u8, len: usize);
     safe fn halt() -> !;
 }
 
-/// The rest of the firmware does something with what came.
+/// The rest of the firmware uses the received message.
 pub fn show(bytes: &[u8]) {
     show_bytes(bytes.as_ptr(), bytes.len());
 }

@@ -1,7 +1,7 @@
-//! Bytes per second on a socket with read and write time-outs of 10 ms, beside the same on a non-blocking socket.
+//! Bytes per second on a socket with read and write timeouts of 10 ms, compared with a non-blocking socket.
 //!
-//! No call may spend a time-out where nothing has to be waited for. `cargo run --release --bin waits` in this folder prints
-//! the table; `--write` keeps it in `waits.md`. The peer is a thread of this program.
+//! It shows that no call waits for a timeout without need. `cargo run --release --bin waits` in this folder prints the
+//! table. `--write` writes it to `waits.md`. The peer is a thread of this program.
 
 use std::{
     env, fs,
@@ -29,10 +29,10 @@ const ROUNDS: usize = 5;
 
 type Device<'s, 'b> = Client<'s, 'b, NonBlocking<TcpStream>, StdClock>;
 
-/// What the device does, and what its peer does meanwhile.
+/// A measurement: the work of the device, and of its peer at the same time.
 struct Case {
     name: &'static str,
-    /// Bytes of payload that are moved.
+    /// Payload in bytes.
     bytes: usize,
     device: fn(&mut Device<'_, '_>) -> Result<()>,
     peer: fn(TcpStream),
@@ -67,8 +67,8 @@ fn main() -> Result<()> {
         _ => bail!("usage: [--write]"),
     };
     let mut table = String::from(
-        "# Sockets with time-outs\n\nkB/s of payload, the median of five rounds. Written by `cargo run --release --bin waits -- --write` in this folder.\n\n\
-         | | time-outs of 10 ms | non-blocking | ratio |\n| --- | ---: | ---: | ---: |\n",
+        "# Sockets with timeouts\n\nkB/s of payload, the median of five rounds. Written by `cargo run --release --bin waits -- --write` in this folder.\n\n\
+         | | timeouts of 10 ms | non-blocking | ratio |\n| --- | ---: | ---: | ---: |\n",
     );
     for case in &CASES {
         let with_timeouts = measure(case, false)?;
@@ -86,7 +86,7 @@ fn main() -> Result<()> {
     Ok(())
 }
 
-/// kB/s, the median of all rounds.
+/// Returns the median of all rounds in kB/s.
 fn measure(case: &Case, non_blocking: bool) -> Result<f64> {
     let mut rates = Vec::new();
     for _ in 0..ROUNDS {

@@ -1,4 +1,4 @@
-//! Our async client, on tokio.
+//! The async client of umqtt, on tokio.
 
 use anyhow::Result;
 use tokio::{runtime::Builder, time::timeout};
@@ -56,7 +56,7 @@ async fn publish(case: &Case, client: &mut Device<'_, '_>) -> Result<Sample> {
             continue;
         }
         client.recv().await?;
-        // Whatever came with it.
+        // Handles the events that were received with it.
         while let Some(ready) = client.session().poll(clock.now())? {
             client.session().event(ready)?;
         }
@@ -75,7 +75,7 @@ async fn receive(case: &Case, meter: Meter, client: &mut Device<'_, '_>) -> Resu
         }
         anyhow::Ok(())
     };
-    // When the time is over, those that came count.
+    // After the time limit, the received messages are counted.
     if let Ok(result) = timeout(case.limit, all).await {
         result?;
     }

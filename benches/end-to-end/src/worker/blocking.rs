@@ -1,4 +1,4 @@
-//! Our blocking client.
+//! The blocking client of umqtt.
 
 use anyhow::Result;
 use umqtt::{
@@ -58,7 +58,7 @@ fn publish(case: &Case, client: &mut Client<'_, '_, TcpTransport, StdClock>) -> 
             continue;
         }
         client.recv()?;
-        // Whatever came with it.
+        // Handles the events that were received with it.
         while let Some(ready) = client.session().poll(clock.now())? {
             client.session().event(ready)?;
         }

@@ -1,6 +1,6 @@
-//! The clients at work. Each runs in a process of its own, whose CPU time is measured.
+//! The workers. Each runs a client in a process of its own, whose CPU time is measured.
 //!
-//! All do the same: they number and send every payload, or read every byte of it.
+//! All do the same work: they number and send every payload, or read every byte of it.
 
 pub(crate) mod asynch;
 pub(crate) mod blocking;
@@ -20,12 +20,12 @@ use crate::case::{Case, Direction};
 pub(crate) const TOPIC: &str = "end/to/end/benchmark";
 pub(crate) const KEEP_ALIVE: u16 = 60;
 
-/// What our clients have to store: messages of 16 KiB in both directions; a window of 16 twice, since what is
-/// acknowledged frees its place from the front only; and as many ids at QoS 2 as messages wait, since mosquitto 2.0.11
-/// sends all of them once the first are complete, whatever its window.
+/// The storage of umqtt: messages of 16 KiB in both directions, and twice a window of 16, because acknowledged packets
+/// free their room only from the front. It has as many QoS 2 ids as there are stored messages, because mosquitto 2.0.11
+/// sends all of them after the first are complete, regardless of its window.
 pub(crate) type Memory = umqtt::Storage<{ 20 * 1024 }, { 33 * 17 * 1024 }, 16, 10_016>;
 
-/// What a run came to.
+/// The result of a run.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Sample {
     pub(crate) messages: usize,
@@ -33,7 +33,7 @@ pub(crate) struct Sample {
     pub(crate) cpu: Duration,
 }
 
-/// The clocks, from when this was made.
+/// Wall clock and CPU time since its creation.
 #[derive(Clone, Copy)]
 pub(crate) struct Meter {
     wall: Instant,
@@ -63,7 +63,7 @@ impl Meter {
     }
 }
 
-/// CPU time of this process, all its threads.
+/// Returns the CPU time of all threads of this process.
 fn cpu() -> Result<Duration> {
     Ok(clock_gettime(ClockId::CLOCK_PROCESS_CPUTIME_ID)?.into())
 }
@@ -86,7 +86,7 @@ impl<'c> Source<'c> {
         }
     }
 
-    /// The next message; the last one when the time is over.
+    /// Returns the next message. After the time limit, it is the last one.
     pub(crate) fn next(&mut self, meter: &Meter) -> Option<Message<'_>> {
         if self.ended {
             return None;
@@ -113,7 +113,11 @@ impl<'c> Source<'c> {
 
 /// Reads every byte.
 pub(crate) fn consume(case: &Case, payload: &[u8]) -> Result<()> {
-    ensure!(payload.len() == case.size, "{} bytes came", payload.len());
+    ensure!(
+        payload.len() == case.size,
+        "{} bytes were received",
+        payload.len()
+    );
     black_box(payload.iter().copied().map(u64::from).sum::<u64>());
     Ok(())
 }

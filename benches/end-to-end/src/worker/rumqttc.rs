@@ -47,7 +47,7 @@ async fn publish(case: &Case) -> Result<Sample> {
     ) {}
 
     let meter = Meter::start(case)?;
-    // How many there will be, once that is known.
+    // Number of messages, when it is known.
     let total = Arc::new(AtomicUsize::new(usize::MAX));
     let sender = tokio::spawn(send(client, case.clone(), meter, Arc::clone(&total)));
     let mut done = 0;
@@ -98,7 +98,7 @@ async fn receive(case: &Case) -> Result<Sample> {
         }
         anyhow::Ok(())
     };
-    // When the time is over, those that came count.
+    // After the time limit, the received messages are counted.
     if let Ok(result) = timeout(case.limit, all).await {
         result?;
     }

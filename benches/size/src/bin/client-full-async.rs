@@ -1,4 +1,4 @@
-//! The device of `client-full` on the async client, with the smallest executor.
+//! The program of `client-full` on the async client, with a minimal executor.
 #![no_std]
 #![no_main]
 
@@ -30,7 +30,7 @@ fn run(storage: &mut Storage<256, 256, 4>, log: &[u8]) {
 async fn device(storage: &mut Storage<256, 256, 4>, log: &[u8]) {
     let mut session = Session::new(storage);
     loop {
-        // With the same session: what is not acknowledged goes out again.
+        // With the same session, so unacknowledged messages are sent again.
         let _ = connection(&mut session, log).await;
     }
 }

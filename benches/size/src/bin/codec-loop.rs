@@ -1,5 +1,5 @@
-//! The smallest device: connects with user and password, subscribes at QoS 1, publishes at QoS 1, receives and
-//! acknowledges, pings. By hand on the codec, without a session.
+//! The smallest device. It uses only the codec: connects with user and password, subscribes at QoS 1, publishes at QoS
+//! 1, receives and acknowledges, pings.
 #![no_std]
 #![no_main]
 
@@ -12,7 +12,7 @@ use umqtt::codec::{
 
 const PINGREQ: [u8; 2] = [0xC0, 0];
 
-/// Something went wrong, and a device would begin anew.
+/// Any error. A device would connect again.
 struct Failed;
 
 impl<E: core::error::Error> From<E> for Failed {
@@ -69,7 +69,7 @@ struct Device<'a> {
 }
 
 impl Device<'_> {
-    /// Reads the next packet whole, and does what it asks for.
+    /// Reads the next whole packet, and handles it.
     fn handle(&mut self) -> Result<(), Failed> {
         let (header, start, end) = self.receive()?;
         let body = self.rx.get(start..end).ok_or(Failed)?;
@@ -104,7 +104,7 @@ impl Device<'_> {
         Ok(())
     }
 
-    /// The header of the packet that lies whole at the start of the buffer, and where its body begins and ends.
+    /// Returns the header of the whole packet at the start of the buffer, with the start and the end of its body.
     fn receive(&mut self) -> Result<(FixedHeader, usize, usize), Failed> {
         loop {
             let bytes = self.rx.get(..self.filled).ok_or(Failed)?;

@@ -1,4 +1,5 @@
-//! The sensor of `client-qos1` on the blocking device: it connects again, subscribes again, and queues without a connection.
+//! The sensor of `client-qos1` on the blocking device, which reconnects, subscribes again, and queues without a
+//! connection.
 #![no_std]
 #![no_main]
 
@@ -25,7 +26,7 @@ fn device(storage: &mut Storage<256, 256, 4>) -> Result<(), RequestError> {
         if device.is_dial_due() {
             device.connect(Line)?;
         }
-        // The device plans the next dial when a connection ends.
+        // After the end of a connection, the device plans the next dial.
         let _ = device.poll(|event, publisher| {
             if let Event::Message(message) = event {
                 show(message.payload);

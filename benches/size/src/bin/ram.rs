@@ -1,5 +1,5 @@
-//! Statics as large as what a program keeps, and every call under a name of its own: from the linker's symbol table and
-//! the call graph, `.ci/size` tells how much memory and stack they take.
+//! Statics of the size of each type, and every call as a function with a known name. From the symbol table and the call
+//! graph, `.ci/size` computes their memory and stack.
 #![no_std]
 #![no_main]
 
