@@ -52,7 +52,8 @@
 //!
 //! - `async`: `asynch::Client`, over `embedded-io-async`.
 //! - `embassy-time`: a clock for it.
-//! - `defmt`: `defmt::Format` on public types.
+//! - `defmt`: `defmt::Format` on public types, and log events through `defmt`.
+//! - `log`: the same log events through `log`, at levels debug and warn.
 //! - `std`: TCP connections, a clock and a transport adapter for the blocking client on a host.
 //! - `tokio`: TCP connections and a clock for the async client on tokio.
 //!

@@ -8,6 +8,7 @@ use super::Error;
 use crate::{
     Backoff,
     codec::{Connect, ConnectReturnCode, QoS},
+    log::debug,
     session::{ImageError, ProtocolError, RequestError},
 };
 
@@ -118,7 +119,9 @@ impl Backoff {
         } else if connected_for >= STABLE_MS.max(self.ceiling().saturating_mul(2)) {
             self.reset();
         }
-        self.next(random)
+        let delay = self.next(random);
+        debug!("next attempt to connect in {} ms", delay);
+        delay
     }
 }
 

@@ -36,7 +36,7 @@ pub enum PacketType {
 
 impl PacketType {
     /// Returns the type with this number, or `None` for 0 and numbers above 14.
-    pub(super) const fn from_number(number: u8) -> Option<Self> {
+    pub(crate) const fn from_number(number: u8) -> Option<Self> {
         Some(match number {
             1 => Self::Connect,
             2 => Self::Connack,

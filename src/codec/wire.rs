@@ -19,10 +19,12 @@ pub(crate) const PUBACK: u8 = PacketType::Puback.first_byte();
 pub(crate) const PUBREC: u8 = PacketType::Pubrec.first_byte();
 pub(crate) const PUBREL: u8 = PacketType::Pubrel.first_byte();
 pub(crate) const PUBCOMP: u8 = PacketType::Pubcomp.first_byte();
+pub(crate) const SUBSCRIBE: u8 = PacketType::Subscribe.first_byte();
+pub(crate) const PINGREQ: u8 = PacketType::Pingreq.first_byte();
 pub(crate) const DISCONNECT: u8 = PacketType::Disconnect.first_byte();
 
 /// Packets without a body.
-pub(crate) const PINGREQ_PACKET: [u8; 2] = [PacketType::Pingreq.first_byte(), 0];
+pub(crate) const PINGREQ_PACKET: [u8; 2] = [PINGREQ, 0];
 pub(crate) const DISCONNECT_PACKET: [u8; 2] = [DISCONNECT, 0];
 
 /// Set in each byte of a Remaining Length but the last (section 2.2.3).

@@ -11,7 +11,7 @@ use super::{
 };
 use crate::{
     codec::{Connack, DecodeError, PacketId, PacketType, PublishHeader, QoS, Suback, wire},
-    log::warn,
+    log::{self, debug, warn},
     time::Instant,
 };
 
@@ -67,7 +67,13 @@ impl Session<'_> {
                 let skip = self.link.is_disconnected() || self.lacks_id_room();
                 let delivered = self.received_ids.as_slice();
                 return match self.receiver.begin_oversized(delivered, skip) {
-                    Ok(has_begun) => Ok(has_begun),
+                    Ok(has_begun) => {
+                        if has_begun {
+                            let len = self.receiver.packet_len();
+                            debug!("receiving Publish of {} bytes in parts", len);
+                        }
+                        Ok(has_begun)
+                    }
                     Err(error) => Err(self.link.close(error.into())),
                 };
             }
@@ -125,6 +131,9 @@ impl Session<'_> {
     }
 
     fn handle_packet(&mut self, now: Instant) -> Result<(), ConnectionClosed> {
+        let first = self.receiver.header().first_byte();
+        let id = raw_packet::packet_id(first, self.receiver.body());
+        log::received(first, id, self.receiver.packet_len());
         match self.receiver.header().packet_type {
             PacketType::Publish => self.handle_publish(now)?,
             PacketType::Connack => self.handle_connack(now)?,

@@ -238,7 +238,13 @@ impl Link {
     #[inline(never)] // called for about twenty reasons
     pub(super) fn close(&mut self, reason: ProtocolError) -> ConnectionClosed {
         if self.is_open() {
-            debug!("connection closed: {}", reason);
+            match reason {
+                ProtocolError::Closed if self.disconnected => {
+                    debug!("connection closed after Disconnect");
+                }
+                ProtocolError::Closed => debug!("connection closed without Disconnect"),
+                _ => debug!("connection closed: {}", reason),
+            }
             self.state = State::Closed(reason);
         }
         ConnectionClosed
@@ -249,6 +255,7 @@ impl Link {
     /// The reason replaces that of a connection which closed after the packet was received.
     #[inline(never)] // called for four reasons
     pub(super) fn reject_event(&mut self, reason: ProtocolError) -> ProtocolError {
+        debug!("connection closed: {}", reason);
         self.state = State::Closed(reason);
         reason
     }

@@ -42,6 +42,7 @@ use self::{
 };
 use crate::{
     codec::{Connect, PacketId, QoS},
+    log::debug,
     time::Instant,
 };
 
@@ -143,6 +144,10 @@ impl Session<'_> {
     ///   room for it. They stay, but an older connection was closed. On the other errors, the session is unchanged.
     pub fn connect(&mut self, options: &Connect<'_>, now: Instant) -> Result<(), RequestError> {
         self.write_connect(options)?;
+        debug!(
+            "connecting: client id {}, Clean Session {}, keep alive {} s",
+            options.client_id, options.clean_session, options.keep_alive
+        );
         self.timers.on_connect(options.keep_alive, now);
         self.link.start(options.clean_session);
         Ok(())

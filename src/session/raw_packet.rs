@@ -3,7 +3,10 @@
 //! In the send buffer and in images, a PUBLISH with a streamed payload ends where that payload would begin. Until it
 //! is sent, its packet type is [`STREAMED_TYPE`].
 
-use crate::codec::{FixedHeader, PacketId, QoS, wire};
+use crate::{
+    codec::{FixedHeader, PacketId, QoS, wire},
+    log,
+};
 
 /// The packet type of a PUBLISH whose payload is streamed; the specification reserves it.
 pub(super) const STREAMED_TYPE: u8 = 0xF0;
@@ -146,6 +149,12 @@ impl RawPacket {
     /// Returns the packet id. `buffer` is the one that the packet was read from.
     pub(super) fn id(&self, buffer: &[u8]) -> Option<PacketId> {
         packet_id(self.first, buffer.get(self.body..)?)
+    }
+
+    /// Logs that the packet was sent, which begins at `at`.
+    pub(super) fn log_sent(&self, at: usize, id: Option<PacketId>) {
+        let in_buffer = self.end.wrapping_sub(at);
+        log::sent(self.first, id, in_buffer.wrapping_add(self.streamed_len));
     }
 
     pub(super) fn is_connect(&self) -> bool {

@@ -32,6 +32,7 @@ use crate::{
 type Memory = Storage<16_384, 16_384, 32>;
 
 fn main() -> ExitCode {
+    env_logger::init();
     let options = Options::from_command_line();
     match start(&options) {
         Ok(End::Done | End::Stopped) => ExitCode::SUCCESS,

@@ -146,6 +146,11 @@ impl Receiver<'_> {
         self.packet.header
     }
 
+    /// Returns the length of that packet in bytes.
+    pub(super) fn packet_len(&self) -> usize {
+        self.packet.len()
+    }
+
     /// Returns the body of that packet.
     pub(super) fn body(&self) -> &[u8] {
         self.buffer.body(self.packet)

@@ -3,6 +3,7 @@
 use crate::{
     bytes,
     codec::{PacketId, wire},
+    log,
 };
 
 /// Length of each acknowledgement, in bytes.
@@ -67,8 +68,10 @@ impl AckQueue {
         let sent = usize::from(self.sent).wrapping_add(n).min(self.len());
         let (whole, _) = self.bytes.get(..sent).unwrap_or_default().as_chunks();
         for [first, _, high, low] in whole {
+            let id = PacketId::new(u16::from_be_bytes([*high, *low]));
+            log::sent(*first, id, ACK_LEN);
             if *first == wire::PUBREL
-                && let Some(id) = PacketId::new(u16::from_be_bytes([*high, *low]))
+                && let Some(id) = id
             {
                 on_pubrel(id);
             }

@@ -21,6 +21,7 @@ use super::{
 };
 use crate::{
     codec::{Connect, FixedHeader, PacketId, QoS, SubackCodes, wire},
+    log,
     time::Instant,
 };
 
@@ -278,7 +279,11 @@ impl Sender<'_> {
             Lent::Ping => {
                 let [n, ..] = n.min(2).to_le_bytes();
                 self.ping_left = self.ping_left.saturating_sub(n);
-                (self.ping_left == 0).then_some(SmallPacket::Ping)
+                let sent = self.ping_left == 0;
+                if sent {
+                    log::sent(wire::PINGREQ, None, wire::PINGREQ_PACKET.len());
+                }
+                sent.then_some(SmallPacket::Ping)
             }
             Lent::Acks => {
                 let in_flight = &mut self.in_flight;

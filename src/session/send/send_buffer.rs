@@ -250,7 +250,9 @@ impl SendBuffer<'_> {
             self.end_streamed();
         }
         self.packets.current = packet.end;
-        if let Some(id) = packet.id(self.packets.bytes) {
+        let id = packet.id(self.packets.bytes);
+        packet.log_sent(at, id);
+        if let Some(id) = id {
             return Some(SentPacket::Request(id));
         }
         if packet.is_connect() {

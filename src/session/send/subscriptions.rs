@@ -4,7 +4,8 @@
 use super::{Sender, SmallPacket};
 use crate::{
     bytes::Span,
-    codec::{EncodeError, PacketId, QoS, SubackCodes, SubackReturnCode, subscribe},
+    codec::{EncodeError, PacketId, QoS, SubackCodes, SubackReturnCode, subscribe, wire},
+    log,
     time::Instant,
 };
 
@@ -103,6 +104,7 @@ fn suspect(sender: &Sender<'_>) -> Option<(usize, u16)> {
 fn consume(sender: &mut Sender<'_>, n: usize, now: Instant) -> Option<SmallPacket> {
     let sent = sender.subscriptions.consume(n);
     if sent && let Some(slot) = &mut sender.in_flight.standing {
+        log::sent(wire::SUBSCRIBE, Some(slot.id), 0);
         slot.sent(now);
     }
     sent.then_some(SmallPacket::Subscribe)
