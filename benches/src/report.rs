@@ -37,7 +37,7 @@ pub const MISSED: &str = "\
 ";
 
 /// Maximum instructions of each row that has a target.
-const TARGETS: [(&str, f64); 9] = [
+const TARGETS: [(&str, f64); 7] = [
     ("decode/PUBLISH QoS 0, 64 B/umqtt", 120.0),
     ("decode/PUBLISH QoS 1, 1 KiB/umqtt", 135.0),
     ("encode/PUBLISH QoS 0, 64 B/umqtt", 120.0),
