@@ -92,7 +92,7 @@ struct Wire {
     /// What arrives later, and when.
     on_its_way: VecDeque<(u32, Vec<u8>)>,
     ended: bool,
-    /// The peer has closed the connection after a DISCONNECT.
+    /// The peer has closed the connection, after a DISCONNECT or as it liked.
     disconnected: bool,
     reads: Script,
     writes: Script,
@@ -102,6 +102,7 @@ struct Wire {
     now: u32,
     written: Vec<(u32, Vec<u8>)>,
     peer: Option<Peer>,
+    closing: Rc<Cell<bool>>,
     /// Written, and not yet seen by the peer for lack of a whole packet.
     unseen: Vec<u8>,
     dropped: bool,
@@ -132,6 +133,7 @@ impl Network {
             now: 0,
             written: Vec::new(),
             peer: None,
+            closing: Rc::default(),
             unseen: Vec::new(),
             dropped: false,
             broken: false,
@@ -164,6 +166,11 @@ impl Network {
     /// The peer answers each whole packet with these bytes.
     pub(crate) fn answer(&self, peer: impl FnMut(&Packet<'_>) -> Vec<u8> + 'static) {
         self.wire.borrow_mut().peer = Some(Box::new(peer));
+    }
+
+    /// A peer that sets it closes the connection after its answer.
+    pub(crate) fn closing(&self) -> Rc<Cell<bool>> {
+        Rc::clone(&self.wire.borrow().closing)
     }
 
     /// The peer has sent these bytes.
@@ -421,14 +428,20 @@ impl Wire {
 
     fn show_to_peer(&mut self, bytes: &[u8]) {
         let Some(peer) = &mut self.peer else { return };
+        if self.disconnected {
+            return;
+        }
         self.unseen.extend_from_slice(bytes);
         let mut seen = 0;
         while let Some((packet, used)) = Packet::decode(&self.unseen[seen..]).unwrap() {
             self.arrived.extend(peer(&packet));
             // As a server must (section 3.14.4).
-            self.disconnected |= matches!(packet, Packet::Disconnect);
+            self.disconnected |= matches!(packet, Packet::Disconnect) || self.closing.take();
             self.ended |= self.disconnected;
             seen += used;
+            if self.disconnected {
+                seen = self.unseen.len();
+            }
         }
         self.unseen.drain(..seen);
     }

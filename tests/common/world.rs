@@ -84,6 +84,9 @@ struct Wire {
     stubborn: bool,
     written: Vec<Vec<u8>>,
     peer: Option<Peer>,
+    closing: Rc<Cell<bool>>,
+    /// The peer has closed the connection.
+    closed: bool,
     unseen: Vec<u8>,
     dropped: bool,
 }
@@ -143,6 +146,8 @@ impl World {
             stubborn: false,
             written: Vec::new(),
             peer: None,
+            closing: Rc::default(),
+            closed: false,
             unseen: Vec::new(),
             dropped: false,
         };
@@ -165,6 +170,7 @@ impl World {
         wire.read = Side::default();
         wire.write = Side::default();
         wire.ended = false;
+        wire.closed = false;
         wire.broken = false;
         wire.reset = false;
         wire.dropped = false;
@@ -176,6 +182,11 @@ impl World {
     /// The peer answers each whole packet with these bytes.
     pub(crate) fn answer(&self, peer: impl FnMut(&Packet<'_>) -> Vec<u8> + 'static) {
         self.wire.borrow_mut().peer = Some(Box::new(peer));
+    }
+
+    /// A peer that sets it closes the connection after its answer.
+    pub(crate) fn closing(&self) -> Rc<Cell<bool>> {
+        Rc::clone(&self.wire.borrow().closing)
     }
 
     /// The peer sends these bytes.
@@ -428,6 +439,9 @@ impl Wire {
     }
 
     fn show_to_peer(&mut self, bytes: &[u8]) {
+        if self.closed {
+            return;
+        }
         let Some(mut peer) = self.peer.take() else {
             return;
         };
@@ -437,8 +451,12 @@ impl Wire {
         while let Some((packet, used)) = Packet::decode(&self.unseen[seen..]).unwrap() {
             answers.extend(peer(&packet));
             // As a server must (section 3.14.4).
-            self.ended |= matches!(packet, Packet::Disconnect);
+            self.closed = self.closing.take();
+            self.ended |= self.closed || matches!(packet, Packet::Disconnect);
             seen += used;
+            if self.closed {
+                seen = self.unseen.len();
+            }
         }
         self.unseen.drain(..seen);
         self.send(&answers);

@@ -47,6 +47,7 @@ mod defects;
 mod device {
     mod asynch;
     mod blocking;
+    mod cloud;
     mod handles;
     mod histories;
     mod orders;

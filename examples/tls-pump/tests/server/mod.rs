@@ -1,4 +1,8 @@
 //! Servers that speak TLS, and the authority that vouches for them.
+#![allow(
+    dead_code,
+    reason = "each test compiles this module, and none needs all of it"
+)]
 #![allow(clippy::unwrap_used, reason = "helpers of a test")]
 
 use std::{
@@ -13,6 +17,7 @@ use rustls::{
     ServerConfig, ServerConnection, StreamOwned,
     crypto::ring,
     pki_types::{CertificateDer, PrivateKeyDer},
+    sign::CertifiedKey,
 };
 
 /// An authority of one test.
@@ -38,6 +43,17 @@ impl Authority {
         let key = KeyPair::generate().unwrap();
         let certificate = params(name).signed_by(&key, &self.0).unwrap();
         server(vec![certificate.der().clone()], &key)
+    }
+
+    /// A certificate for these names, and its key.
+    pub(crate) fn certified_key(&self, names: &[&str]) -> CertifiedKey {
+        let key = KeyPair::generate().unwrap();
+        let names: Vec<_> = names.iter().map(|&name| name.to_owned()).collect();
+        let params = CertificateParams::new(names).unwrap();
+        let certificate = params.signed_by(&key, &self.0).unwrap();
+        let key = PrivateKeyDer::try_from(key.serialize_der()).unwrap();
+        let key = ring::sign::any_ecdsa_type(&key).unwrap();
+        CertifiedKey::new(vec![certificate.der().clone()], key)
     }
 
     /// A server with a certificate for this name from somebody whom the authority has certified, but not to certify.
