@@ -1,7 +1,7 @@
-//! The codec alone: `cargo run --example codec`.
+//! A program that uses only the codec: `cargo run --example codec`.
 //!
-//! A server's side of a connection: decodes packets from a byte stream that is received in pieces, and encodes the
-//! answers. There is no session, no socket and no clock.
+//! The server side of a connection: it decodes packets from a byte stream that is received in pieces, and encodes the
+//! answers. It has no session, no socket and no clock.
 
 use std::{error::Error, process::ExitCode};
 

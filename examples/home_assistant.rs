@@ -1,5 +1,5 @@
-//! A lamp with a thermometer in Home Assistant, explained in `docs/home-assistant.md`:
-//! `cargo run --example home_assistant -- --broker HOST:PORT`. Named no broker, it ends after five readings.
+//! A lamp with a thermometer in Home Assistant, explained in `docs/home-assistant.md`: `cargo run --example
+//! home_assistant -- --broker HOST:PORT`. Without `--broker`, it starts its own broker and ends after five readings.
 
 mod pc;
 
@@ -139,7 +139,7 @@ fn announce(
     publisher.publish(&retained(SWITCH, switch)).map(drop)
 }
 
-/// The server gives the last retained message to everybody who subscribes later.
+/// Publishes a retained message. The server sends the last one to each client that subscribes later.
 const fn retained<'a>(topic: &'a str, payload: &'a [u8]) -> Message<'a> {
     Message {
         qos: QoS::AtLeastOnce,

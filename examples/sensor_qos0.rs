@@ -1,7 +1,7 @@
 //! A sensor that wakes, reports and sleeps in one round trip: `cargo run --example sensor_qos0`.
 //!
-//! CONNECT, PUBLISH and DISCONNECT leave in one write. `shut_down` then waits for the CONNACK and for the end of the
-//! stream: a connection that is closed with bytes unread is reset, and that may destroy the message on its way.
+//! CONNECT, PUBLISH and DISCONNECT are sent in one write. `shut_down` then waits for the CONNACK and for the end of the
+//! stream. If a connection is closed with unread bytes, it is reset, and the message may be lost.
 
 mod pc;
 
@@ -20,7 +20,7 @@ fn main() -> ExitCode {
     pc::report(watch())
 }
 
-/// Another device, which receives what the sensor reports.
+/// Another device, which receives the reports of the sensor.
 fn watch() -> pc::Result<()> {
     let broker = pc::broker()?;
     let mut storage = Storage::<256, 256, 1>::new();
@@ -43,14 +43,14 @@ fn watch() -> pc::Result<()> {
             received = matches!(event, Event::Message(it) if it.payload == reading.as_bytes());
         })?;
         if !received {
-            return Err("the message did not arrive".into());
+            return Err("the message was not received".into());
         }
     }
     watcher.shut_down(|_, _| ())?;
     Ok(())
 }
 
-/// All that the sensor does while it is awake. Returns the number of its writes.
+/// Runs the sensor while it is awake. Returns the number of its writes.
 fn wake(broker: SocketAddr, reading: &str) -> pc::Result<u32> {
     let mut storage = Storage::<64, 128, 0>::new();
     let config = Config::new(Connect::new("umqtt-sensor0"));

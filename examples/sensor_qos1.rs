@@ -1,7 +1,7 @@
 //! A sensor that reports at QoS 1 and keeps its session through deep sleep: `cargo run --example sensor_qos1`.
 //!
-//! CONNECT and PUBLISH leave in one write, DISCONNECT after the PUBACK. What was not acknowledged is in the image that
-//! the sensor saves before it sleeps, and is sent again when it wakes.
+//! CONNECT and PUBLISH are sent in one write, DISCONNECT after the PUBACK. Before it sleeps, the sensor saves an image
+//! of the session with all unacknowledged messages. They are sent again when it wakes.
 
 mod pc;
 
@@ -18,7 +18,7 @@ const ID: &str = "umqtt-sensor1";
 
 type Memory = Storage<64, 256, 4, 4>;
 
-/// What survives the sleep: memory that stays powered, or flash.
+/// Memory that survives the sleep: RAM that stays powered, or flash.
 struct Image {
     bytes: [u8; Memory::IMAGE_LEN],
     used: usize,
@@ -45,7 +45,7 @@ fn days() -> pc::Result<()> {
     forget(broker)
 }
 
-/// All that the sensor does while it is awake. Its RAM is lost when it sleeps.
+/// Runs the sensor while it is awake. Its RAM is lost when it sleeps.
 fn wake(
     broker: SocketAddr,
     image: &mut Image,
@@ -70,10 +70,12 @@ fn wake(
         ..Message::new("umqtt/sensor1/celsius", reading.as_bytes())
     })?;
     if left_over == 0 {
-        println!("CONNECT and PUBLISH left in {} write.", writes.get());
+        println!("CONNECT and PUBLISH were sent in {} write.", writes.get());
         assert_eq!(writes.get(), 1);
     } else {
-        println!("{left_over} older message is sent first, when the broker has accepted.");
+        println!(
+            "{left_over} older message is sent first, after the broker has accepted the connection."
+        );
     }
     if network_fails {
         println!("The network fails before the broker has answered.");
@@ -87,7 +89,7 @@ fn wake(
     Ok(())
 }
 
-/// Makes the broker forget the session, so that the example begins and ends with nothing.
+/// Removes the session from the broker, so that the example begins and ends without one.
 fn forget(broker: SocketAddr) -> pc::Result<()> {
     let mut memory = Memory::new();
     let mut device = Device::new(&mut memory, StdClock::new(), &Config::new(Connect::new(ID)))?;

@@ -1,4 +1,4 @@
-//! What a PC has to provide for the examples: a broker, an executor and TCP connections.
+//! Shared code of the examples on a PC: a broker, an executor and TCP connections.
 //!
 //! On a chip these are an address, embassy-executor and the sockets of embassy-net.
 #![allow(
@@ -46,7 +46,7 @@ pub(crate) fn run(example: impl Future<Output = Result<()>>) -> ExitCode {
     report(run())
 }
 
-/// The broker named by `--broker HOST:PORT`, or else one inside this process.
+/// Returns the address of the broker in `--broker HOST:PORT`, or starts one in this process.
 pub(crate) fn broker() -> Result<SocketAddr> {
     let arguments: Vec<String> = env::args().skip(1).collect();
     match arguments.iter().map(String::as_str).collect::<Vec<_>>()[..] {
@@ -104,7 +104,7 @@ pub(crate) async fn both(
     }
 }
 
-/// A transport that counts how often it is written to: each write is a segment, and a segment costs air time.
+/// A transport that counts its writes. Each write is a TCP segment, and each segment costs air time.
 pub(crate) struct Counting<'c, T> {
     transport: T,
     writes: &'c Cell<u32>,

@@ -1,9 +1,10 @@
 //! An MQTT broker inside this process, for the host example and for tests: [rumqttd](https://docs.rs/rumqttd) on a
 //! free port of the loopback interface.
 //!
-//! It runs until the process ends, since rumqttd cannot be stopped. It logs through `tracing`, so it is silent unless
-//! the program installs a subscriber. Three of its ways to know: it closes the connection of a client whose keep alive
-//! is 0, it closes without a CONNACK where a login is refused, and it keeps all that it knows in memory.
+//! It runs until the process ends, because rumqttd cannot be stopped. It logs through `tracing`, so it prints nothing
+//! unless the program installs a subscriber. It has three peculiarities: it closes the connection of a client whose
+//! keep alive is 0, it refuses a login by closing the connection without a CONNACK, and it stores sessions and messages
+//! only in memory.
 
 use std::{
     collections::HashMap,
@@ -15,13 +16,13 @@ use std::{
 
 use rumqttd::{Broker, Config, ConnectionSettings, RouterConfig, ServerSettings};
 
-/// Ports tried: another program may take a port between its choice and its use.
+/// Number of ports that are tried, because another program may use a port before the broker does.
 const TRIES: u32 = 5;
-/// How long the broker may take to accept a connection.
+/// Maximum time until the broker accepts a connection.
 const START: Duration = Duration::from_secs(10);
 const NAP: Duration = Duration::from_millis(1);
 
-/// Starts a broker that lets everybody in, and returns its address once it accepts connections.
+/// Starts a broker that accepts every client. Returns its address as soon as it accepts connections.
 ///
 /// # Errors
 ///
@@ -30,7 +31,7 @@ pub fn start() -> io::Result<SocketAddr> {
     start_with(None)
 }
 
-/// Starts a broker that lets in only the `users` given, each with a name and a password.
+/// Starts a broker that accepts only these `users`, each with a name and a password.
 ///
 /// # Errors
 ///
@@ -63,7 +64,7 @@ fn free_port() -> io::Result<SocketAddr> {
     TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?.local_addr()
 }
 
-/// Whether the broker accepts; it ends at once if the port was taken meanwhile.
+/// Returns `true` when the broker accepts connections, and `false` if it ended because another program uses the port.
 fn accepts<T>(address: SocketAddr, broker: &JoinHandle<T>) -> io::Result<bool> {
     let start = Instant::now();
     while !broker.is_finished() {
@@ -113,7 +114,7 @@ mod tests {
 
     /// CONNECT with client id "a", Clean Session and a keep alive of 60 s.
     const CONNECT: &[u8] = b"\x10\x0d\0\x04MQTT\x04\x02\0\x3c\0\x01a";
-    /// The same with user "u" and password "p".
+    /// The same CONNECT with user "u" and password "p".
     const LOGIN: &[u8] = b"\x10\x13\0\x04MQTT\x04\xc2\0\x3c\0\x01a\0\x01u\0\x01p";
 
     fn answer(address: SocketAddr, packet: &[u8]) -> Vec<u8> {

@@ -1,4 +1,4 @@
-//! The way to the broker.
+//! Opens connections to the broker.
 
 use core::fmt;
 
@@ -12,16 +12,16 @@ use embassy_time::{Duration, TimeoutError, Timer, with_timeout};
 
 const PORT: u16 = 1883;
 
-/// Longest time of one attempt.
+/// Maximum time of one attempt.
 const PATIENCE: Duration = Duration::from_secs(5);
 
 /// Time between attempts.
 const RETRY: Duration = Duration::from_secs(1);
 
-/// Opens a connection to the broker with this name or address, sooner or later.
+/// Opens a connection to the broker with this name or address. It tries again until it succeeds.
 pub(crate) async fn dial(host: &str, stack: Stack<'static>, socket: &mut TcpSocket<'_>) {
     socket.abort();
-    // A message does not wait for the acknowledgement of the one before.
+    // With Nagle's algorithm, a message would wait for the TCP acknowledgement of the one before.
     socket.set_nagle_enabled(false);
     loop {
         stack.wait_config_up().await;
@@ -75,7 +75,7 @@ impl From<TimeoutError> for DialError {
 impl fmt::Display for DialError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Dns(error) => write!(f, "the name server does not help: {error:?}"),
+            Self::Dns(error) => write!(f, "the name cannot be resolved: {error:?}"),
             Self::NoAddress => f.write_str("the name has no address"),
             Self::Connect(error) => write!(f, "no connection to port {PORT}: {error}"),
             Self::TimedOut => f.write_str("no answer"),

@@ -1,4 +1,4 @@
-//! A new firmware image, from a message that is larger than all memory into the slot that does not run.
+//! Writes a new firmware image from a message that is larger than the memory to the unused slot.
 
 use board::{flash::Slot, println};
 use ota_slot::{Installer, Progress, installed};
@@ -7,12 +7,12 @@ use umqtt::{Chunk, Handled};
 /// Receives images.
 pub(crate) struct Firmware {
     installer: Installer<Slot>,
-    /// Nothing is received after the first half of an image, until the chip is reset.
+    /// The first half of an image was received. Nothing more is received until the chip is reset.
     stops_half_way: bool,
 }
 
 impl Firmware {
-    /// Opens the slot, and says whether it holds an image.
+    /// Opens the slot, and prints whether it contains an image.
     pub(crate) fn new(stops_half_way: bool) -> Self {
         let mut slot = Slot::open().expect("no flash");
         match installed(&mut slot) {
@@ -26,7 +26,7 @@ impl Firmware {
         }
     }
 
-    /// Writes a part of an image. The bootloader of a chip is to start it after the last part.
+    /// Writes a part of an image. On hardware, the bootloader would start the image after the last part.
     pub(crate) fn take(&mut self, chunk: &Chunk<'_>) -> Handled {
         if chunk.offset == 0 {
             println!("an image of {} bytes begins", chunk.total);

@@ -1,10 +1,10 @@
-//! Which broker.
+//! The choice of the broker.
 
 use std::net::{SocketAddr, ToSocketAddrs};
 
 use crate::{Result, options::Options};
 
-/// The address of the broker that the options name, or of one inside this program.
+/// Returns the address of the broker in the options, or starts one in this process.
 pub(crate) fn reach(options: &Options) -> Result<SocketAddr> {
     let Some(name) = &options.broker else {
         let address = embedded_broker::start()?;

@@ -1,4 +1,4 @@
-//! One session and its socket: who calls `turn` when the socket or the clock says so drives it.
+//! One session and its socket. The caller calls `turn` when the socket is ready or the alarm has passed.
 
 use std::{
     io::{self, ErrorKind, Read, Write},
@@ -14,10 +14,10 @@ use umqtt::{
 
 use crate::{Error, Result, figures::Figures, options::Options};
 
-/// Bytes to receive, bytes to send, messages in flight out and in.
+/// Capacities: bytes to receive, bytes to send, sent messages in flight, received messages in flight.
 pub(crate) type Memory = Storage<512, 1_024, 4, 20>;
 
-/// How long the broker may take to accept a connection, or to answer, in milliseconds.
+/// Maximum time in ms until the broker accepts a connection, or answers.
 const ANSWER: u32 = 30_000;
 
 pub(crate) struct Device<'b> {
@@ -31,23 +31,23 @@ pub(crate) struct Device<'b> {
 }
 
 enum Link {
-    /// Dial again at this moment.
+    /// Disconnected. Connect again at this time.
     Down(Instant),
-    /// The operating system connects.
+    /// The operating system is connecting.
     Dialling(TcpStream, Instant),
     Open(TcpStream),
-    /// DISCONNECT has left.
+    /// DISCONNECT was sent.
     Over,
 }
 
-/// Tells the time since the program began.
+/// A clock that starts at 0 with the program.
 #[derive(Clone, Copy)]
 pub(crate) struct Watch(pub(crate) StdInstant);
 
 impl Watch {
-    /// As a session wants it.
+    /// Returns the time as an instant of a session.
     pub(crate) fn now(self) -> Instant {
-        // Moments may wrap.
+        // Instants may wrap.
         let millis = self.0.elapsed().as_millis() & u128::from(u32::MAX);
         Instant::from_millis(u32::try_from(millis).unwrap_or_default())
     }
@@ -83,12 +83,12 @@ impl<'b> Device<'b> {
         matches!(self.link, Link::Over)
     }
 
-    /// Whether it is time to dial.
+    /// Returns `true` if it is time to connect.
     pub(crate) fn wants_to_dial(&self, watch: Watch) -> bool {
         matches!(self.link, Link::Down(again) if again.has_passed(watch.now()))
     }
 
-    /// Begins a connection; the socket is to be watched.
+    /// Begins a connection. Returns the socket, which must be polled.
     pub(crate) fn dial(&mut self, address: SocketAddr, watch: Watch) -> io::Result<&mut TcpStream> {
         let stream = TcpStream::connect(address)?;
         let give_up = watch.now().add_millis(ANSWER);
@@ -99,21 +99,21 @@ impl<'b> Device<'b> {
         }
     }
 
-    /// When `turn` has to be called though the socket is silent.
+    /// Returns the time at which `turn` must be called even if the socket is not ready.
     pub(crate) fn deadline(&self) -> Option<Instant> {
         match self.link {
             Link::Dialling(_, give_up) => Some(give_up),
             Link::Open(_) => self.session.deadline(),
-            // It is dialled in its turn.
+            // The caller chooses the time to connect.
             Link::Down(_) | Link::Over => None,
         }
     }
 
-    /// Moves bytes and handles packets until there is nothing to do.
+    /// Sends and receives bytes, and handles packets, until nothing can be done at once.
     ///
     /// # Errors
     ///
-    /// The connection is over. It will be dialled again.
+    /// The connection is closed. The device will connect again.
     pub(crate) fn turn(
         &mut self,
         watch: Watch,
@@ -132,7 +132,7 @@ impl<'b> Device<'b> {
         turned
     }
 
-    /// Queues CONNECT once the operating system has connected.
+    /// Queues CONNECT when the operating system has connected.
     fn open(&mut self, watch: Watch, options: &Options) -> Result<()> {
         let Link::Dialling(stream, give_up) = &self.link else {
             return Ok(());
@@ -198,7 +198,7 @@ impl<'b> Device<'b> {
         Ok(())
     }
 
-    /// Writes what is pending; true if the socket takes no more.
+    /// Writes pending bytes. Returns `true` if the socket accepts no more.
     fn write(&mut self, watch: Watch) -> io::Result<bool> {
         let Link::Open(stream) = &mut self.link else {
             return Ok(true);
@@ -215,7 +215,7 @@ impl<'b> Device<'b> {
         Ok(false)
     }
 
-    /// Reads once; false if there is nothing.
+    /// Reads once. Returns `false` if nothing was received.
     fn read(&mut self) -> Result<bool> {
         let Link::Open(stream) = &mut self.link else {
             return Ok(false);
@@ -233,7 +233,7 @@ impl<'b> Device<'b> {
         }
     }
 
-    /// Publishes the time; false if there is no room at present.
+    /// Publishes the time. Returns `false` if there is no room now.
     pub(crate) fn publish(&mut self, watch: Watch, options: &Options) -> Result<bool> {
         let mut payload = vec![0; usize::from(options.size)];
         if let Some(place) = payload.first_chunk_mut() {
@@ -252,7 +252,7 @@ impl<'b> Device<'b> {
         }
     }
 
-    /// Queues DISCONNECT, or gives up what is not connected.
+    /// Queues DISCONNECT, or closes a socket that is not connected.
     pub(crate) fn leave(&mut self) {
         self.is_ready = false;
         if self.session.disconnect().is_err() {
@@ -260,7 +260,7 @@ impl<'b> Device<'b> {
         }
     }
 
-    /// Closes the socket when DISCONNECT has left; what comes now is not wanted.
+    /// Closes the socket when DISCONNECT was sent. Received bytes are discarded.
     pub(crate) fn close_if_left(&mut self, watch: Watch) {
         if matches!(self.write(watch), Ok(false) | Err(_)) {
             self.link = Link::Over;
@@ -268,7 +268,7 @@ impl<'b> Device<'b> {
     }
 }
 
-/// What follows from an event.
+/// Handles an event.
 enum Step {
     Nothing,
     Subscribe,

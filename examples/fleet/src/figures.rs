@@ -1,30 +1,30 @@
-//! What is counted and measured.
+//! Counts and measurements.
 
 use std::{fmt, time::Duration};
 
 use hdrhistogram::Histogram;
 use umqtt::codec::QoS;
 
-/// What takes longer counts as so long, in microseconds: an hour.
+/// Maximum latency in µs: an hour. Longer ones count as this.
 const LONGEST: u64 = 3_600_000_000;
 
 /// The figures of a run.
 pub(crate) struct Figures {
     pub(crate) sessions: usize,
-    /// How long it took until all were connected and subscribed.
+    /// Time until all sessions were connected and subscribed.
     pub(crate) connecting: Duration,
-    /// How long messages were published.
+    /// Time for which messages were published.
     pub(crate) publishing: Duration,
     pub(crate) sent: u64,
     pub(crate) acknowledged: u64,
     pub(crate) received: u64,
-    /// Messages that found no room in any session that was tried.
+    /// Number of messages for which no tried session had room.
     pub(crate) held_back: u64,
-    /// Connections that broke.
+    /// Number of lost connections.
     pub(crate) lost: u64,
-    /// Why the last of them did.
+    /// Reason of the last one.
     pub(crate) last_loss: Option<String>,
-    /// From publish to its return, in microseconds.
+    /// Time from publish to the receipt of the same message, in µs.
     latency: Histogram<u64>,
 }
 
@@ -46,24 +46,24 @@ impl Figures {
         }
     }
 
-    /// A message has come back after so many microseconds.
+    /// Counts a message that was received again after this time in µs.
     pub(crate) fn came(&mut self, latency: u64) {
         self.received = self.received.saturating_add(1);
         self.latency.saturating_record(latency);
     }
 
-    /// Milliseconds within which so many of 100 messages came back.
+    /// Returns the time in ms within which this percentage of the messages was received again.
     pub(crate) fn latency_ms(&self, percent: f64) -> f64 {
         millis(self.latency.value_at_percentile(percent))
     }
 
-    /// Whether everything that was sent has come back and, above QoS 0, has been acknowledged.
+    /// Returns `true` if all sent messages were received again and, above QoS 0, acknowledged.
     pub(crate) fn is_complete(&self, qos: QoS) -> bool {
         let acknowledged = qos == QoS::AtMostOnce || self.acknowledged >= self.sent;
         acknowledged && self.received >= self.sent
     }
 
-    /// Whether everything that was promised has come.
+    /// Returns an error if the guarantees of the QoS were violated.
     pub(crate) fn verdict(&self, qos: QoS) -> Result<(), String> {
         let missing = self.sent.saturating_sub(self.received);
         if qos > QoS::AtMostOnce && missing > 0 {

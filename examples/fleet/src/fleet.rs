@@ -1,5 +1,5 @@
-//! The one thread that drives all sessions: it waits for sockets and for the earliest deadline, and turns whoever is
-//! called.
+//! The single thread that drives all sessions. It waits for sockets and for the earliest deadline, and calls the
+//! sessions that are ready.
 
 use std::{
     cmp::Reverse,
@@ -20,25 +20,24 @@ use crate::{
     options::Options,
 };
 
-/// Connections that are being made at the same time: a broker's queue for new ones is short.
+/// Maximum number of connections that are opened at the same time, because a broker's queue for new ones is short.
 const DIALLING: usize = 64;
-/// The longest sleep, so that Ctrl-C and the progress display are not kept waiting.
+/// Maximum sleep, so that Ctrl-C and the progress display react in time.
 const NAP: Duration = Duration::from_millis(100);
-/// Messages that are published between two looks at the sockets.
+/// Maximum number of messages that are published between two polls of the sockets.
 const BATCH: u64 = 64;
-/// How long all sessions may take to connect while none of them gets any further.
+/// Maximum time without progress of any session while all connect.
 const PATIENCE: Duration = Duration::from_secs(30);
-/// How long the last messages may take to come back.
+/// Maximum time until the last messages are received.
 const REST: Duration = Duration::from_secs(10);
-/// How long goodbyes may take.
+/// Maximum time until all DISCONNECTs were sent.
 const GOODBYE: Duration = Duration::from_secs(2);
 
 pub(crate) struct Fleet<'b, 'o> {
     devices: Vec<Device<'b>>,
-    /// When each has to be turned though its socket is silent, the earliest first. Entries that are out of date are
-    /// harmless.
+    /// Alarms of the sessions, the earliest first. Outdated entries are ignored.
     alarms: BinaryHeap<Reverse<(u64, usize)>>,
-    /// The alarm that counts for each.
+    /// The current alarm of each session.
     alarm: Vec<Option<u64>>,
     poll: Poll,
     events: Events,
@@ -47,7 +46,7 @@ pub(crate) struct Fleet<'b, 'o> {
     figures: Figures,
     watch: Watch,
     ready: usize,
-    /// Those that are not ready, the next to dial in front.
+    /// Sessions that are not connected. The first one connects next.
     waiting: VecDeque<usize>,
     dialling: usize,
 }
@@ -83,7 +82,7 @@ impl<'b, 'o> Fleet<'b, 'o> {
     ///
     /// # Errors
     ///
-    /// The first connection fails, or the rest gets no further.
+    /// The first connection fails, or the others make no progress.
     pub(crate) fn connect(&mut self) -> Result<()> {
         let sessions = self.devices.len();
         let bar = bar(sessions, "{bar:40} {pos}/{len} sessions, {elapsed}");
@@ -105,7 +104,7 @@ impl<'b, 'o> Fleet<'b, 'o> {
         Ok(())
     }
 
-    /// A broker that nobody reaches is not tried for ever.
+    /// Returns an error if no session can reach the broker in time.
     fn check_progress(&self, idle: Duration) -> Result<()> {
         let Some(why) = &self.figures.last_loss else {
             if idle > PATIENCE {
@@ -123,7 +122,7 @@ impl<'b, 'o> Fleet<'b, 'o> {
         Ok(())
     }
 
-    /// Publishes at the rate asked for, and waits until what is on its way has come back.
+    /// Publishes at the requested rate, and waits until all messages were received.
     pub(crate) fn publish(&mut self) -> Result<()> {
         let bar = bar(
             usize::try_from(self.options.seconds.as_secs())?,
@@ -135,7 +134,7 @@ impl<'b, 'o> Fleet<'b, 'o> {
             .checked_div(self.options.rate)
             .unwrap_or(NAP);
         while begun.elapsed() < self.options.seconds && !is_stopped() {
-            // Whoever is behind goes on listening meanwhile.
+            // Sessions receive meanwhile.
             let due = self.due(begun.elapsed()).min(offered.saturating_add(BATCH));
             while offered < due {
                 offered = offered.saturating_add(1);
@@ -154,7 +153,7 @@ impl<'b, 'o> Fleet<'b, 'o> {
         Ok(())
     }
 
-    /// How many messages should have been published by now.
+    /// Returns the number of messages that should have been published until now.
     fn due(&self, elapsed: Duration) -> u64 {
         let micros = elapsed.as_micros().saturating_mul(self.options.rate.into());
         u64::try_from(micros / 1_000_000).unwrap_or(u64::MAX)
@@ -175,7 +174,7 @@ impl<'b, 'o> Fleet<'b, 'o> {
     /// Publishes one message on the next session that has room.
     fn publish_one(&mut self, turn: &mut usize) -> Result<()> {
         let watch = self.watch;
-        // A handful is tried: where those are full, so is the broker.
+        // Only a few are tried: if these are full, the broker is too slow.
         for _ in 0..8 {
             let number = *turn;
             let next = number.saturating_add(1).checked_rem(self.devices.len());
@@ -197,7 +196,7 @@ impl<'b, 'o> Fleet<'b, 'o> {
         Ok(())
     }
 
-    /// Says goodbye on every connection.
+    /// Sends DISCONNECT on every connection.
     pub(crate) fn leave(&mut self) -> Result<()> {
         let begun = StdInstant::now();
         for device in &mut self.devices {
@@ -216,7 +215,7 @@ impl<'b, 'o> Fleet<'b, 'o> {
         }
     }
 
-    /// Dials, waits for sockets and alarms, at most so long, and turns whoever is called.
+    /// Connects, waits for sockets and alarms up to a limit, and calls the sessions that are ready.
     fn round(&mut self, most: Duration) -> Result<()> {
         self.dial()?;
         let wait = self.next_alarm().map_or(most, |alarm| alarm.min(most));
@@ -259,7 +258,7 @@ impl<'b, 'o> Fleet<'b, 'o> {
         Ok(())
     }
 
-    /// Lets a session do what there is to do.
+    /// Drives a session until nothing can be done at once.
     fn turn(&mut self, number: usize) -> Result<()> {
         let watch = self.watch;
         let Some(device) = self.devices.get_mut(number) else {
@@ -291,7 +290,7 @@ impl<'b, 'o> Fleet<'b, 'o> {
         let Some(alarm) = self.alarm.get_mut(number) else {
             return;
         };
-        // A later alarm than the one that is set is set when that one rings: most deadlines only ever move away.
+        // A later alarm is set when the present one passes, because most deadlines are only postponed.
         if let Some(at) = at.filter(|at| alarm.is_none_or(|alarm| *at < alarm)) {
             *alarm = Some(at);
             self.alarms.push(Reverse((at, number)));
@@ -306,7 +305,7 @@ impl<'b, 'o> Fleet<'b, 'o> {
         ))
     }
 
-    /// The next session whose alarm has rung.
+    /// Returns the next session whose alarm has passed.
     fn take_alarm(&mut self) -> Option<usize> {
         let now = self.watch.micros() / 1_000;
         while let Some(Reverse((at, number))) = self

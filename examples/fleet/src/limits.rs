@@ -1,16 +1,16 @@
-//! What the operating system allows and what it measures.
+//! Limits and measurements of the operating system.
 
 use std::fs;
 
 use crate::{Error, Result, options::Options};
 
-/// Files besides the sockets of sessions: the terminal, the poll, a broker's own.
+/// Number of files other than sockets of sessions: terminal, poll, and those of a broker.
 const OTHERS: usize = 64;
 
-/// Raises the limit of open files so that every session may have its socket.
+/// Raises the limit of open files, so that every session can have a socket.
 pub(crate) fn allow_sockets(options: &Options) -> Result<()> {
     let sessions = options.sessions;
-    // A broker inside this process has the other end of each.
+    // A broker in this process has the other side of each connection.
     let ends = if options.broker.is_none() { 2 } else { 1 };
     let needed = sessions.saturating_mul(ends).saturating_add(OTHERS);
     let wanted = u64::try_from(needed)?;
@@ -24,7 +24,7 @@ pub(crate) fn allow_sockets(options: &Options) -> Result<()> {
     Ok(())
 }
 
-/// The memory of this process, in KiB; `None` where the operating system is not Linux.
+/// Returns the memory of this process in KiB; `None` if the operating system is not Linux.
 pub(crate) fn resident_kib() -> Option<usize> {
     let status = fs::read_to_string("/proc/self/status").ok()?;
     let line = status.lines().find(|line| line.starts_with("VmRSS:"))?;

@@ -1,4 +1,4 @@
-//! Thousands of MQTT sessions on one thread: a load generator over the sans-IO API. `fleet --help` tells its options.
+//! Thousands of MQTT sessions on one thread: a load generator over the sans-IO API. `fleet --help` lists its options.
 
 mod broker;
 mod device;
@@ -21,7 +21,7 @@ use crate::{
     options::Options,
 };
 
-/// The user asked for the end.
+/// The user pressed Ctrl-C.
 static STOP: AtomicBool = AtomicBool::new(false);
 
 type Error = Box<dyn std::error::Error>;
@@ -56,7 +56,7 @@ fn run(options: &Options) -> Result<()> {
         grown_kib: limits::resident_kib()
             .zip(before)
             .map(|(now, before)| now.saturating_sub(before)),
-        // A broker inside this process has its share of it.
+        // A broker in this process uses a part of it.
         shared: options.broker.is_none(),
     };
     fleet.publish()?;
@@ -66,7 +66,7 @@ fn run(options: &Options) -> Result<()> {
     fleet.figures().verdict(options.qos).map_err(Error::from)
 }
 
-/// Makes Ctrl-C ask for an orderly end; a second one ends the program at once.
+/// Handles Ctrl-C: the first one ends the run in order, the second one ends the program at once.
 fn listen_for_ctrl_c() -> Result<()> {
     ctrlc::set_handler(|| {
         if STOP.swap(true, Ordering::SeqCst) {
@@ -80,10 +80,10 @@ fn is_stopped() -> bool {
     STOP.load(Ordering::SeqCst)
 }
 
-/// The memory that sessions take.
+/// The memory of the sessions.
 struct Footprint {
     sessions: usize,
-    /// By how much the process grew while they connected.
+    /// Growth of the process while they connected.
     grown_kib: Option<usize>,
     shared: bool,
 }

@@ -11,15 +11,15 @@ Examples:
   fleet --broker localhost --sessions 5000    5,000 sessions against yours
   fleet --broker localhost --qos 2 --rate 20000 --seconds 60";
 
-/// Drives many MQTT sessions from one thread, and tells how fast the broker is.
+/// Drives many MQTT sessions from one thread, and measures the speed of the broker.
 ///
-/// Each session subscribes to a topic of its own and publishes to it; a message counts when it has come back. All
-/// sessions are clean ones, so that nothing is left at the broker.
+/// Each session subscribes to a topic of its own and publishes to it. A message is counted when it was received again.
+/// All sessions have Clean Session 1, so the broker keeps nothing.
 #[derive(Parser, Clone, Debug)]
 #[command(name = "fleet", version, after_help = EXAMPLES, max_term_width = 100)]
 pub(crate) struct Options {
-    /// The broker to use, by name or address; the port is 1883 unless given. Without this option the program starts a
-    /// broker inside itself
+    /// The broker, by name or address; the port is 1883 unless given. Without this option, the program starts its own
+    /// broker
     #[arg(long, value_name = "HOST[:PORT]")]
     pub(crate) broker: Option<String>,
 
@@ -31,23 +31,23 @@ pub(crate) struct Options {
     #[arg(long, requires = "user", env = "MQTT_PASSWORD", hide_env_values = true)]
     pub(crate) password: Option<String>,
 
-    /// How many sessions, each with a connection of its own
+    /// Number of sessions, each with its own connection
     #[arg(long, value_name = "N", default_value = "100", value_parser = sessions)]
     pub(crate) sessions: usize,
 
-    /// How many messages are published each second, by all sessions together
+    /// Number of messages that all sessions together publish each second
     #[arg(long, value_name = "N", default_value_t = 1_000, value_parser = clap::value_parser!(u32).range(1..=10_000_000))]
     pub(crate) rate: u32,
 
-    /// For how long messages are published; fractions are allowed
+    /// Time for which messages are published; fractions are allowed
     #[arg(long, value_name = "SECONDS", default_value = "10", value_parser = seconds)]
     pub(crate) seconds: Duration,
 
-    /// How hard messages are delivered: 0 may lose them, 1 may repeat them, 2 does neither
+    /// Quality of service: 0 may lose messages, 1 may repeat them, 2 does neither
     #[arg(long, value_name = "0|1|2", default_value = "1", value_parser = qos)]
     pub(crate) qos: QoS,
 
-    /// Bytes in a message: at least 8, for the time at which it left
+    /// Bytes in a message: at least 8, for the time at which it was sent
     #[arg(long, value_name = "BYTES", default_value_t = 32, value_parser = clap::value_parser!(u16).range(8..=MOST))]
     pub(crate) size: u16,
 
@@ -55,38 +55,38 @@ pub(crate) struct Options {
     #[arg(long, value_name = "PREFIX", default_value = "fleet", value_parser = topic_prefix)]
     pub(crate) topic_prefix: String,
 
-    /// The longest silence after which the broker takes a session for dead
+    /// Keep alive interval in seconds
     #[arg(long, value_name = "SECONDS", default_value_t = 60, value_parser = clap::value_parser!(u16).range(1..))]
     pub(crate) keep_alive: u16,
 }
 
-/// The largest payload that the memory of a session has room for, topic included.
+/// Maximum size of a message in the memory of a session: topic and payload, in bytes.
 const MOST: i64 = 400;
 
 fn sessions(text: &str) -> Result<usize, &'static str> {
     match text.parse() {
         Ok(number @ 1..=1_000_000) => Ok(number),
-        _ => Err("a number from 1 to 1000000 is wanted"),
+        _ => Err("expected a number from 1 to 1000000"),
     }
 }
 
 fn seconds(text: &str) -> Result<Duration, &'static str> {
-    let seconds = text.parse().map_err(|_| "a number of seconds is wanted")?;
+    let seconds = text.parse().map_err(|_| "expected a number of seconds")?;
     match Duration::try_from_secs_f64(seconds) {
         Ok(time) if (0.1..=86_400.0).contains(&seconds) => Ok(time),
-        _ => Err("from 0.1 to 86400 seconds are possible"),
+        _ => Err("expected 0.1 to 86400 seconds"),
     }
 }
 
 fn qos(text: &str) -> Result<QoS, String> {
-    let number = text.parse::<u8>().map_err(|_| "0, 1 or 2 is wanted")?;
+    let number = text.parse::<u8>().map_err(|_| "expected 0, 1 or 2")?;
     QoS::try_from(number).map_err(|error| error.to_string())
 }
 
 fn topic_prefix(text: &str) -> Result<String, String> {
     umqtt::codec::TopicName::new(text).map_err(|error| error.to_string())?;
     if text.len() > 64 {
-        return Err("64 bytes at most are possible".to_owned());
+        return Err("at most 64 bytes".to_owned());
     }
     Ok(text.to_owned())
 }

@@ -1,4 +1,4 @@
-//! The program from its command line.
+//! Runs the program from the command line.
 #![allow(
     clippy::expect_used,
     clippy::panic,
@@ -24,7 +24,7 @@ fn fleet(arguments: &str) -> Output {
     command(arguments).output().unwrap()
 }
 
-/// What it prints when all goes well.
+/// Returns the output of a successful run.
 fn figures(arguments: &str) -> String {
     let output = fleet(arguments);
     let (said, complained) = texts(&output);
@@ -37,7 +37,7 @@ fn texts(output: &Output) -> (String, String) {
     (text(&output.stdout), text(&output.stderr))
 }
 
-/// The number that stands before these words.
+/// Returns the number before these words.
 fn number(said: &str, words: &str) -> u64 {
     let (before, _) = said.split_once(words).expect(words);
     let number = before.split_whitespace().next_back().unwrap();

@@ -1,4 +1,4 @@
-//! What `ota` and `log_upload` have in common: a broker, a device with 128 bytes, a flash, and a progress bar.
+//! Shared code of `ota` and `log_upload`: a broker, a device with 128 bytes, a flash, and a progress bar.
 
 use std::{
     error::Error,
@@ -13,7 +13,7 @@ use umqtt::{
     std_io::{self, StdClock, TcpTransport},
 };
 
-/// All the memory that a device needs here: 128 bytes to receive, 128 to send, four requests in flight.
+/// The memory of a device: 128 bytes to receive, 128 to send, four requests in flight.
 pub type Memory = Storage<128, 128, 4>;
 
 /// A device on TCP connections.
@@ -22,11 +22,11 @@ pub type Device<'d> = blocking::Device<'d, TcpTransport, StdClock>;
 /// The result of a step of an example.
 pub type Result<T> = core::result::Result<T, Box<dyn Error>>;
 
-/// The address of the broker named HOST:PORT, or of one inside this program.
+/// Returns the address of the broker HOST:PORT, or starts one in this process.
 ///
 /// # Errors
 ///
-/// There is no such host, or the broker does not start.
+/// The name cannot be resolved, or the broker does not start.
 pub fn broker(named: Option<&str>) -> Result<SocketAddr> {
     let Some(name) = named else {
         let address = embedded_broker::start()?;
@@ -37,7 +37,7 @@ pub fn broker(named: Option<&str>) -> Result<SocketAddr> {
     Ok(addresses.next().ok_or("the broker has no address")?)
 }
 
-/// A device whose session the broker keeps while there is no connection.
+/// Creates a device with Clean Session 0: the broker keeps its session without a connection.
 ///
 /// # Errors
 ///
@@ -58,7 +58,7 @@ pub fn device<'d>(
     Ok(Device::new(memory, StdClock::new(), &config)?)
 }
 
-/// Publishes an image in several parts, which the broker keeps for every device that subscribes later.
+/// Publishes an image in several slices as a retained message, for every device that subscribes later.
 ///
 /// # Errors
 ///
@@ -85,7 +85,7 @@ pub fn publish_image(broker: SocketAddr, topic: &str, parts: &[&[u8]]) -> Result
 pub struct RamFlash(Vec<u8>);
 
 impl RamFlash {
-    /// Flash of this size in bytes, which is not erased.
+    /// Creates flash of this size in bytes, which is not erased.
     pub fn new(size: usize) -> Self {
         Self(vec![0; size])
     }
@@ -138,7 +138,7 @@ impl NorFlash for RamFlash {
     }
 }
 
-/// A bar that shows so many bytes as they pass.
+/// Creates a progress bar for this number of bytes.
 pub fn progress(bytes: usize) -> ProgressBar {
     let style = "{bar:40} {bytes}/{total_bytes} {bytes_per_sec}";
     let bar = ProgressBar::new(bytes as u64);

@@ -1,12 +1,12 @@
-//! A device with 128 bytes of receive buffer takes a firmware image of several MiB over MQTT.
+//! A device with 128 bytes of receive buffer receives a firmware image of several MiB over MQTT.
 //!
 //! The image is one message, with its SHA-256 in the first 32 bytes. The device writes it to its (simulated) flash in
 //! chunks, and acknowledges it with the last one. If the connection breaks before that, the broker sends the message
 //! again, and the device begins again. `ota-slot` does the same on a chip.
 //!
 //! ```text
-//! cargo run -p ota -- --cut-after 1000000                 # the cable is pulled after the first megabyte
-//! cargo run -p ota -- --broker localhost:1883             # then, elsewhere:
+//! cargo run -p ota -- --cut-after 1000000                 # cuts the connection after the first megabyte
+//! cargo run -p ota -- --broker localhost:1883             # then, in another terminal:
 //! (sha256sum image | xxd -r -p; cat image) | mosquitto_pub -t firmware/image -q 1 -s
 //! ```
 
@@ -29,37 +29,37 @@ const SLOT: usize = 64 << 20;
 /// Receives a firmware image that is far larger than the device's receive buffer.
 #[derive(Parser)]
 struct Options {
-    /// The broker, as HOST:PORT; one inside this program if none is named.
+    /// The broker, as HOST:PORT; without it, the program starts its own
     #[arg(long)]
     broker: Option<String>,
     /// The topic of the image.
     #[arg(long, default_value = "firmware/image")]
     topic: String,
-    /// Pulls the cable, once, when so many bytes have come.
+    /// Cuts the connection once, after this number of received bytes
     #[arg(long, value_name = "BYTES")]
     cut_after: Option<usize>,
-    /// Size of the image that is published when no broker is named, in KiB (at most 16,000).
+    /// Size of the image that is published without --broker, in KiB (at most 16,000)
     #[arg(long, default_value_t = 4_096, value_parser = clap::value_parser!(u16).range(1..=16_000))]
     kib: u16,
 }
 
-/// Receives the image, and shows how far it is.
+/// Receives the image, and shows the progress.
 struct Update<'f> {
     installer: Installer<&'f mut RamFlash>,
     bar: ProgressBar,
     received: usize,
     is_installed: bool,
-    /// Why the image was not installed.
+    /// The reason why the image was not installed.
     failed: Option<InstallError<NorFlashErrorKind>>,
 }
 
 impl Update<'_> {
-    /// Gives each chunk of the image to the installer.
+    /// Passes each chunk of the image to the installer.
     fn handle(&mut self, event: Event<'_>) -> Handled {
         let chunk = match event {
             Event::Chunk(chunk) => chunk,
             Event::ChunksAborted => {
-                println!("The rest of the image will not come; it begins again.");
+                println!("The connection was closed inside the image; the broker sends it again.");
                 return Handled::Done;
             }
             _ => return Handled::Done,
@@ -71,7 +71,7 @@ impl Update<'_> {
         self.bar.set_position(self.received as u64);
         match self.installer.take(&chunk) {
             Ok(Progress::Incomplete) => return Handled::Done,
-            // Nobody runs an image here, so none is found to run already.
+            // No image runs here, so none is recognized as running.
             Ok(Progress::Installed | Progress::IsRunning) => self.is_installed = true,
             Err(error) => self.failed = Some(error),
         }
@@ -148,7 +148,7 @@ fn run(options: &Options) -> Result<()> {
     Ok(())
 }
 
-/// What a build server does.
+/// Publishes an image, as a build server would.
 fn publish(broker: SocketAddr, topic: &str, len: usize) -> Result<()> {
     let image: Vec<u8> = (0..=u8::MAX).cycle().take(len).collect();
     publish_image(broker, topic, &[&Sha256::digest(&image), &image])

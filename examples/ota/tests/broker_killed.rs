@@ -1,7 +1,7 @@
-//! The broker is killed while an image is on its way, and started again: the image comes whole.
+//! The broker is killed while it sends an image, and started again: the device receives the whole image.
 //!
-//! It needs the program `mosquitto` (on Debian: `apt-get install mosquitto`). Without it nothing is tested and the test
-//! says so, except in CI, where it has to be there.
+//! It needs the program `mosquitto` (on Debian: `apt-get install mosquitto`). Without it, the test prints that it is
+//! skipped. In CI it then fails.
 #![allow(clippy::unwrap_used, clippy::panic, reason = "helpers of a test")]
 
 use std::{
@@ -19,10 +19,10 @@ use ota::publish_image;
 use sha2::{Digest, Sha256};
 
 const TOPIC: &str = "firmware/image";
-/// More than the operating system keeps of a stream that has been cut.
+/// More than the operating system buffers of a stream that was cut.
 const IMAGE: usize = 32 << 20;
 
-/// A mosquitto that keeps what it knows in a folder.
+/// A mosquitto that stores its state in a folder.
 struct Mosquitto {
     process: Child,
     folder: PathBuf,
@@ -81,14 +81,14 @@ fn mosquitto() -> Option<PathBuf> {
     if program.is_none() {
         assert!(
             std::env::var_os("CI").is_none(),
-            "mosquitto has to be there in CI"
+            "mosquitto must be installed in CI"
         );
         eprintln!("skipped: there is no mosquitto here; `apt-get install mosquitto` brings it");
     }
     program
 }
 
-/// A folder with what mosquitto needs to keep its state over a kill.
+/// Creates a folder with a configuration that keeps the state of mosquitto over a kill.
 fn folder(address: SocketAddr) -> PathBuf {
     let folder = std::env::temp_dir().join(format!("umqtt-ota-{}", std::process::id()));
     fs::create_dir_all(&folder).unwrap();
@@ -109,14 +109,15 @@ fn free_address() -> SocketAddr {
         .unwrap()
 }
 
-/// Passes bytes on to `broker`, and tells how many have come from it, which somebody has to hear before it goes on.
+/// Forwards bytes to and from `broker`. It sends the number of bytes from the broker to a channel without capacity, so
+/// it waits until the number is read.
 fn relay(broker: SocketAddr) -> (SocketAddr, Receiver<usize>) {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = listener.local_addr().unwrap();
     let (sender, passed) = sync_channel(0);
     spawn(move || {
         for device in listener.incoming() {
-            // While the broker is away, the connection is closed at once.
+            // While the broker is not running, the connection is closed at once.
             if let (Ok(device), Ok(broker)) = (device, TcpStream::connect(broker)) {
                 let up = (device.try_clone().unwrap(), broker.try_clone().unwrap());
                 spawn(move || pass(up.0, up.1, None));
@@ -148,7 +149,7 @@ fn pass(mut from: TcpStream, mut to: TcpStream, count: Option<SyncSender<usize>>
     drop((from.shutdown(Shutdown::Both), to.shutdown(Shutdown::Both)));
 }
 
-/// Leaves an image at the broker, retained, and waits until that is on its disk.
+/// Publishes a retained image, and waits until the broker has stored it.
 fn publish(broker: &Mosquitto) {
     let image = vec![0xA5; IMAGE];
     let sum = Sha256::digest(&image);

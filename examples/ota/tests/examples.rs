@@ -1,4 +1,4 @@
-//! Both programs from the command line, with the broker inside them.
+//! Runs both programs from the command line, with their own broker.
 #![allow(clippy::unwrap_used)]
 
 use std::{
@@ -12,7 +12,7 @@ use std::{
 
 use sha2::{Digest, Sha256};
 
-/// Runs a program for a minute at most.
+/// Runs a program for at most a minute.
 fn ended(program: &str, arguments: &[&str]) -> Output {
     let mut child = Command::new(program)
         .args(arguments)
@@ -30,7 +30,7 @@ fn ended(program: &str, arguments: &[&str]) -> Output {
     child.wait_with_output().unwrap()
 }
 
-/// What a program says that succeeds.
+/// Returns the output of a program that succeeds.
 fn output(program: &str, arguments: &[&str]) -> String {
     let output = ended(program, arguments);
     let text = String::from_utf8(output.stdout).unwrap();
@@ -61,7 +61,7 @@ fn a_log_goes_out() {
     let said = output(env!("CARGO_BIN_EXE_log_upload"), &[]);
     assert!(said.contains("2200000 bytes have arrived"), "{said}");
 
-    // A file of one's own, which fits into a packet or does not.
+    // A given file, which fits into one packet or does not.
     for len in [0, 50, 12_345] {
         let path = std::env::temp_dir().join(format!("umqtt-test-{}-{len}", std::process::id()));
         fs::write(&path, vec![b'x'; len]).unwrap();
@@ -78,7 +78,7 @@ fn a_log_goes_out() {
     }
 }
 
-/// Neither program waits for a file or a broker that is not there.
+/// Neither program waits for a missing file or broker.
 #[test]
 fn what_is_missing_ends_the_program() {
     let log_upload = env!("CARGO_BIN_EXE_log_upload");
@@ -100,7 +100,7 @@ fn what_is_missing_ends_the_program() {
     }
 }
 
-/// Neither program waits for a broker that accepts nothing.
+/// Neither program waits for a broker that accepts no connection.
 #[test]
 fn broker_without_connack_ends_programs_with_reason() {
     let closing = TcpListener::bind("127.0.0.1:0").unwrap();
@@ -108,7 +108,7 @@ fn broker_without_connack_ends_programs_with_reason() {
     let addresses = [&closing, &silent].map(|it| it.local_addr().unwrap().to_string());
     thread::spawn(move || {
         for client in closing.incoming() {
-            // Else the connection would be reset.
+            // Otherwise, the connection would be reset.
             let _ = client.unwrap().read(&mut [0; 64]);
         }
     });

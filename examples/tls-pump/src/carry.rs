@@ -1,4 +1,4 @@
-//! One connection: the handshake, and bytes both ways until it ends.
+//! One connection: the handshake, and bytes in both directions until it is closed.
 
 use core::{cell::RefCell, convert::Infallible};
 
@@ -11,7 +11,7 @@ use embedded_tls::{
 
 use crate::{Pump, shared::Shared};
 
-/// Returns why the connection ended. What had come before that is in the pipe.
+/// Returns the reason why the connection was closed. Bytes that were received before are in the pipe.
 pub(crate) async fn carry<S: Read + Write, P>(
     pump: &Pump<S>,
     socket: S,
@@ -24,7 +24,7 @@ where
 {
     let socket = RefCell::new(socket);
     let mut tls = TlsConnection::new(Shared(&socket), incoming, outgoing);
-    // Nothing would come of waiting until the peer has acknowledged each record.
+    // Waiting for the TCP acknowledgement of each record would have no use.
     tls.set_flush_policy(FlushPolicy::Relaxed);
     let config = TlsConfig::new().with_server_name(server_name);
     if let Err(error) = tls.open(TlsContext::new(&config, provider)).await {
@@ -58,7 +58,7 @@ async fn send<S: Read + Write>(
     loop {
         let n = pump.outgoing.read(&mut buf).await;
         tls.write_all(buf.get(..n).unwrap_or_default()).await?;
-        // What the client wrote at once leaves in one record.
+        // Bytes that the client wrote at once are sent in one record.
         if pump.outgoing.is_empty() {
             tls.flush().await?;
         }

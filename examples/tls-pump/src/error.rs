@@ -1,18 +1,18 @@
-//! Why there is no connection, or no longer.
+//! The reason why there is no connection.
 
 use core::fmt;
 
 use embedded_io_async::ErrorKind;
 use embedded_tls::TlsError;
 
-/// Why there is no connection, or no longer.
+/// The reason why there is no connection.
 #[derive(Clone, Copy, Debug)]
 pub struct Error(pub TlsError);
 
 impl Error {
-    /// Whether the peer closed the connection, and nothing else was wrong.
+    /// Returns `true` if the peer closed the connection without an error.
     pub const fn is_closed(&self) -> bool {
-        // The second is how the end of the stream is told where a record should begin, or go on.
+        // The second is returned at the end of the stream, at the start of a record or inside one.
         matches!(self.0, TlsError::ConnectionClosed | TlsError::IoError)
     }
 }
@@ -39,13 +39,13 @@ impl fmt::Display for Error {
                 f.write_str("the broker's certificate is not signed by our authority")
             }
             TlsError::InvalidSignatureScheme => {
-                f.write_str("the broker's certificate is of a kind that is not known here")
+                f.write_str("the broker's certificate has an unsupported type")
             }
-            // All that it tells of an alert after the handshake, such as one about a client's certificate.
+            // The only information about an alert after the handshake, such as one about the certificate of the client.
             TlsError::InternalError => f.write_str(
                 "the broker ended TLS for a reason of its own; it may ask for another client certificate",
             ),
-            // Also how a broker refuses a client's certificate that is still being sent.
+            // A broker may refuse the certificate of the client like this, while it is still being sent.
             TlsError::Io(ErrorKind::BrokenPipe | ErrorKind::ConnectionReset) => {
                 f.write_str("the broker closed the connection")
             }

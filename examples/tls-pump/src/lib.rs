@@ -1,22 +1,24 @@
 //! TLS for a client whose futures may be dropped.
 //!
-//! A read or write of embedded-tls that is dropped half-way leaves half a record behind, and the connection is lost. So
-//! a task of its own runs [`Pump::run`], which does all of them and drops none before the connection ends. The
-//! client's end is a [`Stream`]: it reads and writes two pipes, which is cancel-safe.
+//! If a read or write of embedded-tls is dropped before it is ready, half a record is lost, and the connection with it.
+//! So a separate task runs [`Pump::run`], which makes all reads and writes, and drops none before the connection is
+//! closed. The client uses a [`Stream`], which reads and writes two pipes. That is cancel-safe.
 //!
 //! ```text
 //! client <--> Stream <== two pipes ==> Pump::run <--> embedded-tls <--> socket
 //! ```
 //!
-//! What embedded-tls 0.19 does not do, without an allocator (`examples/host/tests/run/over_embedded_tls.rs` shows each):
+//! Without an allocator, embedded-tls 0.19 does not support these features
+//! (`examples/host/tests/run/over_embedded_tls.rs` tests each):
 //!
-//! - RSA keys, of the authority, the broker or the client: an error says so. P-256 is what it knows.
-//! - Certificates between the authority and the broker. It would accept them of anybody, so [`Verifier`] refuses them.
-//! - The age of a certificate, unless it is given a clock.
-//! - The broker's reason for refusing a client's certificate: the error is the same for all.
+//! - RSA keys, of the authority, the broker or the client. It returns an error. It supports P-256.
+//! - Intermediate certificates between the authority and the broker. It would accept them from any issuer, so
+//!   [`Verifier`] refuses them.
+//! - The dates of a certificate, unless it is given a clock.
+//! - The reason of the broker for refusing the certificate of a client: the error is always the same.
 //!
-//! There is one connection at a time, since its buffers are lent once. [`Pump::line`] waits until the one before has
-//! been given up, socket and all.
+//! There is one connection at a time, because the buffers are borrowed. [`Pump::line`] waits until the connection
+//! before was dropped, with its socket.
 #![no_std]
 
 mod carry;
@@ -36,17 +38,17 @@ use embedded_tls::{Aes128GcmSha256, CryptoProvider, TlsError};
 
 pub use self::{error::Error, stream::Stream, verifier::Verifier};
 
-/// The longest record that a peer may send, and so the buffer that it needs, in bytes.
+/// Length of the longest record that a peer may send, and of the buffer for it, in bytes.
 pub const LONGEST_RECORD: usize = 16_640;
 
-/// Room of a pipe, in bytes. More than it holds takes several turns of the two tasks.
+/// Capacity of a pipe, in bytes. More bytes need several turns of the two tasks.
 const PIPE: usize = 512;
 
-/// What the two tasks share. Both have to belong to one thread.
+/// The shared state of the two tasks, which must belong to one thread.
 pub struct Pump<S> {
     outgoing: Pipe<NoopRawMutex, PIPE>,
     incoming: Pipe<NoopRawMutex, PIPE>,
-    /// The right to use the pump; empty while somebody has it.
+    /// The right to use the pump. It is empty while a connection has it.
     free: Channel<NoopRawMutex, Right, 1>,
     sockets: Channel<NoopRawMutex, S, 1>,
     opened: Signal<NoopRawMutex, ()>,
@@ -60,7 +62,7 @@ pub struct Pump<S> {
 struct Right;
 
 impl<S: Read + Write> Pump<S> {
-    /// A pump that [`Self::run`] has to drive.
+    /// Creates a pump, which [`Self::run`] must drive.
     pub const fn new() -> Self {
         Self {
             outgoing: Pipe::new(),
@@ -75,14 +77,14 @@ impl<S: Read + Write> Pump<S> {
         }
     }
 
-    /// Does the records of one connection after another, and never returns.
+    /// Sends and receives the records of one connection after the other. It never returns.
     ///
-    /// - `incoming` holds a record of the peer: [`LONGEST_RECORD`] bytes are enough for any.
-    /// - `outgoing` holds one of ours, and each message of the handshake: 1 KiB is enough.
-    /// - `server_name` is what the certificate has to be for.
-    /// - `provider` makes, for each connection, randomness and the check of the certificate.
+    /// - `incoming` is the buffer for a record of the peer: [`LONGEST_RECORD`] bytes are always enough.
+    /// - `outgoing` is the buffer for a record of the client, and for each message of the handshake: 1 KiB is enough.
+    /// - `server_name` is the name that the certificate must contain.
+    /// - `provider` provides random numbers and the check of the certificate for each connection.
     ///
-    /// Dropping the future ends the connection.
+    /// Dropping the future closes the connection.
     pub async fn run<P: CryptoProvider<CipherSuite = Aes128GcmSha256>>(
         &self,
         incoming: &mut [u8],
@@ -107,7 +109,7 @@ impl<S: Read + Write> Pump<S> {
             if let Either::First(()) = select(connection, self.given_up.wait()).await {
                 self.given_up.wait().await;
             }
-            // One that was handed over while the line was given up.
+            // A socket that was passed on while the line was dropped.
             self.sockets.clear();
         }
     }
@@ -121,7 +123,7 @@ impl<S: Read + Write> Pump<S> {
         self.unsent.set(false);
     }
 
-    /// Waits until the connection before has been given up. Dropping the future loses nothing.
+    /// Waits until the connection before was dropped. Dropping the future loses nothing.
     pub async fn line(&self) -> Line<'_, S> {
         let Right = self.free.receive().await;
         Line(self)
@@ -134,7 +136,7 @@ impl<S: Read + Write> Default for Pump<S> {
     }
 }
 
-/// The use of the pump for one connection, which ends, and drops its socket, when this is dropped.
+/// The right to use the pump for one connection. When this is dropped, the connection is closed and its socket dropped.
 pub struct Line<'p, S>(&'p Pump<S>);
 
 impl<S> Drop for Line<'_, S> {
@@ -144,11 +146,11 @@ impl<S> Drop for Line<'_, S> {
 }
 
 impl<'p, S: Read + Write> Line<'p, S> {
-    /// Shakes hands over a socket that is connected. Dropping the future ends the connection.
+    /// Makes the TLS handshake over a connected socket. Dropping the future closes the connection.
     ///
     /// # Errors
     ///
-    /// The peer is not the one it should be, or the connection ended.
+    /// The certificate of the peer was refused, or the connection was closed.
     pub async fn secure(self, socket: S) -> Result<Stream<'p, S>, Error> {
         self.0.sockets.send(socket).await;
         match select(self.0.opened.wait(), self.0.ended.wait()).await {

@@ -4,7 +4,7 @@ use core::{cell::RefCell, future::poll_fn, pin::pin};
 
 use embedded_io_async::{Error, ErrorKind, ErrorType, Read, Write};
 
-/// Each polls a future of its own, made anew, so that neither keeps the socket while it waits.
+/// Each poll creates a new future, so that neither side borrows the socket while it waits.
 pub(crate) struct Shared<'s, S>(pub(crate) &'s RefCell<S>);
 
 impl<S> Clone for Shared<'_, S> {
@@ -28,7 +28,7 @@ impl<S: Write> Write for Shared<'_, S> {
     async fn write(&mut self, buf: &[u8]) -> Result<usize, ErrorKind> {
         let written = poll_fn(|cx| pin!(self.0.borrow_mut().write(buf)).poll(cx)).await;
         match written {
-            // embedded-tls writes all, and that panics if nothing is written.
+            // embedded-tls uses `write_all`, which panics if a write accepts no byte.
             Ok(0) if !buf.is_empty() => Err(ErrorKind::WriteZero),
             written => written.map_err(|error| error.kind()),
         }

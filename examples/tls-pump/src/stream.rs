@@ -1,4 +1,4 @@
-//! The client's end.
+//! The client side of a connection.
 
 use embassy_futures::select::{Either, select};
 use embedded_io_async::{ErrorType, Read, Write};
@@ -6,7 +6,7 @@ use embedded_tls::TlsError;
 
 use crate::{Error, Line};
 
-/// The client's end of a connection. Dropping it ends the connection at once.
+/// The client side of a connection. Dropping it closes the connection at once.
 ///
 /// Dropping a future of `read`, `write` or `flush` loses nothing.
 pub struct Stream<'p, S> {
@@ -20,7 +20,7 @@ impl<'p, S> Stream<'p, S> {
     }
 }
 
-/// Why the connection ended, as soon as it has.
+/// The reason why the connection was closed.
 async fn end<S>(line: &Line<'_, S>, end: &mut Option<TlsError>) -> TlsError {
     match *end {
         Some(known) => known,
@@ -33,7 +33,7 @@ impl<S> ErrorType for Stream<'_, S> {
 }
 
 impl<S> Read for Stream<'_, S> {
-    /// What came before the end is read before the end is told.
+    /// Bytes that were received before the end are read first. Then the end is reported.
     async fn read(&mut self, buf: &mut [u8]) -> Result<usize, Error> {
         let read = self.line.0.incoming.read(buf);
         match select(read, end(&self.line, &mut self.end)).await {
@@ -56,7 +56,7 @@ impl<S> Write for Stream<'_, S> {
         }
     }
 
-    /// Waits until the records have been handed to the socket.
+    /// Waits until the socket has accepted the records.
     async fn flush(&mut self) -> Result<(), Error> {
         let pump = self.line.0;
         while pump.unsent.get() {

@@ -1,15 +1,15 @@
-//! What embedded-tls leaves out of the check of a certificate.
+//! A stricter check of certificates than that of embedded-tls.
 
 use embedded_tls::{
     Aes128GcmSha256, Certificate, CertificateEntryRef, CertificateRef, CertificateVerifyRef,
     TlsCipherSuite, TlsClock, TlsError, TlsVerifier, pki::CertVerifier,
 };
 
-/// Accepts what one authority has signed itself.
+/// Accepts certificates that one authority has signed itself.
 ///
-/// embedded-tls does not ask whether the issuer of a certificate may issue any: with its own [`CertVerifier`] alone,
-/// every lamp with a certificate of the authority could issue one for the broker's name, and be the broker. So there
-/// must be nobody between the authority and the broker.
+/// embedded-tls does not check that the issuer of a certificate may issue certificates. With only its [`CertVerifier`],
+/// every device with a certificate of the authority could issue one for the name of the broker, and impersonate the
+/// broker. So no intermediate authority is accepted.
 ///
 /// `SIZE` is the room for the certificates that the broker sends, in bytes.
 pub struct Verifier<'a, Clock: TlsClock, const SIZE: usize> {

@@ -56,7 +56,7 @@ impl CryptoProvider for Checks {
     }
 }
 
-/// A pump whose task runs, which trusts this authority.
+/// Starts the task of a pump that trusts this authority.
 fn pump(authority: &CertificateDer<'static>) -> Rc<Pump<Socket>> {
     let pump = Rc::new(Pump::new());
     let authority: &'static [u8] = authority.to_vec().leak();
@@ -102,7 +102,7 @@ fn ready<T>(poll: Poll<T>) -> Option<T> {
     }
 }
 
-/// Every future is polled once and dropped: what is written comes back, each byte once.
+/// Every future is polled once and dropped. Each written byte is received again, once.
 #[test]
 fn dropped_futures_lose_nothing_and_break_no_record() {
     let authority = Authority::new();
@@ -136,7 +136,10 @@ fn dropped_futures_lose_nothing_and_break_no_record() {
             }
             yield_now().await;
         }
-        assert!(received == sent, "what came back is not what was sent");
+        assert!(
+            received == sent,
+            "the received bytes differ from the sent bytes"
+        );
         assert!(
             dropped > 100,
             "only {dropped} futures were dropped half-way"
@@ -144,7 +147,7 @@ fn dropped_futures_lose_nothing_and_break_no_record() {
     });
 }
 
-/// Whoever waits is woken, although each side has a task of its own.
+/// A waiting side is woken, although each side has its own task.
 #[test]
 fn a_wait_ends_when_there_is_something() {
     let authority = Authority::new();
@@ -163,7 +166,7 @@ fn a_wait_ends_when_there_is_something() {
     });
 }
 
-/// What came before the end is not lost, and then the end is told, again and again.
+/// Bytes that were received before the end are not lost. Then each read reports the end.
 #[test]
 fn the_end_comes_after_what_was_said() {
     const LAST_WORDS: [u8; 5_000] = [b'x'; 5_000];
@@ -191,7 +194,7 @@ fn the_end_comes_after_what_was_said() {
     }
 }
 
-/// A connection that is given up at any point leaves nothing behind that the next one would trip over.
+/// A connection that is dropped at any point does not disturb the next one.
 #[test]
 fn one_connection_after_another() {
     let authority = Authority::new();
@@ -199,7 +202,7 @@ fn one_connection_after_another() {
     run(async {
         let pump = pump(authority.certificate());
         for turns in 0..60 {
-            // Given up after so many turns of the runtime, wherever the handshake is then.
+            // Dropped after this number of turns of the runtime, at any step of the handshake.
             let mut attempt = pin!(dial(&pump, port));
             for _ in 0..turns {
                 if at_once(attempt.as_mut()).await.is_some() {
@@ -214,7 +217,7 @@ fn one_connection_after_another() {
             let mut back = [0; 5];
             stream.read_exact(&mut back).await.unwrap();
             assert_eq!(&back, word);
-            // Bytes that nobody reads, in both pipes, are not those of the next connection.
+            // Unread bytes in both pipes are not delivered to the next connection.
             stream.write_all(b"unread").await.unwrap();
             stream.flush().await.unwrap();
             let _ = stream.write(b"unsent").await.unwrap();
@@ -222,7 +225,7 @@ fn one_connection_after_another() {
     });
 }
 
-/// The peer sees the end as soon as the client drops its end, and the socket is free for the next.
+/// When the client drops its stream, the peer reads the end, and the next connection can use the pump.
 #[test]
 fn dropping_the_stream_closes_the_socket() {
     let authority = Authority::new();
@@ -257,7 +260,7 @@ fn a_peer_that_nobody_vouches_for_is_refused() {
     }
 }
 
-/// A device's certificate is signed by the authority, but nobody has allowed the device to sign others.
+/// The certificate of a device is signed by the authority, but the device is not allowed to sign others.
 #[test]
 fn a_certificate_issued_by_another_is_refused() {
     let authority = Authority::new();
@@ -269,7 +272,7 @@ fn a_certificate_issued_by_another_is_refused() {
     });
 }
 
-/// One says something else, and one closes.
+/// One server does not use TLS, and one closes the connection.
 #[test]
 fn a_peer_that_does_not_speak_tls() {
     let authority = Authority::new();
@@ -278,7 +281,7 @@ fn a_peer_that_does_not_speak_tls() {
     std::thread::spawn(move || {
         for answer in ["HTTP/1.1 400 Bad Request\r\n\r\n", ""] {
             let mut socket = listener.accept().unwrap().0;
-            // What is unread when a socket is dropped resets the connection.
+            // Unread bytes in a dropped socket reset the connection.
             let _ = socket.read(&mut [0; 4096]).unwrap();
             socket.write_all(answer.as_bytes()).unwrap();
         }

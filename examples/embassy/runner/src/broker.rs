@@ -13,7 +13,7 @@ use crate::{Result, wait_for};
 
 pub(crate) const ADDRESS: &str = "127.0.0.1:1883";
 
-/// A broker, which does not outlive the run. What it keeps, it keeps in memory.
+/// A broker, which is killed at the end of the run. It stores sessions and messages only in memory.
 pub(crate) struct Broker {
     dir: TempDir,
     child: Child,
@@ -30,14 +30,14 @@ impl Broker {
         Ok(Self { dir, child })
     }
 
-    /// Kills it: it says nothing, and forgets its sessions.
+    /// Kills it without a DISCONNECT. It loses its sessions.
     pub(crate) fn kill(&mut self) -> Result<()> {
         self.child.kill()?;
         self.child.wait()?;
         Ok(())
     }
 
-    /// Starts it after it was killed.
+    /// Starts it again after it was killed.
     pub(crate) fn start_again(&mut self) -> Result<()> {
         self.child = launch(self.dir.path())?;
         Ok(())
@@ -52,7 +52,7 @@ impl Drop for Broker {
 }
 
 fn launch(dir: &Path) -> Result<Child> {
-    // Debian's place for it is not on every user's path.
+    // Debian installs it in a folder that is not in every user's PATH.
     let there = Path::new("/usr/sbin/mosquitto");
     let program = if there.exists() {
         there

@@ -1,4 +1,4 @@
-//! The other end of `check`.
+//! The client at the other side of `check`.
 
 use std::{
     path::Path,
@@ -11,10 +11,10 @@ use crate::{Result, broker::Broker, chip::Chip, host::Host, packets, table::Tabl
 
 /// Keep alive and response timeout of `check`.
 const NOTICED: Duration = Duration::from_secs(3 + 4);
-/// What QEMU may be late on a busy machine.
+/// Tolerance for QEMU on a busy machine.
 const SLACK: Duration = Duration::from_secs(1);
 
-/// Number of messages of each task of `check` that counts.
+/// Number of messages of each counting task of `check`.
 const COUNT: u32 = 200;
 
 const QOS: [QoS; 3] = [QoS::AtMostOnce, QoS::AtLeastOnce, QoS::ExactlyOnce];
@@ -27,20 +27,20 @@ pub(crate) fn run(image: &Path, table: &mut Table) -> Result<()> {
     let mut host = Host::connect("check/from/#")?;
     chip.wait_for_line("subscribed")?;
 
-    step("QoS 0, 1 and 2 both ways");
+    step("QoS 0, 1 and 2 in both directions");
     for qos in QOS {
         echo(&mut host, qos, chip)?;
     }
-    step("two tasks publish while messages arrive");
+    step("two tasks publish while messages are received");
     count(&mut host, chip)?;
-    step("1 MiB in, through 512 bytes");
+    step("receive 1 MiB through 512 bytes");
     let start = Instant::now();
     host.send_large("check/to/large")?;
     if host.receive("check/from/large", chip)?.payload != b"right" {
-        return Err("1 MiB arrived damaged".into());
+        return Err("the received 1 MiB was damaged".into());
     }
     table.in_ms = start.elapsed().as_millis();
-    step("1 MiB out");
+    step("send 1 MiB");
     let start = Instant::now();
     host.send("check/to/upload", b"", QoS::AtLeastOnce)?;
     host.receive("check/from/upload", chip)?;
@@ -57,7 +57,7 @@ pub(crate) fn run(image: &Path, table: &mut Table) -> Result<()> {
     host.receive("check/from/lost", chip)?;
     echo(&mut host, QoS::ExactlyOnce, chip)?;
 
-    step("the link falls silent");
+    step("the link becomes silent");
     let start = Instant::now();
     chip.order("set_link net off")?;
     let noticed = chip
@@ -73,7 +73,7 @@ pub(crate) fn run(image: &Path, table: &mut Table) -> Result<()> {
     host.receive("check/from/lost", chip)?;
     echo(&mut host, QoS::ExactlyOnce, chip)?;
 
-    step("a firmware image, and a reset when half of it is written");
+    step("a firmware image, with a reset after half of it");
     host.send_firmware("check/to/firmware")?;
     chip.wait_for_line("half of the image is written")?;
     chip.order("system_reset")?;
@@ -84,7 +84,7 @@ pub(crate) fn run(image: &Path, table: &mut Table) -> Result<()> {
     chip.wait_for_line("the image is installed")?;
     echo(&mut host, QoS::ExactlyOnce, chip)?;
 
-    step("reset with a message that was not sent");
+    step("reset with an unsent message");
     host.send("check/to/remember", b"", QoS::AtLeastOnce)?;
     echo(&mut host, QoS::AtLeastOnce, chip)?;
     broker.kill()?;
@@ -98,11 +98,11 @@ pub(crate) fn run(image: &Path, table: &mut Table) -> Result<()> {
     chip.wait_for_line("subscribed")?;
     let remembered = "check/from/remembered";
     if host.receive(remembered, chip)?.qos != QoS::ExactlyOnce {
-        return Err("the message lost its QoS over the reset".into());
+        return Err("the QoS of the message was lost in the reset".into());
     }
     echo(&mut host, QoS::ExactlyOnce, chip)?;
     if host.count(remembered) > 0 {
-        return Err("a message at QoS 2 came twice".into());
+        return Err("a message at QoS 2 was received twice".into());
     }
 
     step("the end");
@@ -119,7 +119,7 @@ fn step(what: &str) {
     println!("  {what}");
 }
 
-/// Sends a message, and waits until it comes back as it was.
+/// Sends a message, and waits until it is received unchanged.
 fn echo(host: &mut Host, qos: QoS, chip: &mut Chip) -> Result<()> {
     let payload = format!("at QoS {}", qos as u8);
     host.send("check/to/echo", payload.as_bytes(), qos)?;
@@ -130,7 +130,7 @@ fn echo(host: &mut Host, qos: QoS, chip: &mut Chip) -> Result<()> {
     Ok(())
 }
 
-/// All numbers come once and in order, while as many messages go the other way.
+/// Checks that all numbers are received once and in order, while the same number of messages is sent.
 fn count(host: &mut Host, chip: &mut Chip) -> Result<()> {
     host.send("check/to/count", b"", QoS::AtLeastOnce)?;
     for qos in QOS.into_iter().cycle().take(usize::try_from(COUNT)?) {

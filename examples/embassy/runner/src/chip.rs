@@ -17,13 +17,13 @@ use crate::{Result, wait_for};
 
 type Console = Arc<Mutex<Vec<(Instant, String)>>>;
 
-/// QEMU, which does not outlive the run.
+/// QEMU, which is killed at the end of the run.
 pub(crate) struct Chip {
     dir: TempDir,
     child: Child,
     monitor: UnixStream,
     console: Console,
-    /// Number of lines of the console that were waited for already.
+    /// Number of lines of the console that were already waited for.
     seen: usize,
 }
 
@@ -67,12 +67,12 @@ impl Chip {
         })
     }
 
-    /// Gives an order to QEMU, which is carried out soon.
+    /// Sends a command to QEMU, which executes it soon.
     pub(crate) fn order(&mut self, order: &str) -> Result<()> {
         Ok(writeln!(self.monitor, "{order}")?)
     }
 
-    /// Waits for a new line of the console with this text, and returns when it came.
+    /// Waits for a new line of the console with this text, and returns its time.
     pub(crate) fn wait_for_line(&mut self, text: &str) -> Result<Instant> {
         wait_for(&format!("{text:?} on the console"), || {
             self.is_running()?;
@@ -86,7 +86,7 @@ impl Chip {
         })
     }
 
-    /// Number of lines of the console with this text.
+    /// Returns the number of lines of the console with this text.
     pub(crate) fn count_lines(&self, text: &str) -> usize {
         let console = lock(&self.console);
         console
@@ -118,7 +118,7 @@ impl Chip {
         Ok(fs::read(path)?)
     }
 
-    /// The frames that have passed.
+    /// Returns the path of the captured network frames.
     pub(crate) fn pcap(&self) -> PathBuf {
         pcap(&self.dir)
     }

@@ -1,4 +1,4 @@
-//! A client of the broker on this side.
+//! A client of the broker, in this program.
 
 use sha2::{Digest as _, Sha256};
 use umqtt::{
@@ -16,7 +16,7 @@ pub(crate) const LARGE: usize = 1 << 20;
 /// Size of the firmware image, in bytes.
 const IMAGE: usize = 100_000;
 
-/// One connection, and what has come on it.
+/// One connection, with its received messages.
 pub(crate) struct Host {
     client: Client<'static, 'static, TcpTransport, StdClock>,
     received: Received,
@@ -28,7 +28,7 @@ struct Received {
     large: Option<Random>,
 }
 
-/// A message that has come. A large one that was not damaged has its topic alone.
+/// A received message. An undamaged large one has only its topic.
 pub(crate) struct Inbound {
     pub(crate) topic: String,
     pub(crate) payload: Vec<u8>,
@@ -36,7 +36,7 @@ pub(crate) struct Inbound {
 }
 
 impl Host {
-    /// Connects and subscribes. The memory of a connection lasts as long as the program, which is not for long.
+    /// Connects and subscribes. The memory of a connection is never freed, because the program runs for a short time.
     pub(crate) fn connect(filter: &str) -> Result<Self> {
         let storage = Box::leak(Box::new(Storage::<4096, 4096, 16>::new()));
         let session = Box::leak(Box::new(Session::new(storage)));
@@ -70,7 +70,8 @@ impl Host {
         self.send_slices(topic, &[&random(LARGE)], QoS::ExactlyOnce)
     }
 
-    /// Publishes a firmware image after its SHA-256, at QoS 1: the broker needs no answer of this client to pass it on.
+    /// Publishes the SHA-256 and the firmware image, at QoS 1. The broker then needs no answer of this client to
+    /// forward it.
     pub(crate) fn send_firmware(&mut self, topic: &str) -> Result<()> {
         let image = random(IMAGE);
         self.send_slices(topic, &[&Sha256::digest(&image), &image], QoS::AtLeastOnce)
@@ -103,7 +104,7 @@ impl Host {
         })
     }
 
-    /// Number of messages on this topic that have come and were not taken.
+    /// Returns the number of received messages on this topic that were not taken.
     pub(crate) fn count(&self, topic: &str) -> usize {
         let messages = self.received.messages.iter();
         messages.filter(|message| message.topic == topic).count()
@@ -148,7 +149,7 @@ fn random(len: usize) -> Vec<u8> {
     (0..len).map(|_| random.byte()).collect()
 }
 
-/// The bytes of large messages. `check` has the same.
+/// Returns the bytes of large messages. `check` has the same function.
 pub(crate) struct Random(u32);
 
 impl Random {

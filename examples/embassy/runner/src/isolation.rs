@@ -1,4 +1,4 @@
-//! A network namespace, which has nothing but the broker and a name server.
+//! A network namespace with only the broker and a name server.
 
 use std::{
     env, fs,
@@ -11,10 +11,10 @@ use std::{
 
 use crate::Result;
 
-/// Set for the process inside.
+/// Environment variable of the process inside.
 const INSIDE: &str = "EMBASSY_RUNNER_IS_INSIDE";
 
-/// Address that QEMU's network gives to the machine that emulates, which is the namespace's 127.0.0.1.
+/// Address of the emulating machine in the network of QEMU: 127.0.0.1 of the namespace.
 const HOST: [u8; 4] = [10, 0, 2, 2];
 
 /// Runs this program again inside a namespace, and returns its exit code. Inside, returns `None`.
@@ -35,7 +35,7 @@ pub(crate) fn enter() -> Result<Option<ExitCode>> {
     Ok(Some(code.map_or(ExitCode::FAILURE, ExitCode::from)))
 }
 
-/// Answers each question for a name with the address of this machine.
+/// Answers each DNS query with the address of this machine.
 pub(crate) fn start_name_server(scratch: &Path) -> Result<()> {
     let socket = UdpSocket::bind("127.0.0.1:53")?;
     let file = scratch.join("resolv.conf");

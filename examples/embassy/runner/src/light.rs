@@ -1,4 +1,4 @@
-//! The example itself: it is switched, reports, and is measured.
+//! Runs the example itself: switches it, checks its reports, and measures it.
 
 use std::{path::Path, process::Command, time::Instant};
 
@@ -6,7 +6,7 @@ use umqtt::codec::QoS;
 
 use crate::{Result, broker::Broker, chip::Chip, host::Host, table::Table};
 
-/// Number of boots, of which the median is kept.
+/// Number of boots, whose median is written to the table.
 const BOOTS: usize = 5;
 
 pub(crate) fn run(image: &Path, table: &mut Table) -> Result<()> {
@@ -44,7 +44,7 @@ fn expect_state(host: &mut Host, state: &str, chip: &mut Chip) -> Result<()> {
     Ok(())
 }
 
-/// Returns the most stack that was in use. The emulator's memory is zero at first.
+/// Returns the maximum stack that was used. The memory of the emulator is zero at the start.
 fn stack(image: &Path, chip: &mut Chip) -> Result<u64> {
     let symbols = output("nm", &["-B"], image)?;
     let address = |name: &str| -> Result<u64> {

@@ -1,7 +1,7 @@
 //! Runs the images of the embassy example in QEMU, with mosquitto at the other end of the network.
 //!
-//! `light` is measured. `check` is put through a broker that is killed, a link that falls silent and a reset, while a client
-//! on this side sends messages and looks at the answers. All of it runs in a network namespace of its own.
+//! `light` is measured. `check` runs through a killed broker, a silent link and a reset, while a client in this program
+//! sends messages and checks the answers. Everything runs in a separate network namespace.
 
 mod broker;
 mod check;
@@ -23,7 +23,7 @@ use std::{
 
 type Result<T> = std::result::Result<T, Box<dyn Error>>;
 
-/// Nothing takes that long.
+/// Maximum time of each step.
 const PATIENCE: Duration = Duration::from_secs(60);
 
 fn main() -> ExitCode {
@@ -63,7 +63,7 @@ fn run() -> Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-/// Waits until something is there.
+/// Waits until `attempt` returns a value.
 fn wait_for<T>(what: &str, mut attempt: impl FnMut() -> Result<Option<T>>) -> Result<T> {
     let start = Instant::now();
     loop {
@@ -71,7 +71,7 @@ fn wait_for<T>(what: &str, mut attempt: impl FnMut() -> Result<Option<T>>) -> Re
             return Ok(found);
         }
         if start.elapsed() > PATIENCE {
-            return Err(format!("waited in vain for {what}").into());
+            return Err(format!("{what}: not found in time").into());
         }
         thread::sleep(Duration::from_millis(1));
     }

@@ -1,10 +1,10 @@
-//! The MQTT packets in the frames that have passed, as tshark reads them.
+//! The MQTT packets in the captured frames, decoded by tshark.
 
 use std::{collections::BTreeMap, path::Path, process::Command};
 
 use crate::{Result, chip::Chip};
 
-/// Address that QEMU's network gives to the chip.
+/// Address of the chip in the network of QEMU.
 const CHIP: &str = "10.0.2.15";
 
 const NAMES: [(u8, &str); 14] = [
@@ -24,13 +24,13 @@ const NAMES: [(u8, &str); 14] = [
     (14, "DISCONNECT"),
 ];
 
-/// Number of messages from the chip: 400 that two tasks count, 8 echoes, 3 for lost connections, and the answers to
-/// `ticks`, `large`, `upload` and `remember`.
+/// Number of messages from the chip: 400 of the two counting tasks, 8 echoes, 3 for lost connections, and the answers
+/// to `ticks`, `large`, `upload` and `remember`.
 const FROM_CHIP: usize = 415;
 /// Number of messages to the chip: 200 ticks, 8 echoes, and 6 orders, without firmware images.
 const TO_CHIP: usize = 214;
 
-/// Holds the packets against what the program has said.
+/// Compares the packets with the output of the program.
 pub(crate) fn check(chip: &Chip) -> Result<()> {
     let mut counts = BTreeMap::<(bool, u8), usize>::new();
     for line in tshark(&chip.pcap())?.lines() {
@@ -68,14 +68,14 @@ pub(crate) fn check(chip: &Chip) -> Result<()> {
             _ => (sent > 50, received > 50),
         };
         if !sent_right || !received_right {
-            return Err(format!("the number of {name} does not fit").into());
+            return Err(format!("the number of {name} packets is wrong").into());
         }
     }
     Ok(())
 }
 
-/// Returns a line for each frame with MQTT: the sender, the types of its packets, and whether it is malformed, with tabs
-/// between.
+/// Returns a line for each frame with MQTT: the sender, the types of its packets, and a mark if it is malformed,
+/// separated by tabs.
 fn tshark(pcap: &Path) -> Result<String> {
     let fields = ["ip.src", "mqtt.msgtype", "_ws.malformed"];
     let output = Command::new("tshark")

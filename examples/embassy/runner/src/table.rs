@@ -1,4 +1,4 @@
-//! What was measured, and what is kept of it.
+//! The measurements, and the kept table.
 
 use std::fs;
 
@@ -6,7 +6,7 @@ use crate::Result;
 
 const KEPT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../measured.md");
 
-/// Growth of flash and RAM that needs no new table, in percent.
+/// Tolerated growth of flash and RAM in percent.
 const TOLERANCE: u64 = 3;
 
 const FLASH: &str = "flash of `light`, network stack included";
@@ -24,7 +24,7 @@ pub(crate) struct Table {
 }
 
 impl Table {
-    /// Prints it, and writes it or holds sizes against the kept one.
+    /// Prints the table, and writes it or compares the sizes with the kept one.
     pub(crate) fn keep_or_compare(&self, write: bool) -> Result<()> {
         let rows = [
             (
@@ -58,9 +58,10 @@ impl Table {
                 .and_then(|line| line.split_whitespace().rev().nth(2)?.parse().ok())
                 .ok_or_else(|| format!("{KEPT} has no number for: {name}"))?;
             if value.saturating_mul(100) > kept.saturating_mul(TOLERANCE.saturating_add(100)) {
-                return Err(
-                    format!("{name} has grown from {kept} bytes: if it has to, --write").into(),
-                );
+                return Err(format!(
+                    "{name} has grown from {kept} bytes: if this is intended, --write"
+                )
+                .into());
             }
         }
         Ok(())

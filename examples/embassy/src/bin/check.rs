@@ -1,5 +1,5 @@
-//! What CI runs, with `runner` at the other end: messages come back as they were sent, large ones pass both ways, and the
-//! session outlives brokers, silent links and resets.
+//! The program that CI runs, with `runner` at the other side. It answers messages, receives and sends large ones, and
+//! keeps its session over killed brokers, silent links and resets.
 #![no_std]
 #![no_main]
 
@@ -28,23 +28,23 @@ use umqtt::{
 
 const BROKER: &str = "broker.test";
 
-/// What comes on `check/to/NAME` is answered on `check/from/NAME`.
+/// Messages on `check/to/NAME` are answered on `check/from/NAME`.
 const TO: &str = "check/to/";
 const FROM: &str = "check/from/";
 const FILTER: &str = "check/to/#";
 const FIRMWARE: &str = "check/to/firmware";
 
-/// Size of the message that goes out in pieces, in bytes.
+/// Size of the message that is sent in pieces, in bytes.
 const LARGE: usize = 1 << 20;
 
-/// Number of messages of each task that counts.
+/// Number of messages of each counting task.
 const COUNT: u32 = 200;
 
-/// A silent link has to be noticed within both together.
+/// A silent link must be noticed within the sum of both.
 const KEEP_ALIVE_S: u16 = 3;
 const RESPONSE_TIMEOUT_MS: u32 = 4_000;
 
-/// mosquitto sends as many messages at QoS 2 at a time as there are: each has an id until it is released.
+/// mosquitto sends all stored messages at QoS 2 at once. Each needs an id until it is released.
 type Memory = Storage<512, 1024, 8, 128>;
 type Order = Signal<CriticalSectionRawMutex, ()>;
 
@@ -139,7 +139,7 @@ async fn run(network: Network) {
             }
             ended => {
                 println!("connection ended: {ended}");
-                // Without a connection it is queued.
+                // Without a connection, the message is queued.
                 let lost = Message {
                     qos: QoS::AtLeastOnce,
                     retain: true,
@@ -200,7 +200,7 @@ fn topic(name: &str) -> String<64> {
     topic
 }
 
-/// Publishes numbers while messages arrive.
+/// Publishes numbers while messages are received.
 #[task(pool_size = 2)]
 async fn count(mqtt: Mqtt<'static>, name: &'static str, qos: QoS, start: &'static Order) {
     start.wait().await;
@@ -211,7 +211,7 @@ async fn count(mqtt: Mqtt<'static>, name: &'static str, qos: QoS, start: &'stati
             qos,
             ..Message::new(&topic, &number)
         };
-        // One waits for room, the other for the acknowledgement.
+        // One task waits for room, the other for the acknowledgement.
         let published = if qos == QoS::ExactlyOnce {
             mqtt.publish_and_wait(&message).await
         } else {
@@ -223,7 +223,7 @@ async fn count(mqtt: Mqtt<'static>, name: &'static str, qos: QoS, start: &'stati
     }
 }
 
-/// Publishes a message that is larger than all memory.
+/// Publishes a message that is larger than the memory.
 #[task]
 async fn upload(mqtt: Mqtt<'static>) {
     loop {
@@ -263,7 +263,7 @@ async fn remember(mqtt: Mqtt<'static>) {
     println!("remembered");
 }
 
-/// The bytes of large messages. `runner` has the same.
+/// Returns the bytes of large messages. `runner` has the same function.
 struct Random(u32);
 
 impl Random {
@@ -273,7 +273,7 @@ impl Random {
     }
 }
 
-/// A message that arrives in chunks.
+/// A message that is received in chunks.
 struct Large {
     expected: Random,
     is_right: bool,

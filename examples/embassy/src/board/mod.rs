@@ -1,5 +1,5 @@
-//! The board: QEMU's RISC-V machine `virt` with a virtio network interface. On hardware, the crates of the chip's maker do
-//! what is in here.
+//! The board: the RISC-V machine `virt` of QEMU with a virtio network interface. On hardware, the HAL of the chip
+//! replaces this module.
 #![no_std]
 
 pub mod flash;
@@ -16,11 +16,11 @@ pub use semihosting::println;
 use semihosting::process;
 use static_cell::StaticCell;
 
-/// Starts timer and network, which gets its address by DHCP.
+/// Starts timer and network. The network receives its address by DHCP.
 ///
 /// # Panics
 ///
-/// Panics without a network interface, or if called again.
+/// Panics without a network interface, or on a second call.
 #[expect(clippy::expect_used, reason = "without a network, nothing works")]
 pub fn start(spawner: Spawner) -> Stack<'static> {
     static BUFFERS: StaticCell<net::Buffers> = StaticCell::new();
@@ -54,7 +54,7 @@ fn enable_interrupts() {
     }
 }
 
-/// A number that differs from call to call and from boot to boot: the clock's, stirred. A chip has a generator in hardware.
+/// Returns a number that differs between calls and boots: a hash of the clock. A real chip has a hardware generator.
 pub fn random() -> u32 {
     let mut x = register::time::read64().wrapping_mul(0x9e37_79b9_7f4a_7c15);
     x ^= x >> 29;

@@ -28,7 +28,7 @@ const PLIC_CLAIM: *mut u32 = ptr::without_provenance_mut(0x0c20_0004);
 
 const QUEUE: usize = 8;
 const MTU: usize = 1514;
-/// A frame with the header of virtio before it; the device demands this much.
+/// Size of a frame with the header of virtio. The device requires this size.
 const BUFFER: usize = 1526;
 
 static WAKER: AtomicWaker = AtomicWaker::new();
@@ -38,7 +38,7 @@ struct Identity;
 #[repr(C, align(4096))]
 struct Pages(UnsafeCell<[[u8; PAGE_SIZE]; PAGES]>);
 
-/// Two queues, in two parts each.
+/// Pages for two queues, with two parts each.
 const PAGES: usize = 4;
 
 static POOL: Pages = Pages(UnsafeCell::new([[0; PAGE_SIZE]; PAGES]));
@@ -88,7 +88,7 @@ pub(crate) const EMPTY: Buffers = [[0; BUFFER]; QUEUE];
 pub(crate) struct Interface {
     device: Inner,
     buffers: &'static mut Buffers,
-    /// The buffer of the frame that was handed out last.
+    /// The buffer of the frame that was returned last.
     empty: Option<usize>,
 }
 
@@ -133,7 +133,7 @@ impl Interface {
     }
 }
 
-/// The driver serves the device, and lets it interrupt again.
+/// Handles the device, and enables its interrupt again.
 #[riscv_rt::core_interrupt(Interrupt::MachineExternal)]
 fn external() {
     mie::disable(Interrupt::MachineExternal);
@@ -193,7 +193,7 @@ impl embassy_net_driver::TxToken for Transmit<'_> {
         let mut frame = [0; MTU];
         let frame = frame.get_mut(..len).unwrap_or_default();
         let result = f(frame);
-        // A frame that is lost here is lost like one on a wire.
+        // TCP handles a frame that is lost here like one that is lost on the wire.
         let _ = self.0.send(frame);
         result
     }

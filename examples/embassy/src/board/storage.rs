@@ -1,4 +1,4 @@
-//! What stands for flash: a file of the emulating machine.
+//! A replacement for flash: a file of the emulating machine.
 
 use core::ffi::CStr;
 
@@ -10,7 +10,7 @@ use semihosting::{
 const NAME: &CStr = c"session";
 const NEW: &CStr = c"session.new";
 
-/// Replaces what is stored. A reset leaves either the old or the new.
+/// Replaces the stored bytes. After a reset, the storage has either the old or the new ones.
 ///
 /// # Errors
 ///
@@ -20,7 +20,7 @@ pub fn write(bytes: &[u8]) -> Result<()> {
     fs::rename(NEW, NAME)
 }
 
-/// Reads what is stored. It is empty if nothing is.
+/// Reads the stored bytes. The result is empty if nothing was stored.
 pub fn read(space: &mut [u8]) -> &[u8] {
     let mut len = 0;
     if let Ok(mut file) = File::open(NAME) {

@@ -25,9 +25,9 @@ use umqtt::{
 /// Publishes a log file that is far larger than the device's send buffer.
 #[derive(Parser)]
 struct Options {
-    /// The file; a log of a hundred thousand lines if none is named.
+    /// The file; without it, a log of 100,000 lines
     file: Option<PathBuf>,
-    /// The broker, as HOST:PORT; one inside this program if none is named.
+    /// The broker, as HOST:PORT; without it, the program starts its own
     #[arg(long)]
     broker: Option<String>,
     /// The topic of the log.
@@ -74,7 +74,7 @@ fn made_log() -> Log {
     (Box::new(Cursor::new(log)), len)
 }
 
-/// Sends the log as it is read, and waits until the broker has it.
+/// Sends the log while it is read, and waits until the broker has acknowledged it.
 fn upload((log, len): Log, topic: &str, broker: SocketAddr) -> Result<()> {
     let mut memory = Memory::new();
     let mut device = device(&mut memory, "log-device", &[])?;

@@ -1,4 +1,4 @@
-//! Servers that speak TLS, and the authority that vouches for them.
+//! TLS servers, and the authority that signs their certificates.
 #![allow(
     dead_code,
     reason = "each test compiles this module, and none needs all of it"
@@ -56,7 +56,8 @@ impl Authority {
         CertifiedKey::new(vec![certificate.der().clone()], key)
     }
 
-    /// A server with a certificate for this name from somebody whom the authority has certified, but not to certify.
+    /// A server whose certificate was issued by a device: the authority has signed the certificate of the device, but
+    /// not as an authority.
     pub(crate) fn forge(&self, name: &str) -> ServerConfig {
         let device_key = KeyPair::generate().unwrap();
         let device = params("lamp").signed_by(&device_key, &self.0).unwrap();
@@ -100,7 +101,7 @@ impl std::ops::DerefMut for Link {
 }
 
 impl Link {
-    /// Sends back what comes, in records of other sizes, until the client closes.
+    /// Sends received bytes back, in records of other sizes, until the client closes.
     pub(crate) fn echo(&mut self) -> io::Result<()> {
         let mut buf = [0; 1_000];
         loop {
@@ -114,7 +115,7 @@ impl Link {
     }
 }
 
-/// Serves every connection with this; returns the port.
+/// Handles every connection with this function. Returns the port.
 pub(crate) fn serve(
     config: ServerConfig,
     serve: impl Fn(&mut Link) -> io::Result<()> + Send + Clone + 'static,
@@ -127,7 +128,7 @@ pub(crate) fn serve(
             let (config, serve) = (Arc::clone(&config), serve.clone());
             thread::spawn(move || {
                 let connection = ServerConnection::new(config).unwrap();
-                // A client that gives up is an error here, and no failure.
+                // A client that drops its connection causes an error here, which is no failure.
                 let _ = serve(&mut Link(StreamOwned::new(connection, socket.unwrap())));
             });
         }
