@@ -9,8 +9,8 @@ use mbedtls_rs::sys::{
 };
 use time::UtcDateTime;
 
-/// A clock: a function that returns the seconds since 1970 in UTC, or `None` while it does not know the time. Then every
-/// certificate is refused.
+/// A clock: a function that returns the seconds since 1970 in UTC. While it does not know the time, it returns `None`,
+/// and every certificate is refused.
 ///
 /// ```
 /// use tls_mbedtls::{Clock, check_dates_by};

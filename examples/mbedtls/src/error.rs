@@ -1,11 +1,11 @@
-//! Why there is no connection, or no longer, in words.
+//! Errors of a TLS connection, with a text for each.
 
 use core::fmt;
 
 use embedded_io_async::ErrorKind;
 use mbedtls_rs::{SessionError, sys};
 
-/// Why there is no connection, or no longer.
+/// The reason why there is no TLS connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Error {
     /// The trusted roots cannot be used.
@@ -16,18 +16,18 @@ pub enum Error {
     ClientKey(SessionError),
     /// The server name is empty, contains a NUL byte, or has more than 253 bytes.
     ServerName,
-    /// The server's certificate was refused. Nothing was sent but the handshake.
+    /// The server's certificate was refused. Only the handshake was sent.
     Refused(Refusal),
-    /// The handshake failed otherwise. No application data was sent.
+    /// The handshake failed for another reason. No application data was sent.
     Handshake(SessionError),
-    /// The connection failed after the handshake, and before the server sent application data. With TLS 1.3, this is how a
-    /// server refuses a client certificate, or that there is none.
+    /// The connection failed after the handshake, and before the server sent application data. With TLS 1.3, this
+    /// happens if the server refuses a wrong or missing client certificate.
     Unanswered(SessionError),
     /// The connection failed later.
     Connection(SessionError),
 }
 
-/// Why a certificate was refused: the flags of Mbed TLS, `MBEDTLS_X509_BADCERT_*`.
+/// The reasons why a certificate was refused: the flags of Mbed TLS, `MBEDTLS_X509_BADCERT_*`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Refusal(u32);
 
@@ -58,7 +58,7 @@ impl Refusal {
     }
 }
 
-/// Grave ones first.
+/// The most serious ones first.
 const REASONS: [(u32, &str); 13] = [
     (
         sys::MBEDTLS_X509_BADCERT_NOT_TRUSTED,
@@ -105,7 +105,7 @@ impl Error {
         }
     }
 
-    /// What failed, and what it may be.
+    /// Returns the failed step, and the probable cause.
     fn words(&self) -> (&'static str, &'static str) {
         match *self {
             Self::Roots(error) => ("the trusted roots cannot be used", of_parsing(error)),
@@ -124,7 +124,7 @@ impl Error {
         }
     }
 
-    /// The number that Mbed TLS gave, as its documentation writes it.
+    /// Returns the error number, as in the documentation of Mbed TLS.
     fn code(&self) -> Option<u32> {
         let (Self::Roots(error)
         | Self::ClientCertificate(error)

@@ -1,7 +1,7 @@
 //! [Mbed TLS](https://docs.rs/mbedtls-rs) as a transport for a client whose futures may be dropped.
 //!
 //! umqtt's async client and device poll a future of the transport once and drop it if it is not ready. A session of
-//! mbedtls-rs duplicates bytes then: it has encrypted them already, and gets them again. [`Stream`] cures that.
+//! mbedtls-rs then duplicates bytes: it has already encrypted them, and is given them again. [`Stream`] prevents that.
 //!
 //! ```no_run
 //! use embedded_io_async::{Read, Write};
@@ -14,11 +14,11 @@
 //! }
 //! ```
 //!
-//! - The server has to prove the name with a chain of certificates that ends at one of the roots. There is no way to
-//!   switch that off.
+//! - The server must prove its name with a chain of certificates that ends at one of the roots. This cannot be turned
+//!   off.
 //! - **Without the feature `clock`, the dates of certificates are not checked:** an expired certificate is accepted. A
 //!   warning in the log says so. With it, see [`Clock`].
-//! - Mbed TLS is not made for several threads here. Use all its connections in one.
+//! - This Mbed TLS does not support several threads. Use all its connections in one thread.
 //! - An allocator is needed: about 48 KB for a connection, and 59 KB during its handshake.
 #![no_std]
 
@@ -44,7 +44,7 @@ pub use self::{
 /// Longest host name (RFC 1035), with a NUL byte.
 const MAX_NAME: usize = 254;
 
-/// What connections have in common: the roots that are trusted, and the client's own certificate.
+/// The settings of connections: the trusted roots, and the certificate of the client.
 #[derive(Clone, Debug)]
 pub struct Connector<'a> {
     tls: TlsReference<'a>,
@@ -68,7 +68,7 @@ impl<'a> Connector<'a> {
         })
     }
 
-    /// Shows this certificate to servers that ask for one.
+    /// Sends this certificate to servers that request one.
     ///
     /// In PEM form, the certificates of intermediate authorities may follow it. The key is copied. Whether it belongs to
     /// the certificate is not checked here: the server refuses it.
@@ -93,14 +93,14 @@ impl<'a> Connector<'a> {
 
     /// Opens a TLS connection (1.2 or 1.3) over a transport, to a server that proves to be `server_name`.
     ///
-    /// Nothing but TLS records is written to the transport. The handshake blocks the executor while it computes, for up
-    /// to 1.8 s at 125 MIPS.
+    /// Only TLS records are written to the transport. The handshake blocks the executor while it computes, for up to
+    /// 1.8 s at 125 MIPS.
     ///
     /// # Errors
     ///
     /// - [`Error::ServerName`]: no certificate can hold this name.
     /// - [`Error::Refused`]: the certificate is not trusted, or not for this name.
-    /// - [`Error::Handshake`]: anything else.
+    /// - [`Error::Handshake`]: the handshake failed for another reason.
     ///
     /// # Cancel safety
     ///
@@ -126,7 +126,7 @@ impl<'a> Connector<'a> {
             ));
         }
         let mut stream = Stream::new(session);
-        // A byte of the last record may be left.
+        // A byte of the last record may be pending.
         stream.flush().await?;
         Ok(stream)
     }

@@ -1,4 +1,4 @@
-//! The client's end of a connection.
+//! The client side of a TLS connection.
 
 use core::{
     future::{Future, poll_fn},
@@ -11,24 +11,24 @@ use mbedtls_rs::{Session, SessionError};
 
 use crate::Error;
 
-/// Longest piece that is made a record of, so that Mbed TLS always makes one of a whole piece.
+/// Maximum length of a piece, so that Mbed TLS always writes a piece as one record.
 const PIECE: usize = 1024;
 const _: () = assert!(mbedtls_rs::sys::MBEDTLS_SSL_OUT_CONTENT_LEN as usize >= PIECE);
 
-/// The client's end of a TLS connection. Dropping it drops the transport.
+/// The client side of a TLS connection. Dropping it drops the transport.
 ///
 /// # Cancel safety
 ///
 /// Dropping a future of `read`, `write` or `flush` loses and repeats nothing. A piece that Mbed TLS has encrypted is
-/// reported as written, even if the transport has not accepted all of it. So flush after the last `write`, as umqtt does.
+/// reported as written, even if the transport has not accepted all of it. Flush after the last `write`, as umqtt does.
 ///
 /// # Errors
 ///
-/// After a failed read, every call returns its error again. After a failed write or flush, writes and flushes do, and what
-/// was received before can still be read.
+/// After a failed read, every call returns the same error. After a failed write or flush, writes and flushes return its
+/// error, but received bytes can still be read.
 pub struct Stream<'a, T: Read + Write> {
     session: Session<'a, T>,
-    /// Mbed TLS holds a record that was not written to the transport whole.
+    /// Mbed TLS has a record of which only a part was written to the transport.
     unsent: bool,
     /// The server has sent application data.
     answered: bool,
@@ -47,11 +47,11 @@ impl<'a, T: Read + Write> Stream<'a, T> {
         }
     }
 
-    /// Tells the server that this is the end, and drops the transport.
+    /// Sends a close notification to the server, and drops the transport.
     ///
     /// # Errors
     ///
-    /// - [`Error::Connection`], [`Error::Unanswered`]: the server cannot be told.
+    /// - [`Error::Connection`], [`Error::Unanswered`]: the notification was not sent.
     pub async fn close(mut self) -> Result<(), Error> {
         self.flush().await?;
         let closed = self.session.close().await;
@@ -108,7 +108,7 @@ impl<T: Read + Write> Write for Stream<'_, T> {
         };
         match attempt {
             Poll::Ready(written) => self.after_write(written),
-            // The piece is encrypted: given again, it would be sent twice.
+            // The piece is already encrypted. If it was written again, it would be sent twice.
             Poll::Pending => {
                 self.unsent = true;
                 Ok(piece.len())

@@ -1,4 +1,4 @@
-//! What works.
+//! Connections that succeed.
 
 use tls_mbedtls::{Connector, X509};
 use tokio::{select, time::sleep};
@@ -70,7 +70,7 @@ fn client_certificate_is_accepted() {
     }
 }
 
-/// A connection that is broken in between loses no message and repeats none to the application.
+/// If a connection breaks, no message is lost, and none is delivered to the application twice.
 #[test]
 fn device_reconnects_and_publishes_each_message() {
     let pki = Pki::new(Kind::P256);
@@ -110,7 +110,7 @@ fn device_reconnects_and_publishes_each_message() {
                 message.qos = QoS::ExactlyOnce;
                 mqtt.publish_and_wait(&message).await.unwrap();
             }
-            // The last message is on its way back.
+            // The last message was sent back, and is not received yet.
             sleep(std::time::Duration::from_millis(300)).await;
         };
         select! {

@@ -1,4 +1,4 @@
-//! The adapter's reason: futures that are polled once and dropped.
+//! Futures that are polled once and dropped, with and without the adapter.
 
 use std::{future::poll_fn, pin::pin, task::Poll, time::Duration};
 
@@ -97,7 +97,7 @@ async fn there_and_back<T: Read + Write>(transport: T, seed: u64) -> Result<(), 
         yield_now().await;
     }
     if received != sent {
-        return Err("what came back is not what was sent".to_owned());
+        return Err("the received bytes differ from the sent bytes".to_owned());
     }
     assert!(dropped > 1000, "only {dropped} futures were dropped");
     Ok(())

@@ -1,4 +1,4 @@
-//! What is refused, in which words. Nothing is sent in the clear.
+//! Refused connections, with their error texts. No plain text is sent.
 
 use std::{
     io::{Read as _, Write as _},
@@ -17,7 +17,7 @@ use crate::{
     relay::Relay,
 };
 
-/// Connects through a relay, which sees TLS records alone, and expects these words.
+/// Connects through a relay, which checks that it receives only TLS records. Expects this error text.
 #[track_caller]
 fn fails(connector: impl FnOnce() -> Connector<'static>, server: SocketAddr, words: &str) {
     let relay = Relay::new(server);

@@ -1,4 +1,4 @@
-//! What the tests have in common.
+//! Shared code of the tests.
 
 use std::{
     ffi::{CStr, CString},
@@ -21,11 +21,11 @@ use umqtt::{
 
 use crate::pki::{Pair, Pki};
 
-/// Whom the client expects.
+/// The server name that the client expects.
 pub(crate) const NAME: &str = "broker.example";
 const DEADLINE: Duration = Duration::from_secs(60);
 
-/// Runs a test when no other runs: Mbed TLS is used by one thread at a time.
+/// Runs a test while no other runs, because only one thread at a time may use Mbed TLS.
 pub(crate) fn run(test: impl Future<Output = ()>) {
     static TURN: Mutex<()> = Mutex::new(());
     let _turn = TURN.lock().unwrap_or_else(PoisonError::into_inner);
@@ -46,7 +46,7 @@ pub(crate) fn connector(pki: &Pki) -> Connector<'static> {
     Connector::new(tls(), X509::PEM(leak(pki.root()))).unwrap()
 }
 
-/// As [`connector`], with a certificate of its own.
+/// As [`connector`], with a client certificate.
 pub(crate) fn connector_with(pki: &Pki, pair: &Pair) -> Connector<'static> {
     let (chain, key) = (pem(&pair.chain), pem(&pair.key));
     connector(pki)
@@ -71,7 +71,7 @@ pub(crate) async fn dial<'a>(
     connector.connect(tcp, NAME).await
 }
 
-/// Dials, publishes at each QoS, and waits until all come back. The error is what a log would show.
+/// Connects, publishes at each QoS, and waits until all messages are received. The error is the text for a log.
 pub(crate) async fn exchange(connector: &Connector<'_>, address: SocketAddr) -> Result<(), String> {
     let stream = dial(connector, address)
         .await

@@ -1,4 +1,4 @@
-//! Mosquitto, running.
+//! A running mosquitto.
 
 use std::{
     fs,
@@ -27,7 +27,7 @@ system_default = default
 MaxProtocol = TLSv1.2
 ";
 
-/// A broker, which does not outlive the test.
+/// A broker, which is killed at the end of the test.
 pub(crate) struct Mosquitto {
     pub(crate) address: SocketAddr,
     child: Child,
@@ -43,7 +43,7 @@ impl Mosquitto {
         Self::start(pki, "", Tls::Any)
     }
 
-    /// With TLS 1.2 alone, and otherwise as [`Self::new`].
+    /// Starts it with only TLS 1.2, otherwise as [`Self::new`].
     pub(crate) fn with_tls_1_2(pki: &Pki, pair: &Pair, more: &str) -> Self {
         Self::start(
             pki,
@@ -67,7 +67,7 @@ impl Mosquitto {
         let listener = format!("listener {} {}", address.port(), address.ip());
         let common = "user root\nallow_anonymous true\nset_tcp_nodelay true";
         fs::write(&file, format!("{common}\n{listener}\n{config}")).unwrap();
-        // Debian's place for it is not on every user's path.
+        // Debian installs it in a folder that is not in every user's PATH.
         let debian = "/usr/sbin/mosquitto";
         let program = if Path::new(debian).exists() {
             debian

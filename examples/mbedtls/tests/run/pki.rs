@@ -1,4 +1,4 @@
-//! A root, an intermediate authority, and what it certifies, for as long as a test runs.
+//! A root, an intermediate authority, and certificates, for one test.
 
 use std::{ffi::CString, fs, path::PathBuf, process::Command};
 
@@ -7,7 +7,7 @@ use rcgen::{
 };
 use tempfile::TempDir;
 
-/// What all keys are.
+/// The type of all keys.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum Kind {
     /// RSA, 2048 bits.
@@ -21,7 +21,7 @@ pub(crate) const KINDS: [Kind; 2] = [Kind::Rsa, Kind::P256];
 impl Kind {
     fn key(self) -> KeyPair {
         match self {
-            // rcgen makes no RSA keys with *ring*.
+            // With *ring*, rcgen creates no RSA keys.
             Self::Rsa => {
                 let made = Command::new("openssl")
                     .args(["genpkey", "-quiet", "-algorithm", "RSA"])
@@ -79,7 +79,7 @@ impl Pki {
         self.sign(name, CertificateParams::new([name.to_owned()]).unwrap())
     }
 
-    /// Valid in the year 2000 alone.
+    /// Valid only in the year 2000.
     pub(crate) fn issue_expired(&self, name: &str) -> Pair {
         let mut params = CertificateParams::new([name.to_owned()]).unwrap();
         params.not_before = date_time_ymd(2000, 1, 1);

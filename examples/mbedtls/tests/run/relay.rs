@@ -1,4 +1,4 @@
-//! Between the client and its broker: records what the client sends, corrupts a byte, and breaks the connection.
+//! A relay between client and broker. It records the bytes of the client, corrupts a byte, and breaks connections.
 
 use std::{
     io::{Read, Write},
@@ -17,7 +17,7 @@ pub(crate) struct Relay {
 
 #[derive(Default)]
 struct State {
-    /// What the client sent on each connection.
+    /// The bytes that the client sent on each connection.
     sent: Mutex<Vec<Vec<u8>>>,
     corrupts: AtomicBool,
     open: Mutex<Vec<TcpStream>>,
@@ -110,6 +110,6 @@ fn record_types(mut bytes: &[u8]) -> Vec<u8> {
         let len = usize::from(u16::from_be_bytes([*high, *low]));
         bytes = rest.get(len..).unwrap_or_default();
     }
-    assert!(bytes.is_empty(), "this is no TLS record: {bytes:?}");
+    assert!(bytes.is_empty(), "not a TLS record: {bytes:?}");
     types
 }
