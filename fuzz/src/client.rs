@@ -1,6 +1,6 @@
-//! Both clients over a line that is slow, fails, lies about being ready and breaks at any byte, with futures that are
-//! dropped anywhere and a server that does as it should: nothing is lost at QoS 1, nothing is lost or comes twice at
-//! QoS 2, no call goes on for ever, and what leaves is a stream of valid packets.
+//! Both clients with a correct server, over a connection that is slow, fails, reports a wrong readiness and breaks at
+//! any byte. Futures are dropped at any point. No message is lost at QoS 1, none is lost or repeated at QoS 2, every
+//! call ends, and the client sends a stream of valid packets.
 
 mod ledger;
 mod line;
@@ -21,16 +21,16 @@ use self::{
 type Memory = Storage<48, 160, 3, 4>;
 type Result<R> = core::result::Result<R, Error<Fault>>;
 
-/// Connections that a calm line needs to bring everything to rest.
+/// Maximum number of connections without faults until all deliveries are complete.
 const ENOUGH: u32 = 20;
 
-/// What is done, and what befalls it.
+/// A call, and the faults during it.
 #[derive(Arbitrary, Debug)]
 pub struct Input<'a> {
     asynchronous: bool,
     checkpoints: bool,
     connections: Vec<Connection<'a>>,
-    /// What each call of a transport comes to.
+    /// The result of each call of a transport.
     moods: &'a [u8],
 }
 
@@ -44,7 +44,7 @@ struct Connection<'a> {
     disconnect: bool,
 }
 
-/// After how many polls a future is dropped.
+/// Number of polls after which a future is dropped.
 type Drop = Option<u8>;
 
 #[derive(Arbitrary, Debug)]
@@ -82,17 +82,17 @@ enum Call<'a> {
         pieces: u8,
     },
     Flush,
-    /// Somebody publishes to this client.
+    /// Another client publishes to this one.
     Offer {
         qos: u8,
         len: u8,
     },
     Pass(u16),
-    /// The server answers nothing from now on, or answers again.
+    /// The server stops answering, or starts again.
     Mute(bool),
 }
 
-/// Connections, one after another, and then a calm one that brings everything to rest.
+/// Connections, one after the other, then one without faults that completes all deliveries.
 pub fn run(input: &Input<'_>) {
     let line = Shared::new(input.moods);
     let mut storage = Memory::new();
@@ -130,7 +130,7 @@ fn level(qos: u8) -> QoS {
     QoS::try_from(qos % 3).expect("0, 1 and 2 are levels")
 }
 
-/// Whether a connection goes on after this.
+/// Returns `true` if the connection continues after this.
 fn goes_on<R>(result: &Option<Result<R>>) -> bool {
     match result {
         Some(Err(error)) => !error.is_fatal(),
@@ -138,7 +138,7 @@ fn goes_on<R>(result: &Option<Result<R>>) -> bool {
     }
 }
 
-/// A message that is about to be published.
+/// A message that will be published.
 struct Draft {
     number: usize,
     qos: u8,
@@ -158,7 +158,7 @@ impl Draft {
         }
     }
 
-    /// One that was begun before.
+    /// Continues a message that was begun before.
     fn again(line: &Shared, id: PacketId) -> Self {
         let ledger = &line.0.borrow().server.ledger;
         let number = ledger.begun_as(id);
@@ -185,7 +185,7 @@ impl Draft {
         }
     }
 
-    /// The client has said that it has the message, or that the server has.
+    /// The client has reported that it received the message, or that the server received it.
     fn accepted(&self, line: &Shared, arrived: bool) {
         let up = &mut line.0.borrow_mut().server.ledger.ups[self.number];
         up.accepted = true;
@@ -196,8 +196,8 @@ impl Draft {
     }
 }
 
-/// One client, driven through its calls: the blocking one and the async one have the same names. `$run` makes a call
-/// and returns what came of it, `None` if it was dropped.
+/// Drives one client through its calls, which have the same names in both clients. `$run` makes a call and returns its
+/// result; `None` if it was dropped.
 macro_rules! client {
     ($module:ident, $client:ident, $read:path, $run:ident) => {
         mod $module {
@@ -235,7 +235,7 @@ macro_rules! client {
                 }
             }
 
-            /// A connection on which nothing goes wrong; true if nothing is left to do.
+            /// A connection without faults. Returns `true` if all deliveries are complete.
             pub(super) fn rest(session: &mut Session<'_>, line: &Shared) -> bool {
                 let socket = line.dial(false);
                 let options = options(0);
@@ -262,7 +262,7 @@ macro_rules! client {
                     .is_ok()
             }
 
-            /// Hands over the payload that was asked for, if any was.
+            /// Provides the requested payload, if any.
             fn again(client: &mut Client<'_, '_>, line: &Shared, drop: Drop) -> bool {
                 let Some(id) = line.0.borrow_mut().server.ledger.needed.take() else {
                     return true;

@@ -1,4 +1,4 @@
-//! Whatever the bytes are, they are judged by the rules and without a panic.
+//! Any bytes are decoded by the rules and without a panic.
 
 use umqtt::codec::{FixedHeader, Packet, Publish, PublishHeader};
 
@@ -18,7 +18,7 @@ pub fn run(bytes: &[u8]) {
     }
 }
 
-/// What comes before the payload is known as soon as it has come, and is the same then.
+/// The header of a PUBLISH can be decoded as soon as it was received, with the same result.
 fn comes_in_pieces(packet: &[u8], publish: Publish<'_>) {
     let (header, at) = FixedHeader::decode(packet).expect("whole").expect("whole");
     let before = packet.len() - at - publish.payload.len();

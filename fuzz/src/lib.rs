@@ -1,5 +1,5 @@
-//! What each fuzz target does with its input. The tests do the same with the inputs that are kept in `corpus`
-//! (`tests/corpora.rs`), which is why nothing here needs the nightly toolchain.
+//! The code of each fuzz target. The tests run it with the inputs in `corpus` (`tests/corpora.rs`), so this crate does
+//! not need the nightly toolchain.
 
 #[path = "../../tests/checker/mod.rs"]
 mod checker;

@@ -1,4 +1,4 @@
-//! What was decoded can be encoded, and is the same packet again; a padded length may shrink.
+//! A decoded packet can be encoded, and decoded to the same packet. A padded length may become shorter.
 
 use umqtt::codec::{Packet, Suback, Subscribe, Unsubscribe};
 
@@ -13,13 +13,13 @@ pub fn run(bytes: &[u8]) {
     assert_eq!(Packet::decode(again), Ok(Some((packet, again.len()))));
     let mut out = vec![0; again.len()];
     match packet {
-        // A payload may follow from elsewhere.
+        // A payload may be provided separately.
         Packet::Publish(publish) => {
             let mut front = vec![0; again.len() - publish.payload.len()];
             publish.header().encode(&mut front).expect("it fits");
             assert_eq!([&front, publish.payload].concat(), again);
         }
-        // A list that came is sent on as it came; one put together from its items is the same.
+        // A received list is encoded unchanged. A list of its items has the same encoding.
         Packet::Subscribe(came) => {
             let filters: Vec<_> = came.filters().collect();
             let own = Subscribe::new(came.packet_id(), &filters).expect("not empty");

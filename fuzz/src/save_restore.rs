@@ -1,5 +1,5 @@
-//! Images: what is restored goes on as the session that was saved would have done; bytes that are no image change
-//! nothing; and an image that was made up, but holds together, makes a session that keeps within the rules.
+//! Images: a restored session continues like the saved one, invalid bytes change nothing, and a constructed consistent
+//! image makes a session that keeps the rules.
 
 use arbitrary::Arbitrary;
 use umqtt::{
@@ -11,20 +11,20 @@ use super::wire::Wire;
 
 const T: Instant = Instant::from_millis(7);
 const CLIENT_ID: &str = "dev";
-/// Length of every payload that does not lie in the arena.
+/// Length of every payload that is not in the send buffer.
 const LONG: usize = 40;
 
 type Memory = Storage<48, 160, 4, 3>;
 type Smaller = Storage<48, 96, 2, 1>;
 
-/// Where an image comes from, and what is done to it.
+/// The source of an image, and its changes.
 #[derive(Arbitrary, Debug)]
 pub struct Input<'a> {
     image: Image<'a>,
-    /// Bytes that change, and how.
+    /// Bytes that are changed.
     edits: Vec<(u16, u8)>,
     cut: Option<u16>,
-    /// Length and checksum are mended after that.
+    /// Length and checksum are corrected afterwards.
     seal: bool,
     /// It is restored into a storage that has less room.
     smaller: bool,
@@ -34,9 +34,9 @@ pub struct Input<'a> {
 #[derive(Arbitrary, Debug)]
 enum Image<'a> {
     Bytes(&'a [u8]),
-    /// All that stands between the length and the checksum.
+    /// The content between length and checksum.
     Content(&'a [u8]),
-    /// That of a session which has seen this.
+    /// The image of a session after these steps.
     Saved(Vec<Call>),
 }
 
@@ -55,7 +55,7 @@ enum Call {
     },
     Subscribe,
     Unsubscribe,
-    /// Some of what is pending leaves.
+    /// Some pending bytes are sent.
     Write(u8),
     WriteAll,
     /// An acknowledgement: its first byte and its id.
@@ -66,7 +66,7 @@ enum Call {
     Connack(bool),
 }
 
-/// An image, and what becomes of it.
+/// Restores an image, and checks the result.
 pub fn run(input: &Input<'_>) {
     let mut storage = Memory::new();
     let mut saved = Session::new(&mut storage);
@@ -86,7 +86,7 @@ pub fn run(input: &Input<'_>) {
         true => Session::new(&mut smaller),
         false => Session::new(&mut storage),
     };
-    // It has a past, which is lost if the image is good and kept if it is not.
+    // The session has a state, which is replaced if the image is valid and kept otherwise.
     live(&mut session, &Call::Connect { clean: false });
     live(&mut session, &Call::Connack(false));
     live(&mut session, &Call::Publish { qos: 2, len: 3 });
@@ -101,7 +101,7 @@ pub fn run(input: &Input<'_>) {
         }
     }
     let told = resume(&mut session, input.session_present);
-    // (With less room, less may come at once.)
+    // (With less room, fewer messages may be received at once.)
     if is_as_saved && !input.smaller {
         // After fruitless connections, the saved session sends messages one by one. An image does not keep that.
         let expected = resume(&mut saved, input.session_present);
@@ -109,14 +109,14 @@ pub fn run(input: &Input<'_>) {
     }
 }
 
-/// The same packets and events, whatever their order.
+/// Sorts packets and events, to compare them without their order.
 fn sorted((mut packets, mut events): (Vec<Vec<u8>>, Vec<String>)) -> (Vec<Vec<u8>>, Vec<String>) {
     packets.sort();
     events.sort();
     (packets, events)
 }
 
-/// What was taken from an image gives the same image.
+/// Saving a restored session gives the same image.
 fn restored(session: &mut Session<'_>, image: &[u8]) {
     let again = image_of(session);
     session.restore(&again).expect("its own image");
@@ -139,7 +139,7 @@ fn change(image: &mut Vec<u8>, input: &Input<'_>) {
     }
 }
 
-/// An image with this content, whose frame is right.
+/// Creates an image with this content, a correct header and a correct checksum.
 fn sealed(content: &[u8]) -> Vec<u8> {
     let mut image = b"uMQ\x02".to_vec();
     let len = u32::try_from(content.len() + 12).expect("an input is short");
@@ -162,7 +162,7 @@ fn image_of(session: &Session<'_>) -> Vec<u8> {
     out[..len].to_vec()
 }
 
-/// One thing that happens to a session; all events are seen.
+/// Does one step of a session, and takes all events.
 fn live(session: &mut Session<'_>, call: &Call) {
     match call {
         Call::Connect { clean } => {
@@ -216,7 +216,7 @@ fn live(session: &mut Session<'_>, call: &Call) {
     take_events(session, &mut Vec::new());
 }
 
-/// A new connection with a server that does as it should: what leaves on it, what it tells its caller, and how it ends.
+/// Runs a new connection with a correct server. Returns the sent packets, the events, and the end.
 fn resume(session: &mut Session<'_>, session_present: bool) -> (Vec<Vec<u8>>, Vec<String>) {
     let options = Connect {
         clean_session: false,
@@ -229,7 +229,7 @@ fn resume(session: &mut Session<'_>, session_present: bool) -> (Vec<Vec<u8>>, Ve
     }
     let mut wire = Wire::default();
     let mut answers = vec![vec![0x20, 2, u8::from(session_present), 0]];
-    // A message that was delivered before is told from one that was not.
+    // Sends a message that was delivered before, and a new one.
     for id in 0..4 {
         answers.push(vec![0x3C, 5, 0, 1, b'm', 0, id + 1]);
         answers.push(vec![0x62, 2, 0, id + 1]);
@@ -257,7 +257,7 @@ fn resume(session: &mut Session<'_>, session_present: bool) -> (Vec<Vec<u8>>, Ve
     (left, told)
 }
 
-/// What a server answers.
+/// Returns the answer of a server.
 fn answer_to(packet: &Packet<'_>) -> Option<Vec<u8>> {
     let (kind, id) = match packet {
         Packet::Publish(publish) => match publish.delivery {
@@ -272,7 +272,7 @@ fn answer_to(packet: &Packet<'_>) -> Option<Vec<u8>> {
     Some(vec![kind, 2, high, low])
 }
 
-/// The packet with DUP, if it may have it: what is restored counts as sent.
+/// Returns the packet with DUP, if it is allowed: restored messages count as sent.
 fn as_bytes(packet: &Packet<'_>) -> Vec<u8> {
     let mut bytes = vec![0; packet.encoded_len().expect("it was received")];
     packet.encode(&mut bytes).expect("it was received");
@@ -282,8 +282,8 @@ fn as_bytes(packet: &Packet<'_>) -> Vec<u8> {
     bytes
 }
 
-/// Sees all events, and hands over again what they ask for. Of a message at QoS 0 that was not sent, and of one that
-/// was cut, nothing is kept.
+/// Takes all events, and provides the requested payloads. Unsent messages at QoS 0 and incomplete messages are not
+/// kept.
 fn take_events(session: &mut Session<'_>, told: &mut Vec<String>) {
     for events in 0.. {
         assert!(events < 100, "the events never end");
@@ -309,7 +309,7 @@ fn take_events(session: &mut Session<'_>, told: &mut Vec<String>) {
     }
 }
 
-/// Begins the payload again; in an image that was made up it may have any length.
+/// Provides the payload again. In a constructed image, it may have any length.
 fn hand_over(session: &mut Session<'_>, id: PacketId) {
     if session
         .begin_payload(StreamedPublish::Resend(id), LONG)

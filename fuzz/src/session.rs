@@ -1,5 +1,5 @@
-//! Calls in any order, with any bytes, sizes and times: the session neither panics nor loops without end, it stays
-//! within its memory, and what it writes on each connection is a stream of valid packets that begins with a CONNECT.
+//! Calls in any order, with any bytes, sizes and times: the session does not panic, every call ends, it stays within
+//! its memory, and on each connection it writes a stream of valid packets that begins with a CONNECT.
 
 use arbitrary::Arbitrary;
 use umqtt::{
@@ -31,18 +31,18 @@ pub enum Call<'a> {
     Ping,
     Disconnect,
     ConnectionLost,
-    /// The transport takes so much of what is pending.
+    /// The transport accepts this number of pending bytes.
     Write(u8),
     /// All of it.
     Flush,
-    /// These bytes come.
+    /// These bytes are received.
     Read(&'a [u8]),
-    /// These packets come, as a server would send them.
+    /// These packets are received, as a server would send them.
     Serve(Served<'a>),
     /// More bytes are committed than there is space for.
     CommitTooMuch(u16),
     Poll,
-    /// Poll, without a look at the event.
+    /// Polls without taking the event.
     PollOnly,
     PollAll,
     Pass(u32),
@@ -157,7 +157,7 @@ impl World<'_, '_> {
         self.image = image[..saved.len].to_vec();
     }
 
-    /// Payload bytes that went straight to the transport.
+    /// Number of payload bytes that were written directly to the transport.
     fn payload_sent(&mut self, n: usize) {
         if self.session.has_pending() {
             return;
@@ -318,7 +318,7 @@ pub fn run(calls: &[Call<'_>]) {
     for call in calls {
         world.call(call);
     }
-    // Whatever has happened: it comes to rest.
+    // In every case, the session completes its deliveries.
     for _ in 0..100 {
         world.poll_all();
         world.flush();

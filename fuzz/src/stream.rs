@@ -1,11 +1,11 @@
-//! Bytes in arbitrary pieces into a session with a small buffer tell its caller the same, and are answered the same, as
-//! all of them at once.
+//! A session with a small buffer that receives bytes in arbitrary pieces has the same events and answers as with all
+//! bytes at once.
 
 use umqtt::{Event, Instant, Session, Storage, codec::Connect};
 
 const T: Instant = Instant::from_millis(0);
 
-/// Events without the cuts between chunks, how the stream ended, and what was sent.
+/// Events with joined chunks, the end of the stream, and the sent bytes.
 fn tell(bytes: &[u8], mut pieces: impl Iterator<Item = usize>) -> (Vec<u8>, String, Vec<u8>) {
     let mut storage = Storage::<24, 96, 3, 4>::new();
     let mut session = Session::new(&mut storage);
@@ -51,12 +51,12 @@ fn tell(bytes: &[u8], mut pieces: impl Iterator<Item = usize>) -> (Vec<u8>, Stri
     }
 }
 
-/// Bytes that come, and the sizes of the pieces in which they do.
+/// The received bytes, and the sizes of their pieces.
 pub fn run((bytes, pieces): &(&[u8], Vec<u8>)) {
     let whole = tell(bytes, core::iter::repeat(usize::MAX));
     let cut = tell(bytes, pieces.iter().cycle().map(|n| usize::from(*n % 32)));
     assert_eq!((&whole.0, &whole.1), (&cut.0, &cut.1));
-    // An answer that is queued when the connection ends does not leave any more.
+    // An answer that is queued when the connection is closed is not sent.
     let ended = !whole.1.is_empty();
     let prefix = whole.2.starts_with(&cut.2) || cut.2.starts_with(&whole.2);
     assert!(whole.2 == cut.2 || ended && prefix, "{whole:?}\n{cut:?}");

@@ -1,4 +1,4 @@
-//! Names, filters and matches against a model that was written from section 4.7 with no thought of speed.
+//! Compares names, filters and matches with a simple model of section 4.7.
 
 use umqtt::codec::{
     Delivery, Packet, PacketId, Publish, QoS, Subscribe, TopicError, TopicFilter, TopicName,
@@ -21,14 +21,14 @@ pub fn run((filter, name): &(&[u8], &[u8])) {
         let captures = captures.map(|levels| levels.map(String::from).collect());
         assert_eq!(captures, checker::captures(filter.as_str(), name.as_str()));
     }
-    // Every name is a filter that means itself and nothing else.
+    // Every name is also a filter that matches only itself.
     if let Ok(name) = TopicName::new(name) {
         let itself = TopicFilter::new(name.as_str()).expect("a name is a filter");
         assert!(itself.matches(name));
     }
 }
 
-/// A string and the field of a packet are judged alike, and as the specification does.
+/// A string and a field of a packet have the same result, which is that of the specification.
 fn check_name(bytes: &[u8]) {
     let expected = is_topic_name(bytes) && bytes.len() <= 65_535;
     if let Ok(text) = core::str::from_utf8(bytes) {
@@ -100,7 +100,7 @@ fn framed(first: u8, body: &[u8]) -> Vec<u8> {
     }
 }
 
-/// What is wrong with a string, told from its front.
+/// Returns the first error of a string.
 fn first_fault(text: &str, misplaced: fn(&str, usize) -> bool) -> TopicError {
     let len = text.len();
     if text.is_empty() {
@@ -121,7 +121,7 @@ fn misplaced_in_name(_: &str, _: usize) -> bool {
     true
 }
 
-/// Whether the wildcard there shares its level, or stands for all that follows and something does.
+/// Returns `true` if the wildcard shares its level, or is a `#` that is not last.
 fn misplaced_in_filter(text: &str, at: usize) -> bool {
     let before = text[..at].ends_with('/') || at == 0;
     let after = &text[at + 1..];

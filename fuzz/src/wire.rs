@@ -1,8 +1,8 @@
-//! What a client has written on a connection: a stream of valid packets that begins with its only CONNECT.
+//! Checks the bytes of a client on a connection: a stream of valid packets that begins with the only CONNECT.
 
 use umqtt::codec::Packet;
 
-/// What has left on the present connection and is no whole packet yet.
+/// Sent bytes of an incomplete packet on the present connection.
 #[derive(Default)]
 pub(crate) struct Wire {
     unparsed: Vec<u8>,

@@ -1,19 +1,19 @@
-//! A second opinion on bytes: what MQTT 3.1.1 says about them, written down section by section
-//! with no thought of speed, and nothing shared with the library.
+//! An independent checker of bytes: the rules of MQTT 3.1.1, section by section, in the simplest form. It shares no
+//! code with the library.
 #![allow(clippy::indexing_slicing, clippy::arithmetic_side_effects, dead_code)]
 
-/// What is to be made of some bytes.
+/// The verdict on some bytes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Verdict {
-    /// More bytes are needed before anything can be said.
+    /// More bytes are needed.
     Incomplete,
-    /// This is no packet.
+    /// The bytes are not a packet.
     Refused,
-    /// The first so many bytes are a packet.
+    /// The first bytes, of this number, are a packet.
     Accepted(usize),
 }
 
-/// Judges the packet at the start of some bytes.
+/// Checks the packet at the start of some bytes.
 pub(crate) fn judge(bytes: &[u8]) -> Verdict {
     let Some(first) = bytes.first() else {
         return Verdict::Incomplete;
@@ -75,7 +75,7 @@ fn remaining_length(bytes: &[u8]) -> Length {
     Length::TooLong
 }
 
-/// Whether any packet that begins so has this Remaining Length.
+/// Returns `true` if a packet with this first byte may have this Remaining Length.
 fn length_is_possible(first: u8, length: usize) -> bool {
     match first {
         0x10 => length >= 12,       // 00 04 M Q T T 04 flags keep-alive(2) client-id(2)
@@ -186,7 +186,7 @@ fn id(bytes: &[u8]) -> Option<u16> {
     Some(256 * u16::from(*bytes.first()?) + u16::from(*bytes.get(1)?))
 }
 
-/// A field behind its two-byte length, and what follows it (section 1.5.3).
+/// Returns a field after its two-byte length, and the bytes after it (section 1.5.3).
 fn field(bytes: &[u8]) -> Option<(&[u8], &[u8])> {
     let len = usize::from(id(bytes)?);
     Some((bytes.get(2..2 + len)?, &bytes[2 + len..]))
@@ -218,7 +218,7 @@ pub(crate) fn is_topic_filter(bytes: &[u8]) -> bool {
     })
 }
 
-/// Section 4.7: whether a filter means a topic, level by level and by recursion.
+/// Section 4.7: returns `true` if a filter matches a topic, level by level and by recursion.
 pub(crate) fn is_match(filter: &str, topic: &str) -> bool {
     if topic.starts_with('$') && filter.starts_with(['+', '#']) {
         return false;
@@ -237,7 +237,7 @@ fn levels_match(filter: &[&str], topic: &[&str]) -> bool {
     }
 }
 
-/// Section 4.7.1: the levels of a topic that the wildcards of a filter stand for, if it means the topic.
+/// Section 4.7.1: returns the levels of a topic that the wildcards of a filter match, if the filter matches the topic.
 pub(crate) fn captures(filter: &str, topic: &str) -> Option<Vec<String>> {
     if !is_match(filter, topic) {
         return None;

@@ -1,6 +1,6 @@
-//! The one place where the exhaustive tests touch the API of a session: calls and events in words of their own.
+//! The only place where the exhaustive tests use the API of a session. It has its own calls and events.
 //!
-//! Whoever changes the API changes this file, and no model behind it.
+//! A change of the API changes only this file, and no model.
 #![allow(
     dead_code,
     reason = "no test that compiles this module needs all of it"
@@ -23,7 +23,7 @@ pub(crate) struct Driver<'b> {
     session: Session<'b>,
 }
 
-/// How a connection begins.
+/// The options of a CONNECT.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub(crate) struct Options {
     pub(crate) clean_session: bool,
@@ -37,7 +37,7 @@ pub(crate) enum Seen {
     Connected {
         session_present: bool,
     },
-    /// A message that came whole.
+    /// A message that was received whole.
     Message {
         qos: u8,
         payload: Vec<u8>,
@@ -50,37 +50,37 @@ pub(crate) enum Seen {
         bytes: Vec<u8>,
         is_last: bool,
     },
-    /// The rest of a long message will not come.
+    /// The rest of a long message will not be received.
     Aborted,
     /// The request with this id has ended.
     Ended(u16, Outcome),
     PayloadNeeded(u16),
     /// The session as bytes.
     Checkpoint(Vec<u8>),
-    /// So many messages at QoS 0 have not left.
+    /// This number of messages at QoS 0 was not sent.
     Dropped(u16),
-    /// The server has answered for standing subscriptions; whether it refused one.
+    /// The server has answered for standing subscriptions. The `bool` is `true` if it refused one.
     Subscribed {
         refused: bool,
     },
-    /// Anything else.
+    /// Any other event.
     Other,
 }
 
-/// How a request ended.
+/// The end of a request.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub(crate) enum Outcome {
     /// The server has the message: PUBACK or PUBCOMP.
     Delivered,
-    /// The message was given up.
+    /// The message was discarded.
     GivenUp,
     /// The session ended between the two steps of a QoS 2 publish.
     DeliveryUnknown,
-    /// SUBACK or UNSUBACK, or the news that there will be none.
+    /// SUBACK or UNSUBACK, or the report that there will be none.
     Request,
 }
 
-/// Why a connection is over.
+/// The reason why a connection was closed.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub(crate) enum Reason {
     Closed,
@@ -90,19 +90,19 @@ pub(crate) enum Reason {
     LateConnack,
     LatePingresp,
     LateAck,
-    /// The transport takes nothing.
+    /// The transport accepts no byte.
     Blocked,
-    /// The caller gave up a payload half-way.
+    /// The caller aborted a payload.
     PayloadAborted,
-    /// The peer broke the protocol.
+    /// The peer violated the protocol.
     Violation,
 }
 
-/// Why a call was refused.
+/// The reason why a call was refused.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub(crate) enum Refusal {
     NotConnected,
-    /// No slot, or no bytes, until something is acknowledged.
+    /// No free slot or bytes until an acknowledgement.
     NoRoom,
     PayloadPending,
     /// A message that cannot be discarded: the server has it, or it is being sent.
@@ -125,7 +125,7 @@ impl<'b> Driver<'b> {
         Self { session }
     }
 
-    /// The session itself, for what only one test needs.
+    /// Returns the session itself, for single tests.
     pub(crate) fn session(&self) -> &Session<'b> {
         &self.session
     }
@@ -161,7 +161,8 @@ impl<'b> Driver<'b> {
         self.session.set_subscriptions(list).map_err(refusal)
     }
 
-    /// Whether the server has granted all standing subscriptions; `None` if it has not answered for all of them.
+    /// Returns `true` if the server has granted all standing subscriptions; `None` if it has not answered for all of
+    /// them.
     pub(crate) fn subscriptions_granted(&self) -> Option<bool> {
         match self.session.subscriptions() {
             SubscriptionState::Pending => None,
@@ -181,7 +182,7 @@ impl<'b> Driver<'b> {
         self.session.ping().map_err(refusal)
     }
 
-    /// The id, or 0 at QoS 0.
+    /// Publishes a message, and returns its id, or 0 at QoS 0.
     pub(crate) fn publish(&mut self, qos: u8, payload: &[u8]) -> Result<u16, Refusal> {
         let message = Message {
             qos: quality(qos),
@@ -200,7 +201,7 @@ impl<'b> Driver<'b> {
         unsubscribed.map(PacketId::get).map_err(refusal)
     }
 
-    /// Begins a message whose payload of `len` bytes stays outside.
+    /// Begins a message whose payload of `len` bytes is streamed.
     pub(crate) fn begin_payload(&mut self, qos: u8, len: usize) -> Result<u16, Refusal> {
         let message = StreamedPublish::New {
             topic: TOPIC,
@@ -211,7 +212,7 @@ impl<'b> Driver<'b> {
         begun.map(number).map_err(refusal)
     }
 
-    /// Gives again the payload that [`Self::payload_needed`] asks for.
+    /// Provides the payload of [`Self::payload_needed`] again.
     pub(crate) fn give_again(&mut self, id: u16, len: usize) -> Result<(), Refusal> {
         let message = StreamedPublish::Resend(packet_id(id));
         let begun = self.session.begin_payload(message, len);
@@ -231,12 +232,12 @@ impl<'b> Driver<'b> {
         self.session.abandon_payload();
     }
 
-    /// Payload bytes that go to the transport next.
+    /// Returns the number of payload bytes to be sent next.
     pub(crate) fn payload_left(&self) -> usize {
         self.session.payload_left()
     }
 
-    /// Whether a payload is being handed over.
+    /// Returns `true` if a payload is being provided.
     pub(crate) fn is_payload_open(&self) -> bool {
         self.session.is_payload_open()
     }
@@ -245,7 +246,7 @@ impl<'b> Driver<'b> {
         self.session.payload_sent(n, at(now));
     }
 
-    /// Puts payload bytes into the send buffer and returns how many.
+    /// Copies payload bytes to the send buffer and returns their number.
     pub(crate) fn stage_payload(&mut self, bytes: &[u8]) -> usize {
         let space = self.session.payload_space();
         let n = space.len().min(bytes.len());
@@ -254,12 +255,12 @@ impl<'b> Driver<'b> {
         n
     }
 
-    /// Whether more will come of the long message of which a part was seen last.
+    /// Returns `true` if more parts of the current long message follow.
     pub(crate) fn is_message_open(&self) -> bool {
         self.session.is_message_open()
     }
 
-    /// Lets the rest of that message pass by unseen.
+    /// Skips the rest of that message.
     pub(crate) fn skip_message(&mut self) {
         self.session.skip_message();
     }
@@ -276,7 +277,7 @@ impl<'b> Driver<'b> {
         self.session.consume(n, at(now));
     }
 
-    /// Receives as many of the bytes as there is space for, and returns how many.
+    /// Receives as many of the bytes as there is space for, and returns their number.
     pub(crate) fn receive(&mut self, bytes: &[u8]) -> usize {
         let space = self.session.space();
         let n = space.len().min(bytes.len());
@@ -285,7 +286,7 @@ impl<'b> Driver<'b> {
         n
     }
 
-    /// What the session does at this moment, and the next event.
+    /// Polls the session at this time, and returns the next event.
     pub(crate) fn turn(&mut self, now: u32) -> Result<Option<Seen>, Reason> {
         match self.session.poll(at(now)) {
             Err(error) => Err(reason(error)),
@@ -298,28 +299,28 @@ impl<'b> Driver<'b> {
         }
     }
 
-    /// The same up to the event, which is announced and not taken.
+    /// The same, but the event is announced and not taken.
     pub(crate) fn announce(&mut self, now: u32) -> Result<bool, Reason> {
         let announced = self.session.poll(at(now)).map_err(reason)?;
         Ok(announced.is_some())
     }
 
-    /// When the session has to be called even if nothing comes, in milliseconds.
+    /// Returns the deadline of the session in ms.
     pub(crate) fn deadline(&self) -> Option<u32> {
         self.session.deadline().map(Instant::as_millis)
     }
 
-    /// Whether CONNACK has come.
+    /// Returns `true` if CONNACK was received.
     pub(crate) fn is_connected(&self) -> bool {
         self.session.is_connected()
     }
 
-    /// Whether a connection has begun and is not over.
+    /// Returns `true` if a connection has begun and is not closed.
     pub(crate) fn is_open(&self) -> bool {
         self.session.is_connected() || self.session.is_connecting()
     }
 
-    /// Slots that are taken.
+    /// Returns the number of slots in use.
     pub(crate) fn in_flight(&self) -> usize {
         self.session.in_flight()
     }
@@ -331,7 +332,7 @@ impl<'b> Driver<'b> {
         image
     }
 
-    /// The session as bytes, and the number of the last change in them.
+    /// Returns an image of the session, and the number of the last change in it.
     pub(crate) fn save_numbered(&self) -> (Vec<u8>, u16) {
         let mut image = vec![0; 512];
         let saved = self.session.save(&mut image);
@@ -340,7 +341,7 @@ impl<'b> Driver<'b> {
         (image, saved.generation)
     }
 
-    /// An image is in permanent memory.
+    /// Reports that an image is in permanent memory.
     pub(crate) fn saved(&mut self, generation: u16) {
         self.session.saved(generation);
     }

@@ -1,4 +1,5 @@
-//! What the tests of long payloads share: sessions of many sizes, and a peer that moves bytes in pieces of any size.
+//! Shared code of the tests of long payloads: sessions of many sizes, and a peer that sends and receives in pieces of
+//! any size.
 #![allow(
     dead_code,
     unused_imports,
@@ -16,17 +17,17 @@ use umqtt::{
     codec::{Connect, Delivery, QoS},
 };
 
-/// The time, where it does not matter.
+/// The time in tests that do not depend on it.
 pub(crate) const T: Instant = Instant::from_millis(7);
 
-/// A client whose state is kept.
+/// A client with Clean Session 0.
 pub(crate) const KEEP: Connect<'static> = Connect {
     clean_session: false,
     keep_alive: Connect::NO_KEEP_ALIVE,
     ..Connect::new("c")
 };
 
-/// Receive buffers from the smallest on.
+/// Sizes of receive buffers, from the smallest.
 pub(crate) const RX: [usize; 9] = [16, 17, 18, 19, 31, 64, 127, 128, 130];
 
 /// Calls `test` with a session that has a receive buffer of this size, one of [`RX`].
@@ -49,7 +50,7 @@ pub(crate) fn with_rx<R>(rx: usize, test: impl FnOnce(&mut Session<'_>) -> R) ->
     }
 }
 
-/// Bytes in which a gap, a repetition or a swap shows.
+/// Bytes in which a gap, a repetition or an exchange can be detected.
 pub(crate) fn pattern(len: usize) -> Vec<u8> {
     (0..len)
         .map(|i| (i.wrapping_mul(167) ^ (i >> 8).wrapping_mul(59)) as u8)
@@ -61,7 +62,7 @@ pub(crate) fn delivery(qos: QoS, dup: bool) -> Delivery {
     super::common::delivery(qos, 5, dup)
 }
 
-/// What a message is answered with.
+/// Returns the answer to a message.
 pub(crate) fn ack(delivery: Delivery) -> Vec<u8> {
     let first = match delivery {
         Delivery::AtMostOnce => return Vec::new(),
@@ -72,7 +73,7 @@ pub(crate) fn ack(delivery: Delivery) -> Vec<u8> {
     vec![first, 2, high, low]
 }
 
-/// Sizes that come round and round.
+/// An endless repetition of sizes.
 pub(crate) struct Sizes<'a>(std::iter::Cycle<std::slice::Iter<'a, usize>>);
 
 impl<'a> Sizes<'a> {
@@ -85,13 +86,13 @@ impl<'a> Sizes<'a> {
     }
 }
 
-/// A message that came, or other news.
+/// A received message, or another event.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub(crate) enum Heard {
     Message {
         topic: String,
         payload: Vec<u8>,
-        /// The id and the DUP flag of a message that came whole are not told.
+        /// The id and the DUP flag of a whole message are not recorded.
         delivery: Option<Delivery>,
         qos: QoS,
         retain: bool,
@@ -99,7 +100,7 @@ pub(crate) enum Heard {
     Other(String),
 }
 
-/// A session at work: what its caller has heard, and what it has sent.
+/// A session with its recorded events and sent bytes.
 pub(crate) struct Peer<'s, 'b> {
     pub(crate) session: &'s mut Session<'b>,
     pub(crate) heard: Vec<Heard>,

@@ -1,4 +1,4 @@
-//! Packets as bytes, as the other side would send them.
+//! Encoded packets, as the peer would send them.
 #![allow(
     dead_code,
     clippy::unwrap_used,
@@ -17,7 +17,7 @@ pub(crate) const PINGREQ: [u8; 2] = [0xC0, 0];
 pub(crate) const PINGRESP: [u8; 2] = [0xD0, 0];
 pub(crate) const DISCONNECT: [u8; 2] = [0xE0, 0];
 
-/// The packet id of this number.
+/// Returns the packet id with this number.
 pub(crate) fn packet_id(number: u16) -> PacketId {
     PacketId::new(number).unwrap()
 }
@@ -37,7 +37,7 @@ pub(crate) fn refused(code: ConnectReturnCode) -> Vec<u8> {
     encode(&Packet::Connack(Connack::Refused(code)))
 }
 
-/// How a message travels; `id` is not used at QoS 0.
+/// Returns the delivery of a message; `id` is not used at QoS 0.
 pub(crate) fn delivery(qos: QoS, id: u16, dup: bool) -> Delivery {
     match qos {
         QoS::AtMostOnce => Delivery::AtMostOnce,
@@ -67,7 +67,7 @@ pub(crate) fn publish_as(topic: &str, payload: &[u8], delivery: Delivery, retain
     }))
 }
 
-/// The same PUBLISH with DUP.
+/// Returns the same PUBLISH with DUP.
 pub(crate) fn dup(mut publish: Vec<u8>) -> Vec<u8> {
     publish[0] |= 0b1000;
     publish
@@ -116,7 +116,7 @@ pub(crate) fn unsubscribe(id: u16, filter: &str) -> Vec<u8> {
     bytes
 }
 
-/// The whole packets in a stream, each as bytes, and what is left behind them. Panics on a byte that is no MQTT.
+/// Returns the whole packets in a stream, each as bytes, and the bytes after them. Panics on invalid bytes.
 pub(crate) fn packets(mut stream: &[u8]) -> (Vec<&[u8]>, &[u8]) {
     let mut all = Vec::new();
     while let Some((_, used)) = Packet::decode(stream).unwrap() {

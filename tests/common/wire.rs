@@ -1,4 +1,5 @@
-//! What the tests of the session share: a session with a clock that stands still, and packets as bytes.
+//! Shared code of the tests of the session: a session with a clock that does not advance by itself, and encoded
+//! packets.
 //!
 //! ```text
 //! let mut driven = Driven::new(&mut storage);
@@ -28,22 +29,22 @@ use umqtt::{
     codec::{Connect, Packet, PacketId, QoS},
 };
 
-/// The topic of every message whose topic does not matter.
+/// The topic of messages in tests that do not depend on it.
 pub(crate) const TOPIC: &str = "t";
 
-/// A client whose state is kept.
+/// A client with Clean Session 0.
 pub(crate) const KEEP: Connect<'static> = Connect {
     clean_session: false,
     ..CLEAN
 };
 
-/// The same client, beginning anew.
+/// The same client with Clean Session 1.
 pub(crate) const CLEAN: Connect<'static> = Connect {
     keep_alive: Connect::NO_KEEP_ALIVE,
     ..Connect::new("c")
 };
 
-/// Room for what most tests do.
+/// Capacities that are enough for most tests.
 pub(crate) type Room = Storage<64, 256, 8, 4>;
 
 /// The response timeout, unless a test sets another.
@@ -54,7 +55,7 @@ pub(crate) struct Driven<'b> {
     pub(crate) session: Session<'b>,
     /// What the clock shows, in milliseconds.
     pub(crate) now: u32,
-    /// The transport has refused bytes, and refuses them until [`Self::sent`].
+    /// The transport has refused bytes, and continues to refuse them until [`Self::sent`].
     stuck: bool,
 }
 
@@ -82,17 +83,17 @@ impl<'b> Driven<'b> {
         self.now = self.now.wrapping_add(millis);
     }
 
-    /// Milliseconds to the deadline.
+    /// Returns the time to the deadline in ms.
     pub(crate) fn sleep(&self) -> Option<u32> {
         Some(self.session.deadline()?.millis_after(self.at()))
     }
 
-    /// Begins a connection; nothing has left yet.
+    /// Begins a connection, without sending a byte.
     pub(crate) fn connect(&mut self, options: &Connect<'_>) {
         self.session.connect(options, self.at()).unwrap();
     }
 
-    /// Connects, up to the event that says so; what the session sends after CONNACK is still pending.
+    /// Connects, up to the event `Connected`. The packets that the session sends after CONNACK are still pending.
     #[track_caller]
     pub(crate) fn open(&mut self, options: &Connect<'_>, session_present: bool) {
         self.connect(options);
@@ -100,7 +101,7 @@ impl<'b> Driven<'b> {
         self.accept(session_present);
     }
 
-    /// CONNACK comes, and is reported.
+    /// Receives CONNACK, and checks that it is reported.
     #[track_caller]
     pub(crate) fn accept(&mut self, session_present: bool) {
         self.feed(&connack(session_present));
@@ -111,13 +112,13 @@ impl<'b> Driven<'b> {
         );
     }
 
-    /// The network connection breaks, and the caller has heard what there is to hear about it.
+    /// Breaks the network connection, and takes all events about it.
     pub(crate) fn lose(&mut self) -> Vec<String> {
         self.session.connection_lost();
         self.last_words().0
     }
 
-    /// The server has sent this, which finds room.
+    /// Receives these bytes of the server, for which there is room.
     #[track_caller]
     pub(crate) fn feed(&mut self, bytes: &[u8]) {
         let space = self.session.space();
@@ -126,7 +127,7 @@ impl<'b> Driven<'b> {
         self.session.commit(bytes.len());
     }
 
-    /// The server has sent this: fed as room allows, with all events.
+    /// Receives these bytes of the server as room allows, and returns all events.
     pub(crate) fn stream(&mut self, mut bytes: &[u8]) -> Vec<String> {
         let mut events = Vec::new();
         while !bytes.is_empty() {
@@ -140,7 +141,7 @@ impl<'b> Driven<'b> {
         events
     }
 
-    /// Everything that leaves now, as a transport that takes all of it would have it.
+    /// Returns all bytes that can be sent now, which the transport accepts.
     pub(crate) fn sent(&mut self) -> Vec<u8> {
         self.stuck = false;
         let mut sent = Vec::new();
@@ -154,7 +155,7 @@ impl<'b> Driven<'b> {
         sent
     }
 
-    /// The transport takes `n` bytes at most of what is pending, and no more.
+    /// The transport accepts at most `n` pending bytes, then refuses.
     pub(crate) fn take(&mut self, n: usize) -> Vec<u8> {
         let now = self.at();
         let pending = self.session.pending(now);
@@ -164,7 +165,7 @@ impl<'b> Driven<'b> {
         taken
     }
 
-    /// The transport is offered what is pending, or payload, and takes nothing.
+    /// Offers pending bytes, or payload, to the transport, which accepts none.
     pub(crate) fn refuse(&mut self) {
         self.stuck = true;
         let now = self.at();
@@ -175,8 +176,8 @@ impl<'b> Driven<'b> {
         }
     }
 
-    /// The next event, in words, if there is one. If not, the transport is read, and nothing has come; if it has refused
-    /// bytes, it refuses them again.
+    /// Returns the text of the next event, if there is one. If not, reads nothing from the transport, and offers it
+    /// bytes that it refused before.
     pub(crate) fn next(&mut self) -> Result<Option<String>, ProtocolError> {
         let Some(ready) = self.session.poll(self.at())? else {
             self.session.space();
@@ -188,7 +189,7 @@ impl<'b> Driven<'b> {
         Ok(self.session.event(ready)?.map(|event| format!("{event:?}")))
     }
 
-    /// All events that wait.
+    /// Returns all pending events.
     #[track_caller]
     pub(crate) fn events(&mut self) -> Vec<String> {
         let mut events = Vec::new();
@@ -198,15 +199,15 @@ impl<'b> Driven<'b> {
         events
     }
 
-    /// These events come, and no others.
+    /// Checks that exactly these events are pending.
     #[track_caller]
     pub(crate) fn expect(&mut self, expected: &[Event<'_>]) {
         assert_eq!(self.events(), words(expected));
     }
 
-    /// The end of the connection: its reason, and all events before and after it.
+    /// Returns the reason of the end of the connection, and all events before and after it.
     ///
-    /// Panics if the connection goes on.
+    /// Panics if the connection is still open.
     #[track_caller]
     pub(crate) fn last_words(&mut self) -> (Vec<String>, ProtocolError) {
         let mut events = Vec::new();
@@ -218,7 +219,7 @@ impl<'b> Driven<'b> {
                     ended = None;
                 }
                 Ok(None) => panic!("the connection goes on"),
-                // The end is told once before what it leaves behind, and once after.
+                // The reason is returned before the reports about the connection, and again after them.
                 Err(reason) if ended == Some(reason) => break,
                 Err(reason) => ended = Some(reason),
             }
@@ -228,7 +229,7 @@ impl<'b> Driven<'b> {
         (events, ended.unwrap())
     }
 
-    /// Why the connection ends, with no other news.
+    /// Returns the reason of the end of the connection, and checks that there is no event.
     #[track_caller]
     pub(crate) fn end(&mut self) -> ProtocolError {
         let (events, reason) = self.last_words();
@@ -236,15 +237,15 @@ impl<'b> Driven<'b> {
         reason
     }
 
-    /// Publishes a message; its id, 0 at QoS 0.
+    /// Publishes a message. Returns its id, or 0 at QoS 0.
     #[track_caller]
     pub(crate) fn publish(&mut self, qos: u8, payload: &[u8]) -> u16 {
         let id = self.session.publish(&message(qos, payload)).unwrap();
         id.map_or(0, PacketId::get)
     }
 
-    /// Publishes a message that the server acknowledges: the next connection sends all kept messages at once, whatever
-    /// earlier connections came to.
+    /// Publishes a message that the server acknowledges. The next connection then sends all kept messages at once,
+    /// regardless of earlier connections.
     #[track_caller]
     pub(crate) fn publish_acknowledged(&mut self) {
         let number = self.publish(1, b"acknowledged");
@@ -264,7 +265,7 @@ impl<'b> Driven<'b> {
     }
 }
 
-/// Events as [`Driven`] gives them.
+/// Events as [`Driven`] returns them.
 pub(crate) fn words(events: &[Event<'_>]) -> Vec<String> {
     events.iter().map(|event| format!("{event:?}")).collect()
 }
@@ -273,7 +274,7 @@ pub(crate) fn qos(number: u8) -> QoS {
     QoS::try_from(number).unwrap()
 }
 
-/// A message as the session takes it and gives it.
+/// A message as it is published and received.
 pub(crate) fn message(number: u8, payload: &[u8]) -> Message<'_> {
     Message {
         qos: qos(number),
@@ -281,12 +282,12 @@ pub(crate) fn message(number: u8, payload: &[u8]) -> Message<'_> {
     }
 }
 
-/// Packets one after the other.
+/// Joins packets.
 pub(crate) fn wire(packets: &[&[u8]]) -> Vec<u8> {
     packets.concat()
 }
 
-/// What a stream consists of; all of it must be whole packets.
+/// Returns the packets of a stream, which must contain only whole packets.
 #[track_caller]
 pub(crate) fn packets(stream: &[u8]) -> Vec<Vec<u8>> {
     let (packets, rest) = common::packets(stream);
@@ -302,7 +303,7 @@ pub(crate) fn connect(options: &Connect<'_>) -> Vec<u8> {
     encoded(Packet::Connect(*options))
 }
 
-/// A PUBLISH in either direction; the id of one at QoS 0 does not matter.
+/// Returns a PUBLISH for either direction. The id is not used at QoS 0.
 pub(crate) fn publish(qos: u8, packet_id: u16, payload: &[u8]) -> Vec<u8> {
     publish_on(TOPIC, qos, packet_id, payload)
 }

@@ -1,7 +1,7 @@
 //! An async network under a virtual clock, and an executor that polls a call only when it was woken.
 //!
-//! The sockets are as strict as those of embassy-net: a direction remembers one waker, the last, and what is dropped
-//! while it waits has moved nothing.
+//! The sockets are as strict as those of embassy-net: each direction stores only the last waker, and a future that is
+//! dropped while it waits has moved no byte.
 
 use std::{
     cell::{Cell, RefCell},
@@ -29,13 +29,13 @@ use super::{Fault, Peer, connack};
 /// The client under test.
 pub(crate) type AsyncClient<'s, 'b, 'w> = asynch::Client<'s, 'b, Socket, &'w World>;
 
-/// More polls than any call needs.
+/// Maximum number of polls of a call.
 const BUSY: u32 = 100_000;
 
-/// The network, the peer behind it, and the only clock there is.
+/// The network, the peer, and the only clock.
 ///
-/// Nothing happens unless an executor finds nothing to poll: then one pause ends, or some bytes arrive, or, if there
-/// is nothing else, time passes up to the next timer.
+/// Something happens only if an executor has nothing to poll. Then a pause ends, or some bytes are received. If nothing
+/// else can happen, time passes up to the next timer.
 pub(crate) struct World {
     wire: Rc<RefCell<Wire>>,
     now: Cell<u32>,
@@ -44,17 +44,17 @@ pub(crate) struct World {
     polls: Cell<u32>,
 }
 
-/// The client's end of a connection.
+/// The client side of a connection.
 pub(crate) struct Socket {
     wire: Rc<RefCell<Wire>>,
 }
 
-/// How a network treats its calls.
+/// The faults of a network.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Mood {
-    /// Of 100 calls, how many find the socket not ready.
+    /// Percentage of calls that find the socket not ready.
     pub(crate) pauses: u8,
-    /// The most bytes that one read, write or arrival moves.
+    /// Maximum number of bytes of one read, write or delivery.
     pub(crate) most: usize,
 }
 
@@ -76,11 +76,11 @@ struct Wire {
     write: Side,
     flush: Flush,
     broken: bool,
-    /// As `broken`, once all that was sent has been read.
+    /// As `broken`, after all sent bytes were read.
     reset: bool,
-    /// How many bytes the peer's end takes before it is full.
+    /// Number of bytes that the peer accepts before it is full.
     room: usize,
-    /// The peer goes on taking bytes when what it has sent has been read.
+    /// The peer accepts bytes again when its own bytes were read.
     stubborn: bool,
     written: Vec<Vec<u8>>,
     peer: Option<Peer>,
@@ -101,35 +101,35 @@ struct Side {
 /// How `flush` behaves.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Flush {
-    /// It is done at once.
+    /// It is ready at once.
     Done,
-    /// It is done at the second call, as that of a TCP socket which waits for an acknowledgement.
+    /// It is ready at the second call, like that of a TCP socket that waits for an acknowledgement.
     Slow,
     /// The next call is the second.
     Begun,
-    /// It is never done.
+    /// It is never ready.
     Never,
 }
 
-/// What became of a call that was driven by [`World::drive`].
+/// The result of a call in [`World::drive`].
 pub(crate) enum Outcome<T> {
     /// It returned.
     Done(T),
     /// It was dropped before its first poll.
     Unpolled,
-    /// It was dropped where it waited.
+    /// It was dropped while it waited.
     Dropped,
-    /// It waits, and nothing will happen unless time passes.
+    /// It waits for time to pass.
     Idle,
 }
 
 impl World {
-    /// A network that takes and brings everything at once; the peer says only what [`Self::feed`] makes it say.
+    /// Creates a network that moves all bytes at once. The peer sends only the bytes of [`Self::feed`].
     pub(crate) fn new() -> Self {
         Self::with(0, Mood::CALM)
     }
 
-    /// A network of this mood; the seed decides its chances.
+    /// Creates a network with these faults, which are random by the seed.
     pub(crate) fn with(seed: u64, mood: Mood) -> Self {
         let wire = Wire {
             rng: Rng::with_seed(seed),
@@ -160,7 +160,7 @@ impl World {
         }
     }
 
-    /// The client's end of a new connection: what was on the way on an older one is gone.
+    /// Returns the client side of a new connection. Bytes that an older one had not delivered are lost.
     pub(crate) fn dial(&self) -> Socket {
         let wire = &mut *self.wire.borrow_mut();
         wire.arrived.clear();
@@ -201,7 +201,7 @@ impl World {
         wire.read.wake();
     }
 
-    /// The network fails, both ways.
+    /// The network fails in both directions.
     pub(crate) fn cut(&self) {
         let wire = &mut *self.wire.borrow_mut();
         wire.broken = true;
@@ -209,7 +209,7 @@ impl World {
         wire.write.wake();
     }
 
-    /// The network fails behind what the peer has sent: that can be read, and nothing can be written.
+    /// The network fails after the bytes that the peer has sent. These can be read, but nothing can be written.
     pub(crate) fn reset(&self) {
         let wire = &mut *self.wire.borrow_mut();
         wire.reset = true;
@@ -217,63 +217,63 @@ impl World {
         wire.write.wake();
     }
 
-    /// The peer's end takes so many bytes more, until this is called again.
+    /// The peer accepts this number of further bytes, until the next call of this.
     pub(crate) fn set_room(&self, bytes: usize) {
         let wire = &mut *self.wire.borrow_mut();
         wire.room = bytes;
         wire.write.wake();
     }
 
-    /// Whether the peer's end takes nothing now.
+    /// Returns `true` if the peer accepts no byte now.
     pub(crate) fn is_full(&self) -> bool {
         self.wire.borrow().room == 0
     }
 
-    /// The peer takes nothing until all that it has sent has been read.
+    /// The peer accepts no byte until all its bytes were read.
     pub(crate) fn take_nothing_until_read(&self) {
         self.set_room(0);
         self.wire.borrow_mut().stubborn = true;
     }
 
-    /// How `flush` behaves from now on.
+    /// Sets the behaviour of `flush`.
     pub(crate) fn set_flush(&self, flush: Flush) {
         let wire = &mut *self.wire.borrow_mut();
         wire.flush = flush;
         wire.write.wake();
     }
 
-    /// What each write took since the last call of this.
+    /// Returns the accepted bytes of each write since the last call of this.
     pub(crate) fn take_writes(&self) -> Vec<Vec<u8>> {
         core::mem::take(&mut self.wire.borrow_mut().written)
     }
 
-    /// All bytes written since the last call of this or of [`Self::take_writes`].
+    /// Returns all bytes written since the last call of this or of [`Self::take_writes`].
     pub(crate) fn take_sent(&self) -> Vec<u8> {
         self.take_writes().concat()
     }
 
-    /// Bytes that the peer has sent and the client has not read.
+    /// Returns the number of bytes that the peer has sent and the client has not read.
     pub(crate) fn unread(&self) -> usize {
         let wire = self.wire.borrow();
         wire.arrived.len() + wire.on_its_way.len()
     }
 
-    /// Whether the client's end has been dropped.
+    /// Returns `true` if the client side was dropped.
     pub(crate) fn is_dropped(&self) -> bool {
         self.wire.borrow().dropped
     }
 
-    /// What the clock shows, in milliseconds.
+    /// The time of the clock in ms.
     pub(crate) fn millis(&self) -> u32 {
         self.now.get()
     }
 
-    /// How often an executor has polled.
+    /// Returns the number of polls by executors.
     pub(crate) fn polls(&self) -> u32 {
         self.polls.get()
     }
 
-    /// Runs a call to its end, which has to come; time passes as it must.
+    /// Runs a call to its end. Time passes as needed.
     pub(crate) fn run<T>(&self, call: impl Future<Output = T>) -> T {
         match self.execute(call, None, true) {
             Some(output) => output,
@@ -281,7 +281,7 @@ impl World {
         }
     }
 
-    /// Runs a call for at most so many milliseconds; `None` if it still waits then.
+    /// Runs a call for at most this time in ms. Returns `None` if it still waits then.
     pub(crate) fn run_for<T>(&self, millis: u32, call: impl Future<Output = T>) -> Option<T> {
         let until = self.now.get().wrapping_add(millis);
         let output = self.execute(call, Some(until), true);
@@ -291,10 +291,10 @@ impl World {
         output
     }
 
-    /// Runs a call that must need no time, until it returns, or waits and nothing will happen any more.
+    /// Runs a call without letting time pass, until it returns, or until nothing more can happen.
     ///
-    /// `drop_after` is asked before each poll and after each that left the call waiting, with the number of polls so
-    /// far; the call is dropped where it says so.
+    /// `drop_after` is called before each poll, and after each poll after which the call waits, with the number of
+    /// polls. If it returns `true`, the call is dropped.
     pub(crate) fn drive<T>(
         &self,
         call: impl Future<Output = T>,
@@ -329,7 +329,7 @@ impl World {
         }
     }
 
-    /// One of the things that can happen without time; false if there is none.
+    /// Makes one of the possible events happen that need no time. Returns `false` if there is none.
     pub(crate) fn happen(&self) -> bool {
         self.wire.borrow_mut().happen()
     }
@@ -356,7 +356,7 @@ impl World {
         panic!("the call is polled again and again, and nothing comes of it");
     }
 
-    /// Time passes to the next timer; false if there is none, or none until then.
+    /// Lets time pass to the next timer. Returns `false` if there is none until the limit.
     fn pass(&self, until: Option<u32>) -> bool {
         let now = self.now.get();
         let mut timers = self.timers.borrow_mut();
@@ -382,7 +382,7 @@ impl World {
 }
 
 impl Wire {
-    /// One of the things that can happen without time; false if there is none.
+    /// Makes one of the possible events happen that need no time. Returns `false` if there is none.
     fn happen(&mut self) -> bool {
         let possible = [
             self.read.paused,
@@ -429,11 +429,11 @@ impl Wire {
         }
     }
 
-    /// Whether a call finds its direction paused, as it may become just now.
+    /// Returns `true` if the direction of a call is paused, or becomes paused now.
     fn pauses(&mut self, side: fn(&mut Self) -> &mut Side) -> bool {
         let begins = self.rng.u8(..100) < self.mood.pauses;
         let side = side(self);
-        // Who waits for bytes is not made to wait for the end of a pause as well.
+        // A call that waits for bytes does not also wait for the end of a pause.
         side.paused |= begins && side.waker.is_none();
         side.paused
     }
@@ -631,7 +631,7 @@ impl Drop for Timer<'_> {
     }
 }
 
-/// A client whose CONNECT was accepted, and of which the world has forgotten the CONNECT.
+/// Connects a client, and removes its CONNECT from the recorded writes.
 pub(crate) fn connected<'s, 'b, 'w>(
     session: &'s mut Session<'b>,
     world: &'w World,

@@ -1,4 +1,4 @@
-//! What was published on both sides, and how often it arrived.
+//! Counts the messages that both sides published, and their deliveries.
 
 use std::collections::HashMap;
 
@@ -11,7 +11,7 @@ use umqtt::{
 pub(super) struct Up {
     pub(super) qos: u8,
     pub(super) len: usize,
-    /// The client has said that it has it.
+    /// The client has reported its delivery.
     pub(super) accepted: bool,
     pub(super) arrived: u32,
 }
@@ -20,23 +20,23 @@ pub(super) struct Up {
 pub(super) struct Down {
     pub(super) qos: u8,
     pub(super) len: usize,
-    /// How often its end was shown.
+    /// Number of times that its last part was received.
     pub(super) seen: u32,
-    /// Somebody read it as a stream, and so need not see its end.
+    /// It was read as a stream, so its last part need not be received.
     pub(super) skipped: bool,
 }
 
-/// Both, by the number that stands in the topic.
+/// Messages of both directions, by the number in the topic.
 #[derive(Default)]
 pub(super) struct Ledger {
     pub(super) ups: Vec<Up>,
     pub(super) downs: Vec<Down>,
-    /// The messages whose payloads do not lie in the arena.
+    /// The messages whose payloads are not in the send buffer.
     long: HashMap<PacketId, usize>,
-    /// The payloads that have to be given again.
+    /// The payloads that must be provided again.
     pub(super) needed: Option<PacketId>,
     last_id: Option<PacketId>,
-    /// Where the next chunk has to begin.
+    /// Expected start of the next chunk.
     chunk_at: Option<(usize, usize)>,
 }
 
@@ -77,7 +77,7 @@ impl Ledger {
         self.downs.len() - 1
     }
 
-    /// A message has reached the server.
+    /// Counts a message that the server received.
     pub(super) fn arrived(&mut self, publish: &Publish<'_>) {
         let number = number(publish.topic.as_str());
         let up = &mut self.ups[number];
@@ -86,7 +86,7 @@ impl Ledger {
         up.arrived += 1;
     }
 
-    /// A payload has been handed over, or a part of it; its id is known to the session alone.
+    /// Records that a payload, or a part of it, was provided. Only the session knows its id.
     pub(super) fn begun(&mut self, number: usize, session: &Session<'_>) {
         let id = session.last_packet_id();
         if id != self.last_id && self.ups[number].qos > 0 {
@@ -99,12 +99,12 @@ impl Ledger {
         self.last_id = session.last_packet_id();
     }
 
-    /// The message that was begun under this id.
+    /// Returns the message that was begun with this id.
     pub(super) fn begun_as(&self, id: PacketId) -> usize {
         self.long[&id]
     }
 
-    /// Something was told; the message is returned whose end it was not.
+    /// Handles an event. Returns the message of which it was not the end.
     pub(super) fn event(&mut self, event: &Event<'_>) {
         let expected = self.chunk_at.take();
         match event {
@@ -142,7 +142,7 @@ impl Ledger {
         }
     }
 
-    /// The message that this event shows is read as a stream: its number, and where it has come to.
+    /// Returns the number and the position of the message of this event, which is read as a stream.
     pub(super) fn skip(&mut self, event: &Event<'_>) -> Option<(usize, usize)> {
         let (number, at) = match event {
             Event::Message(message) => (number(message.topic), 0),
@@ -154,7 +154,7 @@ impl Ledger {
         Some((number, at))
     }
 
-    /// Everything has come to rest.
+    /// Checks the counts after all deliveries are complete.
     pub(super) fn close(&self) {
         for (number, up) in self.ups.iter().enumerate() {
             let arrived = up.arrived;

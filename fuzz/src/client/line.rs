@@ -1,4 +1,4 @@
-//! A network connection that misbehaves in every lawful way, and the clock: no other time passes.
+//! A network connection with every possible fault, and the only clock.
 
 use std::{
     cell::RefCell,
@@ -18,18 +18,18 @@ use umqtt::{Clock, Instant, asynch::Sleep};
 
 use super::server::Server;
 
-/// Calls of a transport within one call of a client.
+/// Maximum number of calls of the transport in one call of a client.
 const BUSY: u32 = 100_000;
-/// Milliseconds that pass when a blocking client waits.
+/// Time in ms of each wait of a blocking client.
 const STEP: u32 = 250;
-/// Waits after which a peer that says nothing hangs up.
+/// Number of waits after which a silent peer closes the connection.
 const PATIENCE: u32 = 500;
 
-/// What one call of a transport does.
+/// The behaviour of one call of a transport.
 enum Mood {
     Moves(usize),
     NotReady,
-    /// So many milliseconds pass, and nothing else happens.
+    /// This time in ms passes without anything else.
     Slow(u32),
     Fails(ErrorKind),
     Ends,
@@ -41,13 +41,13 @@ pub(super) struct Line {
     pub(super) server: Server,
     to_server: VecDeque<u8>,
     to_client: VecDeque<u8>,
-    /// The server is busy with something else.
+    /// The server is busy.
     pub(super) mute: bool,
     state: State,
     now: u32,
     waits: u32,
     calls: u32,
-    /// Who found the line not ready, who waits for bytes, and who for a time.
+    /// The wakers of tasks that wait for readiness, for bytes, and for a time.
     paused: Vec<Waker>,
     readers: Vec<Waker>,
     timer: Option<(Instant, Waker)>,
@@ -60,7 +60,7 @@ enum State {
     Broken,
 }
 
-/// The line, to its client's transport and to its clock.
+/// The connection, as transport and as clock of the client.
 #[derive(Clone)]
 pub(super) struct Shared(pub(super) Rc<RefCell<Line>>);
 
@@ -86,7 +86,7 @@ impl Shared {
         Self(Rc::new(RefCell::new(line)))
     }
 
-    /// A new connection; of what was on its way to the server on the older one, some bytes may be lost.
+    /// Begins a new connection. Some bytes that the older one had not delivered to the server may be lost.
     pub(super) fn dial(&self, refuses: bool) -> Self {
         let line = &mut *self.0.borrow_mut();
         let lost = line.moods.pop_front().unwrap_or_default();
@@ -105,14 +105,14 @@ impl Shared {
         line.now = line.now.wrapping_add(millis);
     }
 
-    /// From now on all is well.
+    /// Turns off all faults.
     pub(super) fn calm_down(&self) {
         let line = &mut *self.0.borrow_mut();
         line.moods.clear();
         line.mute = false;
     }
 
-    /// Polls a call whenever it was woken, and drops it after so many polls, if so many are needed.
+    /// Polls a call each time it was woken. Drops it after a number of polls, if it is not ready before.
     pub(super) fn drive<F: Future>(&self, future: F, polls: Option<u8>) -> Option<F::Output> {
         self.begin();
         let woken = Arc::new(Woken(AtomicBool::new(true)));
@@ -135,7 +135,7 @@ impl Shared {
         }
     }
 
-    /// A call of a client begins.
+    /// Begins a call of a client.
     pub(super) fn begin(&self) {
         let line = &mut *self.0.borrow_mut();
         (line.calls, line.waits) = (0, 0);
@@ -143,7 +143,7 @@ impl Shared {
 }
 
 impl Line {
-    /// Nobody is to be polled: something happens, or else time passes, or else the peer hangs up.
+    /// Does the next step when no task must be polled: an event, else time passes, else the peer closes the connection.
     fn turn(&mut self) {
         self.waits += 1;
         self.serve();
@@ -165,12 +165,12 @@ impl Line {
         woken.into_iter().for_each(Waker::wake);
     }
 
-    /// Whether a read would not wait.
+    /// Returns `true` if a read would not wait.
     fn has_news(&self) -> bool {
         self.state != State::Open || !self.to_client.is_empty() || self.server.has_closed()
     }
 
-    /// The server takes what has come.
+    /// Passes received bytes to the server.
     fn serve(&mut self) {
         if !self.mute {
             let came: Vec<u8> = self.to_server.drain(..).collect();
@@ -206,7 +206,7 @@ impl Line {
         }
     }
 
-    /// What a call comes to that would move bytes: `None` if nothing moves this time.
+    /// Returns the number of bytes that a call moves; `None` if it moves none.
     fn attempt(&mut self) -> Option<Result<usize, Fault>> {
         match self.mood() {
             Mood::Moves(most) => Some(Ok(most)),
@@ -265,12 +265,12 @@ impl Line {
             None => Ok(false),
             Some(Ok(_)) => Ok(true),
             Some(Err(fault)) if fault.0 == ErrorKind::ConnectionReset => Err(fault),
-            // A time-out of its own comes later.
+            // Its own timeout passes later.
             Some(Err(_)) => Ok(true),
         }
     }
 
-    /// A blocking call that cannot go on has a time-out of its own.
+    /// A blocking call that cannot continue has its own timeout.
     fn blocking<R>(&mut self, result: Option<Result<R, Fault>>) -> Result<R, Fault> {
         result.unwrap_or_else(|| {
             self.now = self.now.wrapping_add(STEP);
@@ -324,7 +324,7 @@ impl ReadReady for Shared {
         let line = &mut *self.0.borrow_mut();
         line.serve();
         let ready = line.ready()?;
-        // It cannot tell, now and then.
+        // Sometimes, it reports that it does not know.
         Ok(ready && (line.has_news() || line.calls.is_multiple_of(8)))
     }
 }
@@ -336,7 +336,7 @@ impl WriteReady for Shared {
 }
 
 impl Shared {
-    /// As a socket does it: whoever finds it not ready is woken when it may be.
+    /// Behaves like a socket: a task that finds it not ready is woken when it may be ready.
     async fn poll<R>(
         &self,
         mut call: impl FnMut(&mut Line) -> Option<Result<R, Fault>>,
@@ -361,7 +361,7 @@ impl embedded_io_async::Read for Shared {
         self.poll(
             |line| line.read(buf),
             |line| {
-                // Not for lack of bytes.
+                // The reason is not a lack of bytes.
                 match line.has_news() {
                     true => &mut line.paused,
                     false => &mut line.readers,

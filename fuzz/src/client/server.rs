@@ -1,4 +1,4 @@
-//! A server for one client, which does as it should: it keeps the session, whatever becomes of connections.
+//! A correct server for one client. It keeps the session over all connections.
 
 use std::collections::{HashSet, VecDeque};
 
@@ -7,7 +7,7 @@ use umqtt::codec::{Delivery, Packet, PacketId};
 use super::super::wire::Wire;
 use super::ledger::{Ledger, payload};
 
-/// Messages in flight to the client at a time.
+/// Maximum number of messages in flight to the client.
 const WINDOW: usize = 3;
 
 #[derive(Default)]
@@ -21,7 +21,7 @@ pub(super) struct Server {
     link: Link,
 }
 
-/// A message on its way to the client.
+/// A message in flight to the client.
 struct Out {
     id: u8,
     number: usize,
@@ -35,12 +35,12 @@ struct Link {
     refuses: bool,
     open: bool,
     closed: bool,
-    /// The client has said goodbye.
+    /// The client has sent DISCONNECT.
     left: bool,
 }
 
 impl Server {
-    /// A new connection; the server may be one that is too busy for it.
+    /// Begins a new connection. The server may refuse it because it is busy.
     pub(super) fn accept(&mut self, refuses: bool) {
         self.link = Link {
             refuses,
@@ -60,7 +60,7 @@ impl Server {
         self.queue.push_back(number);
     }
 
-    /// What the server answers to these bytes.
+    /// Returns the answer of the server to these bytes.
     pub(super) fn take(&mut self, bytes: &[u8]) -> Vec<u8> {
         let mut answers = Vec::new();
         let mut wire = std::mem::take(&mut self.link.wire);
@@ -73,7 +73,7 @@ impl Server {
         answers
     }
 
-    /// New messages, as far as the window allows.
+    /// Sends new messages, as far as the window allows.
     pub(super) fn pump(&mut self) -> Vec<u8> {
         let mut out = Vec::new();
         while self.link.open && self.in_flight.len() < WINDOW {
@@ -171,7 +171,7 @@ impl Server {
         answers.extend(self.pump());
     }
 
-    /// [MQTT-4.4.0-1] What is not acknowledged goes out again.
+    /// [MQTT-4.4.0-1] Resends unacknowledged messages.
     fn connect(&mut self) -> Vec<u8> {
         if self.link.refuses {
             self.link.closed = true;
@@ -189,7 +189,7 @@ impl Server {
         answers
     }
 
-    /// The client has acknowledged a message for good.
+    /// Handles the final acknowledgement of a message.
     fn done(&mut self, id: PacketId, qos: u8, released: bool) {
         let found = self
             .in_flight
