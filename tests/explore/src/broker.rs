@@ -1,4 +1,4 @@
-//! A server for one client, after the specification.
+//! A server for one client, as in the specification.
 
 use crate::{
     finding::{Finding, Kind, require},
@@ -8,13 +8,13 @@ use crate::{
 
 #[derive(Clone, Hash, Debug, Default)]
 pub(crate) struct Broker {
-    /// How many sessions have begun.
+    /// Number of sessions that have begun.
     pub(crate) epoch: u8,
     kept: Option<Kept>,
-    /// How often each of the client's messages has arrived since the session began, and ever.
+    /// Number of receipts of each message of the client: in this session, and in all sessions.
     pub(crate) arrived: Vec<u8>,
     pub(crate) ever: Vec<bool>,
-    /// Messages to the client that went with a session.
+    /// Messages to the client that were lost with a session.
     pub(crate) lost: Vec<bool>,
     connection: Option<Connection>,
 }
@@ -26,7 +26,7 @@ struct Kept {
     out: Vec<Out>,
     /// QoS 2 messages that were accepted and not released: id and message.
     received: Vec<(u16, u8)>,
-    /// Filters and the QoS that was granted.
+    /// Filters and the granted QoS.
     subscriptions: Vec<(u8, u8)>,
 }
 
@@ -44,7 +44,7 @@ enum Step {
     Pubrel,
 }
 
-/// What the client owes on this connection, in order [MQTT-4.6.0-2] [MQTT-4.6.0-3].
+/// Acknowledgements that the client must send on this connection, in order [MQTT-4.6.0-2] [MQTT-4.6.0-3].
 #[derive(Clone, Hash, Debug, Default)]
 struct Connection {
     pubacks: Vec<u16>,
@@ -66,13 +66,13 @@ impl Broker {
         self.kept.is_some()
     }
 
-    /// Whether the client is subscribed to this filter at this QoS.
+    /// Returns `true` if the client is subscribed to this filter at this QoS.
     pub(crate) fn is_subscribed(&self, filter: (u8, u8)) -> bool {
         let kept = self.kept.as_ref();
         kept.is_some_and(|kept| kept.subscriptions.contains(&filter))
     }
 
-    /// Answers a SUBSCRIBE: grants what is asked for, or refuses the first filter.
+    /// Answers a SUBSCRIBE: grants the requested QoS, or refuses the first filter.
     pub(crate) fn subscribe(
         &mut self,
         id: u16,
@@ -99,7 +99,7 @@ impl Broker {
         kept.is_none_or(|kept| kept.queue.is_empty() && kept.out.is_empty())
     }
 
-    /// Whether a resumed session may begin with a PUBLISH or with a PUBREL.
+    /// Returns `true` if a resumed session may begin with a PUBLISH or with a PUBREL.
     pub(crate) fn has_choice(&self) -> bool {
         self.kept.as_ref().is_some_and(|kept| {
             let pubrels = kept.out.iter().filter(|out| out.step == Step::Pubrel);
@@ -108,7 +108,7 @@ impl Broker {
         })
     }
 
-    /// Whether a message waits that this test says so of, not yet taken by the client.
+    /// Returns `true` if an undelivered message matches this test.
     pub(crate) fn has_unsent(&self, wanted: impl Fn(u8) -> bool) -> bool {
         self.kept.as_ref().is_some_and(|kept| {
             let mut out = kept.out.iter();
@@ -128,7 +128,7 @@ impl Broker {
         self.arrived.fill(0);
     }
 
-    /// Somebody publishes to the client.
+    /// Queues a message to the client.
     pub(crate) fn offer(&mut self, setup: &Setup, message: u8) -> Vec<Packet> {
         let Some(kept) = &mut self.kept else {
             return vec![];
@@ -140,7 +140,7 @@ impl Broker {
         self.pump(setup)
     }
 
-    /// Sends what is queued, as far as its window goes.
+    /// Sends queued messages, as far as the window allows.
     fn pump(&mut self, setup: &Setup) -> Vec<Packet> {
         let mut packets = vec![];
         let (Some(kept), Some(connection)) = (&mut self.kept, &mut self.connection) else {
@@ -167,7 +167,7 @@ impl Broker {
         packets
     }
 
-    /// Handles a packet and returns what it sends.
+    /// Handles a packet and returns the packets to be sent.
     pub(crate) fn handle(
         &mut self,
         setup: &Setup,
@@ -233,7 +233,7 @@ impl Broker {
         Ok(self.pump(setup))
     }
 
-    /// [MQTT-4.4.0-1]: everything unacknowledged goes again, PUBLISHes and PUBRELs each in their order.
+    /// [MQTT-4.4.0-1] Resends everything unacknowledged, PUBLISHes and PUBRELs each in their order.
     fn connect(&mut self, setup: &Setup, publishes_first: bool) -> Vec<Packet> {
         let session_present = self.kept.is_some();
         if !session_present {

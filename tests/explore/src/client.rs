@@ -1,4 +1,4 @@
-//! A session between line and caller, and defects that can be planted there.
+//! A session between connection and caller, and defects that can be planted there.
 
 use umqtt::Storage;
 
@@ -7,32 +7,32 @@ use crate::{
     wire::{Filters, Packet, Publish},
 };
 
-/// What a defective session does. The defects lie around the session, so that they outlive its structure.
+/// The defects. They are planted around the session, so they do not depend on its structure.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub(crate) enum Defect {
-    /// PUBREL follows the PUBLISH at once.
+    /// PUBREL is sent directly after the PUBLISH.
     EarlyPubrel,
     /// The id of a QoS 2 message is not remembered across connections.
     ForgottenId,
-    /// The acknowledgement is not sent again for a message that comes again.
+    /// A repeated message is not acknowledged.
     LostAck,
-    /// A QoS 2 message for whose id there is no room ends the connection at once.
+    /// A QoS 2 message without room for its id closes the connection at once.
     ClosedForLackOfRoom,
-    /// The first two PUBLISHes of a resumed session change places.
+    /// The first two PUBLISHes of a resumed session are exchanged.
     WrongOrder,
-    /// A PUBLISH goes again without DUP.
+    /// A PUBLISH is resent without DUP.
     DupMissing,
     ReportedTwice,
-    /// After the first connection nothing is reported.
+    /// After the first connection, nothing is reported.
     NeverReported,
     LateDeadline,
     /// The caller is asked to save the session only once.
     SkippedCheckpoint,
-    /// A filter that the server refuses is taken for granted.
+    /// A refused filter counts as granted.
     RefusalIgnored,
-    /// The message is sent all the same.
+    /// A discarded message is still sent.
     DiscardIgnored,
-    /// An image counts for changes after it.
+    /// A saved image also counts for later changes.
     SavedTooMuch,
 }
 
@@ -59,7 +59,7 @@ pub(crate) struct Client<'b> {
     pub(crate) memory: Memory,
 }
 
-/// What a defect needs to know.
+/// The state of a defect.
 #[derive(Clone, Hash, Debug)]
 pub(crate) struct Memory {
     defect: Option<Defect>,
@@ -102,7 +102,7 @@ impl Memory {
         self.defect == Some(defect)
     }
 
-    /// What arrives instead of this packet.
+    /// Returns the packets that are received instead of this one.
     pub(crate) fn arrives(&self, packet: Packet) -> Packet {
         match packet {
             Packet::Suback(id, Filters(codes)) if self.has(Defect::RefusalIgnored) => {
@@ -113,12 +113,12 @@ impl Memory {
         }
     }
 
-    /// Whether a discard does not reach the session.
+    /// Returns `true` if a discard is not passed to the session.
     pub(crate) fn discards(&self) -> bool {
         self.has(Defect::DiscardIgnored)
     }
 
-    /// The change up to which an image counts.
+    /// Returns the number of the last change that an image counts for.
     pub(crate) fn generation(&self, generation: u16, last: impl Fn() -> u16) -> u16 {
         if self.has(Defect::SavedTooMuch) {
             last()
@@ -127,13 +127,13 @@ impl Memory {
         }
     }
 
-    /// The connection is over.
+    /// Handles the end of the connection.
     pub(crate) fn disconnected(&mut self) {
         self.resumed = true;
         self.held = None;
     }
 
-    /// What leaves instead of this packet; `is_last` says whether nothing is queued behind it.
+    /// Returns the packets that are sent instead of this one. `is_last` is `true` if none is queued after it.
     pub(crate) fn sends(&mut self, packet: Packet, is_last: bool) -> Vec<Packet> {
         let Some(defect) = self.defect else {
             return vec![packet];
@@ -167,7 +167,7 @@ impl Memory {
         }
     }
 
-    /// What the caller sees instead of this event.
+    /// Returns the event that the caller receives instead of this one.
     pub(crate) fn shows(&mut self, seen: Seen) -> Vec<Seen> {
         let Some(defect) = self.defect else {
             return vec![seen];
@@ -184,7 +184,7 @@ impl Memory {
         }
     }
 
-    /// What the caller sees in front of everything when this packet comes; `None` ends the connection.
+    /// Returns the events before those of this packet; `None` closes the connection.
     pub(crate) fn receives(&mut self, packet: Packet, inbound: usize) -> Option<Vec<Seen>> {
         if self.defect.is_none() {
             return Some(vec![]);

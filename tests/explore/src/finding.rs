@@ -1,41 +1,41 @@
-//! What an exploration may find.
+//! The violations that an exploration can find.
 
 use crate::driver::Reason;
 
-/// A promise that was broken.
+/// A violated guarantee.
 #[derive(Clone, PartialEq, Eq, Hash, Debug)]
 pub(crate) enum Kind {
-    /// A PUBREL left before the PUBREC had come.
+    /// A PUBREL was sent before the PUBREC was received.
     EarlyPubrel,
-    /// A QoS 2 message was handed to the caller twice, or arrived twice at the server.
+    /// A QoS 2 message was delivered twice, to the caller or to the server.
     Twice,
-    /// A message was reported as delivered that has not arrived, or was given up without cause.
+    /// A message was reported as delivered but not received, or was discarded without reason.
     Lost,
-    /// The order of section 4.6.
+    /// The order of section 4.6 was violated.
     Order,
-    /// A PUBLISH went again without DUP, or for the first time with it.
+    /// A PUBLISH was resent without DUP, or sent first with it.
     Dup,
-    /// An id was given to two requests at a time.
+    /// Two requests had the same id at the same time.
     IdInUse,
-    /// A request was reported twice, or one that nobody made.
+    /// A request was reported twice, or one that was not made.
     ReportedTwice,
-    /// Everything has come to rest, and a request was not reported.
+    /// Nothing more can happen, and a request was not reported.
     NeverReported,
-    /// Everything has come to rest, and a message was not delivered.
+    /// Nothing more can happen, and a message was not delivered.
     NeverDelivered,
-    /// The deadline is later than an obligation.
+    /// The deadline is later than a necessary step.
     Deadline,
-    /// Connection after connection ends for this reason.
+    /// Every connection is closed for this reason.
     NoProgress { reason: Reason, long: bool },
-    /// Something has to be done, and nobody will ever do it.
+    /// A necessary step will never be done.
     Asleep,
-    /// Bytes that are no packet, or a packet that no client may send then.
+    /// Invalid bytes, or a packet that a client must not send at that time.
     Unlawful,
-    /// The session ended a connection on which the server broke no rule.
+    /// The session closed a connection although the server violated no rule.
     Accused(Reason),
-    /// A call was refused that the session has to accept.
+    /// A call was refused that the session must accept.
     Refused,
-    /// The session takes a filter for granted that the server does not know.
+    /// The session reports a filter as granted that the server does not have.
     NotSubscribed,
     /// A message was sent after it had been discarded.
     Discarded,
@@ -56,7 +56,7 @@ impl Finding {
     }
 }
 
-/// Returns a [`Finding`] unless this holds.
+/// Returns a [`Finding`] if the condition is false.
 macro_rules! require {
     ($condition:expr, $kind:expr, $($text:tt)*) => {
         if !$condition {

@@ -1,8 +1,8 @@
-//! A state as a number. Instants count relative to the present moment.
+//! A state as a number. Instants are relative to the present time.
 
 use std::hash::{Hash, Hasher};
 
-/// Instants further away than this are all the same, in milliseconds: longer than any wait.
+/// Instants farther away than this, in ms, are equal. It is longer than any wait.
 const FAR: i32 = 100_000;
 
 struct Fingerprint {
@@ -48,7 +48,7 @@ impl Hasher for Fingerprint {
         self.fold(value as u64);
     }
 
-    /// An instant: nothing else is hashed as this type.
+    /// Hashes an instant: no other value is hashed as this type.
     fn write_i32(&mut self, instant: i32) {
         let distance = instant.wrapping_sub(self.now.cast_signed());
         self.fold(u64::from(distance.clamp(-FAR, FAR).cast_unsigned()));

@@ -1,7 +1,7 @@
-//! Every interleaving of small worlds: a session, a broker, and a line between them that breaks.
+//! Explores every interleaving of events in small models of a session, a broker, and a connection that breaks.
 //!
-//! `explore` visits the first states of each world, `explore --all` every state. The run fails if anything is found, and if
-//! a planted defect is not.
+//! `explore` visits the first states of each world, `explore --all` every state. The run fails if it finds a violation,
+//! or does not find a planted defect.
 #![allow(
     clippy::arithmetic_side_effects,
     clippy::cast_possible_truncation,
@@ -39,7 +39,7 @@ use search::{Limits, Report, explore};
 use setup::Setup;
 use world::{ACTIONS, Action};
 
-/// States of each world, and time for all of them together, unless everything is explored.
+/// Maximum states of each world, and total time, unless everything is explored.
 const STATES: usize = 80_000;
 const TIME: Duration = Duration::from_secs(110);
 
@@ -124,7 +124,7 @@ fn print(setup: &Setup, report: &Report, took: Duration) {
     println!("{text}");
 }
 
-/// Whether nothing was found, and each action took place.
+/// Returns `true` if there is no finding, and each action occurred.
 fn judge(results: &[Report], complete: bool) -> bool {
     let mut is_sound = true;
     for (finding, ..) in results.iter().flat_map(|report| &report.findings) {

@@ -1,4 +1,4 @@
-//! Thirteen defects, one of each kind, each in a world in which it has to be found.
+//! Thirteen defects, one of each kind, each in a world in which it must be found.
 
 use crate::{
     client::Defect,
@@ -14,7 +14,7 @@ const LIMITS: Limits = Limits {
     first: true,
 };
 
-/// A world in which this defect shows, and what is found there.
+/// Returns a world for this defect, and the expected finding.
 fn case(defect: Defect) -> (Setup, Kind) {
     const TWO: &[Message] = &[short(2)];
     const BOTH: &[Message] = &[short(2), short(2)];
@@ -76,7 +76,7 @@ fn case(defect: Defect) -> (Setup, Kind) {
     }
 }
 
-/// How many states it took to find this defect, or why it was not found.
+/// Returns the number of states until this defect was found, or the reason why it was not found.
 pub(crate) fn find(defect: Defect) -> Result<usize, String> {
     let (setup, kind) = case(defect);
     let report = explore(&setup, Some(defect), LIMITS);

@@ -1,4 +1,4 @@
-//! All states that can be reached, breadth first, and from each of them the way to rest.
+//! Visits all reachable states, breadth first. From each of them, checks that all deliveries can be completed.
 
 use std::{
     collections::{HashMap, HashSet},
@@ -15,20 +15,21 @@ use crate::{
     world::{ACTIONS, Action, Step, World},
 };
 
-/// Receive buffer: a long message does not fit. Send buffer: CONNECT and a few short messages do.
+/// Capacities. A long message does not fit into the receive buffer. CONNECT and a few short messages fit into the send
+/// buffer.
 const RX: usize = 24;
 const TX: usize = 64;
 
-/// Connections within which all must come to rest once nothing more goes wrong.
+/// Maximum number of connections without faults until all deliveries are complete.
 const PATIENCE: usize = 10;
 
-/// Steps of the same.
+/// Maximum number of steps of these connections.
 const STEPS: usize = 1_000;
 
-/// Lives of a device.
+/// Memory of the device, one part for each restart.
 const LIVES: usize = 3;
 
-/// Where an exploration stops, even if there is more.
+/// The limits of an exploration.
 #[derive(Clone, Copy)]
 pub(crate) struct Limits {
     pub(crate) states: usize,
@@ -42,17 +43,17 @@ pub(crate) struct Report {
     pub(crate) states: usize,
     pub(crate) steps: usize,
     pub(crate) depth: usize,
-    /// States that were reached and not left.
+    /// Reached states whose successors were not visited.
     pub(crate) left_over: usize,
-    /// Paths that ended where no client can know what the server has forgotten.
+    /// Number of paths that ended because a client cannot know that the server forgot the session.
     pub(crate) nobody_can_know: usize,
-    /// Actions that took place, one bit each.
+    /// Actions that occurred, one bit each.
     pub(crate) actions: u32,
-    /// What was found, how often, and the shortest path to it.
+    /// Findings with their counts, and the shortest path to each.
     pub(crate) findings: Vec<(Finding, usize, Vec<Action>)>,
 }
 
-/// A state: how it was reached, and what may happen next.
+/// A state: the path to it, and the possible next actions.
 struct Node {
     parent: u32,
     may: u32,
@@ -96,7 +97,8 @@ struct Search<const IF: usize, const IB: usize> {
     defect: Option<Defect>,
     nodes: Vec<Node>,
     seen: Set,
-    /// States from which all comes to rest, for each order that a broker may choose, and whether it had a choice.
+    /// States from which all deliveries can be completed, for each order that a broker may choose. The `bool` is `true`
+    /// if it had a choice.
     rests: [Map; 2],
     report: Report,
 }
@@ -151,7 +153,7 @@ impl<const IF: usize, const IB: usize> Search<IF, IB> {
         path
     }
 
-    /// The state at the end of this path, of which the last step is new.
+    /// Returns the state at the end of this path, whose last step is new.
     fn reach(&mut self, parent: usize, path: &[Action]) {
         self.report.steps += 1;
         let mut memory = storages::<IF, IB>();
@@ -222,8 +224,7 @@ fn replay<const IF: usize, const IB: usize>(
     Ok(step)
 }
 
-/// The fair continuation: nothing more goes wrong, and all comes to rest. Says whether the broker had a choice of order on the
-/// way.
+/// Continues without faults until all deliveries are complete. Returns `true` if the broker had a choice of order.
 fn come_to_rest<const IF: usize, const IB: usize>(
     world: &mut World<'_, RX, TX, IF, IB>,
     publishes_first: bool,

@@ -1,8 +1,8 @@
-//! The small worlds: what may happen in each, and how often.
+//! The settings of a world: the possible events, and their maximum numbers.
 
 use umqtt::codec::QoS;
 
-/// What a message is like.
+/// The kind of a message.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) struct Message {
     pub(crate) qos: u8,
@@ -20,7 +20,7 @@ pub(crate) const fn long(qos: u8) -> Message {
     Message { qos, is_long: true }
 }
 
-/// A world: capacities, messages, and how often what may go wrong.
+/// A world: capacities, messages, and the maximum numbers of faults.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Setup {
     pub(crate) name: &'static str,
@@ -29,34 +29,34 @@ pub(crate) struct Setup {
     /// Messages that the client publishes, in this order, and those published to it.
     pub(crate) ups: &'static [Message],
     pub(crate) downs: &'static [Message],
-    /// Messages in flight to the client at a time.
+    /// Maximum number of messages in flight to the client.
     pub(crate) window: usize,
-    /// How many connections may be cut, lose what is sent, or wait in vain.
+    /// Maximum number of connections that are cut, lose sent bytes, or wait without an answer.
     pub(crate) faults: u8,
-    /// Cuts also inside packets.
+    /// Connections are also cut inside packets.
     pub(crate) inside: bool,
     pub(crate) forgets: u8,
     /// Power losses; with any, checkpoints are on.
     pub(crate) losses: u8,
-    /// Payloads that are declined or given up.
+    /// Number of payloads that are discarded or aborted.
     pub(crate) refusals: u8,
     /// Time may pass.
     pub(crate) timeouts: bool,
-    /// Each event, and each step of the session, is taken for itself.
+    /// Each event, and each step of the session, is a separate action.
     pub(crate) lazy: bool,
-    /// Publishes while CONNACK is awaited.
+    /// The client publishes while it waits for CONNACK.
     pub(crate) early: bool,
     pub(crate) keep_alive: u16,
-    /// There are standing subscriptions, and the server refuses one so often.
+    /// There are standing subscriptions, and the server refuses one this number of times.
     pub(crate) subscribes: bool,
     pub(crate) refused: u8,
-    /// How often the list of standing subscriptions changes.
+    /// Number of changes of the list of standing subscriptions.
     pub(crate) changes: u8,
-    /// Publishes without a connection.
+    /// Number of messages that are published without a connection.
     pub(crate) offline: bool,
-    /// Messages that are discarded by their id.
+    /// Number of messages that are discarded by their id.
     pub(crate) discards: u8,
-    /// Images are written while the session goes on.
+    /// Images are written while the session continues.
     pub(crate) late_saves: bool,
 }
 

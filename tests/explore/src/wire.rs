@@ -1,6 +1,6 @@
-//! Packets as the model broker knows them, and as bytes (section 3); no code of the library is used.
+//! The packets of the model broker, and their encoding (section 3). No code of the library is used.
 
-/// Payload of a message that the receive buffer does not hold, in bytes.
+/// Length of a payload that does not fit into the receive buffer, in bytes.
 pub(crate) const LONG: usize = 40;
 
 /// A control packet. The topic is always the same, and the payload repeats the number of the message.
@@ -20,7 +20,7 @@ pub(crate) enum Packet {
     Disconnect,
 }
 
-/// Up to two filters of one letter, each with the QoS that is asked for; or the letters with the return codes.
+/// Up to two filters of one letter, each with the requested QoS; or the letters with the return codes.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub(crate) struct Filters(pub(crate) [Option<(u8, u8)>; 2]);
 
@@ -72,7 +72,7 @@ impl Packet {
         }
     }
 
-    /// What a client has sent; `None` if that is no packet of this small world.
+    /// Decodes a packet of a client; `None` if it cannot occur in a world.
     pub(crate) fn decode(bytes: &[u8]) -> Option<Self> {
         let (first, rest) = bytes.split_first()?;
         let (len, body) = rest.split_first()?;
@@ -135,7 +135,7 @@ pub(crate) fn payload(message: u8, is_long: bool) -> Vec<u8> {
     vec![message; if is_long { LONG } else { 1 }]
 }
 
-/// The message of this payload, and whether it is long.
+/// Returns the message of this payload, and `true` if it is long.
 pub(crate) fn message(payload: &[u8]) -> Option<(u8, bool)> {
     let message = *payload.first()?;
     let is_known = payload.len() == 1 || payload.len() == LONG;
@@ -143,7 +143,7 @@ pub(crate) fn message(payload: &[u8]) -> Option<(u8, bool)> {
     is_whole.then_some((message, payload.len() > 1))
 }
 
-/// Length of the packet that begins here, once its fixed header has come.
+/// Returns the length of the packet at the start, if its fixed header was received.
 pub(crate) fn packet_len(bytes: &[u8]) -> Option<usize> {
     bytes.get(1).map(|len| 2 + usize::from(*len))
 }

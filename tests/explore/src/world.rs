@@ -1,4 +1,5 @@
-//! A session, a broker and the line between them; what may happen next; and what must hold whatever happens.
+//! A session, a broker and the connection between them, the possible next actions, and the conditions that must always
+//! hold.
 
 mod caller;
 mod line;
@@ -20,58 +21,58 @@ use crate::{
     wire::Packet,
 };
 
-/// How long an answer may take, in milliseconds.
+/// Response timeout in ms.
 const TIMEOUT: u32 = 10_000;
 
-/// When a world begins: all instants in it are later than those of a new session.
+/// Start time of a world: all its instants are later than those of a new session.
 const START: u32 = 1_000_000;
 
-/// What may happen next.
+/// A possible next action.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 #[repr(u8)]
 pub(crate) enum Action {
     Connect,
-    /// The transport takes the next packet, or payload, and the server has it.
+    /// The transport accepts the next packet, or payload, and the server receives it.
     Up,
-    /// The same of a CONNECT; the server then sends PUBLISHes before PUBRELs.
+    /// The same for a CONNECT. The server then sends PUBLISHes before PUBRELs.
     UpPublishesFirst,
-    /// The next packet arrives.
+    /// The next packet is received.
     Down,
     Publish,
-    /// Somebody publishes to the client.
+    /// Another client publishes to this one.
     Offer,
-    /// The payload that is needed is given again.
+    /// The needed payload is provided again.
     Give,
     /// A step of the session and its event.
     Turn,
-    /// The same, but its event is announced and not taken.
+    /// The same, but the event is announced and not taken.
     Announce,
     Timeout,
     Decline,
     Abandon,
-    /// The rest of a long message is not wanted.
+    /// The rest of a long message is skipped.
     Skip,
-    /// What is sent from now on does not arrive.
+    /// Packets that are sent from now on are lost.
     BreakUp,
     Cut,
-    /// The connection is lost when so much of the next packet has left.
+    /// The connection is lost after this part of the next packet was sent.
     CutUpNothing,
     CutUpFirst,
     CutUpMiddle,
     CutUpLast,
-    /// The connection is lost when so much of the next packet has arrived.
+    /// The connection is lost after this part of the next packet was received.
     CutDownFirst,
     CutDownMiddle,
     CutDownLast,
     Forget,
     PowerLoss,
-    /// The server has a SUBSCRIBE, and refuses its first filter.
+    /// The server receives a SUBSCRIBE, and refuses its first filter.
     UpRefused,
     /// The list of standing subscriptions changes.
     ChangeList,
-    /// The first message that may be is discarded by its id.
+    /// The first message that can be discarded is discarded by its id.
     Discard,
-    /// An image is taken, and will be written.
+    /// An image is saved, and will be written later.
     Save,
     /// The image is in permanent memory.
     Written,
@@ -109,13 +110,13 @@ pub(crate) const ACTIONS: [Action; 29] = [
     Action::Written,
 ];
 
-/// What becomes of an action.
+/// The result of an action.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum Step {
     Done,
-    /// Nothing happened: the call was refused, or nothing could move.
+    /// Nothing happened: the call was refused, or no byte could be moved.
     Nothing,
-    /// The server forgot the session, and the client never heard of it: no client can know.
+    /// The server forgot the session, and the client was not informed. No client can detect this.
     NobodyCanKnow,
 }
 
@@ -126,11 +127,11 @@ pub(crate) struct World<'b, const RX: usize, const TX: usize, const IF: usize, c
     defect: Option<Defect>,
     now: u32,
     model: Model,
-    /// Why the last connection ended.
+    /// The reason of the end of the last connection.
     pub(crate) reason: Option<Reason>,
-    /// Connections so far.
+    /// Number of connections.
     pub(crate) connections: usize,
-    /// The session has nothing to do or to tell until something happens.
+    /// The session has no step and no event until something happens.
     quiet: bool,
     /// The last action announced an event.
     announced: bool,
@@ -196,7 +197,7 @@ impl<'b, const RX: usize, const TX: usize, const IF: usize, const IB: usize>
         fingerprint::of(&(driver.session(), memory, &self.model), self.now)
     }
 
-    /// Whether this may happen now; it may turn out to be nothing.
+    /// Returns `true` if this may happen now. It may have no effect.
     pub(crate) fn may(&self, action: Action) -> bool {
         let Self {
             setup,
@@ -302,7 +303,7 @@ impl<'b, const RX: usize, const TX: usize, const IF: usize, const IB: usize>
                 self.quiet = is_quiet;
                 true
             }
-            // The end of a connection is for a turn to see.
+            // A turn handles the end of a connection.
             Action::Announce => self.client.driver.announce(self.now).unwrap_or(false),
             Action::Timeout => {
                 self.model.faults -= 1;
@@ -352,7 +353,7 @@ impl<'b, const RX: usize, const TX: usize, const IF: usize, const IB: usize>
         set.is_ok()
     }
 
-    /// The image that was taken last is in permanent memory.
+    /// The last image is in permanent memory.
     fn written(&mut self) -> bool {
         let Some((image, app, generation)) = self.model.writing.take() else {
             return false;
@@ -366,7 +367,7 @@ impl<'b, const RX: usize, const TX: usize, const IF: usize, const IB: usize>
         true
     }
 
-    /// If the session says that all standing subscriptions were granted, the server has them.
+    /// Checks that the server has all standing subscriptions that the session reports as granted.
     fn check_subscriptions(&self) -> Result<(), Finding> {
         let driver = &self.client.driver;
         if self.setup.subscribes
@@ -401,7 +402,7 @@ impl<'b, const RX: usize, const TX: usize, const IF: usize, const IB: usize>
         ))
     }
 
-    /// A step of the session; says whether it had nothing to do.
+    /// Does a step of the session. Returns `true` if it had nothing to do.
     fn turn(&mut self) -> Result<bool, Finding> {
         match self.client.driver.turn(self.now) {
             Ok(None) => Ok(true),
@@ -426,7 +427,7 @@ impl<'b, const RX: usize, const TX: usize, const IF: usize, const IB: usize>
         }
     }
 
-    /// The connection is over, and both sides know.
+    /// Closes the connection for both sides.
     fn over(&mut self, reason: Reason) {
         self.reason = Some(reason);
         self.client.memory.disconnected();
@@ -485,7 +486,8 @@ impl<'b, const RX: usize, const TX: usize, const IF: usize, const IB: usize>
         true
     }
 
-    /// Time passes up to the deadline. The caller also looks shortly before: whoever was away accuses nobody.
+    /// Lets time pass up to the deadline. The caller also polls shortly before, because after an absence no answer
+    /// counts as late.
     fn wait(&mut self) -> bool {
         self.find_nothing();
         let deadline = self.client.driver.deadline();
@@ -494,7 +496,7 @@ impl<'b, const RX: usize, const TX: usize, const IF: usize, const IB: usize>
         };
         if deadline.wrapping_sub(self.now).cast_signed() > 0 {
             self.now = deadline.wrapping_sub(1);
-            // If this ends the connection, a turn sees it.
+            // If this closes the connection, a turn handles it.
             let _ = self.client.driver.announce(self.now);
             self.find_nothing();
             self.now = deadline;
@@ -502,14 +504,14 @@ impl<'b, const RX: usize, const TX: usize, const IF: usize, const IB: usize>
         true
     }
 
-    /// The transport refuses what is pending, and a read finds nothing.
+    /// The transport refuses the pending bytes, and a read finds nothing.
     fn find_nothing(&mut self) {
         self.client.driver.pending(self.now);
         self.client.driver.receive(&[]);
     }
 }
 
-/// What a program does at its start.
+/// The calls of a program at its start.
 fn configure(setup: &Setup, list: usize, driver: &mut Driver<'_>) {
     if setup.subscribes {
         let set = driver.set_subscriptions(LISTS[list]);

@@ -1,4 +1,4 @@
-//! The worlds that are explored. Each is small, since all that may happen in it is tried in every order.
+//! The worlds that are explored. Each is small, because all its events are tried in every order.
 
 use crate::setup::{Message, Setup, long, short};
 
@@ -19,7 +19,7 @@ const LONG_SHORT: &[Message] = &[long(2), short(1)];
 const SHORT_LONG: &[Message] = &[short(2), long(2)];
 const LONG_SHORT_2: &[Message] = &[long(2), short(2)];
 
-/// Cuts anywhere, also inside packets.
+/// Connections are cut anywhere, also inside packets.
 const fn cut(setup: Setup, faults: u8) -> Setup {
     Setup {
         faults,
@@ -37,7 +37,7 @@ const fn forgetful(setup: Setup, faults: u8) -> Setup {
     }
 }
 
-/// Devices lose power, with checkpoints on; each step of a session is taken for itself.
+/// The device loses power, with checkpoints on. Each step of the session is a separate action.
 const fn power(setup: Setup, faults: u8, losses: u8) -> Setup {
     Setup {
         faults,
@@ -47,7 +47,7 @@ const fn power(setup: Setup, faults: u8, losses: u8) -> Setup {
     }
 }
 
-/// Answers are late, and a keep alive runs.
+/// Answers are late, with a keep alive.
 const fn timed(setup: Setup, faults: u8) -> Setup {
     Setup {
         faults,
@@ -57,7 +57,7 @@ const fn timed(setup: Setup, faults: u8) -> Setup {
     }
 }
 
-/// Payloads are declined, or given up half-way.
+/// Payloads are discarded, or aborted.
 const fn refusing(setup: Setup, faults: u8, refusals: u8) -> Setup {
     Setup {
         faults,
@@ -84,7 +84,7 @@ const fn early(setup: Setup, faults: u8) -> Setup {
     }
 }
 
-/// The rest of a long message is not wanted, between any two of its parts.
+/// The rest of a long message is skipped, between any two of its parts.
 const fn skipping(setup: Setup, faults: u8) -> Setup {
     Setup {
         faults,
@@ -95,12 +95,12 @@ const fn skipping(setup: Setup, faults: u8) -> Setup {
     }
 }
 
-/// The server has so many messages in flight at a time.
+/// The server has this number of messages in flight.
 const fn window(setup: Setup, window: usize) -> Setup {
     Setup { window, ..setup }
 }
 
-/// Standing subscriptions, of which the server refuses one so often, and of which the list changes so often.
+/// Standing subscriptions. The server refuses one a number of times, and the list changes a number of times.
 const fn subscribing(setup: Setup, faults: u8, refused: u8, changes: u8) -> Setup {
     Setup {
         faults,
@@ -132,7 +132,7 @@ const fn discarding(setup: Setup, faults: u8, discards: u8) -> Setup {
     }
 }
 
-/// Images are written while the session goes on.
+/// Images are written while the session continues.
 const fn late(setup: Setup) -> Setup {
     Setup {
         late_saves: true,
@@ -140,7 +140,7 @@ const fn late(setup: Setup) -> Setup {
     }
 }
 
-/// Everything that may go wrong.
+/// All kinds of faults.
 const fn worst(setup: Setup) -> Setup {
     Setup {
         faults: 1,

@@ -1,4 +1,4 @@
-//! What the caller asks for and is told.
+//! The calls and events of the caller.
 
 use super::{
     Step, World,
@@ -103,7 +103,7 @@ impl<const RX: usize, const TX: usize, const IF: usize, const IB: usize> World<'
             match discarded {
                 Ok(()) => {
                     self.model.discards -= 1;
-                    // The answer to a message that does not matter any more may be late.
+                    // The answer to a discarded message may be late.
                     let waits = &mut self.model.line.waits;
                     waits.retain(|(wait, _)| *wait != Wait::Pubrec(id));
                     self.model.app.ups[index] = Up::Open { id, declined: true };

@@ -1,4 +1,4 @@
-//! Packets on the line: what leaves, what arrives, and cuts in both directions.
+//! Packets on the connection: sent, received, and cuts in both directions.
 
 use super::{
     World,
@@ -59,14 +59,14 @@ impl<const RX: usize, const TX: usize, const IF: usize, const IB: usize> World<'
         Ok(self.cut())
     }
 
-    /// Length of what can leave next without a pause, and whether that is payload.
+    /// Returns the length of the next bytes that can be sent at once, and `true` if they are payload.
     pub(super) fn next_piece(&mut self) -> Result<Option<(usize, bool)>, Finding> {
         let pending = self.client.driver.pending(self.now).to_vec();
         if pending.is_empty() {
             let left = self.client.driver.payload_left();
             return Ok((left > 0).then_some((left, true)));
         }
-        // Of what is lent, only whole packets are looked at: the rest of one that has begun comes first.
+        // Only whole packets of the provided bytes are checked: the rest of a partly sent one is first.
         if self.model.up.is_empty() {
             let mut rest = &pending[..];
             while let Some(len) = wire::packet_len(rest) {
@@ -86,7 +86,7 @@ impl<const RX: usize, const TX: usize, const IF: usize, const IB: usize> World<'
         Ok(Some((len.saturating_sub(begun).min(pending.len()), false)))
     }
 
-    /// The message of a PUBLISH above QoS 0 of ours, of which the payload may be missing.
+    /// Returns the message of a PUBLISH of the client above QoS 0. The payload may be missing.
     pub(super) fn message_in(&self, packet: &[u8]) -> Option<u8> {
         let first = *packet.first()?;
         if first & 0xF0 != 0x30 || first & 6 == 0 {
@@ -96,7 +96,7 @@ impl<const RX: usize, const TX: usize, const IF: usize, const IB: usize> World<'
         self.message_of(id, Kind::Unlawful).ok()
     }
 
-    /// The first byte of a PUBLISH has left.
+    /// Records that the first byte of a PUBLISH was sent.
     pub(super) fn attempt(&mut self, bytes: &[u8]) {
         if !self.model.up.is_empty() {
             return;
@@ -161,7 +161,7 @@ impl<const RX: usize, const TX: usize, const IF: usize, const IB: usize> World<'
         Ok(true)
     }
 
-    /// A packet has left, whole.
+    /// Handles a packet that was sent whole.
     pub(super) fn sent(
         &mut self,
         packet: Packet,
@@ -210,7 +210,7 @@ impl<const RX: usize, const TX: usize, const IF: usize, const IB: usize> World<'
                     "PUBREL {id} after a later one"
                 );
                 line.pubrels = place;
-                // Without a free slot, nothing is awaited for a discarded message.
+                // Without a free slot, no answer is awaited for a discarded message.
                 if !self.model.app.is_discarded(id) {
                     line.waits.push((Wait::Pubcomp(id), now));
                 }
@@ -227,7 +227,7 @@ impl<const RX: usize, const TX: usize, const IF: usize, const IB: usize> World<'
         Ok(())
     }
 
-    /// One SUBSCRIBE at a time, with an id of its own.
+    /// Checks that only one SUBSCRIBE is in flight, with an unused id.
     fn check_subscribe(&self, id: u16) -> Result<(), Finding> {
         let in_use = self.model.app.ups.iter().any(|up| up.is_open_as(id));
         require!(!in_use, Kind::IdInUse, "SUBSCRIBE {id}");
@@ -297,7 +297,7 @@ impl<const RX: usize, const TX: usize, const IF: usize, const IB: usize> World<'
         Ok(())
     }
 
-    /// The next packet arrives, or as much of it as the session takes.
+    /// Receives the next packet, or as much of it as the session accepts.
     pub(super) fn down(&mut self) -> Result<bool, Finding> {
         let Some(packet) = self.model.down.front().copied() else {
             return Ok(false);
@@ -339,7 +339,7 @@ impl<const RX: usize, const TX: usize, const IF: usize, const IB: usize> World<'
         Ok(moved)
     }
 
-    /// A packet has arrived, whole, even if the session has not looked at it.
+    /// Handles a packet that was received whole, even if the session has not handled it.
     pub(super) fn arrived(&mut self, packet: Packet) {
         let line = &mut self.model.line;
         let answered = match packet {

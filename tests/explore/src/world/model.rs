@@ -1,19 +1,19 @@
-//! Everything but the session.
+//! The state of a world without the session.
 
 use std::collections::VecDeque;
 
 use crate::{broker::Broker, fingerprint::Moment, setup::Setup, wire::Packet};
 
-/// Everything but the session.
+/// The state of a world without the session.
 #[derive(Clone, Hash, Debug)]
 pub(super) struct Model {
     pub(super) is_open: bool,
-    /// What is sent does not arrive.
+    /// Sent packets are lost.
     pub(super) is_broken: bool,
     pub(super) down: VecDeque<Packet>,
-    /// Bytes of the first of them that have arrived.
+    /// Number of received bytes of the first packet.
     pub(super) down_at: usize,
-    /// Bytes of a packet that has not left whole.
+    /// Bytes of a packet that was not sent whole.
     pub(super) up: Vec<u8>,
     pub(super) payload: Option<Payload>,
     /// The payload that the session has asked for on this connection.
@@ -22,9 +22,9 @@ pub(super) struct Model {
     pub(super) app: App,
     pub(super) saved: Option<(Vec<u8>, App)>,
     pub(super) line: Line,
-    /// How far each of the client's messages has got, and whether it was lent to a transport.
+    /// State of each message of the client, and `true` if it was provided to a transport.
     pub(super) attempts: Vec<Attempt>,
-    /// Messages of which the caller did not want to see the rest: they may come again.
+    /// Messages that the caller has skipped. They may be received again.
     pub(super) skipped: Vec<bool>,
     pub(super) restored: bool,
     pub(super) forgot: bool,
@@ -33,25 +33,25 @@ pub(super) struct Model {
     pub(super) forgets: u8,
     pub(super) losses: u8,
     pub(super) refusals: u8,
-    /// The list of standing subscriptions that is in force.
+    /// The current list of standing subscriptions.
     pub(super) list: usize,
     pub(super) refused: u8,
     pub(super) changes: u8,
     pub(super) discards: u8,
-    /// An image on its way to permanent memory, with the number of its last change.
+    /// An image that is being written, with the number of its last change.
     pub(super) writing: Option<(Vec<u8>, App, u16)>,
 }
 
-/// What the caller knows: restored with the session after a power loss.
+/// State of the caller, which is restored with the session after a power loss.
 #[derive(Clone, Hash, Debug)]
 pub(super) struct App {
     pub(super) ups: Vec<Up>,
     pub(super) downs: Vec<u8>,
-    /// The last message that was new, at each QoS.
+    /// The last new message at each QoS.
     pub(super) last_new: [u8; 3],
-    /// The long message that is arriving, and how much of it has come.
+    /// The long message that is being received, and the length of the received part.
     pub(super) partial: Option<(u8, usize)>,
-    /// Ids for which PUBREC has come, in order, and whether PUBREL has left since.
+    /// Ids whose PUBREC was received, in order, with `true` if PUBREL was sent.
     pub(super) pubrecs: Vec<(u16, bool)>,
     /// The session of the server that the client knows.
     pub(super) epoch: Option<u8>,
@@ -65,11 +65,11 @@ pub(super) enum Up {
         declined: bool,
     },
     Ended,
-    /// At QoS 0, or taken back.
+    /// At QoS 0, or removed.
     Gone,
 }
 
-/// A payload that is being handed over.
+/// A payload that is being provided.
 #[derive(Clone, Copy, Hash, Debug)]
 pub(super) struct Payload {
     pub(super) message: u8,
@@ -78,21 +78,21 @@ pub(super) struct Payload {
 
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Default)]
 pub(super) struct Attempt {
-    /// A byte has left on this connection, or on one before.
+    /// A byte was sent on this or an earlier connection.
     pub(super) now: bool,
     pub(super) before: bool,
-    /// It was lent to a transport, which may have taken it.
+    /// It was provided to a transport, which may have sent it.
     pub(super) lent: bool,
 }
 
-/// What has passed on this connection.
+/// The packets on this connection.
 #[derive(Clone, Hash, Debug)]
 pub(super) struct Line {
     pub(super) last_publish: u8,
     pub(super) pubrels: usize,
-    /// When each packet had left that is still to be answered.
+    /// Times at which the unanswered packets were sent.
     pub(super) waits: Vec<(Wait, Moment)>,
-    /// When CONNECT had left, the last packet had left, and the last bytes had come.
+    /// Times at which CONNECT was sent, the last packet was sent, and the last bytes were received.
     pub(super) connected: Moment,
     pub(super) sent: Moment,
     pub(super) came: Moment,
@@ -134,7 +134,7 @@ impl App {
         }
     }
 
-    /// Whether a message was published, and neither reported nor discarded.
+    /// Returns `true` if a message was published, and neither reported nor discarded.
     pub(super) fn may_discard(&self) -> bool {
         let mut ups = self.ups.iter();
         ups.any(|up| {
@@ -148,7 +148,7 @@ impl App {
         })
     }
 
-    /// Whether the message with this id was discarded, or its payload declined.
+    /// Returns `true` if the message with this id was discarded.
     pub(super) fn is_discarded(&self, id: u16) -> bool {
         self.ups.contains(&Up::Open { id, declined: true })
     }

@@ -1,4 +1,4 @@
-//! Deadlines, and the way to rest once nothing more goes wrong.
+//! Deadlines, and the continuation without faults.
 
 use super::{
     Action, TIMEOUT, World,
@@ -9,11 +9,11 @@ use crate::{
     finding::{Finding, Kind, require},
 };
 
-/// How soon a caller is to look again, in milliseconds.
+/// Maximum time in ms until a caller must poll again.
 const SOON: u32 = TIMEOUT / 4;
 
 impl<const RX: usize, const TX: usize, const IF: usize, const IB: usize> World<'_, RX, TX, IF, IB> {
-    /// What a client and a line without faults do next; `None` when all has come to rest.
+    /// Returns the next action of a client and a connection without faults; `None` if all deliveries are complete.
     /// Actions that have just turned out to be nothing are passed over.
     pub(crate) fn fair(&self, publishes_first: bool, nothing: &[Action]) -> Option<Action> {
         let may = |action: &Action| !nothing.contains(action) && self.may(*action);
@@ -46,10 +46,10 @@ impl<const RX: usize, const TX: usize, const IF: usize, const IB: usize> World<'
             && (!self.setup.subscribes || self.client.driver.subscriptions_granted().is_some())
     }
 
-    /// Time passes because nothing else can happen.
+    /// Lets time pass, because nothing else can happen.
     pub(crate) fn wait_fairly(&mut self) -> Result<(), Finding> {
         if self.client.driver.deadline().is_none() && self.model.is_broken {
-            // Without keep alive, it is the transport that notices.
+            // Without keep alive, the transport notices it.
             self.client.driver.connection_lost();
             self.over(Reason::Closed);
         } else if self.client.driver.deadline().is_none() {
@@ -70,7 +70,7 @@ impl<const RX: usize, const TX: usize, const IF: usize, const IB: usize> World<'
         Ok(())
     }
 
-    /// All has come to rest: nothing may be missing.
+    /// Checks that nothing is missing after all deliveries are complete.
     pub(crate) fn check_rest(&self) -> Result<(), Finding> {
         let model = &self.model;
         for index in 0..usize::from(model.offered) {
@@ -86,7 +86,7 @@ impl<const RX: usize, const TX: usize, const IF: usize, const IB: usize> World<'
         Ok(())
     }
 
-    /// Whether a long QoS 2 message stands in the way, after a lack of room.
+    /// Returns `true` if a long QoS 2 message blocks the connection, after a lack of room.
     pub(crate) fn has_long_waiting(&self) -> bool {
         let is_long = |message| {
             let down = self.setup.down(message);
@@ -95,13 +95,13 @@ impl<const RX: usize, const TX: usize, const IF: usize, const IB: usize> World<'
         self.model.broker.has_unsent(is_long)
     }
 
-    /// Whether a broker's choice of order matters next.
+    /// Returns `true` if the broker has a choice of order next.
     pub(crate) fn has_choice(&self) -> bool {
         self.may(Action::UpPublishesFirst)
     }
 
-    /// The deadline is not later than any answer may be, nor than the next PINGREQ. If one of them is late and the last
-    /// call judged nothing, the next is soon.
+    /// Checks that the deadline is not later than the limit of any answer, or than the next PINGREQ. If one of them is
+    /// late and the last call decided nothing, the deadline must be soon.
     pub(super) fn check_deadline(&self) -> Result<(), Finding> {
         let driver = &self.client.driver;
         if !self.model.is_open {
