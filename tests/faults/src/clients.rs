@@ -1,4 +1,4 @@
-//! Both clients behind one face.
+//! Both clients with one interface.
 
 use std::{
     net::{SocketAddr, TcpStream},
@@ -20,13 +20,13 @@ use umqtt::{
     std_io::{NonBlocking, StdClock},
 };
 
-/// Why a call failed.
+/// The error of a call.
 pub type Failure = Error<ErrorKind>;
 
-/// What a call came to.
+/// The result of a call.
 pub type Result<T> = core::result::Result<T, Failure>;
 
-/// How long a blocking client sleeps when there is nothing to do.
+/// Time that a blocking client sleeps when it has nothing to do.
 const NAP: Duration = Duration::from_micros(100);
 
 /// A client.
@@ -38,7 +38,7 @@ pub enum Kind {
     Async,
 }
 
-/// What the runs ask of a client.
+/// The calls of a client that the runs use.
 pub trait Client<'b> {
     /// The session.
     fn session(&mut self) -> &mut Session<'b>;
@@ -57,11 +57,11 @@ pub trait Client<'b> {
     /// As the client's own.
     fn subscribe(&mut self, filters: &[(&str, QoS)]) -> Result<PacketId>;
 
-    /// Waits so long for the next event; false if none came.
+    /// Waits up to this time for the next event. Returns `false` if there was none.
     ///
     /// # Errors
     ///
-    /// The connection is over.
+    /// The connection is closed.
     fn recv_for(&mut self, time: Duration, on_event: &mut dyn FnMut(Event<'_>)) -> Result<bool>;
 
     /// As the client's own.
@@ -73,10 +73,10 @@ pub trait Client<'b> {
 }
 
 impl Kind {
-    /// Both.
+    /// Returns both clients.
     pub const BOTH: [Self; 2] = [Self::Blocking, Self::Async];
 
-    /// Dials and connects.
+    /// Opens a connection and connects.
     ///
     /// # Errors
     ///
@@ -110,7 +110,7 @@ fn plain<E: embedded_io::Error>(error: Error<E>) -> Failure {
     }
 }
 
-/// A clock that wakes more often than that of a device need.
+/// A clock that wakes more often than a device needs.
 struct Brisk(StdClock);
 
 impl Clock for Brisk {

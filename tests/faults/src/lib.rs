@@ -1,12 +1,12 @@
-//! A network that misbehaves, and what both clients make of it with a real broker behind it.
+//! Both clients on a network with faults, with a real broker.
 //!
-//! - [`Proxy`] stands between a client and its broker and cuts, delays, dribbles, stalls or resets at any byte.
+//! - [`Proxy`] is between a client and its broker. It cuts, delays, sends single bytes, stalls or resets at any byte.
 //! - [`Mosquitto`] is a broker that can be killed and started again.
-//! - [`Kind`] is either client behind one face, so that every run is made with both.
-//! - [`Party`] publishes numbered messages, receives those of another party, and survives anything.
+//! - [`Kind`] is one of the clients, with one interface, so that every run uses both.
+//! - [`Party`] publishes numbered messages, receives those of another party, and survives all faults.
 //!
 //! The runs are the tests of this package: a sample of each in `cargo test`, more in `.ci/faults`, and the whole with
-//! `.ci/faults --all`. Those that draw lots print their seed; `FAULTS_SEED` sets it.
+//! `.ci/faults --all`. Random runs print their seed. `FAULTS_SEED` sets it.
 #![allow(
     clippy::arithmetic_side_effects,
     clippy::cast_possible_truncation,

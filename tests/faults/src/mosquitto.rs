@@ -1,4 +1,4 @@
-//! Mosquitto, running.
+//! A running mosquitto.
 
 use std::{
     env, fs,
@@ -11,13 +11,13 @@ use std::{
 
 use tempfile::TempDir;
 
-/// How long it may take to accept a connection.
+/// Maximum time until it accepts a connection.
 const PATIENCE: Duration = Duration::from_secs(10);
 
-/// A broker with a folder of its own; both go when this is dropped.
+/// A broker with its own folder. Both are removed when this is dropped.
 #[derive(Debug)]
 pub struct Mosquitto {
-    /// Where it listens.
+    /// Its address.
     pub address: SocketAddr,
     program: PathBuf,
     folder: TempDir,
@@ -25,8 +25,8 @@ pub struct Mosquitto {
 }
 
 impl Mosquitto {
-    /// Starts one that lets everybody in and queues without a limit; `None` where it is not installed, which CI does
-    /// not accept.
+    /// Starts one that accepts every client and queues without a limit. Returns `None` if it is not installed, which
+    /// fails in CI.
     pub fn start() -> Option<Self> {
         let Some(program) = find() else {
             assert!(
@@ -55,7 +55,7 @@ impl Mosquitto {
         })
     }
 
-    /// Ends it in an orderly way, which makes it write down its sessions, and starts it again.
+    /// Stops it in order, so that it stores its sessions, and starts it again.
     pub fn restart(&mut self) {
         let id = self.process.id().to_string();
         let status = Command::new("kill").args(["-TERM", &id]).status();
@@ -64,7 +64,7 @@ impl Mosquitto {
         self.process = launch(&self.program, &self.folder, self.address);
     }
 
-    /// Kills it, and starts one that knows nothing of what went before.
+    /// Kills it, and starts one without any stored state.
     pub fn kill(&mut self) {
         self.process.kill().unwrap();
         self.process.wait().unwrap();
@@ -80,7 +80,7 @@ impl Drop for Mosquitto {
     }
 }
 
-/// Debian puts servers where not everybody's PATH leads.
+/// Debian installs it in a folder that is not in every user's PATH.
 fn find() -> Option<PathBuf> {
     let path = env::var_os("PATH").unwrap_or_default();
     env::split_paths(&path)

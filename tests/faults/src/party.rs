@@ -1,4 +1,4 @@
-//! One end of a conversation in numbered messages, which survives cuts and, with its [`Store`], being killed.
+//! One side of a conversation of numbered messages. It survives cuts and, with its [`Store`], a kill.
 
 use std::{
     fs,
@@ -16,78 +16,78 @@ use umqtt::{
 
 use crate::{Client, Failure, Kind, remembers_nothing};
 
-/// Room for ten messages in flight each way and more.
+/// Capacities for more than ten messages in flight in each direction.
 type Memory = Storage<256, 1_024, 10, 32>;
 
-/// How long an answer may take: the broker is on this machine, and each silent stall costs so much.
+/// Response timeout in ms. The broker is on this machine, and each silent stall takes this time.
 const ANSWER: u32 = 500;
-/// How long nothing may happen before the conversation counts as dead.
+/// Maximum time without progress of a conversation.
 const PATIENCE: Duration = Duration::from_secs(60);
-/// How long a party that has finished waits for what should not come.
+/// Time for which a finished party waits for unexpected messages.
 const QUIET: Duration = Duration::from_millis(100);
-/// How many more messages a party publishes than it has received. mosquitto 2.0.11 forgets `max_inflight_messages` when
-/// a client comes back, and sends all that it has queued at once.
+/// Maximum number of messages that a party publishes beyond those received. mosquitto 2.0.11 ignores
+/// `max_inflight_messages` when a client reconnects, and sends all queued messages at once.
 const AHEAD: u32 = 12;
-/// Between two attempts to connect.
+/// Time between two attempts to connect.
 const PAUSE: Duration = Duration::from_millis(3);
 
-/// What a party has to do.
+/// The task of a party.
 #[derive(Clone, Copy, Debug)]
 pub struct Task<'a> {
     /// The client id.
     pub name: &'a str,
-    /// Where its messages go.
+    /// Topic of its messages.
     pub to: &'a str,
-    /// Where those of the other come from.
+    /// Topic of the messages of the other party.
     pub from: &'a str,
     /// The quality of service of both.
     pub qos: QoS,
-    /// How many messages each publishes.
+    /// Number of messages that each party publishes.
     pub count: u32,
-    /// It is the first to speak.
+    /// It publishes first.
     pub begins: bool,
 }
 
-/// What it has done so far. This and the image of the session are one thing: they are stored together.
+/// Progress of a party. It is stored together with the image of the session.
 #[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
 pub struct Progress {
-    /// Messages published.
+    /// Number of published messages.
     pub published: u32,
-    /// Messages received: all numbers below this have come.
+    /// Number of received messages: all lower numbers were received.
     pub received: u32,
-    /// Messages that came again.
+    /// Number of repeated messages.
     pub repeated: u32,
     /// The broker has granted the subscription.
     pub subscribed: bool,
-    /// Connections that the broker accepted.
+    /// Number of connections that the broker accepted.
     pub connections: u32,
 }
 
-/// Where the progress and the image are kept.
+/// Storage of the progress and the image.
 #[derive(Clone, Debug)]
 pub enum Store {
-    /// In a file, which outlives the process.
+    /// A file, which survives the process.
     File(PathBuf),
-    /// Nowhere: the process is not killed.
+    /// None, because the process is not killed.
     None,
 }
 
-/// How a conversation ends that does not end well.
+/// The error of a conversation.
 pub type End = String;
 
-/// One end of a conversation.
+/// One side of a conversation.
 pub struct Party<'a> {
     task: Task<'a>,
     store: Store,
     progress: Progress,
-    /// The number that came last on this connection.
+    /// The number of the last message received on this connection.
     last: Option<u32>,
     wrong: Option<End>,
     moved: StdInstant,
 }
 
 impl<'a> Party<'a> {
-    /// A party that goes on where its store says.
+    /// Creates a party with the progress in its store.
     pub fn new(task: Task<'a>, store: Store) -> Self {
         Self {
             task,
@@ -99,7 +99,7 @@ impl<'a> Party<'a> {
         }
     }
 
-    /// Converses until all messages have gone and come and nothing is left in the session.
+    /// Runs until all messages were published and received, and the session is empty.
     ///
     /// # Errors
     ///
@@ -136,7 +136,7 @@ impl<'a> Party<'a> {
         }
     }
 
-    /// Converses over one connection; `Ok` when there is nothing more to say.
+    /// Runs one connection. Returns `Ok` when the conversation is complete.
     fn converse(&mut self, mut client: Box<dyn Client<'_> + '_>) -> Result<(), Failure> {
         self.progress.connections += 1;
         if self.progress.subscribed && !client.session().session_present() {
@@ -162,7 +162,7 @@ impl<'a> Party<'a> {
             && remembers_nothing(session, self.task.name)
     }
 
-    /// Publishes as much as there is room for.
+    /// Publishes as many messages as there is room for.
     fn speak(&mut self, client: &mut (dyn Client<'_> + '_)) -> Result<(), Failure> {
         let may = self.progress.subscribed && (self.task.begins || self.progress.received > 0);
         let until = self.task.count.min(self.progress.received + AHEAD);
@@ -183,7 +183,7 @@ impl<'a> Party<'a> {
         Ok(())
     }
 
-    /// Waits for an event and makes of it what there is to make; false if none came.
+    /// Waits for an event and handles it. Returns `false` if there was none.
     fn listen(
         &mut self,
         client: &mut (dyn Client<'_> + '_),
@@ -210,7 +210,7 @@ impl<'a> Party<'a> {
         let number = message.payload.try_into().map(u32::from_be_bytes).unwrap();
         let expected = self.progress.received;
         self.moved = StdInstant::now();
-        // On one connection each follows the one before, wherever the first of them began.
+        // On one connection, each number follows the one before. The first one may be any.
         let known = number < expected;
         let follows = self.last.is_none_or(|last| number == last + 1);
         let in_order = follows || (known && self.other_may_repeat());
@@ -227,7 +227,7 @@ impl<'a> Party<'a> {
         self.progress.received = expected.max(number + 1);
     }
 
-    /// What the broker passes on was repeated before it came to the broker.
+    /// Returns `true` if a message may have been repeated before the broker received it.
     fn other_may_repeat(&self) -> bool {
         self.task.qos == QoS::AtLeastOnce && !self.task.begins
     }
@@ -240,7 +240,7 @@ impl core::fmt::Debug for Party<'_> {
 }
 
 impl Store {
-    /// Nobody ever reads half of it: the name changes hands when it is complete.
+    /// Replaces the file by renaming a complete one, so that no half is ever read.
     fn save(&self, progress: &Progress, image: &[u8]) {
         let Self::File(path) = self else { return };
         let numbers = [

@@ -1,4 +1,4 @@
-//! Between a client and its broker: a network that misbehaves, to the byte.
+//! A proxy between a client and its broker: a network with faults at exact bytes.
 
 use std::{
     io::{self, ErrorKind, Read, Write},
@@ -24,48 +24,48 @@ pub enum Way {
     Down,
 }
 
-/// How a connection ends.
+/// The kind of the end of a connection.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum How {
     /// Both sides see the end of the stream.
     Close,
     /// The client sees a reset.
     Reset,
-    /// Nothing passes any more, and nobody is told.
+    /// No more bytes are forwarded, without an end of the stream.
     Stall,
-    /// As `Stall`, and whoever hears of it kills the client.
+    /// As `Stall`, and the receiver of the notification kills the client.
     KillClient,
-    /// As `Stall`, and whoever hears of it kills the broker.
+    /// As `Stall`, and the receiver of the notification kills the broker.
     KillBroker,
 }
 
-/// The end of a connection when so many bytes have passed one way.
+/// The end of a connection after a number of bytes in one direction.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Cut {
-    /// The bytes of which way count.
+    /// The direction whose bytes are counted.
     pub way: Way,
-    /// How many of them pass.
+    /// The number of bytes that are forwarded.
     pub after: usize,
-    /// What happens then.
+    /// The end after that.
     pub how: How,
 }
 
-/// What becomes of one connection. By default all passes.
+/// The plan for one connection. By default, all bytes are forwarded.
 #[derive(Clone, Copy, Default, Debug)]
 pub struct Plan {
-    /// How it ends, if the network ends it.
+    /// The cut, if the network ends the connection.
     pub cut: Option<Cut>,
-    /// How much later than the client the broker hears of the end.
+    /// Delay of the end for the broker, after that for the client.
     pub grace: Duration,
-    /// How long each piece waits before it goes on.
+    /// Delay of each piece.
     pub delay: Duration,
-    /// Every byte goes in a segment of its own, so long after the one before.
+    /// Every byte is sent in its own segment, after this delay.
     pub dribble: Option<Duration>,
-    /// What passes is written down, for [`Proxy::records`].
+    /// The bytes are recorded, for [`Proxy::records`].
     pub record: bool,
 }
 
-/// What passed over one connection.
+/// The bytes of one connection.
 #[derive(Clone, Default, PartialEq, Eq, Debug)]
 pub struct Record {
     /// From the client to the broker.
@@ -74,7 +74,7 @@ pub struct Record {
     pub down: Vec<u8>,
 }
 
-/// How many connections were ended, and how.
+/// Numbers of ended connections, by kind.
 #[derive(Default, Debug)]
 pub struct Cuts {
     closed: AtomicU64,
@@ -84,10 +84,10 @@ pub struct Cuts {
     broker_killed: AtomicU64,
 }
 
-/// A relay to a broker, for as many connections as come; each gets a [`Plan`].
+/// A relay to a broker, for any number of connections. Each has a [`Plan`].
 #[derive(Debug)]
 pub struct Proxy {
-    /// Where it listens.
+    /// Its address.
     pub address: SocketAddr,
     state: Arc<State>,
 }
@@ -115,13 +115,13 @@ struct Link {
 }
 
 impl Proxy {
-    /// Relays to the broker at this address whatever comes.
+    /// Relays all connections to the broker at this address.
     pub fn new(broker: SocketAddr) -> Self {
         Self::with(broker, Plan::default).0
     }
 
-    /// Relays to the broker at this address, each connection after the next plan. The receiver hears of each cut at
-    /// the moment at which it happens.
+    /// Relays to the broker at this address, each connection with the next plan. The receiver is notified of each cut
+    /// at once.
     pub fn with(
         broker: SocketAddr,
         plan: impl FnMut() -> Plan + Send + 'static,
@@ -155,7 +155,7 @@ impl Proxy {
                 if state.ended.load(Ordering::SeqCst) {
                     return;
                 }
-                // While the broker is away, the client's connection is closed at once.
+                // While the broker is not running, the connection of the client is closed at once.
                 drop(client.and_then(|client| Link::open(client, plan(), &state)));
             }
         });
@@ -171,14 +171,14 @@ impl Proxy {
         }
     }
 
-    /// What passed over each connection whose plan said so.
+    /// Returns the bytes of each connection that was recorded.
     pub fn records(&self) -> Vec<Record> {
         let records = self.state.records.lock().unwrap();
         let copies = records.iter().map(|record| record.lock().unwrap().clone());
         copies.collect()
     }
 
-    /// How many connections this has ended.
+    /// Returns the number of connections that this has ended.
     pub fn cuts(&self) -> &Cuts {
         &self.state.cuts
     }
@@ -204,12 +204,12 @@ impl Cuts {
         }
     }
 
-    /// How many connections ended like this.
+    /// Returns the number of connections that ended like this.
     pub fn of(&self, how: How) -> u64 {
         self.counter(how).load(Ordering::SeqCst)
     }
 
-    /// How many connections ended in any way.
+    /// Returns the number of all ended connections.
     pub fn all(&self) -> u64 {
         [
             How::Close,
@@ -246,7 +246,7 @@ impl Link {
         for way in [Way::Up, Way::Down] {
             let link = Arc::clone(&link);
             thread::spawn(move || {
-                // Whichever side fails, both are told.
+                // If one side fails, both are closed.
                 if link.carry(way).is_err() {
                     link.close();
                 }
@@ -262,7 +262,7 @@ impl Link {
         }
     }
 
-    /// Carries bytes until the stream ends or is ended.
+    /// Forwards bytes until the stream ends or is cut.
     fn carry(&self, way: Way) -> io::Result<()> {
         let (mut from, to) = self.ends(way);
         let cut = self.plan.cut.filter(|cut| cut.way == way);
@@ -278,7 +278,7 @@ impl Link {
                 Err(error) => return Err(error),
             };
             if n == 0 && self.is_stalled() {
-                // One end has gone; the other would never hear of it.
+                // One side is closed. The other would not notice it.
                 thread::sleep(self.plan.grace);
                 self.close();
             }
@@ -290,7 +290,7 @@ impl Link {
             }
             let passed = &buffer[..n.min(left)];
             left -= passed.len();
-            // First: whoever sees what follows from these bytes finds them written down.
+            // Recorded first, so that the effects of these bytes are seen only after they were recorded.
             self.write_down(way, passed);
             self.pass(to, passed)?;
         }
@@ -327,19 +327,19 @@ impl Link {
         match how {
             How::Close => drop(self.client.shutdown(Shutdown::Both)),
             How::Reset => {
-                // The reset goes out when both threads have let go of the socket.
+                // The reset is sent when both threads have dropped the socket.
                 self.reset.store(true, Ordering::SeqCst);
                 drop(SockRef::from(&self.client).set_linger(Some(Duration::ZERO)));
                 drop(self.client.shutdown(Shutdown::Read));
             }
             How::Stall | How::KillClient | How::KillBroker => {}
         }
-        // Nobody need listen.
+        // A receiver is not required.
         let _ = self.state.tell.lock().unwrap().send(how);
     }
 
     fn close(&self) {
-        // A stream that is shut down tells its end, and cannot be reset any more.
+        // A stream that was shut down has sent its end, and cannot be reset any more.
         if !self.reset.load(Ordering::SeqCst) {
             drop(self.client.shutdown(Shutdown::Both));
         }
@@ -348,7 +348,7 @@ impl Link {
 }
 
 impl Record {
-    /// The packets of each way, in words, up and then down.
+    /// Returns the packets of each direction as text, first those to the broker.
     pub fn in_words(&self) -> [Vec<String>; 2] {
         [&self.up, &self.down].map(|bytes| in_words(bytes))
     }

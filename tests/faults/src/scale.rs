@@ -1,20 +1,20 @@
-//! How much is run, and with which chances.
+//! The scale of the runs, and their random numbers.
 
 use std::env;
 
-/// How much of a run is made.
+/// The scale of a run.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
 pub enum Scale {
-    /// What `cargo test` has patience for.
+    /// A short run, for `cargo test`.
     Sample,
-    /// What is run for every change.
+    /// A longer run, for every change.
     Ci,
     /// All of it.
     All,
 }
 
 impl Scale {
-    /// What the environment asks for with `FAULTS`: `ci`, `all`, or nothing.
+    /// Returns the scale in the environment variable `FAULTS`: `ci`, `all`, or nothing.
     pub fn wanted() -> Self {
         match env::var("FAULTS").as_deref() {
             Ok("all") => Self::All,
@@ -23,7 +23,7 @@ impl Scale {
         }
     }
 
-    /// One of three, by the scale that is wanted.
+    /// Returns one of three values, by the scale.
     pub fn pick<T>(sample: T, ci: T, all: T) -> T {
         match Self::wanted() {
             Self::Sample => sample,
@@ -33,7 +33,7 @@ impl Scale {
     }
 }
 
-/// The seed of a run: that of `FAULTS_SEED`, or any. It is printed.
+/// Returns the seed of a run, from `FAULTS_SEED` or random, and prints it.
 pub fn seed(run: &str) -> u64 {
     let given = env::var("FAULTS_SEED").map(|seed| seed.parse().expect("a number in FAULTS_SEED"));
     let seed = given.unwrap_or_else(|_| fastrand::u64(..));

@@ -1,8 +1,8 @@
-//! Hundreds of messages at QoS 2 wait for a device that has room for 32 ids at a time.
+//! Hundreds of messages at QoS 2 are stored for a device that has room for 32 ids.
 //!
-//! mosquitto 2.0.11 keeps to `max_inflight_messages` when the device comes back, and once those are complete sends all
-//! the others at once. Each connection has to bring as many as there is room for, each message has to come once, and in
-//! its turn.
+//! When the device reconnects, mosquitto 2.0.11 first observes `max_inflight_messages`. When these messages are
+//! complete, it sends all others at once. Each connection must deliver as many messages as there is room for, each
+//! message once and in order.
 #![allow(
     clippy::arithmetic_side_effects,
     clippy::panic,
@@ -32,7 +32,7 @@ const OPTIONS: Connect<'static> = Connect {
 const WAIT: Duration = Duration::from_millis(20);
 const PATIENCE: Duration = Duration::from_secs(30);
 
-/// Subscribes the device and goes; then the messages are published.
+/// Subscribes the device and disconnects. Then the messages are published.
 fn fill(broker: SocketAddr, session: &mut Session<'_>) {
     let mut client = Kind::Blocking.connect(session, broker, &OPTIONS).unwrap();
     client.subscribe(&[("t", QoS::ExactlyOnce)]).unwrap();
@@ -64,7 +64,7 @@ fn fill(broker: SocketAddr, session: &mut Session<'_>) {
     client.disconnect().unwrap();
 }
 
-/// How many connections it took.
+/// Returns the number of connections that were needed.
 fn receive(kind: Kind, broker: SocketAddr, session: &mut Session<'_>) -> usize {
     let mut came = 0;
     let start = Instant::now();

@@ -1,4 +1,4 @@
-//! Brokers that are no use, and networks that fall silent: each ends in an error that names it, within its deadline.
+//! Faulty brokers and silent networks: each ends in an error that names it, within its deadline.
 #![allow(
     clippy::arithmetic_side_effects,
     clippy::expect_used,
@@ -26,18 +26,18 @@ use umqtt::{
 
 type Memory = Storage<128, 65_536, 4>;
 
-/// How long an answer may take here, in milliseconds.
+/// Response timeout in ms.
 const ANSWER: u32 = 1_500;
 const SECOND: u32 = 1_000;
-/// Longer than any of them may take.
+/// Maximum time of each test.
 const PATIENCE: Duration = Duration::from_secs(30);
-/// How late a busy computer may notice a deadline, in milliseconds.
+/// Tolerance for a busy computer in ms.
 const LATE: u32 = 900;
 const CONNACK: [u8; 4] = [0x20, 2, 0, 0];
-/// How a QoS 0 message of 1,000 bytes begins.
+/// Start of a QoS 0 message of 1,000 bytes.
 const LONG_PUBLISH: [u8; 6] = [0x30, 0xE8, 7, 0, 1, b't'];
 
-/// A server that does this with each connection.
+/// Starts a server that calls this function for each connection.
 fn server(serve: impl Fn(TcpStream) + Copy + Send + 'static) -> SocketAddr {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = listener.local_addr().unwrap();
@@ -49,18 +49,18 @@ fn server(serve: impl Fn(TcpStream) + Copy + Send + 'static) -> SocketAddr {
     address
 }
 
-/// Reads and discards until the client goes.
+/// Reads and discards bytes until the client closes the connection.
 fn swallow(mut client: TcpStream) {
     while let Ok(1..) = client.read(&mut [0; 512]) {}
 }
 
-/// Waits for the CONNECT, and says something.
+/// Waits for the CONNECT, and sends these bytes.
 fn answer(mut client: &TcpStream, bytes: &[u8]) {
     drop(client.read(&mut [0; 512]));
     drop(client.write_all(bytes));
 }
 
-/// What a client says that does `work` there, and after how many milliseconds.
+/// Returns the error of a client that does `work` with this server, and the time in ms until it.
 fn end_of(
     kind: Kind,
     address: SocketAddr,
@@ -92,8 +92,8 @@ fn listen(client: &mut (dyn Client<'_> + '_)) -> Result<()> {
     Ok(())
 }
 
-/// Both clients end so, and within this many milliseconds. Keep alive and answer are timed in whole ones, so that they
-/// may end one too early each.
+/// Checks that both clients end with this error, within this time in ms. Keep alive and answer are timed in whole ms,
+/// so each may end 1 ms early.
 fn both_end_with(
     address: SocketAddr,
     keep_alive: u16,
@@ -125,7 +125,7 @@ fn one_that_answers_garbage() {
         let address = server(move |client| {
             let mut rng = Rng::with_seed(seed.wrapping_add(first));
             let garbage: Vec<u8> = (0..1_000).map(|_| rng.u8(..)).collect();
-            // Half of them are sane at first.
+            // Half of them begin with valid bytes.
             if first % 2 == 0 {
                 answer(&client, &CONNACK);
                 drop((&client).write_all(&garbage));
@@ -139,7 +139,7 @@ fn one_that_answers_garbage() {
             assert!(
                 matches!(
                     error,
-                    // A PUBLISH may be among it that goes on for ever.
+                    // The bytes may contain a PUBLISH of maximum length.
                     Error::Protocol(
                         ProtocolError::Decode(_)
                             | ProtocolError::UnexpectedPacket(_)
@@ -198,7 +198,7 @@ fn one_that_never_reads() {
         thread::sleep(Duration::from_secs(20));
     });
     for kind in Kind::BOTH {
-        // Pings would tell it, too.
+        // Pings would also detect it.
         let (error, took) = end_of(kind, address, 0, |client| {
             let payload = [0; 16_384];
             let start = Instant::now();
@@ -214,7 +214,7 @@ fn one_that_never_reads() {
             Ok(())
         });
         assert_eq!(error, Error::Protocol(ProtocolError::WriteTimeout));
-        // The operating system takes some megabytes first.
+        // The operating system first buffers some megabytes.
         assert!(took >= ANSWER, "{kind:?}: {took} ms");
         assert!(took < ANSWER + 4 * LATE, "{kind:?}: {took} ms");
     }
@@ -242,7 +242,7 @@ fn one_that_never_acknowledges() {
     }
 }
 
-/// The network goes silent behind CONNACK.
+/// The network becomes silent after CONNACK.
 #[test]
 fn a_half_open_connection() {
     let Some(broker) = Mosquitto::start() else {
@@ -260,7 +260,7 @@ fn a_half_open_connection() {
     let keep_alives: &[u16] = Scale::pick(&[2], &[2, 4], &[2, 4, 20]);
     for &keep_alive in keep_alives {
         let latest = u32::from(keep_alive) * SECOND + ANSWER;
-        // A PINGREQ leaves two seconds before it is due, or a quarter of the keep alive if that is less.
+        // A PINGREQ is sent two seconds before it is due, or a quarter of the keep alive if that is less.
         let early = (2 * SECOND).min(u32::from(keep_alive) * SECOND / 4);
         let within = latest - early..latest - early + LATE;
         let reason = ProtocolError::PingrespTimeout;
@@ -268,7 +268,7 @@ fn a_half_open_connection() {
     }
 }
 
-/// What is slow but steady is not given up: a byte a segment, and pauses.
+/// A slow but steady connection is not closed: one byte in each segment, and pauses.
 #[test]
 fn a_network_that_is_merely_slow() {
     let Some(broker) = Mosquitto::start() else {
@@ -290,7 +290,7 @@ fn a_network_that_is_merely_slow() {
     }
 }
 
-/// A message at each QoS, there and back.
+/// Publishes a message at each QoS, and receives it.
 fn echo(kind: Kind, address: SocketAddr) {
     let mut memory = Box::new(Memory::new());
     let mut session = Session::new(&mut memory);

@@ -1,7 +1,7 @@
-//! A broker that is killed, and comes back with nothing in its memory.
+//! A broker that is killed, and started again without its sessions.
 //!
-//! The device learns that its session is gone. What the broker had not acknowledged goes out again, and of a message at
-//! QoS 2 that the broker had taken over, and not completed, the device says that nobody knows.
+//! The device notices that its session was lost. It resends unacknowledged messages. For a message at QoS 2 between
+//! PUBREC and PUBCOMP, it reports that the delivery is unknown.
 #![allow(
     clippy::arithmetic_side_effects,
     clippy::panic,
@@ -23,15 +23,15 @@ const OPTIONS: Connect<'static> = Connect {
     ..Connect::new(NAME)
 };
 const WAIT: Duration = Duration::from_millis(20);
-/// How long a second connection may take to settle everything.
+/// Maximum time of a second connection to complete all deliveries.
 const PATIENCE: Duration = Duration::from_secs(10);
 
 /// CONNACK, then PUBACK and PUBREC.
 const ACCEPTED: usize = 4;
 const TAKEN_OVER: usize = ACCEPTED + 4 + 4;
 
-/// Publishes at QoS 1 and 2 to a broker of which only the first bytes arrive, kills that broker, and returns what the
-/// device hears on its next connection.
+/// Publishes at QoS 1 and 2, receives only the first bytes of the broker, kills it, and returns the events of the next
+/// connection.
 fn heard_after_the_kill(kind: Kind, arrive: usize) -> Option<Vec<String>> {
     let mut broker = Mosquitto::start()?;
     let cut = Cut {
@@ -54,7 +54,7 @@ fn heard_after_the_kill(kind: Kind, arrive: usize) -> Option<Vec<String>> {
         };
         client.publish(&message).unwrap();
     }
-    // Until the silence is too long.
+    // Until the response timeout.
     while client.recv_for(WAIT, &mut |_| {}).is_ok() {}
     drop(client);
     assert_eq!(killed.try_recv(), Ok(How::KillBroker));

@@ -1,7 +1,8 @@
 //! A fixed exchange, cut once at every byte of either direction, with both clients, and resumed.
 //!
-//! The device publishes to a topic to which it is subscribed, so that each message goes and comes. Whatever the byte,
-//! at QoS 2 each comes exactly once, at QoS 1 at least once, and in the end neither side remembers anything.
+//! The device publishes to a topic to which it is subscribed, so that each message is sent and received. For every
+//! byte, each message is received exactly once at QoS 2, and at least once at QoS 1. In the end, neither side has any
+//! state left.
 #![allow(
     clippy::arithmetic_side_effects,
     clippy::cast_possible_truncation,
@@ -29,17 +30,17 @@ type Memory = Storage<128, 256, 4, 4>;
 
 const QOS: [QoS; 3] = [QoS::AtMostOnce, QoS::AtLeastOnce, QoS::ExactlyOnce];
 
-/// How long a resumed exchange may take.
+/// Maximum time of a resumed exchange.
 const PATIENCE: Duration = Duration::from_secs(10);
 
-/// What a device has done and seen, over all its connections.
+/// The messages of a device over all its connections.
 #[derive(Default)]
 struct Log {
-    /// The messages that it has handed to its session.
+    /// The messages that it has passed to its session.
     published: usize,
     acknowledged: usize,
     granted: bool,
-    /// How often each message came.
+    /// Number of receipts of each message.
     came: [u32; 3],
     order: Vec<u8>,
 }
@@ -77,7 +78,7 @@ fn options(name: &str) -> Connect<'_> {
     }
 }
 
-/// Listens until `done`; an error if that does not come to pass.
+/// Handles events until `done`. Returns an error if the time has passed before.
 fn listen(
     client: &mut (dyn Client<'_> + '_),
     log: &mut Log,
@@ -91,7 +92,7 @@ fn listen(
     Ok(())
 }
 
-/// What is left of the exchange, step by step, so that it is the same bytes every time.
+/// The rest of the exchange, step by step, so that its bytes are always the same.
 fn exchange(mut client: Box<dyn Client<'_> + '_>, name: &str, log: &mut Log) -> Result<()> {
     let topic = format!("{name}/t");
     if !log.granted {
@@ -111,7 +112,7 @@ fn exchange(mut client: Box<dyn Client<'_> + '_>, name: &str, log: &mut Log) -> 
         })?;
     }
     listen(&mut *client, log, Log::is_complete)?;
-    // No event tells that the PUBREL has come.
+    // No event reports that the PUBREL was received.
     let start = Instant::now();
     while !remembers_nothing(client.session(), name) {
         assert!(start.elapsed() < PATIENCE, "the PUBREL does not come");
@@ -120,8 +121,8 @@ fn exchange(mut client: Box<dyn Client<'_> + '_>, name: &str, log: &mut Log) -> 
     client.disconnect()
 }
 
-/// One exchange: with this cut, if any, then as often as it takes without one. Returns what passed on the first
-/// connection.
+/// Runs one exchange: first with this cut, if any, then without a cut until it is complete. Returns the bytes of the
+/// first connection.
 fn run(kind: Kind, broker: SocketAddr, name: &str, cut: Option<Cut>) -> Record {
     let mut plans = [cut].into_iter();
     let (proxy, _cuts) = Proxy::with(broker, move || Plan {
@@ -150,8 +151,8 @@ fn run(kind: Kind, broker: SocketAddr, name: &str, cut: Option<Cut>) -> Record {
     proxy.records().swap_remove(0)
 }
 
-/// Comes back twice: what was cut off behind the device's last word is said again, and then the broker has nothing to
-/// say but CONNACK, and the session has nothing to send but CONNECT and DISCONNECT.
+/// Reconnects twice. The first connection repeats everything that was cut off. On the second one, the broker sends only
+/// CONNACK, and the session only CONNECT and DISCONNECT.
 fn nothing_is_left(session: &mut Session<'_>, proxy: &Proxy, name: &str, what: &str) {
     for _ in 0..2 {
         assert!(remembers_nothing(session, name), "{what}");

@@ -1,7 +1,7 @@
-//! The largest message that MQTT knows, 256 MB, and a million small ones, through a few hundred bytes of buffer: the
-//! process does not grow.
+//! The largest message of MQTT, 256 MB, and a million small ones, through buffers of a few hundred bytes. The process
+//! does not grow.
 //!
-//! The packet ids go round on the way, at QoS 1 and 2. `cargo test` passes on a sample.
+//! The packet ids wrap, at QoS 1 and 2. `cargo test` runs a sample.
 #![allow(
     clippy::arithmetic_side_effects,
     clippy::indexing_slicing,
@@ -27,18 +27,18 @@ use umqtt::{
     std_io::{NonBlocking, StdClock},
 };
 
-/// How much the process may grow, in KiB: what an allocator needs, and far from a message.
+/// Maximum growth of the process in KiB: enough for an allocator, and much less than a message.
 const GROWTH: u64 = 2_048;
 /// The largest Remaining Length (section 2.2.3).
 const LARGEST: usize = 268_435_455;
 const TOPIC: &str = "large";
-/// How long the broker may think.
+/// Maximum time until the broker answers.
 const PATIENCE: u32 = 60_000;
 
-/// One run at a time: the memory of a process is measured.
+/// Only one run at a time, because the memory of the process is measured.
 static ALONE: Mutex<()> = Mutex::new(());
 
-/// A clock that loses little time where there is nothing to do.
+/// A clock that waits only for a short time when there is nothing to do.
 struct Brisk(StdClock);
 
 impl Clock for Brisk {
@@ -76,7 +76,7 @@ fn connect<'s, 'b>(session: &'s mut Session<'b>, address: SocketAddr) -> Device<
     client
 }
 
-/// Runs this, and says how it went; the process may not grow meanwhile.
+/// Runs this, prints the result, and checks that the process does not grow.
 fn flat(what: &str, run: impl FnOnce()) {
     let before = peak_kib();
     let start = StdInstant::now();
@@ -91,18 +91,18 @@ fn flat(what: &str, run: impl FnOnce()) {
     }
 }
 
-/// Whether these bytes are those of the payload from this place on.
+/// Returns `true` if these bytes are those of the payload at this offset.
 fn is_right(offset: usize, bytes: &[u8]) -> bool {
     let expected = (offset..).map(pattern);
     bytes.iter().copied().eq(expected.take(bytes.len()))
 }
 
-/// A byte of the payload; its period fits no buffer.
+/// Returns a byte of the payload. Its period is not a divisor of any buffer size.
 fn pattern(at: usize) -> u8 {
     (at % 251).to_be_bytes()[size_of::<usize>() - 1]
 }
 
-/// One message goes and comes; the device looks at it, or lets it pass.
+/// Sends and receives one message. The device reads it, or skips it.
 fn there_and_back(client: &mut Device<'_, '_>, len: usize, looks: bool) {
     let mut written = 0;
     let source = ReadFn(|space: &mut [u8]| {
@@ -135,7 +135,7 @@ fn there_and_back(client: &mut Device<'_, '_>, len: usize, looks: bool) {
             return;
         }
         if !looks {
-            // The rest passes by unseen. What comes next says that it was all.
+            // The rest is skipped. The next message shows that it was complete.
             drop(client.payload());
             let end = Message {
                 qos: QoS::AtLeastOnce,
@@ -163,7 +163,7 @@ fn the_largest_message() {
     let mut memory = Storage::<1_024, 1_024, 4>::new();
     let mut session = Session::new(&mut memory);
     let mut client = connect(&mut session, broker.address);
-    // What a first message costs is not what a large one costs.
+    // The first message has a cost of its own.
     there_and_back(&mut client, 4_096, true);
     for (how, looks) in [("streamed", true), ("skipped", false)] {
         let what = format!("{len} bytes sent and {how}");
@@ -172,7 +172,7 @@ fn the_largest_message() {
     client.disconnect().unwrap();
 }
 
-/// So many messages, each there and back, with up to 64 on their way.
+/// Sends and receives this number of messages, with up to 64 in flight.
 fn many(client: &mut Device<'_, '_>, qos: QoS, count: u32) {
     let (mut published, mut acknowledged, mut came) = (0_u32, 0, 0_u32);
     while acknowledged < count || came < count {

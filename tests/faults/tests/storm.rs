@@ -1,8 +1,9 @@
-//! Thousands of messages each way through a network that cuts, and a device that is killed over and over.
+//! Thousands of messages in each direction over a network that cuts connections, with a device that is killed
+//! repeatedly.
 //!
-//! The device is a process of its own. It saves its session with each checkpoint, and with it what it has made of the
-//! messages; when it is killed, the next process goes on from there. QoS 2 has to arrive exactly once, QoS 1 at least
-//! once, both in order, and in the end nobody may remember anything.
+//! The device is a separate process. At each checkpoint, it saves its session together with its progress. When it is
+//! killed, the next process continues from there. Each message must be received exactly once at QoS 2, at least once at
+//! QoS 1, and in order. In the end, no state may be left.
 #![allow(
     clippy::arithmetic_side_effects,
     clippy::indexing_slicing,
@@ -30,7 +31,7 @@ use umqtt::{
     codec::{Connect, QoS},
 };
 
-/// The other end, which is neither killed nor cut off.
+/// The other party, which is neither killed nor cut off.
 const PEER: Task<'static> = Task {
     name: "peer",
     to: "down",
@@ -60,11 +61,12 @@ fn plan(rng: &mut Rng, kill: How, reach: usize) -> Plan {
     }
 }
 
-/// How long the device may have nothing new to remember.
+/// Maximum time without a checkpoint of the device.
 const PATIENCE: Duration = Duration::from_secs(10);
 
 /// mosquitto 2.0.11 sends a message at QoS 2 for which it has had the PUBREC again as a PUBLISH, against
-/// \[MQTT-4.3.3-1\], if a connection breaks while it re-sends PUBRELs on it. So it hears of each cut when it has done so.
+/// \[MQTT-4.3.3-1\], if a connection breaks while it re-sends PUBRELs on it. So the broker is informed of each cut
+/// after it has done so.
 const GRACE: Duration = Duration::from_millis(10);
 
 struct Device {
@@ -119,7 +121,7 @@ fn launch(folder: &TempDir, qos: QoS, count: u32, proxy: SocketAddr, asynch: boo
         .unwrap()
 }
 
-/// Kills what has to be killed until the device has finished.
+/// Kills the process that each cut names, until the device has finished.
 fn weather(
     device: &mut Device,
     broker: &mut Mosquitto,
@@ -146,7 +148,7 @@ fn weather(
     }
 }
 
-/// What passed over the last connections.
+/// Returns the packets of the last connections.
 fn tell_of(records: &[Record]) {
     for record in &records[records.len().saturating_sub(8)..] {
         let [up, down] = record.in_words();
@@ -158,8 +160,8 @@ fn tell_of(records: &[Record]) {
     }
 }
 
-/// What the broker sends a client that comes back when all is done: its CONNACK and nothing else. At QoS 1 it may have
-/// queued a message more than once; the repetitions are taken first.
+/// Returns the packets that the broker sends to a client that reconnects after the end: it must be only CONNACK. At QoS
+/// 1, the broker may have queued a message more than once. These repetitions are received first.
 fn nothing_is_left(broker: &Mosquitto, name: &str, qos: QoS) {
     let (proxy, _cuts) = Proxy::with(broker.address, || Plan {
         record: true,
@@ -194,14 +196,14 @@ fn storm(name: &str, qos: QoS, count: u32, kill: How) -> Option<u64> {
     let mut broker = Mosquitto::start()?;
     let mut rng = Rng::with_seed(seed(name));
     let start = Instant::now();
-    // The bytes of a dozen messages, there and back.
+    // The bytes of a dozen messages in both directions.
     let reach = if qos == QoS::ExactlyOnce { 450 } else { 300 };
     let device_rng = rng.fork();
     let (proxy, cuts) = Proxy::with(broker.address, move || plan(&mut rng, kill, reach));
     let task = Task { qos, count, ..PEER };
     let address = broker.address;
     let peer = thread::spawn(move || Party::new(task, Store::None).run(Kind::Blocking, address));
-    // Whoever has not subscribed misses what is said.
+    // A party that has not subscribed would miss messages.
     thread::sleep(Duration::from_millis(200));
     let mut device = Device::start(qos, count, proxy.address, device_rng);
     if let Err(why) = weather(&mut device, &mut broker, &cuts) {

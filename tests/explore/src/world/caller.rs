@@ -205,7 +205,7 @@ impl<const RX: usize, const TX: usize, const IF: usize, const IB: usize> World<'
             }
             Seen::Ended(id, outcome) => self.ended(id, outcome)?,
             Seen::Checkpoint(image) => {
-                // It is written after an older one.
+                // The image is written after an older one.
                 self.model.writing = None;
                 self.model.saved = Some((image, self.model.app.clone()));
             }

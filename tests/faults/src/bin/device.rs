@@ -1,6 +1,6 @@
-//! A party in a process of its own, to be killed: `device ADDRESS FILE QOS COUNT blocking|async`.
+//! A party as a separate process, which can be killed: `device ADDRESS FILE QOS COUNT blocking|async`.
 //!
-//! It prints its progress when it has finished, and otherwise why it cannot.
+//! At the end, it prints its progress, or its error.
 #![allow(
     clippy::expect_used,
     clippy::indexing_slicing,
