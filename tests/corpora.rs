@@ -1,4 +1,5 @@
-//! The inputs that fuzzing kept, through the same functions as the fuzz targets: what was found once stays found.
+//! Runs the inputs of the fuzzing corpora through the functions of the fuzz targets, so that a fixed defect stays
+//! fixed.
 #![allow(
     clippy::arithmetic_side_effects,
     clippy::cast_possible_truncation,
@@ -34,7 +35,7 @@ fn replay(target: &str, run: impl Fn(&[u8])) {
     assert!(inputs > 0, "{} is empty", folder.display());
 }
 
-/// The input that the fuzzer makes of these bytes.
+/// Returns the input that the fuzzer makes from these bytes.
 fn input<'a, I: Arbitrary<'a>>(bytes: &'a [u8]) -> Result<I> {
     I::arbitrary_take_rest(Unstructured::new(bytes))
 }

@@ -1,4 +1,4 @@
-//! The events of feature `log`, which are those of `defmt`, too.
+//! The events of feature `log`, which are also those of `defmt`.
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "helpers of a test")]
 
 use std::cell::RefCell;
@@ -45,7 +45,7 @@ fn take_lines() -> Vec<String> {
 
 const NOW: Instant = Instant::from_millis(1_000);
 
-/// Sends all that is pending.
+/// Sends all pending bytes.
 fn send(session: &mut Session<'_>) {
     while session.has_pending() {
         let len = session.pending(NOW).len();

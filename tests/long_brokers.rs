@@ -1,7 +1,7 @@
-//! A message of 64 MiB through buffers of 128 bytes, to mosquitto and back, on both clients.
+//! A message of 64 MiB through buffers of 128 bytes, to mosquitto and back, with both clients.
 //!
-//! It needs the program `mosquitto` (on Debian: `apt-get install mosquitto`). Without it nothing is tested and the
-//! test says so, except where the variable `CI` is set: there it fails.
+//! It needs the program `mosquitto` (on Debian: `apt-get install mosquitto`). Without it, the test prints that it is
+//! skipped, and fails if the variable `CI` is set.
 #![allow(
     clippy::unwrap_used,
     clippy::indexing_slicing,
@@ -36,7 +36,7 @@ use umqtt::{
 
 const LEN: usize = 64 << 20;
 const TOPIC: &str = "large";
-/// How much the process may grow, in KiB: what an allocator needs, and far from a message.
+/// Maximum growth of the process in KiB: enough for an allocator, and much less than a message.
 const GROWTH: u64 = 2_048;
 
 type Memory = Storage<128, 128, 4>;
@@ -105,7 +105,7 @@ impl Drop for Mosquitto {
     }
 }
 
-/// Bytes that do not repeat, made as they are read, and the sum of those read.
+/// Bytes without repetition, generated while they are read, and their checksum.
 struct Generated {
     state: u64,
     sum: Sha256,
@@ -148,7 +148,7 @@ impl embedded_io_async::Read for &mut Generated {
     }
 }
 
-/// The message that came, as far as it is looked at.
+/// The checked part of the received message.
 struct Received {
     sum: Sha256,
     len: usize,
@@ -160,7 +160,7 @@ impl Received {
         Self { sum, len }
     }
 
-    /// True when it is complete.
+    /// Adds a part. Returns `true` when the message is complete.
     fn hear(&mut self, event: &Event<'_>) -> bool {
         let Event::Chunk(chunk) = event else {
             return false;
@@ -183,7 +183,7 @@ fn outgoing() -> StreamedPublish<'static> {
     }
 }
 
-/// There and back; the sums of what went and of what came.
+/// Sends and receives the message. Returns the checksums of the sent and of the received bytes.
 fn over_blocking(mosquitto: &Mosquitto) -> (Sha, Sha) {
     let mut storage = Memory::new();
     let mut session = Session::new(&mut storage);
@@ -230,7 +230,7 @@ async fn over_async(mosquitto: &Mosquitto) -> (Sha, Sha) {
     (source.sum.finalize().into(), received.sum.finalize().into())
 }
 
-/// A non-blocking socket, asked again and again.
+/// A non-blocking socket that is polled repeatedly.
 struct Polled(TcpStream);
 
 impl Polled {
@@ -290,7 +290,7 @@ impl Sleep for Spinning {
     }
 }
 
-/// Memory of this process, in KiB; `None` where the operating system is not Linux.
+/// Returns the memory of this process in KiB; `None` if the operating system is not Linux.
 fn resident() -> Option<u64> {
     let status = fs::read_to_string("/proc/self/status").ok()?;
     let line = status.lines().find(|line| line.starts_with("VmHWM:"))?;

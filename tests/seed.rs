@@ -1,7 +1,7 @@
-//! Replays what `umqttsimple.MQTTClient` puts on the wire, operation by operation, through the blocking client.
+//! Replays the recorded bytes of `umqttsimple.MQTTClient` with the blocking client, operation by operation.
 //!
-//! The concatenated bytes of each operation have to be the original's, in one write for each packet (the original
-//! needs up to ten). Where the recording says that the original is wrong, the test shows what happens here instead.
+//! The bytes of each operation must be those of the original, in one write for each packet (the original needs up to
+//! ten). If the recording marks the original as wrong, the test shows the behaviour of umqtt instead.
 #![allow(
     clippy::unwrap_used,
     clippy::panic,
@@ -29,7 +29,7 @@ use common::{Client, Error, Network, Seen, message, packets, record, server};
 
 const RECORDING: &str = include_str!("data/umqttsimple-bytes.json");
 
-/// One session after another: the largest recorded PUBLISH has two megabytes, which no stack should carry.
+/// One session after the other: the largest recorded PUBLISH has two megabytes, which is too much for a stack.
 static STORAGE: Mutex<Storage<1024, 2_100_000, 4>> = Mutex::new(Storage::new());
 
 #[test]
@@ -46,7 +46,7 @@ fn every_recorded_scenario_is_replayed() {
     }
 }
 
-/// Scenarios in which the original does what must not be copied: what happens here instead.
+/// Scenarios in which the behaviour of the original is wrong, with that of umqtt.
 fn replay_bug(scenario: &Value) {
     match name(scenario) {
         // The original sends the PUBLISH and fails then. It works here; the answers come from a server that speaks
@@ -119,7 +119,7 @@ fn refused_topic(scenario: &Value, reason: TopicError) {
     });
 }
 
-/// A scenario on its way through the client.
+/// A scenario that is being replayed.
 struct Replay<'j> {
     scenario: &'j Value,
     network: Network,
@@ -141,7 +141,7 @@ impl<'j> Replay<'j> {
         self.replay("", |_, _, _| {});
     }
 
-    /// Replays up to the operation of this name, which `instead` does in another way.
+    /// Replays up to the operation with this name, which `instead` replaces.
     fn up_to(self, stop: &str, instead: impl FnOnce(&mut Client<'_, '_, '_>, &Network, &Value)) {
         self.replay(stop, instead);
     }
@@ -260,7 +260,7 @@ impl<'j> Replay<'j> {
         self.check_messages(op, &seen);
     }
 
-    /// What an operation on a connection has to come to.
+    /// The expected result of an operation on a connection.
     fn outcome(&self, op: &Value) -> Result<(), Error> {
         match op["exception"].as_str() {
             None | Some("MQTTException(128)") => Ok(()),
@@ -302,7 +302,7 @@ impl<'j> Replay<'j> {
         }
     }
 
-    /// What the original handed to its callback has come here, topic and payload.
+    /// Checks that topic and payload are those that the original passed to its callback.
     fn check_messages(&self, op: &Value, seen: &[Seen]) {
         let seen: Vec<Value> = seen
             .iter()

@@ -1,4 +1,4 @@
-//! The two clients behind one face, so that a scenario is written once.
+//! Both clients with one interface, so that a scenario is written once.
 
 use std::{
     fmt::Debug,
@@ -16,18 +16,18 @@ use umqtt::{
     tokio_io::{self, TcpTransport, TokioClock},
 };
 
-/// The text of an error is all that the clients' errors have in common.
+/// The errors of both clients, as text.
 pub(crate) type Result<T> = core::result::Result<T, String>;
 
 /// One kind of client.
 pub(crate) trait Kind {
-    /// It begins its client ids and topics with this.
+    /// Prefix of its client ids and topics.
     const NAME: &'static str;
 
-    /// The client, connected.
+    /// The connected client.
     type Client<'s, 'b: 's>: Calls<'b>;
 
-    /// Dials and connects.
+    /// Opens a connection and connects.
     fn connect<'s, 'b: 's>(
         &self,
         session: &'s mut Session<'b>,
@@ -36,7 +36,7 @@ pub(crate) trait Kind {
     ) -> Result<Self::Client<'s, 'b>>;
 }
 
-/// The calls of a client, as if all of them blocked.
+/// The calls of a client, all of them blocking.
 pub(crate) trait Calls<'b> {
     fn session(&mut self) -> &mut Session<'b>;
     fn publish(&mut self, message: &Message<'_>) -> Result<Option<PacketId>>;
@@ -56,7 +56,7 @@ pub(crate) trait Calls<'b> {
         filters: &[&str],
         on_event: impl FnMut(Event<'_>),
     ) -> Result<()>;
-    /// Waits for an event; false if none came in time.
+    /// Waits for an event. Returns `false` if there was none in time.
     fn recv_for(&mut self, time: Duration, on_event: impl FnMut(Event<'_>)) -> Result<bool>;
     fn disconnect(self) -> Result<()>;
 }

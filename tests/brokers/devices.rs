@@ -1,4 +1,4 @@
-//! Both devices on real brokers: what they do by themselves over lost connections.
+//! Both devices on real brokers: their automatic actions over lost connections.
 
 use std::{
     net::{Ipv4Addr, Shutdown, SocketAddr, TcpListener, TcpStream},
@@ -20,12 +20,12 @@ use umqtt::{
 
 use crate::{common::message, start::Broker};
 
-/// A device must have done its work by then.
+/// Maximum time of the work of a device.
 const LIMIT: Duration = Duration::from_secs(60);
 
 type Memory = Storage<1_024, 65_536, 1_024, 128>;
 
-/// What a device does in one scenario.
+/// The work of a device in one scenario.
 struct Work<'a> {
     config: Config<'a>,
     /// Published before the first connection.
@@ -46,7 +46,7 @@ fn blocking(address: SocketAddr, work: Work<'_>) {
     let mut is_done = false;
     while !is_done {
         assert!(Instant::now() < end, "the device has not done its work");
-        // A broker that is away.
+        // The broker is not running.
         let _ = device.dial(|| std_io::connect(address));
         let _ = device.serve(20, |event, publisher| {
             is_done |= (work.handle)(event, publisher)
@@ -92,7 +92,7 @@ fn asynch(address: SocketAddr, work: Work<'_>) {
     assert!(done.is_ok(), "the device has not done its work");
 }
 
-/// A way to a broker that can be closed, which cuts its connections.
+/// A relay to a broker that can be closed, which cuts its connections.
 struct Gate {
     address: SocketAddr,
     is_open: Arc<AtomicBool>,
@@ -160,7 +160,8 @@ pub(crate) fn play(broker: &Broker) {
     }
 }
 
-/// A thread that subscribes a topic, and returns the payloads of so many messages, and of those that follow soon.
+/// Starts a thread that subscribes to a topic. It returns the payloads of a number of messages, and of those that
+/// follow soon.
 fn listen(
     broker: SocketAddr,
     id: String,
@@ -234,7 +235,7 @@ fn readings_of_an_outage_arrive_once_in_order(broker: &Broker, name: &str, run: 
             .collect(),
         handle: &mut |event, _| {
             delivered += usize::from(matches!(event, Event::Puback(_) | Event::Pubcomp(_)));
-            // Two cuts on the way, which every message survives. rumqttd releases another QoS 2 message than that of the
+            // Two cuts, which every message survives. rumqttd releases another QoS 2 message than that of the
             // PUBREL after a cut.
             let survives_cuts = qos == QoS::AtLeastOnce || broker.name != "rumqttd";
             if survives_cuts && cuts < 2 && delivered > (cuts + 1) * count / 3 {
@@ -275,7 +276,7 @@ fn filters_are_subscribed_again_after_each_cut(broker: &Broker, name: &str, run:
         offline: Vec::new(),
         handle: &mut |event, publisher| {
             match event {
-                // The broker has forgotten the filters with each connection.
+                // The broker forgets the filters at the end of each connection.
                 Event::Subscribed { codes, .. } => {
                     assert!(codes.all_granted());
                     let own = message(&topic, b"own", QoS::AtLeastOnce);
@@ -318,7 +319,7 @@ fn handler_answers_question_and_will_is_not_sent(broker: &Broker, name: &str, ru
                     let next = message(&question, b"second", QoS::ExactlyOnce);
                     publisher.publish(&next).unwrap();
                 }
-                // DISCONNECT follows what is queued.
+                // DISCONNECT is sent after the queued packets.
                 asked.payload == b"second"
             }
             _ => false,

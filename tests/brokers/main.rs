@@ -1,8 +1,8 @@
-//! Both clients play the same scenarios against real brokers, and `tests/BROKERS.md` tells what came of it. Both devices
-//! show what they do by themselves.
+//! Both clients run the same scenarios against real brokers. `tests/BROKERS.md` has the results. Both devices show
+//! their automatic actions.
 //!
-//! mosquitto has to be installed (`apt-get install mosquitto`); where it is not, its test says so and passes, except in
-//! CI. The brokers of the tests that are ignored are installed by `.ci/brokers --all`, which runs them all.
+//! mosquitto must be installed (`apt-get install mosquitto`). Without it, its test prints that and passes, except in
+//! CI. `.ci/brokers --all` installs the brokers of the ignored tests, and runs all tests.
 #![allow(
     clippy::unwrap_used,
     clippy::panic,
@@ -36,7 +36,7 @@ fn mosquitto() {
 #[test]
 fn rumqttd() {
     let broker = start::rumqttd::start();
-    // First: the last scenario may end the broker.
+    // This is first, because the last scenario may end the broker.
     devices::play(&broker);
     run(&broker);
 }

@@ -1,4 +1,4 @@
-//! Plays the list with both clients, and judges what came of it.
+//! Runs all scenarios with both clients, and compares the results.
 
 use std::{
     any::Any,
@@ -16,14 +16,15 @@ use crate::{
     table,
 };
 
-/// What a scenario showed, as it stands in the table.
+/// The result of a scenario, as in the table.
 pub(crate) struct Row {
     pub(crate) scenario: &'static str,
     pub(crate) client: &'static str,
     pub(crate) cell: String,
 }
 
-/// Plays every scenario with both clients at a time, but no further apart: the last one may end the broker.
+/// Runs every scenario with both clients at the same time. The clients do not diverge further, because the last
+/// scenario may end the broker.
 pub(crate) fn run(broker: &Broker) {
     let both = |blocking: &_, asynch: &_| {
         thread::scope(|scope| {
@@ -34,7 +35,7 @@ pub(crate) fn run(broker: &Broker) {
     judge_all(&broker.title(), broker.name, both);
 }
 
-/// The same with a new broker each time, for one that mixes up what is not to be mixed.
+/// The same with a new broker for each scenario, for a broker that mixes up clients.
 pub(crate) fn run_apart(start: impl Fn() -> Broker) {
     let (title, name) = {
         let broker = start();
@@ -47,7 +48,7 @@ pub(crate) fn run_apart(start: impl Fn() -> Broker) {
     judge_all(&title, name, both);
 }
 
-/// A failure that is not known fails the run, and so does a known one that does not happen.
+/// An unknown failure makes the run fail, and so does a known one that does not occur.
 fn judge_all(
     title: &str,
     name: &str,
@@ -76,7 +77,7 @@ fn judge_all(
     }
 }
 
-/// The one scenario that is to be played, for who looks closer at a broker.
+/// Returns the only scenario to run, to examine a broker.
 fn only() -> Option<String> {
     env::var("UMQTT_SCENARIO").ok()
 }
@@ -102,7 +103,7 @@ fn play<K: Kind>(kind: &K, broker: &Broker, scenario: &Scenario<K>) -> Result<Ro
     }
 }
 
-/// Plays it; the error says what did not hold.
+/// Runs a scenario. The error is the violated condition.
 fn attempt<K: Kind>(kind: &K, broker: &Broker, scenario: &Scenario<K>) -> Result<()> {
     let stage = Stage {
         kind,

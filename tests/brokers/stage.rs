@@ -1,4 +1,4 @@
-//! Where a scenario plays, and what all of them need.
+//! The environment of a scenario.
 
 use std::{
     net::SocketAddr,
@@ -14,9 +14,9 @@ pub(crate) use crate::{
 };
 use crate::{start::Broker, swap};
 
-/// How long anything may take.
+/// Maximum time of each wait.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(5);
-/// How long nothing may come where nothing should.
+/// Time for which no message may be received where none is expected.
 pub(crate) const SILENCE: Duration = Duration::from_millis(200);
 
 /// A broker with one kind of client, in one scenario.
@@ -27,17 +27,17 @@ pub(crate) struct Stage<'a, K> {
 }
 
 impl<K: Kind> Stage<'_, K> {
-    /// A client id that no other scenario uses.
+    /// Returns a client id that no other scenario uses.
     pub(crate) fn id(&self, name: &str) -> String {
         format!("{}-{}-{name}", K::NAME, self.name)
     }
 
-    /// A topic that no other scenario uses.
+    /// Returns a topic that no other scenario uses.
     pub(crate) fn topic(&self, name: &str) -> String {
         format!("{}-{}/{name}", K::NAME, self.name)
     }
 
-    /// A client with a clean session.
+    /// Connects a client with Clean Session 1.
     pub(crate) fn client<'s, 'b: 's>(
         &self,
         session: &'s mut Session<'b>,
@@ -65,7 +65,7 @@ impl<K: Kind> Stage<'_, K> {
         self.kind.connect(session, address, options)
     }
 
-    /// Connects with these bytes in the place of the CONNECT, which no client of this library would send.
+    /// Connects with these bytes instead of the CONNECT, which no client of this library would send.
     pub(crate) fn connect_by_hand<'s, 'b: 's>(
         &self,
         session: &'s mut Session<'b>,
@@ -83,7 +83,7 @@ pub(crate) fn options(id: &str) -> Connect<'_> {
     }
 }
 
-/// With a session that outlives the connection.
+/// Returns options with Clean Session 0.
 pub(crate) fn lasting(id: &str) -> Connect<'_> {
     Connect {
         clean_session: false,
@@ -95,15 +95,15 @@ pub(crate) fn storage() -> Storage<128, 1024, 8> {
     Storage::new()
 }
 
-/// Receives until so many messages have come whole, and sees to it that no more come; without the DUP flag, which
-/// brokers may set as they like.
+/// Receives this number of whole messages, and checks that no more are received. It ignores the DUP flag, which brokers
+/// may set freely.
 pub(crate) fn messages<'b>(client: &mut impl Calls<'b>, count: usize) -> Result<Vec<Seen>> {
     let mut seen = Vec::new();
     collect(client, &mut seen, count)?;
     Ok(seen)
 }
 
-/// As [`messages`], with those that came before.
+/// As [`messages`], with those that were received before.
 pub(crate) fn collect<'b>(
     client: &mut impl Calls<'b>,
     seen: &mut Vec<Seen>,
@@ -136,7 +136,7 @@ fn is_message(event: &Seen) -> bool {
     matches!(event, Seen::Message { .. })
 }
 
-/// Topics and payloads alone, in their order.
+/// Returns only topics and payloads, in order.
 pub(crate) fn contents(seen: &[Seen]) -> Vec<(&str, &[u8])> {
     seen.iter()
         .filter_map(|event| match event {
@@ -146,7 +146,7 @@ pub(crate) fn contents(seen: &[Seen]) -> Vec<(&str, &[u8])> {
         .collect()
 }
 
-/// Receives until the connection is over, and returns why.
+/// Receives until the connection is closed, and returns the reason.
 pub(crate) fn ended<'b>(client: &mut impl Calls<'b>) -> String {
     let start = Instant::now();
     while start.elapsed() < PATIENCE {
@@ -157,5 +157,5 @@ pub(crate) fn ended<'b>(client: &mut impl Calls<'b>) -> String {
     panic!("the connection does not end");
 }
 
-/// What comes is of no interest.
+/// Ignores an event.
 pub(crate) fn ignore(_: Event<'_>) {}

@@ -1,4 +1,4 @@
-//! Puts bytes of the test's own in the place of a client's CONNECT.
+//! Replaces the CONNECT of a client by other bytes.
 
 use std::{
     io::{self, Read, Write},
@@ -8,7 +8,8 @@ use std::{
 
 use umqtt::codec::Packet;
 
-/// Where a client has to connect so that `broker` gets `packet` instead of its CONNECT, and all else as it is.
+/// Returns an address. If a client connects to it, `broker` receives `packet` instead of its CONNECT, and all other
+/// bytes unchanged.
 pub(crate) fn connect(broker: SocketAddr, packet: &'static [u8]) -> SocketAddr {
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
     let address = listener.local_addr().unwrap();
@@ -35,7 +36,7 @@ fn swallow(client: &mut TcpStream) {
 }
 
 fn carry(mut from: TcpStream, mut to: TcpStream) {
-    // Either end may be gone, with bytes on their way.
+    // Each side may be closed while bytes are in transit.
     drop(io::copy(&mut from, &mut to));
     drop(to.shutdown(Shutdown::Both));
 }

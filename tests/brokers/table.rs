@@ -1,4 +1,4 @@
-//! `tests/BROKERS.md`: what each run showed, written by the run and held against the next.
+//! `tests/BROKERS.md`: the results of a run, which the next run is compared with.
 
 use std::{collections::BTreeMap, env, fmt::Write as _, fs, sync::Mutex};
 
@@ -22,7 +22,7 @@ const BROKERS: [(&str, &[Otherwise]); 5] = [
     (amqtt::NAME, amqtt::OTHERWISE),
 ];
 
-/// Several brokers are run at a time.
+/// Several brokers run at the same time.
 static TURN: Mutex<()> = Mutex::new(());
 
 /// A column of the table.
@@ -40,7 +40,7 @@ impl Column {
     }
 }
 
-/// Compares the broker's column with what its run showed, or writes it.
+/// Compares the column of the broker with the results of its run, or writes it.
 pub(crate) fn hold_against(name: &str, title: &str, rows: &[Row]) {
     let _turn = TURN.lock();
     let old = fs::read_to_string(FILE).unwrap_or_default();
@@ -72,7 +72,7 @@ pub(crate) fn hold_against(name: &str, title: &str, rows: &[Row]) {
     }
 }
 
-/// The columns of a table, by the names of their brokers.
+/// Reads the columns of a table, by the names of their brokers.
 fn read(text: &str) -> BTreeMap<String, Column> {
     let mut lines = text
         .lines()
@@ -111,15 +111,15 @@ fn cells_of(line: &str) -> Vec<&str> {
 }
 
 const INTRODUCTION: &str = "\
-# What brokers do
+# Behaviour of brokers
 
 Written by `.ci/brokers --all --write` from a run of the scenarios in `tests/brokers/scenarios`, with the blocking and
 the async client against each broker. `.ci/brokers` checks the columns of mosquitto and rumqttd, `.ci/brokers --all`
-every one: a result that is not in `tests/brokers/start`, or that is no longer so, fails the run.
+every one. If a failure is not listed in `tests/brokers/start`, or a listed one does not occur, the run fails.
 
-- \"breaks\": the broker breaks this statement of the specification. What it does is told below.
-- \"no, as ... allows\": the broker does not do so, and need not by this section of the specification.
-- \"not offered\": the broker cannot be brought to it.
+- \"breaks\": the broker violates this statement of the specification. Its behaviour is described below.
+- \"no, as ... allows\": the broker does not do this, as this section of the specification allows.
+- \"not offered\": the broker cannot be configured for it.
 
 ";
 
@@ -149,11 +149,11 @@ fn render(columns: &BTreeMap<String, Column>) -> String {
             writeln!(text, "| {name} | {client} | {} |", cells.join(" | ")).unwrap();
         }
     }
-    text.push_str("\n## What holds where a scenario passes\n\n");
+    text.push_str("\n## Meaning of each scenario\n\n");
     for scenario in &scenarios {
         writeln!(text, "- `{}`: {}", scenario.name, scenario.holds).unwrap();
     }
-    text.push_str("\n## What the brokers do instead\n");
+    text.push_str("\n## Deviations of the brokers\n");
     for (name, otherwise) in BROKERS {
         if !columns.iter().any(|column| column.name() == name) {
             continue;

@@ -1,7 +1,7 @@
-//! What the tests of the clients share: a scripted network with a clock, and packets as bytes.
+//! Shared code of the tests of the clients: a scripted network with a clock, and encoded packets.
 //!
 //! ```text
-//! let network = Network::new();                  // the wire, the peer behind it, and the time
+//! let network = Network::new();                  // the network, the peer, and the time
 //! network.feed(&connack(false));                 // bytes that the peer has sent
 //! Client::connect(&mut session, network.transport(), &network, &options)
 //! network.take_writes();                         // what the client wrote, call by call
@@ -40,13 +40,13 @@ use umqtt::{
 /// The client under test.
 pub(crate) type Client<'s, 'b, 'n> = blocking::Client<'s, 'b, Transport, &'n Network>;
 
-/// What a call of a client under test returns.
+/// The result of a call of a client under test.
 pub(crate) type Result<T> = core::result::Result<T, Error>;
 
-/// Why a call of a client under test failed.
+/// The error of a call of a client under test.
 pub(crate) type Error = umqtt::client::Error<Fault>;
 
-/// A network that does what it is told, the peer at its other end, and the only clock there is.
+/// A scripted network with its peer, and the only clock.
 ///
 /// Time passes when the client waits: one step (1 ms at first) for each call of [`Clock::idle`].
 pub(crate) struct Network {
@@ -55,28 +55,28 @@ pub(crate) struct Network {
     waits: Cell<u32>,
 }
 
-/// What one call of a transport does.
+/// The behaviour of one call of the transport.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum Step {
-    /// Moves that many bytes at most, and at least one.
+    /// Moves at most that many bytes, and at least one.
     Bytes(usize),
-    /// `read_ready` or `write_ready` says no.
+    /// `read_ready` or `write_ready` returns `false`.
     NotReady,
     /// `read_ready` or `write_ready` fails.
     ReadinessFails,
-    /// The call fails and is none the worse for it: `Interrupted`.
+    /// The call fails temporarily: `Interrupted`.
     Interrupted,
-    /// The transport's own time-out.
+    /// The call fails with the timeout of the transport.
     TimedOut,
     /// `Ok(0)`.
     Zero,
-    /// The call fails for good.
+    /// The call fails permanently.
     Broken,
 }
 
-/// The client's end of a [`Network`].
+/// The client side of a [`Network`].
 ///
-/// It panics when it is read or written without having been asked whether it is ready, or with an empty slice.
+/// It panics if it is read or written without a check of its readiness, or with an empty slice.
 pub(crate) struct Transport {
     wire: Rc<RefCell<Wire>>,
 }
@@ -89,24 +89,24 @@ type Peer = Box<dyn FnMut(&Packet<'_>) -> Vec<u8>>;
 
 struct Wire {
     arrived: VecDeque<u8>,
-    /// What arrives later, and when.
+    /// Later events with their times.
     on_its_way: VecDeque<(u32, Vec<u8>)>,
     ended: bool,
-    /// The peer has closed the connection, after a DISCONNECT or as it liked.
+    /// The peer has closed the connection, after a DISCONNECT or by itself.
     disconnected: bool,
     reads: Script,
     writes: Script,
     flushes: VecDeque<Step>,
     flushed: u32,
-    /// What the clock shows, in milliseconds.
+    /// The time of the clock in ms.
     now: u32,
     written: Vec<(u32, Vec<u8>)>,
     peer: Option<Peer>,
     closing: Rc<Cell<bool>>,
-    /// Written, and not yet seen by the peer for lack of a whole packet.
+    /// Written bytes of an incomplete packet, which the peer has not handled.
     unseen: Vec<u8>,
     dropped: bool,
-    /// A call has failed for good.
+    /// A call has failed permanently.
     broken: bool,
 }
 
@@ -119,7 +119,7 @@ struct Script {
 }
 
 impl Network {
-    /// A network that takes and brings everything at once; the peer says only what [`Self::feed`] makes it say.
+    /// Creates a network that moves all bytes at once. The peer sends only the bytes of [`Self::feed`].
     pub(crate) fn new() -> Self {
         let wire = Wire {
             arrived: VecDeque::new(),
@@ -145,14 +145,14 @@ impl Network {
         }
     }
 
-    /// A network with a [`server`] at its other end.
+    /// Creates a network with a [`server`] as peer.
     pub(crate) fn with_server() -> Self {
         let network = Self::new();
         network.answer(server);
         network
     }
 
-    /// The client's end.
+    /// Returns the client side.
     pub(crate) fn transport(&self) -> Transport {
         let wire = &mut *self.wire.borrow_mut();
         if core::mem::take(&mut wire.disconnected) {
@@ -173,12 +173,12 @@ impl Network {
         Rc::clone(&self.wire.borrow().closing)
     }
 
-    /// The peer has sent these bytes.
+    /// Sends these bytes of the peer.
     pub(crate) fn feed(&self, bytes: &[u8]) {
         self.wire.borrow_mut().arrived.extend(bytes);
     }
 
-    /// The peer's bytes arrive when the clock shows `at`; to be called in the order of arrival.
+    /// Sends these bytes of the peer at the time `at`. Call it in the order of the times.
     pub(crate) fn feed_at(&self, at: u32, bytes: &[u8]) {
         self.wire
             .borrow_mut()
@@ -186,69 +186,69 @@ impl Network {
             .push_back((at, bytes.to_vec()));
     }
 
-    /// Bytes that have arrived and that the client has not read.
+    /// Returns the number of received bytes that the client has not read.
     pub(crate) fn unread(&self) -> usize {
         self.wire.borrow().arrived.len()
     }
 
-    /// The stream ends behind what has been fed.
+    /// Ends the stream after the bytes that were fed.
     pub(crate) fn end(&self) {
         self.wire.borrow_mut().ended = true;
     }
 
-    /// What the next reads do; the others do `then`.
+    /// Sets the behaviour of the next reads. Later ones do `then`.
     pub(crate) fn reads(&self, steps: &[Step], then: Step) {
         self.wire.borrow_mut().reads.set(steps, then);
     }
 
-    /// What the next writes do; the others do `then`.
+    /// Sets the behaviour of the next writes. Later ones do `then`.
     pub(crate) fn writes(&self, steps: &[Step], then: Step) {
         self.wire.borrow_mut().writes.set(steps, then);
     }
 
-    /// What the next flushes do: fail in one of three ways, or succeed, as the others do.
+    /// Sets the behaviour of the next flushes: one of three failures, or success. Later ones succeed.
     pub(crate) fn flushes(&self, steps: &[Step]) {
         self.wire.borrow_mut().flushes = steps.iter().copied().collect();
     }
 
-    /// How many flushes succeeded.
+    /// Returns the number of successful flushes.
     pub(crate) fn flushed(&self) -> u32 {
         self.wire.borrow().flushed
     }
 
-    /// What each write took since the last call of this.
+    /// Returns the accepted bytes of each write since the last call of this.
     pub(crate) fn take_writes(&self) -> Vec<Vec<u8>> {
         let writes = self.take_timed_writes().into_iter();
         writes.map(|(_, bytes)| bytes).collect()
     }
 
-    /// The same, each with the time.
+    /// Returns the same, each with its time.
     pub(crate) fn take_timed_writes(&self) -> Vec<(u32, Vec<u8>)> {
         core::mem::take(&mut self.wire.borrow_mut().written)
     }
 
-    /// All bytes written since the last call of this or of [`Self::take_writes`].
+    /// Returns all bytes written since the last call of this or of [`Self::take_writes`].
     pub(crate) fn take_sent(&self) -> Vec<u8> {
         self.take_writes().concat()
     }
 
-    /// Whether the client's end has been dropped.
+    /// Returns `true` if the client side was dropped.
     pub(crate) fn is_dropped(&self) -> bool {
         self.wire.borrow().dropped
     }
 
-    /// Whether a call has failed for good, or returned `Ok(0)`.
+    /// Returns `true` if a call has failed permanently, or returned `Ok(0)`.
     pub(crate) fn is_broken(&self) -> bool {
         let wire = self.wire.borrow();
         wire.broken || wire.reads.closed || wire.writes.closed
     }
 
-    /// What the clock shows, in milliseconds.
+    /// The time of the clock in ms.
     pub(crate) fn millis(&self) -> u32 {
         self.wire.borrow().now
     }
 
-    /// Time passes outside the client.
+    /// Lets time pass outside of the client.
     pub(crate) fn pass(&self, millis: u32) {
         let wire = &mut *self.wire.borrow_mut();
         wire.now = wire.now.wrapping_add(millis);
@@ -260,12 +260,12 @@ impl Network {
         }
     }
 
-    /// How much time one wait takes, in milliseconds.
+    /// Sets the time of one wait in ms.
     pub(crate) fn set_step(&self, millis: u32) {
         self.step.set(millis);
     }
 
-    /// How often the client has waited.
+    /// Returns the number of waits of the client.
     pub(crate) fn waits(&self) -> u32 {
         self.waits.get()
     }
@@ -311,7 +311,7 @@ impl Script {
         }
     }
 
-    /// How many of `len` bytes are moved; `Ok(0)` for the end of the stream.
+    /// Returns the number of `len` bytes that are moved; `Ok(0)` at the end of the stream.
     fn step(&mut self, len: usize) -> core::result::Result<usize, Fault> {
         assert!(
             core::mem::take(&mut self.asked),
@@ -365,7 +365,7 @@ impl ReadReady for Transport {
     fn read_ready(&mut self) -> core::result::Result<bool, Fault> {
         let wire = &mut *self.wire.borrow_mut();
         let something = !wire.arrived.is_empty() || wire.ended;
-        // A step that moves bytes waits for them; all others happen now.
+        // A step that moves bytes waits for them. All others happen at once.
         if !something
             && matches!(
                 wire.reads.steps.front().unwrap_or(&wire.reads.then),
@@ -414,7 +414,7 @@ impl WriteReady for Transport {
 }
 
 impl Wire {
-    /// Remembers whether the transport has failed for good.
+    /// Records that the transport has failed permanently.
     fn note<T>(
         &mut self,
         result: core::result::Result<T, Fault>,
@@ -461,7 +461,7 @@ impl embedded_io::Error for Fault {
     }
 }
 
-/// The least that a server may do: accepts, grants and acknowledges everything, and forwards nothing.
+/// A minimal server: it accepts, grants and acknowledges everything, and forwards nothing.
 pub(crate) fn server(packet: &Packet<'_>) -> Vec<u8> {
     match packet {
         Packet::Connect(_) => connack(false),
@@ -485,7 +485,7 @@ pub(crate) fn server(packet: &Packet<'_>) -> Vec<u8> {
     }
 }
 
-/// A client whose CONNECT was accepted, and of which the network has forgotten the CONNECT.
+/// Connects a client, and removes its CONNECT from the recorded writes.
 pub(crate) fn connected<'s, 'b, 'n>(
     session: &'s mut Session<'b>,
     network: &'n Network,
@@ -500,7 +500,7 @@ pub(crate) fn connected<'s, 'b, 'n>(
     client
 }
 
-/// A message at this QoS.
+/// Returns a message at this QoS.
 pub(crate) fn message<'a>(topic: &'a str, payload: &'a [u8], qos: QoS) -> Message<'a> {
     Message {
         qos,
@@ -508,10 +508,10 @@ pub(crate) fn message<'a>(topic: &'a str, payload: &'a [u8], qos: QoS) -> Messag
     }
 }
 
-/// An event that outlives its borrow. A message that came in chunks is one message again.
+/// An owned event. A message that was received in chunks is one message again.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub(crate) enum Seen {
-    /// A message, whole.
+    /// A whole message.
     Message {
         topic: String,
         payload: Vec<u8>,
@@ -519,14 +519,14 @@ pub(crate) enum Seen {
         retain: bool,
         dup: bool,
     },
-    /// Chunks of a message, the last of which has not come.
+    /// Chunks of an incomplete message.
     Part { topic: String, payload: Vec<u8> },
-    /// Anything else, as `Debug` shows it.
+    /// Any other event, as `Debug` prints it.
     Other(String),
 }
 
 impl Seen {
-    /// A message at QoS 0 as it should be seen.
+    /// Returns the expected event of a message at QoS 0.
     pub(crate) fn message(topic: &str, payload: &[u8]) -> Self {
         Self::Message {
             topic: topic.to_owned(),
@@ -537,13 +537,13 @@ impl Seen {
         }
     }
 
-    /// An event without borrowed text as it should be seen.
+    /// Returns the expected owned form of an event without borrowed text.
     pub(crate) fn other(event: Event<'_>) -> Self {
         Self::Other(format!("{event:?}"))
     }
 }
 
-/// Adds an event to those seen before.
+/// Adds an event to the recorded ones.
 pub(crate) fn record(seen: &mut Vec<Seen>, event: Event<'_>) {
     match event {
         Event::Message(message) => seen.push(Seen::Message {

@@ -1,4 +1,4 @@
-//! The README's first program tells on its console what happens to its connection.
+//! The first program of the README prints each change of its connection.
 
 use std::{
     io::{BufRead, BufReader, Read, Write},
@@ -12,7 +12,7 @@ use std::{
 use super::program;
 
 const ACCEPTED: [u8; 4] = [0x20, 2, 0, 0];
-/// Longest time for a console to say what a test expects.
+/// Maximum time until the console has the expected lines.
 const PATIENCE: Duration = Duration::from_secs(8);
 
 fn listener() -> (TcpListener, SocketAddr) {

@@ -1,4 +1,4 @@
-//! The device of the example appears in Home Assistant, which the test plays by the rules of its MQTT integration.
+//! The device of the example appears in Home Assistant, which the test simulates by the rules of its MQTT integration.
 
 use std::{
     collections::HashMap,
@@ -18,7 +18,7 @@ use umqtt::{
 use super::{count, program, run};
 
 const DISCOVERY: &str = "homeassistant/device/umqtt-lamp-7/config";
-/// Longest time for the device or the broker to do what is expected.
+/// Maximum time until an expected message.
 const PATIENCE: Duration = Duration::from_secs(10);
 
 /// The lamp, which is killed when the test ends.
@@ -44,7 +44,7 @@ impl Drop for Lamp {
     }
 }
 
-/// What the last message on a topic was.
+/// The last message on a topic.
 #[derive(Clone, PartialEq, Debug)]
 struct Heard {
     text: String,
@@ -70,7 +70,7 @@ impl<'d> HomeAssistant<'d> {
         Self { device, heard }
     }
 
-    /// Waits for a message on this topic that is as it should be.
+    /// Waits for a message on this topic that passes the check.
     fn hear(&mut self, topic: &str, mut expected: impl FnMut(&Heard) -> bool) -> String {
         let start = Instant::now();
         loop {
@@ -121,7 +121,7 @@ fn component(root: &Map<String, Value>, key: &str, platform: &str) -> Map<String
     component
 }
 
-/// From discovery to the end of the device, and once more: the second time, what was retained tells all.
+/// From discovery to the end of the device, twice: the second time, the retained messages contain all information.
 #[test]
 fn home_assistant() {
     let broker = embedded_broker::start().unwrap();

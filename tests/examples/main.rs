@@ -1,4 +1,4 @@
-//! The examples run to their end, and say what they are for.
+//! The examples run to their end with the expected output.
 #![allow(
     clippy::unwrap_used,
     clippy::panic,

@@ -1,11 +1,11 @@
-//! Random histories of a client, a broker and the line between them, under a virtual clock.
+//! Random histories of a client, a broker and the connection between them, under a virtual clock.
 //!
-//! Each history follows from its seed. The broker is a small model written against the specification; lines break at
-//! any byte, devices are killed and restored, the broker restarts and forgets. What has to hold is checked as it
-//! happens (`ledger.rs`), and in the end everything has to come to rest.
+//! A seed determines a history. The broker is a small model of the specification. Connections break at any byte,
+//! devices are killed and restored, the broker restarts and loses sessions. The guarantees are checked at each step
+//! (`ledger.rs`), and in the end all deliveries must be complete.
 //!
-//! - `SIM_COUNT=n` and `SIM_FIRST=n` choose how many histories, and from which seed on.
-//! - `SIM_SEED=n cargo test --test sim replay -- --nocapture` replays one and says what happens.
+//! - `SIM_COUNT=n` and `SIM_FIRST=n` choose the number of histories and the first seed.
+//! - `SIM_SEED=n cargo test --test sim replay -- --nocapture` replays one and prints its steps.
 //!
 //! Seeds that failed are added to `seeds.txt`, and run first.
 #![allow(
@@ -35,7 +35,7 @@ use std::{
 /// Seeds that failed once.
 const SEEDS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/sim/seeds.txt");
 
-/// Histories when nobody says how many.
+/// Default number of histories.
 const COUNT: u64 = 10_000;
 
 #[test]

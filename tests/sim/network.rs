@@ -1,4 +1,4 @@
-//! Two pipes make a connection: bytes in flight, latency, cuts, stalls.
+//! A connection of two pipes: bytes in flight, latency, cuts, stalls.
 
 use std::collections::VecDeque;
 
@@ -7,15 +7,15 @@ pub(crate) type Time = u64;
 
 /// One direction of a connection.
 pub(crate) struct Pipe {
-    /// Each byte with the moment at which it arrives; these never decrease.
+    /// Each byte with the time of its arrival. These times never decrease.
     bytes: VecDeque<(Time, u8)>,
     /// Bytes in flight before the sender has to wait.
     window: usize,
-    /// When the reader sees the end of the stream, once all bytes have been read.
+    /// Time from which the reader sees the end of the stream, after all bytes were read.
     end: Option<Time>,
-    /// Whatever is written from now on is lost, and nobody says so.
+    /// Bytes that are written from now on are lost without an error.
     severed: bool,
-    /// The reader has gone.
+    /// The reader has closed.
     abandoned: bool,
     last_arrival: Time,
 }
@@ -32,7 +32,7 @@ impl Pipe {
         }
     }
 
-    /// Takes as many bytes as the window allows, to arrive at `at`.
+    /// Accepts as many bytes as the window allows. They arrive at `at`.
     pub(crate) fn write(&mut self, bytes: &[u8], at: Time) -> usize {
         if self.severed {
             return bytes.len();
@@ -67,13 +67,13 @@ impl Pipe {
         self.end.get_or_insert(at);
     }
 
-    /// The line breaks: of the bytes in flight only `keep` arrive.
+    /// Breaks the connection: only `keep` of the bytes in flight arrive.
     pub(crate) fn sever(&mut self, keep: usize) {
         self.severed = true;
         self.bytes.truncate(keep);
     }
 
-    /// The reader closes: nothing is read any more.
+    /// Closes the reader: nothing more is read.
     pub(crate) fn abandon(&mut self) {
         self.sever(0);
         self.abandoned = true;
@@ -87,7 +87,7 @@ impl Pipe {
         self.bytes.len()
     }
 
-    /// When the reader has something to read next, if only the end.
+    /// Returns the time at which the reader has something to read, or the end of the stream.
     pub(crate) fn next(&self) -> Option<Time> {
         let next = self.bytes.front().map(|(at, _)| *at).or(self.end);
         next.filter(|_| !self.abandoned)
@@ -102,7 +102,7 @@ impl Pipe {
 pub(crate) struct Connection {
     pub(crate) up: Pipe,
     pub(crate) down: Pipe,
-    /// The transport takes nothing before this moment.
+    /// The transport accepts no byte before this time.
     pub(crate) stalled_until: Time,
 }
 
@@ -115,7 +115,7 @@ impl Connection {
         }
     }
 
-    /// Both directions break; each side sees the end of the stream at `at`, or never.
+    /// Breaks both directions. Each side sees the end of the stream at `at`, or never.
     pub(crate) fn cut(&mut self, rng: &mut fastrand::Rng, at: Option<Time>) {
         for pipe in [&mut self.up, &mut self.down] {
             pipe.sever(rng.usize(..=pipe.in_flight()));

@@ -35,7 +35,7 @@ fn listener() -> (TcpListener, SocketAddr) {
     (listener, address)
 }
 
-/// An address at which nothing listens.
+/// Returns an address without a listener.
 fn closed() -> SocketAddr {
     listener().1
 }
@@ -52,7 +52,7 @@ fn connect_sets_the_options_of_the_socket() {
     assert!(transport.inner().nodelay().unwrap());
 }
 
-/// The system may name the address of IPv6 first, at which nothing listens.
+/// The system may return the IPv6 address first, which has no listener.
 #[test]
 fn connect_resolves_names() {
     let (_listener, address) = listener();
@@ -98,7 +98,7 @@ fn refused_connect_names_the_address() {
     assert!(refused.to_string().starts_with(&address.to_string()));
 }
 
-/// A listener whose queue is full does not answer.
+/// A listener with a full queue does not answer.
 #[test]
 fn connect_without_answer_times_out() {
     let runtime = runtime();

@@ -1,4 +1,4 @@
-//! Over TCP, a disconnect loses nothing of what was sent, even if the server's messages were never read.
+//! Over TCP, a disconnect loses no sent message, even if the messages of the server were never read.
 //!
 //! A socket that is closed while it holds received bytes resets the connection, and the peer then loses what it has not
 //! read yet: the last messages, and DISCONNECT with them, so that it publishes the will.
@@ -23,8 +23,8 @@ const COUNT: usize = 60;
 const PAYLOAD: [u8; 100] = [b'x'; 100];
 const CONNACK: [u8; 4] = [0x20, 2, 0, 0];
 
-/// A server that accepts, sends as many messages as it is to receive, and is slow to read. It returns the number of
-/// PUBLISHes that it has received, and whether DISCONNECT came after them.
+/// Starts a server that accepts, sends as many messages as it will receive, and reads slowly. It returns the number of
+/// received PUBLISHes, and `true` if DISCONNECT followed.
 fn server() -> (SocketAddr, JoinHandle<(usize, bool)>) {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = listener.local_addr().unwrap();
@@ -103,7 +103,7 @@ fn disconnect_loses_no_message_async() {
     assert_eq!(server.join().unwrap(), (COUNT, true));
 }
 
-/// A device waits 1 s for the end of the stream, and says whether it came.
+/// A device waits 1 s for the end of the stream, and returns `true` if it was received.
 #[test]
 fn shut_down_tells_whether_the_server_has_closed() {
     for closes in [true, false] {

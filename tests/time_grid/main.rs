@@ -74,7 +74,7 @@ enum Tested {
     ClientByteByByte,
 }
 
-/// How the device gets to an instant.
+/// How the device reaches an instant.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 enum Approach {
     /// It is not called meanwhile.

@@ -1,7 +1,7 @@
 //! The rules of time, one function each. They use only what an observer of the connection can see.
 //!
-//! These functions were written from the description of the rules and without a look at the library.
-//! Times are milliseconds that do not wrap.
+//! These functions were written from the description of the rules, not from the code of the library. Times are
+//! milliseconds that do not wrap.
 
 /// A time or a duration in ms.
 pub(crate) type Time = i64;
@@ -9,7 +9,7 @@ pub(crate) type Time = i64;
 /// Bytes without an empty read after which a wait past its maximum ends the connection.
 pub(crate) const FLOOD: usize = 1 << 20;
 
-/// Time in ms after which a caller who was away is to look again.
+/// Time in ms after which a caller that was away must poll again.
 pub(crate) const SOON: Time = 20;
 
 /// Bytes per response timeout at which one packet counts as received fast enough.
@@ -80,7 +80,7 @@ pub(crate) struct Call {
     pub(crate) previous: Time,
     /// The last read found nothing, or the only write was refused.
     pub(crate) found_nothing: bool,
-    /// The caller streams a payload: an empty read may be judged, but need not.
+    /// The caller streams a payload: an empty read may count, but need not.
     pub(crate) in_payload: bool,
     /// The previous call found nothing either, after the wait was late.
     pub(crate) second: bool,
@@ -88,7 +88,7 @@ pub(crate) struct Call {
     pub(crate) flood: usize,
 }
 
-/// Whether a call ends the connection.
+/// Returns `true` if a call must close the connection.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
 pub(crate) enum Verdict {
     GoesOn,
@@ -166,7 +166,7 @@ impl Facts {
         })
     }
 
-    /// A caller who streams a payload and brings no byte of it for the response timeout may end the connection.
+    /// If a caller streams a payload and provides no byte of it for the response timeout, the connection may be closed.
     pub(crate) fn payload_stopped(&self) -> Option<Window> {
         let last = self.last_payload_byte.filter(|_| self.in_payload)?;
         Some(Window {
@@ -207,8 +207,8 @@ impl Facts {
         }
     }
 
-    /// Rule 7: the deadline is the first time at which the device has to do something, or never. After a call that checked
-    /// nothing although a wait is late, it is soon, and whatever is late before that can wait until then.
+    /// Rule 7: the deadline is the first time at which the device must do something, or never. After a call that
+    /// checked nothing although a wait is late, the deadline is soon. Other late waits can be handled then.
     pub(crate) fn deadline(&self, call: &Call) -> Option<Window> {
         let exact = |at| Window {
             earliest: at,

@@ -143,7 +143,7 @@ pub(crate) fn check(keep_alive: u16, timeout: u32, now: u32, report: &mut Report
 /// A clock that shows more each time it is read.
 struct Ticking {
     now: Cell<u32>,
-    /// What one look adds, in ms.
+    /// Time in ms that each reading adds.
     tick: Cell<u32>,
 }
 
@@ -155,7 +155,7 @@ impl Clock for Ticking {
     }
 }
 
-/// Whether a client that is called late finds an answer that arrived long ago.
+/// Checks that a client that is called late finds an answer that arrived long ago.
 fn finds_answer(timeout: u32, now: u32, late: u32) -> bool {
     let (network, mut memory) = (Network::new(), Memory::new());
     let mut session = Session::new(&mut memory);

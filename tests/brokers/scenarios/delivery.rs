@@ -1,4 +1,4 @@
-//! Messages on their ordinary way.
+//! Ordinary deliveries.
 
 use umqtt::{
     Session,
@@ -36,7 +36,7 @@ pub(super) fn each_qos_both_ways<K: Kind>(stage: &Stage<'_, K>) -> Result<()> {
         for (receiver, mut seen) in [(&mut a, seen_a), (&mut b, seen_b)] {
             collect(receiver, &mut seen, expected.len())?;
             let seen = contents(&seen);
-            // The order holds for each sender and QoS, not between them.
+            // The order is guaranteed for each sender and QoS, not between them.
             for payload in &expected {
                 let event = (&*topic, payload.as_bytes());
                 assert!(seen.contains(&event), "{event:?} did not come: {seen:?}");
@@ -80,7 +80,7 @@ pub(super) fn order<K: Kind>(stage: &Stage<'_, K>) -> Result<()> {
         receiver.subscribe_and_wait(&[(&topic, qos)], ignore)?;
         let payloads: Vec<[u8; 1]> = (0..30).map(|number| [number]).collect();
         for payload in &payloads {
-            // As many at once as there are slots.
+            // As many messages at once as there are slots.
             while sender.session().in_flight() >= 8 {
                 assert!(sender.recv_for(crate::stage::PATIENCE, ignore)?);
             }

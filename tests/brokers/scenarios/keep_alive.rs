@@ -1,4 +1,4 @@
-//! Silence, and what becomes of it.
+//! Keep alive, and silent clients.
 
 use std::{
     thread,
@@ -16,7 +16,8 @@ use crate::stage::{
     storage,
 };
 
-/// A client that only waits is not disconnected, though the broker would do so after one and a half keep alives.
+/// A client that only waits is not disconnected, although the broker would disconnect a silent one after one and a half
+/// keep alives.
 pub(super) fn keep_alive<K: Kind>(stage: &Stage<'_, K>) -> Result<()> {
     let mut storage = storage();
     let mut session = Session::new(&mut storage);

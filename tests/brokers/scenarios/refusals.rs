@@ -1,4 +1,4 @@
-//! Every way in which a broker says no.
+//! All refusals of a broker.
 
 use umqtt::{
     Session,
@@ -24,7 +24,7 @@ fn with_password<'a>(id: &'a str, user_name: &'a str, password: &'a [u8]) -> Con
     }
 }
 
-/// The error of a connect that has to fail.
+/// Returns the error of a connect that must fail.
 fn refused<T>(connected: Result<T>) -> String {
     match connected {
         Ok(_) => panic!("the connection was accepted"),
@@ -134,7 +134,7 @@ pub(super) fn publish_denied<K: Kind>(stage: &Stage<'_, K>) -> Result<()> {
         let sent = sender.publish_and_wait(&message(&topic, b"x", qos), |event| {
             record(&mut seen, event)
         });
-        // Either is right; silence is not.
+        // Both are allowed. Silence is not.
         if let Err(error) = sent {
             assert!(!error.contains("Timeout"), "{qos:?}: {error}");
         }

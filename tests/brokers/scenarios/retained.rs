@@ -1,4 +1,4 @@
-//! Retained messages, and their clearing.
+//! Retained messages, and their removal.
 
 use umqtt::{Message, Session, codec::QoS};
 
@@ -7,7 +7,7 @@ use crate::stage::{
     Calls, Kind, Result, Seen, Stage, collect, contents, ignore, message, messages, record, storage,
 };
 
-/// What a client that subscribes now gets, each with its retain flag.
+/// Returns the messages that a new subscriber receives, each with its retain flag.
 pub(super) fn kept<K: Kind>(stage: &Stage<'_, K>, topic: &str) -> Result<Vec<(Vec<u8>, bool)>> {
     let mut storage = storage();
     let mut session = Session::new(&mut storage);
@@ -58,7 +58,7 @@ pub(super) fn retained_live<K: Kind>(stage: &Stage<'_, K>) -> Result<()> {
     let mut session = Session::new(&mut storage);
     let mut client = stage.client(&mut session, "a")?;
     client.subscribe_and_wait(&[(&topic, QoS::AtLeastOnce)], ignore)?;
-    messages(&mut client, 0)?; // A broker may still look for what it has retained.
+    messages(&mut client, 0)?; // A broker may still search its retained messages.
     client.publish(&to_keep(&topic, b"on", QoS::AtLeastOnce))?;
     let seen = messages(&mut client, 1)?;
     assert_eq!(flags(seen), [(b"on".to_vec(), false)]);

@@ -22,7 +22,7 @@ fn queued() -> impl Iterator<Item = ([u8; 1], QoS)> {
         .map(|(qos, number)| ([number], qos))
 }
 
-/// They come, in their order within a QoS, which is all that [MQTT-4.6.0-6] promises.
+/// Checks that they are received in their order within a QoS, as [MQTT-4.6.0-6] guarantees.
 fn assert_queued(seen: &[Seen], topic: &str) {
     let expected: Vec<_> = queued().map(|(payload, _)| payload).collect();
     let mut expected: Vec<_> = expected
@@ -91,13 +91,13 @@ pub(super) fn resume_unread_acks<K: Kind>(stage: &Stage<'_, K>) -> Result<()> {
     for (payload, qos) in queued() {
         sender.publish(&message(&topic, &payload, qos))?;
     }
-    // The broker is given time to acknowledge; the client reads nothing of it.
+    // The broker has time to acknowledge. The client does not read the acknowledgements.
     std::thread::sleep(crate::stage::SILENCE);
     drop(sender);
     drain(stage, &mut session_a, &lasting(&id))?;
     let mut seen = Vec::new();
     while receiver.recv_for(2 * crate::stage::SILENCE, |event| record(&mut seen, event))? {}
-    // At QoS 1 a message may come twice.
+    // At QoS 1, a message may be received twice.
     let mut last = None;
     seen.retain(|event| {
         let Seen::Message { payload, .. } = event else {
@@ -126,7 +126,7 @@ pub(super) fn resume_unsent_acks<K: Kind>(stage: &Stage<'_, K>) -> Result<()> {
     let mut seen = Vec::new();
     assert!(receiver.recv_for(PATIENCE, |event| record(&mut seen, event))?);
     assert_eq!(contents(&seen), [(&*topic, &b"once"[..])]);
-    drop(receiver); // PUBREC has not left
+    drop(receiver); // PUBREC was not sent
     let mut receiver = stage.connect(&mut session_b, &lasting(&id))?;
     assert!(receiver.session().session_present());
     messages(&mut receiver, 0)?;
@@ -137,7 +137,7 @@ pub(super) fn resume_unsent_acks<K: Kind>(stage: &Stage<'_, K>) -> Result<()> {
     receiver.disconnect()
 }
 
-/// Connects until nothing is in flight. A broker may cut a new connection when it sees that the old one is gone.
+/// Connects until nothing is in flight. A broker may close a new connection when it notices the end of the old one.
 fn drain<K: Kind>(
     stage: &Stage<'_, K>,
     session: &mut Session<'_>,
@@ -184,7 +184,7 @@ pub(super) fn clean_session<K: Kind>(stage: &Stage<'_, K>) -> Result<()> {
         };
         let mut client = stage.connect(&mut session_a, &options)?;
         assert_eq!(client.session().session_present(), present);
-        // What waits for the session is gone with it, and so are its subscriptions.
+        // Stored messages and subscriptions are lost with the session.
         messages(&mut client, usize::from(present))?;
         let first = !clean_session && !present;
         if first {

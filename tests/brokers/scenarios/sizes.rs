@@ -1,4 +1,4 @@
-//! What is large.
+//! Large payloads and topics.
 
 use umqtt::{Session, Storage, StreamedPublish, codec::QoS};
 
@@ -44,7 +44,7 @@ pub(super) fn large_payload<K: Kind>(stage: &Stage<'_, K>) -> Result<()> {
     receiver.disconnect()
 }
 
-/// A topic of this length.
+/// Returns a topic of this length.
 fn long<K: Kind>(stage: &Stage<'_, K>, len: usize) -> String {
     let mut topic = stage.topic("");
     topic.extend(std::iter::repeat_n('x', len - topic.len()));

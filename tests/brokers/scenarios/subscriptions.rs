@@ -1,4 +1,4 @@
-//! Filters, and what comes through them.
+//! Filters, and their messages.
 
 use umqtt::{
     Session,
@@ -9,7 +9,7 @@ use crate::stage::{
     Calls, Kind, Result, Seen, Stage, collect, contents, ignore, message, messages, record, storage,
 };
 
-/// Which of the topics come through each of the filters, below a topic of the scenario's own.
+/// Checks which topics match each of the filters, below a topic of the scenario.
 fn matches<K: Kind>(
     stage: &Stage<'_, K>,
     topics: &[&str],
@@ -88,7 +88,7 @@ pub(super) fn dollar_topics<K: Kind>(stage: &Stage<'_, K>) -> Result<()> {
     client.publish_and_wait(&message(&topic, b"x", QoS::AtLeastOnce), |event| {
         record(&mut seen, event)
     })?;
-    // The other client's scenarios go on meanwhile.
+    // The scenarios of the other client continue meanwhile.
     let start = std::time::Instant::now();
     while start.elapsed() < crate::stage::SILENCE {
         client.recv_for(crate::stage::SILENCE, |event| record(&mut seen, event))?;
@@ -113,7 +113,7 @@ pub(super) fn overlapping<K: Kind>(stage: &Stage<'_, K>) -> Result<()> {
     ];
     client.subscribe_and_wait(&filters, ignore)?;
     client.publish(&message(&topic, b"x", QoS::ExactlyOnce))?;
-    // One for all of them or one for each, as the broker likes.
+    // The broker may send one message for all subscriptions, or one for each.
     let mut highest = None;
     let mut copies = 0;
     let mut seen = Vec::new();

@@ -1,4 +1,4 @@
-//! Text at the edges of UTF-8.
+//! Special characters of UTF-8.
 
 use umqtt::{Session, codec::QoS};
 
@@ -8,7 +8,7 @@ use crate::stage::{
     storage,
 };
 
-/// Each of these comes back in a topic: through itself as the filter, and through a wildcard.
+/// Checks that each of these topics is received, with itself as the filter and with a wildcard.
 fn round_trip<K: Kind>(stage: &Stage<'_, K>, characters: &[char]) -> Result<()> {
     for character in characters {
         let topic = stage.topic(&format!("{character}/a{character}b"));

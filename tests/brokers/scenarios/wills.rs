@@ -1,4 +1,4 @@
-//! The will and testament of a client.
+//! The will of a client.
 
 use umqtt::{
     Session,
@@ -8,7 +8,7 @@ use umqtt::{
 use super::{delivery::EACH_QOS, retained::kept};
 use crate::stage::{Calls, Kind, Result, Stage, contents, ignore, messages, options, storage};
 
-/// Options for a client with a will.
+/// Returns the options of a client with a will.
 pub(super) fn mortal<'a>(id: &'a str, topic: &'a str, qos: QoS) -> Connect<'a> {
     Connect {
         will: Some(Will {

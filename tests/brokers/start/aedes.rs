@@ -9,13 +9,13 @@ pub(crate) const OTHERWISE: &[Otherwise] = &[
     Otherwise {
         scenario: "overlapping",
         verdict: Breaks("[MQTT-3.3.5-1]"),
-        does: "it sends the message once, at the QoS of another of the subscriptions",
+        does: "it sends the message once, at the QoS of another subscription",
         shows: "the highest QoS of 1",
     },
     Otherwise {
         scenario: "session_present",
         verdict: Breaks("[MQTT-3.2.2-2]"),
-        does: "it forgets a session that has no subscription",
+        does: "it forgets a session without a subscription",
         shows: "Session Present",
     },
     Otherwise {

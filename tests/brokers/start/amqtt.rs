@@ -19,13 +19,13 @@ pub(crate) const OTHERWISE: &[Otherwise] = &[
     Otherwise {
         scenario: "will_retained",
         verdict: Breaks("[MQTT-3.3.1-6]"),
-        does: "it sends the retained message also to a client that has not subscribed to it yet, so it comes twice",
+        does: "it also sends the retained message to a client before its subscription, so it is received twice",
         shows: "what is kept",
     },
     Otherwise {
         scenario: "replaced",
         verdict: Breaks("[MQTT-3.8.4-3]"),
-        does: "the QoS of the first subscription stays",
+        does: "it keeps the QoS of the first subscription",
         shows: "the QoS of the last subscription",
     },
     Otherwise {
@@ -43,7 +43,7 @@ pub(crate) const OTHERWISE: &[Otherwise] = &[
     Otherwise {
         scenario: "take_over",
         verdict: Breaks("[MQTT-3.1.4-2]"),
-        does: "it ends the connection of the second client",
+        does: "it closes the connection of the second client",
         shows: "Closed",
     },
     Otherwise {
@@ -55,7 +55,7 @@ pub(crate) const OTHERWISE: &[Otherwise] = &[
     Otherwise {
         scenario: "server_unavailable",
         verdict: NotOffered,
-        does: "nothing in its configuration makes it answer with code 3",
+        does: "no configuration makes it answer with code 3",
         shows: "",
     },
     Otherwise {
@@ -73,7 +73,7 @@ const GUARD: &str = "  amqtt.plugins.topic_checking.TopicAccessControlListPlugin
     publish_acl: { anonymous: ['open/#'] }\n    \
     acl: { anonymous: ['open/#', 'closed/#'] }\n";
 
-/// The doors that are none the worse for use, and how another of the third is made.
+/// Ports that can be used repeatedly, and a function that starts a new third one.
 pub(crate) struct Doors {
     version: String,
     login: (Arc<Process>, SocketAddr),
@@ -90,7 +90,7 @@ impl Doors {
         }
     }
 
-    /// A broker that has seen nobody yet, where everybody may enter.
+    /// Starts a new broker that accepts every client.
     pub(crate) fn broker(&self) -> Broker {
         let (process, address) = door(ANYBODY);
         Broker {
@@ -120,7 +120,7 @@ fn door(plugins: &str) -> (Arc<Process>, SocketAddr) {
     })
 }
 
-/// Of the password "password".
+/// Hash of the password "password".
 fn hash() -> String {
     let program =
         "from pwdlib.hashers.argon2 import Argon2Hasher as H; print(H().hash('password'))";

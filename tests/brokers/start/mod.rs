@@ -1,4 +1,4 @@
-//! The brokers: how each is started, and what each is known to do otherwise than the specification says.
+//! The brokers: how each is started, and its known deviations from the specification.
 
 pub(crate) mod aedes;
 pub(crate) mod amqtt;
@@ -16,18 +16,18 @@ use std::{
     time::{Duration, Instant},
 };
 
-/// A broker that runs, behind three doors.
+/// A running broker with three ports.
 pub(crate) struct Broker {
     pub(crate) name: &'static str,
     pub(crate) version: String,
-    /// It lets everybody in and allows everything.
+    /// It accepts every client and allows everything.
     pub(crate) address: SocketAddr,
-    /// It lets in only the user "user" with the password "password".
+    /// It accepts only the user "user" with the password "password".
     pub(crate) login: SocketAddr,
-    /// It lets everybody in. Subscriptions are allowed below `open/` and `closed/`, publishing below `open/`.
+    /// It accepts every client. Subscriptions are allowed below `open/` and `closed/`, publishing below `open/`.
     pub(crate) guarded: SocketAddr,
-    /// A client that comes back sooner may be cut or sent away: the broker is still busy with the end of its old
-    /// connection, or takes it for that of the new.
+    /// A client that reconnects sooner may be disconnected or refused. The broker still handles the end of the old
+    /// connection, or mistakes it for that of the new one.
     pub(crate) rest: Duration,
     pub(crate) otherwise: &'static [Otherwise],
     #[expect(dead_code, reason = "they end with the broker")]
@@ -38,20 +38,20 @@ pub(crate) struct Broker {
 pub(crate) struct Otherwise {
     pub(crate) scenario: &'static str,
     pub(crate) verdict: Verdict,
-    /// What the broker does.
+    /// The behaviour of the broker.
     pub(crate) does: &'static str,
-    /// A part of what the failure says, so that no other passes for it; empty if the scenario is not played.
+    /// A part of the text of the failure, to distinguish it from others; empty if the scenario is not run.
     pub(crate) shows: &'static str,
 }
 
-/// What to think of it.
+/// The verdict.
 #[derive(Clone, Copy)]
 pub(crate) enum Verdict {
-    /// It breaks this statement of the specification.
+    /// It violates this statement of the specification.
     Breaks(&'static str),
-    /// The specification, in this section, leaves it free to.
+    /// This section of the specification allows it.
     May(&'static str),
-    /// The broker cannot be brought to it, so the scenario is not played.
+    /// The broker cannot be configured for it, so the scenario is not run.
     NotOffered,
 }
 
@@ -67,14 +67,14 @@ impl Broker {
     }
 }
 
-/// A program with a folder of its own; both go when this is dropped.
+/// A program with its own folder. Both are removed when this is dropped.
 pub(crate) struct Process {
     child: Child,
     folder: PathBuf,
 }
 
 impl Process {
-    /// Starts it and waits until it accepts connections. `prepare` writes what it needs into the folder.
+    /// Starts it and waits until it accepts connections. `prepare` writes its files to the folder.
     pub(crate) fn start(
         name: &str,
         prepare: impl FnOnce(&Path, SocketAddr) -> Command,
@@ -122,7 +122,7 @@ fn free_address() -> SocketAddr {
     listener.local_addr().unwrap()
 }
 
-/// A file that `.ci/brokers --all` installs.
+/// Returns the path of a file that `.ci/brokers --all` installs.
 fn installed(path: &str) -> PathBuf {
     let folder = env::var_os("UMQTT_BROKERS").map_or_else(
         || Path::new(env!("CARGO_MANIFEST_DIR")).join("target/brokers"),
@@ -137,14 +137,14 @@ fn installed(path: &str) -> PathBuf {
     file
 }
 
-/// What the program prints, as one string.
+/// Returns the output of a program as one string.
 fn output(command: &mut Command) -> String {
     let output = command.output().unwrap();
     let text = [output.stdout, output.stderr].concat();
     String::from_utf8_lossy(&text).into_owned()
 }
 
-/// The first word that begins with a digit.
+/// Returns the first word that begins with a digit.
 fn version_in(text: &str) -> String {
     text.split_whitespace()
         .map(|word| word.trim_matches(|c: char| !c.is_ascii_alphanumeric()))
@@ -153,7 +153,7 @@ fn version_in(text: &str) -> String {
         .to_owned()
 }
 
-/// The version of a package in the lock file of a folder.
+/// Returns the version of a package in the lock file of a folder.
 fn locked_version(folder: &str, package: &str) -> String {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join(folder);
     let lock = fs::read_to_string(folder.join("Cargo.lock")).unwrap();

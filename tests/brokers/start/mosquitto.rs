@@ -21,30 +21,30 @@ pub(crate) const OTHERWISE: &[Otherwise] = &[
     Otherwise {
         scenario: "overlapping",
         verdict: Breaks("[MQTT-3.3.5-1]"),
-        does: "it sends the message once, at the QoS of another of the subscriptions",
+        does: "it sends the message once, at the QoS of another subscription",
         shows: "the highest QoS of 1",
     },
     Otherwise {
         scenario: "server_unavailable",
         verdict: NotOffered,
-        does: "nothing in its configuration makes it answer with code 3",
+        does: "no configuration makes it answer with code 3",
         shows: "",
     },
     Otherwise {
         scenario: "noncharacters",
         verdict: May("1.5.3"),
-        does: "it ends the connection",
+        does: "it closes the connection",
         shows: "Closed",
     },
     Otherwise {
         scenario: "control_characters",
         verdict: May("1.5.3"),
-        does: "it ends the connection",
+        does: "it closes the connection",
         shows: "Closed",
     },
 ];
 
-/// Access for everybody, by the plug-in that comes with it.
+/// Access for every client, by the plug-in of mosquitto.
 const GUARD: &str = r#"{
     "defaultACLAccess": {
         "publishClientSend": false, "publishClientReceive": true, "subscribe": false, "unsubscribe": true
@@ -58,14 +58,14 @@ const GUARD: &str = r#"{
     ] }]
 }"#;
 
-/// Starts it; `None` where it is not installed, which CI does not accept.
+/// Starts it. Returns `None` if it is not installed, which fails in CI.
 pub(crate) fn start() -> Option<Broker> {
     let Some(program) = find("mosquitto") else {
         assert!(
             env::var_os("CI").is_none(),
             "mosquitto has to be installed in CI"
         );
-        // Past the test runner, which keeps what a test that passes prints.
+        // Written directly, because the test runner hides the output of a test that passes.
         let why = "mosquitto is not installed (apt-get install mosquitto)";
         drop(writeln!(io::stderr(), "left out: {why}"));
         return None;
@@ -116,7 +116,7 @@ fn door(program: &PathBuf, config: &str, files: &[(&str, &str)]) -> (Arc<Process
     })
 }
 
-/// Debian puts it into the folder of the machine's libraries.
+/// Debian installs it in the folder of the libraries of this architecture.
 fn plug_in() -> PathBuf {
     let name = "mosquitto_dynamic_security.so";
     let folders = fs::read_dir("/usr/lib").unwrap();
@@ -127,7 +127,7 @@ fn plug_in() -> PathBuf {
         .unwrap_or_else(|| panic!("{name} is not where Debian's package mosquitto puts it"))
 }
 
-/// Debian puts servers where not everybody's PATH leads.
+/// Debian installs it in a folder that is not in every user's PATH.
 fn find(program: &str) -> Option<PathBuf> {
     let path = env::var_os("PATH").unwrap_or_default();
     env::split_paths(&path)

@@ -25,7 +25,7 @@ pub(crate) const OTHERWISE: &[Otherwise] = &[
     Otherwise {
         scenario: "server_unavailable",
         verdict: NotOffered,
-        does: "it answers with code 3 when its computer is busy, and at no other time",
+        does: "it answers with code 3 only if its computer is busy",
         shows: "",
     },
 ];

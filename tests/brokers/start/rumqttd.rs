@@ -25,13 +25,13 @@ pub(crate) const OTHERWISE: &[Otherwise] = &[
     Otherwise {
         scenario: "retained_again",
         verdict: Breaks("[MQTT-3.8.4-3]"),
-        does: "it sends the retained message the first time only",
+        does: "it sends the retained message only the first time",
         shows: "the second time",
     },
     Otherwise {
         scenario: "replaced",
         verdict: Breaks("[MQTT-3.8.4-3]"),
-        does: "the QoS of the first subscription stays",
+        does: "it keeps the QoS of the first subscription",
         shows: "the QoS of the last subscription",
     },
     Otherwise {
@@ -61,7 +61,7 @@ pub(crate) const OTHERWISE: &[Otherwise] = &[
     Otherwise {
         scenario: "server_unavailable",
         verdict: NotOffered,
-        does: "nothing in its configuration makes it answer with code 3",
+        does: "no configuration makes it answer with code 3",
         shows: "",
     },
     Otherwise {
@@ -85,7 +85,7 @@ pub(crate) const OTHERWISE: &[Otherwise] = &[
     Otherwise {
         scenario: "byte_order_mark_in_front",
         verdict: Breaks("[MQTT-1.5.3-3]"),
-        does: "a topic that begins with a character of several bytes ends the broker: it panics",
+        does: "it panics at a topic that begins with a character of several bytes",
         shows: "with the mark in front",
     },
 ];

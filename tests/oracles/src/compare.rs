@@ -1,4 +1,4 @@
-//! Two readings of the same bytes, and whether anybody has explained it where they differ.
+//! Compares two decodings of the same bytes. Differences must be listed.
 
 use std::{collections::BTreeMap, process::ExitCode};
 
@@ -10,13 +10,13 @@ use crate::{
     fields,
 };
 
-/// What is known: oracle, kind of disagreement, the rule that settles it, and why.
+/// The known disagreements: oracle, kind, the deciding rule, and the reason.
 const LIST: &str = include_str!("../disagreements.tsv");
 
 /// The statements of the specification.
 const STATEMENTS: &str = include_str!("../../data/statements.tsv");
 
-/// Examples that are printed of each kind that nobody has explained.
+/// Number of examples that are printed of each unlisted kind.
 const EXAMPLES: usize = 3;
 
 /// A line of the list.
@@ -36,7 +36,7 @@ fn list() -> Vec<Known> {
 }
 
 impl Known {
-    /// A rule is a statement that there is, or a section.
+    /// Checks that a rule is a known statement, or a section.
     fn check_rule(&self) {
         for rule in self.rule.split(", ") {
             let statement = STATEMENTS
@@ -79,7 +79,7 @@ pub(crate) fn run(oracle: &str, lines: &str) -> ExitCode {
     ExitCode::from(u8::from(unexplained > 0))
 }
 
-/// What we and an oracle disagree about.
+/// Returns the kind of disagreement between umqtt and an oracle.
 fn disagreement(entry: &Value) -> Option<String> {
     let bytes = fields::bytes(entry["bytes"].as_str().expect("bytes"));
     let ours = ours(&bytes);
@@ -104,7 +104,7 @@ fn disagreement(entry: &Value) -> Option<String> {
     }
 }
 
-/// The fields that we read, or the name of what we find wrong. A third opinion is asked, too.
+/// Returns the fields that umqtt decodes, or the name of its error. The independent checker must agree.
 fn ours(bytes: &[u8]) -> Result<Value, String> {
     let verdict = judge(bytes);
     match Packet::decode(bytes) {

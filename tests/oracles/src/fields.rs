@@ -1,4 +1,4 @@
-//! A packet as JSON that means the same in every language.
+//! A packet as JSON, for every language.
 
 use std::fmt::Write;
 
@@ -85,7 +85,7 @@ fn of_publish(publish: &Publish<'_>) -> Value {
     })
 }
 
-/// Two digits a byte.
+/// Writes two hex digits for each byte.
 pub(crate) fn hex(bytes: &[u8]) -> String {
     let mut digits = String::with_capacity(2 * bytes.len());
     for byte in bytes {
@@ -94,7 +94,7 @@ pub(crate) fn hex(bytes: &[u8]) -> String {
     digits
 }
 
-/// The bytes of such digits.
+/// Reads the bytes of hex digits.
 pub(crate) fn bytes(digits: &str) -> Vec<u8> {
     let pairs = digits.as_bytes().chunks(2);
     pairs

@@ -1,14 +1,13 @@
-//! Our packets before other implementations of MQTT, and theirs before ours; `.ci/oracles` runs it.
+//! Compares the codec with other implementations of MQTT. `.ci/oracles` runs it.
 //!
 //! ```text
 //! oracles write SEED COUNT     valid packets of all fourteen types, one a line, as bytes and as fields
 //! oracles compare ORACLE FILE  what an oracle made of bytes, against what we make of them
 //! ```
 //!
-//! A line is `{"bytes": .., "sent": .., "theirs": ..}`: what went over the wire, in hex; the fields from which it was
-//! made, or null where it was damaged on purpose; and what the oracle reads there: fields, or a string that says why
-//! it reads none. Strings and payloads are in hex too. Every disagreement has to stand in `disagreements.tsv`, with
-//! the rule of the specification that settles it.
+//! A line is `{"bytes": .., "sent": .., "theirs": ..}`: the encoded packet in hex; its fields, or null if it was
+//! damaged on purpose; and the fields that the oracle decodes, or its error as a string. Strings and payloads are also
+//! in hex. Every disagreement must be listed in `disagreements.tsv`, with the deciding rule of the specification.
 #![allow(
     clippy::arithmetic_side_effects,
     clippy::expect_used,

@@ -7,7 +7,7 @@ use umqtt::codec::{
     Unsuback, Unsubscribe, Will,
 };
 
-/// A packet of the given type, 0 to 13 in the order of their numbers.
+/// Returns a packet of the given type, 0 to 13 in the order of their numbers.
 pub(crate) fn packet(rng: &mut Rng, kind: usize, take: impl FnOnce(&Packet<'_>)) {
     let id = packet_id(rng);
     match kind {
@@ -114,7 +114,7 @@ fn packet_id(rng: &mut Rng) -> PacketId {
     PacketId::new(id).expect("it is not 0")
 }
 
-/// Mostly short; now and then beyond what one and two bytes of Remaining Length can say.
+/// Returns a length: usually short, sometimes too long for one or two bytes of Remaining Length.
 fn length(rng: &mut Rng) -> usize {
     match rng.u16(..1_000) {
         0 => rng.usize(16_300..20_000),
@@ -128,7 +128,7 @@ fn payload(rng: &mut Rng) -> Vec<u8> {
     (0..length(rng)).map(|_| rng.u8(..)).collect()
 }
 
-/// Any string, but for U+0000 and what is left out.
+/// Returns any string without U+0000 and without the excluded characters.
 fn text(rng: &mut Rng, without: &str) -> String {
     let (latin, count) = (rng.bool(), length(rng));
     let characters = (0..count).map(|_| character(rng, latin));
@@ -153,7 +153,7 @@ fn name(rng: &mut Rng) -> String {
         .unwrap_or_else(|| "$SYS/x".into())
 }
 
-/// Topic filters, with the wildcards where they may be.
+/// Returns topic filters, with wildcards at valid places.
 fn filters(rng: &mut Rng) -> Vec<String> {
     let count = 1 + length(rng).min(30);
     (0..count).map(|_| filter(rng)).collect()

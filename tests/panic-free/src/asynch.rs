@@ -22,7 +22,7 @@ use crate::{
 
 type Any<'s, 'b> = Client<'s, 'b, Anything, Anything>;
 
-/// Polls, and perhaps drops.
+/// Polls a future, and may drop it.
 fn run<T>(future: impl Future<Output = T>) -> Option<T> {
     let mut future = pin!(future);
     let mut context = Context::from_waker(Waker::noop());
@@ -111,7 +111,7 @@ fn device() {
     if let Ok(mut device) = Device::<_>::new(black_box(&mut storage), Anything, &config()) {
         hide(device.session());
         let (mqtt, runner) = device.split();
-        // One polls while the other waits.
+        // One is polled while the other waits.
         hide(run(async {
             let mut serve = pin!(serve(runner));
             let mut requests = pin!(requests(mqtt));

@@ -1,4 +1,4 @@
-//! The codec: every packet, both ways.
+//! The codec: every packet, encoded and decoded.
 
 use umqtt::codec::{
     Ack, Connack, Connect, FixedHeader, Packet, PacketId, Publish, PublishHeader, QoS, Suback,
@@ -17,7 +17,7 @@ macro_rules! encode {
     }};
 }
 
-/// Some of this buffer.
+/// Returns a part of this buffer.
 fn space(out: &mut [u8]) -> &mut [u8] {
     core::hint::black_box(out)
 }

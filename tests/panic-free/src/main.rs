@@ -1,5 +1,5 @@
-//! Everything public of the library, called with inputs of which the compiler knows nothing. `.ci/panic-free` links this
-//! for chips and looks for the panic handler: if it is in the image, something can reach it.
+//! Calls every public function of the library with inputs that the compiler cannot know. `.ci/panic-free` links this
+//! for chips and searches for the panic handler: if the image contains it, a function can reach it.
 #![no_std]
 #![no_main]
 
@@ -17,7 +17,7 @@ use umqtt::{Backoff, Instant};
 
 use opaque::{any, hide};
 
-/// Where the image begins.
+/// The start of the image.
 #[allow(unsafe_code, reason = "the linker looks for this name")]
 #[unsafe(no_mangle)]
 extern "C" fn _start() {
@@ -31,7 +31,7 @@ extern "C" fn _start() {
     seed();
 }
 
-/// What is in no layer.
+/// Functions outside of the layers.
 #[inline(never)]
 fn small() {
     let (now, later) = (Instant::from_millis(any()), Instant::from_millis(any()));
@@ -53,7 +53,7 @@ fn seed() {
     hide(opaque::bytes()[opaque::any::<usize>()]);
 }
 
-/// The end of every path to a panic; none leads here.
+/// The panic handler, which no path must reach.
 #[panic_handler]
 fn panic(_: &PanicInfo<'_>) -> ! {
     loop {

@@ -1,4 +1,4 @@
-//! Values of which the compiler knows nothing.
+//! Values that the compiler cannot know.
 
 use core::hint::black_box;
 
@@ -10,12 +10,12 @@ use umqtt::{
     },
 };
 
-/// Any value of this type.
+/// Returns any value of this type.
 pub(crate) fn any<T: Default>() -> T {
     black_box(T::default())
 }
 
-/// Keeps a value from being left out because nobody uses it.
+/// Prevents the compiler from removing an unused value.
 pub(crate) fn hide<T>(value: T) {
     black_box(value);
 }

@@ -1,4 +1,4 @@
-//! The session, by itself.
+//! The session.
 
 use core::hint::black_box;
 
@@ -53,7 +53,7 @@ fn connection(session: &mut Session<'_>) {
     session.connection_lost();
 }
 
-/// What a handler can do.
+/// The calls that a handler can make.
 pub(crate) fn handle(event: Event<'_>, publisher: &mut Publisher<'_, '_>) {
     see(event);
     hide(publisher.publish(&message()));
@@ -67,7 +67,7 @@ pub(crate) fn handle(event: Event<'_>, publisher: &mut Publisher<'_, '_>) {
     hide(publisher);
 }
 
-/// What can be done with an event.
+/// Uses an event.
 pub(crate) fn see(event: Event<'_>) {
     hide(event == event);
     match event {

@@ -1,4 +1,4 @@
-//! A transport and a clock that do anything, lawful or not.
+//! A transport and a clock with any behaviour, valid or not.
 
 use core::hint::black_box;
 
@@ -9,7 +9,7 @@ use crate::opaque::{any, hide};
 
 pub(crate) struct Anything;
 
-/// What a call may return: any number of bytes, even more than there were, or an error.
+/// Returns any number of bytes, even too many, or an error.
 fn outcome<T: Default>() -> Result<T, ErrorKind> {
     black_box(Ok(T::default()))
 }
@@ -62,7 +62,7 @@ mod asynch {
         task::Poll,
     };
 
-    /// Ready, or not.
+    /// Returns ready or not.
     fn later<T: Default>() -> impl Future<Output = Result<T, ErrorKind>> {
         poll_fn(|_| black_box(Poll::Ready(outcome())))
     }

@@ -4,7 +4,7 @@ use std::env;
 
 use rmqtt::{Result, context::ServerContext, net::Builder, server::MqttServer};
 
-/// Who may do what, for each door.
+/// The access rules of each port.
 const OPEN: &str = r#"rules = [["allow", "all"]]"#;
 const LOGIN: &str =
     r#"rules = [["allow", { user = "user", password = "password" }], ["deny", "all"]]"#;
@@ -27,7 +27,7 @@ async fn main() -> Result<()> {
         _ => OPEN,
     };
     let port = arguments.next().unwrap_or_default();
-    // It sends clients away, with code 3, when its computer is busy.
+    // It refuses clients with code 3 when its computer is busy.
     let context = ServerContext::new()
         .busy_check_enable(false)
         .plugins_config_map_add("rmqtt-acl", rules)
