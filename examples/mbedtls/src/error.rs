@@ -188,7 +188,7 @@ fn of_handshake(error: SessionError) -> &'static str {
     match high_level(code) {
         _ if is_out_of_memory(code) => OUT_OF_MEMORY,
         sys::MBEDTLS_ERR_SSL_FATAL_ALERT_MESSAGE => {
-            "the server ended it with an alert; check whether it wants a client certificate, or another TLS version"
+            "the server ended it with an alert; check whether it wants a client certificate, an ALPN protocol, or another TLS version"
         }
         sys::MBEDTLS_ERR_SSL_INVALID_RECORD | sys::MBEDTLS_ERR_SSL_BAD_PROTOCOL_VERSION => {
             "the server does not speak TLS 1.2 or 1.3; check the port (8883 is usual with TLS)"

@@ -27,6 +27,8 @@ mod clock;
 mod error;
 mod stream;
 
+use core::ffi::CStr;
+
 use embedded_io_async::{Read, Write};
 use mbedtls_rs::{
     Certificate, ClientSessionConfig, Credentials, PrivateKey, Session, SessionConfig,
@@ -50,6 +52,7 @@ pub struct Connector<'a> {
     tls: TlsReference<'a>,
     roots: Certificate<'a>,
     client: Option<Credentials<'a>>,
+    protocols: &'a [&'a CStr],
 }
 
 impl<'a> Connector<'a> {
@@ -65,6 +68,7 @@ impl<'a> Connector<'a> {
             tls,
             roots: certificate(roots).map_err(Error::Roots)?,
             client: None,
+            protocols: &[],
         })
     }
 
@@ -91,6 +95,12 @@ impl<'a> Connector<'a> {
         })
     }
 
+    /// Offers these protocols (ALPN), the preferred one first. Some servers have MQTT beside others on one port.
+    pub const fn with_protocols(mut self, protocols: &'a [&'a CStr]) -> Self {
+        self.protocols = protocols;
+        self
+    }
+
     /// Opens a TLS connection (1.2 or 1.3) over a transport, to a server that proves to be `server_name`.
     ///
     /// Only TLS records are written to the transport. The handshake blocks the executor while it computes, for up to
@@ -115,6 +125,7 @@ impl<'a> Connector<'a> {
         let config = SessionConfig::Client(ClientSessionConfig {
             ca_chain: Some(self.roots.clone()),
             creds: self.client.clone(),
+            alpn_protocols: (!self.protocols.is_empty()).then_some(self.protocols),
             ..ClientSessionConfig::new()
         });
         let mut session = Session::new(self.tls, transport, &config).map_err(Error::Handshake)?;
@@ -139,13 +150,13 @@ fn certificate(x509: X509<'_>) -> Result<Certificate<'_>, SessionError> {
     }
 }
 
-fn c_string<'b>(name: &str, buf: &'b mut [u8; MAX_NAME]) -> Option<&'b core::ffi::CStr> {
+fn c_string<'b>(name: &str, buf: &'b mut [u8; MAX_NAME]) -> Option<&'b CStr> {
     let (last, room) = buf.split_last_mut()?;
     *last = 0;
     let space = room.get_mut(..name.len()).filter(|_| !name.is_empty())?;
     space.copy_from_slice(name.as_bytes());
     let ends = buf.get(..=name.len())?;
-    core::ffi::CStr::from_bytes_with_nul(ends).ok()
+    CStr::from_bytes_with_nul(ends).ok()
 }
 
 #[cfg(not(feature = "clock"))]
