@@ -1,102 +1,114 @@
-//! The "living room light": a program that publishes the state of a light every second, shows what arrives, and
-//! reconnects after a failure with its session kept.
+//! The living room light without its I/O: its state, its messages, and the sentences for its user.
 //!
-//! It runs on a chip and on a PC. [`Light`] decides and does no I/O; [`blocking::run`] moves the bytes, and so does
-//! `asynch::run` (feature `async`). A program brings a [`Board`] (where to show things, how to switch the light) and a
-//! `Network` of one of the two modules (how to reach the broker).
+//! Each program that shares it brings a board and a device of `umqtt`.
 #![no_std]
 
-#[cfg(feature = "async")]
-pub mod asynch;
-pub mod blocking;
-mod failure;
-#[cfg(feature = "identity")]
-mod identity;
-pub mod kept;
-mod logic;
 mod news;
+#[cfg(test)]
+mod tests;
 
-use umqtt::codec::QoS;
+use umqtt::{Event, Message, codec::QoS};
 
-#[cfg(feature = "identity")]
-pub use self::identity::Identity;
-pub use self::{
-    failure::{Failure, SubscriptionRefused},
-    logic::{Light, Next},
-    news::{KeptSession, News},
-};
+pub use self::news::News;
 
-/// What follows the device's prefix in its topic.
+/// The part of the light's topic after the prefix of its device.
 pub const TOPIC_SUFFIX: &str = "/living_room/light";
 
-/// The longest topic, in bytes.
-pub const TOPIC_CAPACITY: usize = 256;
+/// A light that publishes its state and that messages on the same topic switch.
+#[derive(Debug)]
+pub struct Light<'a> {
+    topic: &'a str,
+    qos: QoS,
+    on: bool,
+    /// Number of own messages with each state that have not come back.
+    under_way: UnderWay,
+    /// Number of own messages that have come back.
+    count: u32,
+}
 
-/// How long to wait after a failure before dialling again, in milliseconds.
-pub const RETRY_MS: u32 = 5_000;
+#[derive(Debug, Default)]
+struct UnderWay {
+    on: u32,
+    off: u32,
+}
 
-/// The machine that the program runs on, as far as the light is concerned.
-pub trait Board {
-    /// Shows or logs what happened.
-    fn tell(&mut self, news: &News<'_>);
-
-    /// Switches the light.
-    fn set_light(&mut self, on: bool);
-
-    /// Whether the program is asked to end; it is asked often.
-    fn is_stopped(&mut self) -> bool {
-        false
+impl UnderWay {
+    const fn count(&mut self, on: bool) -> &mut u32 {
+        if on { &mut self.on } else { &mut self.off }
     }
 }
 
-/// How the program ended.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-#[cfg_attr(feature = "defmt", derive(defmt::Format))]
-pub enum End {
-    /// As many messages have come back as were asked for.
-    Done,
-    /// The board asked for the end.
-    Stopped,
-    /// The network said that trying again is of no use.
-    GaveUp,
-}
+impl<'a> Light<'a> {
+    /// Creates a light that is off. It publishes to this topic with this QoS.
+    pub fn new(topic: &'a str, qos: QoS) -> Self {
+        Self {
+            topic,
+            qos,
+            on: false,
+            under_way: UnderWay::default(),
+            count: 0,
+        }
+    }
 
-/// What one light does.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-#[cfg_attr(feature = "defmt", derive(defmt::Format))]
-pub struct Settings<'a> {
-    /// What tells this device's topics from those of all others: a UUID, for instance.
-    pub topic_prefix: &'a str,
-    /// The quality of service, of what it publishes and of its subscription.
-    pub qos: QoS,
-    /// Time from one message to the next, in milliseconds.
-    pub interval_ms: u32,
-    /// End when so many of its own messages have come back.
-    pub count: Option<u32>,
-}
+    /// Returns `true` if the light is on.
+    pub const fn is_on(&self) -> bool {
+        self.on
+    }
 
-/// The prefix is so long that the topic has more than [`TOPIC_CAPACITY`] bytes.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-#[cfg_attr(feature = "defmt", derive(defmt::Format))]
-pub struct PrefixTooLong {
-    /// Length of the prefix, in bytes.
-    pub len: usize,
-}
+    /// Returns how many of its own messages have come back.
+    pub const fn count(&self) -> u32 {
+        self.count
+    }
 
-impl PrefixTooLong {
-    /// The longest prefix, in bytes.
-    pub const MAX: usize = TOPIC_CAPACITY - TOPIC_SUFFIX.len();
-}
+    /// Publishes the other state by this function, then switches. The light is as before if the function fails.
+    ///
+    /// # Errors
+    ///
+    /// The error of the function.
+    pub fn toggle<R, E>(
+        &mut self,
+        publish: impl FnOnce(&Message<'_>) -> Result<R, E>,
+    ) -> Result<News<'static>, E> {
+        let on = !self.on;
+        let mut message = Message::new(self.topic, news::state(on).as_bytes());
+        message.qos = self.qos;
+        publish(&message)?;
+        self.on = on;
+        let under_way = self.under_way.count(on);
+        *under_way = under_way.saturating_add(1);
+        Ok(News::Published { on })
+    }
 
-impl core::fmt::Display for PrefixTooLong {
-    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
-        let Self { len } = self;
-        write!(
-            f,
-            "topic prefix too long: {len} bytes, at most {}",
-            Self::MAX
-        )
+    /// Handles an event of the device, and returns what to show.
+    pub fn handle<'e>(&mut self, event: &Event<'e>) -> News<'e> {
+        match *event {
+            Event::Connected {
+                session_present, ..
+            } if !session_present || self.qos == QoS::AtMostOnce => {
+                // These messages are lost, or reach the server before it has the subscription again.
+                self.under_way = UnderWay::default();
+            }
+            Event::Message(message) => return self.received(message),
+            _ => {}
+        }
+        News::Event(*event)
+    }
+
+    fn received<'e>(&mut self, message: Message<'e>) -> News<'e> {
+        let state = match message.payload {
+            b"on" => Some(true),
+            b"off" => Some(false),
+            _ => None,
+        };
+        if let Some(on) = state.filter(|_| message.topic == self.topic) {
+            let under_way = self.under_way.count(on);
+            if !message.retain && *under_way > 0 {
+                *under_way = under_way.saturating_sub(1);
+                self.count = self.count.saturating_add(1);
+                return News::CameBack { on };
+            }
+            self.on = on;
+        }
+        News::Received(message)
     }
 }
-
-impl core::error::Error for PrefixTooLong {}
