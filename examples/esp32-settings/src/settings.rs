@@ -2,11 +2,13 @@
 
 use std::net::{Ipv4Addr, Ipv6Addr};
 
-use light::PrefixTooLong;
+use light::TOPIC_SUFFIX;
 use umqtt::codec::TopicName;
 
 use crate::Features;
 
+/// Number of bytes that the program has for the topic of its light.
+const TOPIC_CAPACITY: usize = 256;
 /// What embedded-tls has room for.
 const LONGEST_CERTIFIED_NAME: usize = 64;
 
@@ -119,7 +121,7 @@ impl Settings {
                 TopicName::new(prefix).is_ok(),
                 "TOPIC_PREFIX may contain neither + nor #",
             );
-            let max = PrefixTooLong::MAX;
+            let max = TOPIC_CAPACITY - TOPIC_SUFFIX.len();
             env.require(
                 prefix.len() <= max,
                 format!("TOPIC_PREFIX is longer than {max} bytes"),
