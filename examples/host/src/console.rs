@@ -1,88 +1,79 @@
-//! Where the light tells what happens, and how the user ends it.
+//! What the program prints, and how it ends.
 
 use std::{
-    cell::Cell,
     fmt,
     io::{self, Write},
     process,
     sync::atomic::{AtomicBool, Ordering},
+    thread,
+    time::Duration,
 };
 
-use light::{Board, KeptSession, News, asynch::Stop};
-use tokio::sync::Notify;
+use tokio::sync::SetOnce;
 
-/// The user asked for the end.
-static STOP: AtomicBool = AtomicBool::new(false);
-/// Wakes whoever awaits that.
-static STOPPED: Notify = Notify::const_new();
-/// There is a connection on which to say goodbye.
+/// Time for the goodbye: DISCONNECT, and the connection that ends the session.
+const GOODBYE: Duration = Duration::from_secs(2);
+
+/// The reason why the program ends.
+pub(crate) static END: SetOnce<End> = SetOnce::const_new();
+/// The broker has accepted the connection.
 static CONNECTED: AtomicBool = AtomicBool::new(false);
 
-/// Makes Ctrl-C ask for the end. Where there is nobody to say goodbye to, it ends the program at once; a second one
-/// always does.
+/// An end of the program: the last line, and the exit code.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct End(&'static str, u8);
+
+pub(crate) const DONE: End = End("Done: all messages asked for have come back.", 0);
+pub(crate) const STOPPED: End = End("Stopped.", 0);
+/// Another attempt would fail for the same reason, which was shown.
+pub(crate) const GAVE_UP: End = End("Given up.", 1);
+
+impl End {
+    /// Prints the last line, and returns the exit code.
+    pub(crate) fn finish(self, is_disconnected: bool) -> u8 {
+        let goodbye = if is_disconnected {
+            " Disconnected."
+        } else {
+            ""
+        };
+        drop(writeln!(io::stdout(), "{}{goodbye}", self.0));
+        self.1
+    }
+}
+
+/// Lets Ctrl-C end the program: at once if there is no connection or if it is the second one.
 pub(crate) fn listen_for_ctrl_c() -> Result<(), ctrlc::Error> {
     ctrlc::set_handler(|| {
-        let again = STOP.swap(true, Ordering::SeqCst);
-        if again {
-            process::exit(130);
+        if END.get().is_some() || !CONNECTED.load(Ordering::SeqCst) {
+            process::exit(STOPPED.finish(false).into());
         }
-        if !CONNECTED.load(Ordering::SeqCst) {
-            drop(writeln!(io::stdout(), "Stopped."));
-            process::exit(0);
-        }
-        STOPPED.notify_one();
+        end(STOPPED);
     })
 }
 
-/// Says whether there is a connection.
-pub(crate) fn set_connected(connected: bool) {
-    CONNECTED.store(connected, Ordering::SeqCst);
-}
-
-/// The terminal.
-#[derive(Debug, Default)]
-pub(crate) struct Console {
-    /// Nobody reads any more.
-    closed: Cell<bool>,
-}
-
-impl Console {
-    /// Prints a line.
-    pub(crate) fn say(&self, line: impl fmt::Display) {
-        if writeln!(io::stdout(), "{line}").is_err() {
-            self.closed.set(true);
-        }
+/// Begins the end. The program says goodbye if it is connected, but not for longer than [`GOODBYE`].
+pub(crate) fn end(end: End) {
+    if END.set(end).is_ok() {
+        thread::spawn(move || {
+            thread::sleep(GOODBYE);
+            process::exit(end.finish(false).into());
+        });
     }
 }
 
-impl Board for Console {
-    fn tell(&mut self, news: &News<'_>) {
-        match news {
-            News::Connected(KeptSession::Earlier) => {
-                self.say(format_args!("{news}; --clean would begin afresh"));
-            }
-            _ => self.say(news),
-        }
-    }
+/// Records if the broker has accepted the connection. Returns the value before.
+pub(crate) fn set_connected(connected: bool) -> bool {
+    CONNECTED.swap(connected, Ordering::SeqCst)
+}
 
-    /// What is published and received tells it already.
-    fn set_light(&mut self, _on: bool) {}
-
-    fn is_stopped(&mut self) -> bool {
-        STOP.load(Ordering::SeqCst) || self.closed.get()
+/// Prints a line. If nobody reads it, the program ends.
+pub(crate) fn say(line: impl fmt::Display) {
+    if writeln!(io::stdout(), "{line}").is_err() {
+        end(STOPPED);
     }
 }
 
-impl Stop for Console {
-    /// That nobody reads any more needs no waking: the program learns it when it prints.
-    async fn stopped(&self) {
-        while !STOP.load(Ordering::SeqCst) {
-            STOPPED.notified().await;
-        }
-    }
-}
-
-/// Prints a line that tells what went wrong.
+/// Prints a line about a problem.
 pub(crate) fn complain(line: impl fmt::Display) {
     drop(writeln!(io::stderr(), "{line}"));
 }

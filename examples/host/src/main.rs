@@ -1,64 +1,45 @@
-//! The living room light on a PC. `host --help` tells its options.
+//! The living room light on a PC. `host --help` shows its options.
 
-mod address;
-mod clients;
 mod console;
+mod failure;
 mod network;
+mod on_blocking;
+mod on_tokio;
 mod options;
-mod runtime;
 mod tls;
-mod transport;
+mod work;
 
-use std::{fmt, io, process::ExitCode};
+use std::process::ExitCode;
 
-use light::{End, Light, PrefixTooLong, Settings};
+use anyhow::Context as _;
+use clap::Parser as _;
+use light::{Light, TOPIC_SUFFIX};
+use shell_words::quote;
 use tokio::runtime::Builder;
-use umqtt::{
-    Session, Storage,
-    codec::{Connect, Credentials, TopicError, Will},
-};
+use umqtt::Config;
+use umqtt::codec::{Connect, Credentials, Will};
 use uuid::Uuid;
 
-use crate::{
-    address::Target,
-    clients::Work,
-    console::{Console, complain, listen_for_ctrl_c},
-    network::Tcp,
-    options::Options,
-    tls::{Tls, Unprepared},
-};
-
-/// Receive buffer, send buffer, messages in flight.
-type Memory = Storage<16_384, 16_384, 32>;
+use crate::console::{END, complain, listen_for_ctrl_c, say};
+use crate::{network::Broker, options::Options, work::Work};
 
 fn main() -> ExitCode {
     env_logger::init();
-    let options = Options::from_command_line();
-    match start(&options) {
-        Ok(End::Done | End::Stopped) => ExitCode::SUCCESS,
-        Ok(End::GaveUp) => ExitCode::FAILURE,
-        Err(error) => {
-            complain(error);
-            ExitCode::FAILURE
-        }
-    }
+    run(&Options::parse()).unwrap_or_else(|error| {
+        complain(format_args!("{error:#}."));
+        ExitCode::FAILURE
+    })
 }
 
-fn start(options: &Options) -> Result<End, StartError> {
-    listen_for_ctrl_c()?;
-    let mut console = Console::default();
-    let mut network = reach(options, &console)?;
-
+fn run(options: &Options) -> anyhow::Result<ExitCode> {
+    listen_for_ctrl_c().context("Ctrl-C cannot be caught")?;
+    let broker = broker(options)?;
     let prefix = options.topic_prefix.clone();
-    let mut light = Light::new(&Settings {
-        topic_prefix: &prefix.unwrap_or_else(|| Uuid::new_v4().to_string()),
-        qos: options.qos,
-        interval_ms: u32::try_from(options.interval.as_millis()).unwrap_or(u32::MAX),
-        count: options.count,
-    })?;
-    let client_id = options.client_id.clone().unwrap_or_else(random_client_id);
+    let topic = prefix.unwrap_or_else(|| Uuid::new_v4().to_string()) + TOPIC_SUFFIX;
+    // 23 letters and digits, which every broker must allow [MQTT-3.1.3-5].
+    let random_id = || format!("umqtt{:.18}", Uuid::new_v4().simple().to_string());
+    let client_id = options.client_id.clone().unwrap_or_else(random_id);
     let password = options.password();
-    let topic = light.topic().to_owned();
     let connect = Connect {
         clean_session: options.clean,
         keep_alive: options.keep_alive,
@@ -66,157 +47,76 @@ fn start(options: &Options) -> Result<End, StartError> {
             user_name,
             password: password.as_deref(),
         }),
-        will: will(options, &topic),
+        will: options.will.as_ref().map(|(other, message)| Will {
+            qos: options.qos,
+            ..Will::new(other.as_deref().unwrap_or(&topic), message.as_bytes())
+        }),
         ..Connect::new(&client_id)
     };
-
-    let client = if options.asynch { "async" } else { "blocking" };
-    console.say(format_args!(
-        "Connecting to {} as {client_id:?}, with the {client} client.",
-        network.target
-    ));
-    console.say(format_args!(
-        "To watch: {}",
-        watch_command(options, &network.target, &topic)
-    ));
-    let mut storage = Memory::new();
-    let mut session = Session::new(&mut storage);
     let work = Work {
-        light: &mut light,
-        session: &mut session,
-        connect: &connect,
-        network: &mut network,
-        console: &mut console,
-        forget: options.client_id.is_none() && !options.clean,
+        light: Light::new(&topic, options.qos),
+        broker: &broker,
+        config: Config {
+            connect,
+            subscriptions: &[(&topic, options.qos)],
+        },
+        options,
     };
-    let end = if options.asynch {
-        let runtime = Builder::new_current_thread().enable_all().build();
-        let runtime = runtime.map_err(StartError::Runtime)?;
-        runtime.block_on(clients::asynch(work))
+    let device = if options.asynch { "async" } else { "blocking" };
+    let Broker { host, port, .. } = &broker;
+    say(format_args!(
+        "Connecting to {host}:{port} as {client_id:?}, with the {device} device."
+    ));
+    let command = watch_command(options, &broker, &topic);
+    say(format_args!("To watch: {command}"));
+    let is_disconnected = if options.asynch {
+        let runtime = Builder::new_current_thread().enable_all().build()?;
+        let is_disconnected = runtime.block_on(on_tokio::run(work));
+        // A name that is being resolved cannot be waited for.
+        runtime.shutdown_background();
+        is_disconnected?
     } else {
-        clients::blocking(work)
+        on_blocking::run(work)?
     };
-    let goodbye = if network.said_goodbye {
-        " Disconnected."
-    } else {
-        ""
-    };
-    match end {
-        End::Done => console.say(format_args!(
-            "Done: all messages asked for have come back.{goodbye}"
-        )),
-        End::Stopped => console.say(format_args!("Stopped.{goodbye}")),
-        End::GaveUp => {}
+    if is_disconnected && options.client_id.is_none() && !options.clean {
+        // The broker forgets it as soon as it accepts the connection.
+        drop(on_blocking::forget(&broker, &connect));
     }
-    Ok(end)
+    let end = END.get().context("The light ended by itself")?;
+    Ok(end.finish(is_disconnected).into())
 }
 
-/// The way to the broker that the options name, or to one inside this program.
-fn reach(options: &Options, console: &Console) -> Result<Tcp, StartError> {
-    let target = match &options.broker {
-        Some(broker) => Target {
-            host: broker.host.clone(),
-            port: broker.port.unwrap_or(if options.tls { 8883 } else { 1883 }),
-        },
+/// The broker that the options name, or one inside this program.
+fn broker(options: &Options) -> anyhow::Result<Broker> {
+    let (host, port) = match options.broker.clone() {
+        Some((host, port)) => (host, port.unwrap_or(if options.tls { 8883 } else { 1883 })),
         None => {
-            let address = embedded_broker::start().map_err(StartError::Broker)?;
-            console.say(format_args!(
+            let address = embedded_broker::start().context("Name one with --broker")?;
+            say(format_args!(
                 "No --broker is named, so one was started inside this program, at {address}."
             ));
-            Target {
-                host: address.ip().to_string(),
-                port: address.port(),
-            }
+            (address.ip().to_string(), address.port())
         }
     };
-    let tls = options.tls.then(|| Tls::new(options, &target.host));
-    Ok(Tcp {
-        tls: tls.transpose()?,
-        target,
-        said_goodbye: false,
-    })
-}
-
-/// 23 letters and digits: what every broker has to allow \[MQTT-3.1.3-5\].
-fn random_client_id() -> String {
-    let id = format!("umqtt{}", Uuid::new_v4().simple());
-    id.chars().take(23).collect()
-}
-
-fn will<'a>(options: &'a Options, topic: &'a str) -> Option<Will<'a>> {
-    let will = options.will.as_ref()?;
-    let topic = will.topic.as_deref().unwrap_or(topic);
-    Some(Will {
-        qos: options.qos,
-        ..Will::new(topic, will.message.as_bytes())
-    })
+    let tls = options.tls.then(|| tls::config(options)).transpose()?;
+    Ok(Broker { host, port, tls })
 }
 
 /// The command that shows the same messages in another terminal.
-fn watch_command(options: &Options, target: &Target, topic: &str) -> String {
-    let Target { host, port } = target;
-    let mut command = format!("mosquitto_sub -h {host} -p {port} -t '{topic}'");
-    if let Some(ca) = &options.ca {
-        command.push_str(&format!(" --cafile '{}'", ca.display()));
-    } else if options.tls {
-        command.push_str(" --tls-use-os-certs");
+fn watch_command(options: &Options, Broker { host, port, .. }: &Broker, topic: &str) -> String {
+    let (host, topic) = (quote(host), quote(topic));
+    let mut command = format!("mosquitto_sub -h {host} -p {port} -t {topic}");
+    if options.tls && options.ca.is_none() {
+        command += " --tls-use-os-certs";
     }
-    if options.client_cert.is_some() {
-        command.push_str(" --cert FILE --key FILE");
-    }
-    if let Some(user) = &options.user {
-        command.push_str(&format!(" -u '{user}' -P PASSWORD"));
-    }
-    command
-}
-
-/// Why the program cannot start.
-#[derive(Debug)]
-enum StartError {
-    CtrlC(ctrlc::Error),
-    Broker(io::Error),
-    Runtime(io::Error),
-    Tls(Unprepared),
-    Prefix(PrefixTooLong),
-    Will(TopicError),
-}
-
-impl fmt::Display for StartError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::CtrlC(error) => write!(f, "Ctrl-C cannot be caught: {error}."),
-            Self::Broker(error) => write!(
-                f,
-                "The broker inside this program did not start: {error}. Name another one with --broker."
-            ),
-            Self::Runtime(error) => write!(f, "The async runtime did not start: {error}."),
-            Self::Tls(error) => error.fmt(f),
-            Self::Prefix(error) => write!(f, "Take a shorter --topic-prefix ({error})."),
-            Self::Will(error) => write!(f, "The topic of --will is not valid: {error}."),
+    let (ca, cert, key) = (&options.ca, &options.client_cert, &options.client_key);
+    for (option, file) in [("cafile", ca), ("cert", cert), ("key", key)] {
+        if let Some(file) = file {
+            command += &format!(" --{option} {}", quote(&file.to_string_lossy()));
         }
     }
-}
-
-impl From<ctrlc::Error> for StartError {
-    fn from(error: ctrlc::Error) -> Self {
-        Self::CtrlC(error)
+    if let Some(user) = &options.user {
+        command += &format!(" -u {} -P PASSWORD", quote(user));
     }
-}
-
-impl From<Unprepared> for StartError {
-    fn from(error: Unprepared) -> Self {
-        Self::Tls(error)
-    }
-}
-
-impl From<PrefixTooLong> for StartError {
-    fn from(error: PrefixTooLong) -> Self {
-        Self::Prefix(error)
-    }
-}
-
-impl From<TopicError> for StartError {
-    fn from(error: TopicError) -> Self {
-        Self::Will(error)
-    }
+    command
 }

@@ -1,155 +1,279 @@
-//! The light's way to the broker, and what to say when it fails.
+//! Connections to the broker, with TLS or without.
 
-use std::io;
-
-use light::{Failure, RETRY_MS, asynch, blocking};
-use umqtt::{
-    ProtocolError,
-    client::Error,
-    codec::ConnectReturnCode,
-    std_io::{self, NonBlocking},
+use std::{
+    io::{self, ErrorKind, Read, Write},
+    net::TcpStream,
+    sync::Arc,
+    time::{Duration, Instant},
 };
 
-use crate::{
-    address::Target,
-    console::{complain, set_connected},
-    runtime::AsyncStream,
-    tls::{self, Tls},
-    transport::{self, Problem, Stream},
-};
+use rustls::{ClientConfig, ClientConnection, StreamOwned, pki_types::ServerName};
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio_rustls::{TlsConnector, client::TlsStream};
+use umqtt::std_io::{self, NonBlocking};
+use umqtt::tokio_io::{self, FromTokio};
 
-/// A broker over TCP.
+/// Time for the TLS handshake.
+const HANDSHAKE: Duration = Duration::from_secs(10);
+
+/// A broker, and how to connect to it.
 #[derive(Debug)]
-pub(crate) struct Tcp {
-    pub(crate) target: Target,
-    pub(crate) tls: Option<Tls>,
-    /// The last connection ended with a goodbye.
-    pub(crate) said_goodbye: bool,
+pub(crate) struct Broker {
+    pub(crate) host: String,
+    pub(crate) port: u16,
+    pub(crate) tls: Option<Arc<ClientConfig>>,
 }
 
-/// Why a connection could not be made, or ended.
-type TcpFailure = Failure<Problem, std_io::Error>;
+pub(crate) trait Stream: Read + Write {}
+impl<S: Read + Write> Stream for S {}
 
-impl Tcp {
-    fn connect(&self) -> Result<Stream, Problem> {
-        let stream = transport::dial(&self.target, self.tls.as_ref())?;
-        set_connected(true);
-        Ok(stream)
+pub(crate) trait AsyncStream: AsyncRead + AsyncWrite + Unpin {}
+impl<S: AsyncRead + AsyncWrite + Unpin> AsyncStream for S {}
+
+impl Broker {
+    /// Connects for the blocking device.
+    pub(crate) fn dial(&self) -> io::Result<NonBlocking<Box<dyn Stream>>> {
+        let socket = std_io::connect((&*self.host, self.port))?.into_inner();
+        Ok(NonBlocking::new(match &self.tls {
+            None => Box::new(socket),
+            Some(config) => Box::new(secure(socket, config, &self.host)?),
+        }))
     }
 
-    fn close(&mut self, stream: io::Result<Stream>) {
-        set_connected(false);
-        self.said_goodbye = true;
-        // The goodbye has left; a broker that does not close in time changes nothing.
-        drop(stream.and_then(transport::hang_up));
-    }
-}
-
-impl blocking::Network for Tcp {
-    type Transport = NonBlocking<Stream>;
-    type Error = Problem;
-
-    fn dial(&mut self) -> Result<Self::Transport, Problem> {
-        self.connect().map(NonBlocking::new)
-    }
-
-    fn hang_up(&mut self, transport: Self::Transport) {
-        self.close(Ok(transport.into_inner()));
-    }
-
-    fn failed(&mut self, failure: &TcpFailure) -> bool {
-        report(failure)
+    /// Connects for the async device.
+    pub(crate) async fn dial_async(&self) -> io::Result<FromTokio<Box<dyn AsyncStream>>> {
+        let socket = tokio_io::connect((&*self.host, self.port))
+            .await?
+            .into_inner();
+        Ok(FromTokio::new(match &self.tls {
+            None => Box::new(socket),
+            Some(config) => Box::new(secure_async(socket, config, &self.host).await?),
+        }))
     }
 }
 
-/// Dialling and closing block, each within its time: this thread has nothing else to do meanwhile.
-impl asynch::Network for Tcp {
-    type Transport = AsyncStream;
-    type Error = Problem;
-
-    async fn dial(&mut self) -> Result<Self::Transport, Problem> {
-        AsyncStream::new(self.connect()?).map_err(Problem::Runtime)
-    }
-
-    async fn hang_up(&mut self, transport: Self::Transport) {
-        self.close(transport.into_stream());
-    }
-
-    fn failed(&mut self, failure: &TcpFailure) -> bool {
-        report(failure)
-    }
-}
-
-/// Tells what went wrong, and returns whether it may pass.
-fn report(failure: &TcpFailure) -> bool {
-    set_connected(false);
-    let (text, retry) = in_words(failure);
-    if retry {
-        let seconds = RETRY_MS / 1_000;
-        complain(format_args!(
-            "{text} Trying again in {seconds} s; Ctrl-C ends the program."
-        ));
-    } else {
-        complain(text);
-    }
-    retry
-}
-
-/// What went wrong and what to do about it, and whether it may pass.
-fn in_words(failure: &TcpFailure) -> (String, bool) {
-    match failure {
-        Failure::Dial(problem) => (problem.to_string(), !problem.is_final()),
-        Failure::SubscriptionRefused => (
-            "The broker does not allow the subscription. Check what this user may do there, or take another \
-             --topic-prefix."
-                .to_owned(),
-            false,
-        ),
-        Failure::Client(Error::Closed) => closed(),
-        Failure::Client(Error::Transport(std_io::Error(error))) => match tls::reason(error) {
-            Some(reason) => (reason.text, !reason.is_final),
-            None if is_closed(error) => closed(),
-            None => (format!("The connection broke: {error}."), true),
-        },
-        Failure::Client(Error::Request(error)) => (format!("This cannot be done: {error}."), false),
-        Failure::Client(Error::Protocol(ProtocolError::Refused(code))) => refusal(*code),
-        Failure::Client(Error::Protocol(error @ (ProtocolError::Decode(_) | ProtocolError::BeforeConnack(_)))) => (
-            format!("The connection ended: {error}. Check that a broker for MQTT 3.1.1 is at that port, and whether it needs --tls."),
-            true,
-        ),
-        Failure::Client(error) => (format!("The connection ended: {error}."), true),
-    }
-}
-
-fn closed() -> (String, bool) {
-    let text = "The broker closed the connection. If it does so again at once, check --user, --password and \
-                --client-id, and whether the port needs --tls.";
-    (text.to_owned(), true)
-}
-
-/// Whether the broker did that. TLS wants a goodbye of its own, which a broker that dies cannot say.
-fn is_closed(error: &io::Error) -> bool {
-    matches!(
-        error.kind(),
-        io::ErrorKind::ConnectionReset
-            | io::ErrorKind::ConnectionAborted
-            | io::ErrorKind::BrokenPipe
-            | io::ErrorKind::UnexpectedEof
-    )
-}
-
-fn refusal(code: ConnectReturnCode) -> (String, bool) {
-    let advice = match code {
-        ConnectReturnCode::ServerUnavailable => "Try later",
-        ConnectReturnCode::UnacceptableProtocolVersion => "Use a broker for MQTT 3.1.1",
-        ConnectReturnCode::IdentifierRejected => "Give another one with --client-id",
-        ConnectReturnCode::BadUserNameOrPassword | ConnectReturnCode::NotAuthorized => {
-            "Check --user and --password, or the environment variable MQTT_PASSWORD"
+/// Performs the TLS handshake on a socket whose reads and writes have timeouts.
+fn secure(
+    socket: TcpStream,
+    config: &Arc<ClientConfig>,
+    host: &str,
+) -> io::Result<StreamOwned<ClientConnection, TcpStream>> {
+    let connection =
+        ClientConnection::new(config.clone(), name(host)?).map_err(io::Error::other)?;
+    let mut stream = StreamOwned::new(connection, socket);
+    let start = Instant::now();
+    while stream.conn.is_handshaking() {
+        match stream.conn.complete_io(&mut stream.sock) {
+            Err(error) if error.kind() != ErrorKind::WouldBlock => return Err(error),
+            _ if start.elapsed() > HANDSHAKE => return Err(ErrorKind::TimedOut.into()),
+            _ => {}
         }
+    }
+    Ok(stream)
+}
+
+async fn secure_async<S: AsyncStream>(
+    socket: S,
+    config: &Arc<ClientConfig>,
+    host: &str,
+) -> io::Result<TlsStream<S>> {
+    let handshake = TlsConnector::from(config.clone()).connect(name(host)?, socket);
+    tokio::time::timeout(HANDSHAKE, handshake).await?
+}
+
+fn name(host: &str) -> io::Result<ServerName<'static>> {
+    ServerName::try_from(host.to_owned()).map_err(io::Error::other)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{
+        net::{SocketAddr, TcpListener},
+        sync::mpsc::{self, Sender},
+        thread::{self, JoinHandle},
     };
-    let retry = code == ConnectReturnCode::ServerUnavailable;
-    (
-        format!("The broker refused the connection: {code}. {advice}."),
-        retry,
-    )
+
+    use embedded_io::{Error as _, ErrorKind, Read, Write};
+    use embedded_io_async::{Read as AsyncRead, Write as AsyncWrite};
+    use rustls::{
+        ClientConfig, RootCertStore, ServerConfig, ServerConnection, crypto::ring,
+        pki_types::PrivateKeyDer,
+    };
+    use tokio::{io::AsyncWriteExt as _, net::TcpStream, runtime::Builder, time::timeout};
+
+    use super::{
+        Arc, Duration, FromTokio, HANDSHAKE, Instant, NonBlocking, StreamOwned, TlsStream, io,
+        secure, secure_async, std_io, tokio_io,
+    };
+
+    const HELLO: &[u8] = b"while you cannot write";
+
+    /// The address of a server, the settings of TLS for it, and the server itself. It sends [`HELLO`] when
+    /// told so for the first time. For the second time it begins to read, and it returns what it has read.
+    fn server() -> (
+        SocketAddr,
+        Arc<ClientConfig>,
+        Sender<()>,
+        JoinHandle<Vec<u8>>,
+    ) {
+        let pair = rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();
+        let certificate = pair.cert.der().clone();
+        let mut roots = RootCertStore::empty();
+        roots.add(certificate.clone()).unwrap();
+        let provider = Arc::new(ring::default_provider());
+        let client = ClientConfig::builder_with_provider(Arc::clone(&provider))
+            .with_safe_default_protocol_versions()
+            .unwrap()
+            .with_root_certificates(roots)
+            .with_no_client_auth();
+        let key = PrivateKeyDer::try_from(pair.signing_key.serialize_der()).unwrap();
+        let server = ServerConfig::builder_with_provider(provider)
+            .with_safe_default_protocol_versions()
+            .unwrap()
+            .with_no_client_auth()
+            .with_single_cert(vec![certificate], key)
+            .unwrap();
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = listener.local_addr().unwrap();
+        let (tell, hear) = mpsc::channel();
+        let server = thread::spawn(move || {
+            let connection = ServerConnection::new(Arc::new(server)).unwrap();
+            let mut stream = StreamOwned::new(connection, listener.accept().unwrap().0);
+            stream.conn.complete_io(&mut stream.sock).unwrap();
+            hear.recv().unwrap();
+            io::Write::write_all(&mut stream, HELLO).unwrap();
+            hear.recv().unwrap();
+            let mut received = Vec::new();
+            io::Read::read_to_end(&mut stream, &mut received).unwrap();
+            received
+        });
+        (address, Arc::new(client), tell, server)
+    }
+
+    /// Repeats a call while it has nothing to do.
+    fn wait<T, E: embedded_io::Error>(mut call: impl FnMut() -> Result<T, E>) -> T {
+        let start = Instant::now();
+        loop {
+            match call() {
+                Err(error) if error.kind() == ErrorKind::TimedOut => {}
+                result => return result.unwrap(),
+            }
+            assert!(start.elapsed() < HANDSHAKE);
+            thread::sleep(Duration::from_millis(1));
+        }
+    }
+
+    #[test]
+    fn over_tls_neither_direction_blocks_the_other() {
+        let (address, tls, tell, server) = server();
+        let socket = std_io::connect(address).unwrap().into_inner();
+        let mut stream = NonBlocking::new(secure(socket, &tls, "localhost").unwrap());
+
+        let mut buffer = [0; 64];
+        let nothing = Read::read(&mut stream, &mut buffer).unwrap_err();
+        assert_eq!(nothing.kind(), ErrorKind::TimedOut);
+
+        let mut sent = Vec::new();
+        let block: Vec<u8> = (0..=u8::MAX).cycle().take(10_000).collect();
+        loop {
+            match Write::write(&mut stream, &block) {
+                Ok(n) => sent.extend_from_slice(&block[..n]),
+                Err(full) => {
+                    assert_eq!(full.kind(), ErrorKind::TimedOut);
+                    break;
+                }
+            }
+            assert!(
+                sent.len() < 100_000_000,
+                "the server reads nothing, and all is sent"
+            );
+        }
+        assert_eq!(
+            Write::flush(&mut stream).unwrap_err().kind(),
+            ErrorKind::TimedOut
+        );
+
+        tell.send(()).unwrap();
+        let n = wait(|| Read::read(&mut stream, &mut buffer));
+        assert_eq!(
+            &buffer[..n],
+            HELLO,
+            "it is read although nothing can be written"
+        );
+
+        tell.send(()).unwrap();
+        wait(|| Write::flush(&mut stream));
+        sent.extend_from_slice(b"the end");
+        assert_eq!(wait(|| Write::write(&mut stream, b"the end")), 7);
+        wait(|| Write::flush(&mut stream));
+        let mut stream = stream.into_inner();
+        stream.conn.send_close_notify();
+        io::Write::flush(&mut stream).unwrap();
+        drop(stream);
+        assert!(server.join().unwrap() == sent, "not what was sent");
+    }
+
+    const SOON: Duration = Duration::from_millis(100);
+    const LONG: Duration = Duration::from_secs(10);
+
+    fn block_on<R>(future: impl Future<Output = R>) -> R {
+        let runtime = Builder::new_current_thread().enable_all().build().unwrap();
+        runtime.block_on(future)
+    }
+
+    /// Waits for what becomes ready once the server, a little later, is told to go on.
+    async fn woken<R>(server: &Sender<()>, ready: impl Future<Output = R>) -> R {
+        let server = server.clone();
+        thread::spawn(move || {
+            thread::sleep(SOON);
+            server.send(()).unwrap();
+        });
+        let start = Instant::now();
+        let result = timeout(LONG, ready).await.unwrap();
+        // The end of the time would wake it, too.
+        assert!(start.elapsed() < LONG, "it was not woken");
+        result
+    }
+
+    /// Writes until the stream takes no more, and returns what it took.
+    async fn fill(stream: &mut FromTokio<TlsStream<TcpStream>>) -> Vec<u8> {
+        let block: Vec<u8> = (0..=u8::MAX).cycle().take(10_000).collect();
+        let mut sent = Vec::new();
+        while let Ok(written) = timeout(SOON, AsyncWrite::write(stream, &block)).await {
+            sent.extend_from_slice(&block[..written.unwrap()]);
+            assert!(
+                sent.len() < 100_000_000,
+                "the server reads nothing, and all is sent"
+            );
+        }
+        sent
+    }
+
+    #[test]
+    fn over_tls_each_direction_is_woken_by_itself() {
+        let (address, tls, tell, server) = server();
+        let sent = block_on(async {
+            let socket = tokio_io::connect(address).await.unwrap().into_inner();
+            let mut stream = FromTokio::new(secure_async(socket, &tls, "localhost").await.unwrap());
+            let mut buffer = [0; 64];
+            let nothing = timeout(SOON, AsyncRead::read(&mut stream, &mut buffer)).await;
+            assert!(nothing.is_err(), "{nothing:?}");
+            let mut sent = fill(&mut stream).await;
+            let full = timeout(SOON, AsyncWrite::flush(&mut stream)).await;
+            assert!(full.is_err(), "{full:?}");
+
+            let n = woken(&tell, AsyncRead::read(&mut stream, &mut buffer))
+                .await
+                .unwrap();
+            assert_eq!(&buffer[..n], HELLO, "although nothing can be written");
+
+            woken(&tell, AsyncWrite::flush(&mut stream)).await.unwrap();
+            assert_eq!(AsyncWrite::write(&mut stream, b"the end").await.unwrap(), 7);
+            sent.extend_from_slice(b"the end");
+            AsyncWrite::flush(&mut stream).await.unwrap();
+            stream.into_inner().shutdown().await.unwrap();
+            sent
+        });
+        assert!(server.join().unwrap() == sent, "not what was sent");
+    }
 }

@@ -1,21 +1,16 @@
 //! The command line.
 
-use std::{path::PathBuf, time::Duration};
+use std::{ffi::OsString, net::Ipv6Addr, num::NonZeroU16, path::PathBuf, time::Duration};
 
-use clap::{CommandFactory, Parser, error::ErrorKind};
-use light::PrefixTooLong;
-use umqtt::codec::{QoS, TopicName};
-
-use crate::address::BrokerAddress;
-
-/// The environment variable that may hold the password.
-pub(crate) const PASSWORD_VARIABLE: &str = "MQTT_PASSWORD";
+use clap::Parser;
+use light::TOPIC_SUFFIX;
+use umqtt::codec::{QoS, TopicError, TopicName};
 
 const EXAMPLES: &str = "\
 Examples:
   host                                          with a broker of its own, until Ctrl-C
   host --count 3                                the same, until 3 messages have come back
-  host --async                                  on the async client instead of the blocking one
+  host --async                                  on the async device instead of the blocking one
   host --broker test.mosquitto.org              over a public broker
   host --broker 192.168.1.7:1884 --user ann     with a login; the password is in MQTT_PASSWORD
   host --broker my-broker --tls --ca ca.pem     over TLS, with a private certificate authority";
@@ -29,124 +24,98 @@ Examples:
 pub(crate) struct Options {
     /// The broker to use, by name or address; it goes `[ADDRESS]:PORT` for an IPv6 address with a port. The port is
     /// 1883, or 8883 with --tls. Without this option the program starts a broker inside itself
-    #[arg(long, value_name = "HOST[:PORT]")]
-    pub(crate) broker: Option<BrokerAddress>,
-
+    #[arg(long, value_name = "HOST[:PORT]", value_parser = broker)]
+    pub(crate) broker: Option<(String, Option<u16>)>,
     /// Encrypt the connection with TLS, and check the broker's certificate
     #[arg(long, requires = "broker")]
     pub(crate) tls: bool,
-
     /// Trust the certificate authorities in this PEM file, instead of those that web browsers trust
     #[arg(long, value_name = "FILE", requires = "tls")]
     pub(crate) ca: Option<PathBuf>,
-
     /// The certificate (a PEM file) with which this program proves who it is, to brokers that ask for one
     #[arg(long, value_name = "FILE", requires_all = ["tls", "client_key"])]
     pub(crate) client_cert: Option<PathBuf>,
-
     /// The private key (a PEM file) that belongs to --client-cert
     #[arg(long, value_name = "FILE", requires_all = ["tls", "client_cert"])]
     pub(crate) client_key: Option<PathBuf>,
-
     /// The user name for the broker
     #[arg(long, value_name = "NAME")]
     pub(crate) user: Option<String>,
-
     /// The password of --user. Others on this computer can read a command line: better put it into the environment
     /// variable MQTT_PASSWORD, which is used with --user if this option is not given
     #[arg(long, requires = "user")]
     pub(crate) password: Option<String>,
-
-    /// The name under which the broker knows this client and keeps its session; random if not given
-    #[arg(long, value_name = "ID")]
+    /// The name under which the broker knows this client and keeps its session; random if not given.
+    /// An empty one needs --clean
+    #[arg(long, value_name = "ID", requires_if("", "clean"))]
     pub(crate) client_id: Option<String>,
-
     /// The first part of the topic, PREFIX/living_room/light; a random UUID if not given
     #[arg(long, value_name = "PREFIX", value_parser = topic_prefix)]
     pub(crate) topic_prefix: Option<String>,
-
     /// How hard messages are delivered: 0 may lose them, 1 may repeat them, 2 does neither
     #[arg(long, value_name = "0|1|2", default_value = "0", value_parser = qos)]
     pub(crate) qos: QoS,
-
     /// The time from one message to the next; fractions are allowed, from 0.001 to 86400
     #[arg(long, value_name = "SECONDS", default_value = "1", value_parser = interval)]
     pub(crate) interval: Duration,
-
     /// End with success when this many of its own messages have come back
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
     pub(crate) count: Option<u32>,
-
-    /// The longest silence after which the broker takes this client for dead, up to 65535; 0 means never
-    #[arg(long, value_name = "SECONDS", default_value_t = 30)]
+    /// The longest silence after which the broker takes this client for dead, up to 65535; 0 means never,
+    /// which the broker inside this program does not allow
+    #[arg(
+        long,
+        value_name = "SECONDS",
+        default_value_t = 30,
+        requires_if("0", "broker")
+    )]
     pub(crate) keep_alive: u16,
-
-    /// What the broker publishes if this program vanishes without a goodbye, with the QoS of --qos and not retained. It
-    /// goes to the light's own topic, or to TOPIC: all that stands before the first = is the topic. MESSAGE may be
-    /// empty
+    /// What the broker publishes, with the QoS of --qos and not retained, if this program vanishes without a goodbye: to
+    /// the light's own topic, or to TOPIC, which ends at the first =
     #[arg(long, value_name = "[TOPIC=]MESSAGE", value_parser = will)]
-    pub(crate) will: Option<Will>,
-
+    pub(crate) will: Option<(Option<String>, String)>,
     /// Begin every connection with a clean session: the broker forgets subscriptions and messages when it ends
     #[arg(long)]
     pub(crate) clean: bool,
-
-    /// Use umqtt's async client, on one thread of tokio, instead of its blocking client; all else stays the same
+    /// Use umqtt's async device, on one thread of tokio, instead of its blocking device; all else stays the same
     #[arg(long = "async")]
     pub(crate) asynch: bool,
 }
 
-/// The last will.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub(crate) struct Will {
-    /// The light's own topic if `None`.
-    pub(crate) topic: Option<String>,
-    pub(crate) message: String,
-}
-
 impl Options {
-    /// The options of the command line; ends the program if they are wrong or ask for help.
-    pub(crate) fn from_command_line() -> Self {
-        let options = Self::parse();
-        if let Err(wrong) = options.check() {
-            Self::command()
-                .error(ErrorKind::ValueValidation, wrong)
-                .exit();
-        }
-        options
-    }
-
-    /// What clap cannot say.
-    fn check(&self) -> Result<(), &'static str> {
-        if self.keep_alive == 0 && self.broker.is_none() {
-            return Err(
-                "--keep-alive 0 needs --broker: the broker inside this program insists on a keep alive",
-            );
-        }
-        if self.client_id.as_deref() == Some("") && !self.clean {
-            return Err(
-                "an empty --client-id needs --clean: a session can only be kept under a name",
-            );
-        }
-        Ok(())
-    }
-
-    /// The password, from wherever it is given.
+    /// The password of the option or of the environment.
     pub(crate) fn password(&self) -> Option<Vec<u8>> {
         self.user.as_ref()?;
-        match &self.password {
-            Some(password) => Some(password.clone().into_bytes()),
-            None => std::env::var_os(PASSWORD_VARIABLE).map(std::ffi::OsString::into_encoded_bytes),
-        }
+        let option = self.password.clone().map(String::into_bytes);
+        option.or_else(|| std::env::var_os("MQTT_PASSWORD").map(OsString::into_encoded_bytes))
     }
 }
 
-fn topic_prefix(text: &str) -> Result<String, String> {
-    TopicName::new(text).map_err(|error| error.to_string())?;
-    match text.len() {
-        len if len > PrefixTooLong::MAX => Err(PrefixTooLong { len }.to_string()),
-        _ => Ok(text.to_owned()),
+/// Splits `HOST[:PORT]`.
+fn broker(text: &str) -> Result<(String, Option<u16>), String> {
+    if let Some((_, rest)) = text.split_once("://") {
+        return Err(format!("write {rest}, and --tls if it was mqtts"));
     }
+    let (host, port) = match text.strip_prefix('[').map(|rest| rest.split_once(']')) {
+        Some(split) => split.ok_or("the ] after the IPv6 address is missing")?,
+        None if text.parse::<Ipv6Addr>().is_ok() => (text, ""),
+        None => text.split_at(text.find(':').unwrap_or(text.len())),
+    };
+    if host.is_empty() || host.contains(|c: char| c.is_whitespace() || "/\0".contains(c)) {
+        return Err("a host name or an IP address is wanted".to_owned());
+    }
+    if port.is_empty() {
+        return Ok((host.to_owned(), None));
+    }
+    let port: Option<NonZeroU16> = port.strip_prefix(':').and_then(|port| port.parse().ok());
+    let port = port.ok_or("HOST:PORT or [ADDRESS]:PORT is wanted, with a port from 1 to 65535")?;
+    Ok((host.to_owned(), Some(port.get())))
+}
+
+fn topic_prefix(text: &str) -> Result<String, TopicError> {
+    TopicName::new(text)?;
+    TopicName::new(&format!("{text}{TOPIC_SUFFIX}"))?;
+    Ok(text.to_owned())
 }
 
 fn qos(text: &str) -> Result<QoS, String> {
@@ -155,25 +124,23 @@ fn qos(text: &str) -> Result<QoS, String> {
 }
 
 fn interval(text: &str) -> Result<Duration, &'static str> {
-    let seconds = text.parse().map_err(|_| "a number of seconds is wanted")?;
-    match Duration::try_from_secs_f64(seconds) {
-        Ok(interval) if (0.001..=86_400.0).contains(&seconds) => Ok(interval),
-        _ => Err("from 0.001 to 86400 seconds are possible"),
+    match text.parse() {
+        Ok(seconds) if (0.001..=86_400.0).contains(&seconds) => {
+            Ok(Duration::from_secs_f64(seconds))
+        }
+        _ => Err("a number of seconds from 0.001 to 86400 is wanted"),
     }
 }
 
-fn will(text: &str) -> Result<Will, String> {
-    let (topic, message) = match text.split_once('=') {
-        Some((topic, message)) => (Some(topic), message),
-        None => (None, text),
-    };
-    if let Some(topic) = topic {
-        TopicName::new(topic).map_err(|error| error.to_string())?;
+/// Splits `[TOPIC=]MESSAGE`.
+fn will(text: &str) -> Result<(Option<String>, String), TopicError> {
+    match text.split_once('=') {
+        Some((topic, message)) => {
+            TopicName::new(topic)?;
+            Ok((Some(topic.to_owned()), message.to_owned()))
+        }
+        None => Ok((None, text.to_owned())),
     }
-    Ok(Will {
-        topic: topic.map(str::to_owned),
-        message: message.to_owned(),
-    })
 }
 
 #[cfg(test)]
@@ -186,7 +153,7 @@ mod tests {
 
     #[test]
     fn the_definition_is_sound() {
-        Options::command().debug_assert();
+        <Options as clap::CommandFactory>::command().debug_assert();
     }
 
     #[test]
@@ -218,7 +185,7 @@ mod tests {
             ("a=", Some("a"), ""),
         ] {
             let (topic, message) = (topic.map(str::to_owned), message.to_owned());
-            assert_eq!(will(text), Ok(Will { topic, message }), "{text}");
+            assert_eq!(will(text), Ok((topic, message)), "{text}");
         }
     }
 
@@ -253,24 +220,58 @@ mod tests {
         ] {
             assert!(parse(arguments).is_err(), "{arguments}");
         }
-        let long = "x".repeat(PrefixTooLong::MAX);
+        let long = "x".repeat(usize::from(u16::MAX) - TOPIC_SUFFIX.len());
         assert!(parse(&format!("--topic-prefix {long}")).is_ok());
         assert!(parse(&format!("--topic-prefix {long}x")).is_err());
     }
 
     #[test]
-    fn what_clap_cannot_say() {
+    fn options_that_need_others() {
         for (arguments, right) in [
             ("--keep-alive 0", false),
             ("--keep-alive 0 --broker a", true),
             ("--client-id=", false),
             ("--client-id= --clean", true),
         ] {
-            assert_eq!(
-                parse(arguments).unwrap().check().is_ok(),
-                right,
-                "{arguments}"
-            );
+            assert_eq!(parse(arguments).is_ok(), right, "{arguments}");
+        }
+    }
+
+    #[test]
+    fn hosts_and_ports() {
+        for (text, host, port) in [
+            ("localhost", "localhost", None),
+            ("broker.example:1884", "broker.example", Some(1884)),
+            ("10.0.0.1:1", "10.0.0.1", Some(1)),
+            ("[::1]:1883", "::1", Some(1883)),
+            ("[fe80::1%eth0]:1883", "fe80::1%eth0", Some(1883)),
+            ("[::1]", "::1", None),
+            ("::1", "::1", None),
+        ] {
+            let host = host.to_owned();
+            assert_eq!(broker(text), Ok((host, port)), "{text}");
+        }
+    }
+
+    #[test]
+    fn what_is_no_broker() {
+        for text in [
+            "",
+            ":1883",
+            "a:",
+            "a:0",
+            "a:65536",
+            "a:b",
+            "a b",
+            "[::1",
+            "[::1]1883",
+            "[]:1",
+            "1:2:3",
+            "a/b",
+            "mqtt://a",
+            "mqtts://a:8883",
+        ] {
+            assert!(broker(text).is_err(), "{text}");
         }
     }
 }

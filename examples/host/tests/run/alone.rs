@@ -9,8 +9,8 @@ use std::{
 use tempfile::TempDir;
 
 use crate::{
-    process::{count, host, host_command, with_both_clients},
-    relay::{Relay, answering, nobody},
+    process::{count, host, host_command, start, with_both_clients},
+    relay::{Relay, answering, nobody, refusing_subscriptions},
 };
 
 #[test]
@@ -28,7 +28,7 @@ fn it_brings_its_own_broker_and_counts() {
                 "async"
             };
             assert_eq!(
-                count(&lines, &format!("with the {name} client")),
+                count(&lines, &format!("with the {name} device")),
                 1,
                 "{lines:#?}"
             );
@@ -78,8 +78,8 @@ fn wrong_options_are_explained() {
         ("--topic-prefix a/#", "wildcard"),
         ("--broker mqtt://a:1", "write a:1"),
         ("--interval 0", "0.001 to 86400"),
-        ("--keep-alive 0", "needs --broker"),
-        ("--client-id=", "needs --clean"),
+        ("--keep-alive 0", "--broker <HOST"),
+        ("--client-id=", "--clean"),
     ] {
         let (code, lines) = host(arguments).end();
         assert_eq!(code, Some(2), "{arguments}: {lines:#?}");
@@ -103,9 +103,9 @@ fn a_file_that_is_no_certificate_is_named() {
 fn a_wrong_host_is_tried_again_until_ctrl_c() {
     with_both_clients(|client| {
         let mut host = host(&format!("{client} --broker no-such-host.invalid"));
-        let line = host.line("not found");
+        let line = host.line("No connection");
         assert!(
-            line.contains("no-such-host.invalid") && line.contains("again in 5 s"),
+            line.contains("no-such-host.invalid") && line.contains("again in 1 s"),
             "{line}"
         );
         let start = Instant::now();
@@ -125,7 +125,7 @@ fn a_broker_that_comes_later_is_found() {
         let mut host = host(&format!("{client} --broker {address} --count 1"));
         let line = host.line("refused");
         assert!(
-            line.contains(&address.to_string()) && line.contains("again in 5 s"),
+            line.contains(&address.to_string()) && line.contains("again in 1 s"),
             "{line}"
         );
         let _relay = Relay::at(address, embedded_broker::start().unwrap());
@@ -167,7 +167,7 @@ fn a_session_with_a_name_is_kept() {
     host(&arguments).succeeds();
     let lines = host(&arguments).succeeds();
     assert_eq!(
-        count(&lines, "the session of an earlier run"),
+        count(&lines, "The session is of an earlier run"),
         1,
         "{lines:#?}"
     );
@@ -177,7 +177,10 @@ fn a_session_with_a_name_is_kept() {
         "{lines:#?}"
     );
     let lines = host(&format!("{arguments} --clean")).succeeds();
-    assert!(lines.contains(&"Connected".to_owned()), "{lines:#?}");
+    assert!(
+        count(&lines, "connected: the server has begun a new session") == 1,
+        "{lines:#?}"
+    );
     let sent = relay.sent();
     let connects: Vec<_> = sent.iter().map(|packets| packets[0].as_str()).collect();
     assert_eq!(connects, ["Connect", "Connect", "Connect, clean"]);
@@ -193,8 +196,8 @@ fn a_broken_connection_is_resumed() {
         ));
         host.line("Came back");
         relay.cut();
-        host.line("again in 5 s");
-        host.line("the broker kept the session");
+        host.line("again in 1 s");
+        host.line("the server has kept the session");
         let lines = host.succeeds();
         assert_eq!(count(&lines, "Came back"), 3, "{lines:#?}");
         let sent = relay.sent();
@@ -223,7 +226,16 @@ fn a_refusal_is_explained() {
             answering(b"\x20\x02\0\x03")
         ));
         let line = host.line("not available");
-        assert!(line.contains("again in 5 s"), "{line}");
+        assert!(line.contains("again in 1 s"), "{line}");
+    });
+}
+
+#[test]
+fn refused_subscription_is_explained() {
+    with_both_clients(|client| {
+        let broker = refusing_subscriptions();
+        host(&format!("{client} --broker {broker} --topic-prefix secret"))
+            .gives_up(&["refuses the subscription of secret/living_room/light"]);
     });
 }
 
@@ -235,7 +247,7 @@ fn a_server_of_something_else_is_recognised() {
             answering(b"HTTP/1.1 400 Bad Request\r\n\r\n")
         ));
         let line = host.line("malformed");
-        assert!(line.contains("Check that a broker"), "{line}");
+        assert!(line.contains("that a broker for MQTT 3.1.1"), "{line}");
     });
 }
 
@@ -253,6 +265,44 @@ fn ctrl_c_works_while_the_broker_is_silent() {
             "Ctrl-C had to wait"
         );
     });
+}
+
+#[test]
+fn ctrl_c_works_while_a_tls_handshake_hangs() {
+    with_both_clients(|client| {
+        let mut host = host(&format!("{client} --broker {} --tls", answering(b"")));
+        host.line("To watch");
+        std::thread::sleep(Duration::from_millis(300));
+        let start = Instant::now();
+        host.interrupt();
+        host.succeeds();
+        assert!(
+            start.elapsed() < Duration::from_secs(3),
+            "Ctrl-C had to wait"
+        );
+    });
+}
+
+#[test]
+fn command_to_watch_is_quoted_for_a_shell() {
+    let (prefix, user) = ("it's \"home\" $HOME `id`", "ann & bob");
+    let mut command = host_command("--count 1");
+    command.args(["--topic-prefix", prefix, "--user", user]);
+    let lines = start(&mut command).succeeds();
+    let line = lines
+        .iter()
+        .find_map(|line| line.strip_prefix("To watch: "));
+    let line = line.unwrap().strip_prefix("mosquitto_sub").unwrap();
+    let shown = Command::new("sh")
+        .args(["-c", &format!("printf '%s\\n' {line}")])
+        .output()
+        .unwrap();
+    let words = String::from_utf8(shown.stdout).unwrap();
+    let words: Vec<_> = words.lines().collect();
+    let topic = format!("{prefix}/living_room/light");
+    for pair in [["-t", &topic], ["-u", user]] {
+        assert!(words.windows(2).any(|words| words == pair), "{words:#?}");
+    }
 }
 
 #[test]

@@ -137,6 +137,13 @@ impl Mosquitto {
         self.child = launch(&self.dir, self.address);
     }
 
+    /// Sends a signal to the broker.
+    pub(crate) fn signal(&self, signal: &str) {
+        let id = self.child.id().to_string();
+        let status = Command::new("kill").args([signal, &id]).status().unwrap();
+        assert!(status.success());
+    }
+
     /// `mosquitto_sub` on this topic.
     pub(crate) fn subscribe(&self, topic: &str) -> Running {
         let port = self.address.port().to_string();

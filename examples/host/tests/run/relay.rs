@@ -112,6 +112,27 @@ pub(crate) fn answering(answer: &'static [u8]) -> SocketAddr {
     address
 }
 
+/// A server that accepts every connection, and refuses the subscription that follows.
+pub(crate) fn refusing_subscriptions() -> SocketAddr {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap();
+    thread::spawn(move || {
+        for client in listener.incoming() {
+            let mut client = client.unwrap();
+            thread::spawn(move || {
+                let mut packet = [0; 4096];
+                drop(client.read(&mut packet));
+                drop(client.write_all(b"\x20\x02\0\0"));
+                drop(client.read(&mut packet));
+                let suback = [0x90, 3, packet[2], packet[3], 0x80];
+                drop(client.write_all(&suback));
+                while client.read(&mut packet).is_ok_and(|len| len > 0) {}
+            });
+        }
+    });
+    address
+}
+
 /// An address on which nobody listens.
 pub(crate) fn nobody() -> SocketAddr {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();

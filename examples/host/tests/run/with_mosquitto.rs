@@ -1,5 +1,7 @@
 //! Against mosquitto, where it is installed.
 
+use std::time::{Duration, Instant};
+
 use crate::{
     mosquitto::{Mosquitto, is_installed, skipped},
     process::{count, host, host_command, start, with_both_clients},
@@ -125,9 +127,72 @@ fn a_broker_that_restarts_and_forgets() {
         ));
         host.line("Came back");
         broker.restart();
-        host.line("again in 5 s");
+        host.line("again in 1 s");
         let lines = host.succeeds();
         assert_eq!(count(&lines, "Subscribed"), 2, "{lines:#?}");
         assert_eq!(count(&lines, "Came back"), 3, "{lines:#?}");
+    });
+}
+
+#[test]
+fn ctrl_c_works_while_the_broker_is_stopped() {
+    if !is_installed() {
+        return;
+    }
+    with_both_clients(|client| {
+        let broker = Mosquitto::open();
+        let mut host = host(&format!("{client} --broker {}", broker.address));
+        host.line("Came back");
+        broker.signal("-STOP");
+        let start = Instant::now();
+        host.interrupt();
+        let lines = host.succeeds();
+        assert_eq!(lines.last().unwrap(), "Stopped.");
+        assert!(
+            start.elapsed() < Duration::from_secs(3),
+            "Ctrl-C had to wait"
+        );
+    });
+}
+
+/// Within the keep alive and the response timeout, which is 10 s.
+#[test]
+fn stopped_broker_is_noticed() {
+    if !is_installed() {
+        return;
+    }
+    with_both_clients(|client| {
+        let broker = Mosquitto::open();
+        let mut host = host(&format!(
+            "{client} --broker {} --keep-alive 4",
+            broker.address
+        ));
+        host.line("Came back");
+        broker.signal("-STOP");
+        let start = Instant::now();
+        host.line("no PINGRESP");
+        assert!(start.elapsed() < Duration::from_secs(16), "noticed late");
+    });
+}
+
+/// With `max_qos`, mosquitto grants less to a subscription, and closes the connection at a PUBLISH.
+#[test]
+fn broker_without_qos2_is_explained() {
+    if !is_installed() {
+        return;
+    }
+    with_both_clients(|client| {
+        let broker = Mosquitto::with("allow_anonymous true\nmax_qos 1");
+        let mut host = host(&format!("{client} --broker {} --qos 2", broker.address));
+        host.line("with QoS 1; the broker grants no more");
+        let first = host.line("Connection lost");
+        let second = host.line("--qos");
+        for line in [first, second] {
+            assert!(line.contains("again in"), "{line}");
+            assert!(!line.contains("--password"), "{line}");
+            assert!(!line.contains("--tls"), "{line}");
+        }
+        host.interrupt();
+        host.succeeds();
     });
 }

@@ -1,0 +1,81 @@
+//! What the user is told if a connection was not made, or was lost.
+
+use std::io::{self, ErrorKind};
+
+use umqtt::{ProtocolError, client::Error, codec::ConnectReturnCode as Code};
+
+use crate::{network::Broker, tls};
+
+/// A problem, in words.
+#[derive(Debug)]
+pub(crate) struct Failure {
+    pub(crate) text: String,
+    /// Another attempt would fail for the same reason.
+    pub(crate) is_permanent: bool,
+}
+
+impl Failure {
+    /// No connection was made.
+    pub(crate) fn of_dial(Broker { host, port, tls }: &Broker, error: &io::Error) -> Self {
+        let advice = match tls {
+            Some(_) => "that its port is one for TLS; 8883 is usual",
+            None => "that a broker runs there",
+        };
+        tls::failure(error).unwrap_or_else(|| Self {
+            text: format!("No connection to {host}:{port}: {error}. Check --broker, and {advice}."),
+            is_permanent: false,
+        })
+    }
+
+    /// A connection was lost, which the broker had accepted or not.
+    pub(crate) fn of_connection<E>(
+        error: &Error<E>,
+        was_accepted: bool,
+        io_error: fn(&E) -> &io::Error,
+    ) -> Self {
+        let reason = match error {
+            Error::Transport(error) if !is_closed(io_error(error)) => {
+                if let Some(failure) = tls::failure(io_error(error)) {
+                    return failure;
+                }
+                io_error(error).to_string()
+            }
+            Error::Transport(_) | Error::Closed => "the broker closed it".to_owned(),
+            Error::Protocol(error) => error.to_string(),
+            _ => "a request was not possible".to_owned(),
+        };
+        let advice = match error {
+            Error::Protocol(error) if !advice(error).is_empty() => advice(error),
+            _ if was_accepted => "",
+            _ => {
+                ". Check --user, --password and --client-id, that a broker for MQTT 3.1.1 is at that port, and whether it needs --tls"
+            }
+        };
+        Self {
+            text: format!("Connection lost: {reason}{advice}."),
+            is_permanent: error.is_permanent(),
+        }
+    }
+}
+
+/// Returns `true` if the broker closed the connection. A broker that dies does not close TLS.
+fn is_closed(error: &io::Error) -> bool {
+    matches!(
+        error.kind(),
+        ErrorKind::ConnectionReset | ErrorKind::BrokenPipe | ErrorKind::UnexpectedEof
+    )
+}
+
+const fn advice(error: &ProtocolError) -> &'static str {
+    match error {
+        ProtocolError::Refused(Code::ServerUnavailable) => ". Try later",
+        ProtocolError::Refused(Code::UnacceptableProtocolVersion) => {
+            ". Use a broker for MQTT 3.1.1"
+        }
+        ProtocolError::Refused(Code::IdentifierRejected) => ". Give another one with --client-id",
+        ProtocolError::Refused(_) => ". Check --user and --password, or the variable MQTT_PASSWORD",
+        ProtocolError::ClosedAtPublish { .. } => ". Try a lower --qos, or another --topic-prefix",
+        ProtocolError::ClosedAtSubscribe { .. } => ". Try another --topic-prefix",
+        _ => "",
+    }
+}

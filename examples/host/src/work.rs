@@ -1,0 +1,98 @@
+//! What the program does on either device.
+
+use std::fmt;
+
+use light::Light;
+use umqtt::codec::{QoS, SubackReturnCode};
+use umqtt::{Config, Event, Message, Storage};
+
+use crate::console::{DONE, END, GAVE_UP, complain, end, say, set_connected};
+use crate::{failure::Failure, network::Broker, options::Options};
+
+/// Receive buffer, send buffer, messages in flight.
+pub(crate) type Memory = Storage<16_384, 16_384, 32>;
+
+/// The light, and all that a device needs.
+#[derive(Debug)]
+pub(crate) struct Work<'a> {
+    pub(crate) light: Light<'a>,
+    pub(crate) broker: &'a Broker,
+    pub(crate) config: Config<'a>,
+    pub(crate) options: &'a Options,
+}
+
+impl Work<'_> {
+    /// Handles an event, and shows it.
+    pub(crate) fn handle(&mut self, event: &Event<'_>) {
+        let news = self.light.handle(event);
+        match event {
+            Event::Subscribed { filters, codes } => {
+                for ((filter, asked), code) in filters.iter().zip(codes.iter()) {
+                    subscribed(filter, *asked, code);
+                }
+            }
+            Event::Puback(_) | Event::Pubcomp(_) => {}
+            Event::Chunk(chunk) if chunk.offset > 0 => {}
+            _ => say(news),
+        }
+        if let Event::Connected {
+            unknown_session, ..
+        } = event
+        {
+            set_connected(true);
+            if *unknown_session {
+                say("The session is of an earlier run; --clean would begin a new one");
+            }
+        }
+        let count = self.light.count();
+        if self.options.count.is_some_and(|wanted| count >= wanted) {
+            end(DONE);
+        }
+    }
+
+    /// Switches the light and publishes its state.
+    pub(crate) fn publish<R, E: fmt::Display>(
+        &mut self,
+        publish: impl FnOnce(&Message<'_>) -> Result<R, E>,
+    ) {
+        match self.light.toggle(publish) {
+            Ok(news) => say(news),
+            Err(error) => say(format_args!("Not published: {error}")),
+        }
+    }
+}
+
+fn subscribed(filter: &str, asked: QoS, code: SubackReturnCode) {
+    match code {
+        SubackReturnCode::Granted(qos) => {
+            let (qos, asked) = (qos as u8, asked as u8);
+            let less = if qos < asked {
+                "; the broker grants no more"
+            } else {
+                ""
+            };
+            say(format_args!("Subscribed to {filter} with QoS {qos}{less}"));
+        }
+        SubackReturnCode::Failure => {
+            let advice = "Check what this user may do there, or take another --topic-prefix.";
+            complain(format_args!(
+                "The broker refuses the subscription of {filter}. {advice}"
+            ));
+            end(GAVE_UP);
+        }
+    }
+}
+
+/// Shows a problem. The next attempt is due after `delay` in ms.
+pub(crate) fn show(failure: &Failure, delay: u32) {
+    let Failure { text, is_permanent } = failure;
+    if *is_permanent {
+        complain(text);
+        end(GAVE_UP);
+    } else if END.get().is_none() {
+        let seconds = delay.div_ceil(1_000);
+        complain(format_args!(
+            "{text} Trying again in {seconds} s; Ctrl-C ends the program."
+        ));
+    }
+}
