@@ -14,39 +14,19 @@ use core::panic::PanicInfo;
 
 use semihosting::{eprintln, println, process};
 
-pub use self::serial::{Registers, Serial};
-use self::{
-    machine::{Timer, Uart},
-    stack::Stack,
-};
+pub use self::serial::Serial;
 
-/// How a program ended: the exit code of the emulator.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-#[repr(u8)]
-pub enum End {
-    /// All was as it should be.
-    Success = 0,
-    /// Something was missing, or failed for good.
-    Failure = 1,
-}
-
-/// What a panic ends the run with.
-const PANICKED: i32 = 101;
-
-/// Runs a program on the machine's serial line and timer, and tells how much stack that took.
-pub fn run(program: impl FnOnce(&Serial<Uart>, &Timer) -> End) -> ! {
-    let stack = Stack::paint();
-    let end = match machine::start() {
-        Some((uart, timer)) => program(&Serial::new(uart), &timer),
-        None => End::Failure,
-    };
-    let (worst, size) = (stack.worst(), stack.size());
-    println!("worst stack: {worst} of {size} bytes");
-    process::exit(end as i32)
+/// Runs a program on the machine's timer, and shows how much stack that took. The emulator's exit code is 0 if the program
+/// has succeeded, 1 if not, and 101 after a panic.
+pub fn run(program: impl FnOnce(machine::Timer) -> bool) -> ! {
+    let stack = stack::Stack::paint();
+    let succeeded = machine::Timer::start().is_some_and(program);
+    println!("worst stack: {} of {} bytes", stack.worst(), stack.size());
+    process::exit(if succeeded { 0 } else { 1 })
 }
 
 #[panic_handler]
 fn panicked(info: &PanicInfo<'_>) -> ! {
     eprintln!("{info}");
-    process::exit(PANICKED)
+    process::exit(101)
 }

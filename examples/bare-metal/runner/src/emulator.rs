@@ -10,40 +10,37 @@ use std::{
 
 use crate::Result;
 
-/// From the last thing that is asked of it to its end.
+/// Longest time until a program that has been told to end has ended.
 const PATIENCE: Duration = Duration::from_secs(90);
 
 /// QEMU, which does not outlive the run.
 pub(crate) struct Emulator(Child);
 
 impl Emulator {
-    /// Starts an image with its serial line connected to `server`, which has to listen.
+    /// Starts an image with its serial line connected to `server`, which must listen.
     pub(crate) fn start(image: &Path, server: SocketAddr) -> Result<Self> {
         let script = concat!(env!("CARGO_MANIFEST_DIR"), "/../firmware/emulate");
-        let child = Command::new(script)
-            .arg(image)
-            .env("SERIAL", server.to_string())
-            .stdin(Stdio::null())
-            .spawn()?;
-        Ok(Self(child))
+        let mut command = Command::new(script);
+        command.arg(image).env("SERIAL", server.to_string());
+        Ok(Self(command.stdin(Stdio::null()).spawn()?))
     }
 
-    /// How it has ended, if it has.
+    /// Returns how it has ended, if it has.
     pub(crate) fn ended(&mut self) -> Result<Option<ExitStatus>> {
         Ok(self.0.try_wait()?)
     }
 
-    /// Waits for its end, which has to be a success.
+    /// Waits for its end, which must be a success.
     pub(crate) fn succeeds(&mut self) -> Result<()> {
         let start = Instant::now();
-        loop {
+        while start.elapsed() < PATIENCE {
             match self.ended()? {
                 Some(status) if status.success() => return Ok(()),
                 Some(status) => return Err(format!("the program ended with {status}").into()),
-                None if start.elapsed() > PATIENCE => return Err("the program does not end".into()),
                 None => thread::sleep(Duration::from_millis(10)),
             }
         }
+        Err("the program does not end".into())
     }
 }
 

@@ -20,206 +20,174 @@ use crate::{Result, emulator::Emulator, mosquitto::Mosquitto, relay::Relay};
 const PATIENCE: Duration = Duration::from_secs(90);
 /// Time for an answer that is one too many.
 const GRACE: Duration = Duration::from_millis(500);
-
-const TO: &str = "check/to/";
-const FROM: &str = "check/from/";
-
-type Host<'s, 'b> = Client<'s, 'b, NonBlocking<TcpStream>, StdClock>;
+const LARGE: usize = 65_536;
 
 /// Sends, restarts the broker, sends again, and waits for the end of the program.
 pub(crate) fn run(broker: &mut Mosquitto, relay: &Relay, emulator: Emulator) -> Result<()> {
     let mut storage = Storage::<4096, 4096, 8>::new();
     let mut session = Session::new(&mut storage);
-    let mut program = Program {
-        emulator,
-        answers: Vec::new(),
-    };
-
-    let mut host = connect(&mut session, broker)?;
-    let codes = host.subscribe_and_wait(&[("check/from/#", QoS::ExactlyOnce)], |_, _| {})?;
+    let mut host = Host::connect(&mut session, broker, emulator)?;
+    let codes = host
+        .client
+        .subscribe_and_wait(&[("check/from", QoS::ExactlyOnce)], |_, _| {})?;
     if !codes.all_granted() {
         return Err("the broker refused the subscription".into());
     }
-    wait_until_it_hears(&mut host, &mut program)?;
-    for (name, qos) in [
-        ("qos-0", QoS::AtMostOnce),
-        ("qos-1", QoS::AtLeastOnce),
-        ("qos-2", QoS::ExactlyOnce),
-    ] {
-        send(&mut host, name, name.as_bytes(), qos, &mut program)?;
-        program.wait_for(&mut host, name, name.as_bytes())?;
+    // The program has subscribed as soon as it answers.
+    let start = Instant::now();
+    while host.count(b"ready") == 0 && start.elapsed() < PATIENCE {
+        host.send(b"ready", QoS::AtMostOnce)?;
+        host.collect(Duration::from_millis(100))?;
     }
-    large(&mut host, &mut program)?;
+    for (payload, qos) in [
+        (&b"qos-0"[..], QoS::AtMostOnce),
+        (b"qos-1", QoS::AtLeastOnce),
+        (b"qos-2", QoS::ExactlyOnce),
+    ] {
+        host.send(payload, qos)?;
+        host.wait_for(payload)?;
+    }
+    let sum = host.large()?;
 
     // The program has the message and answers; nobody hears it, and then the broker is gone.
-    relay.stop_listening();
-    send(
-        &mut host,
-        "unheard",
-        b"once",
-        QoS::ExactlyOnce,
-        &mut program,
-    )?;
-    program.wait_until(&mut host, "an answer that nobody hears", |_| {
+    relay.swallow(true);
+    host.send(b"unheard", QoS::ExactlyOnce)?;
+    host.wait_until("an answer that nobody hears", |_| {
         relay.has_swallowed(PacketType::Publish)
     })?;
-    drop(host);
-    broker.stop()?;
-    broker.start_again()?;
-    let mut host = connect(&mut session, broker)?;
-    if !host.session_present() {
+    let (emulator, answers) = (host.emulator, host.answers);
+    broker.restart()?;
+    let mut host = Host::connect(&mut session, broker, emulator)?;
+    host.answers = answers;
+    if !host.client.session_present() {
         return Err("the broker forgot the session of the host".into());
     }
     // It waits in the broker for a program that does not know yet what happened.
-    send(&mut host, "away", b"kept", QoS::AtLeastOnce, &mut program)?;
-    relay.listen();
-    program.wait_for(&mut host, "unheard", b"once")?;
-    program.wait_for(&mut host, "away", b"kept")?;
+    host.send(b"away", QoS::AtLeastOnce)?;
+    relay.swallow(false);
+    host.wait_for(b"unheard")?;
+    host.wait_for(b"away")?;
 
-    send(&mut host, "last", b"", QoS::AtLeastOnce, &mut program)?;
-    program.emulator.succeeds()?;
-    program.collect(&mut host, GRACE)?;
-    for name in ["qos-2", "unheard", "large"] {
-        match program.count(name) {
+    host.send(b"last", QoS::AtLeastOnce)?;
+    host.emulator.succeeds()?;
+    host.collect_all(GRACE)?;
+    for payload in [&b"qos-2"[..], b"unheard", &sum] {
+        match host.count(payload) {
             1 => {}
-            n => return Err(format!("{n} answers to {name:?}, sent once at QoS 2").into()),
+            n => return Err(format!("{n} answers to {payload:?}, sent once at QoS 2").into()),
         }
     }
-    host.disconnect()?;
+    host.client.disconnect()?;
     Ok(())
 }
 
-fn connect<'s, 'b>(session: &'s mut Session<'b>, broker: &Mosquitto) -> Result<Host<'s, 'b>> {
-    let socket = TcpStream::connect(broker.address)?;
-    socket.set_nonblocking(true)?;
-    socket.set_nodelay(true)?;
-    let options = Connect {
-        clean_session: false,
-        keep_alive: 30,
-        ..Connect::new("runner")
-    };
-    let transport = NonBlocking::new(socket);
-    Ok(Client::connect(
-        session,
-        transport,
-        StdClock::new(),
-        &options,
-    )?)
-}
-
-fn send(
-    host: &mut Host<'_, '_>,
-    name: &str,
-    payload: &[u8],
-    qos: QoS,
-    program: &mut Program,
-) -> Result<()> {
-    let topic = format!("{TO}{name}");
-    let message = Message {
-        qos,
-        ..Message::new(&topic, payload)
-    };
-    host.publish_and_wait(&message, |event, _| program.take(&event))?;
-    Ok(())
-}
-
-/// The program has subscribed as soon as it answers.
-fn wait_until_it_hears(host: &mut Host<'_, '_>, program: &mut Program) -> Result<()> {
-    let start = Instant::now();
-    while program.count("ready") == 0 && start.elapsed() < PATIENCE {
-        send(host, "ready", b"?", QoS::AtMostOnce, program)?;
-        program.collect(host, Duration::from_millis(100))?;
-        program.is_running()?;
-    }
-    program.wait_for(host, "ready", b"?")
-}
-
-/// A message of 64 KiB; the answer is its length and checksum.
-fn large(host: &mut Host<'_, '_>, program: &mut Program) -> Result<()> {
-    let mut random: u32 = 1;
-    let payload: Vec<u8> = (0..65_536)
-        .map(|_| {
-            random = random.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
-            random.to_be_bytes()[0]
-        })
-        .collect();
-    let sum = payload.iter().fold(0x811c_9dc5_u32, |sum, &byte| {
-        (sum ^ u32::from(byte)).wrapping_mul(0x0100_0193)
-    });
-    let message = StreamedPublish::New {
-        topic: "check/to/large",
-        qos: QoS::ExactlyOnce,
-        retain: false,
-    };
-    let start = Instant::now();
-    host.publish_slices(message, &[&payload], |event, _| program.take(&event))?;
-    let expected = format!("{} {sum:08x}", payload.len());
-    program.wait_for(host, "large", expected.as_bytes())?;
-    println!("64 KiB took {:.1} s", start.elapsed().as_secs_f32());
-    Ok(())
-}
-
-/// The program at the other end, and its answers so far, by name.
-struct Program {
+/// The client on this side, the program at the other end, and its answers so far.
+struct Host<'s, 'b> {
+    client: Client<'s, 'b, NonBlocking<TcpStream>, StdClock>,
     emulator: Emulator,
-    answers: Vec<(String, Vec<u8>)>,
+    answers: Vec<Vec<u8>>,
 }
 
-impl Program {
-    fn take(&mut self, event: &Event<'_>) {
-        if let Event::Message(message) = event
-            && let Some(name) = message.topic.strip_prefix(FROM)
-        {
-            self.answers
-                .push((name.to_owned(), message.payload.to_vec()));
-        }
+impl<'s, 'b> Host<'s, 'b> {
+    fn connect(
+        session: &'s mut Session<'b>,
+        broker: &Mosquitto,
+        emulator: Emulator,
+    ) -> Result<Self> {
+        let socket = TcpStream::connect(broker.address)?;
+        socket.set_nonblocking(true)?;
+        socket.set_nodelay(true)?;
+        let mut options = Connect::new("runner");
+        options.clean_session = false;
+        let transport = NonBlocking::new(socket);
+        Ok(Self {
+            client: Client::connect(session, transport, StdClock::new(), &options)?,
+            emulator,
+            answers: Vec::new(),
+        })
     }
 
-    fn count(&self, name: &str) -> usize {
-        self.answers.iter().filter(|(from, _)| from == name).count()
+    fn send(&mut self, payload: &[u8], qos: QoS) -> Result<()> {
+        let mut message = Message::new("check/to", payload);
+        message.qos = qos;
+        let answers = &mut self.answers;
+        self.client
+            .publish_and_wait(&message, |event, _| take(answers, &event))?;
+        Ok(())
+    }
+
+    /// Sends 64 KiB, and waits for their checksum and length, which it returns.
+    fn large(&mut self) -> Result<Vec<u8>> {
+        let mut random: u32 = 1;
+        let payload: Vec<u8> = (0..LARGE)
+            .map(|_| {
+                random = random.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+                random.to_be_bytes()[0]
+            })
+            .collect();
+        let sum = payload.iter().fold(0x811C_9DC5_u32, |sum, &byte| {
+            (sum ^ u32::from(byte)).wrapping_mul(0x0100_0193)
+        });
+        let expected = (u64::from(sum) << 32 | LARGE as u64).to_be_bytes();
+        let mut message = StreamedPublish::new("check/to");
+        if let StreamedPublish::New { qos, .. } = &mut message {
+            *qos = QoS::ExactlyOnce;
+        }
+        let start = Instant::now();
+        let answers = &mut self.answers;
+        self.client
+            .publish_slices(message, &[&payload], |event, _| take(answers, &event))?;
+        self.wait_for(&expected)?;
+        println!("64 KiB took {:.1} s", start.elapsed().as_secs_f32());
+        Ok(expected.to_vec())
+    }
+
+    fn count(&self, payload: &[u8]) -> usize {
+        self.answers
+            .iter()
+            .filter(|answer| *answer == payload)
+            .count()
     }
 
     /// Takes what comes within this time.
-    fn collect(&mut self, host: &mut Host<'_, '_>, time: Duration) -> Result<()> {
+    fn collect_all(&mut self, time: Duration) -> Result<()> {
         let start = Instant::now();
         while start.elapsed() < time {
-            match host.poll()? {
-                Some(event) => self.take(&event),
+            match self.client.poll()? {
+                Some(event) => take(&mut self.answers, &event),
                 None => thread::sleep(Duration::from_millis(1)),
             }
         }
         Ok(())
     }
 
-    fn wait_for(&mut self, host: &mut Host<'_, '_>, name: &str, payload: &[u8]) -> Result<()> {
-        self.wait_until(host, name, |program| program.count(name) > 0)?;
-        match self.answers.iter().find(|(from, _)| from == name) {
-            Some((_, answer)) if answer == payload => Ok(()),
-            _ => Err(format!("a wrong answer to {name:?}: {:?}", self.answers).into()),
+    /// As [`Self::collect_all`] while the program runs.
+    fn collect(&mut self, time: Duration) -> Result<()> {
+        match self.emulator.ended()? {
+            None => self.collect_all(time),
+            Some(status) => Err(format!("the program ended with {status}").into()),
         }
     }
 
-    fn wait_until(
-        &mut self,
-        host: &mut Host<'_, '_>,
-        what: &str,
-        done: impl Fn(&Self) -> bool,
-    ) -> Result<()> {
+    fn wait_for(&mut self, payload: &[u8]) -> Result<()> {
+        let name = payload.escape_ascii().to_string();
+        self.wait_until(&name, |host| host.count(payload) > 0)
+    }
+
+    fn wait_until(&mut self, name: &str, done: impl Fn(&Self) -> bool) -> Result<()> {
         let start = Instant::now();
         while !done(self) {
-            self.is_running()?;
             if start.elapsed() > PATIENCE {
-                return Err(format!("in vain waited for: {what}").into());
+                return Err(format!("not received: {name}; received: {:?}", self.answers).into());
             }
-            self.collect(host, Duration::from_millis(10))?;
+            self.collect(Duration::from_millis(10))?;
         }
         Ok(())
     }
+}
 
-    fn is_running(&mut self) -> Result<()> {
-        match self.emulator.ended()? {
-            None => Ok(()),
-            Some(status) => Err(format!("the program ended with {status}").into()),
-        }
+fn take(answers: &mut Vec<Vec<u8>>, event: &Event<'_>) {
+    if let Event::Message(message) = event {
+        answers.push(message.payload.to_vec());
     }
 }

@@ -26,10 +26,11 @@ impl Mosquitto {
     pub(crate) fn start() -> Result<Self> {
         let dir = TempDir::new()?;
         let address = TcpListener::bind("127.0.0.1:0")?.local_addr()?;
-        let (ip, port) = (address.ip(), address.port());
         let config = format!(
-            "user root\nlistener {port} {ip}\nallow_anonymous true\nset_tcp_nodelay true\n\
+            "user root\nlistener {} {}\nallow_anonymous true\nset_tcp_nodelay true\n\
              persistence true\npersistence_location {}/\n",
+            address.port(),
+            address.ip(),
             dir.path().display()
         );
         fs::write(dir.path().join("mosquitto.conf"), config)?;
@@ -41,19 +42,11 @@ impl Mosquitto {
         })
     }
 
-    /// Ends it in an orderly way, so that it writes down its sessions.
-    pub(crate) fn stop(&mut self) -> Result<()> {
+    /// Ends it in an orderly way, so that it writes its sessions, and starts it again.
+    pub(crate) fn restart(&mut self) -> Result<()> {
         let id = self.child.id().to_string();
-        let status = Command::new("kill").args(["-TERM", &id]).status()?;
-        if !status.success() {
-            return Err("mosquitto had ended already".into());
-        }
+        Command::new("kill").args(["-TERM", &id]).status()?;
         self.child.wait()?;
-        Ok(())
-    }
-
-    /// Starts it after it was stopped.
-    pub(crate) fn start_again(&mut self) -> Result<()> {
         self.child = launch(self.dir.path(), self.address)?;
         Ok(())
     }
@@ -67,26 +60,18 @@ impl Drop for Mosquitto {
 }
 
 fn launch(dir: &Path, address: SocketAddr) -> Result<Child> {
-    // Debian's place for it is not on every user's path.
-    let there = Path::new("/usr/sbin/mosquitto");
-    let program = if there.exists() {
-        there
-    } else {
-        Path::new("mosquitto")
-    };
-    let mut child = Command::new(program)
+    // Debian's place for it is not on the path of every user.
+    let path = std::env::var("PATH").unwrap_or_default() + ":/usr/sbin";
+    let child = Command::new("mosquitto")
         .arg("-c")
         .arg(dir.join("mosquitto.conf"))
-        .stdin(Stdio::null())
-        .stdout(Stdio::null())
+        .env("PATH", path)
         .stderr(Stdio::null())
         .spawn()
         .map_err(|error| format!("mosquitto does not start: {error}"))?;
     let start = Instant::now();
     while TcpStream::connect(address).is_err() {
-        if child.try_wait()?.is_some() || start.elapsed() > PATIENCE {
-            drop(child.kill());
-            drop(child.wait());
+        if start.elapsed() > PATIENCE {
             return Err("mosquitto does not accept connections".into());
         }
         thread::sleep(Duration::from_millis(5));

@@ -3,33 +3,15 @@
 #![no_std]
 #![no_main]
 
-use core::{
-    convert::Infallible,
-    fmt::{self, Write as _},
-};
-
-use firmware::{
-    End, Serial,
-    machine::{Timer, Uart, entry},
-};
-use heapless::{String, Vec};
+use firmware::{Serial, machine::entry};
 use semihosting::println;
 use umqtt::{
-    Chunk, Event, Message, Session, Storage,
-    blocking::Client,
-    client::Error,
+    Chunk, Config, Event, Message, Publisher, RequestError, Storage,
+    blocking::Device,
     codec::{Connect, QoS},
 };
 
-/// What comes on `check/to/NAME` is answered on `check/from/NAME`.
-const TO: &str = "check/to/";
-const FROM: &str = "check/from/";
-const FILTER: &str = "check/to/#";
-/// What comes under this name ends the run.
-const LAST: &str = "last";
-
 const LARGE: usize = 65_536;
-const RX: usize = 512;
 
 /// Only time tells that nobody listens at the other end of a serial line: no more than both together.
 const KEEP_ALIVE_S: u16 = 3;
@@ -37,163 +19,92 @@ const RESPONSE_TIMEOUT_MS: u32 = 4_000;
 
 #[entry]
 fn main() -> ! {
-    firmware::run(|serial, timer| {
-        let mut storage = Storage::<RX, 512, 8>::new();
-        let mut session = Session::new(&mut storage);
-        session.set_response_timeout(RESPONSE_TIMEOUT_MS);
+    firmware::run(|timer| {
+        let mut storage = Storage::<512, 512, 8>::new();
+        let mut config = Config::new(Connect::new("check"));
+        config.connect.clean_session = false;
+        config.connect.keep_alive = KEEP_ALIVE_S;
+        config.subscriptions = &[("check/to", QoS::ExactlyOnce)];
+        let Ok(mut device) = Device::new(&mut storage, &timer, &config) else {
+            return false;
+        };
+        device.session().set_response_timeout(RESPONSE_TIMEOUT_MS);
         let mut seen = Seen::default();
-        loop {
-            match serve(&mut session, serial, timer, &mut seen) {
-                Ok(()) => break,
-                Err(error) if error.is_fatal() => println!("{error}"),
-                Err(error) => {
-                    println!("{error}");
-                    return End::Failure;
+        while !seen.last {
+            let dialled = device.dial(|| Serial::open(&timer));
+            let served = device.serve(1_000, |event, publisher| {
+                if let Err(error) = seen.handle(&event, publisher) {
+                    println!("not answered: {error}");
                 }
+            });
+            if let Err(error) = dialled.and(served) {
+                println!("{error}");
             }
         }
-        println!("{seen}");
-        if seen.is_all() {
-            End::Success
-        } else {
-            End::Failure
-        }
+        println!("{seen:?}");
+        device.shut_down(|_, _| {}).is_ok() && seen.is_all()
     })
 }
 
-/// Works on one connection until the runner has sent its last message.
-fn serve(
-    session: &mut Session<'_>,
-    serial: &Serial<Uart>,
-    timer: &Timer,
-    seen: &mut Seen,
-) -> Result<(), Error<Infallible>> {
-    let options = Connect {
-        clean_session: false,
-        keep_alive: KEEP_ALIVE_S,
-        ..Connect::new("check")
-    };
-    serial.drain(timer);
-    let mut client = Client::connect(session, serial, timer, &options)?;
-    println!("connected, session present: {}", client.session_present());
-    if client.session_present() {
-        seen.resumed = seen.resumed.saturating_add(1);
-    } else {
-        let codes = client.subscribe_and_wait(&[(FILTER, QoS::ExactlyOnce)], |_, _| {})?;
-        if !codes.all_granted() {
-            println!("the broker refused the subscription");
-        }
-    }
-    loop {
-        let reply = match client.recv()? {
-            Event::Message(message) if message.topic.strip_prefix(TO) == Some(LAST) => {
-                client.disconnect()?;
-                return Ok(());
-            }
-            Event::Message(message) => seen.message(&message),
-            Event::Chunk(chunk) => seen.chunk(&chunk),
-            _ => None,
-        };
-        if let Some(reply) = reply {
-            client.publish(&reply.message())?;
-        }
-    }
-}
-
-/// A message to be sent when the one that caused it has been let go.
-struct Reply {
-    topic: String<64>,
-    payload: Vec<u8, 128>,
-    qos: QoS,
-}
-
-impl Reply {
-    /// `None` if the message is not one of the runner's, or too long to be answered.
-    fn new(topic: &str, payload: &[u8], qos: QoS) -> Option<Self> {
-        let mut answer = String::try_from(FROM).ok()?;
-        answer.push_str(topic.strip_prefix(TO)?).ok()?;
-        Some(Self {
-            topic: answer,
-            payload: Vec::from_slice(payload).ok()?,
-            qos,
-        })
-    }
-
-    fn message(&self) -> Message<'_> {
-        Message {
-            qos: self.qos,
-            ..Message::new(&self.topic, &self.payload)
-        }
-    }
-}
-
-/// What has come so far.
-#[derive(Default)]
+/// What was received so far.
+#[derive(Debug, Default)]
 struct Seen {
+    /// Number of messages at each QoS.
     qos: [u32; 3],
-    large: Large,
+    /// Length of the last large message, and of its chunks.
+    large: usize,
+    chunks: u32,
+    /// Checksum of that message (FNV-1a).
+    sum: u32,
+    /// Number of connections on which the broker had kept the session.
     resumed: u32,
+    /// The message that ends the run was received.
+    last: bool,
 }
 
 impl Seen {
     fn is_all(&self) -> bool {
-        self.qos.iter().all(|&count| count > 0) && self.large.len == LARGE && self.resumed > 0
+        self.qos.iter().all(|&count| count > 0) && self.large == LARGE && self.resumed > 0
     }
 
-    fn message(&mut self, message: &Message<'_>) -> Option<Reply> {
-        if let Some(count) = self.qos.get_mut(usize::from(message.qos as u8)) {
-            *count = count.saturating_add(1);
+    /// Answers a message with its payload, and a large one with its length and checksum.
+    fn handle(
+        &mut self,
+        event: &Event<'_>,
+        publisher: &mut Publisher<'_, '_>,
+    ) -> Result<(), RequestError> {
+        match event {
+            Event::Connected {
+                session_present: true,
+                ..
+            } => self.resumed = self.resumed.saturating_add(1),
+            Event::Message(message) if message.payload == b"last" => self.last = true,
+            Event::Message(message) => {
+                if let Some(count) = self.qos.get_mut(usize::from(message.qos as u8)) {
+                    *count = count.saturating_add(1);
+                }
+                let topic = "check/from";
+                publisher.publish(&Message { topic, ..*message })?;
+            }
+            Event::Chunk(chunk) => {
+                self.add(chunk);
+                if chunk.is_last() {
+                    let answer = (u64::from(self.sum) << 32 | self.large as u64).to_be_bytes();
+                    let mut message = Message::new("check/from", &answer);
+                    message.qos = QoS::ExactlyOnce;
+                    publisher.publish(&message)?;
+                }
+            }
+            _ => {}
         }
-        Reply::new(message.topic, message.payload, message.qos)
+        Ok(())
     }
 
-    fn chunk(&mut self, chunk: &Chunk<'_>) -> Option<Reply> {
-        if chunk.offset == 0 {
-            self.large = Large::default();
-        }
-        self.large.add(chunk);
-        if !chunk.is_last() {
-            return None;
-        }
-        let mut sum = String::<64>::new();
-        write!(sum, "{} {:08x}", self.large.len, self.large.sum).ok()?;
-        Reply::new(chunk.topic, sum.as_bytes(), QoS::ExactlyOnce)
-    }
-}
-
-impl fmt::Display for Seen {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let [qos_0, qos_1, qos_2] = self.qos;
-        let Large { len, chunks, .. } = self.large;
-        write!(
-            f,
-            "messages at QoS 0, 1, 2: {qos_0}, {qos_1}, {qos_2}; a message of {len} bytes in {chunks} chunks through \
-             a buffer of {RX}; sessions resumed: {}",
-            self.resumed
-        )
-    }
-}
-
-/// The message that is larger than the buffer: its length, and its checksum (FNV-1a).
-struct Large {
-    len: usize,
-    chunks: u32,
-    sum: u32,
-}
-
-impl Default for Large {
-    fn default() -> Self {
-        Self {
-            len: 0,
-            chunks: 0,
-            sum: 0x811C_9DC5,
-        }
-    }
-}
-
-impl Large {
     fn add(&mut self, chunk: &Chunk<'_>) {
-        self.len = self.len.saturating_add(chunk.bytes.len());
+        if chunk.offset == 0 {
+            (self.large, self.chunks, self.sum) = (0, 0, 0x811C_9DC5);
+        }
+        self.large = self.large.saturating_add(chunk.bytes.len());
         self.chunks = self.chunks.saturating_add(1);
         for &byte in chunk.bytes {
             self.sum = (self.sum ^ u32::from(byte)).wrapping_mul(0x0100_0193);

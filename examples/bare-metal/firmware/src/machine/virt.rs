@@ -1,40 +1,27 @@
 //! QEMU's `virt` machine, RISC-V: a 16550 UART, and the timer that every hart reads as `time`.
-#![allow(unsafe_code)] // the UART's registers
-
-use core::ptr;
 
 use riscv::register::time;
 pub use riscv_rt::entry;
 use umqtt::{Clock, Instant};
 
-use crate::Registers;
-
-/// What the machine is called here.
+/// The client id on this machine.
 pub const NAME: &str = "riscv32imc";
+/// The topic of the light on this machine.
+pub const TOPIC: &str = "riscv32imc/living_room/light";
 
 const TICKS_PER_MS: u64 = 10_000;
 
-/// Received and transmitted bytes.
-const DATA: *mut u8 = ptr::without_provenance_mut(0x1000_0000);
-/// FIFO control.
-const FCR: *mut u8 = ptr::without_provenance_mut(0x1000_0002);
-const FCR_ENABLE: u8 = 0x01;
-/// Line status.
-const LSR: *mut u8 = ptr::without_provenance_mut(0x1000_0005);
-const LSR_RECEIVED: u8 = 0x01;
-const LSR_ROOM: u8 = 0x20;
-const LSR_DRAINED: u8 = 0x40;
-
-/// The UART and the timer, ready for use.
-pub fn start() -> Option<(Uart, Timer)> {
-    // SAFETY: a register of the UART, which nobody uses yet.
-    unsafe { FCR.write_volatile(FCR_ENABLE) };
-    Some((Uart(()), Timer(())))
-}
-
 /// The machine's timer.
 #[derive(Debug)]
-pub struct Timer(());
+pub struct Timer;
+
+impl Timer {
+    /// Starts the timer and the UART.
+    pub(crate) fn start() -> Option<Self> {
+        uart::start();
+        Some(Self)
+    }
+}
 
 impl Clock for Timer {
     fn now(&self) -> Instant {
@@ -43,37 +30,36 @@ impl Clock for Timer {
     }
 }
 
-/// The machine's UART.
-#[derive(Debug)]
-pub struct Uart(());
+#[allow(unsafe_code, reason = "these are the registers of the UART")]
+pub(crate) mod uart {
+    use core::ptr::without_provenance_mut;
 
-impl Uart {
-    fn has_status(&self, bit: u8) -> bool {
-        // SAFETY: a register of the UART; reading it changes only flags of errors.
-        unsafe { LSR.read_volatile() & bit != 0 }
-    }
-}
+    /// Registers: data, FIFO control and line status.
+    const DATA: *mut u8 = without_provenance_mut(0x1000_0000);
+    const FCR: *mut u8 = without_provenance_mut(0x1000_0002);
+    const LSR: *mut u8 = without_provenance_mut(0x1000_0005);
 
-impl Registers for Uart {
-    fn receive(&self) -> Option<u8> {
-        // SAFETY: a register of the UART.
-        self.has_received().then(|| unsafe { DATA.read_volatile() })
+    pub(super) fn start() {
+        unsafe { FCR.write_volatile(0x01) } // enables the FIFO
     }
 
-    fn has_received(&self) -> bool {
-        self.has_status(LSR_RECEIVED)
+    pub(crate) fn has_received() -> bool {
+        unsafe { LSR.read_volatile() & 0x01 != 0 }
     }
 
-    fn has_room(&self) -> bool {
-        self.has_status(LSR_ROOM)
+    pub(crate) fn receive() -> u8 {
+        unsafe { DATA.read_volatile() }
     }
 
-    fn send(&self, byte: u8) {
-        // SAFETY: a register of the UART.
-        unsafe { DATA.write_volatile(byte) };
+    pub(crate) fn has_room() -> bool {
+        unsafe { LSR.read_volatile() & 0x20 != 0 }
     }
 
-    fn is_drained(&self) -> bool {
-        self.has_status(LSR_DRAINED)
+    pub(crate) fn send(byte: u8) {
+        unsafe { DATA.write_volatile(byte) }
+    }
+
+    pub(crate) fn is_drained() -> bool {
+        unsafe { LSR.read_volatile() & 0x40 != 0 }
     }
 }
