@@ -2,17 +2,17 @@
 
 use std::{env, error::Error, fs, path::PathBuf};
 
-use esp32_settings::{Features, Settings, certificate, check};
+use esp32_settings::{Settings, certificate, check};
 
 fn main() -> Result<(), Box<dyn Error>> {
     println!("cargo::rerun-if-changed=build.rs");
-    let features = Features {
-        tls: has("tls"),
-        deep_sleep: has("deep-sleep"),
+    let features = match check(has, &env::var("TARGET")?) {
+        Ok(features) => features,
+        Err(message) => {
+            wrong(&message);
+            return Ok(());
+        }
     };
-    if let Err(message) = check(has, &env::var("TARGET")?) {
-        wrong(&message);
-    }
     let out = PathBuf::from(env::var("OUT_DIR")?);
     match Settings::read(features, &setting) {
         Ok(settings) => {

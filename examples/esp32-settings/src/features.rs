@@ -1,22 +1,49 @@
 //! Which sets of features make sense, and for which target.
 
+use std::ops::RangeInclusive;
+
 const CHIPS: [&str; 5] = ["esp32", "esp32c3", "esp32c6", "esp32s2", "esp32s3"];
 
-/// The features that settings depend on.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+/// The chip, and the features that settings depend on.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Features {
+    /// The chip.
+    pub chip: &'static str,
     /// TLS.
     pub tls: bool,
-    /// Report once, and sleep.
-    pub deep_sleep: bool,
 }
+
+impl Features {
+    /// Returns why no LED can be at this pin of the chip, or `None` if one can.
+    pub(crate) fn wrong_pin(&self, pin: u32) -> Option<&'static str> {
+        let (pins, flash, input): (&[_], _, _) = match self.chip {
+            "esp32" => (&[0..=19, 21..=23, 25..=27, 32..=39], 6..=11, 34..=39),
+            "esp32c3" => (&[0..=21], 11..=17, NONE),
+            "esp32c6" => (&[0..=30], 24..=30, NONE),
+            "esp32s2" => (&[0..=21, 26..=46], 26..=32, 46..=46),
+            _ => (&[0..=21, 26..=48], 26..=32, NONE),
+        };
+        if !pins.iter().any(|range| range.contains(&pin)) {
+            Some("has no such pin")
+        } else if flash.contains(&pin) {
+            Some("has its flash at this pin")
+        } else if input.contains(&pin) {
+            Some("can only read this pin")
+        } else {
+            None
+        }
+    }
+}
+
+/// An empty range of pins.
+const NONE: RangeInclusive<u32> = 1..=0;
 
 /// Checks that there is one chip, the one that the target is for, and one way to write the console.
 ///
 /// # Errors
 ///
 /// What to do instead.
-pub fn check(has: impl Fn(&str) -> bool, target: &str) -> Result<(), String> {
+pub fn check(has: impl Fn(&str) -> bool, target: &str) -> Result<Features, String> {
     let chips: Vec<_> = CHIPS.into_iter().filter(|chip| has(chip)).collect();
     let [chip] = chips[..] else {
         let found = if chips.is_empty() {
@@ -52,14 +79,15 @@ pub fn check(has: impl Fn(&str) -> bool, target: &str) -> Result<(), String> {
             "feature {chip} needs --target {wanted}; this build is for {target}"
         ));
     }
-    Ok(())
+    let tls = has("tls");
+    Ok(Features { chip, tls })
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn with(features: &[&str], target: &str) -> Result<(), String> {
+    fn with(features: &[&str], target: &str) -> Result<Features, String> {
         check(|feature| features.contains(&feature), target)
     }
 
@@ -73,7 +101,8 @@ mod tests {
             ("esp32s3", "xtensa-esp32s3-none-elf"),
         ] {
             for console in ["defmt", "log"] {
-                assert_eq!(with(&[chip, console], target), Ok(()));
+                let tls = false;
+                assert_eq!(with(&[chip, console], target), Ok(Features { chip, tls }));
             }
             let elsewhere = with(&[chip, "log"], "thumbv7m-none-eabi").unwrap_err();
             assert!(elsewhere.contains(target), "{elsewhere}");
@@ -95,6 +124,25 @@ mod tests {
         ] {
             let said = with(features, C3).unwrap_err();
             assert!(said.contains(message), "{said}");
+        }
+    }
+
+    #[test]
+    fn pin_without_an_led_is_named() {
+        for (chip, right, wrong) in [
+            ("esp32", &[2, 33][..], &[6, 20, 24, 34, 40][..]),
+            ("esp32c3", &[0, 8, 10, 18, 21], &[11, 12, 17, 22, 25]),
+            ("esp32c6", &[8, 15, 23], &[24, 30, 31]),
+            ("esp32s2", &[18, 21, 33, 45], &[22, 26, 32, 46, 47]),
+            ("esp32s3", &[21, 38, 48], &[22, 26, 32, 49]),
+        ] {
+            let features = Features { chip, tls: false };
+            for pin in right {
+                assert_eq!(features.wrong_pin(*pin), None, "{chip}: {pin}");
+            }
+            for pin in wrong {
+                assert!(features.wrong_pin(*pin).is_some(), "{chip}: {pin}");
+            }
         }
     }
 }

@@ -2,13 +2,11 @@
 
 use std::net::{Ipv4Addr, Ipv6Addr};
 
-use light::TOPIC_SUFFIX;
+use esp32_parts::PrefixTooLong;
 use umqtt::codec::TopicName;
 
 use crate::Features;
 
-/// Number of bytes that the program has for the topic of its light.
-const TOPIC_CAPACITY: usize = 256;
 /// What embedded-tls has room for.
 const LONGEST_CERTIFIED_NAME: usize = 64;
 
@@ -19,7 +17,7 @@ pub struct Settings {
     ssid: String,
     wifi_password: String,
     host: String,
-    port: u32,
+    port: Option<u32>,
     user: Option<String>,
     password: Option<String>,
     prefix: Option<String>,
@@ -71,27 +69,27 @@ impl Settings {
         let wrong = Vec::new();
         let mut env = Environment { value, wrong };
         let host = env.text("MQTT_HOST").unwrap_or_default();
-        let lit_by_low = match env.text("LED_LIT_BY").as_deref() {
-            None | Some("high") => false,
-            low => {
-                env.require(low == Some("low"), "LED_LIT_BY is high or low");
-                true
+        let led_lit_by = match env.text("LED_LIT_BY").as_deref() {
+            None | Some("high") => "high",
+            Some("low") => "low",
+            Some("rgb") => "rgb",
+            Some(_) => {
+                env.require(false, "LED_LIT_BY is high, low or rgb");
+                "high"
             }
         };
         let settings = Self {
             features,
             ssid: env.text("WIFI_SSID").unwrap_or_default(),
             wifi_password: env.text("WIFI_PASSWORD").unwrap_or_default(),
-            port: env
-                .number("MQTT_PORT", 1, 65_535)
-                .unwrap_or(features.port()),
+            port: env.number("MQTT_PORT", 1, 65_535),
             user: env.text("MQTT_USER"),
             password: env.text("MQTT_PASSWORD"),
             prefix: env.text("TOPIC_PREFIX"),
             tls_name: env.text("TLS_NAME").unwrap_or_else(|| host.clone()),
             sleep_seconds: env.number("SLEEP_SECONDS", 1, 86_400).unwrap_or(60),
             led_pin: env.number("LED_PIN", 0, 48),
-            led_lit_by: if lit_by_low { "Low" } else { "High" },
+            led_lit_by,
             host,
         };
         settings.check(&mut env);
@@ -116,12 +114,18 @@ impl Settings {
             "MQTT_PASSWORD is set, and MQTT_USER is not",
         );
         self.check_host(env);
+        if let Some(problem) = self.led_pin.and_then(|pin| self.features.wrong_pin(pin)) {
+            env.require(
+                false,
+                format!("LED_PIN: the {} {problem}", self.features.chip),
+            );
+        }
         if let Some(prefix) = &self.prefix {
             env.require(
                 TopicName::new(prefix).is_ok(),
                 "TOPIC_PREFIX may contain neither + nor #",
             );
-            let max = TOPIC_CAPACITY - TOPIC_SUFFIX.len();
+            let max = PrefixTooLong::MAX;
             env.require(
                 prefix.len() <= max,
                 format!("TOPIC_PREFIX is longer than {max} bytes"),
@@ -162,31 +166,31 @@ impl Settings {
         let text = |name, value: &str| format!("const {name}: &str = {value:?};");
         let option =
             |name, value: &Option<String>| format!("const {name}: Option<&str> = {value:?};");
+        let missing = self.missing();
+        let missing = (!missing.is_empty()).then(|| {
+            format!(
+                "Not configured: set {}, and build again",
+                missing.join(" and ")
+            )
+        });
         let mut lines = vec![
+            option("MISSING", &missing),
             text("WIFI_SSID", &self.ssid),
             text("WIFI_PASSWORD", &self.wifi_password),
             text("MQTT_HOST", &self.host),
-            format!("const MQTT_PORT: u16 = {};", self.port),
+            format!("const MQTT_PORT: Option<u16> = {:?};", self.port),
             option("MQTT_USER", &self.user),
             option("MQTT_PASSWORD", &self.password),
             option("TOPIC_PREFIX", &self.prefix),
-            format!(
-                "const LED_LIT_BY: esp_hal::gpio::Level = esp_hal::gpio::Level::{};",
-                self.led_lit_by
-            ),
+            text("LED_LIT_BY", self.led_lit_by),
+            format!("const SLEEP_SECONDS: u64 = {};", self.sleep_seconds),
         ];
         if self.features.tls {
             lines.push(text("TLS_NAME", &self.tls_name));
         }
-        if self.features.deep_sleep {
-            lines.push(format!(
-                "const SLEEP_SECONDS: u64 = {};",
-                self.sleep_seconds
-            ));
-        }
         let lines: String = lines
             .iter()
-            .map(|line| format!("pub(crate) {line}\n"))
+            .map(|line| format!("/// See the README.\npub {line}\n"))
             .collect();
         lines + &self.led_macro()
     }
@@ -201,19 +205,13 @@ impl Settings {
     }
 }
 
-impl Features {
-    const fn port(self) -> u32 {
-        if self.tls { 8883 } else { 1883 }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
     const PLAIN: Features = Features {
+        chip: "esp32c3",
         tls: false,
-        deep_sleep: false,
     };
     const TLS: Features = Features { tls: true, ..PLAIN };
 
@@ -228,9 +226,20 @@ mod tests {
     fn nothing_set_is_no_mistake_but_is_told() {
         let settings = read(PLAIN, &[]).unwrap();
         assert_eq!(settings.missing(), ["WIFI_SSID", "MQTT_HOST"]);
-        assert_eq!(settings.port, 1883);
+        let program = settings.to_rust();
+        assert!(
+            program.contains("set WIFI_SSID and MQTT_HOST,"),
+            "{program}"
+        );
         let empty = [("WIFI_SSID", ""), ("MQTT_HOST", ""), ("MQTT_PORT", "")];
         assert_eq!(read(PLAIN, &empty), Ok(settings));
+    }
+
+    #[test]
+    fn one_missing_variable_is_the_only_one_that_is_named() {
+        let settings = read(PLAIN, &[("WIFI_SSID", "home")]).unwrap();
+        assert_eq!(settings.missing(), ["MQTT_HOST"]);
+        assert!(settings.to_rust().contains("set MQTT_HOST, and build"));
     }
 
     #[test]
@@ -246,24 +255,21 @@ mod tests {
             ("LED_PIN", "8"),
             ("LED_LIT_BY", "low"),
         ];
-        let all = Features {
-            tls: true,
-            deep_sleep: true,
-        };
-        let settings = read(all, &variables).unwrap();
+        let settings = read(TLS, &variables).unwrap();
         assert!(settings.missing().is_empty());
         let program = settings.to_rust();
         for line in [
             r#"WIFI_SSID: &str = "a \"network\"";"#,
             r#"WIFI_PASSWORD: &str = "passwort \\ ü";"#,
             r#"MQTT_HOST: &str = "10.0.0.2";"#,
-            "MQTT_PORT: u16 = 8883;",
+            "MQTT_PORT: Option<u16> = None;",
             r#"MQTT_USER: Option<&str> = Some("someone");"#,
             "MQTT_PASSWORD: Option<&str> = None;",
+            "MISSING: Option<&str> = None;",
             r#"TOPIC_PREFIX: Option<&str> = Some("house/1");"#,
             r#"TLS_NAME: &str = "broker.example";"#,
             "SLEEP_SECONDS: u64 = 5;",
-            "Level::Low;",
+            r#"LED_LIT_BY: &str = "low";"#,
             "Some($pins.GPIO8.into())",
         ] {
             assert!(program.contains(line), "{line} is not in\n{program}");
@@ -288,6 +294,8 @@ mod tests {
             (PLAIN, "TOPIC_PREFIX", &long),
             (PLAIN, "SLEEP_SECONDS", "a day"),
             (PLAIN, "LED_PIN", "49"),
+            (PLAIN, "LED_PIN", "25"),
+            (PLAIN, "LED_PIN", "12"),
             (PLAIN, "LED_LIT_BY", "light"),
             (TLS, "MQTT_HOST", "10.0.0.2"),
             (TLS, "TLS_NAME", "10.0.0.2"),

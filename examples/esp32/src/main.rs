@@ -1,113 +1,126 @@
-//! The living room light on an ESP32: joins Wi-Fi, connects to a broker, publishes its state every second, shows what
-//! arrives, and reconnects after every failure with its session kept.
+//! A light on an ESP32: it joins a Wi-Fi network, connects to a broker, publishes its state each second, and is switched
+//! by messages on the same topic.
 #![no_std]
 #![no_main]
 
-mod board;
-mod console;
-mod network;
-#[cfg(feature = "deep-sleep")]
-mod report;
-mod settings;
-#[cfg(not(feature = "deep-sleep"))]
-mod shine;
-#[cfg(feature = "tls")]
-mod tls;
-mod wifi;
+use core::cell::RefCell;
 
-use embassy_executor::{SpawnError, SpawnToken, Spawner};
-use embassy_time::{Duration, Timer};
-use esp_backtrace as _;
-use esp_hal::{clock::CpuClock, efuse, ram, timer::timg::TimerGroup};
-use light::Identity;
-use umqtt::{
-    Session, Storage,
-    codec::{Connect, Credentials, TopicName, Will},
+use board::{
+    Led, info,
+    settings::{MQTT_HOST, MQTT_PORT, TOPIC_PREFIX},
+    warning,
 };
-
-#[cfg(feature = "deep-sleep")]
-use crate::report::work;
-#[cfg(not(feature = "deep-sleep"))]
-use crate::shine::work;
-use crate::{
-    board::Device,
-    console::{complain, info},
-    network::Broker,
+use embassy_executor::Spawner;
+use embassy_futures::join::join;
+use embassy_net::{Stack, tcp::TcpSocket};
+use embassy_time::Timer;
+use esp_hal::rng::Rng;
+use esp32_parts::{Identity, hint};
+use light::Light;
+use umqtt::{
+    Backoff, Config, EmbassyClock, Storage,
+    asynch::{Device, Mqtt, Runner},
+    codec::{Connect, QoS, Will},
 };
 
 esp_bootloader_esp_idf::esp_app_desc!();
 
-/// Room for packets of 512 bytes in, for a CONNECT and 1 KiB of messages out, and for 8 that are not acknowledged.
-type Memory = Storage<512, 1536, 8>;
+/// The light, and the LED that shows it.
+struct Lamp<'a> {
+    light: Light<'a>,
+    led: Led,
+}
 
 #[esp_rtos::main]
 async fn main(spawner: Spawner) -> ! {
-    console::start();
-    let chip = esp_hal::init(esp_hal::Config::default().with_cpu_clock(CpuClock::max()));
-    esp_alloc::heap_allocator!(#[ram(reclaimed)] size: 64 * 1024);
-    esp_alloc::heap_allocator!(size: 36 * 1024);
-    esp_rtos::start(TimerGroup::new(chip.TIMG0).timer0, chip.FROM_CPU_INTR0);
+    let board = board::start().await;
+    let Ok(identity) = Identity::new(board.mac, TOPIC_PREFIX) else {
+        board::stop("TOPIC_PREFIX is too long").await
+    };
+    let (device, topic) = (identity.device(), identity.topic());
+    info!("Device {}, topic {}", device, topic);
+    let stack = board::join(board.radio, spawner).await;
 
-    if settings::WIFI_SSID.is_empty() || settings::MQTT_HOST.is_empty() {
-        stop("Not configured: set WIFI_SSID, WIFI_PASSWORD and MQTT_HOST, and build again").await;
-    }
-    let mac = efuse::base_mac_address();
-    let Some(identity) = names(mac.as_bytes()) else {
-        stop("TOPIC_PREFIX is too long").await
+    let config = Config {
+        connect: Connect {
+            clean_session: false,
+            keep_alive: 30,
+            credentials: board::credentials(),
+            will: Some(Will::new(topic, b"offline")),
+            ..Connect::new(device)
+        },
+        subscriptions: &[(topic, QoS::AtLeastOnce)],
     };
-    let Ok(topic) = TopicName::new(identity.topic()) else {
-        stop("TOPIC_PREFIX is not fit for a topic").await
+    // Room for packets of 512 bytes in, for a CONNECT and 1 KiB of messages out, and for 8 that are not acknowledged.
+    let mut storage = Storage::<512, 1536, 8>::new();
+    let mut device = match Device::new(&mut storage, EmbassyClock, &config) {
+        Ok(device) => device,
+        Err(error) => board::stop(error).await,
     };
-    info!("Device {}, topic {}", identity.device(), topic);
-    let Ok(stack) = wifi::start(chip.WIFI, spawner) else {
-        stop("The radio does not start").await
-    };
-    #[cfg(feature = "tls")]
-    let mut broker = Broker::new(stack, tls::start(spawner));
-    #[cfg(not(feature = "tls"))]
-    let mut broker = Broker::new(stack);
-
-    let options = Connect {
-        clean_session: false,
-        keep_alive: 30,
-        credentials: settings::MQTT_USER.map(|user_name| Credentials {
-            user_name,
-            password: settings::MQTT_PASSWORD.map(str::as_bytes),
-        }),
-        will: Some(Will::new(topic.as_str(), b"offline")),
-        ..Connect::new(identity.device())
-    };
-    let mut memory = Memory::new();
-    let mut session = Session::new(&mut memory);
-    let mut device = Device::new(settings::led_pin!(chip));
-
-    work(
-        &identity,
-        &options,
-        &mut session,
-        &mut broker,
-        &mut device,
-        chip.LPWR,
-    )
-    .await
+    let (mqtt, runner) = device.split();
+    let light = Light::new(topic, QoS::AtLeastOnce);
+    let led = board.led;
+    let lamp = RefCell::new(Lamp { light, led });
+    join(stay_connected(stack, runner, &lamp), publish(mqtt, &lamp))
+        .await
+        .0
 }
 
-fn names(mac: &[u8]) -> Option<Identity> {
-    Identity::new(*mac.first_chunk()?, settings::TOPIC_PREFIX).ok()
-}
-
-/// Says why, again and again: the console may be opened late.
-async fn stop(why: &str) -> ! {
+/// Stays connected, and gives what is received to the light.
+async fn stay_connected(
+    stack: Stack<'static>,
+    mut runner: Runner<'_, EmbassyClock>,
+    lamp: &RefCell<Lamp<'_>>,
+) -> ! {
+    let (mut rx, mut tx) = ([0; 2048], [0; 2048]);
+    let mut socket = TcpSocket::new(stack, &mut rx, &mut tx);
+    let mut backoff = Backoff::new(1_000, 60_000);
     loop {
-        complain!("{}", why);
-        Timer::after(Duration::from_secs(10)).await;
+        let dialled = board::dial(stack, &mut socket, MQTT_HOST, MQTT_PORT.unwrap_or(1883)).await;
+        let delay = match dialled {
+            Ok(()) => {
+                let ended = runner.run(&mut socket, |event, _| {
+                    let Lamp { light, led } = &mut *lamp.borrow_mut();
+                    info!("{}", light.handle(&event));
+                    led.set(light.is_on());
+                });
+                let ended = ended.await;
+                warning!("The connection ended: {}{}", ended, hint(&ended));
+                backoff.after(&ended, Rng::new().random())
+            }
+            Err(error) => {
+                warning!("Not connected: {}", error);
+                backoff.next(Rng::new().random())
+            }
+        };
+        socket.abort(); // the broker publishes the will at once
+        info!("Connecting again in {} ms", delay);
+        Timer::after_millis(delay.into()).await;
     }
 }
 
-/// Starts a task of which there is one.
-fn spawn<S>(spawner: Spawner, task: Result<SpawnToken<S>, SpawnError>) {
-    match task {
-        Ok(token) => spawner.spawn(token),
-        Err(_) => complain!("A task has been started twice"),
+/// Switches the light each second, and publishes its state, while there is a connection.
+async fn publish(mqtt: Mqtt<'_>, lamp: &RefCell<Lamp<'_>>) -> ! {
+    let mut was_full = false;
+    loop {
+        if let Err(error) = mqtt.connected().await {
+            warning!("The device ended: {}", error);
+        }
+        {
+            let Lamp { light, led } = &mut *lamp.borrow_mut();
+            match light.toggle(|message| mqtt.try_publish(message)) {
+                Ok(news) => {
+                    info!("{}", news);
+                    led.set(light.is_on());
+                    was_full = false;
+                }
+                Err(error) if !was_full => {
+                    warning!("Not published: {}", error);
+                    was_full = true;
+                }
+                Err(_) => {}
+            }
+        }
+        Timer::after_secs(1).await;
     }
 }

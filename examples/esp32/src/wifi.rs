@@ -1,65 +1,78 @@
-//! Wi-Fi: joins the network, says whether that worked, and joins again when it is lost.
+//! Wi-Fi: joins the network, says whether that worked, and joins again.
 
 use core::pin::pin;
 
 use embassy_executor::Spawner;
-use embassy_futures::select::select;
+use embassy_futures::select::{Either3, select3};
 use embassy_net::{Config, Runner, Stack, StackResources};
-use embassy_time::{Duration, TimeoutError, Timer, with_timeout};
+use embassy_sync::{blocking_mutex::raw::CriticalSectionRawMutex, signal::Signal};
+use embassy_time::{Duration, Timer, with_timeout};
 use esp_hal::{peripherals::WIFI, rng::Rng};
 use esp_radio::wifi::{
     self, AuthenticationMethodConfig, ConnectionError, ControllerConfig, DisconnectReason,
-    Interface, WifiController, WifiError,
-    sta::{ConnectedInfo, StationConfig},
+    Interface, WifiController, WifiError, sta::StationConfig,
 };
 use static_cell::StaticCell;
 
 use crate::{
-    console::{complain, info},
-    settings, spawn,
+    info,
+    settings::{WIFI_PASSWORD, WIFI_SSID},
+    stop, warning,
 };
 
-/// Within this time it is said whether joining worked, and whether there is an address.
+/// Time after which the console says that there is no answer yet.
 const PATIENCE: Duration = Duration::from_secs(10);
-
-/// And within this, an attempt is given up.
-const MORE_PATIENCE: Duration = Duration::from_secs(20);
-
-/// From one attempt to the next.
+/// Time after which an attempt is given up: to join, and then to get an address.
+const LONGEST: Duration = Duration::from_secs(30);
+/// Time from one attempt to the next.
 const PAUSE: Duration = Duration::from_secs(5);
-
-/// DHCP, DNS, and the connection to the broker.
+/// Number of sockets: DHCP, DNS, and the connection to the broker.
 const SOCKETS: usize = 3;
 
-/// Starts joining the network, and never stops.
-pub(crate) fn start(wifi: WIFI<'static>, spawner: Spawner) -> Result<Stack<'static>, WifiError> {
-    static RESOURCES: StaticCell<StackResources<SOCKETS>> = StaticCell::new();
+static REJOIN: Signal<CriticalSectionRawMutex, ()> = Signal::new();
 
-    let radio = ControllerConfig::default().with_initial_config(wifi::Config::Station(station()?));
-    let controller = WifiController::new(wifi, radio)?;
-    let rng = Rng::new();
-    let seed = u64::from(rng.random()) << 32 | u64::from(rng.random());
-    let (stack, runner) = embassy_net::new(
-        Interface::station(),
-        Config::dhcpv4(Default::default()),
-        RESOURCES.init(StackResources::new()),
-        seed,
-    );
-    spawn(spawner, move_packets(runner));
-    spawn(spawner, stay_joined(controller, stack));
-    Ok(stack)
+/// Leaves the network and joins it again: an access point may forward nothing, or have forgotten this device.
+pub(crate) fn rejoin() {
+    REJOIN.signal(());
+}
+
+/// Starts to join the network, and stays joined. If the radio does not start, it says why and does not return.
+pub async fn join(radio: WIFI<'static>, spawner: Spawner) -> Stack<'static> {
+    static RESOURCES: StaticCell<StackResources<SOCKETS>> = StaticCell::new();
+    let started = station().and_then(|station| {
+        let config = ControllerConfig::default();
+        WifiController::new(
+            radio,
+            config.with_initial_config(wifi::Config::Station(station)),
+        )
+    });
+    let controller = match started {
+        Ok(controller) => controller,
+        Err(error) => stop(format_args!("The radio does not start: {error}")).await,
+    };
+    let seed = u64::from(Rng::new().random());
+    let dhcp = Config::dhcpv4(Default::default());
+    let resources = RESOURCES.init(StackResources::new());
+    let (stack, runner) = embassy_net::new(Interface::station(), dhcp, resources, seed);
+    match (move_packets(runner), stay_joined(controller, stack)) {
+        (Ok(packets), Ok(joined)) => {
+            spawner.spawn(packets);
+            spawner.spawn(joined);
+            stack
+        }
+        _ => stop("Wi-Fi was started twice").await,
+    }
 }
 
 fn station() -> Result<StationConfig, WifiError> {
-    let authentication = if settings::WIFI_PASSWORD.is_empty() {
+    let authentication = if WIFI_PASSWORD.is_empty() {
         AuthenticationMethodConfig::Open
     } else {
         // The weakest that is accepted; WPA3 is used where the access point has it.
-        AuthenticationMethodConfig::Wpa2Personal(settings::WIFI_PASSWORD.try_into()?)
+        AuthenticationMethodConfig::Wpa2Personal(WIFI_PASSWORD.try_into()?)
     };
-    Ok(StationConfig::default()
-        .with_ssid(settings::WIFI_SSID.try_into()?)
-        .with_authentication(authentication))
+    let station = StationConfig::default().with_ssid(WIFI_SSID.try_into()?);
+    Ok(station.with_authentication(authentication))
 }
 
 #[embassy_executor::task]
@@ -70,51 +83,44 @@ async fn move_packets(mut runner: Runner<'static, Interface>) -> ! {
 #[embassy_executor::task]
 async fn stay_joined(mut controller: WifiController<'static>, stack: Stack<'static>) -> ! {
     loop {
-        info!("Joining the Wi-Fi network {}", settings::WIFI_SSID);
-        match join(&mut controller).await {
-            Ok(Ok(_)) => {
-                info!("Joined");
-                select(controller.wait_for_disconnect_async(), show_address(stack)).await;
-                complain!("The Wi-Fi network is lost");
-            }
-            Ok(Err(ConnectionError::Failed(failed))) => {
-                complain!("Not joined: {}", reason(failed.reason));
-            }
-            Ok(Err(_)) => complain!("Not joined: the radio reports an error"),
-            Err(TimeoutError) => {
-                let _ = with_timeout(PATIENCE, controller.disconnect_async()).await;
+        info!("Joining the Wi-Fi network {}", WIFI_SSID);
+        if connect(&mut controller).await {
+            info!("Joined");
+            REJOIN.reset();
+            let lost = controller.wait_for_disconnect_async();
+            match select3(lost, no_address(stack), REJOIN.wait()).await {
+                Either3::First(_) => warning!("The Wi-Fi network is lost"),
+                Either3::Second(()) => warning!("No IP address: is there a DHCP server?"),
+                Either3::Third(()) => warning!("The Wi-Fi network does not lead to the broker"),
             }
         }
+        let _ = with_timeout(PATIENCE, controller.disconnect_async()).await;
         Timer::after(PAUSE).await;
     }
 }
 
-/// Says so when it takes long.
-async fn join(
-    controller: &mut WifiController<'static>,
-) -> Result<Result<ConnectedInfo, ConnectionError>, TimeoutError> {
+/// Returns `true` if the network was joined.
+async fn connect(controller: &mut WifiController<'static>) -> bool {
     let mut joining = pin!(controller.connect_async());
-    if let Ok(joined) = with_timeout(PATIENCE, joining.as_mut()).await {
-        return Ok(joined);
+    let mut joined = with_timeout(PATIENCE, joining.as_mut()).await;
+    if joined.is_err() {
+        warning!("Not joined: no answer yet, still trying");
+        joined = with_timeout(LONGEST, joining).await;
     }
-    let seconds = PATIENCE.as_secs();
-    complain!("Not joined: no answer within {} s, still trying", seconds);
-    with_timeout(MORE_PATIENCE, joining).await
+    match joined {
+        Ok(Ok(_)) => return true,
+        Ok(Err(ConnectionError::Failed(failed))) => {
+            warning!("Not joined: {}", reason(failed.reason));
+        }
+        Ok(Err(error)) => warning!("Not joined: {}", error),
+        Err(_) => {}
+    }
+    false
 }
 
-/// Says the address as soon as there is one, and never returns.
-async fn show_address(stack: Stack<'static>) -> ! {
-    loop {
-        if with_timeout(PATIENCE, stack.wait_config_up())
-            .await
-            .is_err()
-        {
-            complain!(
-                "No IP address within {} s: is there a DHCP server?",
-                PATIENCE.as_secs()
-            );
-            continue;
-        }
+/// Shows each address, and returns when there is none for too long.
+async fn no_address(stack: Stack<'static>) {
+    while with_timeout(LONGEST, stack.wait_config_up()).await.is_ok() {
         if let Some(config) = stack.config_v4() {
             info!("IP address {}", config.address.address());
         }
@@ -122,7 +128,7 @@ async fn show_address(stack: Stack<'static>) -> ! {
     }
 }
 
-/// What to look at first; the radio's own words are many, and mostly say how it went wrong rather than why.
+/// Returns what to look at first. The radio has more reasons, which mostly say how it failed, and not why.
 fn reason(reason: DisconnectReason) -> &'static str {
     use DisconnectReason as R;
     match reason {
@@ -134,7 +140,7 @@ fn reason(reason: DisconnectReason) -> &'static str {
         | R::AuthenticationExpired
         | R::HandshakeTimeout
         | R::FourWayHandshakeTimeout => {
-            "the access point does not accept us: is the password right?"
+            "the access point does not accept this device: is the password right?"
         }
         R::AssociationTooMany => "the access point serves too many devices already",
         R::BeaconTimeout | R::NoAccessPointFoundInRssiThreshold => "the signal is too weak",

@@ -1,0 +1,31 @@
+//! What to look at when a connection was never accepted.
+
+use umqtt::{Ended, client::Error};
+
+/// Returns the end of a sentence about a connection that ended before the server accepted it; otherwise nothing.
+pub const fn hint<E>(ended: &Ended<E>) -> &'static str {
+    match ended {
+        Ended::Lost {
+            error: Error::Transport(_) | Error::Closed,
+            connected_for: 0,
+        } => "; is this a port for TLS?",
+        _ => "",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_a_connection_without_an_answer_has_a_hint() {
+        let lost = |connected_for, error| Ended::Lost::<()> {
+            error,
+            connected_for,
+        };
+        assert!(hint(&lost(0, Error::Closed)).contains("TLS"));
+        assert!(hint(&lost(0, Error::Transport(()))).contains("TLS"));
+        assert_eq!(hint(&lost(5_000, Error::Closed)), "");
+        assert_eq!(hint(&Ended::<()>::Shutdown), "");
+    }
+}

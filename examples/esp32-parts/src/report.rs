@@ -1,0 +1,30 @@
+//! The delivery of what was published before there was a connection.
+
+use core::cell::Cell;
+
+use embedded_io_async::{Read, Write};
+use umqtt::{
+    Ended, Event,
+    asynch::{Mqtt, Runner, Sleep},
+};
+
+/// Connects on this transport, and disconnects when this number of messages at QoS 1 is acknowledged.
+///
+/// What is not acknowledged when the connection ends, or when this future is dropped, stays in the session.
+pub async fn deliver<T: Read + Write, C: Sleep>(
+    mqtt: Mqtt<'_>,
+    runner: &mut Runner<'_, C>,
+    waiting: &Cell<usize>,
+    transport: T,
+) -> Ended<T::Error> {
+    runner
+        .run(transport, |event, _| {
+            if let Event::Puback(_) = event {
+                waiting.set(waiting.get().saturating_sub(1));
+            }
+            if waiting.get() == 0 {
+                mqtt.shut_down();
+            }
+        })
+        .await
+}
