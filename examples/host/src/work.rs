@@ -22,8 +22,11 @@ pub(crate) struct Work<'a> {
 }
 
 impl Work<'_> {
-    /// Handles an event, and shows it.
+    /// Handles an event, and shows it, until the end begins.
     pub(crate) fn handle(&mut self, event: &Event<'_>) {
+        if END.get().is_some() {
+            return;
+        }
         let news = self.light.handle(event);
         match event {
             Event::Subscribed { filters, codes } => {
