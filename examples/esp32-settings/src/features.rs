@@ -35,8 +35,8 @@ impl Features {
     }
 }
 
-/// An empty range of pins.
-const NONE: RangeInclusive<u32> = 1..=0;
+/// A number that no pin has.
+const NONE: RangeInclusive<u32> = u32::MAX..=u32::MAX;
 
 /// Checks that there is one chip, the one that the target is for, and one way to write the console.
 ///
