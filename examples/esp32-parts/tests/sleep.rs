@@ -1,5 +1,10 @@
 //! A device that publishes, sleeps, and goes on with its session.
-#![allow(clippy::unwrap_used, clippy::panic, reason = "helpers of a test")]
+#![allow(
+    clippy::arithmetic_side_effects,
+    clippy::panic,
+    clippy::unwrap_used,
+    reason = "helpers of a test"
+)]
 
 use std::{
     cell::{Cell, RefCell},
