@@ -80,7 +80,7 @@ impl NorFlash for SimFlash {
 
     fn erase(&mut self, from: u32, to: u32) -> Result<(), FlashError> {
         self.step()?;
-        assert!(from as usize % SECTOR == 0 && to as usize % SECTOR == 0);
+        assert!((from as usize).is_multiple_of(SECTOR) && (to as usize).is_multiple_of(SECTOR));
         self.range(from, to as usize)?.fill(0xFF);
         Ok(())
     }
