@@ -1,5 +1,10 @@
 //! The events of feature `log`, which are also those of `defmt`.
-#![allow(clippy::unwrap_used, clippy::expect_used, reason = "helpers of a test")]
+#![allow(
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::unwrap_used,
+    reason = "helpers of a test"
+)]
 
 use std::cell::RefCell;
 
