@@ -13,6 +13,7 @@ use std::process::ExitCode;
 
 use anyhow::Context as _;
 use clap::Parser as _;
+use env_logger::Env;
 use light::{Light, TOPIC_SUFFIX};
 use shell_words::quote;
 use tokio::runtime::Builder;
@@ -24,7 +25,8 @@ use crate::console::{END, complain, listen_for_ctrl_c, say};
 use crate::{network::Broker, options::Options, work::Work};
 
 fn main() -> ExitCode {
-    env_logger::init();
+    // The broker inside this program logs its own steps as errors.
+    env_logger::init_from_env(Env::new().default_filter_or("off"));
     run(&Options::parse()).unwrap_or_else(|error| {
         complain(format_args!("{error:#}."));
         ExitCode::FAILURE

@@ -36,6 +36,7 @@ fn it_brings_its_own_broker_and_counts() {
             assert_eq!(count(&lines, "Came back: on"), 2, "{lines:#?}");
             assert_eq!(count(&lines, "Came back: off"), 1, "{lines:#?}");
             assert_eq!(count(&lines, "Done"), 1, "{lines:#?}");
+            assert_eq!(count(&lines, "rumqttd"), 0, "{lines:#?}");
         }
     });
 }

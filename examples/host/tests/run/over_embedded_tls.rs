@@ -116,10 +116,7 @@ fn rsa_is_refused() {
 
     let authority = Authority::with_key(rsa_key());
     let broker = Mosquitto::over_tls(&authority, &authority.certify(NAME), "");
-    fails(
-        &device(&broker, &authority),
-        "of a kind that is not known here",
-    );
+    fails(&device(&broker, &authority), "has an unsupported type");
 }
 
 #[test]
