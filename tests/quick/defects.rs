@@ -1,4 +1,4 @@
-//! The defects of `umqttsimple`, one by one: each test fails on what the original does.
+//! The defects of `umqttsimple`, one by one: each test fails with the behaviour of the original.
 #![allow(
     clippy::unwrap_used,
     clippy::panic,
@@ -31,7 +31,7 @@ fn with_client(network: &Network, test: impl FnOnce(&mut Client<'_, '_, '_>)) {
     test(&mut connected(&mut session, network, &Connect::new("id")));
 }
 
-/// Feeds what a peer must not send, and returns what the connection ends with.
+/// Feeds bytes that a peer must not send, and returns the reason of the end of the connection.
 fn error_after(bytes: &[u8]) -> ProtocolError {
     let network = Network::new();
     let mut error = None;
@@ -319,7 +319,7 @@ fn defect_07_a_check_leaves_the_deadline_alone() {
     );
 }
 
-/// Nobody sent PINGREQ, and PINGRESP looked like silence.
+/// No PINGREQ was sent, and PINGRESP looked like silence.
 #[test]
 fn defect_08_pings_go_by_themselves_and_their_answers_count() {
     for answers in [true, false] {
@@ -779,7 +779,8 @@ fn defect_21_a_message_is_sent_again_under_its_id() {
     }
 }
 
-/// umqtt.robust did not subscribe again where the server had forgotten. Whoever waits for events is told in time.
+/// umqtt.robust did not subscribe again where the server had forgotten. A task that waits for events is informed in
+/// time.
 #[test]
 fn defect_21_a_forgotten_session_is_told() {
     let mut storage = Storage::<128, 256, 4>::new();

@@ -1,5 +1,5 @@
-//! The async client keeps what the blocking one promises: one packet in one write, each deadline at its time, nobody
-//! waits for ever, and nobody is woken for nothing.
+//! The async client has the guarantees of the blocking one: one packet in one write, each deadline at its time, no task
+//! waits without end, and none is woken without need.
 #![allow(
     clippy::unwrap_used,
     clippy::panic,
@@ -25,7 +25,7 @@ use umqtt::{
     codec::{Connack, Connect, ConnectReturnCode, Packet, QoS},
 };
 
-/// A task that slept until an answer was due looks again after this time in ms, before it judges.
+/// A task that slept until an answer was due polls again after this time in ms, before an answer counts as late.
 const LOOK_AGAIN: u32 = 20;
 
 type Result<T> = core::result::Result<T, common::Error>;
@@ -108,8 +108,8 @@ fn what_is_queued_together_leaves_in_one_write() {
     assert_eq!(packets(&writes[0]).0.len(), 3);
 }
 
-/// A call that nobody answers ends with its error when the response timeout is over and the
-/// task has looked again, not a millisecond off.
+/// A call without an answer returns its error exactly when the response timeout has passed and the task has polled
+/// again.
 fn ends_in_time(
     expected: ProtocolError,
     prepare: impl FnOnce(&World),
@@ -211,7 +211,7 @@ fn a_peer_that_never_reads_hangs_nobody() {
             .await?;
         client.recv().await.map(|_| ())
     });
-    // Nor does an event that waits meanwhile, nor an answer that is overdue as well.
+    // A pending event and another late answer do not change that.
     ends_in_time(write, stuck, async |client| {
         client
             .session()
@@ -235,7 +235,7 @@ fn a_peer_that_never_reads_hangs_nobody() {
     );
 }
 
-/// What has to leave behind a payload, an acknowledgement of what came meanwhile, has its deadline as well.
+/// An acknowledgement that must be sent after a payload also has its deadline.
 #[test]
 fn what_leaves_behind_a_payload_is_not_waited_for_longer() {
     let (mut storage, world) = (storage(), World::new());
@@ -328,7 +328,7 @@ fn two_full_peers_do_not_dead_lock() {
     world.answer(server);
     let mut client = connected(&mut session, &world, &options());
 
-    // What the caller need not see is read while a flush waits.
+    // Packets without an event are read while a flush waits.
     world.take_nothing_until_read();
     world.feed(&puback(99).repeat(200));
     client
@@ -501,13 +501,13 @@ fn a_connection_that_is_lost_is_reported_at_once() {
     }
 }
 
-/// One task receives, watches something of its own, and publishes in between.
+/// One task receives, waits for another future, and publishes in between.
 #[test]
 fn a_task_selects_and_publishes_in_between() {
     let (mut storage, world) = (storage(), World::new());
     let mut session = Session::new(&mut storage);
     world.answer(|packet| match packet {
-        // What is published comes back.
+        // Published messages are received again.
         Packet::Publish(came) => [encode(&Packet::Publish(*came)), server(packet)].concat(),
         _ => server(packet),
     });
@@ -536,7 +536,7 @@ fn a_task_selects_and_publishes_in_between() {
     assert_eq!(world.millis(), 10_000);
 }
 
-/// What one connection still had to tell is told on the next, however that one is begun.
+/// Pending reports of one connection are returned on the next, however it begins.
 #[test]
 fn an_acknowledgement_that_nobody_took_is_told_after_the_next_connect() {
     let (mut storage, world) = (storage(), World::new());
@@ -568,7 +568,7 @@ fn an_acknowledgement_that_nobody_took_is_told_after_the_next_connect() {
     }
 }
 
-/// An answer that has come lies behind an event only until that is taken.
+/// A received answer waits after an event only until that event is taken.
 #[test]
 fn an_answer_behind_an_event_is_in_time() {
     let (mut storage, world) = (storage(), World::new());
@@ -648,7 +648,7 @@ fn queued_bytes_are_due_now_unless_the_transport_refused_them() {
     assert_eq!(client.deadline(), Some(blocked_at));
 }
 
-/// A source that is interrupted goes on, and so does a transport, which wakes nobody afterwards.
+/// An interrupted source continues, and so does an interrupted transport, which does not wake the task.
 #[test]
 fn interruptions_are_no_end() {
     struct Interrupted<T>(T, u8);

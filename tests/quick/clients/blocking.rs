@@ -80,7 +80,7 @@ fn one_packet_is_one_write() {
     assert_eq!(types, [1, 3, 3, 3, 6, 8, 10, 12, 4, 5, 14]);
 }
 
-/// What was queued by hand leaves in one write.
+/// Packets that were queued through the session are sent in one write.
 #[test]
 fn a_burst_of_packets_is_one_write() {
     let (mut storage, network) = (storage(), Network::with_server());
@@ -111,7 +111,7 @@ fn a_partial_write_is_resumed() {
     }
 }
 
-/// A transport that is busy after every byte gets the rest with the following calls, whatever they are.
+/// If a transport is busy after every byte, any following call sends the next one.
 #[test]
 fn a_write_that_stops_goes_on_with_the_next_call() {
     for pause in [Step::NotReady, Step::Interrupted, Step::TimedOut] {
@@ -147,7 +147,7 @@ fn a_flush_that_fails_for_the_moment_is_repeated() {
     }
 }
 
-/// What ends a connection, wherever the transport says it, and what the caller hears.
+/// The end of a connection at each call of the transport, and its events.
 #[test]
 fn a_broken_transport_is_reported() {
     let reset = Error::Transport(Fault(ErrorKind::ConnectionReset));
@@ -167,7 +167,7 @@ fn a_broken_transport_is_reported() {
                 network.writes(&[], step);
                 client.session().publish(&Message::new("t", b"")).unwrap();
             }
-            // What was queued at QoS 0 is lost.
+            // Queued messages at QoS 0 are lost.
             if !reading {
                 assert_eq!(client.recv(), Ok(Event::Qos0Dropped(1)), "{step:?}");
             }
@@ -198,11 +198,11 @@ fn a_flush_that_breaks_is_reported() {
     assert_closed(&mut client);
 }
 
-/// Every call on a connection that is over says so, and none of them waits.
+/// Every call on a closed connection returns an error, and none of them waits.
 fn assert_closed(client: &mut Client<'_, '_, '_>) {
     assert_eq!(client.publish(&Message::new("t", b"")), Err(Error::Closed));
     assert_eq!(client.ping(), Err(Error::Closed));
-    // Reports about what the connection took with it come first.
+    // Reports about lost requests are returned first.
     while client.poll().is_ok() {}
     assert_eq!(client.poll(), Err(Error::Closed));
     assert_eq!(client.recv(), Err(Error::Closed));
@@ -211,7 +211,7 @@ fn assert_closed(client: &mut Client<'_, '_, '_>) {
 
 // Deadlines: the transport is there, the peer is not.
 
-/// A call that nobody answers ends with its error when the response timeout is over, not a millisecond off.
+/// A call without an answer returns its error exactly when the response timeout has passed.
 fn ends_after(
     millis: u32,
     expected: ProtocolError,
@@ -368,7 +368,7 @@ fn a_write_that_nobody_takes_ends() {
     }
 }
 
-/// The same with a transport that has a time-out of its own.
+/// The same with a transport that has its own timeout.
 #[test]
 fn a_write_that_times_out_for_ever_ends() {
     let stuck = |network: &Network| network.writes(&[], Step::TimedOut);
@@ -411,7 +411,7 @@ fn a_slow_transport_is_no_stuck_one() {
     assert_eq!(network.millis(), writes[2].0 + RESPONSE_TIMEOUT);
 }
 
-/// A peer that neither reads nor stops sending: `flush` reads on, and ends all the same.
+/// A peer that does not read and does not stop sending: `flush` continues to read, and still ends.
 #[test]
 fn a_peer_that_only_sends_does_not_hold_up_a_flush() {
     for qos in QOS {
@@ -537,8 +537,8 @@ fn poll_pings_at_its_deadline() {
     }
 }
 
-/// A PINGREQ is due when nothing was sent, or nothing was received, for the keep alive interval less 2 s. An acknowledged
-/// PUBLISH puts it off; one at QoS 0 does not, because a server that is gone would not be noticed.
+/// A PINGREQ is due when nothing was sent, or nothing was received, for the keep alive interval less 2 s. An
+/// acknowledged PUBLISH postpones it. A PUBLISH at QoS 0 does not, because a dead server would not be noticed.
 #[test]
 fn an_acknowledged_publish_takes_the_place_of_a_ping() {
     let (mut storage, network) = (storage(), Network::with_server());
@@ -600,7 +600,7 @@ fn an_answered_ping_leaves_the_connection_alone() {
 
 // Calls that must not wait.
 
-/// One byte of a packet, or any other part of it: `poll` takes what is there and returns.
+/// One byte of a packet, or any other part of it: `poll` reads the available bytes and returns.
 #[test]
 fn poll_never_waits() {
     let stream = [
@@ -652,7 +652,7 @@ fn queueing_calls_never_wait() {
 
 // Answers and messages.
 
-/// A message that comes meanwhile is judged when it is handed over.
+/// A message that is received meanwhile is checked when its event is taken.
 #[test]
 fn publish_and_wait_ends_with_what_is_malformed() {
     let (mut storage, network) = (storage(), Network::new());
@@ -666,7 +666,7 @@ fn publish_and_wait_ends_with_what_is_malformed() {
     ));
 }
 
-/// A call that waits hands on what it does not wait for, in the order in which it came.
+/// A waiting call passes on all other events, in the order of their receipt.
 #[test]
 fn publish_and_wait_hands_over_what_else_comes() {
     let (mut storage, network) = (storage(), Network::new());
@@ -738,7 +738,7 @@ fn a_message_is_acknowledged_with_the_next_call() {
     assert_eq!(network.take_sent(), puback(5));
 }
 
-/// They wait for what lies behind them in the receive buffer, and for nothing else.
+/// They wait for the packets after them in the receive buffer, and for nothing else.
 #[test]
 fn the_acknowledgements_of_messages_that_came_together_leave_together() {
     let (mut storage, network) = (storage(), Network::new());
@@ -758,7 +758,7 @@ fn the_acknowledgements_of_messages_that_came_together_leave_together() {
         [[puback(1), puback(2), puback(3)].concat()]
     );
 
-    // A publish does not wait for messages, and what left with it was owed before.
+    // A publish does not wait for messages. Acknowledgements that were sent with it were pending before.
     network.feed(&burst);
     assert!(matches!(client.poll(), Ok(Some(Event::Message(_)))));
     assert!(matches!(client.poll(), Ok(Some(Event::Message(_)))));
@@ -897,7 +897,7 @@ fn disconnect_leaves_nothing_behind() {
     }
 }
 
-/// A connection that is over cannot be ended in good order: no DISCONNECT has left.
+/// On a closed connection, no DISCONNECT can be sent.
 #[test]
 fn disconnect_does_not_claim_what_it_has_not_done() {
     let (mut storage, network) = (storage(), Network::new());
@@ -984,7 +984,7 @@ fn disconnect_waits_for_what_waits_for_connack() {
 
 // Packet ids.
 
-/// Ids go up, skip 0 and whatever is in flight, and begin again.
+/// Ids increase, skip 0 and the ids in flight, and wrap.
 #[test]
 fn packet_ids_skip_zero_and_those_in_flight() {
     let (mut storage, network) = (storage(), Network::new());
@@ -1043,7 +1043,7 @@ fn a_flush_does_not_claim_what_a_checkpoint_holds_back() {
     assert_eq!(client.flush(), Ok(()));
 }
 
-/// Acknowledgements may wait for company; what is published does not, beside them or alone.
+/// Acknowledgements may be delayed. Messages are not, with or without acknowledgements.
 #[test]
 fn what_is_published_does_not_wait() {
     for qos in [QoS::AtMostOnce, QoS::AtLeastOnce] {

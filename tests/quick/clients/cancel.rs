@@ -1,10 +1,10 @@
-//! Dropping the future of any call of the async client at any of its polls loses no event, repeats no QoS 2 message
-//! and damages no byte of the stream (promise 4 of the design). Long payloads have `long_cancel.rs`.
+//! Dropping the future of any call of the async client at any of its polls loses no event, repeats no QoS 2 message,
+//! and leaves the byte stream intact. Long payloads have `long_cancel.rs`.
 //!
-//! One program of all calls runs against a scripted server, first undisturbed; then with reads, writes and arrivals of
-//! a few bytes and with pauses, its calls dropped here and there. The stream that the server sees and the events that
-//! the caller sees must stay the same, byte by byte and one by one. Nothing in it needs time, so a call that is not
-//! woken when it should be leaves something out.
+//! A program with all calls runs against a scripted server, first without faults. Then reads, writes and deliveries
+//! have a few bytes, with pauses, and calls are dropped at some polls. The bytes that the server receives and the
+//! events of the caller must stay the same. Nothing in it needs time, so a call that is not woken when it should be
+//! leaves something out.
 #![allow(
     clippy::unwrap_used,
     clippy::panic,
@@ -54,7 +54,7 @@ struct Run {
     seen: RefCell<Vec<Seen>>,
 }
 
-/// What must be the same in every run.
+/// The results that must be the same in every run.
 struct Trace {
     sent: Vec<u8>,
     seen: Vec<Seen>,
@@ -167,7 +167,7 @@ fn talkative(packet: &Packet<'_>) -> Vec<u8> {
     }
 }
 
-/// Messages at each QoS; that at QoS 2 comes twice, as it may as long as it was not acknowledged.
+/// Messages at each QoS. The one at QoS 2 is sent twice, as is allowed until it is acknowledged.
 fn messages(first: u16, payload: &[u8]) -> Vec<u8> {
     let twice = publish("in", payload, QoS::ExactlyOnce, first + 2);
     let mut again = twice.clone();
@@ -188,7 +188,7 @@ fn options() -> Connect<'static> {
     }
 }
 
-/// Every call there is, one after the other, each followed by what comes of it.
+/// Every call, one after the other, each followed by its events.
 fn program(run: &Run) -> Trace {
     let mut storage = Storage::<RX, 256, 4>::new();
     let mut session = Session::new(&mut storage);
@@ -266,12 +266,12 @@ fn program(run: &Run) -> Trace {
     });
     run.drain(&mut client);
 
-    // What is queued has to leave before the DISCONNECT.
+    // Queued packets must be sent before the DISCONNECT.
     client
         .session()
         .publish(&message("out", b"bye", QoS::AtMostOnce))
         .unwrap();
-    // If it is dropped, another call goes on.
+    // If it is dropped, another call continues.
     loop {
         match run.drive(client.disconnect()) {
             Outcome::Done(ended) => {
@@ -422,7 +422,7 @@ fn calls_dropped_at_random_lose_nothing() {
 #[test]
 fn each_call_dropped_at_each_of_its_polls_loses_nothing() {
     let expected = undisturbed();
-    // Byte by byte there are thousands of polls: of those only some, other ones for each call.
+    // Byte by byte there are thousands of polls. Only some of them are tested, others for each call.
     for (seed, most, stride) in [(1, 1, 29), (2, 3, 11), (3, 8, 3), (4, usize::MAX, 1)] {
         let mood = Mood { pauses: 30, most };
         let calls = check(&expected, seed, mood, Drops::Never).calls.get();

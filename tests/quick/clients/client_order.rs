@@ -1,5 +1,4 @@
-//! Calls of a client in an order that its author may not have had in mind: nothing is lost, and nothing is claimed that
-//! did not happen.
+//! Calls of a client in unusual orders: no event is lost, and no wrong result is returned.
 #![allow(
     clippy::unwrap_used,
     clippy::panic,
@@ -168,7 +167,7 @@ fn disconnect_checkpoint_due_keeps_connection() {
     assert!(!network.is_dropped());
 }
 
-/// A flush that has to wait finds the first chunk of another message, which nobody has seen.
+/// A flush that must wait finds the first chunk of another message, whose event was not taken.
 #[test]
 fn a_reader_is_of_the_message_shown_and_skips_no_other() {
     let (network, mut storage) = (Network::new(), Memory::new());
@@ -335,7 +334,7 @@ fn the_acknowledgement_of_a_long_message_is_the_callers() {
     }
 }
 
-/// A client whose connection is over says so, whatever it is asked for.
+/// A client with a closed connection returns that error from every call.
 #[test]
 fn a_call_after_the_end_says_that_it_has_ended() {
     let (network, mut storage) = (Network::new(), Memory::new());
@@ -391,7 +390,7 @@ fn a_suback_has_no_payload() {
     assert_eq!(client.payload().read(&mut buf), Ok(0), "{buf:?}");
 }
 
-/// What a long CONNECT took is free again for a session that begins anew.
+/// The room of a long CONNECT is free again for a new session.
 #[test]
 fn the_room_of_a_long_connect_comes_back_with_a_clean_session() {
     let mut storage = Memory::new();
@@ -407,7 +406,7 @@ fn the_room_of_a_long_connect_comes_back_with_a_clean_session() {
     assert!(session.publish(&Message::new("t", &[0; 100])).is_ok());
 }
 
-/// A flush does not claim that what waits behind a payload has left, and DISCONNECT does not wait for it.
+/// A flush does not succeed while packets wait after a payload, and DISCONNECT does not wait for them.
 #[test]
 fn a_flush_does_not_claim_what_a_payload_holds_back() {
     let mut storage = Memory::new();

@@ -1,4 +1,4 @@
-//! How connections end: what was received is handled first, and a transport can be had after any call.
+//! Ends of connections: received data is handled first, and the transport can be taken after any call.
 #![allow(clippy::unwrap_used, clippy::panic, reason = "helpers of a test")]
 
 use crate::common::{
@@ -201,7 +201,7 @@ fn disconnect_says_whether_the_end_was_seen() {
     }
 }
 
-/// Continues the session on a new connection. Returns what was sent after the CONNECT, and the events.
+/// Continues the session on a new connection. Returns the bytes after the CONNECT, and the events.
 fn resume(session: &mut Session<'_>, received: &[u8]) -> (Vec<u8>, Vec<String>) {
     let network = Network::new();
     network.feed(&connack(true));
@@ -217,7 +217,7 @@ fn resume(session: &mut Session<'_>, received: &[u8]) -> (Vec<u8>, Vec<String>) 
 }
 
 /// [MQTT-3.14.4-2] If a QoS 2 message is pending when disconnect is called, nothing is sent after DISCONNECT. The next
-/// connection continues with what the server has answered.
+/// connection continues after the answers of the server.
 #[test]
 fn mqtt_3_14_4_2_qos2_publish_pending_at_disconnect_is_resumed() {
     let out = publish("out", b"x", QoS::ExactlyOnce, 1);

@@ -523,7 +523,7 @@ fn what_is_valid_is_shown_as_it_is() {
     );
 }
 
-/// What is logged holds neither payloads nor passwords.
+/// The log contains no payload and no password.
 #[test]
 fn secrets_are_not_shown() {
     let connect = Connect {

@@ -1,4 +1,4 @@
-//! A stream is the same stream however it is cut into reads and writes, and whatever a transport does between them.
+//! The result of a stream does not depend on the sizes of reads and writes, or on pauses of the transport.
 #![allow(
     clippy::unwrap_used,
     clippy::panic,
@@ -29,12 +29,12 @@ type Types = BTreeMap<u8, Vec<Vec<u8>>>;
 
 // A session, without a client.
 
-/// What a session made of a stream.
+/// The result of a stream in a session.
 #[derive(Debug, PartialEq, Default)]
 struct Outcome {
     events: Vec<Seen>,
-    /// What it answered, by packet type. Between types there is no order: a PUBCOMP may leave before a PUBREL that was
-    /// owed earlier, and does if both are owed by the same read.
+    /// Its answers, by packet type. Between types there is no order: a PUBCOMP may be sent before a PUBREL that was
+    /// pending earlier.
     answers: Types,
     error: Option<ProtocolError>,
 }
@@ -63,8 +63,8 @@ fn with_requests<const RX: usize>(test: impl FnOnce(&mut Session<'_>)) {
     test(&mut session);
 }
 
-/// Feeds a stream in pieces that end at `cuts`, as a client does: what is owed leaves first, then comes the next event,
-/// and only then more is read.
+/// Feeds a stream in pieces that end at `cuts`, like a client: it sends pending bytes first, then takes the next event,
+/// then reads.
 fn feed(session: &mut Session<'_>, stream: &[u8], cuts: &[usize]) -> Outcome {
     let mut outcome = Outcome::default();
     let mut answers = Vec::new();
@@ -109,7 +109,7 @@ fn drain(
     loop {
         answers.extend(take_pending(session));
         let Some(ready) = session.poll(NOW)? else {
-            // What the last poll queued may have been all that its lane could hold: there may be more to handle.
+            // The last poll may have filled the acknowledgement queue, so there may be more packets to handle.
             if session.has_pending() {
                 continue;
             }
@@ -158,14 +158,14 @@ fn server_packet() -> impl Strategy<Value = Vec<u8>> {
     prop_oneof![
         6 => message,
         2 => (1..6_u16).prop_map(pubrel),
-        // Late acknowledgements, of ids that nobody waits for.
+        // Late acknowledgements, of unknown ids.
         1 => (100..200_u16).prop_map(puback),
         1 => (100..200_u16).prop_map(unsuback),
         1 => Just(PINGRESP.to_vec()),
     ]
 }
 
-/// CONNACK, then random packets, among which each answer to the requests comes once.
+/// CONNACK, then random packets, which contain each answer to the requests once.
 fn server_stream(len: usize) -> impl Strategy<Value = Vec<u8>> {
     let codes = [SubackReturnCode::Granted(QOS[2]), SubackReturnCode::Failure];
     let answers = [
@@ -198,12 +198,13 @@ fn places(cuts: &[Index], len: usize) -> Vec<usize> {
     places
 }
 
-/// What a session with a receive buffer of `RX` bytes makes of a stream and of the PUBCOMP that ends its QoS 2 publish.
+/// Returns the result, in a session with a receive buffer of `RX` bytes, of a stream and of the PUBCOMP that ends its
+/// QoS 2 publish.
 fn outcome<const RX: usize>(stream: &[u8], cuts: &[usize]) -> Outcome {
     let mut outcome = Outcome::default();
     with_requests::<RX>(|session| {
         outcome = feed(session, stream, cuts);
-        // PUBCOMP cannot come before PUBREL has left.
+        // PUBCOMP cannot be received before PUBREL was sent.
         let end = feed(session, &pubcomp(2), &[]);
         assert_eq!(end.events, [Seen::other(Event::Pubcomp(packet_id(2)))]);
         assert_eq!(session.in_flight(), 0);
@@ -248,8 +249,8 @@ proptest! {
         prop_assert_eq!(&outcome::<32>(&stream, &bytes), &whole);
     }
 
-    /// Through the smallest buffer, which some topics do not fit into either: all cuts are alike, and every answer is
-    /// the one that a larger buffer gives.
+    /// With the smallest buffer, into which some topics do not fit: all cuts have the same result, and the answers are
+    /// those of a larger buffer.
     #[test]
     fn topics_larger_than_the_buffer(stream in server_stream(30), cuts in cuts()) {
         let cuts = places(&cuts, stream.len());
@@ -262,8 +263,8 @@ proptest! {
         prop_assert_eq!(small.events.len(), whole.events.len());
     }
 
-    /// Arbitrary bytes, alone or behind a lawful stream, end the connection or do not; they never panic. However they
-    /// are cut, what comes of them is the same.
+    /// Arbitrary bytes, alone or after a valid stream, may close the connection, but never panic. The result does not
+    /// depend on the cuts.
     #[test]
     fn arbitrary_bytes_never_panic(
         stream in server_stream(4),
@@ -284,7 +285,7 @@ proptest! {
         with_requests::<16>(|session| { feed(session, &stream, &cuts); });
     }
 
-    /// Bytes that look more like packets: a lawful type and flags, a small length, and anything behind.
+    /// Bytes that resemble packets: a valid type and flags, a small length, and arbitrary bytes after them.
     #[test]
     fn malformed_packets_never_panic(
         packets in vec((0..16_u8, any::<Option<u8>>(), vec(any::<u8>(), 0..12)), 0..30),
@@ -310,7 +311,7 @@ proptest! {
 
 // A client, on a transport that does as it likes.
 
-/// What a transport may do without being broken.
+/// Allowed behaviour of a transport.
 fn harmless() -> impl Strategy<Value = Step> {
     prop_oneof![
         4 => (1..6_usize).prop_map(Step::Bytes),
@@ -362,7 +363,7 @@ fn life(network: &Network) -> (Vec<Seen>, common::Result<()>) {
         client.disconnect().map(drop)
     };
     let mut end = live();
-    // A request fails while a connection ends. What was received comes first, then the reason.
+    // A request fails while a connection ends. Received data is reported first, then the reason.
     while end == Err(Error::Request(RequestError::NotConnected)) {
         match client.recv() {
             Ok(event) => record(&mut seen, event),
@@ -372,7 +373,7 @@ fn life(network: &Network) -> (Vec<Seen>, common::Result<()>) {
     (seen, end)
 }
 
-/// A server that sends messages to whoever subscribes, one of them larger than the client's buffer.
+/// A server that sends messages to each subscriber, one of them larger than the client's buffer.
 fn busy_server(packet: &Packet<'_>) -> Vec<u8> {
     let mut answer = server(packet);
     if matches!(packet, Packet::Subscribe(_)) {
@@ -403,7 +404,7 @@ fn network_of(reads: &[Step], writes: &[Step], flushes: &[Step], then: usize) ->
 proptest! {
     #![proptest_config(ProptestConfig { cases: 256, failure_persistence: None, ..ProptestConfig::default() })]
 
-    /// Small pieces, pauses and interruptions change nothing of what is said and heard.
+    /// Small pieces, pauses and interruptions do not change the sent bytes and the events.
     #[test]
     fn a_capricious_transport_loses_nothing(
         reads in vec(harmless(), 0..200),
@@ -423,7 +424,7 @@ proptest! {
         prop_assert_eq!(by_type(&network.take_sent()), by_type(&plain.take_sent()));
     }
 
-    /// A transport that breaks is reported, and what it took before is the beginning of a lawful stream.
+    /// The failure of a transport is reported. The bytes that it accepted before are the beginning of a valid stream.
     #[test]
     fn a_broken_transport_leaves_whole_packets(
         reads in vec(harmless(), 0..200),

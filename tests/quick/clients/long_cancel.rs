@@ -29,7 +29,7 @@ use crate::long::{self, KEEP, T, ack, delivery, pattern, publish};
 
 const ALL: [QoS; 3] = [QoS::AtMostOnce, QoS::AtLeastOnce, QoS::ExactlyOnce];
 
-/// A clock that stands still.
+/// A clock that does not advance.
 struct Still;
 
 impl Clock for Still {
@@ -216,7 +216,7 @@ fn first(qos: QoS, payload: &[u8]) -> Vec<u8> {
     publish("t", payload, delivery, false)
 }
 
-/// Slices, empty ones among them, or a source.
+/// Slices, some of them empty, or a source.
 async fn give(
     client: &mut Client<'_, '_, Wire, Still>,
     message: StreamedPublish<'_>,
@@ -256,7 +256,7 @@ fn the_bytes_are_the_encoders() {
     }
 }
 
-/// Dropped before anything has left: as if nothing had been asked. After that: over, and every call says why.
+/// Dropped before a byte was sent: the request has no effect. After that: over, and every call says why.
 #[test]
 fn a_send_dropped_at_every_poll() {
     let payload = pattern(30);
@@ -307,7 +307,7 @@ fn a_send_dropped_at_every_poll() {
     }
 }
 
-/// One that was asked for: dropped before anything has left, it is asked for again.
+/// A requested payload that is dropped before a byte was sent is requested again.
 #[test]
 fn a_resend_dropped_at_every_poll() {
     let payload = pattern(30);
@@ -376,7 +376,7 @@ fn a_source_that_fails_ends_the_connection() {
     }
 }
 
-/// What comes while a payload leaves is heard then, and answered behind it.
+/// Packets that are received while a payload is sent are handled at once, and answered after it.
 #[test]
 fn messages_come_while_a_payload_leaves() {
     for read in [false, true] {

@@ -169,7 +169,7 @@ proptest! {
         });
     }
 
-    /// The stream cut anywhere, in any pieces: what follows on the next connection is whole.
+    /// The stream is cut anywhere, in any pieces. The next connection sends whole packets.
     #[test]
     fn a_cut_message_comes_again_from_its_beginning(
         rx in proptest::sample::select(RX.to_vec()),
@@ -256,7 +256,7 @@ fn cut_and_resume(rx: usize, case: &Case, at: usize, answered: bool, sizes: &[us
     });
 }
 
-/// Whoever never redeems a chunk, only polls on with the next, keeps the connection: here every event is ignored.
+/// A caller that ignores every event and only polls keeps the connection.
 #[test]
 fn ignored_chunks_are_skipped_and_acknowledged() {
     for qos in ALL {
@@ -292,7 +292,7 @@ fn a_message_can_be_skipped_after_each_chunk() {
     for qos in ALL {
         for chunks in 0..12 {
             for redeemed in [false, true] {
-                // What has not been shown cannot be skipped.
+                // A message cannot be skipped before its event was taken.
                 if chunks == 0 && !redeemed {
                     continue;
                 }
@@ -355,7 +355,7 @@ fn another_packet_that_does_not_fit_names_its_size() {
     });
 }
 
-/// Malformed long messages end the connection, each for its own reason, as soon as that can be told.
+/// Malformed long messages close the connection, each with its own reason, as soon as the error can be detected.
 #[test]
 fn a_malformed_long_message_ends_the_connection() {
     let cases: [(&[u8], &str); 4] = [
@@ -376,7 +376,7 @@ fn a_malformed_long_message_ends_the_connection() {
             );
         });
     }
-    // The id behind a topic that does not fit is judged as well, before the payload has come.
+    // The id after a topic that does not fit is also checked, before the payload is received.
     with_rx(16, |session| {
         let mut peer = Peer::connect(session, false);
         let mut bytes = Case::new(30, 10, QoS::AtLeastOnce).bytes();
@@ -394,8 +394,8 @@ fn a_malformed_long_message_ends_the_connection() {
     });
 }
 
-/// A long message holds up every answer behind it, so their deadlines wait while 64 bytes of it arrive in each response
-/// timeout, and no longer.
+/// A long message delays every answer after it. Their deadlines are extended while at least 64 bytes of it are received
+/// in each response timeout.
 #[test]
 fn deadlines_wait_while_bytes_of_a_long_message_come() {
     let at = Instant::from_millis;
@@ -457,7 +457,7 @@ fn deadlines_wait_while_bytes_of_a_long_message_come() {
     }
 }
 
-/// 256 MB less what stands before the payload: the largest message that there is, shown or skipped.
+/// 256 MB less the bytes before the payload: the largest possible message, delivered or skipped.
 #[test]
 fn the_largest_message_passes() {
     const REMAINING: usize = 268_435_455;
@@ -472,7 +472,7 @@ fn the_largest_message_passes() {
         let (mut left, mut seen, mut sum) = (REMAINING - 5, 0, 0u64);
         while left > 0 {
             let space = session.space();
-            // What is read is not looked at byte by byte: this is a debug build.
+            // The payload is not compared byte by byte, because this is a debug build.
             let n = space.len().min(left);
             space[0] = left as u8;
             session.commit(n);
@@ -557,7 +557,7 @@ fn a_reader_may_be_dropped_at_every_byte() {
     }
 }
 
-/// Two readers one after the other go on where the first stopped, if it stopped at the end.
+/// A second reader continues after the first one, if that stopped at the end of a chunk.
 #[test]
 fn a_reader_without_a_message_is_at_its_end() {
     let network = Network::new();
@@ -601,8 +601,8 @@ fn a_reader_of_a_cut_message_fails() {
     }
 }
 
-/// A topic that just does not fit is judged by its single bytes alone, whether or not the buffer holds all of it: this
-/// one is no UTF-8, which only a look at two bytes can tell.
+/// If a topic does not quite fit, only its single bytes are checked, even if the buffer contains all of it. This topic
+/// is not UTF-8, which can be seen only from two bytes.
 #[test]
 fn a_topic_that_does_not_fit_is_judged_alike_however_it_is_cut() {
     let mut bytes = Case::new(13, 30, QoS::AtMostOnce).bytes();

@@ -1,4 +1,4 @@
-//! Messages whose payload is not in the send buffer, on their way out.
+//! Sending messages whose payload is not in the send buffer.
 #![allow(
     clippy::unwrap_used,
     clippy::indexing_slicing,
@@ -96,7 +96,7 @@ fn feed(session: &mut Session<'_>, bytes: &[u8]) {
     session.commit(bytes.len());
 }
 
-/// What the caller hears until there is nothing more, or the connection is over.
+/// Returns all events, until there is none or the connection is closed.
 fn events(session: &mut Session<'_>) -> (Vec<String>, Option<ProtocolError>) {
     let mut heard = Vec::new();
     loop {
@@ -112,7 +112,7 @@ fn words(event: Event<'_>) -> String {
     format!("{event:?}")
 }
 
-/// Connects; what was heard besides, the CONNACK included.
+/// Connects, and returns the events, including the one of CONNACK.
 fn connect(session: &mut Session<'_>, session_present: bool) -> Vec<String> {
     session.connect(&KEEP, T).unwrap();
     while !session.is_connected() {
@@ -153,7 +153,7 @@ fn boundaries(topic: usize, qos: QoS) -> impl Iterator<Item = usize> {
         })
 }
 
-/// The bytes are those of the encoder, whatever the send buffer, the transport and the source.
+/// The bytes are those of the encoder, with every send buffer, transport and source.
 #[test]
 fn the_bytes_are_the_encoders_at_every_boundary() {
     for (tx, topic) in [(27, 1), (32, 3), (64, 20), (300, 100)] {
@@ -177,7 +177,7 @@ fn the_bytes_are_the_encoders_at_every_boundary() {
                                 "{len} {from:?}"
                             );
                             assert!(!session.is_payload_open());
-                            // The stream goes on.
+                            // The stream continues.
                             session.ping().unwrap();
                             assert_eq!(send_all(session), [0xC0, 0]);
                         });
@@ -264,8 +264,8 @@ fn the_largest_message() {
     });
 }
 
-/// What comes while a payload leaves is handled; its answers leave behind the payload, and no byte before. So does what is
-/// queued meanwhile, as far as there is room.
+/// Packets that are received while a payload is sent are handled. Their answers are sent after the payload, and no byte
+/// before its end. So are requests that are queued meanwhile, as far as there is room.
 #[test]
 fn answers_wait_for_the_end_of_the_payload() {
     with_tx(130, |session| {
@@ -414,7 +414,7 @@ fn order_is_kept() {
     });
 }
 
-/// A send as far as the cut, and what is asked for on the next connection.
+/// Sends up to the cut, and returns the payload that is requested on the next connection.
 fn cut_at(session: &mut Session<'_>, qos: QoS, payload: &[u8], from: From, cut: usize) {
     connect(session, false);
     let begun = session.begin_payload(outgoing("topic", qos), payload.len());
@@ -496,7 +496,7 @@ fn finish(session: &mut Session<'_>, qos: QoS) {
     assert_eq!(send_all(session), b"");
 }
 
-/// At QoS 0 a cut message is gone, and counted.
+/// At QoS 0, a cut message is lost, and counted.
 #[test]
 fn a_payload_at_qos_0_that_is_cut_is_dropped() {
     let whole = expected("topic", &pattern(40), QoS::AtMostOnce, false);
@@ -543,8 +543,8 @@ fn a_payload_can_be_cut_again_and_again() {
     });
 }
 
-/// A message that was sent in part, and whose payload is declined, keeps its id until the server has forgotten it, and
-/// takes no slot.
+/// If a message was sent in part and then discarded, its id stays reserved until the server has forgotten it, and it
+/// occupies no slot.
 #[test]
 fn a_declined_payload_keeps_its_id() {
     let discarded = words(Event::PublishDiscarded(id(1)));
@@ -582,7 +582,7 @@ fn a_declined_payload_keeps_its_id() {
             assert_eq!(connect(session, false), [&*discarded]);
             assert_eq!(session.in_flight(), 0);
         });
-        // It is told to.
+        // The session asks for the payload.
         with_tx(64, |session| {
             declined(session);
             session.connect(&Connect::new("c"), T).unwrap();
@@ -668,7 +668,8 @@ fn each_payload_is_asked_for_in_its_turn() {
     }
 }
 
-/// Given up at every byte: taken back if nothing has left, else the connection is over, and nothing more leaves.
+/// Aborted at every byte: the message is removed if no byte was sent. Otherwise the connection is closed, and nothing
+/// more is sent.
 #[test]
 fn a_payload_given_up_at_every_byte() {
     for qos in ALL {
@@ -678,7 +679,7 @@ fn a_payload_given_up_at_every_byte() {
                 connect(session, false);
                 session.begin_payload(outgoing("topic", qos), 40).unwrap();
                 send(session, &pattern(40), From::Source(9), &[1], cut);
-                // To have been lent bytes is not to have taken them.
+                // Bytes that were provided to the transport may not have been accepted.
                 let _ = session.pending(T);
                 session.abandon_payload();
                 assert!(!session.has_pending() && session.payload_left() == 0);
@@ -708,7 +709,7 @@ fn a_payload_given_up_at_every_byte() {
     }
 }
 
-/// One that was asked for and is given up before it has begun is asked for again, DUP or not.
+/// A requested payload that is aborted before its first byte is requested again, with or without DUP.
 #[test]
 fn a_payload_asked_for_and_given_up_is_asked_for_again() {
     for cut in [0, 2, 30] {
@@ -753,7 +754,7 @@ fn a_payload_given_up_after_the_end_is_asked_for() {
     }
 }
 
-/// DISCONNECT does not wait for a payload that nobody gives.
+/// DISCONNECT does not wait for a payload that is not provided.
 #[test]
 fn disconnect_overtakes_a_payload_that_is_asked_for() {
     with_tx(64, |session| {
@@ -820,7 +821,7 @@ fn a_source_may_take_its_time() {
             assert_eq!(session.poll(at(now + 9_999)), Ok(None));
             session.consume(1, at(now + 9_999));
         }
-        // But what it gave has to be taken.
+        // But the provided bytes must be accepted.
         session.begin_payload(StreamedPublish::new("t"), 3).unwrap();
         assert_eq!(session.pending(at(200_000)).len(), 5);
         assert_eq!(session.poll(at(209_999)), Ok(None));
@@ -894,9 +895,9 @@ impl Kept {
 proptest! {
     #![proptest_config(ProptestConfig { cases: 256, failure_persistence: None, ..ProptestConfig::default() })]
 
-    /// Short messages and long ones, a new one on each connection, each connection cut somewhere: its stream is
-    /// everything that is not acknowledged, in its order, then what is new, up to the cut. After two connections without
-    /// an acknowledgement, it is the first message alone.
+    /// Short and long messages, a new one on each connection, and each connection is cut somewhere. It sends all
+    /// unacknowledged messages in order, then the new one, up to the cut. After two connections without an
+    /// acknowledgement, it is the first message alone.
     #[test]
     fn streams_are_whole_whatever_is_cut(
         rounds in proptest::collection::vec((any::<[bool; 2]>(), 0..3u8, 0..200usize, 0..600usize), 1..8),
@@ -947,7 +948,7 @@ fn one_connection(
         };
         stream.extend(send(session, &payload, from, sizes, cut - stream.len()));
         match id {
-            // The payload of an older message was not asked for yet.
+            // The payload of an older message was not requested yet.
             Err(RequestError::PayloadPending) if one_by_one => {}
             Err(error) => panic!("{error}"),
             Ok(None) => packets.push(publish(topic, &payload, Delivery::AtMostOnce, long)),
@@ -1019,7 +1020,7 @@ fn header_and_payload_are_two_writes() {
 proptest! {
     #![proptest_config(ProptestConfig { cases: 128, failure_persistence: None, ..ProptestConfig::default() })]
 
-    /// Slices of any size, empty ones included, and readers, over a transport that takes what it likes.
+    /// Slices of any size, including empty ones, and readers, over a transport that accepts any number of bytes.
     #[test]
     fn slices_and_readers_are_the_same_bytes(
         lens in proptest::collection::vec(prop_oneof![Just(0usize), 1..50usize, 100..400usize], 0..6),

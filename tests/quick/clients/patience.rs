@@ -1,5 +1,4 @@
-//! What happens when somebody takes his time: callers who come late, transports that take nothing, peers that send
-//! slowly or without end.
+//! Slow parties: callers that are late, transports that accept nothing, peers that send slowly or without end.
 #![allow(
     clippy::unwrap_used,
     clippy::panic,
@@ -143,7 +142,8 @@ fn a_waiting_event_is_due_now() {
     );
 }
 
-/// Each wait of a payload has an end: stuck at each byte of the packet, from slices and from a reader, with keep alive or not.
+/// Each wait of a payload has an end: the transport blocks at each byte of the packet, from slices and from a reader,
+/// with and without keep alive.
 #[test]
 fn a_payload_stuck_anywhere_ends_in_time() {
     for keep_alive in [0, 5] {
@@ -170,7 +170,7 @@ fn a_payload_stuck_anywhere_ends_in_time() {
                     client.publish_from(long, 12, &b"payload-load"[..], |_, _| {})
                 };
                 assert!(sent.is_err(), "{stuck_at}");
-                // What the transport has taken of the payload is flushed a millisecond later: that is progress.
+                // The accepted bytes of the payload are flushed a millisecond later, which is progress.
                 let flushed_at = u32::from(slices && stuck_at > 7);
                 let end = flushed_at + umqtt::RESPONSE_TIMEOUT;
                 assert_eq!(network.millis(), end, "{stuck_at}");

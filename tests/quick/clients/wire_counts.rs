@@ -1,8 +1,8 @@
 //! What each operation costs on the wire, with either client: writes, packets and bytes.
 //!
-//! `cargo test --test quick wire_counts -- --nocapture` prints the table, which is kept in `tests/data/wire-counts.md`; with
-//! `WRITE_TABLES=1` in the environment it is written there. Only a payload from outside the send buffer has a write of
-//! its own, since nothing copies it to its header.
+//! `cargo test --test quick wire_counts -- --nocapture` prints the table, which is kept in `tests/data/wire-counts.md`;
+//! with `WRITE_TABLES=1` in the environment it is written there. Only a streamed payload has a separate write, because
+//! it is not copied after its header.
 #![allow(
     clippy::unwrap_used,
     clippy::panic,
@@ -26,7 +26,7 @@ const QOS: [QoS; 3] = [QoS::AtMostOnce, QoS::AtLeastOnce, QoS::ExactlyOnce];
 /// A topic of 20 bytes and a payload of 64.
 const TOPIC: &str = "home/room/1/sensor/2";
 const PAYLOAD: [u8; 64] = [b'x'; 64];
-/// What a burst is made of.
+/// The packets of a burst.
 const SMALL: &[u8] = b"21.5";
 const KEEP_ALIVE: u16 = 30;
 

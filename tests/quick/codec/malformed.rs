@@ -291,7 +291,7 @@ fn topic_longer_than_packet_is_refused_at_its_length() {
     assert_eq!(PublishHeader::decode_body(&header, b"\0\x03"), Ok(None));
 }
 
-/// A body may come by itself, from whoever read its header.
+/// A body may be decoded separately, by a caller that has read the header.
 #[test]
 fn decode_body_refuses_short_and_long_bodies() {
     let long = DecodeError::TrailingBytes { extra: 1 };
@@ -323,7 +323,7 @@ fn decode_body_refuses_invalid_flags_of_header() {
     assert_eq!(judge(0b1010), None);
 }
 
-/// Long strings are checked in blocks. The position of the first invalid byte is reported all the same.
+/// Long strings are checked in blocks. The position of the first invalid byte is still reported.
 #[test]
 fn first_of_two_invalid_bytes_is_reported() {
     for len in [7, 8, 9, 15, 16, 17, 33] {
@@ -351,7 +351,7 @@ fn first_of_two_invalid_bytes_is_reported() {
     }
 }
 
-/// Wildcards may stand where a level is theirs, in any number, and one that is misplaced is found beside any others.
+/// Any number of wildcards is valid if each fills its level. A misplaced one is found among any others.
 #[test]
 fn every_wildcard_of_a_long_filter_is_checked() {
     const LEN: usize = 70;
@@ -366,7 +366,7 @@ fn every_wildcard_of_a_long_filter_is_checked() {
     };
     for one in 0..LEN {
         for other in 0..LEN {
-            // A `+` in place of a `/` stands between letters, or has taken the end of the level of its neighbour.
+            // A `+` in place of a `/` is between letters, or shares the level of its neighbour.
             let misplaced = [one, other].into_iter().filter(|at| at % 2 == 1);
             let first = misplaced.min().map(|at| {
                 let before = [one, other].contains(&(at - 1));

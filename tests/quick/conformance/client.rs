@@ -54,7 +54,7 @@ fn mqtt_3_14_4_1_the_transport_comes_back_after_disconnect() {
         );
         assert!(!network.is_dropped(), "the caller shuts it down");
 
-        // Whatever comes then, and however long it takes, nothing is written to it.
+        // Nothing is written to it, for any received bytes and at any time.
         network.feed(&publish("t", b"late", QoS::AtLeastOnce, 7));
         network.pass(60_000);
         assert!(session.poll(network.now()).is_err());
@@ -175,7 +175,7 @@ struct Scripted {
 }
 
 impl Scripted {
-    /// Answers what has been written since the last call.
+    /// Answers the packets that were written since the last call.
     fn answer(&mut self) {
         let (whole, _) = packets(&self.written);
         for packet in whole.iter().skip(self.answered) {
@@ -252,7 +252,7 @@ fn mqtt_7_1_2_1_tcp_serves() {
     assert_exchanged(&peer.join().unwrap());
 }
 
-/// A connection to a peer that answers as [`Scripted`] does, and returns what it got.
+/// A connection to a peer that answers like [`Scripted`], and returns the bytes that it received.
 #[cfg(feature = "std")]
 fn tcp() -> (std::net::TcpStream, std::thread::JoinHandle<Vec<u8>>) {
     use std::{

@@ -104,7 +104,7 @@ const FIRST_BYTES: [(PacketType, u8); 13] = [
     (PacketType::Disconnect, 0xE0),
 ];
 
-/// All sixteen flags of a type: only one passes, the others are told by name.
+/// All sixteen flags of a type: only one is valid, and the error names the others.
 fn only_flags(packet_type: PacketType, legal: u8) {
     for flags in 0..16 {
         let expected = DecodeError::InvalidFlags { packet_type, flags };
@@ -167,7 +167,7 @@ fn mqtt_1_5_3_2_nul_is_refused() {
     }
 }
 
-/// [MQTT-1.5.3-3] EF BB BF is U+FEFF wherever it stands, and is kept.
+/// [MQTT-1.5.3-3] EF BB BF is U+FEFF at any position, and is kept.
 #[test]
 fn mqtt_1_5_3_3_byte_order_mark_is_kept() {
     let name = "\u{FEFF}a\u{FEFF}";
@@ -262,7 +262,7 @@ fn mqtt_2_3_1_5_qos_0_has_no_packet_id() {
     );
 }
 
-/// [MQTT-3.1.2-1] Another protocol name is told by its own error.
+/// [MQTT-3.1.2-1] Another protocol name has its own error.
 #[test]
 fn mqtt_3_1_2_1_other_protocol_name_is_refused() {
     for name in [&b"MQIsdp"[..], b"mqtt", b"MQT", b"MQTTT", b""] {
@@ -276,11 +276,11 @@ fn mqtt_3_1_2_1_other_protocol_name_is_refused() {
     assert_eq!(bytes.get(2..8), Some(&b"\0\x04MQTT"[..]));
 }
 
-/// [MQTT-3.1.2-2] Another protocol level is told by its own error, so a server can answer 0x01.
+/// [MQTT-3.1.2-2] Another protocol level has its own error, so a server can answer 0x01.
 #[test]
 fn mqtt_3_1_2_2_other_protocol_level_is_reported() {
     for level in (0..=255).filter(|level| *level != 4) {
-        // What follows the level is not ours to judge.
+        // The bytes after the level are not checked.
         let packet = frame(
             0x10,
             &[b"\0\x04MQTT", &[level], b"\xFF\xFF\xFF\xFF\xFF\xFF\xFF"],
@@ -569,14 +569,14 @@ fn mqtt_3_1_3_7_empty_client_id_requires_clean_session() {
     assert!(Connect::new("").encode(&mut buf).is_ok());
 }
 
-/// [MQTT-3.1.3-8] An empty id with Clean Session 0 is told apart, so a server can answer 0x02.
+/// [MQTT-3.1.3-8] An empty id with Clean Session 0 has its own error, so a server can answer 0x02.
 #[test]
 fn mqtt_3_1_3_8_empty_client_id_without_clean_session_is_reported() {
     assert_eq!(
         error(&connect(0x00, &[b""])),
         Some(DecodeError::EmptyClientId)
     );
-    // What is malformed besides is malformed.
+    // If the packet has another error, that is reported.
     assert_eq!(
         error(&connect(0x80, &[b"", b"\xFF"])),
         Some(DecodeError::InvalidUtf8 { at: 0 })
@@ -654,7 +654,7 @@ fn mqtt_3_1_3_11_user_name_is_utf8() {
     let long = "a".repeat(len);
     let too_long = EncodeError::StringTooLong { field, len };
     assert_eq!(encoded_len(&long), Err(too_long));
-    // A password is not a string, but has two bytes for its length, too.
+    // A password is not a string, but also has a length of two bytes.
     let password = Some(long.as_bytes());
     let credentials = Some(Credentials {
         user_name: "user",
@@ -959,7 +959,7 @@ fn mqtt_4_7_1_1_wildcards_are_accepted_in_filters_only() {
     }
 }
 
-/// What is said of one filter, built and received.
+/// Returns the results for one filter, built and received.
 fn filter_error(text: &str) -> Option<TopicError> {
     let built = TopicFilter::new(text).err();
     let received = error(&frame(0x82, &[b"\0\x01", &string(text.as_bytes()), b"\0"]));
@@ -969,7 +969,7 @@ fn filter_error(text: &str) -> Option<TopicError> {
     built
 }
 
-/// [MQTT-4.7.1-2] # stands alone or after a slash, and last.
+/// [MQTT-4.7.1-2] `#` is alone or after a slash, and last.
 #[test]
 fn mqtt_4_7_1_2_multi_level_wildcard_must_be_the_last_level() {
     for text in ["#", "/#", "a/#", "a/b/#", "+/#", "//#"] {
@@ -1123,7 +1123,7 @@ fn mqtt_4_7_3_4_matching_is_byte_for_byte() {
     ] {
         assert_eq!(filter(text).matches(topic(name)), matches, "{text} {name}");
     }
-    // Nor is anything changed on its way.
+    // No byte is changed.
     let bytes = encode(Packet::Publish(Publish::new(topic("//a /e\u{301}"), b"")));
     assert_eq!(bytes.get(4..), Some("//a /e\u{301}".as_bytes()));
 }

@@ -43,7 +43,8 @@ fn mqtt_3_3_1_1_dup_only_on_what_was_attempted() {
     }
 }
 
-/// [MQTT-3.3.1-1] What was handed to a transport that never said how much of it it took counts as attempted.
+/// [MQTT-3.3.1-1] Bytes that were provided to a transport count as attempted, even if it never reported how many it
+/// accepted.
 #[test]
 fn mqtt_3_3_1_1_what_was_lent_was_attempted() {
     let mut storage = Room::new();
@@ -418,7 +419,7 @@ fn mqtt_4_5_0_2_every_publish_is_acknowledged() {
         ] {
             packet_id += 1;
             let mut packet = packet;
-            // The id stands behind the topic.
+            // The id is after the topic.
             let header = packets(&packet)[0].len() - remaining(&packet);
             let topic_len = usize::from(u16::from_be_bytes([packet[header], packet[header + 1]]));
             packet[header + 2 + topic_len + 1] = packet_id;

@@ -1,6 +1,6 @@
 //! The statements of MQTT 3.1.1 about strings, flags and topics, as the session keeps them, one test each.
 //!
-//! What the codec alone has to say about them is in `codec.rs`.
+//! The tests of the codec are in `codec.rs`.
 #![allow(
     clippy::unwrap_used,
     clippy::indexing_slicing,
@@ -16,8 +16,8 @@ use umqtt::{
 
 use crate::wire::*;
 
-/// The server sends this to a session that has something to keep: the connection ends for this reason, nobody hears of
-/// the packet, nothing answers it, and what is to be kept is kept.
+/// The server sends this to a session with state. The connection is closed with this reason, the packet has no event
+/// and no answer, and the state is kept.
 #[track_caller]
 fn ends_the_connection(bytes: &[u8], reason: DecodeError) {
     let mut storage = Room::new();

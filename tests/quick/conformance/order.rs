@@ -51,7 +51,7 @@ fn mqtt_4_6_0_1_resends_keep_their_order_and_new_ones_wait() {
     );
 }
 
-/// [MQTT-4.6.0-1] A PUBREL that is owed holds new PUBLISHes back until CONNACK as well.
+/// [MQTT-4.6.0-1] A pending PUBREL also delays new PUBLISHes until CONNACK.
 #[test]
 fn mqtt_4_6_0_1_new_ones_wait_behind_a_pubrel() {
     let mut storage = Room::new();
@@ -93,7 +93,7 @@ fn keeps_the_order(level: u8, answer: fn(u16) -> Vec<u8>) {
             0 => publish(level, packet_id, b"x"),
             1 => publish(level, packet_id, &[b'x'; 100]),
             2 => publish_on(&long_topic, level, packet_id, b"x"),
-            // At QoS 2 this one is a repetition, which nobody sees.
+            // At QoS 2 this one is a repetition, which is not reported.
             _ => publish(level, 9, b"x"),
         });
         expected.push(answer(if n % 4 == 3 { 9 } else { packet_id }));
@@ -137,7 +137,7 @@ fn mqtt_4_6_0_4_pubrels_keep_the_order() {
     assert_eq!(packets(&driven.sent()), [3, 1, 4, 2].map(pubrel));
 }
 
-/// [MQTT-4.6.0-4] PUBRELs of an older connection go before those that a new PUBREC asks for, however many they are.
+/// [MQTT-4.6.0-4] PUBRELs of an older connection are sent before those for a new PUBREC, for any number of them.
 #[test]
 fn mqtt_4_6_0_4_older_pubrels_go_first() {
     let mut storage = Storage::<64, 256, 20>::new();
@@ -181,7 +181,7 @@ fn mqtt_4_8_0_1_a_violation_ends_the_connection_and_keeps_the_session() {
         (connect(&KEEP), unexpected(PacketType::Connect)),
         (subscribe(1, "a"), unexpected(PacketType::Subscribe)),
         (unsubscribe(1, "a"), unexpected(PacketType::Unsubscribe)),
-        // Longer than the receive buffer; what it is decides, not its length.
+        // Longer than the receive buffer: its type decides, not its length.
         (vec![0x82, 0xFF, 0x01], unexpected(PacketType::Subscribe)),
         (puback(2), wrong(PacketType::Puback, 2)),
         (pubrec(1), wrong(PacketType::Pubrec, 1)),
@@ -284,7 +284,7 @@ fn mqtt_4_8_0_2_lack_of_inbound_ids_tells_the_capacity() {
         driven.expect(&[]);
         assert_eq!(packets(&driven.sent()), [answer]);
     }
-    // There is room again, but this one came after one that had none; another QoS has an order of its own.
+    // There is room again, but this one was received after one without room. Another QoS has its own order.
     driven.feed(&wire(&[&publish(2, 4, b"d"), &publish(1, 5, b"e")]));
     driven.expect(&[Event::Message(message(1, b"e"))]);
     assert_eq!(packets(&driven.sent()), [puback(5)]);
@@ -303,7 +303,7 @@ fn mqtt_4_8_0_2_lack_of_inbound_ids_tells_the_capacity() {
     ]));
     assert_eq!(driven.events().len(), 2);
     assert_eq!(packets(&driven.sent()), [pubrec(3), pubrec(4)]);
-    // A long one is skipped, and those that had room are completed.
+    // A long one is skipped, and those with room are completed.
     assert_eq!(driven.stream(&publish(2, 6, &[0; 100])), [""; 0]);
     assert_eq!(driven.sent(), b"");
     for packet_id in [3, 4] {

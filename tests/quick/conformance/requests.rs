@@ -151,7 +151,7 @@ fn mqtt_2_3_1_7_suback_and_unsuback_are_matched_by_id() {
         ]
         .concat()
     );
-    // A repeated one finds nobody.
+    // A repeated one has no effect.
     driven.feed(&wire(&[&suback(a, &GRANTED), &unsuback(b)]));
     driven.expect(&[]);
     assert_eq!(driven.sent(), b"");

@@ -18,7 +18,7 @@ use crate::wire::*;
 const FILTER: [(&str, QoS); 1] = [("a/#", QoS::AtMostOnce)];
 const GRANTED: [SubackReturnCode; 1] = [Granted(QoS::AtMostOnce)];
 
-/// [MQTT-3.1.0-1] The first packet on a network connection is CONNECT, whatever waits in the session.
+/// [MQTT-3.1.0-1] The first packet on a network connection is CONNECT, whatever packets are pending in the session.
 #[test]
 fn mqtt_3_1_0_1_connect_goes_first() {
     let mut storage = Room::new();
@@ -42,7 +42,7 @@ fn mqtt_3_1_0_1_connect_goes_first() {
     driven.feed(&pubrec(2));
     driven.feed(&publish(1, 9, b""));
     driven.expect(&[Event::Message(message(1, b""))]);
-    // A PUBACK and a PUBREL are owed, a PUBLISH waits for its PUBACK, and one has not left.
+    // A PUBACK and a PUBREL are pending, a PUBLISH waits for its PUBACK, and another was not sent.
     driven.publish(1, b"three");
     assert!(driven.session.has_pending());
     driven.connect(&KEEP);
@@ -247,7 +247,8 @@ fn mqtt_3_1_3_2_a_session_belongs_to_one_client_id() {
     );
 }
 
-/// [MQTT-3.1.3-2] A session that holds nothing belongs to nobody; what was queued before CONNACK belongs to its client id.
+/// [MQTT-3.1.3-2] An empty session belongs to no client id. Packets that were queued before CONNACK belong to their
+/// client id.
 #[test]
 fn mqtt_3_1_3_2_a_session_without_state_may_change_its_client_id() {
     let other = Connect {
@@ -323,7 +324,7 @@ fn mqtt_3_1_4_5_a_refusal_tells_what_did_not_happen() {
     }
 }
 
-/// [MQTT-3.1.4-5] After a refusal, what was published with Clean Session 1 is given up by the next CONNECT.
+/// [MQTT-3.1.4-5] After a refusal, the next CONNECT discards messages that were published with Clean Session 1.
 #[test]
 fn mqtt_3_1_4_5_a_refusal_of_a_clean_session_keeps_nothing() {
     let mut storage = Room::new();
@@ -445,7 +446,7 @@ fn mqtt_3_2_2_2_session_present_decides() {
     }
 }
 
-/// [MQTT-3.2.2-2] A server may claim a session of which this side knows nothing; the caller is told.
+/// [MQTT-3.2.2-2] If a server reports a session that this client does not know, the caller is informed.
 #[test]
 fn mqtt_3_2_2_2_an_unknown_session_is_told() {
     let mut storage = Room::new();
@@ -480,7 +481,7 @@ fn mqtt_3_2_2_2_an_unknown_session_is_told() {
     }]);
 }
 
-/// [MQTT-3.2.2-3] Session Present 0 is told to the caller; unacknowledged PUBLISHes go out again all the same.
+/// [MQTT-3.2.2-3] Session Present 0 is reported to the caller. Unacknowledged PUBLISHes are still resent.
 #[test]
 fn mqtt_3_2_2_3_session_present_0_drops_no_publish() {
     let mut storage = Room::new();
@@ -571,7 +572,7 @@ fn mqtt_3_14_4_2_nothing_follows_disconnect() {
     );
     assert_eq!(driven.session.ping(), Err(RequestError::NotConnected));
     assert_eq!(driven.session.disconnect(), Err(RequestError::NotConnected));
-    // What comes while DISCONNECT has half left is too late for an answer; so is keep alive.
+    // Packets that are received while DISCONNECT is partly sent are not answered, and no PINGREQ is sent.
     let mut sent = driven.take(4);
     let before = wire(&[&puback(3), &publish(0, 0, b"before"), &DISCONNECT]);
     sent.extend(driven.take(before.len() - 5));
@@ -590,7 +591,7 @@ fn mqtt_3_14_4_2_nothing_follows_disconnect() {
     assert_eq!(driven.end(), ProtocolError::Closed);
 }
 
-/// [MQTT-3.14.4-2] Nothing follows a DISCONNECT that left before CONNACK came: neither keep alive nor an answer.
+/// [MQTT-3.14.4-2] Nothing follows a DISCONNECT that was sent before CONNACK: no PINGREQ and no answer.
 #[test]
 fn mqtt_3_14_4_2_nothing_follows_a_disconnect_before_connack() {
     let options = Connect {

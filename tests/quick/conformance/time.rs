@@ -25,7 +25,8 @@ fn kept_alive(seconds: u16) -> Connect<'static> {
 }
 
 impl Driven<'_> {
-    /// Nothing happens until one millisecond before the deadline, which is `millis` away; then the clock stands at it.
+    /// Nothing happens until one millisecond before the deadline, which is after `millis`. Then the clock shows the
+    /// deadline.
     #[track_caller]
     fn nothing_before(&mut self, millis: u32) {
         assert_eq!(self.sleep(), Some(millis));
@@ -56,7 +57,7 @@ impl Driven<'_> {
         events
     }
 
-    /// The last call could judge nothing, and 20 ms later the next one ends the connection.
+    /// The last call could decide nothing. 20 ms later, the next one closes the connection.
     #[track_caller]
     fn ends_at_next_look(&mut self, reason: ProtocolError) {
         assert_eq!(self.sleep(), Some(20));
@@ -112,7 +113,7 @@ fn mqtt_3_1_2_23_silence_is_ended_in_time() {
     }
 }
 
-/// [MQTT-3.1.2-23] What is received does not count: a device that only receives pings as often as a silent one.
+/// [MQTT-3.1.2-23] Received packets do not count: a device that only receives sends PINGREQ as often as a silent one.
 #[test]
 fn mqtt_3_1_2_23_received_traffic_does_not_count() {
     let mut storage = Room::new();
@@ -189,7 +190,7 @@ fn mqtt_3_1_2_23_sending_takes_the_place_of_pinging() {
     assert_eq!(driven.sent(), PINGREQ);
 }
 
-/// [MQTT-3.1.2-23] A packet that leaves byte by byte counts when its last byte has left, and no PINGREQ gets into it.
+/// [MQTT-3.1.2-23] A packet that is sent byte by byte counts from its last byte, and no PINGREQ is sent inside it.
 #[test]
 fn mqtt_3_1_2_23_a_half_written_publish() {
     let mut storage = Room::new();
@@ -213,8 +214,7 @@ fn mqtt_3_1_2_23_a_half_written_publish() {
     assert_eq!(driven.sent(), PINGREQ);
 }
 
-/// [MQTT-3.1.2-23] A peer that never reads cannot be kept informed; the connection ends after the response timeout,
-/// whatever it sends.
+/// [MQTT-3.1.2-23] If a peer never reads, the connection is closed after the response timeout, whatever the peer sends.
 #[test]
 fn mqtt_3_1_2_23_a_peer_that_never_reads() {
     for half in [0, 1] {
@@ -235,7 +235,7 @@ fn mqtt_3_1_2_23_a_peer_that_never_reads() {
     }
 }
 
-/// [MQTT-3.1.2-23] Keep alive goes on while the server thinks about the CONNECT.
+/// [MQTT-3.1.2-23] Keep alive continues before the server answers the CONNECT.
 #[test]
 fn mqtt_3_1_2_23_connack_may_take_longer_than_keep_alive() {
     let mut storage = Room::new();
@@ -248,10 +248,10 @@ fn mqtt_3_1_2_23_connack_may_take_longer_than_keep_alive() {
         driven.expect(&[]);
         assert_eq!(driven.sent(), PINGREQ);
     }
-    // CONNACK is due 10 s after CONNECT has left.
+    // CONNACK is due 10 s after CONNECT was sent.
     driven.ends_after(1_000, ProtocolError::ConnackTimeout);
 
-    // Not so before the CONNECT has left, nor after a DISCONNECT.
+    // This does not apply before the CONNECT was sent, or after a DISCONNECT.
     driven.connect(&kept_alive(2));
     driven.take(3);
     driven.pass(5_000);
@@ -339,7 +339,7 @@ fn mqtt_3_1_2_24_keep_alive_0_is_off() {
     }
 }
 
-/// [MQTT-3.1.2-24] The PINGRESP deadline starts when PINGREQ has left, not when it was queued.
+/// [MQTT-3.1.2-24] The PINGRESP deadline starts when PINGREQ was sent, not when it was queued.
 #[test]
 fn mqtt_3_1_2_24_the_pingresp_deadline_starts_when_pingreq_has_left() {
     let mut storage = Room::new();
@@ -354,7 +354,7 @@ fn mqtt_3_1_2_24_the_pingresp_deadline_starts_when_pingreq_has_left() {
     driven.ends_after(TIMEOUT, ProtocolError::PingrespTimeout);
 }
 
-/// [MQTT-3.1.2-24] The PINGRESP deadline starts anew with each piece of a packet that is on its way in.
+/// [MQTT-3.1.2-24] The PINGRESP deadline restarts with each received piece of a packet.
 #[test]
 fn mqtt_3_1_2_24_progress_inside_a_packet_restarts_the_deadline() {
     let mut storage = Room::new();
@@ -377,7 +377,7 @@ fn mqtt_3_1_2_24_progress_inside_a_packet_restarts_the_deadline() {
     assert_eq!(events, ["ChunksAborted"]);
 }
 
-/// [MQTT-3.12.4-1] A PINGRESP that nobody asked for is harmless, and takes the place of none that is asked for later.
+/// [MQTT-3.12.4-1] A PINGRESP without a PINGREQ has no effect, and does not answer a later PINGREQ.
 #[test]
 fn mqtt_3_12_4_1_an_unasked_pingresp_is_harmless() {
     let mut storage = Room::new();
@@ -387,7 +387,7 @@ fn mqtt_3_12_4_1_an_unasked_pingresp_is_harmless() {
         driven.feed(&PINGRESP);
         driven.expect(&[]);
     }
-    // Nor does one that comes before the PINGREQ has left.
+    // The same applies to one that is received before the PINGREQ was sent.
     driven.nothing_before(58_000);
     driven.expect(&[]);
     driven.feed(&PINGRESP);
@@ -411,7 +411,7 @@ fn mqtt_3_12_4_1_a_missing_pingresp_is_noticed() {
     driven.session.ping().unwrap();
     driven.feed(&publish(1, 7, b""));
     assert_eq!(driven.events().len(), 1);
-    // PINGREQ has left, half of the PUBACK behind it has not.
+    // PINGREQ was sent, half of the PUBACK after it was not.
     assert_eq!(driven.take(4), PINGREQ);
     assert_eq!(driven.take(2), puback(7)[..2]);
     driven.feed(&PINGRESP);
@@ -420,7 +420,7 @@ fn mqtt_3_12_4_1_a_missing_pingresp_is_noticed() {
     assert_eq!(driven.sleep(), None, "nothing is owed");
 }
 
-/// The CONNACK deadline starts when CONNECT has left, whole, whatever leaves after it.
+/// The CONNACK deadline starts when CONNECT was sent whole, whatever is sent after it.
 #[test]
 fn the_connack_deadline_is_exact() {
     for left in [0, 5] {
@@ -436,14 +436,14 @@ fn the_connack_deadline_is_exact() {
         driven.sent();
         driven.ends_after(TIMEOUT - 300, ProtocolError::ConnackTimeout);
 
-        // No server is late with an answer to what it was not sent.
+        // An answer to an unsent packet is never late.
         driven.connect(&kept_alive(0));
         driven.take(left);
         driven.ends_after(TIMEOUT, ProtocolError::WriteTimeout);
     }
 }
 
-/// The deadline of each request starts when it has left, whole, and is that of the oldest.
+/// The deadline of each request starts when it was sent whole. The session has that of the oldest.
 #[test]
 fn the_request_deadline_is_exact() {
     let overdue = |packet_id| ProtocolError::RequestTimeout {
@@ -473,7 +473,7 @@ fn the_request_deadline_is_exact() {
     }
 }
 
-/// A payload on its way out puts off no deadline while answers can be read beside it.
+/// A payload that is being sent extends no deadline while answers can be read.
 #[test]
 fn the_request_deadline_holds_during_a_payload() {
     let mut storage = Room::new();
@@ -495,7 +495,7 @@ fn the_request_deadline_holds_during_a_payload() {
     assert_eq!(driven.session.poll(driven.at()), Err(overdue));
 }
 
-/// The deadline of PUBCOMP is one of its own, and starts with PUBREL.
+/// PUBCOMP has its own deadline, which starts with PUBREL.
 #[test]
 fn the_pubcomp_deadline_is_exact() {
     let mut storage = Room::new();
@@ -529,7 +529,7 @@ fn the_pubcomp_deadline_starts_when_pubrel_has_left() {
     driven.ends_after(TIMEOUT, ProtocolError::RequestTimeout { packet_id });
 }
 
-/// What is received puts off a deadline, to ten response timeouts at most.
+/// Received bytes extend a deadline to at most ten response timeouts.
 #[test]
 fn a_server_that_sends_all_but_the_answer_has_ten_timeouts() {
     let mut storage = Room::new();
@@ -613,8 +613,8 @@ fn a_long_packet_puts_off_a_deadline() {
     }
 }
 
-/// A caller that comes back after more than a quarter of the response timeout judges nothing at first, and looks again
-/// 20 ms later.
+/// If a caller returns after more than a quarter of the response timeout, no answer counts as late at first. It polls
+/// again 20 ms later.
 #[test]
 fn the_absence_of_the_caller_accuses_nobody() {
     let packet_id = id(1);
@@ -690,7 +690,7 @@ fn a_caller_that_does_not_read_accuses_nobody() {
     driven.ends_at_next_look(ProtocolError::RequestTimeout { packet_id });
 }
 
-/// A clock that is set, forth or back by an hour, makes no answer late; after it went back, each wait begins anew.
+/// A clock that is set forward or back by an hour makes no answer late. After it went back, each wait begins again.
 #[test]
 fn a_clock_that_is_set_accuses_nobody() {
     const HOUR: u32 = 3_600_000;
@@ -790,7 +790,7 @@ fn the_end_after_disconnect_is_exact() {
     assert_eq!(driven.end(), ProtocolError::Closed);
 }
 
-/// An answer that lies in the receive buffer is in time, however late it is looked at.
+/// An answer in the receive buffer is in time, however late it is handled.
 #[test]
 fn an_answer_that_has_come_is_in_time() {
     let mut storage = Room::new();
@@ -804,7 +804,8 @@ fn an_answer_that_has_come_is_in_time() {
     assert_eq!(driven.sleep(), None);
 }
 
-/// The write deadline starts when bytes are lent and the transport takes none, and anew with each byte that it takes.
+/// The write deadline starts when bytes are provided and the transport accepts none. It restarts with each accepted
+/// byte.
 #[test]
 fn the_write_deadline_is_exact() {
     let mut storage = Room::new();
@@ -843,7 +844,7 @@ fn the_write_deadline_holds_inside_a_payload() {
     driven.ends_after(TIMEOUT / 10, ProtocolError::WriteTimeout);
 }
 
-/// A source that brings nothing does not put off the write deadline of its payload.
+/// A source that provides nothing does not extend the write deadline of its payload.
 #[test]
 fn the_write_deadline_holds_while_a_source_brings_nothing() {
     let mut storage = Room::new();
@@ -860,7 +861,7 @@ fn the_write_deadline_holds_while_a_source_brings_nothing() {
     driven.ends_after(1, ProtocolError::WriteTimeout);
 }
 
-/// The write deadline holds while an event waits that nobody looks at, and the event is not lost with the connection.
+/// The write deadline applies while an event is pending, and the event is not lost with the connection.
 #[test]
 fn the_write_deadline_holds_while_an_event_waits() {
     let mut storage = Room::new();
@@ -899,7 +900,7 @@ fn nothing_to_write_is_no_stall() {
     driven.sent();
     driven.lose();
     driven.open(&kept_alive(0), true);
-    // Lent, not taken, and acknowledged before it went again.
+    // Provided to the transport, not accepted, and acknowledged before it was sent again.
     driven.refuse();
     driven.feed(&puback(1));
     driven.expect(&[Event::Puback(id(1))]);
@@ -930,8 +931,8 @@ fn deadlines_hold_on_a_clock_that_wraps() {
     driven.ends_after(TIMEOUT, ProtocolError::RequestTimeout { packet_id });
 }
 
-/// A packet that is left in the buffer for lack of room for its answer is due as soon as there is room, not when something
-/// else comes.
+/// If a packet stays in the buffer for lack of room for its answer, it is handled as soon as there is room, not when
+/// something else is received.
 #[test]
 fn what_is_left_in_the_buffer_is_due_when_there_is_room_for_its_answer() {
     let mut storage = umqtt::Storage::<128, 128, 4>::new();
@@ -955,7 +956,7 @@ fn what_is_left_in_the_buffer_is_due_when_there_is_room_for_its_answer() {
     assert_eq!(driven.sleep(), None);
 }
 
-/// A deadline holds after weeks in which nothing had to be done, however far the clock has gone round.
+/// A deadline is correct after weeks without a step, even if the clock has wrapped.
 #[test]
 fn deadlines_hold_after_weeks_of_silence() {
     const DAY: u32 = 86_400_000;
@@ -974,7 +975,7 @@ fn deadlines_hold_after_weeks_of_silence() {
     }
 }
 
-/// A shorter response timeout holds for what is waited for already.
+/// A shorter response timeout also applies to pending answers.
 #[test]
 fn a_response_timeout_holds_at_once() {
     let mut storage = Room::new();
@@ -988,7 +989,7 @@ fn a_response_timeout_holds_at_once() {
     driven.ends_after(1_000, ProtocolError::RequestTimeout { packet_id });
 }
 
-/// A response timeout longer than half of what the clock can show is cut to that, and does not end at once.
+/// A response timeout longer than half of the range of the clock is limited to that, and does not pass at once.
 #[test]
 fn the_longest_response_timeout_is_long() {
     let mut storage = Room::new();
@@ -1003,7 +1004,7 @@ fn the_longest_response_timeout_is_long() {
     driven.expect(&[Event::Puback(id(1))]);
 }
 
-/// A session that owes nothing and is owed nothing wakes for keep alive alone, and a lost one for nothing.
+/// An idle session wakes only for keep alive, and a closed one never.
 #[test]
 fn an_idle_session_sleeps() {
     let mut storage = Room::new();
@@ -1028,7 +1029,7 @@ fn an_idle_session_sleeps() {
     assert_eq!(driven.sleep(), None);
 }
 
-/// A peer that dribbles the bytes of one packet cannot hide that it sends what it must not.
+/// A peer that sends a forbidden packet in single bytes is detected.
 #[test]
 fn a_forbidden_packet_is_not_waited_for() {
     let mut storage = Room::new();

@@ -87,8 +87,8 @@ fn message_published_offline_is_sent_after_subscriptions() {
     assert_eq!(*seen.borrow(), expected);
 }
 
-/// A message that the handler refuses is not acknowledged, nothing more is read, and keep alive goes on. After resume, the
-/// handler is given the same message.
+/// A message that the handler postpones is not acknowledged, nothing more is read, and keep alive continues. After
+/// resume, the handler is given the same message.
 #[test]
 fn refused_message_is_given_again_after_resume() {
     let world = World::new();
@@ -307,7 +307,7 @@ fn checkpoint_left_to_a_task_ends_with_a_save_of_all_changes() {
     world.run(&mut tasks);
 }
 
-/// A task that waits for room when a checkpoint is refused is told that only a save ends its wait.
+/// If a checkpoint is postponed, a task that waits for room receives the error that only a save ends its wait.
 #[test]
 fn task_that_waits_for_room_is_told_of_refused_checkpoint() {
     let world = World::new();
@@ -435,7 +435,7 @@ fn shut_down_at_any_point_ends_everything() {
     }
 }
 
-/// Dropping the runner tells every task that waits.
+/// Dropping the runner ends every waiting call.
 #[test]
 fn dropped_runner_ends_every_wait() {
     let world = World::new();
@@ -488,7 +488,7 @@ fn dropped_runner_after_shut_down_leaves_state_shut_down() {
     });
     tasks.spawn(async {
         mqtt.shut_down();
-        // The server neither acknowledges nor closes.
+        // The server does not acknowledge, and does not close.
         let running = runner.run(world.dial(), |_, _| {});
         embassy_futures::select::select(running, pause(&world, 10)).await;
         drop(runner);
@@ -499,7 +499,7 @@ fn dropped_runner_after_shut_down_leaves_state_shut_down() {
     assert_eq!(world.run(mqtt.connected()), Err(DeviceError::ShutDown));
 }
 
-/// `run` is dropped at each of its polls and begun again: a message that waits arrives all the same.
+/// `run` is dropped at each of its polls and begun again. A queued message is still delivered.
 #[test]
 fn run_dropped_at_each_poll_loses_nothing() {
     for qos in [QOS1, QoS::ExactlyOnce] {
@@ -545,7 +545,7 @@ fn run_dropped_at_each_poll_loses_nothing() {
     }
 }
 
-/// A CONNECT of its own for one connection: another password, and no other client id.
+/// Another CONNECT for one connection: another password, but no other client id.
 #[test]
 fn run_with_other_password_connects_and_with_other_client_id_does_not() {
     let world = World::new();

@@ -68,7 +68,7 @@ fn bad_credentials_delay_the_next_dial_for_long() {
     assert!(error.is_permanent(), "{error}");
     let delay = device.deadline().unwrap().as_millis() - network.millis();
     assert!((20_000..=60_000).contains(&delay), "{delay}");
-    // It goes on, and never fails for good.
+    // It continues, and never fails permanently.
     device.serve(100_000, |_, _| {}).unwrap();
     assert!(device.is_dial_due());
 }
@@ -135,12 +135,12 @@ fn refused_message_is_given_again_after_resume() {
     device.resume();
     device.serve(10, &mut refuse).unwrap();
     assert_eq!(given.get(), 2);
-    // What is refused at the end is not acknowledged either.
+    // A message that is postponed at the end is not acknowledged either.
     assert!(device.shut_down(&mut refuse).unwrap());
     assert_eq!(network.take_sent(), [0xE0, 0]);
 }
 
-/// Whether the server has closed the connection after DISCONNECT is told.
+/// The call returns whether the server has closed the connection after DISCONNECT.
 #[test]
 fn shut_down_tells_whether_the_end_was_seen() {
     for closes in [false, true] {

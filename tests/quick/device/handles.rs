@@ -101,7 +101,7 @@ fn small_publish_behind_large_waits() {
     assert_eq!(*topics.borrow(), ["first", "large", "small"]);
 }
 
-/// What no waiting changes is told at once: too large, or not connected.
+/// Permanent errors are returned at once: too large, or not connected.
 #[test]
 fn publish_that_cannot_succeed_does_not_wait_for_others() {
     let world = World::new();
@@ -244,7 +244,7 @@ fn thousand_readings_published_offline_arrive_once_in_order() {
     }
 }
 
-/// The wait goes on over connections that end before the acknowledgement.
+/// The wait continues over connections that end before the acknowledgement.
 #[test]
 fn publish_and_wait_ends_on_the_third_connection() {
     for qos in [QOS1, QOS2] {
@@ -480,7 +480,7 @@ fn refused_standing_subscription_ends_wait() {
     assert!(told.get());
 }
 
-/// Calls inside a handler return an error; the handler's publisher does what they would.
+/// Calls inside a handler return an error. The publisher of the handler has the same functions.
 #[test]
 fn call_inside_handler_is_rejected() {
     let world = World::new();

@@ -6,8 +6,9 @@
 //! calm then: each task has to end, and each message to arrive. In the others the device is shut down, or its runner is
 //! dropped, while tasks wait: each task has to end.
 //!
-//! A debug build plays 200 histories, and a release build (`.ci/exhaustive`) 10,000. `DEVICE_COUNT=n` and `DEVICE_FIRST=n`
-//! choose how many, and from which seed on. What happened how often is printed; see [`KINDS`].
+//! A debug build plays 200 histories, and a release build (`.ci/exhaustive`) 10,000. `DEVICE_COUNT=n` and
+//! `DEVICE_FIRST=n` choose how many, and from which seed on. The counts of all kinds of events are printed; see
+//! [`KINDS`].
 #![allow(
     clippy::unwrap_used,
     clippy::panic,
@@ -47,7 +48,7 @@ const FAILED: &[u64] = &[396, 1_817];
 /// Histories unless the environment says how many.
 const COUNT: u64 = if cfg!(debug_assertions) { 200 } else { 10_000 };
 
-/// What has to happen in the histories, and how often in 1,000 of them at least.
+/// Kinds of events in the histories, with their minimum counts in 1,000 histories.
 const KINDS: &[(&str, u64)] = &[
     ("publish was dropped", 50),
     ("publish_and_wait was dropped", 100),
@@ -148,7 +149,7 @@ enum Ending {
     RunnerDropped(u32),
 }
 
-/// What the harness knows of a message from the device; its number is its place.
+/// The expected state of a message from the device. Its number is its index.
 #[derive(Clone, Copy)]
 struct Up {
     task: usize,
@@ -372,7 +373,7 @@ impl Ledger {
         }
     }
 
-    /// The handler is told that a request has ended.
+    /// The handler receives the end of a request.
     fn told(&mut self, id: PacketId) {
         if self.open.remove(&id).is_none() {
             assert!(self.dropped_calls > 0, "the end of {id} was told to two");
@@ -590,7 +591,7 @@ impl History<'_> {
             Some(Ok(())) => assert!(up.arrived > 0, "message {number} was acknowledged unseen"),
             Some(Err(error)) => match error {
                 DeviceError::NotWritten => assert_eq!(up.qos, QoS::AtMostOnce),
-                // The handler is told that the message was discarded, or has ended after all.
+                // The handler receives the event that the message was discarded, or was acknowledged.
                 DeviceError::PayloadInterrupted
                 | DeviceError::ShutDown
                 | DeviceError::RunnerGone => ledger.dropped_calls += 1,
@@ -757,7 +758,7 @@ impl History<'_> {
         self.world.set_room(usize::MAX);
     }
 
-    /// A task that saves, and lets the handler go on.
+    /// A task that saves, and lets the handler continue.
     async fn save_and_resume(&self, mqtt: Mqtt<'_, PLACES>) {
         let (mut image, mut newer) = ([0; 4_000], [0; 4_000]);
         loop {
@@ -821,7 +822,7 @@ impl History<'_> {
 
 fn run(seed: u64) -> Kinds {
     let mut rng = Rng::with_seed(seed);
-    // Numbers of its own, so that the seeds that failed once keep their histories.
+    // Separate random numbers, so that the histories of older seeds do not change.
     let mut endings = Rng::with_seed(!seed);
     let end_at = endings.u32(..20_000);
     let has_chunks = endings.bool() && !FAILED.contains(&seed);

@@ -2,8 +2,8 @@
 //! a depth; and every order that differs from the usual one in a few places. A task can be dropped, and a connection can
 //! end, at any of these places.
 //!
-//! No time passes, and a task is polled only if it was woken. A task that nobody wakes therefore waits for ever, which is
-//! what these tests are about. The others: each message arrives once and in order, and each place is given back.
+//! No time passes, and a task is polled only if it was woken. A task that is not woken therefore waits without end.
+//! These tests detect that. The others: each message arrives once and in order, and each place is given back.
 //!
 //! A debug build tries fewer orders than a release build (`.ci/exhaustive`). `ORDERS_DEPTH=n` and `ORDERS_DEVIATIONS=n`
 //! choose how many. The number of histories is printed.
@@ -50,7 +50,7 @@ const MOST_TURNS: usize = 1_000;
 const DEPTH: usize = if cfg!(debug_assertions) { 4 } else { 6 };
 const DEVIATIONS: usize = if cfg!(debug_assertions) { 1 } else { 2 };
 
-/// What a task does.
+/// The work of a task.
 #[derive(Clone, Copy, Debug)]
 enum Act {
     Publish(QoS),
@@ -62,7 +62,7 @@ enum Act {
     Subscribed,
     /// Publishes, and discards the message.
     Discard,
-    /// Lets the handler go on that has refused an event.
+    /// Resumes the handler that has postponed an event.
     Resume,
     ShutDown,
     ShutDownWhenConnected,

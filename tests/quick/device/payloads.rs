@@ -262,7 +262,8 @@ fn payload_interrupted_at_each_byte_ends_with_a_reason() {
     }
 }
 
-/// The future is dropped after each of its polls. What follows is not blocked, and no byte of another payload is touched.
+/// The future is dropped after each of its polls. Later requests are not blocked, and no byte of another payload is
+/// changed.
 #[test]
 fn payload_dropped_at_each_poll_leaves_others_whole() {
     for qos in ALL {
@@ -320,8 +321,8 @@ fn payload_dropped_at_each_poll_leaves_others_whole() {
     }
 }
 
-/// The call is dropped when its whole payload was sent, and the connection ends before the acknowledgement. Nobody can
-/// provide the payload again, so it does not keep others waiting.
+/// The call is dropped when its whole payload was sent, and the connection ends before the acknowledgement. The payload
+/// cannot be provided again, so others do not wait for it.
 #[test]
 fn payload_call_dropped_after_last_byte_is_discarded_when_needed_again() {
     for qos in [QOS1, QoS::ExactlyOnce] {
@@ -525,7 +526,7 @@ fn payload_needed_again_does_not_wait_behind_task_without_room() {
     );
 }
 
-/// Payloads wait for their turn first come, first served, whatever the order in which their tasks are polled.
+/// Payloads are sent in the order of their calls, not in the order in which their tasks are polled.
 #[test]
 fn payload_turns_are_first_come_first_served() {
     let world = World::new();

@@ -115,7 +115,7 @@ impl Future for Tasks<'_> {
     }
 }
 
-/// Settings with Clean Session 0 and without keep alive, so that no timer hides a task that nobody wakes.
+/// Settings with Clean Session 0 and without keep alive, so that no timer hides a task that is not woken.
 pub(crate) fn config(subscriptions: &'static [(&'static str, QoS)]) -> Config<'static> {
     Config {
         connect: Connect {

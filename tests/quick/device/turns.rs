@@ -61,7 +61,7 @@ impl Choices {
         taken
     }
 
-    /// Goes on to the next history. Returns `false` if there is none.
+    /// Continues with the next history. Returns `false` if there is none.
     pub(crate) fn advance(&mut self) -> bool {
         self.made.truncate(self.next);
         self.next = 0;
@@ -172,7 +172,7 @@ impl<'t> Turns<'t> {
     }
 }
 
-/// What one task tells another.
+/// A message from one task to another.
 #[derive(Default)]
 pub(crate) struct Signal {
     is_set: Cell<bool>,

@@ -299,7 +299,7 @@ fn strings(alphabet: &str, most: usize) -> Vec<String> {
     strings
 }
 
-/// Every filter and every topic of up to six characters over those that matter.
+/// Every filter and every topic of up to six of the relevant characters.
 #[test]
 fn every_small_filter_matches_topics_as_specified() {
     let most = all_or(6, 3);

@@ -19,7 +19,7 @@ fn feed(session: &mut Session<'_>, bytes: &[u8]) {
     session.commit(bytes.len());
 }
 
-/// What was read too late belongs to the connection that it came from.
+/// Bytes that were read too late belong to their old connection.
 #[test]
 fn bytes_committed_after_the_end_are_not_taken_for_the_next_connection() {
     let mut storage = Storage::<64, 64, 1>::new();
@@ -55,12 +55,12 @@ fn more_bytes_committed_than_there_was_room_for_fill_the_buffer() {
             session.event(ready),
             Ok(Some(Event::Connected { .. }))
         ));
-        // What follows CONNACK is a packet of type 0, which does not exist.
+        // CONNACK is followed by a packet of type 0, which does not exist.
         assert!(matches!(session.poll(T), Err(ProtocolError::Decode(_))));
     }
 }
 
-/// [MQTT-3.1.0-1] The first packet is a CONNECT, also when the message behind it is taken back before it has left.
+/// [MQTT-3.1.0-1] The first packet is a CONNECT, even if the message after it is removed before it was sent.
 #[test]
 fn mqtt_3_1_0_1_a_message_taken_back_does_not_take_the_connect_along() {
     let mut storage = Storage::<64, 64, 1>::new();
@@ -105,7 +105,7 @@ fn a_disconnect_waits_for_the_payload_at_hand() {
     assert_eq!(session.pending(T), [0xE0, 0]);
 }
 
-/// Pings that nobody sends are one ping, and it takes no room from the answer to what comes.
+/// Several unsent pings are one PINGREQ, which takes no room from acknowledgements.
 #[test]
 fn a_ping_leaves_room_for_an_answer() {
     let mut storage = Storage::<64, 64, 1>::new();
@@ -162,7 +162,7 @@ fn no_payload_is_needed_while_there_is_no_connection() {
     assert_eq!(session.payload_needed(), None);
 }
 
-/// Nobody counts what leaves a connection that is over.
+/// Bytes that are sent on a closed connection are not counted.
 #[test]
 fn bytes_consumed_after_the_end_change_nothing() {
     let mut storage = Storage::<64, 64, 1>::new();
@@ -176,7 +176,7 @@ fn bytes_consumed_after_the_end_change_nothing() {
     assert_eq!(session.pending(T)[0], 0x10);
 }
 
-/// A SUBACK that answers is no less checked than one that nobody waits for.
+/// An expected SUBACK is checked like an unexpected one.
 #[test]
 fn a_malformed_answer_ends_the_connection() {
     let mut storage = Storage::<64, 64, 1>::new();

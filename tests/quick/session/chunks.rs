@@ -14,7 +14,7 @@ use umqtt::{
 
 use crate::wire::*;
 
-/// A payload of which each byte tells its place.
+/// A payload in which each byte shows its position.
 fn payload(len: usize) -> Vec<u8> {
     (0..len).map(|at| (at * 7 % 251) as u8).collect()
 }
@@ -142,7 +142,7 @@ fn chunks_may_be_ignored() {
     assert_eq!(driven.sent(), pubrec(9));
 }
 
-/// A message that is cut after its first chunk is told to have ended, once; it comes again from its beginning.
+/// If a message is cut after its first chunk, that is reported once. It is received again from its beginning.
 #[test]
 fn a_cut_message_is_told_and_comes_again() {
     for level in [1, 2] {
@@ -184,8 +184,8 @@ fn the_end_of_chunks_is_told_on_the_next_connection() {
     driven.expect(&[Event::ChunksAborted]);
 }
 
-/// Complete but for an acknowledgement that got lost: at QoS 2 nobody sees it again, whatever its second way in looks
-/// like.
+/// If only the acknowledgement of a complete message was lost, at QoS 2 the message is not delivered again, in whatever
+/// form it is repeated.
 #[test]
 fn a_repeated_long_message_passes_unseen() {
     let bytes = long_publish(2, 9, &payload(100));
@@ -201,7 +201,7 @@ fn a_repeated_long_message_passes_unseen() {
             assert_eq!(driven.stream(part), Vec::<String>::new());
         }
         assert_eq!(driven.sent(), pubrec(9));
-        // Cut on its second way in, it has ended for nobody.
+        // If the repetition is cut, nothing is reported.
         driven.stream(&bytes[..50]);
         assert_eq!(driven.lose(), Vec::<String>::new());
     }

@@ -324,7 +324,7 @@ fn discard_qos_2_sent_pubrec_after_all_is_delivered() {
     }
 }
 
-/// PUBREC came, and the connection broke before PUBREL or PUBCOMP: the second step goes on.
+/// PUBREC was received, and the connection broke before PUBREL or PUBCOMP: the second step continues.
 #[test]
 fn discard_qos_2_pubrec_after_all_survives_connection() {
     for is_pubrel_sent in [false, true] {
@@ -405,7 +405,7 @@ fn discard_qos_2_more_than_four_ids_keep_their_slots() {
     check(&mut driven);
 }
 
-/// All slots are taken when PUBREC comes for an id beside them: PUBREL is sent all the same.
+/// All slots are in use when PUBREC is received for an id without a slot: PUBREL is still sent.
 #[test]
 fn discard_qos_2_pubrec_slots_full_is_released() {
     let mut storage = Storage::<64, 256, 1>::new();
@@ -626,7 +626,7 @@ fn discard_streamed_without_source_frees_those_behind() {
     }
 }
 
-/// One payload is being sent, and an older message of which the payload is needed lies behind.
+/// One payload is being sent, and an older message after it needs its payload.
 #[test]
 fn discard_streamed_behind_payload_in_progress_leaves_it_whole() {
     for size in 1..12 {
@@ -655,7 +655,7 @@ fn discard_streamed_behind_payload_in_progress_leaves_it_whole() {
             driven.session.payload_commit(n);
             provided += n;
             if provided >= 5 && provided - n < 5 {
-                // A piece lies in the buffer.
+                // A piece is in the buffer.
                 discard(&mut driven, 2).unwrap();
             }
             sent.extend(driven.sent());
@@ -668,7 +668,7 @@ fn discard_streamed_behind_payload_in_progress_leaves_it_whole() {
     }
 }
 
-/// A message that is being sent again, and whose acknowledgement has come meanwhile.
+/// A message that is being sent again, and whose acknowledgement was received meanwhile.
 #[test]
 fn discard_resend_answered_while_partly_sent_is_refused() {
     let mut storage = Room::new();
@@ -708,7 +708,7 @@ fn discard_sent_wrong_acknowledgement_closes() {
     );
 }
 
-/// Whichever of several is discarded, and whatever was sent, the others keep their order and are sent once.
+/// If any of several messages is discarded, sent or not, the others keep their order and are sent once.
 #[test]
 fn discard_one_of_several_order_of_others_is_unchanged() {
     let all: Vec<_> = (1..=4)

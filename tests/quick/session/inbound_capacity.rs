@@ -8,7 +8,7 @@
 use crate::wire::{Driven, KEEP, TIMEOUT, pubcomp, publish, pubrec, pubrel};
 use umqtt::{Event, ProtocolError, Storage};
 
-/// What leaves and what is delivered until there is nothing more to do, or the connection is over.
+/// Returns the sent packets and the delivered messages until nothing more can be done, or the connection is closed.
 fn run(driven: &mut Driven<'_>) -> (Vec<u8>, Vec<Vec<u8>>, Option<ProtocolError>) {
     let (mut sent, mut payloads) = (Vec::new(), Vec::new());
     loop {
@@ -45,7 +45,7 @@ fn mqtt_4_8_0_2_each_connection_gets_further() {
     driven.open(&KEEP, false);
     driven.feed(&burst(1, 0));
     assert_eq!(run(&mut driven), (pubrec(1), vec![vec![1]], None));
-    // The server has been told, and does not release it: not for ever.
+    // The server has received PUBREC, and does not release the id. The session waits only for a limited time.
     let deadline = driven.sleep().unwrap();
     assert_eq!(deadline, TIMEOUT);
     driven.pass(deadline - 1);

@@ -1,4 +1,4 @@
-//! What the caller owes the session, and what the session still owes the caller, is never forgotten.
+//! Steps that the caller must do, and events that the session must return, are never lost.
 #![allow(
     clippy::unwrap_used,
     clippy::indexing_slicing,
@@ -36,7 +36,7 @@ fn payload(len: usize) -> Vec<u8> {
     (0..len).map(|at| (at * 7 % 251) as u8).collect()
 }
 
-/// Two tokens of one event: the second takes neither that event again nor the next one.
+/// Two tokens of one event: the second one takes no event.
 #[test]
 fn event_token_used_late_takes_nothing() {
     let mut storage = Room::new();
@@ -149,7 +149,7 @@ fn qos1_publish_answered_at_any_byte_of_resend_is_complete() {
         events.extend(driven.events());
         assert_eq!(events, words(&[Event::Puback(PacketId::MIN)]), "{n} bytes");
         assert_eq!(driven.session.in_flight(), 0);
-        // The server answers the second transmission, too.
+        // The server also answers the second transmission.
         driven.feed(&puback(id));
         driven.expect(&[]);
     }
