@@ -99,6 +99,7 @@ pub use self::{
 #[doc = include_str!("../docs/routing.md")]
 #[doc = include_str!("../docs/payloads.md")]
 #[doc = include_str!("../docs/sleep.md")]
+#[doc = include_str!("../docs/firmware.md")]
 #[doc = include_str!("../docs/buffers.md")]
 #[doc = include_str!("../docs/cloud.md")]
 #[doc = include_str!("../docs/home-assistant.md")]
