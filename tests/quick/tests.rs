@@ -1,5 +1,4 @@
-//! The tests that need neither a broker nor a network, and no minutes, as one binary: it builds and links once for all
-//! of them, on any target that has `std`.
+//! All fast tests that need no broker and no network, as one binary, which builds on any target with `std`.
 
 #[path = "../checker/mod.rs"]
 mod checker;

@@ -1,4 +1,4 @@
-//! A small broker for one client, after the specification's server side: lawful, and odd wherever the law allows it.
+//! A small broker for one client: it follows the specification, and is unusual wherever the specification allows it.
 
 use std::collections::{HashMap, HashSet, VecDeque};
 
@@ -16,11 +16,11 @@ use crate::{
 
 /// How this broker behaves.
 pub(crate) struct Manners {
-    /// Messages in flight to the client at a time.
+    /// Maximum number of messages in flight to the client.
     pub(crate) window: usize,
     /// Ids are picked from 1 up to this number of candidates beyond the window.
     pub(crate) spare_ids: u16,
-    /// A QoS 2 message is handed on at PUBREL, not at PUBLISH (section 4.3.3, both are lawful).
+    /// A QoS 2 message is forwarded at PUBREL, not at PUBLISH (section 4.3.3 allows both).
     pub(crate) waits_for_pubrel: bool,
     /// Acknowledgements overtake each other.
     pub(crate) shuffles: bool,
@@ -84,11 +84,11 @@ struct Link {
     unread: Vec<u8>,
     state: LinkState,
     later: Vec<(Time, Vec<u8>)>,
-    /// What the client owes, in order.
+    /// Acknowledgements that the client must send, in order.
     pubacks: VecDeque<PacketId>,
     pubrecs: VecDeque<PacketId>,
     pubcomps: VecDeque<PacketId>,
-    /// PUBRELs that came, and the place of the last.
+    /// Number of received PUBRELs, and the position of the last.
     pubrels: HashSet<PacketId>,
     last_pubrel: u64,
 }
@@ -96,7 +96,7 @@ struct Link {
 #[derive(Clone, Copy, PartialEq, Debug)]
 enum LinkState {
     New,
-    /// CONNECT has come and is answered at this moment.
+    /// CONNECT was received, and is answered at this time.
     Thinking(Time),
     Open {
         clean: bool,
@@ -154,7 +154,7 @@ impl Broker {
         }
     }
 
-    /// All connections end; whether the state survives is another matter.
+    /// Closes all connections. The state may survive.
     pub(crate) fn restart(&mut self, world: &mut World<'_>) {
         for index in 0..self.links.len() {
             self.close(index, world);
@@ -194,7 +194,7 @@ impl Broker {
                 .is_none_or(|kept| kept.queue.is_empty() && kept.out.is_empty())
     }
 
-    /// When there is something to do even if nothing comes.
+    /// Returns the time of the next step even if nothing is received.
     pub(crate) fn next(&self, now: Time) -> Option<Time> {
         let waiting = self
             .kept
@@ -216,7 +216,7 @@ impl Broker {
             .min()
     }
 
-    /// Reads and handles what has come, and sends what is due.
+    /// Reads and handles received packets, and sends pending ones.
     pub(crate) fn turn(&mut self, world: &mut World<'_>) {
         for index in 0..self.links.len() {
             if self.links[index].state == LinkState::Gone {
@@ -253,7 +253,7 @@ impl Broker {
         self.links[index].unread = unread[at..].to_vec();
     }
 
-    /// Handles a packet; false if it has to wait.
+    /// Handles a packet. Returns `false` if it must wait.
     fn packet(&mut self, index: usize, packet: &Packet<'_>, world: &mut World<'_>) -> bool {
         if world.trace {
             let connection = self.links[index].connection;
@@ -415,7 +415,7 @@ impl Broker {
         }
     }
 
-    /// A message to the client is done with, unless it was before.
+    /// Completes a message to the client, unless it was complete before.
     fn finish(&mut self, id: PacketId, qos: QoS, step: Step, ledger: &Ledger) {
         let done =
             |out: &Out| out.id == id && out.step == step && ledger.downs[out.number].qos == qos;
@@ -477,7 +477,7 @@ impl Broker {
         }
     }
 
-    /// Ids come back soon, so that anything that remembers one for too long is found out.
+    /// Returns an id that was used recently, to detect state that is kept for too long.
     fn free_id(&mut self, rng: &mut Rng) -> PacketId {
         let count = u16::try_from(self.manners.window).unwrap() + self.manners.spare_ids;
         let kept = self.state();

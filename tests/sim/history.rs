@@ -1,4 +1,4 @@
-//! One random history: a client, a broker, the line between them, and everything that may go wrong.
+//! One random history: a client, a broker, the connection between them, and all faults.
 
 use std::collections::HashSet;
 
@@ -14,10 +14,10 @@ use crate::{
     network::{Connection, Time},
 };
 
-/// Turns that a history may take to come to rest once the faults have stopped.
+/// Maximum number of turns after the faults until all deliveries are complete.
 const PATIENCE: usize = 5_000;
 
-/// Runs the history of this seed; panics when a promise is broken.
+/// Runs the history of this seed. Panics if a guarantee is violated.
 pub(crate) fn run(seed: u64, trace: bool) {
     let mut rng = Rng::with_seed(seed);
     let mut memory: Box<dyn Memory> = match rng.u8(..8) {
@@ -71,11 +71,11 @@ impl<const RX: usize, const TX: usize, const INFLIGHT: usize, const INBOUND: usi
 enum Boot {
     /// The device was killed and starts again.
     Again,
-    /// Everything came to rest.
+    /// All deliveries are complete.
     Rest,
 }
 
-/// What goes on in a history. Each is drawn anew, so that some histories are all of one kind.
+/// The kinds of a history. They are random, so that some histories have only one kind of event.
 #[derive(Debug)]
 struct Plan {
     turns: usize,
@@ -92,7 +92,7 @@ struct Plan {
     forget: f64,
     kill: f64,
     absence: f64,
-    /// Ids come round once.
+    /// Ids wrap once.
     wrap: bool,
     /// Writes and reads of any size, calls in any order.
     fragments: bool,
@@ -133,7 +133,7 @@ impl Plan {
         }
     }
 
-    /// The faults stop, and the caller asks for nothing new.
+    /// The faults stop, and the caller makes no new requests.
     fn calm(&mut self) {
         for chance in [
             &mut self.up,
@@ -184,7 +184,7 @@ struct History {
     broker: Broker,
     connections: Vec<Connection>,
     now: Time,
-    /// What the device's clock showed when the history began.
+    /// Time of the clock of the device at the start.
     epoch: u32,
     turn: usize,
     calm_at: Option<usize>,
@@ -193,26 +193,25 @@ struct History {
     dialled: Option<usize>,
     tap: Tap,
     dial_at: Time,
-    /// When the client wants to be called next.
+    /// Time of the next call of the client.
     wake: Option<Time>,
     clean: bool,
-    /// The broker has told this client, as it is, that it keeps a session.
+    /// The broker has reported to this client, since its last restart, that it keeps a session.
     known: bool,
     /// Connect with Clean Session 1 until that was accepted.
     must_reset: bool,
     subscribe_due: bool,
     /// Connections of which the CONNACK was seen.
     connacks: HashSet<usize>,
-    /// The CONNACK that would have told the client of a new session of the broker was lost, and the next one says that
-    /// the broker has kept the session. No client can notice, and it may take new ids for old ones: nothing can be
-    /// promised from here on.
+    /// The CONNACK for a new session of the broker was lost, and the next one reports that the broker has kept the
+    /// session. No client can notice this, and it may mistake new ids for old ones. Nothing is guaranteed from here on.
     blind: bool,
     /// The largest CONNECT of this session so far.
     connect_len: usize,
 
     checkpoints: bool,
     saved: Option<Saved>,
-    /// Nothing waits to be told to the caller.
+    /// Checks that no event is pending.
     told: bool,
 }
 
@@ -402,9 +401,9 @@ impl History {
         self.see_connack(session);
         let connection = &mut self.connections[number];
         match kind {
-            // Nobody is told.
+            // Neither side is informed.
             0 => connection.cut(&mut self.rng, None),
-            // The client is told at once, perhaps by a write that fails half-way.
+            // The client notices it at once, perhaps by a write that fails in the middle.
             1 => {
                 let now = Instant::from_millis(self.epoch).add_millis(self.now as u32);
                 self.tap.excuse(connection.stalled_until.min(self.now));
@@ -554,7 +553,7 @@ impl History {
         }
     }
 
-    /// Calls as a client makes them; false when there is nothing to do.
+    /// Makes the calls of a client. Returns `false` if there is nothing to do.
     fn round(&mut self, session: &mut Session<'_>) -> bool {
         let polled = self.poll(session);
         let wrote = self.write(session);
@@ -568,7 +567,7 @@ impl History {
             1 => self.poll(session),
             2 => self.read(session),
             _ => {
-                // An event that is announced and not fetched is announced again.
+                // An event that is announced and not taken is announced again.
                 let announced = session.poll(self.instant());
                 if let Err(reason) = announced {
                     self.connection_over(reason, session);
@@ -607,7 +606,7 @@ impl History {
     }
 
     fn client_down(&mut self, session: &mut Session<'_>) {
-        // What was received before the end, and then the reason.
+        // First the events received before the end, then the reason.
         while self.poll(session) {}
         self.told = true;
         if self.now >= self.dial_at {
@@ -687,7 +686,7 @@ impl History {
         }
     }
 
-    /// Messages that are taken back bring the next id to those in flight.
+    /// Removed messages advance the next id to those in flight.
     fn use_up_ids(&mut self, session: &mut Session<'_>) {
         for _ in 0..self.rng.u32(65_530..65_535) {
             let message = StreamedPublish::New {
@@ -707,7 +706,7 @@ impl History {
         let number = self.ledger.ups.len();
         let (mut qos, retain) = (self.draw_qos(), self.rng.bool());
         if self.checkpoints && session.is_message_open() {
-            // It would owe a checkpoint, and there is none before the message at hand has come, if it ever does.
+            // It would need a checkpoint, and there is none before the current message is complete.
             qos = QoS::AtMostOnce;
         }
         let len = match self.rng.u8(..8) {
@@ -758,7 +757,7 @@ impl History {
         }
     }
 
-    /// A refusal is honest about its reason.
+    /// Checks that the reason of a refused call is true.
     fn check_refusal(&self, error: RequestError, session: &mut Session<'_>) {
         let honest = match error {
             RequestError::InflightFull { capacity } => {
@@ -923,7 +922,7 @@ impl History {
         }
     }
 
-    /// The session says that the connection is over.
+    /// Handles the end of the connection, which the session has reported.
     fn connection_over(&mut self, reason: ProtocolError, session: &mut Session<'_>) {
         let Some(number) = self.dialled else {
             let last = self.connections.len().checked_sub(1);
@@ -984,10 +983,10 @@ impl History {
         });
     }
 
-    /// The device loses its power, or goes to sleep in good order; false if it cannot now.
+    /// The device loses power, or saves and sleeps. Returns `false` if it cannot now.
     fn kill(&mut self, session: &mut Session<'_>) -> bool {
         if !self.checkpoints {
-            // An older image would not be true any more.
+            // An older image would be outdated.
             self.saved = None;
         }
         if !self.checkpoints && self.rng.u8(..8) > 0 {

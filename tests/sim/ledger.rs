@@ -1,4 +1,4 @@
-//! What was asked for, what was promised and what came of it, on both sides; every promise is checked here.
+//! Records all requests and their results on both sides, and checks every guarantee.
 
 use std::collections::{HashMap, VecDeque};
 
@@ -6,7 +6,7 @@ use umqtt::codec::{Delivery, Packet, PacketId, Publish, QoS, SubackReturnCode};
 
 use crate::network::Time;
 
-/// How a request of the client ended, as its caller was told.
+/// The end of a request of the client, as reported to its caller.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum Outcome {
     Puback,
@@ -17,7 +17,7 @@ pub(crate) enum Outcome {
     Lost,
 }
 
-/// A message from the client; its number is its place in [`Ledger::ups`] and stands in its topic.
+/// A message from the client. Its number is its index in [`Ledger::ups`], and is in its topic.
 #[derive(Clone)]
 pub(crate) struct Up {
     pub(crate) qos: QoS,
@@ -32,7 +32,7 @@ pub(crate) struct Up {
     outcome: Option<Outcome>,
     /// The first connection that took a byte of it.
     taken_on: Option<usize>,
-    /// It was lent to a connection that may have taken a byte of it.
+    /// It was provided to a connection that may have accepted a byte of it.
     maybe_taken: bool,
     released: bool,
     delivered: u32,
@@ -82,23 +82,23 @@ enum Request {
 pub(crate) struct Ledger {
     pub(crate) ups: Vec<Up>,
     pub(crate) downs: Vec<Down>,
-    /// What the caller waits for.
+    /// Requests that the caller waits for.
     open: HashMap<PacketId, Request>,
-    /// How often the broker has forgotten a session, and the client its own.
+    /// Number of sessions that the broker has forgotten, and that the client has.
     pub(crate) forgets: u32,
     pub(crate) discards: u32,
     /// Connections that the broker refused, and those of which the client knows it.
     refused: Vec<usize>,
     refusals_seen: Vec<usize>,
-    /// What the broker granted, by connection and id.
+    /// Grants of the broker, by connection and id.
     granted: HashMap<(usize, PacketId), Vec<SubackReturnCode>>,
     /// The last message of each QoS that reached each side for the first time.
     last_up: [Option<usize>; 3],
     last_down: [Option<usize>; 3],
-    /// The message that comes in chunks at present.
+    /// The message that is being received in chunks.
     chunks: Option<(usize, usize)>,
     zero: Zero,
-    /// The client was restored, which tells it nothing of its QoS 0 publishes.
+    /// The client was restored, so it does not know its QoS 0 publishes.
     pub(crate) restored: bool,
 }
 
@@ -110,7 +110,7 @@ struct Zero {
     dropped: usize,
 }
 
-/// What a device saves along with the image of its session.
+/// State that a device saves with the image of its session.
 #[derive(Clone)]
 pub(crate) struct Snapshot {
     open: HashMap<PacketId, Request>,
@@ -228,7 +228,7 @@ impl Ledger {
         );
     }
 
-    /// The caller is told that a SUBSCRIBE or UNSUBSCRIBE was refused, or that nobody knows.
+    /// The caller receives the event that a SUBSCRIBE or UNSUBSCRIBE was refused, or that its outcome is unknown.
     pub(crate) fn unanswered(&mut self, id: PacketId, refused: bool) {
         let (Request::Subscribe { queued_on, .. } | Request::Unsubscribe { queued_on }) =
             self.close(id)
@@ -250,7 +250,7 @@ impl Ledger {
         self.open.len()
     }
 
-    /// Whether messages from before this connection are to be sent again on it.
+    /// Returns `true` if messages from before this connection must be sent again on it.
     fn resumes(&self, connection: usize) -> bool {
         self.open.values().any(|request| match *request {
             Request::Publish(number) => {
@@ -261,7 +261,7 @@ impl Ledger {
         })
     }
 
-    /// A message was handed to the caller, whole.
+    /// A whole message was delivered to the caller.
     pub(crate) fn message(&mut self, publish: &Received<'_>) {
         assert!(self.chunks.is_none(), "a message within a message");
         let number = number(publish.topic);
@@ -325,7 +325,7 @@ impl Ledger {
     }
 }
 
-/// A message, or a part of one, as the caller sees it.
+/// A message, or a part of one, as delivered to the caller.
 pub(crate) struct Received<'a> {
     pub(crate) topic: &'a str,
     pub(crate) bytes: &'a [u8],
@@ -353,7 +353,7 @@ impl Ledger {
         self.downs.len() - 1
     }
 
-    /// The broker hands a message of the client on. `ordered`: the broker keeps their order itself.
+    /// The broker forwards a message of the client. `ordered`: the broker keeps their order itself.
     pub(crate) fn arrived(&mut self, number: usize, ordered: bool) {
         let up = &mut self.ups[number];
         up.delivered += 1;
@@ -368,7 +368,7 @@ impl Ledger {
         }
     }
 
-    /// The client acknowledges a message, which its caller must have had.
+    /// The client acknowledges a message, which must have been delivered to its caller.
     pub(crate) fn acknowledged(&self, number: usize) {
         let down = &self.downs[number];
         assert!(
@@ -386,7 +386,7 @@ impl Ledger {
         self.refused.push(connection);
     }
 
-    /// The client says that the broker refused.
+    /// The client reports that the broker refused.
     pub(crate) fn refusal_seen(&mut self, connection: usize) {
         assert!(self.refused.contains(&connection), "nobody refused");
         self.refusals_seen.push(connection);
@@ -409,7 +409,7 @@ impl Ledger {
         }
     }
 
-    /// The device was killed; it comes back as it was at that snapshot, or knowing nothing.
+    /// The device was killed. It restarts with that snapshot, or without any state.
     pub(crate) fn roll_back(&mut self, snapshot: Option<&Snapshot>) {
         self.chunks = None;
         self.restored = true;
@@ -479,20 +479,20 @@ impl Ledger {
     }
 }
 
-/// What the client has written on one connection, checked packet by packet.
+/// Checks the bytes that the client has written on one connection, packet by packet.
 pub(crate) struct Tap {
     connection: usize,
     keep_alive: Time,
-    /// The part of the last packet that has been taken.
+    /// The accepted part of the last packet.
     partial: Vec<u8>,
     packets: usize,
     disconnected: bool,
-    /// When the last packet had left, or the moment from which on silence is the client's fault.
+    /// Time at which the last packet was sent, or from which the client is responsible for silence.
     quiet_since: Time,
     last: [Option<usize>; 2],
-    /// Messages lent, of which the transport has not said whether it took a byte.
+    /// Messages that were provided to the transport, which has not reported whether it accepted a byte.
     lent: Vec<usize>,
-    /// Messages at QoS 0 that left before CONNACK was seen.
+    /// Messages at QoS 0 that were sent before CONNACK was received.
     early: usize,
     pub(crate) connack_seen: bool,
     pub(crate) subscribes: VecDeque<PacketId>,
@@ -515,7 +515,7 @@ impl Tap {
         }
     }
 
-    /// Silence up to now is not the client's fault.
+    /// The client is not responsible for silence up to now.
     pub(crate) fn excuse(&mut self, now: Time) {
         self.quiet_since = self.quiet_since.max(now);
     }
@@ -529,7 +529,8 @@ impl Tap {
         );
     }
 
-    /// `bytes` are lent to the transport, which takes the first `taken` of them; `told` if the client learns of it.
+    /// `bytes` are provided to the transport, which accepts the first `taken` of them. `told` is `true` if the client
+    /// is informed.
     pub(crate) fn write(
         &mut self,
         ledger: &mut Ledger,
@@ -551,7 +552,7 @@ impl Tap {
             let decoded = Packet::decode(&stream[at..]).expect("what a client writes is valid");
             let (packet, len) = decoded.expect("pending ends with a whole packet");
             if at == 0 && taken > 0 && told && !is_small(&packet) {
-                // What was lent before lay behind this, and has not been taken.
+                // Bytes that were provided before and follow these were not accepted.
                 self.lent.clear();
             }
             if let Some(number) = kept(&packet) {
@@ -656,7 +657,7 @@ impl Tap {
         self.subscribes.push_back(id);
     }
 
-    /// The connection is gone.
+    /// The connection is closed.
     pub(crate) fn end(&mut self, ledger: &mut Ledger) {
         for number in self.lent.drain(..) {
             ledger.ups[number].maybe_taken = true;
@@ -667,7 +668,7 @@ impl Tap {
     }
 }
 
-/// What overtakes the rest.
+/// Returns `true` for packets that may be sent before others.
 fn is_small(packet: &Packet<'_>) -> bool {
     matches!(
         packet,
@@ -679,7 +680,7 @@ fn is_small(packet: &Packet<'_>) -> bool {
     )
 }
 
-/// The number of a PUBLISH above QoS 0.
+/// Returns the number of a PUBLISH above QoS 0.
 fn kept(packet: &Packet<'_>) -> Option<usize> {
     match packet {
         Packet::Publish(publish) if publish.delivery != Delivery::AtMostOnce => {

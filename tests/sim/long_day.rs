@@ -1,5 +1,5 @@
-//! A day of a device under a virtual clock, which wraps at noon: messages both ways at every QoS, packet ids that go
-//! round many times, quiet spells that only keep alive bridges, and connections that are cut in the middle of it all.
+//! A day of a device under a virtual clock that wraps at noon. There are messages in both directions at every QoS,
+//! packet ids that wrap many times, quiet times with only keep alive, and cut connections.
 #![allow(
     clippy::arithmetic_side_effects,
     clippy::indexing_slicing,
@@ -24,11 +24,11 @@ type Memory = Storage<128, 512, 8, 8>;
 const SECOND: u32 = 1_000;
 const DAY: u32 = 86_400;
 const KEEP_ALIVE: u16 = 30;
-/// Messages each way in a second that is not quiet.
+/// Number of messages in each direction in a second that is not quiet.
 const RATE: u32 = 8;
 const QOS: [QoS; 3] = [QoS::AtMostOnce, QoS::AtLeastOnce, QoS::ExactlyOnce];
 
-/// What has arrived of the messages of one QoS, which are numbered.
+/// The received messages of one QoS, which are numbered.
 #[derive(Default)]
 struct Arrivals {
     next: u32,
@@ -58,20 +58,20 @@ struct Sent {
     received: bool,
 }
 
-/// The server, which keeps its session whatever happens.
+/// The server, which always keeps its session.
 #[derive(Default)]
 struct Server {
     unread: Vec<u8>,
     answers: Vec<u8>,
     known: bool,
-    /// Ids of QoS 2 messages that have come and not been released.
+    /// Ids of QoS 2 messages that were received and not released.
     ids: HashSet<PacketId>,
     arrivals: [Arrivals; 3],
     /// The next number for each QoS.
     numbers: [u32; 3],
     sent: VecDeque<Sent>,
     last_id: u16,
-    /// When the last packet came, in milliseconds of this day.
+    /// Time of the last received packet, in ms of this day.
     heard: u32,
     pings: u32,
     ids_used: u32,
@@ -164,7 +164,7 @@ impl Server {
         }
     }
 
-    /// A message to the device, if few enough are on their way.
+    /// Sends a message to the device, if few enough are in flight.
     fn offer(&mut self, qos: QoS) {
         if self.sent.len() >= 8 {
             return;
@@ -202,19 +202,19 @@ impl Server {
         }));
     }
 
-    /// The connection is gone, and what was on its way with it.
+    /// Closes the connection, and loses the packets in transit.
     fn cut(&mut self) {
         self.unread.clear();
         self.answers.clear();
     }
 }
 
-/// The device, and its day.
+/// The device, and the time of its day.
 struct Day<'s, 'b> {
     session: &'s mut Session<'b>,
     server: Server,
     rng: Rng,
-    /// Milliseconds since midnight; what the device's clock shows wraps at noon.
+    /// Milliseconds since midnight. The clock of the device wraps at noon.
     now: u32,
     numbers: [u32; 3],
     arrivals: [Arrivals; 3],
@@ -240,7 +240,7 @@ impl Day<'_, '_> {
         assert!(self.session.is_connected());
     }
 
-    /// Everything moves both ways until nobody has anything to say.
+    /// Moves packets in both directions until neither side has any.
     fn exchange(&mut self) {
         while self.send() | self.receive() {}
     }
@@ -248,7 +248,7 @@ impl Day<'_, '_> {
     fn send(&mut self) -> bool {
         let now = self.instant();
         let pending = self.session.pending(now).to_vec();
-        // A packet may come in two pieces.
+        // A packet may be received in two pieces.
         let n = self.rng.usize(pending.len().min(1)..=pending.len());
         self.session.consume(n, now);
         self.server.hear(&pending[..n], self.now);
@@ -315,7 +315,7 @@ impl Day<'_, '_> {
         self.now += SECOND;
     }
 
-    /// The connection breaks at any byte of what is on its way, and is made again.
+    /// Breaks the connection at any byte in transit, and opens it again.
     fn cut(&mut self) {
         for _ in 0..self.rng.u32(..4) {
             if self.rng.bool() {

@@ -1,5 +1,5 @@
-//! The async client has the guarantees of the blocking one: one packet in one write, each deadline at its time, no task
-//! waits without end, and none is woken without need.
+//! The async client has the guarantees of the blocking one: one packet in one write, and each deadline at its time. No
+//! task waits without end, and none is woken without need.
 #![allow(
     clippy::unwrap_used,
     clippy::panic,

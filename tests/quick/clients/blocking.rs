@@ -312,8 +312,8 @@ fn an_unsubscribe_without_answer_ends() {
     );
 }
 
-/// Received messages extend the wait for an answer: it is late when the response timeout has passed since the last byte,
-/// or after ten response timeouts.
+/// Received messages extend the wait for an answer. It is late when the response timeout has passed since the last
+/// byte, or after ten response timeouts.
 #[test]
 fn messages_extend_a_wait_to_ten_response_timeouts() {
     let expected = ProtocolError::RequestTimeout {

@@ -66,9 +66,8 @@ fn mqtt_3_14_4_1_the_transport_comes_back_after_disconnect() {
     }
 }
 
-/// [MQTT-7.1.2-1] Any ordered, lossless byte stream serves as transport: the same exchange over a network that moves
-/// everything at once, one that moves a byte at a time and fails to in between, a foreign stream type, and (with the
-/// standard library) a TCP connection.
+/// [MQTT-7.1.2-1] Any ordered, lossless byte stream serves as transport. The same exchange runs over a network that
+/// moves everything at once, one that moves single bytes with pauses, another stream type, and a TCP connection.
 #[test]
 fn mqtt_7_1_2_1_any_byte_stream_serves() {
     let scripts: [&[Step]; 4] = [

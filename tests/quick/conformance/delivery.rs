@@ -371,8 +371,8 @@ fn mqtt_4_4_0_1_everything_unacknowledged_goes_out_again() {
     }
 }
 
-/// [MQTT-4.4.0-1] With Session Present 0 a PUBREL is tried on that one connection, and then reported as delivery
-/// unknown: after PUBCOMP, or when the server will not have it.
+/// [MQTT-4.4.0-1] With Session Present 0 a PUBREL is resent on that one connection. Its message is then reported as
+/// delivery unknown: after PUBCOMP, or if the server refuses it.
 #[test]
 fn mqtt_4_4_0_1_a_pubrel_that_means_nothing_is_tried_once() {
     for answered in [true, false] {

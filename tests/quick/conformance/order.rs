@@ -1,5 +1,5 @@
-//! The statements of MQTT 3.1.1 about the order of messages, and about what happens when the peer breaks the rules or
-//! there is no room, one test each.
+//! The statements of MQTT 3.1.1 about the order of messages, protocol violations of the peer, and lack of room, one
+//! test each.
 #![allow(
     clippy::unwrap_used,
     clippy::indexing_slicing,
@@ -107,8 +107,8 @@ fn keeps_the_order(level: u8, answer: fn(u16) -> Vec<u8>) {
     assert_eq!(packets(&sent), expected);
 }
 
-/// [MQTT-4.6.0-4] PUBRELs go in the order of the PUBRECs received, also when some of them answer a PUBREC for an id
-/// that nobody waits for, and when the connection breaks in between.
+/// [MQTT-4.6.0-4] PUBRELs are sent in the order of the received PUBRECs, also if some of these have an unknown id, and
+/// if the connection breaks in between.
 #[test]
 fn mqtt_4_6_0_4_pubrels_keep_the_order() {
     let mut storage = Room::new();

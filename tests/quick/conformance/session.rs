@@ -368,8 +368,8 @@ fn mqtt_3_2_0_1_nothing_comes_before_connack() {
     }
 }
 
-/// [MQTT-3.2.0-1] A message that is larger than the receive buffer is none the better for it, nor is a CONNACK that
-/// comes before the whole CONNECT has left.
+/// [MQTT-3.2.0-1] The same holds for a message that is larger than the receive buffer, and for a CONNACK that is
+/// received before the whole CONNECT was sent.
 #[test]
 fn mqtt_3_2_0_1_neither_long_messages_nor_an_early_connack() {
     let mut storage = Room::new();

@@ -307,8 +307,8 @@ fn mqtt_3_1_2_23_pingreq_goes_between_two_packets() {
     assert_eq!(driven.sent(), publish(1, 1, b"x"));
 }
 
-/// A dead peer is noticed within keep alive and the response timeout, however much is sent: a PINGREQ is due when nothing
-/// was received for as long as nothing may be sent.
+/// A dead peer is noticed within keep alive plus response timeout, even if the client sends. A PINGREQ is also due when
+/// nothing was received for the keep alive interval.
 #[test]
 fn a_dead_peer_is_noticed_whatever_is_sent() {
     let mut storage = Room::new();
@@ -574,8 +574,8 @@ fn a_flood_does_not_put_off_a_deadline_without_end() {
     assert!(received >= 1 << 20);
 }
 
-/// A packet that is received at 64 bytes per response timeout puts off a deadline for as long as it takes, and at 63 bytes
-/// to ten response timeouts.
+/// A packet that is received at 64 bytes per response timeout extends a deadline until it is complete. At 63 bytes, it
+/// extends it to ten response timeouts.
 #[test]
 fn a_long_packet_puts_off_a_deadline() {
     for bytes in [63, 64] {
@@ -727,8 +727,8 @@ fn a_clock_that_is_set_accuses_nobody() {
     assert_eq!(driven.sent(), PINGREQ);
 }
 
-/// The deadline has passed while anything can be done at once: a packet or an event waits, a checkpoint is due, or there
-/// are bytes that the transport has not refused.
+/// The deadline has passed while something can be done at once: a packet or an event is pending, a checkpoint is due,
+/// or the transport has not refused bytes.
 #[test]
 fn the_deadline_is_now_while_anything_can_be_done() {
     let mut storage = Room::new();

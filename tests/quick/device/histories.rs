@@ -1,10 +1,10 @@
 //! Random histories of an async device: its tasks, their broker and the network between them, under a virtual clock.
 //!
-//! Each history follows from its seed. Tasks publish at all QoS, with payloads and without, and subscribe; calls are
-//! dropped at any poll, and so is `run`; handlers refuse events, connections are cut at any byte, the broker forgets the
-//! session, saves are overtaken by changes, and there may be more tasks than places. In most histories everything becomes
-//! calm then: each task has to end, and each message to arrive. In the others the device is shut down, or its runner is
-//! dropped, while tasks wait: each task has to end.
+//! Each history follows from its seed. Tasks publish at all QoS, with and without streamed payloads, and subscribe.
+//! Calls and `run` are dropped at any poll, handlers postpone events, and connections are cut at any byte. The broker
+//! forgets the session, sessions change during a save, and there may be more tasks than places. In most histories
+//! everything becomes calm then: each task has to end, and each message to arrive. In the others the device is shut
+//! down, or its runner is dropped, while tasks wait: each task has to end.
 //!
 //! A debug build plays 200 histories, and a release build (`.ci/exhaustive`) 10,000. `DEVICE_COUNT=n` and
 //! `DEVICE_FIRST=n` choose how many, and from which seed on. The counts of all kinds of events are printed; see

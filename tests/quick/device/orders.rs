@@ -1,6 +1,6 @@
-//! Every order in which a few tasks of an async device, its runner, its server and its network can take their turns, up to
-//! a depth; and every order that differs from the usual one in a few places. A task can be dropped, and a connection can
-//! end, at any of these places.
+//! Every order of the turns of a few tasks of an async device, its runner, its server and its network, up to a depth.
+//! Also every order that differs from the usual one in a few places. A task can be dropped, and a connection can end,
+//! at any of these places.
 //!
 //! No time passes, and a task is polled only if it was woken. A task that is not woken therefore waits without end.
 //! These tests detect that. The others: each message arrives once and in order, and each place is given back.

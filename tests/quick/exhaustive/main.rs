@@ -1,9 +1,9 @@
-//! Exhaustive inputs, compared with checkers that share no code with the library: every Remaining Length, every small
-//! body, every character, every sequence of bytes that may be one, and every filter with every topic. A debug build tries a
-//! part of each; `.ci/exhaustive` tries all.
+//! Exhaustive inputs, compared with checkers that share no code with the library. They are every Remaining Length,
+//! small body, character, possible byte sequence of a character, and every filter with every topic. A debug build tries
+//! a part of each; `.ci/exhaustive` tries all.
 //!
-//! A release build also plays 10,000 histories of an async device, of which the quick tests play 200, and goes deeper than
-//! they do into the orders in which its tasks take their turns.
+//! A release build also runs 10,000 histories of an async device, of which the quick tests run 200. It explores the
+//! orders of the turns of its tasks to a greater depth.
 #![allow(
     clippy::arithmetic_side_effects,
     clippy::cast_possible_truncation,
@@ -174,8 +174,8 @@ fn every_small_suback_matches_the_checker() {
     bodies(0x90, &IDS, &[0, 1, 2, 3, 0x80], all_or(10, 4));
 }
 
-/// All flags, and everything that may follow a keep alive in up to 12 bytes: with a will, a user name and a password
-/// the smallest CONNECT has 11.
+/// All flags, and all possible bytes after a keep alive, up to 12. With a will, a user name and a password, the
+/// smallest CONNECT has 11.
 #[test]
 fn every_small_connect_matches_the_checker() {
     let most = all_or(12, 5);
@@ -259,8 +259,8 @@ fn every_scalar_value_is_accepted_where_valid() {
     }
 }
 
-/// Every string of up to three bytes, and every class of those of four: all first and second bytes, and beyond them those
-/// on both sides of each boundary in the definition of UTF-8.
+/// Every string of up to three bytes, and every class of strings of four bytes: all first and second bytes, and then
+/// those on both sides of each boundary in the definition of UTF-8.
 #[test]
 fn every_short_byte_sequence_is_checked_as_utf8() {
     let places = places();

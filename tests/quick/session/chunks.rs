@@ -19,8 +19,7 @@ fn payload(len: usize) -> Vec<u8> {
     (0..len).map(|at| (at * 7 % 251) as u8).collect()
 }
 
-/// The receive buffer is full of `message`, in pieces of at most `piece` bytes; the payload as its chunks have it, and
-/// how many chunks there were.
+/// Receives `message` in pieces of at most `piece` bytes. Returns the payload of its chunks, and the number of chunks.
 fn receive(driven: &mut Driven<'_>, bytes: &[u8], piece: usize, expected: &[u8]) -> usize {
     let (mut got, mut chunks, mut rest) = (Vec::new(), 0, bytes);
     while !rest.is_empty() {

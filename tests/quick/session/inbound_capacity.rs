@@ -29,8 +29,8 @@ fn run(driven: &mut Driven<'_>) -> (Vec<u8>, Vec<Vec<u8>>, Option<ProtocolError>
     }
 }
 
-/// [MQTT-4.8.0-2] The connection ends with the reason, the session is kept, and reconnecting gets further: what has
-/// been delivered is completed first, however much comes in one piece.
+/// [MQTT-4.8.0-2] The connection is closed with the reason, the session is kept, and the next connection continues.
+/// Delivered messages are completed first, for any number of messages in one read.
 #[test]
 fn mqtt_4_8_0_2_each_connection_gets_further() {
     let mut storage = Storage::<64, 64, 1, 1>::new();

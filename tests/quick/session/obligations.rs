@@ -304,7 +304,7 @@ fn payload_not_copied_space_called_is_kept() {
     assert_eq!(driven.events().len(), 1);
 }
 
-/// If there is no room to receive more, the session says what has to be done, and then there is room.
+/// If there is no room to receive more, the session returns the necessary step. After that step, there is room.
 #[test]
 fn space_empty_after_poll_returned_none_is_explained() {
     let mut storage = Storage::<16, 128, 2>::new();
@@ -483,7 +483,7 @@ fn subscribe_answer_too_large_is_refused() {
     check::<131>(126, 132);
 }
 
-/// A streamed PUBLISH at QoS 2 that was sent, and whose payload is asked for on the next connection.
+/// A streamed PUBLISH at QoS 2 that was sent, and whose payload is requested on the next connection.
 fn sent_and_asked_again(driven: &mut Driven<'_>) -> PacketId {
     let message = StreamedPublish::New {
         topic: TOPIC,

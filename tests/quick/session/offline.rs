@@ -1,4 +1,4 @@
-//! What is queued without a connection, what a handler does beside its event, and which changes were saved.
+//! Requests without a connection, requests of a handler while it has its event, and saved changes.
 #![allow(
     clippy::unwrap_used,
     clippy::indexing_slicing,
@@ -434,7 +434,7 @@ fn connect_other_id_messages_queued_is_client_id_mismatch() {
     let mut storage = Room::new();
     let mut driven = Driven::new(&mut storage);
     driven.session.prepare(&KEEP).unwrap();
-    // Without messages, the session belongs to nobody.
+    // Without messages, the session belongs to no client id.
     driven.session.prepare(&OTHER).unwrap();
     driven.session.prepare(&KEEP).unwrap();
     driven.publish(1, b"a");
@@ -500,7 +500,7 @@ fn publish_offline_slots_taken_is_in_flight_full() {
     );
 }
 
-/// However full the send buffer is, the prepared CONNECT has its room, and DISCONNECT too.
+/// Even in a full send buffer, there is room for the prepared CONNECT and for DISCONNECT.
 #[test]
 fn publish_offline_buffer_full_leaves_room_for_connect() {
     let connect_len = connect(&KEEP).len();
@@ -522,7 +522,7 @@ fn publish_offline_buffer_full_leaves_room_for_connect() {
     let fits = &too_long[1..];
     assert_eq!(driven.publish(1, fits), 2);
     assert_eq!(driven.session.in_flight(), 2);
-    // A longer CONNECT has no room; the session is as it was.
+    // A longer CONNECT has no room. The session is unchanged.
     let longer = Connect {
         credentials: Some(umqtt::codec::Credentials {
             user_name: "u",
@@ -667,7 +667,7 @@ fn publisher_requests_are_sent_in_order() {
             &unsubscribe(2, "g")
         ])
     );
-    // SUBACK borrows the receive buffer: a publisher is lent beside it, too.
+    // SUBACK borrows the receive buffer. A publisher can be used at the same time.
     driven.feed(&suback(1, &[SubackReturnCode::Granted(QoS::AtMostOnce)]));
     let token = driven.session.poll(driven.at()).unwrap().unwrap();
     let taken = driven.session.event_and_publisher(token).unwrap();
@@ -679,7 +679,7 @@ fn publisher_requests_are_sent_in_order() {
     assert_eq!(driven.sent(), publish(1, 3, b"subscribed"));
 }
 
-/// Beside the event of a connection that is over, a publisher does what the session does.
+/// With the event of a closed connection, a publisher behaves like the session.
 #[test]
 fn publisher_offline_queues_what_is_kept() {
     for options in [KEEP, CLEAN] {
@@ -770,7 +770,7 @@ fn saved_change_since_save_keeps_the_checkpoint_due() {
     driven.session.saved(saved);
     assert_eq!(driven.sent(), b"", "nothing is sent before it");
     driven.expect(&[Event::CheckpointDue]);
-    // An image that was older is no news.
+    // An older image changes nothing.
     driven.session.saved(saved);
     driven.expect(&[]);
     assert_eq!(
@@ -792,7 +792,7 @@ fn save_buffer_too_small_keeps_the_checkpoint_due() {
     driven.expect(&[Event::CheckpointDue]);
 }
 
-/// What was saved offline needs no checkpoint after CONNACK; what was not, does.
+/// Changes that were saved offline need no checkpoint after CONNACK. Unsaved changes do.
 #[test]
 fn saved_offline_counts_after_connack() {
     for changed in [false, true] {
@@ -823,7 +823,7 @@ fn saved_offline_counts_after_connack() {
     }
 }
 
-/// A handler saves with its publisher what it has just queued.
+/// With its publisher, a handler saves a request that it has just queued.
 #[test]
 fn publisher_saved_in_handler_ends_the_obligation() {
     for changed in [false, true] {

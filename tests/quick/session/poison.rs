@@ -37,7 +37,7 @@ fn close(driven: &mut Driven<'_>) -> ProtocolError {
     driven.last_words().1
 }
 
-/// Connects to a server that has kept the session; what is sent then.
+/// Connects to a server that has kept the session, and returns the sent packets.
 #[track_caller]
 fn reopen(driven: &mut Driven<'_>) -> Vec<Vec<u8>> {
     driven.open(&KEEP, true);
@@ -115,7 +115,7 @@ fn publishes_several_kept_are_sent_one_by_one_on_third_connection() {
     assert_eq!(close(&mut driven), ProtocolError::Closed);
     assert_eq!(reopen(&mut driven), all);
     assert_eq!(close(&mut driven), ProtocolError::Closed, "one of several");
-    // One by one: those that the server acknowledges do not wait for the others.
+    // One by one: acknowledged messages do not wait for the others.
     assert_eq!(reopen(&mut driven), all[..1]);
     driven.feed(&puback(1));
     driven.expect(&[Event::Puback(id(1))]);
@@ -142,7 +142,7 @@ fn publish_first_of_several_is_named_on_third_connection() {
     assert_eq!(close(&mut driven), ProtocolError::Closed);
     assert_eq!(reopen(&mut driven), [dup(publish(2, 1, b"poison"))]);
     assert_eq!(close(&mut driven), closed_at(1, 2, 3));
-    // Discarded, it stops nobody.
+    // After it was discarded, it blocks no other message.
     driven.session.discard_publish(id(1)).unwrap();
     assert_eq!(reopen(&mut driven), [dup(publish(1, 2, b"fine"))]);
     driven.feed(&puback(2));
@@ -255,7 +255,7 @@ fn publish_timeout_is_not_named_and_does_not_count() {
     assert_eq!(close(&mut driven), ProtocolError::Closed);
 }
 
-/// What the server has sent before it closed the connection is the reason, not the message.
+/// If the server has sent an error before it closed the connection, that is the reason, not the message.
 #[test]
 fn publish_reason_in_received_bytes_is_not_named() {
     let mut storage = Room::new();
@@ -325,7 +325,7 @@ fn publishes_one_by_one_requests_and_qos_0_behind_follow() {
     driven.session.ping().unwrap();
     driven.feed(&publish(1, 9, b"in"));
     assert_eq!(driven.events().len(), 1);
-    // Neither PINGREQ nor an acknowledgement waits.
+    // PINGREQ and acknowledgements do not wait.
     assert_eq!(packets(&driven.sent()), [PINGREQ.to_vec(), puback(9)]);
     driven.feed(&puback(1));
     driven.expect(&[Event::Puback(id(1))]);
@@ -409,7 +409,7 @@ fn fruitless(driven: &mut Driven<'_>) {
     assert_eq!(events, words(&[Event::PublishDiscarded(id(poison))]));
 }
 
-/// A message with a streamed payload, at QoS 0, lies between others.
+/// A message with a streamed payload at QoS 0 is between others.
 #[test]
 fn publishes_one_by_one_streamed_payload_before_them_is_whole() {
     let streamed = StreamedPublish::New {
@@ -669,7 +669,7 @@ fn subscription_and_publish_unanswered_subscription_is_named() {
     assert_eq!(close(&mut driven), reason);
 }
 
-/// What the reasons say to a log.
+/// The texts of the reasons.
 #[test]
 fn reasons_displayed_name_id_and_index() {
     assert_eq!(

@@ -47,8 +47,8 @@ fn stage(driven: &mut Driven<'_>, payload: &[u8], size: usize) -> usize {
     n
 }
 
-/// Whatever the sizes of pieces, of writes and of the send buffer, and whenever packets are queued: the payload is whole,
-/// and the packets follow it in order.
+/// For all sizes of pieces, writes and the send buffer, and all times at which packets are queued: the payload is
+/// whole, and the packets follow it in order.
 #[test]
 fn queued_inside_payload_any_sizes_follow_it_in_order() {
     let payload = pattern(40);
@@ -127,7 +127,7 @@ fn queued_inside_payload_buffer_full_payload_goes_on() {
             driven.session.begin_payload(streamed(2), 30).unwrap();
             let mut sent = driven.sent();
             let mut behind = Vec::new();
-            // One packet of this size, and then whatever still fits.
+            // One packet of this size, and then all that still fit.
             for size in std::iter::once(fill).chain((0..100).rev()) {
                 while behind.len() < 7
                     && driven.session.publish(&message(0, &vec![7; size])).is_ok()
@@ -180,7 +180,7 @@ fn queued_inside_payload_smallest_buffer_has_two_bytes_for_it() {
     });
 }
 
-/// A piece lies in the buffer: packets take the room before it, and not its own.
+/// A piece is in the buffer: packets use the room before it, and not its own.
 #[test]
 fn queued_inside_payload_piece_staged_is_not_overwritten() {
     let payload = pattern(50);
@@ -207,7 +207,7 @@ fn queued_inside_payload_piece_staged_is_not_overwritten() {
     }
 }
 
-/// A message that is acknowledged while the payload is sent gives its room back, and moves nothing of the payload.
+/// A message that is acknowledged while the payload is sent frees its room, without moving the payload.
 #[test]
 fn queued_inside_payload_older_acknowledged_room_is_used() {
     let payload = pattern(30);
@@ -227,7 +227,7 @@ fn queued_inside_payload_older_acknowledged_room_is_used() {
                     assert!(matches!(large, Err(RequestError::SendBufferFull { .. })));
                     driven.feed(&puback(older));
                     driven.expect(&[Event::Puback(id(older))]);
-                    // A piece lies at the end of the buffer.
+                    // A piece is at the end of the buffer.
                     let number = driven.publish(1, &[8; 60]);
                     behind = publish(1, number, &[8; 60]);
                 }
@@ -285,7 +285,7 @@ fn queued_inside_payload_second_payload_and_disconnect_are_refused() {
     });
 }
 
-/// Nothing of the packet was sent: it is removed, and those behind it are sent.
+/// No byte of the packet was sent: it is removed, and those after it are sent.
 #[test]
 fn abandon_payload_not_sent_packets_behind_are_sent() {
     for level in [0, 1, 2] {
@@ -304,7 +304,7 @@ fn abandon_payload_not_sent_packets_behind_are_sent() {
     }
 }
 
-/// Sent in part: the connection ends, and what was kept is sent on the next one.
+/// Sent in part: the connection is closed, and kept messages are sent on the next one.
 #[test]
 fn abandon_payload_sent_in_part_packets_behind_are_kept() {
     for level in [0, 1, 2] {

@@ -1,4 +1,4 @@
-//! A session across its connections: what is kept, what is given up, who is told, and what a full session answers.
+//! A session across its connections: kept and discarded messages, their events, and the errors of a full session.
 #![allow(
     clippy::unwrap_used,
     clippy::indexing_slicing,
@@ -17,7 +17,7 @@ use crate::wire::*;
 
 const FILTER: [(&str, QoS); 1] = [("a/#", QoS::AtMostOnce)];
 
-/// Any number of connections that break before CONNACK, at any byte, leave everything as it was.
+/// Any number of connections that break before CONNACK, at any byte, do not change the session.
 #[test]
 fn connections_without_connack_change_nothing() {
     let mut storage = Room::new();
@@ -56,7 +56,7 @@ fn connections_without_connack_change_nothing() {
     );
 }
 
-/// A resend that is cut in the middle is sent again, with those behind it, and DUP stays on what had left once.
+/// A resend that is cut in the middle is sent again, with those after it. Messages that were sent once keep DUP.
 #[test]
 fn a_resend_may_be_cut_as_well() {
     let packet = publish(1, 1, b"a").len();
@@ -175,7 +175,7 @@ fn an_old_connack_is_not_taken_for_a_new_one() {
     driven.accept(true);
 }
 
-/// An event that waits when the connection breaks is not lost, and what it stands for is not done twice.
+/// A pending event is not lost when the connection breaks, and it is not returned twice.
 #[test]
 fn an_event_that_waits_survives_its_connection() {
     let mut storage = Room::new();
@@ -194,7 +194,7 @@ fn an_event_that_waits_survives_its_connection() {
     assert_eq!(driven.sent(), pubrec(5));
 }
 
-/// A token that was redeemed, or whose event has gone with its connection, redeems nothing.
+/// A token that was used, or whose event was discarded with its connection, returns no event.
 #[test]
 fn a_stale_token_redeems_nothing() {
     let mut storage = Room::new();
@@ -211,7 +211,8 @@ fn a_stale_token_redeems_nothing() {
     assert_eq!(driven.session.event(gone), Ok(None));
 }
 
-/// CONNECT, SUBSCRIBE, PUBLISH and DISCONNECT queued at once leave as one slice, and their answers are told.
+/// CONNECT, SUBSCRIBE, PUBLISH and DISCONNECT that are queued at once are returned as one slice, and their answers are
+/// reported.
 #[test]
 fn a_pipelined_connect_is_one_slice() {
     let mut storage = Room::new();
@@ -251,7 +252,7 @@ fn a_pipelined_connect_is_one_slice() {
     assert_eq!(driven.sent(), dup(publish(1, published, b"one")));
 }
 
-/// The same, refused: everything that did not happen is told.
+/// The same with a refusal: every failed request is reported.
 #[test]
 fn a_refused_pipeline_tells_all() {
     let mut storage = Room::new();
@@ -340,7 +341,7 @@ fn a_full_arena_says_so() {
             capacity
         })
     );
-    // What the specification forbids is said to be that, full or not.
+    // A request that the specification forbids has that error, even if the session is full.
     assert_eq!(
         driven.session.subscribe(&[]),
         Err(RequestError::Encode(EncodeError::NoFilters))
@@ -394,7 +395,7 @@ fn the_largest_packet_waits_for_room() {
     assert_eq!(driven.publish(1, &payload), 2);
 }
 
-/// What is acknowledged late, before it has gone out again, is left out; the others go.
+/// A message that is acknowledged late, before it was resent, is omitted. The others are sent.
 #[test]
 fn a_resend_may_be_acknowledged_before_it_begins() {
     let mut storage = Room::new();
@@ -414,7 +415,7 @@ fn a_resend_may_be_acknowledged_before_it_begins() {
     );
 }
 
-/// A CONNECT that grows takes no room from what is kept, and all from what it gives up.
+/// A longer CONNECT takes no room from kept messages, and all room of discarded ones.
 #[test]
 fn a_longer_connect_gives_nothing_up_that_is_kept() {
     let mut storage = Storage::<64, 64, 8>::new();
@@ -527,8 +528,7 @@ fn two_full_peers_do_not_dead_lock() {
     }
 }
 
-/// A server that keeps to the rules, with room for two messages of its own at a time, and that reads only what it has
-/// room to answer.
+/// A correct server with at most two of its own messages in flight. It reads only packets for whose answer it has room.
 #[derive(Default)]
 struct Peer {
     unread: VecDeque<u8>,
@@ -584,8 +584,8 @@ impl Peer {
     }
 }
 
-/// Session Present 0 and a server that ends the connection at each PUBREL that it does not know: no live-lock, and
-/// what can still be delivered is.
+/// Session Present 0 and a server that closes the connection at each unknown PUBREL: there is no live-lock, and all
+/// other messages are delivered.
 #[test]
 fn a_server_that_refuses_a_pubrel_is_no_live_lock() {
     let mut storage = Room::new();
@@ -611,7 +611,7 @@ fn a_server_that_refuses_a_pubrel_is_no_live_lock() {
     driven.expect(&[Event::Puback(id(waiting))]);
 }
 
-/// The PUBREL was never sent because the connection broke before CONNACK: it is not given up for that.
+/// The PUBREL was never sent because the connection broke before CONNACK. It is still not discarded.
 #[test]
 fn a_pubrel_is_given_up_only_after_it_was_tried() {
     let mut storage = Room::new();
@@ -650,7 +650,7 @@ fn what_was_published_after_a_fresh_start_is_certain() {
     driven.expect(&[Event::Pubcomp(id(1)), Event::Pubcomp(id(2))]);
 }
 
-/// What is published goes behind a PUBREL that is owed, which waits for CONNACK; a report holds nothing up.
+/// New messages are sent after a pending PUBREL, which waits for CONNACK. A pending report blocks nothing.
 #[test]
 fn a_release_that_is_owed_comes_first() {
     let mut storage = Room::new();

@@ -1,4 +1,4 @@
-//! A session saved to an image and restored from it: what survives, what is refused, and what checkpoints promise.
+//! A session saved to an image and restored from it: the kept state, refused images, and the guarantees of checkpoints.
 #![allow(
     clippy::unwrap_used,
     clippy::indexing_slicing,
@@ -106,7 +106,7 @@ fn mqtt_3_1_3_2_a_restored_session_refuses_another_client_id() {
     let other = driven.session.connect(&options("other"), driven.at());
     assert_eq!(other, Err(RequestError::ClientIdMismatch));
     assert_eq!(driven.session.in_flight(), 4, "nothing is given up");
-    // With Clean Session 1 it may be given up.
+    // With Clean Session 1 it may be discarded.
     driven.connect(&Connect::new("other"));
 }
 
@@ -392,7 +392,8 @@ fn with_checkpoints_nothing_leaves_before_the_caller_could_save() {
     assert_eq!(checkpoint(&mut driven, &mut saved), None);
 }
 
-/// What `poll` handles by itself may owe a checkpoint too. A caller to whom nothing is told would sleep on it.
+/// Packets that `poll` handles without an event may also need a checkpoint. A caller without an event would sleep
+/// before the checkpoint.
 #[test]
 fn a_checkpoint_is_due_in_the_same_poll_as_the_change() {
     let mut storage = Small::new();
@@ -409,7 +410,7 @@ fn a_checkpoint_is_due_in_the_same_poll_as_the_change() {
     assert_eq!(driven.sent(), [0x70, 2, 0, 9]);
 }
 
-/// There are no checkpoints between the chunks of a message, and nothing leaves while one is owed.
+/// There are no checkpoints between the chunks of a message, and nothing is sent while one is due.
 #[test]
 fn a_checkpoint_is_due_before_a_long_message_begins() {
     let mut storage = Small::new();
@@ -507,7 +508,7 @@ fn mqtt_3_1_2_6_a_restored_clean_session_is_not_reused() {
     assert_eq!(driven.sent(), b"");
 }
 
-/// [MQTT-2.3.1-2] Ids begin anew behind 65,535, without 0 and without those in flight.
+/// [MQTT-2.3.1-2] Ids wrap after 65,535, without 0 and without those in flight.
 #[test]
 fn mqtt_2_3_1_2_ids_that_come_round_skip_those_in_flight() {
     let mut first = Small::new();
@@ -524,7 +525,7 @@ fn mqtt_2_3_1_2_ids_that_come_round_skip_those_in_flight() {
     assert_eq!(driven.publish(1, b""), 4);
 }
 
-/// What has never been connected knows of no session, reboot or not.
+/// A session that was never connected does not know one of the server, with or without a reboot.
 #[test]
 fn a_restored_session_that_was_not_known_is_not_known() {
     let mut first = Small::new();
@@ -544,7 +545,7 @@ fn a_restored_session_that_was_not_known_is_not_known() {
     );
 }
 
-/// There are no ids that stand twice, be it among what came or among what waits.
+/// An image has no id twice, neither a received one nor one of a request.
 #[test]
 fn an_image_with_an_id_that_stands_twice_is_refused() {
     let mut first = Small::new();

@@ -1,6 +1,6 @@
 //! Every state of a request in flight against every packet that can come, as one table.
 //!
-//! The request has packet id 1, and so has what comes. The cells:
+//! The request and the received packet have packet id 1. The cells:
 //!
 //! | cell | meaning |
 //! | --- | --- |
@@ -26,7 +26,7 @@ use umqtt::{
 
 use crate::wire::*;
 
-/// The last column stands for all packets that only a client may send.
+/// The last column is for all packets that only a client may send.
 const TABLE: &str = "
 state                      | PUBACK | PUBREC | PUBREL | PUBCOMP | SUBACK | UNSUBACK | PUBLISH 1 | PUBLISH 2 | repeated 2 | CONNACK | PINGRESP | client's
 nothing in flight          | .      | REL    | COMP   | .       | .      | .        | msg+ACK   | msg+REC   | REC        | never   | .        | never
@@ -103,7 +103,7 @@ fn cells(line: &str) -> Vec<&str> {
     line.split('|').map(str::trim).collect()
 }
 
-/// The packets that a column stands for.
+/// Returns the packets of a column.
 fn incoming(column: &str) -> Vec<Vec<u8>> {
     match column {
         "PUBACK" => vec![puback(1)],
@@ -207,7 +207,7 @@ fn in_words(events: &[String], left: &[Vec<u8>], withdrawn: &[Vec<u8>]) -> Strin
     };
     let gone = match withdrawn {
         [] => "",
-        // A request that is over does not leave any more; nor does its PUBREL if it had not.
+        // A request that has ended is not sent any more, and neither is its unsent PUBREL.
         _ if told == "done" || told == "unknown" => "",
         [_] => "-",
         other => return format!("withdraws {other:x?}"),
@@ -218,8 +218,8 @@ fn in_words(events: &[String], left: &[Vec<u8>], withdrawn: &[Vec<u8>]) -> Strin
     }
 }
 
-/// A session with request 1 in this state, and what has left of a packet that has half left. If asked for, a message at
-/// QoS 2 has come under id 1 as well.
+/// Returns a session with request 1 in this state, and the sent part of a partly sent packet. If asked for, a message
+/// at QoS 2 has come under id 1 as well.
 fn in_state<'b>(storage: &'b mut Memory, state: &str, message_came: bool) -> (Driven<'b>, Vec<u8>) {
     let mut driven = Driven::new(storage);
     driven.open(&KEEP, false);

@@ -60,7 +60,7 @@ fn subscribed(filters: &[(&str, QoS)], codes: &[u8]) -> String {
     format!("{:?}", Event::Subscribed { filters, codes })
 }
 
-/// The codes that grant what is asked for.
+/// Returns the codes that grant the requested QoS.
 fn granted(filters: &[(&str, QoS)]) -> Vec<u8> {
     filters.iter().map(|(_, qos)| *qos as u8).collect()
 }
@@ -97,7 +97,7 @@ fn with_granted(driven: &mut Driven<'_>, filters: Filters) {
     assert_eq!(driven.session.subscriptions(), SubscriptionState::Granted);
 }
 
-/// Connects. The session sends nothing by itself.
+/// Connects. The session sends nothing without a request.
 #[track_caller]
 fn open_silent(driven: &mut Driven<'_>, session_present: bool) {
     driven.open(&KEEP, session_present);
@@ -171,7 +171,7 @@ fn subscriptions_session_lost_are_sent_again() {
     with_granted(&mut driven, THREE);
     driven.lose();
     let id = open_subscribing(&mut driven, false, THREE);
-    // Not answered: sent again, whatever the server says.
+    // Without an answer, it is sent again, for any Session Present.
     driven.lose();
     driven.open(&KEEP, true);
     assert_eq!(driven.sent()[4..], subscribe_all(id + 1, &THREE[..1])[4..]);
@@ -205,7 +205,7 @@ fn subscriptions_connect_unanswered_are_sent_again() {
     driven.lose();
     open_silent(&mut driven, true);
 
-    // The image knows it, too.
+    // The image also contains it.
     let mut storage = Room::new();
     let mut driven = Driven::new(&mut storage);
     driven.session.set_subscriptions(THREE).unwrap();
@@ -366,7 +366,7 @@ fn subscriptions_filter_refused_is_reported_and_sent_again() {
         driven.feed(&answer(first, &codes));
         assert_eq!(driven.events(), [subscribed(&list[..8], &codes)]);
         assert_eq!(driven.session.subscriptions(), SubscriptionState::Refused);
-        // The round goes on.
+        // The round continues.
         assert_eq!(driven.sent(), subscribe_all(first + 1, &list[8..]));
         grant(&mut driven, first + 1, &list[8..]);
         assert_eq!(driven.session.subscriptions(), SubscriptionState::Refused);
@@ -417,7 +417,7 @@ fn subscriptions_many_are_sent_eight_at_a_time_one_subscribe_after_the_other() {
     }
 }
 
-/// The room is a quarter of the send buffer, or what the longest filter needs.
+/// The room is a quarter of the send buffer, or enough for the longest filter.
 #[test]
 fn subscriptions_little_room_are_sent_as_many_as_fit() {
     const LONGEST: Filters = &[
@@ -609,7 +609,7 @@ fn subscriptions_everything_full_are_sent_first() {
         for packet in &mut kept {
             *packet = dup(packet.clone());
         }
-        // There is room for DISCONNECT, too.
+        // There is also room for DISCONNECT.
         driven.session.disconnect().unwrap();
         assert_eq!(driven.sent(), DISCONNECT);
         driven.lose();
@@ -671,7 +671,7 @@ fn subscriptions_caller_subscribes_too_answers_are_told_apart() {
 
 // Beside other packets.
 
-/// Whatever the transport accepts, and whatever else is due, the stream consists of whole packets: the SUBSCRIBEs, the
+/// For all sizes of writes and all other pending packets, the stream consists of whole packets: the SUBSCRIBEs, the
 /// acknowledgements in order, PINGREQs, and the packets of the caller in order.
 #[test]
 fn subscriptions_written_in_parts_beside_acks_and_pings_stay_whole() {
