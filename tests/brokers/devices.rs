@@ -160,8 +160,8 @@ pub(crate) fn play(broker: &Broker) {
     }
 }
 
-/// Starts a thread that subscribes to a topic. It returns the payloads of a number of messages, and of those that
-/// follow soon.
+/// Starts a thread that subscribes to a topic. It returns the payloads of a number of messages, and of the messages
+/// that follow soon.
 fn listen(
     broker: SocketAddr,
     id: String,
@@ -249,7 +249,7 @@ fn readings_of_an_outage_arrive_once_in_order(broker: &Broker, name: &str, run: 
     run(gate.address, work);
     let mut heard = listener.join().unwrap();
     if qos == QoS::AtLeastOnce {
-        // What was not acknowledged at a cut may arrive twice; the first time, all are in order.
+        // Messages that were unacknowledged at a cut may be received twice. Their first receipts are in order.
         let mut seen = std::collections::HashSet::new();
         heard.retain(|payload| seen.insert(payload.clone()));
     }

@@ -107,7 +107,7 @@ pub(crate) struct Peer<'s, 'b> {
     /// The chunks of a message that is not complete.
     pub(crate) part: Option<(String, Vec<u8>)>,
     pub(crate) sent: Vec<u8>,
-    /// What had been sent when each message, or each chunk of one, was about to be heard.
+    /// The bytes that had been sent before each message, or each chunk of one, was delivered.
     pub(crate) before: Vec<(usize, Vec<u8>)>,
 }
 
@@ -175,7 +175,7 @@ impl<'s, 'b> Peer<'s, 'b> {
         }
     }
 
-    /// The connection breaks; whatever its end brings is heard.
+    /// Breaks the connection, and takes all events.
     pub(crate) fn cut(&mut self) {
         self.session.connection_lost();
         assert_eq!(self.try_listen(), Err(ProtocolError::Closed));

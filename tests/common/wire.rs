@@ -53,7 +53,7 @@ pub(crate) const TIMEOUT: u32 = umqtt::RESPONSE_TIMEOUT;
 /// A session, and the time.
 pub(crate) struct Driven<'b> {
     pub(crate) session: Session<'b>,
-    /// What the clock shows, in milliseconds.
+    /// The time of the clock in ms.
     pub(crate) now: u32,
     /// The transport has refused bytes, and continues to refuse them until [`Self::sent`].
     stuck: bool,

@@ -74,7 +74,7 @@ enum Step {
 /// A QoS 2 message in flight from the client.
 struct Inbound {
     number: usize,
-    /// The place of its PUBREC among all, and the connection on which that was sent.
+    /// Index of its PUBREC, and the connection on which that was sent.
     pubrec: Option<(u64, usize)>,
 }
 
@@ -137,7 +137,7 @@ impl Broker {
         });
     }
 
-    /// Somebody publishes a message that this client may have subscribed to.
+    /// Queues a message that another client published.
     pub(crate) fn offer(&mut self, ledger: &mut Ledger, down: ledger::Down) {
         let online = self.links.iter().any(Link::is_open);
         let topic = TopicName::new(&down.topic).unwrap();

@@ -319,7 +319,7 @@ impl History {
             .flat_map(|(number, connection)| {
                 let stall = Some(connection.stalled_until)
                     .filter(|until| dialled == Some(number) && *until > self.now);
-                // What the client has not read so far has to wait until it can write.
+                // The client reads the remaining bytes only when it can write.
                 let down = connection.down.next().filter(|at| *at > self.now);
                 [connection.up.next(), down, stall]
             })

@@ -130,7 +130,7 @@ pub(crate) fn number(topic: &str) -> usize {
     topic.split('/').nth(1).unwrap().parse().unwrap()
 }
 
-// What the client's caller does and sees.
+// Calls and events of the caller of the client.
 impl Ledger {
     pub(crate) fn accepted_publish(&mut self, up: Up, id: Option<PacketId>) {
         let number = self.ups.len();
@@ -342,7 +342,7 @@ fn in_order(last: &mut Option<usize>, number: usize, what: &str) {
     *last = Some(number);
 }
 
-// What the broker does and sees.
+// Actions of the broker.
 impl Ledger {
     pub(crate) fn new_down(&mut self, down: Down) -> usize {
         self.downs.push(Down {

@@ -1,7 +1,7 @@
 //! The rules of time, compared with a session and with the blocking client on a grid of situations and instants.
 //!
 //! - `rules.rs`: the rules, one function each.
-//! - `situations.rs`: how a walk begins, and traffic that goes on.
+//! - `situations.rs`: the starts of a walk, and continuous traffic.
 //! - `world.rs`: the device and its clock, what an observer knows, and the comparison after each call.
 //! - `special.rs`: the deadline between two calls.
 //! - `findings.rs`: the known differences. A difference that is not listed fails the test, and so does a listed
@@ -58,14 +58,14 @@ const TIMEOUT: [u32; 3] = [2_000, 10_000, 600_000];
 struct Setting {
     keep_alive: u16,
     timeout: u32,
-    /// What the clock shows first.
+    /// Start time of the clock.
     origin: u32,
     /// The clock jumps by this many ms after the situation was reached.
     jump: Time,
     subject: Tested,
 }
 
-/// What is tested.
+/// The subject of the test.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 enum Tested {
     Session,

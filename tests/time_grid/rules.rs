@@ -32,7 +32,7 @@ pub(crate) struct Facts {
     pub(crate) last_byte_received: Option<Time>,
     /// The answers that the server has not sent yet.
     pub(crate) waits: Vec<Wait>,
-    /// A PINGREQ was due while the transport accepted nothing, and was not sent so far.
+    /// A PINGREQ was due while the transport accepted nothing, and was not sent yet.
     pub(crate) ping_blocked: bool,
     /// Time since which the transport has accepted nothing although data waits for it.
     pub(crate) refused_since: Option<Time>,

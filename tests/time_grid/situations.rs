@@ -316,7 +316,7 @@ pub(crate) fn situations(keep_alive: Time, timeout: Time) -> Vec<Situation> {
     all
 }
 
-/// Traffic that goes on.
+/// Continuous traffic.
 pub(crate) fn traffic(timeout: Time) -> Vec<Traffic> {
     let pause = timeout / 8;
     let open = vec![(0, Nothing), (pause, Receive(connack(false)))];

@@ -47,7 +47,7 @@ pub(crate) trait Subject {
     fn feed(&mut self, bytes: &[u8]);
     /// The transport accepts this many more bytes.
     fn set_room(&mut self, bytes: usize);
-    /// The transport gets rid of what it accepted, or not.
+    /// The transport flushes the accepted bytes, or does not.
     fn set_flush(&mut self, works: bool);
     /// Sends a request, which is accepted.
     fn request(&mut self, request: Request, now: u32);

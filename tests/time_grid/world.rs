@@ -1,4 +1,4 @@
-//! A device with a clock, and the comparison of what it does with the rules.
+//! A device with a clock, and the comparison of its behaviour with the rules.
 
 use std::collections::BTreeMap;
 
@@ -11,7 +11,7 @@ use crate::{
 /// How the library differs from a rule.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
 pub(crate) enum Difference {
-    /// The connection ended before the wait was over.
+    /// The connection was closed before the wait had passed.
     EndedEarly,
     /// The first call after an absence ended the connection.
     EndedAfterAbsence,
@@ -19,7 +19,7 @@ pub(crate) enum Difference {
     EndedWithoutEmptyRead,
     /// A call had to end the connection and did not.
     NotEnded,
-    /// The reason is not one of those that hold.
+    /// The reason is not one of the valid ones.
     WrongReason,
     /// No PINGREQ, although one is due after the last packet sent.
     NoPingAfterLastPacket,
@@ -96,7 +96,7 @@ pub(crate) enum Happening {
     Receive(Vec<u8>),
     /// The transport accepts this many more bytes.
     Room(usize),
-    /// The transport gets rid of what it accepted, or not.
+    /// The transport flushes the accepted bytes, or does not.
     Flush(bool),
     Request(Request),
     /// The caller hands over payload bytes.
@@ -120,7 +120,7 @@ impl Happening {
     }
 }
 
-/// The connection has ended; the walk is over.
+/// The connection is closed, and the walk ends.
 pub(crate) struct Over;
 
 /// The packets that data on one direction of a connection consists of.

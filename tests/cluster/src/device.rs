@@ -145,12 +145,12 @@ async fn publish(
     }
 }
 
-/// What became of a message, as its device was told.
+/// The end of a message, as reported to its device.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum Outcome {
     Pending,
     Acknowledged,
-    /// Nobody can know whether the server has it.
+    /// It is unknown whether the server has it.
     Unknown,
     Failed,
 }

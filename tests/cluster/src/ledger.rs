@@ -1,4 +1,4 @@
-//! What was published, what the devices were told, and what arrived.
+//! The published messages, the events of the devices, and the received messages.
 
 use std::{
     collections::{BTreeMap, HashMap},
@@ -98,7 +98,7 @@ impl Ledger {
         self.subscribed = self.subscribed.saturating_add(1);
     }
 
-    /// Subscriptions that were granted, anew or for the first time.
+    /// Counts granted subscriptions, first ones and repeated ones.
     pub(crate) const fn subscriptions(&self) -> usize {
         self.subscribed
     }
@@ -142,7 +142,7 @@ impl Ledger {
             .count()
     }
 
-    /// Messages at this QoS that were acknowledged to their publisher, and that nobody received.
+    /// Returns the messages at this QoS that were acknowledged to their publisher, and received by no device.
     pub(crate) fn lost(&self, qos: QoS) -> usize {
         self.count(qos, |it| {
             it.outcome == Outcome::Acknowledged && it.received == 0

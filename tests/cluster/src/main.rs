@@ -1,6 +1,7 @@
-//! Devices on a cluster of two brokers, one of which is killed: what is lost, what is repeated, what cannot be known.
+//! Devices on a cluster of two brokers, one of which is killed. Counts the lost messages, the repeated ones, and those
+//! with an unknown end.
 //!
-//! Started by `tests/cluster/run`, which says what it needs.
+//! `tests/cluster/run` starts it, and lists the required programs.
 
 mod device;
 mod ledger;
@@ -20,7 +21,7 @@ use crate::{device::Phase, ledger::Ledger, servers::Servers};
 
 pub(crate) type Result<T> = core::result::Result<T, Box<dyn std::error::Error>>;
 
-/// What is set on the command line.
+/// The options of the command line.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Options {
     pub(crate) devices: usize,
@@ -79,7 +80,7 @@ fn main() -> ExitCode {
     }
 }
 
-/// Returns `true` if what was promised was kept.
+/// Returns `true` if all guarantees were kept.
 fn run() -> Result<bool> {
     let options = Options::parse()?;
     let mut servers = Servers::start(options.apart)?;
@@ -103,7 +104,7 @@ fn run() -> Result<bool> {
     let is_answered = [QoS::AtLeastOnce, QoS::ExactlyOnce]
         .iter()
         .all(|qos| ledger.unanswered(*qos) == 0);
-    // A broker that shares nothing takes with it what it has not sent.
+    // If brokers share nothing, the unsent messages of a killed broker are lost.
     let kept = is_answered && (options.apart || ledger.lost(QoS::AtLeastOnce) == 0);
     Ok(kept)
 }

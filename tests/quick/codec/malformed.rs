@@ -95,7 +95,7 @@ fn acknowledgement_with_trailing_bytes_is_refused() {
     for first in [0x40, 0x50, 0x62, 0x70, 0xB0] {
         let expected = Some(DecodeError::TrailingBytes { extra: 1 });
         assert_eq!(error(&[first, 3, 0, 1, 0]), expected);
-        // Before they have come, too.
+        // Also before they are received.
         assert_eq!(error(&[first, 3]), expected);
     }
 }

@@ -783,7 +783,7 @@ fn mqtt_3_3_2_1_topic_is_first_and_utf8() {
     );
 }
 
-/// [MQTT-3.3.2-2] A topic name with a wildcard can be neither built nor decoded.
+/// [MQTT-3.3.2-2] A topic name with a wildcard cannot be built, and cannot be decoded.
 #[test]
 fn mqtt_3_3_2_2_topic_with_wildcard_is_refused() {
     for (name, at) in [
@@ -828,7 +828,7 @@ fn mqtt_3_8_3_1_filters_are_utf8() {
     assert_eq!(TopicFilter::new("a\0"), Err(nul));
 }
 
-/// [MQTT-3.8.3-3] A SUBSCRIBE without a filter can be neither built nor decoded.
+/// [MQTT-3.8.3-3] A SUBSCRIBE without a filter cannot be built, and cannot be decoded.
 #[test]
 fn mqtt_3_8_3_3_subscribe_without_filter_is_refused() {
     assert_eq!(error(b"\x82\x02\0\x01"), Some(DecodeError::NoFilters));
@@ -908,7 +908,7 @@ fn mqtt_3_10_3_1_unsubscribe_filters_are_utf8() {
     assert_eq!(TopicFilter::new("a\0"), Err(nul));
 }
 
-/// [MQTT-3.10.3-2] An UNSUBSCRIBE without a filter can be neither built nor decoded.
+/// [MQTT-3.10.3-2] An UNSUBSCRIBE without a filter cannot be built, and cannot be decoded.
 #[test]
 fn mqtt_3_10_3_2_unsubscribe_without_filter_is_refused() {
     assert_eq!(error(b"\xA2\x02\0\x01"), Some(DecodeError::NoFilters));

@@ -343,8 +343,8 @@ fn mqtt_4_3_3_2_ids_of_both_directions_do_not_meet() {
     driven.expect(&[Event::Pubcomp(id(packet_id))]);
 }
 
-/// [MQTT-4.4.0-1] On reconnect with Clean Session 0 all unacknowledged PUBLISHes and PUBRELs go out again with their
-/// ids, whatever Session Present says.
+/// [MQTT-4.4.0-1] On reconnect with Clean Session 0, all unacknowledged PUBLISHes and PUBRELs are resent with their
+/// ids, for any value of Session Present.
 #[test]
 fn mqtt_4_4_0_1_everything_unacknowledged_goes_out_again() {
     for session_present in [true, false] {

@@ -181,7 +181,7 @@ fn mqtt_3_3_1_10_an_empty_retained_message_goes_and_comes() {
     }
 }
 
-/// [MQTT-3.3.2-2] A message on a topic with a wildcard is neither published nor received.
+/// [MQTT-3.3.2-2] A message on a topic with a wildcard is not published, and not received.
 #[test]
 fn mqtt_3_3_2_2_a_topic_with_a_wildcard_neither_goes_nor_comes() {
     for (topic, at) in [("a/#", 2), ("+", 0), ("a/+/b", 2)] {

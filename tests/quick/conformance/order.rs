@@ -164,8 +164,8 @@ fn mqtt_4_6_0_4_older_pubrels_go_first() {
     assert_eq!(packets(&sent), expected);
 }
 
-/// [MQTT-4.8.0-1] A protocol violation by the peer ends that connection, with the reason, and keeps what the session
-/// must keep.
+/// [MQTT-4.8.0-1] A protocol violation by the peer closes that connection, with the reason. The session keeps its
+/// state.
 #[test]
 fn mqtt_4_8_0_1_a_violation_ends_the_connection_and_keeps_the_session() {
     let wrong = |packet_type, packet_id| ProtocolError::UnexpectedAck {

@@ -123,7 +123,7 @@ fn mqtt_2_3_1_6_answers_carry_the_id_of_the_publish() {
     }
 }
 
-/// [MQTT-2.3.1-7] SUBACK and UNSUBACK are matched by id; one for an id that nobody waits for completes nothing.
+/// [MQTT-2.3.1-7] SUBACK and UNSUBACK are matched by id. One for an unknown id completes nothing.
 #[test]
 fn mqtt_2_3_1_7_suback_and_unsuback_are_matched_by_id() {
     let mut storage = Room::new();

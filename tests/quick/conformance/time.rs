@@ -396,8 +396,8 @@ fn mqtt_3_12_4_1_an_unasked_pingresp_is_harmless() {
     driven.ends_after(TIMEOUT, ProtocolError::PingrespTimeout);
 }
 
-/// [MQTT-3.12.4-1] A missing PINGRESP is noticed by the deadline; one that came is not missed, however late what was
-/// queued behind the PINGREQ leaves.
+/// [MQTT-3.12.4-1] A missing PINGRESP is noticed by the deadline. A received one is not missing, even if the packets
+/// after the PINGREQ are sent late.
 #[test]
 fn mqtt_3_12_4_1_a_missing_pingresp_is_noticed() {
     let mut storage = Room::new();

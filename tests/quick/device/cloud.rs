@@ -1,7 +1,7 @@
-//! Brokers with the limits of cloud services: what both devices do there, and how they tell it.
+//! Both devices with brokers that have the limits of cloud services: their actions and their messages.
 //!
-//! Each row is a broker by script, a device with its filters and messages, and the lines that its user sees. The
-//! services and the sources of their limits are in `docs/cloud.md`. No service was asked.
+//! Each row is a scripted broker, a device with its filters and messages, and the lines that are printed for its user.
+//! The services and the sources of their limits are in `docs/cloud.md`. No service was asked.
 #![allow(
     clippy::unwrap_used,
     clippy::panic,
@@ -37,7 +37,7 @@ const QOS2: QoS = QoS::ExactlyOnce;
 /// Virtual time of a row, in ms.
 const TIME: u32 = 90_000;
 
-/// What a broker does with a request that is against its rules.
+/// The reaction of a broker to a request that violates its limits.
 #[derive(Clone, Copy, PartialEq)]
 enum Against {
     /// It closes the connection without a word.
@@ -84,7 +84,7 @@ const ANY: Rules = Rules {
     sends: None,
 };
 
-/// A broker, a device, and what its user sees.
+/// A broker, a device, and its expected output.
 struct Row {
     name: &'static str,
     rules: Rules,
@@ -94,11 +94,11 @@ struct Row {
     messages: &'static [Message<'static>],
     /// The device answers each message that it is sent on this topic.
     answer: Option<&'static str>,
-    /// Parts of what the user sees, in this order.
+    /// Parts of the output, in this order.
     sees: &'static [&'static str],
-    /// What the user does not see.
+    /// Texts that must not be in the output.
     sees_not: &'static [&'static str],
-    /// Parts of what the broker accepts, in this order.
+    /// Parts of the packets that the broker accepts, in this order.
     accepts: &'static [&'static str],
 }
 
@@ -437,7 +437,7 @@ const ROWS: &[Row] = &[
 
 type Lines = Rc<RefCell<Vec<String>>>;
 
-/// The broker by these rules. It notes what it accepts.
+/// The broker by these rules. It records the accepted packets.
 fn broker(
     rules: Rules,
     accepted: Lines,
@@ -543,7 +543,7 @@ impl Row {
         }
     }
 
-    /// What the program of the device does with an event.
+    /// Handles an event, as the program of the device.
     fn handle(&self, lines: &Lines, event: Event<'_>, publisher: &mut Publisher<'_, '_>) {
         lines.borrow_mut().push(event.to_string());
         match event {
@@ -586,7 +586,7 @@ impl Row {
     }
 }
 
-/// What a program does at the end of a connection: it says the reason, and discards what the server does not take.
+/// Handles the end of a connection: prints the reason, and discards a message that the server does not accept.
 fn end(lines: &Lines, error: &Error<Fault>, discard: impl FnOnce(umqtt::codec::PacketId)) {
     lines.borrow_mut().push(error.to_string());
     if let Error::Protocol(ProtocolError::ClosedAtPublish { packet_id, .. }) = error {

@@ -429,7 +429,7 @@ impl History<'_> {
         self.ledger.borrow_mut().count(kind);
     }
 
-    /// Counts an error. The device may be gone before its tasks have ended only if the plan says so.
+    /// Counts an error. Only with this plan may the device be dropped before its tasks have ended.
     fn note(&self, error: DeviceError) {
         let kind = match error {
             DeviceError::TooManyTasks { .. } => "all places were taken",

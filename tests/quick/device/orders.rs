@@ -68,7 +68,7 @@ enum Act {
     ShutDownWhenConnected,
 }
 
-/// A small set of tasks, and what can happen to them.
+/// A small set of tasks, and the possible events.
 struct Scenario {
     name: &'static str,
     tasks: &'static [Act],
@@ -80,7 +80,7 @@ struct Scenario {
     room: usize,
     /// Tasks that can be dropped, and connections that can end, in one history.
     faults: usize,
-    /// The runner can be dropped for good.
+    /// The runner can be dropped permanently.
     loses_runner: bool,
 }
 
@@ -269,7 +269,7 @@ enum Turn {
 struct Up {
     qos: QoS,
     len: usize,
-    /// When it was published among those that wait for their turn.
+    /// Its position among the messages that wait for their turn.
     is_plain: bool,
     arrived: usize,
     fate: Fate,
@@ -410,7 +410,7 @@ impl Broker {
         assert!(is_expected, "{error:?}");
     }
 
-    /// The handler is told the end of a request.
+    /// The handler receives the end of a request.
     fn told(&mut self, id: PacketId) {
         if !self.open.remove(&id) {
             assert!(self.dropped_calls > 0, "the end of {id} was told to two");
@@ -424,7 +424,7 @@ fn down(dup: bool) -> Vec<u8> {
     publish_as("d", b"down", delivery, false)
 }
 
-/// The network, and what its task is told.
+/// The network, and the messages to its task.
 #[derive(Default)]
 struct Line {
     is_up: Cell<bool>,
@@ -436,7 +436,7 @@ struct Line {
     refused: Signal,
 }
 
-/// What the tasks of a history share.
+/// The shared state of the tasks of a history.
 struct History<'h, const PLACES: usize> {
     scenario: &'h Scenario,
     world: &'h World,
@@ -519,7 +519,7 @@ impl<'h, const PLACES: usize> History<'h, PLACES> {
                 let number = self.begin(QOS1, 3, false);
                 let (topic, bytes) = (format!("u/{number}"), payload(number, 3));
                 if let Ok(id) = mqtt.try_publish(&message(&topic, &bytes, QOS1)) {
-                    // The handler may be told that it was discarded or acknowledged.
+                    // The handler may receive the event that it was discarded or acknowledged.
                     self.broker.borrow_mut().dropped_calls += 1;
                     let _ = mqtt.discard_publish(id.unwrap());
                 } else {
@@ -616,7 +616,7 @@ impl<'h, const PLACES: usize> History<'h, PLACES> {
     }
 }
 
-/// A request whose call may be dropped: its end is told to the handler then.
+/// A request whose call may be dropped. The handler then receives its end.
 struct Unanswered<'b>(&'b RefCell<Broker>);
 
 impl Drop for Unanswered<'_> {
@@ -634,7 +634,8 @@ struct Table<'t, 'h, const PLACES: usize> {
 }
 
 impl<const PLACES: usize> Table<'_, '_, PLACES> {
-    /// What can happen now. The first is what usually does; nothing else goes on without the first if it is a fault.
+    /// Returns the possible next steps. The first one is the usual step. If it is a fault, no other step can happen
+    /// before it.
     fn options(&self) -> Vec<Turn> {
         let line = self.history.line;
         let mut options: Vec<_> = self.turns.ready().into_iter().map(Turn::Poll).collect();
@@ -690,7 +691,7 @@ impl<const PLACES: usize> Table<'_, '_, PLACES> {
                     broker.borrow_mut().is_over = true;
                     line.is_up.set(false);
                 } else if let Act::Slices(..) | Act::From(..) = scenario.tasks[task] {
-                    // The connection ends with a payload that is given up.
+                    // The connection is closed by an aborted payload.
                     broker.borrow_mut().losses += 1;
                 }
                 self.turns.drop_task(task);
@@ -741,7 +742,7 @@ fn play<const INFLIGHT: usize, const PLACES: usize>(
     world.answer(move |packet| {
         let broker = &mut *peer.borrow_mut();
         broker.packet(packet);
-        // The network closes now, and brings before what is on its way.
+        // The network closes now, and first delivers all bytes in transit.
         let closes = matches!(packet, Packet::Disconnect);
         let last = if closes { broker.answers.len() } else { 0 };
         broker.answers.drain(..last).flatten().collect()

@@ -1,4 +1,4 @@
-//! Payloads of the handles of an async device: other tasks go on, and every end is told.
+//! Payloads of the handles of an async device: other tasks continue, and every end is reported.
 #![allow(
     clippy::unwrap_used,
     clippy::panic,
@@ -72,7 +72,7 @@ struct Source<'b> {
     end: End,
 }
 
-/// What a [`Source`] does at its end.
+/// The behaviour of a [`Source`] at its end.
 #[derive(Clone, Copy, PartialEq)]
 enum End {
     Eof,
@@ -610,7 +610,7 @@ fn payload_task_that_is_polled_late_leaves_next_payload_alone() {
         }
         world.cut();
         world.run_for(500, &mut tasks);
-        // Its message at QoS 1 is needed again, which only it can provide, or give up.
+        // The payload of its message at QoS 1 is needed again. Only this task can provide or abort it.
         if qos == QOS1 && !is_dropped {
             world.run_for(1_000, &mut tasks);
             world.set_room(usize::MAX);

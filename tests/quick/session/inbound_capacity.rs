@@ -91,7 +91,7 @@ fn a_long_message_may_pass_before_the_release() {
     assert_eq!(run(&mut driven), (pubcomp(1), vec![], Some(full)));
 }
 
-/// A message with a topic that does not fit is neither reported nor acknowledged if there is no room for its id.
+/// If there is no room for its id, a message with a topic that does not fit is not reported, and not acknowledged.
 #[test]
 fn a_skipped_message_that_finds_no_room_is_not_reported() {
     let mut storage = Storage::<16, 64, 1, 1>::new();
