@@ -1,10 +1,10 @@
 #!/usr/bin/env python3
 """Counts of the mutants in outcomes.json files of cargo-mutants, file by file.
 
-mutants.py [--write] OUTCOMES...   prints them, and keeps them in tests/MUTANTS.md
+mutants.py [--write] OUTCOMES...   prints them, and writes them to tests/MUTANTS.md
 
-Of a mutant that stands in several files the last counts. Fails where a mutant is missed that is not
-listed in equivalent.txt, or where one that is listed there is caught.
+If a mutant is in several files, the last one counts. Fails if a mutant is missed that is not listed
+in equivalent.txt, or if a listed one is caught.
 """
 
 import json
@@ -17,17 +17,17 @@ HERE = Path(__file__).resolve().parent
 EQUIVALENT = HERE / "equivalent.txt"
 HEAD = """# Mutants
 
-Each function of the codec and the session, changed in one place at a time, as cargo-mutants does: whether the quick tests or
-the unit tests notice, be it by never ending. Written by `tests/quick/mutants.py --write`, which `.ci/mutants` calls. Those
-that no test can tell from the code as it stands are listed with their reasons in [equivalent.txt](quick/equivalent.txt), and
-are no part of the share.
+cargo-mutants changes each function of the codec and the session in one place at a time. A mutant is caught if a quick test
+or a unit test fails, or does not end. Written by `tests/quick/mutants.py --write`, which `.ci/mutants` calls.
+[equivalent.txt](quick/equivalent.txt) lists mutants that behave like the original code, with the reasons. The share does not
+count them.
 
 """
 CAUGHT, ENDLESS, MISSED, LISTED = "CaughtMutant", "Timeout", "MissedMutant", "listed"
 
 
 def read(paths):
-    """How each mutant that builds ended, by its name."""
+    """Returns the result of each mutant that builds, by its name."""
     ends = {}
     for path in paths:
         for outcome in json.loads(Path(path).read_text())["outcomes"]:

@@ -1,7 +1,7 @@
-// What mqtt-packet reads in our packets, and packets that it writes, whole and damaged.
+// Decodes packets of umqtt with mqtt-packet, and writes packets of mqtt-packet, whole and damaged.
 //
-//   driver.js decode <LINES          fills in what mqtt-packet reads
-//   driver.js generate SEED COUNT    writes packets of its own
+//   driver.js decode <LINES          adds the fields that mqtt-packet decodes
+//   driver.js generate SEED COUNT    writes packets of mqtt-packet
 'use strict'
 
 const mqtt = require('mqtt-packet')
@@ -52,7 +52,7 @@ function fields (packet) {
   }
 }
 
-// The first packet in these bytes, or why there is none.
+// Returns the first packet in these bytes, or the reason why there is none.
 function decode (bytes) {
   let result
   const parser = mqtt.parser({ protocolVersion: 4 })
@@ -77,7 +77,7 @@ function randomness (seed) {
 }
 
 const CHARACTERS = [...'abcXYZ 019$-_.', '/', '/', 'é', '€', '😀', '\ufeff']
-// What the specification forbids somewhere.
+// Values that the specification forbids at some places.
 const STRANGE = ['+', '#', '\0', '\u{1f}']
 
 function text (random) {
@@ -133,7 +133,7 @@ function packet (random, number) {
   }
 }
 
-// Overwrites, takes out or puts in a few bytes; then, often, the Remaining Length is made right again.
+// Overwrites, removes or inserts a few bytes. Often corrects the Remaining Length afterwards.
 function damage (random, original) {
   const body = [...original]
   const interesting = [0, 1, 2, 3, 4, 0x23, 0x2b, 0x2f, 0x7f, 0x80, 0xc0, 0xed, 0xff]
@@ -169,7 +169,7 @@ function generate (seed, count) {
     try {
       bytes = mqtt.generate(made)
     } catch {
-      continue // What it refuses to write, nobody has to read.
+      continue // Packets that it refuses to write are skipped.
     }
     if (random(2)) print(bytes, fields(made))
     else print(damage(random, bytes), null)

@@ -1,4 +1,4 @@
-"""What scapy reads in our packets, and packets that it writes, whole and damaged.
+"""Decodes packets of umqtt with scapy, and writes packets of scapy, whole and damaged.
 
   scapy_mqtt.py decode <LINES          fills in what scapy reads
   scapy_mqtt.py generate SEED COUNT    writes packets of its own
@@ -12,7 +12,7 @@ from scapy.contrib import mqtt
 
 from wire import damage, lines, write
 
-# scapy stops at 100 topics or codes unless it is told otherwise.
+# By default, scapy stops at 100 topics or codes.
 conf.max_list_count = 1 << 20
 
 ACKS = {4: "puback", 5: "pubrec", 6: "pubrel", 7: "pubcomp", 11: "unsuback"}
@@ -24,7 +24,7 @@ def octets(value):
 
 
 def fields(packet):
-    """The fields of a packet, as in src/fields.rs."""
+    """Returns the fields of a packet, as in src/fields.rs."""
     kind = packet.type
     if kind in BARE:
         return {"type": BARE[kind]}
@@ -87,7 +87,7 @@ READERS = {
 
 
 def decode(data):
-    """What scapy reads in the first packet. It checks next to nothing; whether that is all there, it tells."""
+    """Decodes the first packet with scapy, which checks almost nothing except that the packet is complete."""
     try:
         header = mqtt.MQTT(data)
         ahead = next(at for at in range(1, len(data)) if data[at] < 128) + 1
@@ -100,7 +100,7 @@ def decode(data):
 
 
 CHARACTERS = list("abcXYZ 019$-_.//é€\ufeff") + ["😀"]
-# What the specification forbids somewhere.
+# Values that the specification forbids at some places.
 STRANGE = ["+", "#", "\0", "\x1f"]
 
 
@@ -123,7 +123,7 @@ def topic_filter(rng):
 
 
 def make(rng, number):
-    """A packet that scapy makes."""
+    """Returns a packet of scapy."""
     kind = 1 + number % 14
     packet_id = rng.randint(1, 65535)
     if kind in BARE:

@@ -1,4 +1,4 @@
-"""What tshark reads in our packets: tshark.py <LINES fills it in.
+"""Decodes packets of umqtt with tshark: tshark.py <LINES adds the fields.
 
 Each packet travels on a TCP connection of its own, made up in a capture file.
 """
@@ -12,9 +12,9 @@ import tempfile
 
 from wire import lines, write
 
-# So many packets at a time, for memory's sake.
+# Packets in one run, to limit memory.
 BATCH = 4000
-# The most bytes of a segment.
+# Maximum bytes of a segment.
 SEGMENT = 60_000
 RAW_IP = 101
 KINDS = (
@@ -24,7 +24,7 @@ KINDS = (
 
 
 def capture(packets, file):
-    """Writes a capture in which each packet is what a client sends to port 1883."""
+    """Writes a capture in which a client sends each packet to port 1883."""
     file.write(struct.pack("<IHHiIII", 0xA1B2C3D4, 2, 4, 0, 0, 1 << 18, RAW_IP))
     for number, data in enumerate(packets):
         for at in range(0, len(data), SEGMENT):
@@ -37,11 +37,11 @@ def capture(packets, file):
 
 
 def dissect(packets):
-    """What tshark shows of each packet: the raw bytes of its fields."""
+    """Returns the raw bytes of the fields of each packet, as tshark prints them."""
     with tempfile.NamedTemporaryFile(suffix=".pcap") as file:
         capture(packets, file)
         command = ["tshark", "-r", file.name, "-o", "mqtt.default_version:MQTT v3.1.1"]
-        # The layers that are asked for, and the address that tells whose they are.
+        # The requested layers, and the address that identifies their packet.
         command += ["-T", "jsonraw", "-J", "mqtt ip", "--no-duplicate-keys"]
         shown = json.loads(subprocess.run(command, check=True, capture_output=True).stdout)
     found = [None] * len(packets)
@@ -54,7 +54,7 @@ def dissect(packets):
 
 
 def every(tree, name):
-    """The values of a field that may stand there several times, in hex."""
+    """Returns the values of a field that may occur several times, in hex."""
     value = tree.get(f"mqtt.{name}_raw", [])
     several = value and isinstance(value[0], list)
     return [one[0] for one in (value if several else [value] if value else [])]
@@ -69,7 +69,7 @@ def number(tree, name):
 
 
 def fields(tree):
-    """The fields of a packet, as in src/fields.rs."""
+    """Returns the fields of a packet, as in src/fields.rs."""
     if tree is None:
         return "no MQTT"
     if isinstance(tree, list):

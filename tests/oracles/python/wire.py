@@ -1,22 +1,22 @@
-"""What both Python drivers need: lines of JSON in and out, and damage."""
+"""Shared code of both Python drivers: lines of JSON, and damage."""
 
 import json
 import sys
 
 
 def lines():
-    """The lines of standard input."""
+    """Yields the lines of standard input."""
     return (json.loads(line) for line in sys.stdin)
 
 
 def write(data, sent, theirs):
-    """One line for `oracles compare`."""
+    """Prints one line for `oracles compare`."""
     json.dump({"bytes": data.hex(), "sent": sent, "theirs": theirs}, sys.stdout)
     sys.stdout.write("\n")
 
 
 def remaining_length(count):
-    """The bytes that say so many bytes follow."""
+    """Returns the encoded Remaining Length."""
     digits = []
     while True:
         count, digit = divmod(count, 128)
@@ -26,7 +26,7 @@ def remaining_length(count):
 
 
 def damage(random, data):
-    """Overwrites, takes out or puts in a few bytes; then, often, the Remaining Length is made right again."""
+    """Overwrites, removes or inserts a few bytes. Often corrects the Remaining Length afterwards."""
     body = bytearray(data)
     interesting = [0, 1, 2, 3, 4, 0x23, 0x2B, 0x2F, 0x7F, 0x80, 0xC0, 0xED, 0xFF]
     for _ in range(random.randint(1, 3)):
