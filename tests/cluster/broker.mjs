@@ -6,7 +6,8 @@ import persistence from 'aedes-persistence-redis'
 import emitter from 'mqemitter-redis'
 
 const [name, port, redisPort] = process.argv.slice(2)
-const redis = { host: '127.0.0.1', port: Number(redisPort) }
+// The check of ioredis fails on a connection that has subscribed meanwhile, and ends the process.
+const redis = { host: '127.0.0.1', port: Number(redisPort), enableReadyCheck: false }
 const shared = redisPort && { mq: emitter({ ...redis }), persistence: persistence({ ...redis }) }
 
 const aedes = await Aedes.createBroker({

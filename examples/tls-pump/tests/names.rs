@@ -90,7 +90,7 @@ fn secure(
     Ok(NonBlocking::new(StreamOwned::new(connection, socket)))
 }
 
-/// What the user of a device sees.
+/// The first line that the user of a device sees.
 fn seen(authority: &Authority, port: u16, name: &'static str, protocols: &[&[u8]]) -> String {
     let mut storage = Storage::<256, 256, 4>::new();
     let config = Config::new(Connect::new("lamp-7"));

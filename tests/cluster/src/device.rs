@@ -1,4 +1,4 @@
-//! A device: it publishes to its neighbour at QoS 1 and 2, and receives from the other one.
+//! A device that publishes to one neighbour at QoS 1 and 2, and receives from the other.
 
 use std::{cell::RefCell, net::SocketAddr, rc::Rc, time::Duration};
 
@@ -14,7 +14,7 @@ use umqtt::{
     tokio_io::{self, TokioClock},
 };
 
-use crate::{Options, Result, ledger::Ledger};
+use crate::{Options, Result, ledger::Ledger, wire::Noted};
 
 type Shared = Rc<RefCell<Ledger>>;
 
@@ -72,6 +72,7 @@ async fn network(
     loop {
         let delay = match tokio_io::connect(broker).await {
             Ok(transport) => {
+                let transport = Noted::new(transport, Rc::clone(&ledger));
                 let run = runner.run(transport, |event, _| {
                     let ledger = &mut *ledger.borrow_mut();
                     match event {
@@ -81,7 +82,7 @@ async fn network(
                             ledger.connected(session_present, away_since.elapsed());
                         }
                         Event::Subscribed { .. } => ledger.subscribed(),
-                        Event::Message(message) => ledger.received(message.payload, message.dup),
+                        Event::Message(message) => ledger.received(message.payload),
                         _ => {}
                     }
                 });
@@ -106,7 +107,7 @@ async fn network(
     }
 }
 
-/// Publishes one message after the other, and notes what becomes of each.
+/// Publishes one message after the other, and records the outcomes.
 async fn publish(
     mqtt: Mqtt<'static>,
     number: usize,
@@ -145,12 +146,12 @@ async fn publish(
     }
 }
 
-/// The end of a message, as reported to its device.
+/// The outcome of a message for its publisher.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum Outcome {
     Pending,
     Acknowledged,
-    /// It is unknown whether the server has it.
+    /// It cannot be known whether the server has it.
     Unknown,
     Failed,
 }

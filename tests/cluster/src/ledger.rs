@@ -1,4 +1,4 @@
-//! The published messages, the events of the devices, and the received messages.
+//! A record of all messages: published, acknowledged, sent by a broker, received.
 
 use std::{
     collections::{BTreeMap, HashMap},
@@ -15,9 +15,32 @@ use crate::device::Outcome;
 struct Entry {
     qos: QoS,
     outcome: Outcome,
+    /// How often a broker sent it to the receiver.
+    sent: u32,
+    /// How often without DUP, as a new message.
+    sent_as_new: u32,
+    /// How often the handler of the receiver got it.
     received: u32,
-    /// One of the later times, the server sent it as a new message: without DUP.
-    is_sent_anew: bool,
+}
+
+impl Entry {
+    /// A broker acknowledged it, and no broker sent it.
+    fn is_lost_by_broker(&self) -> bool {
+        self.outcome == Outcome::Acknowledged && self.sent == 0
+    }
+
+    /// The device read it, and its handler did not get it.
+    const fn is_lost_by_device(&self) -> bool {
+        self.sent > 0 && self.received == 0
+    }
+
+    /// The handler got it more often than the broker sent it, or sent it as a new message at QoS 2.
+    const fn is_repeated_by_device(&self) -> bool {
+        match self.qos {
+            QoS::ExactlyOnce => self.received > 1 && self.received > self.sent_as_new,
+            _ => self.received > self.sent,
+        }
+    }
 }
 
 /// The messages by their payloads, and the connections.
@@ -58,8 +81,9 @@ impl Ledger {
         let entry = Entry {
             qos,
             outcome: Outcome::Pending,
+            sent: 0,
+            sent_as_new: 0,
             received: 0,
-            is_sent_anew: false,
         };
         self.messages.insert(payload.clone(), entry);
         payload
@@ -77,13 +101,23 @@ impl Ledger {
         }
     }
 
-    pub(crate) fn received(&mut self, payload: &[u8], dup: bool) {
+    fn entry(&mut self, payload: &[u8]) -> Option<&mut Entry> {
+        let payload = core::str::from_utf8(payload).ok()?;
+        self.messages.get_mut(payload)
+    }
+
+    /// A broker sent this message, which the transport of the receiver has read.
+    pub(crate) fn sent(&mut self, payload: &[u8], is_new: bool) {
+        if let Some(entry) = self.entry(payload) {
+            entry.sent = entry.sent.saturating_add(1);
+            entry.sent_as_new = entry.sent_as_new.saturating_add(is_new.into());
+        }
+    }
+
+    /// The handler of the receiver got this message.
+    pub(crate) fn received(&mut self, payload: &[u8]) {
         self.last_received = Instant::now();
-        let entry = core::str::from_utf8(payload)
-            .ok()
-            .and_then(|it| self.messages.get_mut(it));
-        if let Some(entry) = entry {
-            entry.is_sent_anew |= entry.received > 0 && !dup;
+        if let Some(entry) = self.entry(payload) {
             entry.received = entry.received.saturating_add(1);
         }
     }
@@ -126,15 +160,6 @@ impl Ledger {
         self.late = missing.saturating_sub(self.missing());
     }
 
-    /// The payloads of lost messages.
-    pub(crate) fn lost_payloads(&self) -> Vec<&str> {
-        let lost = self
-            .messages
-            .iter()
-            .filter(|(_, it)| it.outcome == Outcome::Acknowledged && it.received == 0);
-        lost.map(|(payload, _)| &**payload).collect()
-    }
-
     fn count(&self, qos: QoS, which: impl Fn(&Entry) -> bool) -> usize {
         self.messages
             .values()
@@ -142,22 +167,25 @@ impl Ledger {
             .count()
     }
 
-    /// Returns the messages at this QoS that were acknowledged to their publisher, and received by no device.
-    pub(crate) fn lost(&self, qos: QoS) -> usize {
+    /// Messages at this QoS whose publisher got no answer, or an error.
+    fn unanswered(&self, qos: QoS) -> usize {
         self.count(qos, |it| {
-            it.outcome == Outcome::Acknowledged && it.received == 0
+            matches!(it.outcome, Outcome::Pending | Outcome::Failed)
         })
     }
 
-    /// Messages at this QoS that were received more than once.
-    pub(crate) fn repeated(&self, qos: QoS) -> usize {
-        self.count(qos, |it| it.received > 1)
-    }
-
-    /// Messages at this QoS whose publisher was told nothing, or a failure.
-    pub(crate) fn unanswered(&self, qos: QoS) -> usize {
-        self.count(qos, |it| {
-            matches!(it.outcome, Outcome::Pending | Outcome::Failed)
+    /// Each message was answered, and no device lost or repeated one.
+    pub(crate) fn is_kept(&self, apart: bool) -> bool {
+        [QoS::AtLeastOnce, QoS::ExactlyOnce].iter().all(|qos| {
+            // Without a common session, the next broker sends a message again that the killed one had sent.
+            let repeated = if apart {
+                0
+            } else {
+                self.count(*qos, Entry::is_repeated_by_device)
+            };
+            self.unanswered(*qos) == 0
+                && self.count(*qos, Entry::is_lost_by_device) == 0
+                && repeated == 0
         })
     }
 }
@@ -169,7 +197,7 @@ impl fmt::Display for Ledger {
         writeln!(f, "| messages | QoS 1 | QoS 2 |")?;
         writeln!(f, "| --- | ---: | ---: |")?;
         let outcome = |outcome| move |qos| self.count(qos, |it: &Entry| it.outcome == outcome);
-        let rows: [Row<'_>; 8] = [
+        let rows: [Row<'_>; 9] = [
             ("published", &|qos| self.count(qos, |_| true)),
             (
                 "acknowledged to the publisher",
@@ -178,10 +206,19 @@ impl fmt::Display for Ledger {
             ("reported as `DeliveryUnknown`", &outcome(Outcome::Unknown)),
             ("neither", &|qos| self.unanswered(qos)),
             ("received", &|qos| self.count(qos, |it| it.received > 0)),
-            ("acknowledged, not received", &|qos| self.lost(qos)),
-            ("received more than once", &|qos| self.repeated(qos)),
-            ("of these, sent anew by the broker, without DUP", &|qos| {
-                self.count(qos, |it| it.is_sent_anew)
+            (
+                "lost by the brokers: acknowledged, never sent to the receiver",
+                &|qos| self.count(qos, Entry::is_lost_by_broker),
+            ),
+            (
+                "lost by a device: sent to it, not given to its handler",
+                &|qos| self.count(qos, Entry::is_lost_by_device),
+            ),
+            ("received more than once", &|qos| {
+                self.count(qos, |it| it.received > 1)
+            }),
+            ("of these, repeated by a device", &|qos| {
+                self.count(qos, Entry::is_repeated_by_device)
             }),
         ];
         for (name, count) in rows {
