@@ -38,7 +38,7 @@ scenarios! {
     retained::retained: "The last retained message is sent to later subscribers, at each QoS, with the retain flag.",
     retained::retained_live: "Earlier subscribers receive it without the flag.",
     retained::retained_cleared: "An empty one clears it, and is not stored.",
-    retained::retained_untouched: "A message without the flag neither replaces nor clears it.",
+    retained::retained_untouched: "A message without the flag does not replace it, and does not clear it.",
     retained::retained_again: "A repeated subscription causes it to be sent again.",
     wills::will_on_cut: "A will is published when the connection is cut, at each QoS.",
     wills::no_will_on_disconnect: "A will is not published after a DISCONNECT.",

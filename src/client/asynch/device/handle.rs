@@ -120,9 +120,9 @@ impl<'d, const TASKS: usize> Mqtt<'d, TASKS> {
     ///
     /// # Cancel safety
     ///
-    /// If the future is dropped before the whole payload was sent, the message is discarded. If a part of it was sent, the
-    /// connection is closed: the server would read the next packet as payload. If the future is dropped later, the event
-    /// handler is given the end of the message: its acknowledgement or, if the payload is needed again,
+    /// If the future is dropped before the whole payload was sent, the message is discarded. If a part of it was sent,
+    /// the connection is closed: the server would read the next packet as payload. If the future is dropped later, the
+    /// event handler is given the end of the message. That is its acknowledgement or, if the payload is needed again,
     /// [`Event::PublishDiscarded`](crate::Event::PublishDiscarded).
     ///
     /// # Errors
