@@ -15,6 +15,7 @@
 /// ```
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
+#[doc(alias = "reconnect_delay_set")] // Paho
 pub struct Backoff {
     first: u32,
     limit: u32,

@@ -76,6 +76,7 @@ impl<C: Sleep> Sleep for &C {
 /// are. Each poll makes a new future of one of them, polls it once, and drops it if it is not ready. In many TLS
 /// stacks, these futures encrypt or decrypt records before they move bytes, and lose data when they are dropped. Run
 /// such a stack in a task of its own.
+#[doc(alias = "AsyncClient")] // rumqttc
 pub struct Client<'s, 'b, T: ErrorType, C> {
     driver: Driver<'s, 'b, AsyncTransport<T>>,
     clock: C,
@@ -152,6 +153,7 @@ where
     ///
     /// If the future is dropped after it was first polled, the message stays queued, and its acknowledgement is reported
     /// as an event.
+    #[doc(alias = "wait_for_publish")] // Paho
     pub async fn publish_and_wait(
         &mut self,
         message: &Message<'_>,

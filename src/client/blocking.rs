@@ -46,6 +46,7 @@ use crate::{
 /// client.disconnect()?;
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
+#[doc(alias = "MQTTClient")] // umqtt.simple, Paho
 pub struct Client<'s, 'b, T: ErrorType, C> {
     driver: Driver<'s, 'b, BlockingTransport<T>>,
     clock: C,
@@ -95,6 +96,7 @@ where
     }
 
     #[doc = include_str!("docs/publish_and_wait.md")]
+    #[doc(alias = "wait_for_publish")] // Paho
     pub fn publish_and_wait(
         &mut self,
         message: &Message<'_>,

@@ -72,6 +72,15 @@ impl<E: fmt::Display> fmt::Display for Ended<E> {
     }
 }
 
+impl<E: core::error::Error + 'static> core::error::Error for Ended<E> {
+    fn source(&self) -> Option<&(dyn core::error::Error + 'static)> {
+        match self {
+            Self::Shutdown => None,
+            Self::Lost { error, .. } => Some(error),
+        }
+    }
+}
+
 impl<E> Error<E> {
     /// Returns `true` if the next attempt to connect will probably fail for the same reason, so it can be made much
     /// later. Such reasons are bad credentials, no authorization, a client id that the server rejects, and a CONNECT
@@ -235,6 +244,7 @@ impl core::error::Error for DeviceError {
         match self {
             Self::Request(error) => Some(error),
             Self::Image(error) => Some(error),
+            Self::Source(kind) => Some(kind),
             _ => None,
         }
     }

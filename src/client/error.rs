@@ -6,7 +6,7 @@ use embedded_io::ErrorKind;
 
 use crate::session::{ProtocolError, RequestError};
 
-/// The error of a client's calls.
+/// The error of a client's calls. Its text contains that of its source.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
 #[non_exhaustive]
@@ -67,7 +67,7 @@ impl<E: fmt::Display> fmt::Display for Error<E> {
     }
 }
 
-impl<E: embedded_io::Error> embedded_io::Error for Error<E> {
+impl<E: embedded_io::Error + 'static> embedded_io::Error for Error<E> {
     fn kind(&self) -> ErrorKind {
         match self {
             Self::Transport(error) => error.kind(),
@@ -79,4 +79,14 @@ impl<E: embedded_io::Error> embedded_io::Error for Error<E> {
     }
 }
 
-impl<E: fmt::Debug + fmt::Display> core::error::Error for Error<E> {}
+impl<E: core::error::Error + 'static> core::error::Error for Error<E> {
+    fn source(&self) -> Option<&(dyn core::error::Error + 'static)> {
+        match self {
+            Self::Transport(error) => Some(error),
+            Self::Protocol(error) => Some(error),
+            Self::Source(kind) => Some(kind),
+            Self::Request(error) => Some(error),
+            Self::Closed | Self::SourceEnded { .. } => None,
+        }
+    }
+}

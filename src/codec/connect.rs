@@ -25,6 +25,7 @@ const RESERVED: u8 = 0b0000_0001;
 /// A client's connection request (section 3.1).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
+#[doc(alias = "MqttOptions")] // rumqttc
 pub struct Connect<'a> {
     /// Client id, unique at the server. If it is empty, the server assigns one, and `clean_session` must be `true`
     /// (section 3.1.3.1).
@@ -35,6 +36,7 @@ pub struct Connect<'a> {
     /// Clean Session: `true` discards the stored session and stores none; `false` resumes it (section 3.1.2.4).
     pub clean_session: bool,
     /// Keep alive interval in seconds (section 3.1.2.10). [`Connect::NO_KEEP_ALIVE`] turns it off.
+    #[doc(alias = "keepalive")] // umqtt.simple, Paho
     pub keep_alive: u16,
     /// Message that the server publishes if the client does not send a DISCONNECT (section 3.1.2.5).
     // [MQTT-3.1.2-9] [MQTT-3.1.2-11] The fields and flags of a will are present together.
@@ -42,6 +44,8 @@ pub struct Connect<'a> {
     #[doc(alias = "will_set")] // Paho
     pub will: Option<Will<'a>>,
     /// User name and password (sections 3.1.2.8 and 3.1.2.9).
+    #[doc(alias = "username_pw_set")] // Paho
+    #[doc(alias = "set_credentials")] // rumqttc
     pub credentials: Option<Credentials<'a>>,
 }
 
@@ -117,7 +121,7 @@ impl<'a> Connect<'a> {
     /// - [`EncodeError::EmptyClientId`]: the client id is empty at Clean Session 0.
     /// - [`EncodeError::StringTooLong`]: a field has more than 65,535 bytes.
     /// - [`EncodeError::NulInString`]: client id or user name contain U+0000.
-    /// - [`EncodeError::Topic`]: the will topic is invalid.
+    /// - [`EncodeError::WillTopic`]: the will topic is invalid.
     pub fn encoded_len(&self) -> Result<usize, EncodeError> {
         self.header().map(|header| header.packet_len())
     }
@@ -169,7 +173,7 @@ impl<'a> Connect<'a> {
             len = len
                 .saturating_add(utf8::field_len(Field::WillTopic, will.topic.as_bytes())?)
                 .saturating_add(utf8::field_len(Field::WillMessage, will.message)?);
-            TopicName::new(will.topic)?;
+            TopicName::new(will.topic).map_err(EncodeError::WillTopic)?;
         }
         if let Some(credentials) = self.credentials {
             len = len.saturating_add(utf8::string_len(Field::UserName, credentials.user_name)?);
@@ -203,6 +207,7 @@ impl<'a> Connect<'a> {
 
 /// A message that the server publishes if the client does not send a DISCONNECT (section 3.1.2.5).
 #[derive(Clone, Copy, PartialEq, Eq)]
+#[doc(alias = "LastWill")] // rumqttc
 pub struct Will<'a> {
     /// Topic of the message. It is checked when the CONNECT is encoded.
     pub topic: &'a str,

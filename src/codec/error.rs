@@ -177,7 +177,14 @@ impl fmt::Display for DecodeError {
     }
 }
 
-impl core::error::Error for DecodeError {}
+impl core::error::Error for DecodeError {
+    fn source(&self) -> Option<&(dyn core::error::Error + 'static)> {
+        match self {
+            Self::TopicName(error) | Self::TopicFilter(error) => Some(error),
+            _ => None,
+        }
+    }
+}
 
 /// The reason why a packet of the caller cannot be encoded. Nothing was written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -205,6 +212,8 @@ pub enum EncodeError {
     },
     /// The topic of a PUBLISH is invalid (section 4.7).
     Topic(TopicError),
+    /// The will topic of a CONNECT is invalid (section 4.7).
+    WillTopic(TopicError),
     /// A filter of a SUBSCRIBE or an UNSUBSCRIBE is invalid (section 4.7).
     Filter {
         /// Its number in the packet, from 1.
@@ -247,6 +256,7 @@ impl fmt::Display for EncodeError {
                 write!(f, "{field} invalid: U+0000 at byte {at} (section 1.5.3)")
             }
             Self::Topic(error) => write!(f, "topic invalid: {error}"),
+            Self::WillTopic(error) => write!(f, "will topic invalid: {error}"),
             Self::Filter { number, error } => write!(f, "filter {number} invalid: {error}"),
             Self::PacketTooLong { remaining_length } => {
                 write!(
@@ -267,7 +277,14 @@ impl fmt::Display for EncodeError {
     }
 }
 
-impl core::error::Error for EncodeError {}
+impl core::error::Error for EncodeError {
+    fn source(&self) -> Option<&(dyn core::error::Error + 'static)> {
+        match self {
+            Self::Topic(error) | Self::WillTopic(error) | Self::Filter { error, .. } => Some(error),
+            _ => None,
+        }
+    }
+}
 
 /// A field of a packet to be sent.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -301,6 +318,7 @@ impl fmt::Display for Field {
 /// An error in a topic name or a topic filter.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
+#[non_exhaustive]
 #[cfg_attr(feature = "fingerprint", derive(Hash))]
 pub enum TopicError {
     /// There is no character (section 4.7.3).

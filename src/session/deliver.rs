@@ -18,6 +18,8 @@ use crate::codec::{DecodeError, Delivery, PacketId, Publish, PublishHeader, Suba
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
 #[must_use]
+#[non_exhaustive]
+#[doc(alias = "set_manual_acks")] // rumqttc
 pub enum Handled {
     /// The event was handled. A message is acknowledged, and a checkpoint counts as saved.
     #[default]

@@ -10,6 +10,7 @@ use crate::codec::{ConnectReturnCode, DecodeError, EncodeError, PacketId, Packet
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
 #[non_exhaustive]
+#[doc(alias = "ClientError")] // rumqttc
 pub enum RequestError {
     /// There is no connection, or DISCONNECT was queued. Connect first.
     NotConnected,
@@ -136,7 +137,14 @@ impl fmt::Display for RequestError {
     }
 }
 
-impl core::error::Error for RequestError {}
+impl core::error::Error for RequestError {
+    fn source(&self) -> Option<&(dyn core::error::Error + 'static)> {
+        match self {
+            Self::Encode(error) => Some(error),
+            _ => None,
+        }
+    }
+}
 
 /// The reason for which the session closed the connection.
 ///
@@ -145,6 +153,7 @@ impl core::error::Error for RequestError {}
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
 #[non_exhaustive]
 #[cfg_attr(feature = "fingerprint", derive(Hash))]
+#[doc(alias = "ConnectionError")] // rumqttc
 pub enum ProtocolError {
     /// There is no connection. It was lost, closed by DISCONNECT, or never opened.
     Closed,
@@ -309,4 +318,11 @@ impl fmt::Display for ProtocolError {
     }
 }
 
-impl core::error::Error for ProtocolError {}
+impl core::error::Error for ProtocolError {
+    fn source(&self) -> Option<&(dyn core::error::Error + 'static)> {
+        match self {
+            Self::Decode(error) => Some(error),
+            _ => None,
+        }
+    }
+}

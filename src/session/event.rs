@@ -9,6 +9,7 @@ use crate::codec::{Delivery, PacketId, Publish, QoS, SubackCodes, SubackReturnCo
 /// `publish` checks the topic of a message to be sent. The decoder checks the topic of a received one.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
+#[doc(alias = "MQTTMessage")] // Paho
 pub struct Message<'a> {
     /// The topic name (section 3.3.2.1).
     pub topic: &'a str,
@@ -105,6 +106,7 @@ impl Chunk<'_> {
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
 #[non_exhaustive]
+#[doc(alias = "Incoming")] // rumqttc
 pub enum Event<'a> {
     /// The server accepted the connection.
     Connected {

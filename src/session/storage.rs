@@ -15,6 +15,8 @@ use crate::codec::PacketId;
 /// - `INBOUND`: how many QoS 2 messages can be received at the same time (2 bytes each). Brokers send 20 (mosquitto) to
 ///   100 (rumqttd) before they wait.
 #[derive(Debug)]
+#[doc(alias = "max_inflight_messages_set")] // Paho
+#[doc(alias = "set_inflight")] // rumqttc
 pub struct Storage<
     const RX: usize,
     const TX: usize,

@@ -76,6 +76,7 @@ use crate::{
 /// # })?;
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
+#[doc(alias = "AsyncClient")] // rumqttc
 pub struct Device<'d, C, const TASKS: usize = 8> {
     shared: Shared<'d, TASKS>,
     clock: C,

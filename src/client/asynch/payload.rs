@@ -24,11 +24,15 @@ impl<'c, 's, 'b, T: ErrorType, C> Payload<'c, 's, 'b, T, C> {
     }
 }
 
-impl<T: ErrorType, C> ErrorType for Payload<'_, '_, '_, T, C> {
+impl<T: ErrorType<Error: 'static>, C> ErrorType for Payload<'_, '_, '_, T, C> {
     type Error = Error<T::Error>;
 }
 
-impl<T: Read + Write, C: Sleep> Read for Payload<'_, '_, '_, T, C> {
+impl<T, C> Read for Payload<'_, '_, '_, T, C>
+where
+    T: Read + Write + ErrorType<Error: 'static>,
+    C: Sleep,
+{
     /// Copies the next bytes of the payload to `buf`, and waits for them if necessary. Returns 0 at the end.
     ///
     /// If the caller has published between two chunks, a checkpoint may be due before the rest of the message was

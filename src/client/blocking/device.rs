@@ -74,6 +74,7 @@ type Fill<'f, E> = &'f mut dyn FnMut(&mut [u8], usize) -> Result<usize, Error<E>
 /// }
 /// # }
 /// ```
+#[doc(alias = "MQTTClient")] // umqtt.simple, Paho
 pub struct Device<'d, T: ErrorType, C> {
     session: Session<'d>,
     clock: C,
@@ -169,6 +170,7 @@ impl<'d, T: ErrorType, C: Clock> Device<'d, T, C> {
     ///
     /// - [`Error::Transport`]: `open` failed. The next dial is due after a delay.
     /// - [`Error::Request`]: the CONNECT was rejected; see [`Self::connect`].
+    #[doc(alias = "reconnect")] // umqtt.robust, Paho
     pub fn dial<E>(&mut self, open: impl FnOnce() -> Result<T, E>) -> Result<(), Error<E>> {
         if !self.is_dial_due() {
             return Ok(());
@@ -364,6 +366,9 @@ where
     /// # Errors
     ///
     /// As [`Self::poll`].
+    #[doc(alias = "set_callback")] // umqtt.simple
+    #[doc(alias = "on_message")] // Paho
+    #[doc(alias = "loop_forever")] // Paho
     pub fn serve<H: Into<Handled>>(
         &mut self,
         millis: u32,

@@ -24,13 +24,13 @@ impl<'c, 's, 'b, T: ErrorType, C> Payload<'c, 's, 'b, T, C> {
     }
 }
 
-impl<T: ErrorType, C> ErrorType for Payload<'_, '_, '_, T, C> {
+impl<T: ErrorType<Error: 'static>, C> ErrorType for Payload<'_, '_, '_, T, C> {
     type Error = Error<T::Error>;
 }
 
 impl<T, C> Read for Payload<'_, '_, '_, T, C>
 where
-    T: Read + Write + ReadReady + WriteReady,
+    T: Read + Write + ReadReady + WriteReady + ErrorType<Error: 'static>,
     C: Clock,
 {
     /// Copies the next bytes of the payload to `buf`, and waits for them if necessary. Returns 0 at the end.

@@ -16,6 +16,7 @@ use super::{
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
 #[must_use = "the length says which bytes to keep"]
+#[non_exhaustive]
 pub struct Saved {
     /// Length of the image in bytes.
     pub len: usize,

@@ -16,6 +16,7 @@ pub(super) const MAX_FILTERS: usize = 8;
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
 #[cfg_attr(feature = "fingerprint", derive(Hash))]
+#[non_exhaustive]
 pub enum SubscriptionState {
     /// There is no connection, or the server has not answered for all filters.
     Pending,

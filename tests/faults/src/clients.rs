@@ -98,7 +98,7 @@ fn io(error: std::io::Error) -> Failure {
     Error::Transport(error.kind().into())
 }
 
-fn plain<E: embedded_io::Error>(error: Error<E>) -> Failure {
+fn plain<E: embedded_io::Error + 'static>(error: Error<E>) -> Failure {
     match error {
         Error::Transport(error) => Error::Transport(error.kind()),
         Error::Closed => Error::Closed,

@@ -10,7 +10,8 @@ use core::fmt::Display;
 use embedded_io::Error as _;
 use embedded_io::ErrorKind;
 use umqtt::{
-    ImageError, Instant, Message, ProtocolError, RequestError, Session, Storage, client,
+    DeviceError, Ended, ImageError, Instant, Message, ProtocolError, RequestError, Session,
+    Storage, client,
     codec::{
         Connect, ConnectReturnCode, Credentials, DecodeError, EncodeError, Field, PacketId,
         PacketType, Publish, QoS, TopicError, TopicFilter, TopicName, Will,
@@ -217,6 +218,7 @@ fn invalid_field_of_connect_is_named() {
     let mut session = Session::new(&mut storage);
     for (field, name) in [
         (Field::ClientId, "client id"),
+        (Field::WillTopic, "will topic"),
         (Field::WillMessage, "will message"),
         (Field::UserName, "user name"),
         (Field::Password, "password"),
@@ -228,6 +230,97 @@ fn invalid_field_of_connect_is_named() {
     let nul = session.connect(&Connect::new("id\0"), Instant::from_millis(0));
     let expected = "client id invalid: U+0000 at byte 2 (section 1.5.3)";
     assert_eq!(nul.unwrap_err().to_string(), expected);
+    for (topic, reason) in [
+        ("", "no characters (section 4.7.3)"),
+        ("a\0", "U+0000 at byte 1 (section 4.7.3)"),
+        ("a/+", "misplaced wildcard at byte 2 (section 4.7.1)"),
+    ] {
+        let connect = Connect {
+            will: Some(Will::new(topic, b"bye")),
+            ..Connect::new("id")
+        };
+        let connected = session.connect(&connect, Instant::from_millis(0));
+        let prepared = session.prepare(&connect);
+        let expected = format!("will topic invalid: {reason}");
+        assert_eq!(connected.unwrap_err().to_string(), expected);
+        assert_eq!(prepared.unwrap_err().to_string(), expected);
+    }
+}
+
+/// Each error that wraps another returns it as its source. Those that wrap none have no source.
+#[test]
+fn error_that_wraps_another_returns_it_as_source() {
+    fn chain(error: &dyn Error) -> Vec<String> {
+        let mut texts = vec![error.to_string()];
+        let mut next = error.source();
+        while let Some(source) = next {
+            texts.push(source.to_string());
+            next = source.source();
+        }
+        texts
+    }
+    type ClientError = client::Error<std_io::Error>;
+
+    let empty = "no characters (section 4.7.3)";
+    let topic = EncodeError::WillTopic(TopicError::Empty);
+    let will = "will topic invalid: no characters (section 4.7.3)";
+    assert_eq!(
+        chain(&ClientError::Request(RequestError::Encode(topic))),
+        [will, will, will, empty]
+    );
+    for error in [
+        EncodeError::Topic(TopicError::Empty),
+        EncodeError::Filter {
+            number: 1,
+            error: TopicError::Empty,
+        },
+    ] {
+        assert_eq!(
+            chain(&error),
+            [&error.to_string(), empty].map(str::to_owned)
+        );
+    }
+    for error in [
+        DecodeError::TopicName(TopicError::Empty),
+        DecodeError::TopicFilter(TopicError::Empty),
+    ] {
+        let reason = ProtocolError::Decode(error);
+        let text = reason.to_string();
+        let expected = [&text, &text, &error.to_string(), empty].map(str::to_owned);
+        assert_eq!(chain(&ClientError::Protocol(reason)), expected);
+    }
+
+    let reset = || std_io::Error(std::io::ErrorKind::ConnectionReset.into());
+    let cause = reset().to_string();
+    let lost = Ended::Lost {
+        error: ClientError::Transport(reset()),
+        connected_for: 0,
+    };
+    let failed = format!("transport failed: {cause}");
+    assert_eq!(chain(&lost), [failed.clone(), failed, cause.clone(), cause]);
+
+    let kind = ErrorKind::NotFound;
+    let source = format!("payload source failed: {kind}");
+    let expected = [source, kind.to_string()];
+    assert_eq!(chain(&ClientError::Source(kind)), expected);
+    assert_eq!(chain(&DeviceError::Source(kind)), expected);
+    let inner = RequestError::Encode(EncodeError::NoFilters);
+    assert_eq!(chain(&DeviceError::Request(inner)).len(), 3);
+    assert_eq!(chain(&DeviceError::Image(ImageError::Corrupt)).len(), 2);
+
+    let alone: [&(dyn Error + 'static); 8] = [
+        &ClientError::Closed,
+        &ClientError::SourceEnded { missing: 1 },
+        &Ended::<std_io::Error>::Shutdown,
+        &DeviceError::ShutDown,
+        &RequestError::NotConnected,
+        &ProtocolError::Closed,
+        &DecodeError::Truncated,
+        &EncodeError::NoFilters,
+    ];
+    for error in alone {
+        assert!(error.source().is_none(), "{error}");
+    }
 }
 
 #[test]
@@ -466,7 +559,7 @@ fn an_image_that_is_not_taken_says_why() {
         ),
         (
             E::StorageTooSmall,
-            "storage too small: use the sizes with which the image was saved",
+            "storage too small: use the capacities with which the image was saved",
         ),
     ]);
 }

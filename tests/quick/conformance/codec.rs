@@ -609,8 +609,9 @@ fn mqtt_3_1_3_10_will_topic_is_utf8() {
             will: Some(Will::new(topic, b"bye")),
             ..Connect::new("id")
         };
-        assert_eq!(connect.encoded_len(), Err(EncodeError::Topic(error)));
-        assert_eq!(connect.encode(&mut [0; 64]), Err(EncodeError::Topic(error)));
+        let refused = EncodeError::WillTopic(error);
+        assert_eq!(connect.encoded_len(), Err(refused));
+        assert_eq!(connect.encode(&mut [0; 64]), Err(refused));
     }
     let long = vec![0; 65_536];
     let will = Some(Will::new("w", &long));

@@ -101,6 +101,7 @@ impl<'d, const TASKS: usize> Mqtt<'d, TASKS> {
     ///
     /// - [`DeviceError::NotWritten`]: the connection ended before a message at QoS 0 was written.
     /// - [`DeviceError::Discarded`], [`DeviceError::DeliveryUnknown`].
+    #[doc(alias = "wait_for_publish")] // Paho
     pub async fn publish_and_wait(&self, message: &Message<'_>) -> Result<(), DeviceError> {
         let ticket = self.reserve()?;
         let id = poll_fn(|cx| {

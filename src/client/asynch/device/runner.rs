@@ -31,6 +31,7 @@ const MAX_EVENTS: usize = 16;
 /// Runs a [`Device`](super::Device) on one transport after the other.
 ///
 /// When it is dropped, all waiting calls return [`DeviceError::RunnerGone`].
+#[doc(alias = "EventLoop")] // rumqttc
 pub struct Runner<'d, C, const TASKS: usize = 8> {
     shared: &'d Shared<'d, TASKS>,
     clock: &'d C,
@@ -101,6 +102,9 @@ impl<'d, C: Sleep, const TASKS: usize> Runner<'d, C, TASKS> {
     ///
     /// The transport's own `read`, `write` and `flush` must be cancel-safe, as those of
     /// [`Client`](crate::asynch::Client).
+    #[doc(alias = "set_callback")] // umqtt.simple
+    #[doc(alias = "on_message")] // Paho
+    #[doc(alias = "loop_forever")] // Paho
     pub async fn run<T, H>(
         &mut self,
         transport: T,
