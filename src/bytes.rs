@@ -5,7 +5,7 @@
 
 use core::cell::Cell;
 
-/// `true` on a 64-bit host, where shortcuts are worth their code. On a 32-bit chip, flash matters more than time.
+/// `true` on a 64-bit host, where time matters more than code size. On a 32-bit chip, flash matters more.
 pub(crate) const OPTIMIZE_FOR_SPEED: bool = cfg!(target_pointer_width = "64");
 
 /// A range of positions in a buffer.

@@ -222,7 +222,8 @@ where
         Ok(self.driver.has_end_of_stream())
     }
 
-    /// Returns the transport. Without [`Self::disconnect`] before, the server sends the will.
+    /// Returns the transport. If [`Self::disconnect`] was not called before, the server publishes the will after the
+    /// connection is closed.
     pub fn into_transport(self) -> T {
         self.driver.transport.0
     }

@@ -100,7 +100,7 @@ impl ReceiveBuffer<'_> {
     }
 
     /// Discards `header_len` unread bytes and keeps the next `len` as the prefix.
-    #[inline(always)] // two calls cost more
+    #[inline(always)] // smaller than two calls
     pub(super) fn keep_prefix(&mut self, header_len: usize, len: usize) {
         self.consume(header_len);
         self.compact(0);
@@ -132,7 +132,7 @@ impl ReceiveBuffer<'_> {
     }
 }
 
-/// All but the bytes that were handled.
+/// Hashes all but the bytes that were handled.
 #[cfg(feature = "fingerprint")]
 impl core::hash::Hash for ReceiveBuffer<'_> {
     fn hash<H: core::hash::Hasher>(&self, state: &mut H) {

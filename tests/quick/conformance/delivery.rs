@@ -55,7 +55,7 @@ fn mqtt_3_3_1_1_what_was_lent_was_attempted() {
     assert_eq!(driven.session.pending(now), publish(1, 1, b"lent"));
     driven.publish(1, b"not lent");
     driven.lose();
-    // A connection that ends before CONNACK attempts none of them.
+    // A connection that is closed before CONNACK sends none of them.
     for _ in 0..2 {
         driven.connect(&KEEP);
         driven.sent();
@@ -68,7 +68,7 @@ fn mqtt_3_3_1_1_what_was_lent_was_attempted() {
     );
 }
 
-/// [MQTT-3.3.1-3] An incoming DUP is reported as it came and decides nothing.
+/// [MQTT-3.3.1-3] A received DUP is reported unchanged and has no effect.
 #[test]
 fn mqtt_3_3_1_3_an_incoming_dup_decides_nothing() {
     let mut storage = Room::new();
@@ -78,14 +78,14 @@ fn mqtt_3_3_1_3_an_incoming_dup_decides_nothing() {
         dup: true,
         ..message(qos, b"x")
     };
-    // New although marked, at both levels; at QoS 1 each is new.
+    // With DUP, but new at both QoS. At QoS 1, each message is new.
     driven.feed(&dup(publish(1, 1, b"x")));
     driven.expect(&[Event::Message(with_dup(1))]);
     driven.feed(&publish(1, 1, b"x"));
     driven.expect(&[Event::Message(message(1, b"x"))]);
     driven.feed(&dup(publish(2, 1, b"x")));
     driven.expect(&[Event::Message(with_dup(2))]);
-    // Repeated although not marked.
+    // Repeated, although without DUP.
     driven.feed(&publish(2, 1, b"x"));
     driven.expect(&[]);
     assert_eq!(
@@ -112,7 +112,7 @@ fn mqtt_3_3_4_1_each_qos_has_its_answer() {
     }
 }
 
-/// [MQTT-4.3.1-1] QoS 0 out: PUBLISH with QoS 0 and DUP 0, once.
+/// [MQTT-4.3.1-1] QoS 0 sent: PUBLISH with QoS 0 and DUP 0, once.
 #[test]
 fn mqtt_4_3_1_1_qos_0_goes_once() {
     let mut storage = Room::new();
@@ -125,7 +125,7 @@ fn mqtt_4_3_1_1_qos_0_goes_once() {
     assert_eq!(driven.session.publish(&message), Ok(None));
     assert_eq!(driven.sent(), publish(0, 0, b"x"));
     assert_eq!(driven.session.in_flight(), 0);
-    // Cut in the middle, or queued only: it is not sent again, and that is reported.
+    // Sent in part, or only queued: it is not sent again, and that is reported.
     driven.publish(0, b"cut");
     driven.publish(0, b"queued");
     driven.take(3);
@@ -134,7 +134,7 @@ fn mqtt_4_3_1_1_qos_0_goes_once() {
     assert_eq!(driven.sent(), b"");
 }
 
-/// [MQTT-4.3.2-1] QoS 1 out: unused id, PUBLISH with DUP 0, kept until PUBACK.
+/// [MQTT-4.3.2-1] QoS 1 sent: unused id, PUBLISH with DUP 0, kept until PUBACK.
 #[test]
 fn mqtt_4_3_2_1_qos_1_is_kept_until_puback() {
     let mut storage = Room::new();
@@ -188,8 +188,8 @@ fn mqtt_4_3_2_1_nothing_is_repeated_on_a_live_connection() {
     }
 }
 
-/// [MQTT-4.3.2-2] QoS 1 in: PUBACK with the same id after the application has had the message; a later PUBLISH with
-/// that id is new.
+/// [MQTT-4.3.2-2] QoS 1 received: PUBACK with the same id after the message was delivered. A later PUBLISH with that id
+/// is new.
 #[test]
 fn mqtt_4_3_2_2_puback_follows_the_message() {
     let mut storage = Room::new();
@@ -203,7 +203,7 @@ fn mqtt_4_3_2_2_puback_follows_the_message() {
         assert_eq!(event, Some(Event::Message(message(1, payload))));
         assert_eq!(driven.sent(), puback(7));
     }
-    // One that the application never had is not acknowledged.
+    // An undelivered message is not acknowledged.
     driven.feed(&publish(1, 8, b""));
     let ready = driven.session.poll(driven.at()).unwrap();
     assert!(ready.is_some());
@@ -212,8 +212,8 @@ fn mqtt_4_3_2_2_puback_follows_the_message() {
     assert_eq!(driven.sent(), b"");
 }
 
-/// [MQTT-4.3.3-1] QoS 2 out: PUBLISH until PUBREC, then PUBREL until PUBCOMP, never PUBLISH again after PUBREC; a
-/// repeated PUBREC gets PUBREL again.
+/// [MQTT-4.3.3-1] QoS 2 sent: PUBLISH until PUBREC, then PUBREL until PUBCOMP. PUBLISH is never sent again after
+/// PUBREC. A repeated PUBREC is answered with PUBREL again.
 #[test]
 fn mqtt_4_3_3_1_qos_2_out() {
     let mut storage = Room::new();
@@ -244,7 +244,7 @@ fn mqtt_4_3_3_1_qos_2_out() {
     assert_eq!(driven.sent(), b"");
 }
 
-/// [MQTT-4.3.3-1] A PUBREL that was cut on its way, or never left, goes again; the PUBLISH does not.
+/// [MQTT-4.3.3-1] A PUBREL that was cut, or never sent, is resent. The PUBLISH is not.
 #[test]
 fn mqtt_4_3_3_1_a_cut_pubrel_goes_again() {
     for left in 0..=4 {
@@ -262,8 +262,8 @@ fn mqtt_4_3_3_1_a_cut_pubrel_goes_again() {
     }
 }
 
-/// [MQTT-4.3.3-2] QoS 2 in: PUBREC, the id remembered until PUBREL, the message delivered once, PUBCOMP also for an
-/// unknown PUBREL.
+/// [MQTT-4.3.3-2] QoS 2 received: PUBREC, the id is kept until PUBREL, the message is delivered once, and an unknown
+/// PUBREL is also answered with PUBCOMP.
 #[test]
 fn mqtt_4_3_3_2_qos_2_in() {
     let mut storage = Room::new();
@@ -298,7 +298,7 @@ fn mqtt_4_3_3_2_qos_2_in() {
     assert_eq!(driven.sent(), pubcomp(999));
 }
 
-/// [MQTT-4.3.3-2] A message at QoS 2 is delivered once also when it comes in chunks.
+/// [MQTT-4.3.3-2] A message at QoS 2 is also delivered once if it is received in chunks.
 #[test]
 fn mqtt_4_3_3_2_chunks_are_delivered_once() {
     let payload = [b'x'; 200];
@@ -401,7 +401,7 @@ fn mqtt_4_4_0_1_a_pubrel_that_means_nothing_is_tried_once() {
     }
 }
 
-/// [MQTT-4.5.0-2] Every PUBLISH is acknowledged, wanted or not, chunked or skipped.
+/// [MQTT-4.5.0-2] Every PUBLISH is acknowledged, whether it is read, received in chunks or skipped.
 #[test]
 fn mqtt_4_5_0_2_every_publish_is_acknowledged() {
     let mut storage = Storage::<64, 128, 4, 8>::new();
@@ -423,7 +423,7 @@ fn mqtt_4_5_0_2_every_publish_is_acknowledged() {
             let header = packets(&packet)[0].len() - remaining(&packet);
             let topic_len = usize::from(u16::from_be_bytes([packet[header], packet[header + 1]]));
             packet[header + 2 + topic_len + 1] = packet_id;
-            // One token is thrown away, as a caller does who does not care.
+            // One token is dropped, as by a caller that ignores the event.
             let mut rest = &packet[..];
             while !rest.is_empty() {
                 let space = driven.session.space();
@@ -442,7 +442,7 @@ fn mqtt_4_5_0_2_every_publish_is_acknowledged() {
     }
 }
 
-/// The Remaining Length of a packet.
+/// Returns the Remaining Length of a packet.
 fn remaining(packet: &[u8]) -> usize {
     let (header, _) = umqtt::codec::FixedHeader::decode(packet).unwrap().unwrap();
     usize::try_from(header.remaining_length).unwrap()

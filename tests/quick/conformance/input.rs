@@ -31,7 +31,7 @@ fn ends_the_connection(bytes: &[u8], reason: DecodeError) {
     assert_eq!(driven.sent(), dup(publish(1, 1, b"kept")));
 }
 
-/// A PUBLISH on this topic at each QoS, once whole and once the beginning of one that is larger than the buffer.
+/// Returns PUBLISHes on this topic at each QoS: a whole one, and the beginning of one that is larger than the buffer.
 fn publishes_on(topic: &[u8]) -> Vec<Vec<u8>> {
     let mut all = Vec::new();
     for level in 0..=2 {
@@ -46,7 +46,7 @@ fn publishes_on(topic: &[u8]) -> Vec<Vec<u8>> {
     all
 }
 
-/// [MQTT-1.5.3-1] The session closes the connection on which ill-formed UTF-8 comes.
+/// [MQTT-1.5.3-1] The session closes the connection if it receives ill-formed UTF-8.
 #[test]
 fn mqtt_1_5_3_1_ill_formed_utf8_ends_the_connection() {
     for topic in [&b"a\xED\xA0\x80"[..], b"a\xC0\x80", b"a\xFFb"] {
@@ -56,7 +56,7 @@ fn mqtt_1_5_3_1_ill_formed_utf8_ends_the_connection() {
     }
 }
 
-/// [MQTT-1.5.3-2] The session closes the connection on which U+0000 comes in a string.
+/// [MQTT-1.5.3-2] The session closes the connection if it receives U+0000 in a string.
 #[test]
 fn mqtt_1_5_3_2_nul_ends_the_connection() {
     for packet in publishes_on(b"ab\0c") {
@@ -64,7 +64,7 @@ fn mqtt_1_5_3_2_nul_ends_the_connection() {
     }
 }
 
-/// [MQTT-2.2.2-2] The session closes the connection on which invalid flags come, at the first byte that shows them.
+/// [MQTT-2.2.2-2] The session closes the connection at the first byte with invalid flags.
 #[test]
 fn mqtt_2_2_2_2_invalid_flags_end_the_connection() {
     let packets = [
@@ -84,7 +84,7 @@ fn mqtt_2_2_2_2_invalid_flags_end_the_connection() {
             ends_the_connection(&[first], reason);
         }
     }
-    // CONNACK, where it may come.
+    // CONNACK, where it is allowed.
     for flags in 1..16 {
         let mut storage = Room::new();
         let mut driven = Driven::new(&mut storage);
@@ -97,7 +97,7 @@ fn mqtt_2_2_2_2_invalid_flags_end_the_connection() {
     }
 }
 
-/// [MQTT-3.3.1-4] The session closes the connection on which a PUBLISH with QoS 3 comes.
+/// [MQTT-3.3.1-4] The session closes the connection if it receives a PUBLISH with QoS 3.
 #[test]
 fn mqtt_3_3_1_4_qos_3_ends_the_connection() {
     for flags in [0b0110, 0b0111, 0b1110, 0b1111] {
@@ -126,7 +126,8 @@ fn mqtt_3_1_3_7_nothing_is_sent_with_an_empty_client_id() {
     driven.open(&Connect::new(""), false);
 }
 
-/// [MQTT-3.3.1-8] The retain flag of an incoming message reaches the caller, also of one that comes in chunks.
+/// [MQTT-3.3.1-8] The retain flag of a received message is reported to the caller, also if the message is received in
+/// chunks.
 #[test]
 fn mqtt_3_3_1_8_retain_reaches_the_caller() {
     let mut storage = Room::new();
