@@ -42,21 +42,25 @@ impl Failure {
             }
             Error::Transport(_) | Error::Closed => "the broker closed it".to_owned(),
             Error::Protocol(error) => error.to_string(),
-            _ => "a request was not possible".to_owned(),
+            Error::Request(error) => error.to_string(),
+            _ => "a payload was not sent".to_owned(),
         };
-        let advice = match error {
-            Error::Protocol(error) if !advice(error).is_empty() => advice(error),
-            _ if was_accepted => "",
-            _ => {
-                ". Check --user, --password and --client-id, that a broker for MQTT 3.1.1 is at that port, and whether it needs --tls"
-            }
+        let (problem, mut advice) = match was_accepted {
+            true => ("Connection lost", ""),
+            false => ("No connection", NOT_ACCEPTED),
         };
-        Self {
-            text: format!("Connection lost: {reason}{advice}."),
-            is_permanent: error.is_permanent(),
+        if let Error::Protocol(error) = error
+            && let Some(special) = special_advice(error)
+        {
+            advice = special;
         }
+        let text = format!("{problem}: {reason}.{advice}");
+        let is_permanent = error.is_permanent();
+        Self { text, is_permanent }
     }
 }
+
+const NOT_ACCEPTED: &str = " Check --user, --password and --client-id, that a broker for MQTT 3.1.1 is at that port, and whether it needs --tls.";
 
 /// Returns `true` if the broker closed the connection. A broker that dies does not close TLS.
 fn is_closed(error: &io::Error) -> bool {
@@ -66,16 +70,16 @@ fn is_closed(error: &io::Error) -> bool {
     )
 }
 
-const fn advice(error: &ProtocolError) -> &'static str {
-    match error {
-        ProtocolError::Refused(Code::ServerUnavailable) => ". Try later",
+const fn special_advice(error: &ProtocolError) -> Option<&'static str> {
+    Some(match error {
+        ProtocolError::Refused(Code::ServerUnavailable) => " Try later.",
         ProtocolError::Refused(Code::UnacceptableProtocolVersion) => {
-            ". Use a broker for MQTT 3.1.1"
+            " Use a broker for MQTT 3.1.1."
         }
-        ProtocolError::Refused(Code::IdentifierRejected) => ". Give another one with --client-id",
-        ProtocolError::Refused(_) => ". Check --user and --password, or the variable MQTT_PASSWORD",
-        ProtocolError::ClosedAtPublish { .. } => ". Try a lower --qos, or another --topic-prefix",
-        ProtocolError::ClosedAtSubscribe { .. } => ". Try another --topic-prefix",
-        _ => "",
-    }
+        ProtocolError::Refused(Code::IdentifierRejected) => " Give another one with --client-id.",
+        ProtocolError::Refused(_) => " Check --user and --password, or the variable MQTT_PASSWORD.",
+        ProtocolError::ClosedAtPublish { .. } => " Try a lower --qos, or another --topic-prefix.",
+        ProtocolError::ClosedAtSubscribe { .. } => " Try another --topic-prefix.",
+        _ => return None,
+    })
 }
