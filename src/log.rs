@@ -1,6 +1,6 @@
 //! Log events. They go to `defmt` and to `log`, each if its feature is enabled. Otherwise nothing is logged.
 //!
-//! Both get the same texts: `{}` is `Format` of one and `Display` of the other.
+//! Both receive the same texts: `{}` is `Format` of one and `Display` of the other.
 
 use crate::codec::PacketId;
 #[cfg(any(feature = "defmt", feature = "log"))]

@@ -43,8 +43,8 @@ impl<'a> Publish<'a> {
     /// # Errors
     ///
     /// - The errors of [`PublishHeader::decode_body`].
-    /// - [`DecodeError::Truncated`]: the body is shorter than the header says.
-    /// - [`DecodeError::TrailingBytes`]: the body is longer than the header says.
+    /// - [`DecodeError::Truncated`]: the body is shorter than in the header.
+    /// - [`DecodeError::TrailingBytes`]: the body is longer than in the header.
     pub fn decode_body(header: &FixedHeader, body: &'a [u8]) -> Result<Self, DecodeError> {
         min_publish_length(header.flags)?;
         let (body, extra) = body

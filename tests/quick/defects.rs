@@ -149,7 +149,7 @@ fn defect_04_a_late_acknowledgement_is_read_whole() {
     }
 }
 
-/// A packet that no server may send is not left lying in the stream: the connection ends with its name.
+/// If a packet is received that no server may send, the connection is closed with an error that names it.
 #[test]
 fn defect_04_a_packet_that_only_a_client_sends() {
     for (bytes, packet_type) in [
@@ -282,7 +282,7 @@ fn defect_06_a_server_that_does_not_answer() {
     });
 }
 
-/// `check_msg` waited for the rest of a packet once its first byte had come.
+/// `check_msg` waited for the rest of a packet after its first byte.
 #[test]
 fn defect_07_a_check_never_waits() {
     let network = Network::new();
@@ -372,7 +372,7 @@ fn defect_10_lengths_that_lie() {
         ProtocolError::Decode(error) => error,
         other => panic!("{other:?}"),
     };
-    // A topic that is longer than its packet, and bytes behind it that belong to the next packet.
+    // A topic that is longer than its packet, and bytes after it that belong to the next packet.
     assert_eq!(
         decode(&[0x30, 5, 0, 9, b'a', b'b', b'c', 0xD0, 0, 0xD0, 0, 0xD0, 0]),
         DecodeError::Truncated
@@ -392,7 +392,7 @@ fn defect_10_lengths_that_lie() {
     );
 }
 
-/// A message of 200 MB asked for 200 MB of memory.
+/// A message of 200 MB needed 200 MB of memory.
 #[test]
 fn defect_10_a_message_larger_than_memory() {
     let network = Network::new();
@@ -420,7 +420,7 @@ fn defect_10_a_message_larger_than_memory() {
     });
 }
 
-/// Characters were counted where bytes go out.
+/// Characters were counted instead of bytes.
 #[test]
 fn defect_11_lengths_are_bytes() {
     let network = Network::with_server();
@@ -725,7 +725,7 @@ fn defect_20_messages_do_not_nest() {
     assert_eq!(depth.borrow().1, i32::from(floods));
 }
 
-/// The acknowledgement follows the message: a caller that has not seen it to its end has not acknowledged it.
+/// The acknowledgement follows the message: before the last chunk was delivered, it is not acknowledged.
 #[test]
 fn defect_20_a_message_is_acknowledged_after_it_was_seen() {
     let network = Network::new();

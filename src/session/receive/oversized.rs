@@ -24,7 +24,7 @@ pub(super) enum Mode {
     Streaming,
     /// The topic does not fit and is skipped. Its packet id, if any, and the payload follow.
     SkippingTopic,
-    /// The payload is skipped: the message is a repetition, the caller did not want the rest, or the topic did not fit.
+    /// The payload is skipped: the message is a repetition, the caller has skipped the rest, or the topic did not fit.
     SkippingPayload { topic_fits: bool },
 }
 

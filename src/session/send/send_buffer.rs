@@ -77,7 +77,7 @@ impl SendBuffer<'_> {
         Ok(())
     }
 
-    /// Puts a CONNECT in front of everything \[MQTT-3.1.0-1\]. The caller has checked that it
+    /// Writes a CONNECT before all other packets \[MQTT-3.1.0-1\]. The caller has checked that it
     /// [fits](Self::check_connect_fits).
     pub(super) fn push_connect(&mut self, connect: &Connect<'_>, header: FixedHeader) {
         let len = header.packet_len();

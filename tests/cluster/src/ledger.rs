@@ -19,7 +19,7 @@ struct Entry {
     sent: u32,
     /// How often without DUP, as a new message.
     sent_as_new: u32,
-    /// How often the handler of the receiver got it.
+    /// Number of deliveries to the handler of the receiver.
     received: u32,
 }
 
@@ -29,12 +29,12 @@ impl Entry {
         self.outcome == Outcome::Acknowledged && self.sent == 0
     }
 
-    /// The device read it, and its handler did not get it.
+    /// The device read it, but did not deliver it to its handler.
     const fn is_lost_by_device(&self) -> bool {
         self.sent > 0 && self.received == 0
     }
 
-    /// The handler got it more often than the broker sent it, or sent it as a new message at QoS 2.
+    /// The handler received it more often than the broker sent it, or sent it as a new message at QoS 2.
     const fn is_repeated_by_device(&self) -> bool {
         match self.qos {
             QoS::ExactlyOnce => self.received > 1 && self.received > self.sent_as_new,
@@ -114,7 +114,7 @@ impl Ledger {
         }
     }
 
-    /// The handler of the receiver got this message.
+    /// Counts a delivery to the handler of the receiver.
     pub(crate) fn received(&mut self, payload: &[u8]) {
         self.last_received = Instant::now();
         if let Some(entry) = self.entry(payload) {
@@ -167,7 +167,7 @@ impl Ledger {
             .count()
     }
 
-    /// Messages at this QoS whose publisher got no answer, or an error.
+    /// Returns the messages at this QoS whose publisher received no answer, or an error.
     fn unanswered(&self, qos: QoS) -> usize {
         self.count(qos, |it| {
             matches!(it.outcome, Outcome::Pending | Outcome::Failed)

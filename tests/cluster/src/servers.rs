@@ -103,7 +103,7 @@ impl Servers {
         })
     }
 
-    /// Kills the first broker, which does not come back.
+    /// Kills the first broker, which is not started again.
     pub(crate) fn kill_one(&mut self) {
         drop(self.brokers.remove(0));
     }

@@ -253,7 +253,7 @@ fn what_leaves_behind_a_payload_is_not_waited_for_longer() {
     assert_eq!(world.millis(), RESPONSE_TIMEOUT + LOOK_AGAIN);
 }
 
-/// While an event waits that a flush cannot hand over, other deadlines may pass; the answer may lie behind the event.
+/// While an event is pending that a flush cannot deliver, no answer is late, because it may be after the event.
 #[test]
 fn an_event_that_waits_does_not_spoil_a_flush() {
     let (mut storage, world) = (storage(), World::new());
@@ -273,7 +273,7 @@ fn an_event_that_waits_does_not_spoil_a_flush() {
     assert_eq!(world.run_for(1, client.flush()), Some(Err(late)));
 }
 
-/// A transport that takes all bytes, and never gets rid of them.
+/// A transport that accepts all bytes, and never flushes them.
 #[test]
 fn a_flush_that_is_never_done_ends_in_time() {
     let stuck = |world: &World| world.set_flush(Flush::Never);
@@ -369,7 +369,7 @@ fn calls_that_queue_never_wait() {
     assert_eq!(at_once(&world, client.ping()), Ok(()));
     assert_eq!(at_once(&world, client.poll()), Ok(None));
 
-    // Nothing was lost by being refused: all leaves when there is room.
+    // Refused requests can be repeated: all are sent when there is room.
     world.set_room(usize::MAX);
     world.run(client.flush()).unwrap();
     assert_eq!(packets(&world.take_sent()).0.len(), 5);
@@ -551,7 +551,7 @@ fn an_acknowledgement_that_nobody_took_is_told_after_the_next_connect() {
             .publish(&message("a", b"x", QoS::AtLeastOnce))
             .unwrap();
     }
-    // The flush reads the first PUBACK, and cannot get rid of the second PUBLISH.
+    // The flush reads the first PUBACK, and cannot send the second PUBLISH.
     assert!(matches!(
         world.drive(client.flush(), |_| false),
         Outcome::Idle
@@ -598,7 +598,7 @@ fn the_connection_that_is_opened_tells_how_it_went() {
     assert!(client.session_present());
 }
 
-/// A checkpoint comes between a reader and the rest of its message.
+/// A checkpoint is due before the rest of a message that is being read.
 #[test]
 fn a_reader_leaves_a_checkpoint_to_be_seen() {
     let (mut storage, world) = (storage(), World::new());

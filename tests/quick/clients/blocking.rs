@@ -36,7 +36,7 @@ fn options() -> Connect<'static> {
     }
 }
 
-// What goes to the transport.
+// Returns the bytes for the transport.
 
 /// A CONNECT with everything, and one packet of every other kind that a client sends.
 #[test]
@@ -348,7 +348,7 @@ fn a_ping_without_answer_ends() {
     );
 }
 
-/// A peer that never reads: every call that waits for bytes to leave ends.
+/// A peer that never reads: every call that waits for bytes to be sent ends.
 #[test]
 fn a_write_that_nobody_takes_ends() {
     let stuck = |network: &Network| network.writes(&[], Step::NotReady);
@@ -380,7 +380,7 @@ fn a_write_that_times_out_for_ever_ends() {
     );
 }
 
-/// Each byte that leaves gives the transport new time.
+/// Each accepted byte restarts the write deadline.
 #[test]
 fn a_slow_transport_is_no_stuck_one() {
     let slow = |network: &Network| {
@@ -461,7 +461,7 @@ fn the_response_timeout_can_be_set() {
     );
 }
 
-/// The answers came while the caller was busy elsewhere. They count: they were not late, only read late.
+/// The answers were received while the caller was busy. They count: they were not late, only read late.
 #[test]
 fn an_answer_that_waits_to_be_read_is_in_time() {
     let (mut storage, network) = (storage(), Network::with_server());
@@ -513,7 +513,7 @@ fn pingreq_leaves_in_time() {
     }
 }
 
-/// `poll` pings too, and says when it has to be called for that.
+/// `poll` also sends PINGREQ, and `deadline` returns the time of its next call.
 #[test]
 fn poll_pings_at_its_deadline() {
     let (mut storage, network) = (storage(), Network::with_server());
@@ -629,7 +629,7 @@ fn poll_never_waits() {
     );
 }
 
-/// Nothing but the calls that say so wait for a transport that takes nothing.
+/// Only the documented calls wait for a transport that accepts nothing.
 #[test]
 fn queueing_calls_never_wait() {
     let (mut storage, network) = (storage(), Network::new());
@@ -713,7 +713,7 @@ fn publish_and_wait_hands_over_what_else_comes() {
     assert_eq!(seen[3], Seen::other(Event::Puback(first)));
     assert_eq!(seen[4], Seen::other(Event::Unsuback(unsubscribed)));
     assert_eq!(seen[5], expected("two", b"2", QoS::ExactlyOnce));
-    // The acknowledgements of what came together leave together, before the call returns.
+    // Acknowledgements of messages that were received together are sent together, before the call returns.
     let own = publish("t", b"", QoS::AtLeastOnce, 4);
     let acks = [puback(77), common::pubrec(78)].concat();
     assert_eq!(network.take_writes(), [own, acks]);
@@ -854,14 +854,14 @@ fn session_present_is_told() {
     }
 }
 
-/// Acknowledgements and messages leave before DISCONNECT, nothing after it, and the transport comes back.
+/// Acknowledgements and messages are sent before DISCONNECT, nothing after it, and the transport is returned.
 #[test]
 fn disconnect_leaves_nothing_behind() {
     for pause in [None, Some(Step::NotReady), Some(Step::Interrupted)] {
         let (mut storage, network) = (storage(), Network::new());
         let mut session = Session::new(&mut storage);
         let mut client = connected(&mut session, &network, &options());
-        // The first packet is half-way out when the others come.
+        // Half of the first packet was sent when the others are received.
         let busy: Vec<Step> = pause
             .iter()
             .flat_map(|pause| [Step::Bytes(3), *pause])
@@ -936,7 +936,7 @@ fn the_session_can_be_connected_again() {
     }
 }
 
-/// CONNECT, PUBLISH and DISCONNECT leave in one write, and the answer is read before the transport comes back.
+/// CONNECT, PUBLISH and DISCONNECT are sent in one write, and the answer is read before the transport is returned.
 #[test]
 fn a_sensor_sends_all_at_once() {
     let (mut storage, network) = (storage(), Network::with_server());
@@ -958,7 +958,7 @@ fn a_sensor_sends_all_at_once() {
     assert_eq!(network.unread(), 0);
 }
 
-/// The same with a message of an earlier connection, which may go out only after CONNACK, and DISCONNECT after it.
+/// The same with a message of an earlier connection, which may be sent only after CONNACK, and DISCONNECT after it.
 #[test]
 fn disconnect_waits_for_what_waits_for_connack() {
     let (mut storage, network) = (storage(), Network::new());
@@ -1063,7 +1063,7 @@ fn what_is_published_does_not_wait() {
     }
 }
 
-/// What goes out again does not wait either, with an acknowledgement beside it or without.
+/// Resent messages do not wait either, with or without an acknowledgement.
 #[test]
 fn what_goes_out_again_does_not_wait() {
     for stuck in [false, true] {
@@ -1098,7 +1098,7 @@ fn what_goes_out_again_does_not_wait() {
     }
 }
 
-/// A flush waits for CONNACK only if something is queued that must not leave before.
+/// A flush waits for CONNACK only if a packet is queued that must not be sent before.
 #[test]
 fn a_flush_ends_when_all_has_left_that_may() {
     for checkpoints in [true, false] {

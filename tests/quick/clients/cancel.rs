@@ -3,8 +3,7 @@
 //!
 //! A program with all calls runs against a scripted server, first without faults. Then reads, writes and deliveries
 //! have a few bytes, with pauses, and calls are dropped at some polls. The bytes that the server receives and the
-//! events of the caller must stay the same. Nothing in it needs time, so a call that is not woken when it should be
-//! leaves something out.
+//! events of the caller must stay the same. Nothing in it needs time, so a call that is not woken omits a step.
 #![allow(
     clippy::unwrap_used,
     clippy::panic,
@@ -43,7 +42,7 @@ enum Drops {
     Often(u8),
 }
 
-/// One run of the program, and what came of it.
+/// Runs the program once, and returns the result.
 struct Run {
     world: World,
     drops: Drops,
@@ -109,8 +108,8 @@ impl Run {
         }
     }
 
-    /// A call that waits, and may be dropped meanwhile; then its outcome comes as an event. It is made again if it was
-    /// not polled.
+    /// A waiting call, which may be dropped. Its outcome is then reported as an event. It is made again if it was not
+    /// polled.
     fn waiting<'s, 'b, 'w>(
         &self,
         client: &mut AsyncClient<'s, 'b, 'w>,
@@ -289,7 +288,7 @@ fn program(run: &Run) -> Trace {
 fn connect(run: &Run, session: &mut Session<'_>) {
     for attempt in 0.. {
         let socket = run.world.dial();
-        // A call that starts from the beginning each time comes to its end only if it is let.
+        // A call that starts from the beginning each time ends only if it is not dropped.
         run.spared.set(attempt > 9);
         match run.drive(AsyncClient::connect(
             session,
@@ -386,7 +385,8 @@ fn the_program_uses_everything() {
             .filter(|packet| packet[0] >> 4 == packet_type)
             .count()
     };
-    // Each message at QoS 1 is acknowledged once; each at QoS 2 came twice, and each PUBLISH and PUBREL is answered.
+    // Each message at QoS 1 is acknowledged once. Each one at QoS 2 was received twice, and each PUBLISH and PUBREL is
+    // answered.
     assert_eq!((counted(4), counted(5), counted(7)), (8, 16, 16));
     // Ten messages of our own, two of them at QoS 2.
     assert_eq!((counted(3), counted(6)), (11, 2));

@@ -62,7 +62,7 @@ fn connect<'s, 'b, 'n>(session: &'s mut Session<'b>, network: &'n Network) -> Cl
     Client::connect(session, network.transport(), network, &options()).unwrap()
 }
 
-/// A client that has opened a connection, with a message of an older one to send again; the answer comes late.
+/// A client that has opened a connection, with a message of an older one to resend. The answer is late.
 fn reopen<'s, 'b, 'n>(session: &'s mut Session<'b>, network: &'n Network) -> Client<'s, 'b, 'n> {
     let older = Network::new();
     connect(session, &older)
@@ -116,7 +116,7 @@ fn a_reader_leaves_a_checkpoint_to_be_seen() {
     assert!(matches!(client.poll().unwrap(), Some(Event::CheckpointDue)));
 }
 
-/// A publish between two chunks of a QoS 2 message: the reader gets all that was received, and nothing is skipped.
+/// A publish between two chunks of a QoS 2 message: the reader gets all received bytes, and nothing is skipped.
 #[test]
 fn reader_checkpoint_due_message_received_is_read_whole() {
     let (network, mut storage) = (Network::new(), Memory::new());
@@ -147,7 +147,7 @@ fn reader_checkpoint_due_message_received_is_read_whole() {
     assert!(contains(&network.take_sent(), &pubrec));
 }
 
-/// While a checkpoint is due, `disconnect` says so, and client and transport are as they were.
+/// While a checkpoint is due, `disconnect` returns that error, and client and transport are unchanged.
 #[test]
 fn disconnect_checkpoint_due_keeps_connection() {
     let (network, mut storage) = (Network::new(), Memory::new());
@@ -277,7 +277,7 @@ fn a_connect_that_cannot_fit_leaves_the_connection_as_it_was() {
     assert!(session.is_connected());
 }
 
-/// [MQTT-1.5.3-2] [MQTT-3.3.2-2] A topic that is too long to be seen whole is checked byte by byte.
+/// [MQTT-1.5.3-2] [MQTT-3.3.2-2] A topic that does not fit into the buffer is checked byte by byte.
 #[test]
 fn a_skipped_topic_is_checked_as_far_as_single_bytes_tell() {
     let at = 40;
@@ -298,7 +298,7 @@ fn a_skipped_topic_is_checked_as_far_as_single_bytes_tell() {
     }
 }
 
-/// The acknowledgement of a long message comes after its id is known, however fast the server is.
+/// The acknowledgement of a long message is reported after its id is known, however fast the server is.
 #[test]
 fn the_acknowledgement_of_a_long_message_is_the_callers() {
     for pieces in [1, 7, 1_000] {
@@ -348,7 +348,7 @@ fn a_call_after_the_end_says_that_it_has_ended() {
     assert_eq!(subscribed.err(), Some(Error::Closed));
 }
 
-/// A change of the session while the last bytes of a message leave is no refusal of that message.
+/// A change of the session while the last bytes of a message are sent does not refuse that message.
 #[test]
 fn a_message_that_has_left_was_accepted() {
     let (network, mut storage) = (Network::new(), Memory::new());
@@ -360,7 +360,7 @@ fn a_message_that_has_left_was_accepted() {
     while client.poll().unwrap().is_some() {}
     while client.poll().unwrap().is_some() {}
     network.take_sent();
-    // The answer to our PUBREC comes while the transport gets rid of the message.
+    // The answer to the PUBREC is received while the transport flushes the message.
     network.flushes(&[Step::TimedOut; 8]);
     network.feed_at(network.millis() + 1, &pubrel(9));
     let sent = client.publish_and_wait(&Message::new("u", b"y"), |_, _| {});

@@ -148,7 +148,7 @@ fn disconnect_on_a_dead_connection_returns_at_once() {
     }
 }
 
-/// An error that is not fatal leaves the client as it is: the call can be repeated, or the transport be taken.
+/// After an error that is not fatal, the call can be repeated, or the transport taken.
 #[test]
 fn disconnect_with_a_checkpoint_due_keeps_the_transport() {
     let due = Error::Request(RequestError::CheckpointDue);
@@ -177,7 +177,7 @@ fn disconnect_with_a_checkpoint_due_keeps_the_transport() {
     }
 }
 
-/// PINGRESP and messages that were on their way are read; the result says whether the server closed the connection.
+/// PINGRESP and messages in transit are read. The result is `true` if the server closed the connection.
 #[test]
 fn disconnect_says_whether_the_end_was_seen() {
     for (closes, timeout, waits) in [

@@ -1,4 +1,4 @@
-//! What errors say to a person: the fact, the number that explains it, and where the specification has the rule.
+//! The texts of errors: the problem, the number that explains it, and the section of the specification.
 #![allow(
     clippy::unwrap_used,
     reason = "helpers of tests, which may panic as tests do"

@@ -329,7 +329,7 @@ fn fatal() -> impl Strategy<Value = Step> {
     ]
 }
 
-/// A life in which everything happens once; what came, and how it ended.
+/// Runs a connection in which everything happens once. Returns the events and the end.
 fn life(network: &Network) -> (Vec<Seen>, common::Result<()>) {
     let mut storage = Storage::<64, 512, 4>::new();
     let mut session = Session::new(&mut storage);

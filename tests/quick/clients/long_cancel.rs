@@ -44,7 +44,7 @@ impl Sleep for Still {
     }
 }
 
-/// A transport that takes and brings so many bytes a call, and every other time none.
+/// A transport that moves this number of bytes in every other call, and none in the others.
 #[derive(Clone)]
 struct Wire(Rc<RefCell<Ends>>);
 
@@ -256,7 +256,8 @@ fn the_bytes_are_the_encoders() {
     }
 }
 
-/// Dropped before a byte was sent: the request has no effect. After that: over, and every call says why.
+/// Dropped before a byte was sent: the request has no effect. After that, the connection is closed, and every call
+/// returns the reason.
 #[test]
 fn a_send_dropped_at_every_poll() {
     let payload = pattern(30);
@@ -409,7 +410,7 @@ fn messages_come_while_a_payload_leaves() {
     }
 }
 
-/// Every read dropped at every other poll: no byte is lost, and the answer leaves once.
+/// Every read is dropped at every other poll: no byte is lost, and the answer is sent once.
 #[test]
 fn a_read_dropped_at_every_poll_loses_nothing() {
     for qos in ALL {

@@ -75,7 +75,7 @@ impl Case {
         }
     }
 
-    /// The message comes in these pieces, and its QoS 2 exchange is brought to its end.
+    /// Receives the message in these pieces, and completes its QoS 2 exchange.
     fn check(&self, peer: &mut Peer<'_, '_>, rx: usize, sizes: &[usize]) {
         peer.heard.clear();
         peer.before.clear();
@@ -183,7 +183,7 @@ proptest! {
     }
 }
 
-/// Cut at every byte, with and without the answer having left.
+/// Cut at every byte, before and after the answer was sent.
 #[test]
 fn a_message_cut_at_every_byte_comes_again_from_its_beginning() {
     for rx in [16, 19, 31] {
@@ -207,7 +207,7 @@ fn cut_and_resume(rx: usize, case: &Case, at: usize, answered: bool, sizes: &[us
         let mut peer = Peer::connect(session, false);
         peer.sent.clear();
         if complete && !answered {
-            // The last piece is heard, and the connection breaks before its answer leaves.
+            // The last piece is delivered, and the connection breaks before its answer is sent.
             peer.feed(&bytes[..at - 1], sizes);
             let space = peer.session.space();
             space[0] = bytes[at - 1];
@@ -339,7 +339,7 @@ fn a_message_can_be_skipped_after_each_chunk() {
     }
 }
 
-/// [MQTT-4.8.0-2] Another packet that does not fit says how much room it needs.
+/// [MQTT-4.8.0-2] The error of another packet that does not fit has the needed room.
 #[test]
 fn another_packet_that_does_not_fit_names_its_size() {
     // A SUBACK for thirteen filters.
@@ -501,7 +501,7 @@ fn the_largest_message_passes() {
 
 // The readers.
 
-/// Reads with buffers of this size, at most `most` bytes; what came, and whether the end was seen.
+/// Reads with buffers of this size, at most `most` bytes. Returns the bytes, and `true` if the end was read.
 fn read_some(reader: &mut impl Read, size: usize, most: usize) -> (Vec<u8>, bool) {
     let mut all = Vec::new();
     while all.len() < most {

@@ -22,7 +22,7 @@ use crate::long::{self, KEEP, Sizes, T, id, pattern, publish};
 const ALL: [QoS; 3] = [QoS::AtMostOnce, QoS::AtLeastOnce, QoS::ExactlyOnce];
 const KEPT: [QoS; 2] = [QoS::AtLeastOnce, QoS::ExactlyOnce];
 
-/// Where a payload comes from.
+/// The source of a payload.
 #[derive(Clone, Copy, Debug)]
 enum From {
     Memory,
@@ -188,7 +188,7 @@ fn the_bytes_are_the_encoders_at_every_boundary() {
     }
 }
 
-/// The smallest send buffer has room for the smallest CONNECT and for nothing else, and says so.
+/// The smallest send buffer has room only for the smallest CONNECT. Other requests return an error.
 #[test]
 fn the_smallest_send_buffer() {
     let mut storage = Storage::<16, 16, 1>::new();
@@ -217,7 +217,8 @@ fn the_smallest_send_buffer() {
     assert_eq!(sent, publish("t", &payload, Delivery::AtMostOnce, false));
 }
 
-/// A Remaining Length of 268,435,455 leaves, byte by byte accounted for; one more is refused before anything is queued.
+/// A Remaining Length of 268,435,455 is sent, and each byte is counted. One more byte is refused before anything is
+/// queued.
 #[test]
 fn the_largest_message() {
     const REMAINING: usize = 268_435_455;
@@ -323,7 +324,8 @@ fn answers_wait_for_the_end_of_the_payload() {
     });
 }
 
-/// More messages than the lane has room for answers while a slow payload leaves: nothing is overdue, nothing is lost.
+/// More messages than the acknowledgement queue has room for, while a slow payload is sent: nothing is late, and
+/// nothing is lost.
 #[test]
 fn a_full_lane_waits_for_a_slow_payload() {
     with_tx(64, |session| {
@@ -394,7 +396,7 @@ fn a_second_payload_waits_for_the_first() {
     }
 }
 
-/// Queued behind others, which leave first; queued before others, which wait.
+/// Queued after others, which are sent first. Queued before others, which wait.
 #[test]
 fn order_is_kept() {
     with_tx(300, |session| {
@@ -425,7 +427,7 @@ fn cut_at(session: &mut Session<'_>, qos: QoS, payload: &[u8], from: From, cut: 
     assert_eq!(events(session), (vec![], Some(ProtocolError::Closed)));
 }
 
-/// Cut at every byte: the payload is asked for, everything else waits, and the packet is the same but for DUP.
+/// Cut at every byte: the payload is requested, everything else waits, and the packet differs only in DUP.
 #[test]
 fn a_payload_cut_at_every_byte_is_asked_for_and_goes_out_again() {
     let payload = pattern(40);
@@ -464,7 +466,7 @@ fn a_payload_cut_at_every_byte_is_asked_for_and_goes_out_again() {
                         dup: false,
                     };
                     let next = publish("n", b"", delivery, false);
-                    // DUP says that it may have been tried before (section 3.3.1.1).
+                    // DUP means that it may have been sent before (section 3.3.1.1).
                     let dup = cut > 0;
                     assert_eq!(
                         sent,
@@ -478,7 +480,7 @@ fn a_payload_cut_at_every_byte_is_asked_for_and_goes_out_again() {
     }
 }
 
-/// The server acknowledges ids 1 and 2; nothing is left.
+/// The server acknowledges ids 1 and 2. Nothing more is in flight.
 fn finish(session: &mut Session<'_>, qos: QoS) {
     if qos == QoS::ExactlyOnce {
         feed(session, &[0x50, 2, 0, 1]);
@@ -604,7 +606,7 @@ fn a_declined_payload_keeps_its_id() {
     }
 }
 
-/// At QoS 1 a server keeps no id: a declined message gives its slot back at once, and a late answer to it says nothing.
+/// At QoS 1, a server keeps no id. A discarded message frees its slot at once, and a late answer has no effect.
 #[test]
 fn a_declined_message_at_qos_1_is_discarded() {
     for cut in [0, 3, 20] {
@@ -620,7 +622,7 @@ fn a_declined_message_at_qos_1_is_discarded() {
     }
 }
 
-/// Two of them: the second is asked for after the first, also when the first turns out to be acknowledged.
+/// Two of them: the second is requested after the first, even if the first is acknowledged meanwhile.
 #[test]
 fn each_payload_is_asked_for_in_its_turn() {
     let needed = |number| words(Event::PayloadNeeded(id(number)));
@@ -840,7 +842,7 @@ fn a_source_may_take_its_time() {
     });
 }
 
-/// Saved at every byte, restored elsewhere: the payload is asked for, and the packet is the same.
+/// Saved at every byte, restored in another session: the payload is requested, and the packet is the same.
 #[test]
 fn a_session_is_saved_with_a_payload_half_way() {
     for qos in KEPT {
@@ -996,7 +998,7 @@ fn one_connection(
 
 // The blocking client.
 
-/// Header and payload leave in two writes when the transport takes all, from as many slices as there are bytes in.
+/// If the transport accepts all bytes, header and payload are sent in two writes.
 #[test]
 fn header_and_payload_are_two_writes() {
     for qos in ALL {
@@ -1061,7 +1063,7 @@ proptest! {
                 prop_assert_eq!(sent, expected("t", &all, qos, false));
                 prop_assert_eq!(network.take_sent(), vec![0x40, 2, 0, 5]);
             } else {
-                // Its answer left before or behind, and not within.
+                // Its answer was sent before or after, and not inside.
                 let answer = vec![0x40, 2, 0, 5];
                 let whole = expected("t", &all, qos, false);
                 prop_assert!(sent == [&whole[..], &answer].concat() || sent == [&answer[..], &whole].concat());
@@ -1094,7 +1096,8 @@ impl Read for Source<'_> {
     }
 }
 
-/// A source that fails or ends at every byte: the stream ends there, without DISCONNECT, and every call says why.
+/// A source that fails or ends at every byte: the stream ends there, without DISCONNECT, and every call returns the
+/// reason.
 #[test]
 fn a_source_that_fails_ends_the_connection() {
     let payload = pattern(50);
@@ -1192,7 +1195,7 @@ fn an_interrupted_source_goes_on() {
     );
 }
 
-/// A call that would wait for what cannot leave says so instead.
+/// A call that would wait for a packet that cannot be sent returns an error instead.
 #[test]
 fn nobody_waits_behind_a_payload_that_nobody_gives() {
     let network = Network::new();

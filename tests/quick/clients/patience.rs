@@ -31,7 +31,7 @@ fn keep() -> Connect<'static> {
     }
 }
 
-/// A client that comes late: its message was acknowledged long ago, behind these bytes, and it has read nothing.
+/// A late client: its message was acknowledged long ago, after these bytes, and it has read nothing.
 fn late<'s, 'b, 'n>(
     session: &'s mut Session<'b>,
     network: &'n Network,
@@ -45,7 +45,7 @@ fn late<'s, 'b, 'n>(
     client
 }
 
-/// All that a peer has to say waits to be read: it is the caller who is slow.
+/// All bytes of the peer are waiting to be read: the caller is slow.
 #[test]
 fn a_busy_caller_has_no_slow_peer() {
     let (network, mut storage) = (Network::new(), Memory::new());
@@ -64,7 +64,7 @@ fn a_busy_caller_has_no_slow_peer() {
     }
 }
 
-/// An answer that waits to be read is in time, however late the caller comes and however little a read brings.
+/// An unread answer is in time, however late the caller is and however few bytes a read returns.
 #[test]
 fn a_late_caller_finds_its_answer_whatever_a_read_brings() {
     for most in [4, 3, 1] {
@@ -81,7 +81,7 @@ fn a_late_caller_finds_its_answer_whatever_a_read_brings() {
     }
 }
 
-/// Two packets, the first of which does not come whole with the first read: a UART's FIFO of 16 bytes.
+/// Two packets. The first read does not return the whole first one: a UART has a FIFO of 16 bytes.
 #[test]
 fn a_late_caller_finds_its_answer_behind_a_message() {
     let (network, mut storage) = (Network::with_server(), Memory::new());
@@ -106,7 +106,7 @@ fn a_late_flush_finds_its_answer() {
     assert_eq!(client.flush(), Ok(()));
 }
 
-/// As `a_late_flush_finds_its_answer`, with a payload on its way out.
+/// As `a_late_flush_finds_its_answer`, while a payload is sent.
 #[test]
 fn a_late_payload_finds_the_answer() {
     let (network, mut storage) = (Network::with_server(), Memory::new());

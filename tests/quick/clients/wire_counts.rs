@@ -54,7 +54,7 @@ trait Calls<'b> {
     fn poll(&mut self) -> bool;
     fn disconnect(self);
 
-    /// Polls until nothing is left to be done.
+    /// Polls until nothing more can be done.
     fn settle(&mut self) {
         for _ in 0..2 {
             while self.poll() {}

@@ -1,4 +1,4 @@
-//! Packets that other libraries were seen to accept, or to panic on.
+//! Packets that other libraries accept, or panic on.
 #![allow(
     clippy::indexing_slicing,
     clippy::arithmetic_side_effects,
@@ -162,7 +162,7 @@ fn packets_that_panic_mqttrs_are_refused() {
 
 #[test]
 fn packets_that_underflow_in_ntex_mqtt_are_refused() {
-    // A topic longer than its packet, with more bytes behind.
+    // A topic longer than its packet, with more bytes after it.
     assert_eq!(error(b"\x30\x03\x00\x10\x41"), Some(DecodeError::Truncated));
     assert_eq!(
         error(b"\x30\x03\x00\x10\x41\x41\x41\x41\x41"),

@@ -165,7 +165,7 @@ fn assert_exchanged(sent: &[u8]) {
     assert_eq!(packets[2..], expected.each_ref().map(Vec::as_slice));
 }
 
-/// A stream of another make, which says beforehand all that the exchange needs to hear, piece by piece.
+/// Another stream type, with all answers of the exchange prepared, piece by piece.
 #[derive(Default)]
 struct Scripted {
     written: Vec<u8>,

@@ -38,7 +38,7 @@ fn frame(first: u8, body: &[&[u8]]) -> Vec<u8> {
     [&[first, u8::try_from(body.len()).unwrap()][..], &body].concat()
 }
 
-/// A string behind its two-byte length.
+/// A string after its two-byte length.
 fn string(bytes: &[u8]) -> Vec<u8> {
     let len = u16::try_from(bytes.len()).unwrap();
     [&len.to_be_bytes()[..], bytes].concat()
@@ -369,7 +369,7 @@ fn mqtt_3_1_2_13_will_qos_without_will_is_refused() {
         let expected = DecodeError::WillQosWithoutWill { qos };
         assert_eq!(error(&connect(0x02 | qos << 3, &[b"id"])), Some(expected));
     }
-    // `will: None` leaves no place for a QoS on the encoding side.
+    // With `will: None`, a QoS cannot be encoded.
 }
 
 /// [MQTT-3.1.2-14] Will QoS 3 is refused; [`QoS`] has no such value.
@@ -389,7 +389,7 @@ fn mqtt_3_1_2_15_will_retain_without_will_is_refused() {
         error(&connect(0x22, &[b"id"])),
         Some(DecodeError::WillRetainWithoutWill)
     );
-    // `will: None` leaves no place for retain on the encoding side.
+    // With `will: None`, retain cannot be encoded.
 }
 
 /// [MQTT-3.1.2-18] No user name flag, no user name.
@@ -670,7 +670,7 @@ fn mqtt_3_1_3_11_user_name_is_utf8() {
     assert_eq!(connect.encoded_len(), Err(too_long));
 }
 
-/// [MQTT-3.1.4-1] Every malformed CONNECT is refused: cut at any field, or with bytes behind.
+/// [MQTT-3.1.4-1] Every malformed CONNECT is refused: cut at any field, or with bytes after it.
 #[test]
 fn mqtt_3_1_4_1_malformed_connects_are_refused() {
     let whole = connect(0xC6, &[b"id", b"w", b"bye", b"user", b"pwd"]);
@@ -764,7 +764,7 @@ fn mqtt_3_3_1_10_retained_message_may_be_empty() {
     assert_eq!(decode(b"\x31\x05\0\x03a/b"), packet);
 }
 
-/// [MQTT-3.3.2-1] The topic name comes first and is a valid string.
+/// [MQTT-3.3.2-1] The topic name is the first field and a valid string.
 #[test]
 fn mqtt_3_3_2_1_topic_is_first_and_utf8() {
     let delivery = Delivery::ExactlyOnce {
@@ -1051,7 +1051,7 @@ fn mqtt_4_7_3_1_topics_are_not_empty() {
 /// [MQTT-4.7.3-2] Topics and filters have no U+0000.
 #[test]
 fn mqtt_4_7_3_2_topics_have_no_nul() {
-    // At every place of a word, and of the rest behind the words.
+    // At every position in a word, and in the rest after the words.
     for at in 0..20 {
         let mut name = "x".repeat(20);
         name.replace_range(at..=at, "\0");

@@ -94,7 +94,7 @@ fn mqtt_3_3_1_3_an_incoming_dup_decides_nothing() {
     );
 }
 
-/// [MQTT-3.3.4-1] QoS 0 is not answered, QoS 1 gets PUBACK, QoS 2 gets PUBREC.
+/// [MQTT-3.3.4-1] QoS 0 is not answered, QoS 1 is answered with PUBACK, QoS 2 with PUBREC.
 #[test]
 fn mqtt_3_3_4_1_each_qos_has_its_answer() {
     let mut storage = Room::new();

@@ -13,7 +13,7 @@ use umqtt::{
 
 use crate::wire::*;
 
-/// [MQTT-4.6.0-1] PUBLISHes are re-sent in their original order, and new QoS 1 and 2 PUBLISHes wait behind them.
+/// [MQTT-4.6.0-1] PUBLISHes are resent in their original order, and new QoS 1 and 2 PUBLISHes are sent after them.
 #[test]
 fn mqtt_4_6_0_1_resends_keep_their_order_and_new_ones_wait() {
     let mut storage = Room::new();

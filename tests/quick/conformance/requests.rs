@@ -26,7 +26,7 @@ fn unexpected(packet_type: PacketType, packet_id: u16) -> ProtocolError {
     }
 }
 
-/// [MQTT-2.3.1-2] A new packet gets an id that nothing in flight uses, SUBSCRIBE and UNSUBSCRIBE included.
+/// [MQTT-2.3.1-2] A new packet has an id that no packet in flight uses, including SUBSCRIBE and UNSUBSCRIBE.
 #[test]
 fn mqtt_2_3_1_2_ids_in_flight_are_not_given_again() {
     let mut storage = Room::new();
@@ -185,7 +185,7 @@ fn mqtt_3_8_4_2_suback_answers_its_subscribe() {
     assert_eq!(events, words(&[Event::OutcomeUnknown(id(asked))]));
 }
 
-/// [MQTT-3.8.4-5] A SUBACK has one code for each filter asked for, else it is a protocol violation.
+/// [MQTT-3.8.4-5] A SUBACK has one code for each requested filter. Otherwise, it is a protocol violation.
 #[test]
 fn mqtt_3_8_4_5_suback_has_a_code_for_each_filter() {
     let filters = [

@@ -105,7 +105,7 @@ fn mqtt_3_1_2_4_clean_session_0_keeps_state() {
     driven.expect(&[]);
     assert_eq!(driven.sent(), pubrec(5), "it had been delivered before");
 
-    // The server has forgotten: under the same id comes a new message, in the same read as CONNACK.
+    // The server has forgotten the session: a new message with the same id is received in the same read as CONNACK.
     driven.lose();
     driven.connect(&KEEP);
     driven.sent();

@@ -65,7 +65,8 @@ impl Driven<'_> {
         assert_eq!(self.last_words().1, reason);
     }
 
-    /// A device that sleeps exactly as long as it may: the moments at which PINGREQ began to leave, over `millis`.
+    /// Runs a device that sleeps until each deadline for `millis`. Returns the times at which PINGREQ was first offered
+    /// to the transport.
     fn pings(&mut self, millis: u32) -> Vec<u32> {
         let (begin, mut slept, mut pings) = (self.now, 0, Vec::new());
         loop {
@@ -84,7 +85,7 @@ impl Driven<'_> {
     }
 }
 
-/// No packet begins to leave later than keep alive after the end of the one before.
+/// Each packet is first offered to the transport within the keep alive after the end of the one before.
 #[track_caller]
 fn assert_kept_alive(begin: u32, moments: &[u32], keep_alive: u32) {
     let mut last = begin;
@@ -94,8 +95,8 @@ fn assert_kept_alive(begin: u32, moments: &[u32], keep_alive: u32) {
     }
 }
 
-/// [MQTT-3.1.2-23] PINGREQ leaves in time on a silent connection: keep alive of 1 s, 65,535 s and some between, also
-/// when the clock wraps.
+/// [MQTT-3.1.2-23] PINGREQ is sent in time on a silent connection: with a keep alive of 1 s to 65,535 s, also when the
+/// clock wraps.
 #[test]
 fn mqtt_3_1_2_23_silence_is_ended_in_time() {
     for seconds in [1, 2, 5, 60, 18 * 60 * 60, u16::MAX] {
@@ -138,7 +139,7 @@ fn mqtt_3_1_2_23_received_traffic_does_not_count() {
     assert_kept_alive(begin, &pings, 10_000);
 }
 
-/// [MQTT-3.1.2-23] PINGREQ goes in time even if an event waits each time, and none is left unseen.
+/// [MQTT-3.1.2-23] PINGREQ is sent in time even if an event is pending each time, and no event is lost.
 #[test]
 fn mqtt_3_1_2_23_a_flood_of_events_does_not_hold_it_up() {
     let mut storage = Room::new();
@@ -266,7 +267,8 @@ fn mqtt_3_1_2_23_connack_may_take_longer_than_keep_alive() {
     assert_eq!(driven.sent(), b"");
 }
 
-/// [MQTT-3.1.2-23] PINGREQ goes each keep alive although one is unanswered; PINGRESP is awaited since the first of them.
+/// [MQTT-3.1.2-23] PINGREQ is sent in each keep alive interval, even if one is unanswered. PINGRESP is awaited since
+/// the first of them.
 #[test]
 fn mqtt_3_1_2_23_an_unanswered_pingreq_does_not_replace_the_next() {
     let mut storage = Room::new();
@@ -280,7 +282,7 @@ fn mqtt_3_1_2_23_an_unanswered_pingreq_does_not_replace_the_next() {
     driven.ends_after(1_000, ProtocolError::PingrespTimeout);
 }
 
-/// [MQTT-3.1.2-23] PINGREQ goes between two packets: before DISCONNECT, and while a checkpoint is due.
+/// [MQTT-3.1.2-23] PINGREQ is sent between two packets: before DISCONNECT, and while a checkpoint is due.
 #[test]
 fn mqtt_3_1_2_23_pingreq_goes_between_two_packets() {
     let mut storage = Room::new();
@@ -362,7 +364,7 @@ fn mqtt_3_1_2_24_progress_inside_a_packet_restarts_the_deadline() {
     driven.open(&kept_alive(0), false);
     driven.session.ping().unwrap();
     assert_eq!(driven.sent(), PINGREQ);
-    // Each piece comes as late as possible.
+    // Each piece is received as late as possible.
     let packet = publish(0, 0, &[b'x'; 200]);
     for piece in packet.chunks(9).take(8) {
         driven.pass(TIMEOUT - 1);

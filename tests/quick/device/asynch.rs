@@ -254,7 +254,7 @@ fn refused_chunk_is_given_again_and_skipped_rest_is_acknowledged() {
     }
 }
 
-/// The handler leaves a checkpoint to a task. A save that a change has overtaken does not count.
+/// The handler postpones a checkpoint for a task. A save that a change has overtaken does not count.
 #[test]
 fn checkpoint_left_to_a_task_ends_with_a_save_of_all_changes() {
     let world = World::new();
@@ -597,7 +597,7 @@ fn run_with_other_password_connects_and_with_other_client_id_does_not() {
     assert_eq!(*users.borrow(), [Some("new".to_owned())]);
 }
 
-/// A publish that is dropped at each of its polls was made or not, and leaves its place free.
+/// A publish that is dropped at each of its polls was made or not, and its place is free.
 #[test]
 fn publish_dropped_at_each_poll_frees_its_place() {
     for polls in 0..6 {
@@ -642,7 +642,8 @@ fn publish_dropped_at_each_poll_frees_its_place() {
         let dropped = count("publish dropped");
         assert!(dropped <= 1);
         assert_eq!((count("publish first"), count("publish last")), (1, 1));
-        // Who does not wait leaves the end to the handler. The call may have had its own before it was dropped.
+        // If a call does not wait, the handler receives the end of its request. The call may have had its own before it
+        // was dropped.
         assert!((1..=1 + dropped).contains(&completed.get()), "{polls}");
     }
 }

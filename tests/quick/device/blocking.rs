@@ -25,8 +25,8 @@ use crate::common::{Network, Step, connack, message, publish, refused, server};
 
 const QOS1: QoS = QoS::AtLeastOnce;
 
-/// A broker that accepts and closes at once is asked at most 10 times in 60 s. One that stays is left for long, and the
-/// delays begin again.
+/// A broker that accepts and closes at once is asked at most 10 times in 60 s. A connection that lasts long enough
+/// resets the delays.
 #[test]
 fn server_that_closes_at_once_is_not_asked_often() {
     let network = Network::new();
@@ -53,7 +53,7 @@ fn server_that_closes_at_once_is_not_asked_often() {
     );
 }
 
-/// After bad credentials, the next dial comes after a minute, less at most half of it by chance.
+/// After bad credentials, the next dial follows after 30 to 60 s, at random.
 #[test]
 fn bad_credentials_delay_the_next_dial_for_long() {
     let network = Network::new();

@@ -25,7 +25,7 @@ use crate::common::{connack, message, publish, refused, server, suback, world::W
 const QOS1: QoS = QoS::AtLeastOnce;
 const QOS2: QoS = QoS::ExactlyOnce;
 
-/// The topics of all PUBLISHes that a peer has seen.
+/// Returns the topics of all PUBLISHes that a peer has received.
 type Topics = Rc<RefCell<Vec<String>>>;
 
 /// The server, which notes the topics.

@@ -86,7 +86,7 @@ const KINDS: &[(&str, u64)] = &[
 /// Places for tasks that wait.
 const PLACES: usize = 4;
 
-/// Virtual time in ms after which nothing goes wrong any more, and by which everything has to have ended.
+/// Virtual times in ms: the end of the faults, and the end of all tasks.
 const CALM_AT: u32 = 60_000;
 const END_AT: u32 = 900_000;
 
@@ -181,7 +181,7 @@ struct Out {
     has_pubrec: bool,
 }
 
-/// The broker, and what both sides have seen.
+/// The broker, and the packets of both sides.
 #[derive(Default)]
 struct Ledger {
     kinds: Kinds,
@@ -189,9 +189,9 @@ struct Ledger {
     downs: Vec<Down>,
     /// Some messages to the device are larger than its receive buffer.
     has_chunks: bool,
-    /// Messages whose end the handler is to be told, by id.
+    /// Messages whose end the handler must receive, by id.
     open: HashMap<PacketId, usize>,
-    /// Requests whose calls were dropped, or whose end may be told to the handler.
+    /// Requests whose calls were dropped, or whose end the handler may receive.
     dropped_calls: u32,
     forgets: u32,
     has_session: bool,
@@ -721,7 +721,7 @@ impl History<'_> {
         }
     }
 
-    /// What goes wrong on the network, and what others publish.
+    /// The faults of the network, and the messages of other clients.
     async fn chaos(&self) {
         while !self.is_calm() {
             let millis = 1 + self.below(self.plan.cut_every as usize) as u32;

@@ -294,7 +294,7 @@ enum Down {
     Over,
 }
 
-/// The server, and what both sides have seen.
+/// The server, and the packets of both sides.
 struct Broker {
     receives: bool,
     ups: Vec<Up>,
@@ -306,9 +306,9 @@ struct Broker {
     answers: VecDeque<Vec<u8>>,
     down: Down,
     handled: u32,
-    /// Accepted messages whose end the handler is to be told.
+    /// Accepted messages whose end the handler must receive.
     open: HashSet<PacketId>,
-    /// Requests whose end the handler may be told.
+    /// Requests whose end the handler may receive.
     dropped_calls: usize,
     /// Connections that have failed.
     losses: usize,
@@ -450,7 +450,7 @@ impl<'h, const PLACES: usize> History<'h, PLACES> {
         self.scenario.tasks.len() > PLACES
     }
 
-    /// What became of a call: its result, which is `None` if an error came that had to be expected.
+    /// The outcome of a call: its result, or `None` for an expected error.
     fn expect<R>(&self, result: Result<R, DeviceError>) -> Option<R> {
         result
             .inspect_err(|error| self.broker.borrow().check(*error, self.is_crowded()))
@@ -625,7 +625,7 @@ impl Drop for Unanswered<'_> {
     }
 }
 
-/// The tasks of a history, and the faults that are left.
+/// The tasks of a history, and the remaining faults.
 struct Table<'t, 'h, const PLACES: usize> {
     history: &'h History<'h, PLACES>,
     turns: Turns<'t>,

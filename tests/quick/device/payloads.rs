@@ -38,7 +38,7 @@ fn new(topic: &str, qos: QoS) -> StreamedPublish<'_> {
     }
 }
 
-/// Messages that a peer has seen: topic and payload.
+/// Returns topic and payload of the messages that a peer has received.
 type Messages = Rc<RefCell<Vec<(String, Vec<u8>)>>>;
 
 /// The server, which notes messages, and keeps the session.
@@ -430,7 +430,7 @@ fn source_that_provides_too_little_ends_call() {
     }
 }
 
-/// A message at QoS 0 that is queued behind an open payload was not written.
+/// A message at QoS 0 that is queued after an open payload was not written.
 #[test]
 fn qos0_behind_open_payload_waits_for_it() {
     let world = World::new();
@@ -465,7 +465,7 @@ fn qos0_behind_open_payload_waits_for_it() {
     world.run(&mut tasks);
 }
 
-/// A payload that is needed again goes before a task that waits for room, because nothing is sent before it.
+/// A payload that is needed again has priority over a task that waits for room, because nothing is sent before it.
 #[test]
 fn payload_needed_again_does_not_wait_behind_task_without_room() {
     let world = World::new();
@@ -569,8 +569,8 @@ fn payload_turns_are_first_come_first_served() {
     assert_eq!(topics, ["first", "second", "third"]);
 }
 
-/// The task of a payload is polled only after its connection has ended and another task has begun a payload on the next. It
-/// leaves that one alone.
+/// The task of a payload is polled only after its connection has ended and another task has begun a payload on the
+/// next. It does not change that one.
 #[test]
 fn payload_task_that_is_polled_late_leaves_next_payload_alone() {
     for (qos, is_dropped) in [

@@ -113,7 +113,7 @@ impl Wake for Token {
     }
 }
 
-/// Tasks that are polled one at a time, as the test says.
+/// Tasks that the test polls one at a time.
 #[derive(Default)]
 pub(crate) struct Turns<'t> {
     tasks: Vec<Option<Pin<Box<dyn Future<Output = ()> + 't>>>>,

@@ -146,7 +146,7 @@ fn a_repeated_message_that_is_malformed_ends_the_connection() {
     assert_eq!(session.poll(T), Err(ProtocolError::Decode(wildcard)));
 }
 
-/// Nothing is asked for where there is no connection on which it could leave.
+/// No payload is requested without a connection for it.
 #[test]
 fn no_payload_is_needed_while_there_is_no_connection() {
     let mut storage = Storage::<64, 64, 1>::new();

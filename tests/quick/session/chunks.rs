@@ -51,8 +51,8 @@ fn receive(driven: &mut Driven<'_>, bytes: &[u8], piece: usize, expected: &[u8])
     chunks
 }
 
-/// Every size around that of the buffer, read in pieces of any size: the payload comes whole, and is answered once,
-/// after its last byte.
+/// Every size around that of the buffer, read in pieces of any size: the payload is received whole, and acknowledged
+/// once, after its last byte.
 #[test]
 fn a_long_message_comes_in_chunks() {
     for len in [10, 11, 12, 30, 500, 5_000] {
@@ -99,7 +99,7 @@ fn long_publish(level: u8, packet_id: u16, payload: &[u8]) -> Vec<u8> {
     bytes
 }
 
-/// Packets before and after a long message come as ever; an acknowledgement of ours does not wait for its end.
+/// Packets before and after a long message are received as usual. An acknowledgement does not wait for its end.
 #[test]
 fn a_long_message_stands_between_others() {
     let mut storage = Storage::<16, 64, 4, 4>::new();
@@ -206,7 +206,7 @@ fn a_repeated_long_message_passes_unseen() {
     }
 }
 
-/// A topic that does not fit is skipped, answered and reported, however it comes; a repeated one is answered only.
+/// A topic that does not fit is skipped, acknowledged and reported, in any pieces. A repeated one is only acknowledged.
 #[test]
 fn a_long_topic_is_skipped() {
     // What fits beside 2 bytes of fixed header, 2 of length and an id.
@@ -265,7 +265,7 @@ fn other_long_packets_tell_their_size() {
     }
 }
 
-/// A message of the largest Remaining Length there is passes through 128 bytes, and is answered.
+/// A message of the maximum Remaining Length is received through 128 bytes, and acknowledged.
 #[test]
 fn the_longest_message_passes() {
     let mut storage = Storage::<128, 64, 1, 4>::new();
@@ -293,7 +293,7 @@ fn the_longest_message_passes() {
     assert_eq!(driven.sent(), puback(9));
 }
 
-/// A message that just fits is shown whole, and another packet taken, in however many pieces they come.
+/// A message that just fits is delivered whole, and another packet is handled, in any number of pieces.
 #[test]
 fn what_just_fits_is_whole() {
     let mut storage = Storage::<16, 128, 4, 4>::new();

@@ -192,7 +192,7 @@ fn discard_qos_1_sent_puback_is_reported() {
     driven.sent();
     discard(&mut driven, 2).unwrap();
     assert_eq!(discard(&mut driven, 2), NOT_KEPT);
-    // Nothing is reported before the server or the end of the connection says what became of it.
+    // Nothing is reported before the answer of the server or the end of the connection.
     driven.expect(&[]);
     assert_eq!(driven.session.in_flight(), 3);
     driven.feed(&wire(&[&puback(1), &puback(2), &puback(3)]));
@@ -554,7 +554,7 @@ fn discard_checkpoints_on_is_due() {
         driven.expect(&[Event::CheckpointDue]);
         assert_eq!(driven.sent(), publish(0, 0, b"later"));
         if level == 2 {
-            // So is the PUBREC that comes after all.
+            // So is the PUBREC that is received nevertheless.
             driven.feed(&pubrec(1));
             driven.expect(&[Event::CheckpointDue]);
             assert_eq!(driven.sent(), pubrel(1));

@@ -70,7 +70,7 @@ fn mqtt_4_8_0_2_each_connection_gets_further() {
     assert_eq!(run(&mut driven), (pubrec(3), vec![vec![3]], None));
 }
 
-/// The PUBREL may come behind a long message, however long that takes.
+/// The PUBREL may be received after a long message, however long that takes.
 #[test]
 fn a_long_message_may_pass_before_the_release() {
     let mut storage = Storage::<64, 64, 1, 1>::new();
@@ -112,7 +112,7 @@ fn a_skipped_message_that_finds_no_room_is_not_reported() {
     assert_eq!(driven.end(), full, "and nothing else");
 }
 
-/// A long message behind one that found no room finds none either, even if there would be some by now.
+/// A long message after one without room is also skipped, even if there is room by then.
 #[test]
 fn a_long_message_does_not_overtake_one_that_found_no_room() {
     let mut storage = Storage::<64, 64, 1, 1>::new();

@@ -378,7 +378,7 @@ fn connected(driven: &mut Driven<'_>) -> (bool, bool) {
     }
 }
 
-/// The server forgot the session, and the CONNACK that says so was lost. The next CONNACK cannot say it.
+/// The server forgot the session, and the CONNACK that reports it was lost. The next CONNACK cannot report it.
 #[test]
 fn connect_unanswered_next_connected_tells_once() {
     let mut storage = Room::new();

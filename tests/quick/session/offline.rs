@@ -354,7 +354,7 @@ fn puback_for_publish_queued_while_ending_is_a_protocol_error() {
     assert_eq!(driven.sent(), publish(1, 1, b"a"));
 }
 
-/// A streamed payload was cut off: it is asked for again, and the message that was queued then follows it.
+/// A streamed payload was cut: it is requested again, and the message that was queued meanwhile follows it.
 #[test]
 fn publish_while_ending_in_payload_follows_the_payload() {
     for staged in [false, true] {
@@ -415,7 +415,7 @@ fn publish_offline_saved_and_restored_is_sent_with_dup() {
     let mut driven = Driven::new(&mut second);
     driven.session.restore(&image[..saved.len]).unwrap();
     assert_eq!(driven.session.in_flight(), 2);
-    // The image says that the session is kept.
+    // The image contains that the server keeps the session.
     assert_eq!(driven.publish(1, b"c"), 3);
     driven.open(&KEEP, false);
     assert_eq!(
@@ -779,7 +779,7 @@ fn saved_change_since_save_keeps_the_checkpoint_due() {
     );
 }
 
-/// A save that failed leaves the obligation.
+/// After a failed save, the checkpoint is still due.
 #[test]
 fn save_buffer_too_small_keeps_the_checkpoint_due() {
     let mut storage = Room::new();

@@ -482,7 +482,7 @@ fn publish_streamed_payload_closed_twice_is_named() {
     }
 }
 
-/// Sent one by one, messages with streamed payloads are asked for one by one.
+/// If messages are sent one by one, streamed payloads are requested one by one.
 #[test]
 fn publishes_one_by_one_streamed_payloads_are_needed_one_by_one() {
     let mut storage = Room::new();

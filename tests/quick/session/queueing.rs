@@ -351,7 +351,7 @@ fn abandon_payload_sent_in_part_packets_behind_are_kept() {
     }
 }
 
-/// A payload that the session asked for is abandoned before its first byte: it asks again, and those behind wait.
+/// A requested payload is aborted before its first byte: the session asks again, and later messages wait.
 #[test]
 fn abandon_resend_not_sent_packets_behind_wait() {
     with_tx(128, |driven| {

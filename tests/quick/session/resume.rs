@@ -160,7 +160,7 @@ fn reports_wait_for_whoever_connects_at_once() {
     ]);
 }
 
-/// A CONNACK that was found and not looked at says nothing about the next connection.
+/// A CONNACK that was received and not handled has no effect on the next connection.
 #[test]
 fn an_old_connack_is_not_taken_for_a_new_one() {
     let mut storage = Room::new();
@@ -451,7 +451,7 @@ fn a_longer_connect_gives_nothing_up_that_is_kept() {
     driven.expect(&[Event::PublishDiscarded(id(1))]);
 }
 
-/// An acknowledgement of what waits to go out again leaves the payload behind it to its caller.
+/// If a message is acknowledged before it was resent, the payload after it is still requested from its caller.
 #[test]
 fn a_late_acknowledgement_does_not_end_a_payload() {
     let mut storage = Room::new();
@@ -488,7 +488,7 @@ fn a_full_session_can_take_its_leave() {
     assert_eq!(driven.sent(), expected);
 }
 
-/// Two peers that are both full, each with more to say, never wait for each other.
+/// Two peers with full buffers and more to send do not wait for each other without end.
 #[test]
 fn two_full_peers_do_not_dead_lock() {
     for taken in [1, 2, 5, 64] {

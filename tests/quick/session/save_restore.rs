@@ -272,7 +272,7 @@ fn foreign_future_and_contradictory_images_are_refused_by_name() {
     }
 }
 
-/// A payload that is on its way is asked for again after the reboot, wherever the image was taken.
+/// A payload that is being sent is requested again after the reboot, at whatever byte the image was saved.
 #[test]
 fn a_session_can_be_saved_in_the_middle_of_a_payload() {
     let mut first = Small::new();
@@ -564,7 +564,7 @@ fn an_image_with_an_id_that_stands_twice_is_refused() {
     }
 }
 
-/// The answer to a long message changes the session as that to a short one does, seen to its end or skipped.
+/// The answer to a long message changes the session like that to a short one, delivered or skipped.
 #[test]
 fn a_checkpoint_is_due_after_a_long_message() {
     for skipped in [true, false] {
@@ -607,7 +607,7 @@ fn a_checkpoint_and_a_report_are_both_told() {
     );
 }
 
-/// [MQTT-3.1.3-7] No image says that a session without a client id was to be kept.
+/// [MQTT-3.1.3-7] No image has a kept session without a client id.
 #[test]
 fn mqtt_3_1_3_7_a_kept_session_has_a_client_id() {
     let mut first = Small::new();
@@ -623,7 +623,7 @@ fn mqtt_3_1_3_7_a_kept_session_has_a_client_id() {
     );
 }
 
-/// A payload that was taken back is not asked for by a session from the image of the next checkpoint.
+/// A session from the image of the next checkpoint does not ask for a payload that was removed.
 #[test]
 fn what_was_taken_back_makes_a_checkpoint_due() {
     let mut storage = Small::new();

@@ -1,4 +1,4 @@
-//! Every state of a request in flight against every packet that can come, as one table.
+//! Every state of a request in flight with every packet that can be received, as one table.
 //!
 //! The request and the received packet have packet id 1. The cells:
 //!
@@ -218,8 +218,8 @@ fn in_words(events: &[String], left: &[Vec<u8>], withdrawn: &[Vec<u8>]) -> Strin
     }
 }
 
-/// Returns a session with request 1 in this state, and the sent part of a partly sent packet. If asked for, a message
-/// at QoS 2 has come under id 1 as well.
+/// Returns a session with request 1 in this state, and the sent part of a partly sent packet. If requested, a message
+/// at QoS 2 with id 1 was also received.
 fn in_state<'b>(storage: &'b mut Memory, state: &str, message_came: bool) -> (Driven<'b>, Vec<u8>) {
     let mut driven = Driven::new(storage);
     driven.open(&KEEP, false);
@@ -312,7 +312,7 @@ fn after_resume(driven: &mut Driven<'_>, state: &str) -> Vec<u8> {
     if state == "unsubscribe unseen" {
         driven.expect(&[Event::OutcomeUnknown(id(1))]);
     } else if state.ends_with("half resent") {
-        // The answer to a message goes before it.
+        // The answer to a message is sent before it.
         if driven.session.pending(driven.at()).starts_with(&pubrec(1)) {
             driven.take(4);
         }

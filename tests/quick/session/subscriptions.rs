@@ -631,7 +631,7 @@ fn subscriptions_unanswered_id_is_not_given_again() {
         driven.expect(&[Event::Puback(id(number))]);
     }
     grant(&mut driven, standing, ONE);
-    // And a SUBSCRIBE gets no id that is used.
+    // A SUBSCRIBE also has an unused id.
     let kept = driven.publish(1, b"kept");
     driven.sent();
     driven.lose();
@@ -747,7 +747,7 @@ fn subscriptions_disconnect_queued_is_sent_last() {
     }
 }
 
-/// The answer comes while DISCONNECT waits: the next SUBSCRIBE is sent before it, but not after its first byte.
+/// The answer is received while DISCONNECT waits: the next SUBSCRIBE is sent before it, but not after its first byte.
 #[test]
 fn subscriptions_suback_while_disconnect_waits_nothing_follows_disconnect() {
     let list = numbered(9);
@@ -920,7 +920,7 @@ fn set_subscriptions_empty_gives_room_back() {
     open_silent(&mut driven, false);
 }
 
-/// A CONNECT that the list leaves no room for is an error, and changes nothing.
+/// If the list leaves no room for a CONNECT, that is an error, and the session is unchanged.
 #[test]
 fn set_subscriptions_no_room_for_connect_is_reported() {
     let name: &'static str = "f".repeat(200).leak();
