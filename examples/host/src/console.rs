@@ -20,32 +20,29 @@ pub(crate) static END: SetOnce<End> = SetOnce::const_new();
 static CONNECTED: AtomicBool = AtomicBool::new(false);
 
 /// An end of the program: the last line, and the exit code.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct End(&'static str, u8);
+pub(crate) type End = (&'static str, u8);
 
-pub(crate) const DONE: End = End("Done: all messages asked for have come back.", 0);
-pub(crate) const STOPPED: End = End("Stopped.", 0);
+pub(crate) const DONE: End = ("Done: all messages asked for have come back.", 0);
+pub(crate) const STOPPED: End = ("Stopped.", 0);
 /// Another attempt would fail for the same reason, which was shown.
-pub(crate) const GAVE_UP: End = End("Given up.", 1);
+pub(crate) const GAVE_UP: End = ("Given up.", 1);
 
-impl End {
-    /// Prints the last line, and returns the exit code.
-    pub(crate) fn finish(self, is_disconnected: bool) -> u8 {
-        let goodbye = if is_disconnected {
-            " Disconnected."
-        } else {
-            ""
-        };
-        drop(writeln!(io::stdout(), "{}{goodbye}", self.0));
-        self.1
-    }
+/// Prints the last line, and returns the exit code.
+pub(crate) fn finish((line, code): End, is_disconnected: bool) -> u8 {
+    let goodbye = if is_disconnected {
+        " Disconnected."
+    } else {
+        ""
+    };
+    drop(writeln!(io::stdout(), "{line}{goodbye}"));
+    code
 }
 
 /// Lets Ctrl-C end the program: at once if there is no connection or if it is the second one.
 pub(crate) fn listen_for_ctrl_c() -> Result<(), ctrlc::Error> {
     ctrlc::set_handler(|| {
         if END.get().is_some() || !CONNECTED.load(Ordering::SeqCst) {
-            process::exit(STOPPED.finish(false).into());
+            process::exit(finish(STOPPED, false).into());
         }
         end(STOPPED);
     })
@@ -56,7 +53,7 @@ pub(crate) fn end(end: End) {
     if END.set(end).is_ok() {
         thread::spawn(move || {
             thread::sleep(GOODBYE);
-            process::exit(end.finish(false).into());
+            process::exit(finish(end, false).into());
         });
     }
 }

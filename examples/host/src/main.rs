@@ -21,7 +21,7 @@ use umqtt::Config;
 use umqtt::codec::{Connect, Credentials, Will};
 use uuid::Uuid;
 
-use crate::console::{END, complain, listen_for_ctrl_c, say};
+use crate::console::{END, complain, finish, listen_for_ctrl_c, say};
 use crate::{network::Broker, options::Options, work::Work};
 
 fn main() -> ExitCode {
@@ -85,7 +85,7 @@ fn run(options: &Options) -> anyhow::Result<ExitCode> {
         drop(on_blocking::forget(&broker, &connect));
     }
     let end = END.get().context("The light ended by itself")?;
-    Ok(end.finish(is_disconnected).into())
+    Ok(finish(*end, is_disconnected).into())
 }
 
 /// The broker that the options name, or one inside this program.

@@ -3,8 +3,7 @@
 use std::fmt;
 
 use light::Light;
-use umqtt::codec::{QoS, SubackReturnCode};
-use umqtt::{Config, Event, Message, Storage};
+use umqtt::{Config, Event, Message, Storage, codec::SubackReturnCode};
 
 use crate::console::{DONE, END, GAVE_UP, complain, end, say, set_connected};
 use crate::{failure::Failure, network::Broker, options::Options};
@@ -28,24 +27,31 @@ impl Work<'_> {
             return;
         }
         let news = self.light.handle(event);
-        match event {
-            Event::Subscribed { filters, codes } => {
-                for ((filter, asked), code) in filters.iter().zip(codes.iter()) {
-                    subscribed(filter, *asked, code);
-                }
-            }
+        match *event {
             Event::Puback(_) | Event::Pubcomp(_) => {}
             Event::Chunk(chunk) if chunk.offset > 0 => {}
             _ => say(news),
         }
-        if let Event::Connected {
-            unknown_session, ..
-        } = event
-        {
-            set_connected(true);
-            if *unknown_session {
-                say("The session is of an earlier run; --clean would begin a new one");
+        let asked = SubackReturnCode::Granted(self.options.qos);
+        match *event {
+            Event::Connected {
+                unknown_session, ..
+            } => {
+                set_connected(true);
+                if unknown_session {
+                    say("It is the session of an earlier run; --clean would begin a new one.");
+                }
             }
+            Event::Subscribed { codes, .. } if !codes.all_granted() => {
+                complain(
+                    "Check what this user may do at the broker, or take another --topic-prefix.",
+                );
+                end(GAVE_UP);
+            }
+            Event::Subscribed { codes, .. } if codes.first() != Some(asked) => {
+                say("The broker grants a lower QoS than --qos.");
+            }
+            _ => {}
         }
         let count = self.light.count();
         if self.options.count.is_some_and(|wanted| count >= wanted) {
@@ -61,27 +67,6 @@ impl Work<'_> {
         match self.light.toggle(publish) {
             Ok(news) => say(news),
             Err(error) => say(format_args!("Not published: {error}")),
-        }
-    }
-}
-
-fn subscribed(filter: &str, asked: QoS, code: SubackReturnCode) {
-    match code {
-        SubackReturnCode::Granted(qos) => {
-            let (qos, asked) = (qos as u8, asked as u8);
-            let less = if qos < asked {
-                "; the broker grants no more"
-            } else {
-                ""
-            };
-            say(format_args!("Subscribed to {filter} with QoS {qos}{less}"));
-        }
-        SubackReturnCode::Failure => {
-            let advice = "Check what this user may do there, or take another --topic-prefix.";
-            complain(format_args!(
-                "The broker refuses the subscription of {filter}. {advice}"
-            ));
-            end(GAVE_UP);
         }
     }
 }
