@@ -66,7 +66,7 @@ pub(crate) fn received(first: u8, id: Option<PacketId>, len: usize) {
                 id, qos, dup, len
             );
         }
-        // What is read as a packet id are flags and a return code.
+        // The bytes at the place of the packet id are flags and a return code.
         (PacketType::Connack, _) | (_, None) => debug!("received {:?}", packet_type),
         (packet_type, Some(id)) => debug!("received {:?} {}", packet_type, id),
     }
