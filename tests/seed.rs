@@ -49,8 +49,8 @@ fn every_recorded_scenario_is_replayed() {
 /// Scenarios in which the behaviour of the original is wrong, with that of umqtt.
 fn replay_bug(scenario: &Value) {
     match name(scenario) {
-        // The original sends the PUBLISH and fails then. It works here; the answers come from a server that speaks
-        // QoS 2, which the recorded one had no chance to be.
+        // The original sends the PUBLISH and fails then. It works here. The answers are those of a server with QoS 2,
+        // because the recorded server received no complete packet.
         "publish qos2 (asserts after sending)" => {
             Replay::new(scenario).up_to("publish", |client, network, op| {
                 network.answer(server);
@@ -74,7 +74,7 @@ fn replay_bug(scenario: &Value) {
             })
         }
         // The original returns 64 and takes the rest of the PUBACK for packets. Here it completes nothing, and the
-        // message behind it arrives.
+        // message after it is received.
         "check_msg stray puback" => {
             Replay::new(scenario).up_to("check_msg", |client, network, op| {
                 network.feed(&unhex(text(&op["reply"])));
@@ -170,7 +170,7 @@ impl<'j> Replay<'j> {
         assert!(stop.is_empty(), "{}: no {stop}", name(self.scenario));
     }
 
-    /// The operations up to `connect`; no client comes of it where the original raises an exception.
+    /// The operations up to `connect`. If the original raises an exception, there is no client.
     fn connect<'s, 'b>(
         &self,
         session: &'s mut Session<'b>,

@@ -130,7 +130,7 @@ impl<'s, 'b> Peer<'s, 'b> {
         peer
     }
 
-    /// Brings bytes in pieces of these sizes, as far as there is room, and handles all that follows.
+    /// Feeds bytes in pieces of these sizes, as far as there is room, and handles their effects.
     pub(crate) fn feed(&mut self, mut bytes: &[u8], sizes: &[usize]) {
         let mut sizes = Sizes::new(sizes);
         while !bytes.is_empty() {

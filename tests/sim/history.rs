@@ -206,7 +206,7 @@ struct History {
     /// The CONNACK for a new session of the broker was lost, and the next one reports that the broker has kept the
     /// session. No client can notice this, and it may mistake new ids for old ones. Nothing is guaranteed from here on.
     blind: bool,
-    /// The largest CONNECT of this session so far.
+    /// The largest CONNECT of this session until now.
     connect_len: usize,
 
     checkpoints: bool,

@@ -1,7 +1,7 @@
 //! Over TCP, a disconnect loses no sent message, even if the messages of the server were never read.
 //!
-//! A socket that is closed while it holds received bytes resets the connection, and the peer then loses what it has not
-//! read yet: the last messages, and DISCONNECT with them, so that it publishes the will.
+//! A socket that is closed while it holds received bytes resets the connection. The peer then loses unread bytes: the
+//! last messages and DISCONNECT, so it publishes the will.
 #![allow(clippy::unwrap_used, reason = "helpers of a test")]
 
 use std::{

@@ -5,7 +5,7 @@ use crate::world::Difference;
 /// A defect with a name, and where the grid shows it.
 pub(crate) struct Finding {
     pub(crate) name: &'static str,
-    /// It shows only where the clock goes back: by an hour, or by 30 days, which look like a step back.
+    /// It occurs only if the clock goes back: by an hour, or by 30 days, which look like a step back.
     pub(crate) only_backwards: bool,
     pub(crate) cases: &'static [(Difference, &'static [&'static str])],
 }

@@ -395,7 +395,7 @@ fn time_rules_hold_on_the_grid_except_for_the_findings() {
     assert!(faults.is_empty(), "{}", faults.join("\n"));
 }
 
-/// A difference, its situation, and whether it shows only where the clock goes back.
+/// A difference, its situation, and `true` if it occurs only when the clock goes back.
 type Key = (Difference, &'static str, bool);
 
 impl Finding {

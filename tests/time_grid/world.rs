@@ -305,7 +305,7 @@ impl<'w> World<'w> {
         self.check_end(&call, called.result)?;
         self.check_ping(due_before, called.refused);
         if no_events {
-            // An event is left, so there is something to do at once.
+            // An event is pending, so there is something to do at once.
             if self.deadline() != Some(self.now) {
                 self.note(
                     Difference::DeadlineNotNow,

@@ -1,5 +1,5 @@
-//! What the boards have in common: the clocks and random numbers of an STM32F429ZI, and a console over RTT, which probe-rs
-//! shows.
+//! Shared code of the boards: clocks and random numbers of an STM32F429ZI, and a console over RTT, which probe-rs
+//! prints.
 #![no_std]
 
 use core::{cell::RefCell, fmt};

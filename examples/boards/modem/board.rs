@@ -14,7 +14,7 @@ use embassy_time::{Duration, Timer, with_timeout};
 use embedded_io_async::{Read, Write};
 use static_cell::StaticCell;
 
-/// What the modem is told, and its answer, by the manual of the modem and the access point of the SIM card.
+/// The commands to the modem and their answers, from the manual of the modem, with the access point of the SIM card.
 const DIAL: [(&str, &str); 3] = [
     ("ATE0\r", "OK\r\n"),
     ("AT+CGDCONT=1,\"IP\",\"internet\"\r", "OK\r\n"),

@@ -30,8 +30,8 @@ pub fn check_dates_by<F>(clock: &'static Clock<F>)
 where
     F: Fn() -> Option<u64> + Send + Sync,
 {
-    // SAFETY: the clock lives as long as the program. The hooks are set in a critical section, and Mbed TLS asks for the
-    // time anew at each use, so no call of it can be misled by a clock that is set later.
+    // SAFETY: the clock lives as long as the program. The hooks are set in a critical section. Mbed TLS reads the time
+    // at each use, so a clock that is set later misleads no call.
     #[expect(unsafe_code)]
     unsafe {
         hook_wall_clock(Some(clock));

@@ -1,5 +1,5 @@
-//! Servers that want a name (SNI) or a protocol (ALPN) in the TLS handshake, as some cloud brokers do. The blocking device
-//! reaches them over rustls, and the async client over Mbed TLS.
+//! Servers that require a name (SNI) or a protocol (ALPN) in the TLS handshake, as some cloud brokers do. The blocking
+//! device reaches them over rustls, and the async client over Mbed TLS.
 #![allow(clippy::unwrap_used, clippy::panic, reason = "helpers of a test")]
 
 mod server;
@@ -46,7 +46,7 @@ impl ResolvesServerCert for ByName {
     }
 }
 
-/// A broker that wants the name, and one of these protocols if there are any. It accepts the CONNECT.
+/// A broker that requires the name, and one of these protocols if there are any. It accepts the CONNECT.
 fn broker(authority: &Authority, protocols: &[&[u8]]) -> u16 {
     let key = authority.certified_key(&[NAME, "127.0.0.1"]);
     let mut config = ServerConfig::builder_with_provider(Arc::new(ring::default_provider()))
@@ -97,7 +97,7 @@ fn secure(
     Ok(NonBlocking::new(StreamOwned::new(connection, socket)))
 }
 
-/// What the user of a device sees.
+/// Returns the text that a user of a device reads.
 fn seen(authority: &Authority, port: u16, name: &'static str, protocols: &[&[u8]]) -> String {
     let mut storage = Storage::<256, 256, 4>::new();
     let config = Config::new(Connect::new("lamp-7"));

@@ -1,4 +1,4 @@
-//! Servers that want a name (SNI) or a protocol (ALPN) in the TLS handshake, as some cloud brokers do.
+//! Servers that require a name (SNI) or a protocol (ALPN) in the TLS handshake, as some cloud brokers do.
 #![allow(clippy::unwrap_used, clippy::panic, reason = "helpers of a test")]
 
 mod server;
@@ -39,7 +39,7 @@ impl ResolvesServerCert for ByName {
     }
 }
 
-/// A broker that wants the name, and one of these protocols if there are any. It accepts the CONNECT.
+/// A broker that requires the name, and one of these protocols if there are any. It accepts the CONNECT.
 fn broker(authority: &Authority, protocols: &[&[u8]]) -> u16 {
     let key = authority.certified_key(&[NAME, "127.0.0.1"]);
     let mut config = ServerConfig::builder_with_provider(Arc::new(ring::default_provider()))

@@ -1,4 +1,4 @@
-//! Redis, two brokers, and the load balancer in front of them, each a process of its own.
+//! Redis, two brokers, and their load balancer, each as a separate process.
 
 use std::{
     fs, io,

@@ -1,4 +1,4 @@
-//! Messages that are larger than the receive buffer, on their way in.
+//! Receiving messages that are larger than the receive buffer.
 #![allow(
     clippy::unwrap_used,
     clippy::indexing_slicing,

@@ -87,7 +87,7 @@ fn every_packet(check: impl Fn(Packet<'_>)) {
     check(Packet::Disconnect);
 }
 
-/// The first byte of each packet but PUBLISH, as table 2.2 has it.
+/// The first byte of each packet except PUBLISH, from table 2.2.
 const FIRST_BYTES: [(PacketType, u8); 13] = [
     (PacketType::Connect, 0x10),
     (PacketType::Connack, 0x20),

@@ -122,8 +122,8 @@ fn mqtt_3_1_2_4_clean_session_0_keeps_state() {
     assert_eq!(sent, [pubrec(5), dup(publish(1, 1, b"mine"))]);
 }
 
-/// [MQTT-3.1.2-6] Clean Session 1: state older than this CONNECT is discarded when it is queued, with the ids
-/// reported; what is queued after it belongs to the new connection.
+/// [MQTT-3.1.2-6] Clean Session 1: when a CONNECT is queued, older state is discarded, and its ids are reported.
+/// Packets that are queued after it belong to the new connection.
 #[test]
 fn mqtt_3_1_2_6_clean_session_1_discards_older_state() {
     let mut storage = Room::new();

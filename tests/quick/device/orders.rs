@@ -302,7 +302,7 @@ struct Broker {
     order: Vec<usize>,
     received: HashSet<PacketId>,
     has_session: bool,
-    /// Packets on their way to the device.
+    /// Packets in transit to the device.
     answers: VecDeque<Vec<u8>>,
     down: Down,
     handled: u32,

@@ -1,4 +1,4 @@
-//! More QoS 2 messages on their way in than the session has room for ids.
+//! Receiving more QoS 2 messages than the session has room for ids.
 #![allow(
     clippy::unwrap_used,
     clippy::indexing_slicing,

@@ -117,7 +117,7 @@ fn one_payload(driven: &mut Driven<'_>, payload: &[u8], piece: usize, write: usi
     assert!(!driven.session.is_payload_open());
 }
 
-/// However full the buffer is, two bytes are left for the payload.
+/// Even in a full buffer, two bytes are free for the payload.
 #[test]
 fn queued_inside_payload_buffer_full_payload_goes_on() {
     let payload = pattern(30);

@@ -123,7 +123,7 @@ impl Interface {
         let token = self.device.poll_receive()?;
         let index = usize::from(token);
         let buffer = self.buffers.get_mut(index)?;
-        // SAFETY: the buffer with which the token came.
+        // SAFETY: the buffer that belongs to the token.
         let (from, len) = unsafe { self.device.receive_complete(token, buffer) }.ok()?;
         self.empty = Some(index);
         Some((

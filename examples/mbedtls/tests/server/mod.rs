@@ -44,7 +44,8 @@ impl Authority {
         CertifiedKey::new(vec![certificate.der().clone()], key)
     }
 
-    /// A server with a certificate for this name from somebody whom the authority has certified, but not to certify.
+    /// A server whose certificate was issued by a device: the authority has signed the certificate of the device, but
+    /// not as an authority.
     pub(crate) fn forge(&self, name: &str) -> ServerConfig {
         let device_key = KeyPair::generate().unwrap();
         let device = params("lamp").signed_by(&device_key, &self.0).unwrap();
@@ -88,7 +89,7 @@ impl std::ops::DerefMut for Link {
 }
 
 impl Link {
-    /// Sends back what comes, in records of other sizes, until the client closes.
+    /// Sends received bytes back, in records of other sizes, until the client closes.
     pub(crate) fn echo(&mut self) -> io::Result<()> {
         let mut buf = [0; 1_000];
         loop {
@@ -115,7 +116,7 @@ pub(crate) fn serve(
             let (config, serve) = (Arc::clone(&config), serve.clone());
             thread::spawn(move || {
                 let connection = ServerConnection::new(config).unwrap();
-                // A client that gives up is an error here, and no failure.
+                // A client that drops its connection causes an error here, which is no failure.
                 let _ = serve(&mut Link(StreamOwned::new(connection, socket.unwrap())));
             });
         }

@@ -105,7 +105,7 @@ impl<F: NorFlash> Installer<F> {
     ///
     /// # Errors
     ///
-    /// - [`InstallError`]: the image is not installed. What the slot held before may be erased.
+    /// - [`InstallError`]: the image is not installed. The old content of the slot may be erased.
     pub fn take(&mut self, chunk: &Chunk<'_>) -> Result<Progress, InstallError<F::Error>> {
         if chunk.offset == 0 {
             self.taken = 0;

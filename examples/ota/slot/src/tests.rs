@@ -232,7 +232,7 @@ fn wrong_length_is_rejected_before_anything_is_written() {
     }
 }
 
-/// What the bootloader reads: two slots, and the state of the one that it starts.
+/// The data of the bootloader: two slots, and the state of the one that it starts.
 #[derive(Clone, Copy)]
 struct OtaData {
     running: usize,
