@@ -99,7 +99,7 @@ impl<'d, const TASKS: usize> Mqtt<'d, TASKS> {
     ///
     /// As [`Self::publish`], and
     ///
-    /// - [`DeviceError::NotWritten`]: the connection ended before a message at QoS 0 was written.
+    /// - [`DeviceError::NotWritten`]: the connection was closed before a message at QoS 0 was written.
     /// - [`DeviceError::Discarded`], [`DeviceError::DeliveryUnknown`].
     #[doc(alias = "wait_for_publish")] // Paho
     pub async fn publish_and_wait(&self, message: &Message<'_>) -> Result<(), DeviceError> {
@@ -146,7 +146,7 @@ impl<'d, const TASKS: usize> Mqtt<'d, TASKS> {
     ///
     /// As [`Self::publish_slices`], and
     ///
-    /// - [`DeviceError::PayloadInterrupted`]: at QoS 1 and 2, the connection ended before the acknowledgement, and the reader
+    /// - [`DeviceError::PayloadInterrupted`]: at QoS 1 and 2, the connection was closed before the acknowledgement, and the reader
     ///   cannot start again. The message was discarded.
     /// - [`DeviceError::Source`], [`DeviceError::SourceEnded`]: the reader failed or ended early. The connection is closed.
     pub async fn publish_from(
@@ -167,7 +167,7 @@ impl<'d, const TASKS: usize> Mqtt<'d, TASKS> {
     ///
     /// As [`Self::publish`], and
     ///
-    /// - [`DeviceError::OutcomeUnknown`]: the connection ended before the answer.
+    /// - [`DeviceError::OutcomeUnknown`]: the connection was closed before the answer.
     /// - [`DeviceError::RequestRejected`]: the server refused the connection.
     /// - [`DeviceError::TooManyFilters`]: there are more than 16. Nothing was subscribed.
     pub async fn subscribe(&self, filters: &[(&str, QoS)]) -> Result<Granted, DeviceError> {

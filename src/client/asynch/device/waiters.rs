@@ -33,7 +33,7 @@ pub(super) enum Outcome {
     Answered(Result<Granted, DeviceError>),
     /// The payload was sent whole.
     Sent,
-    /// The connection ended inside the payload.
+    /// The connection was closed inside the payload.
     Interrupted,
     /// The payload must be provided again.
     PayloadNeeded,
