@@ -34,7 +34,10 @@ async fn main(spawner: Spawner) -> ! {
                 let mut bytes = [0; 64];
                 match select(socket.read(&mut bytes), Timer::after_secs(1)).await {
                     Either::First(Ok(n)) => {
-                        info!("Received: {}", bytes.get(..n).unwrap_or_default().escape_ascii());
+                        info!(
+                            "Received: {}",
+                            bytes.get(..n).unwrap_or_default().escape_ascii()
+                        );
                     }
                     Either::First(Err(error)) => {
                         warning!("The connection ended: {}", error);
