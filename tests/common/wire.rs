@@ -75,6 +75,35 @@ impl<'b> Driven<'b> {
         }
     }
 
+    /// A session on its first connection, with the options [`KEEP`].
+    #[track_caller]
+    pub(crate) fn connected<
+        const RX: usize,
+        const TX: usize,
+        const INFLIGHT: usize,
+        const INBOUND: usize,
+    >(
+        storage: &'b mut Storage<RX, TX, INFLIGHT, INBOUND>,
+    ) -> Self {
+        Self::connected_with(storage, &KEEP)
+    }
+
+    /// A session on its first connection.
+    #[track_caller]
+    pub(crate) fn connected_with<
+        const RX: usize,
+        const TX: usize,
+        const INFLIGHT: usize,
+        const INBOUND: usize,
+    >(
+        storage: &'b mut Storage<RX, TX, INFLIGHT, INBOUND>,
+        options: &Connect<'_>,
+    ) -> Self {
+        let mut driven = Self::new(storage);
+        driven.open(options, false);
+        driven
+    }
+
     pub(crate) fn at(&self) -> Instant {
         Instant::from_millis(self.now)
     }
@@ -199,6 +228,13 @@ impl<'b> Driven<'b> {
         events
     }
 
+    /// Receives these bytes, and checks that exactly these events follow.
+    #[track_caller]
+    pub(crate) fn receive(&mut self, bytes: &[u8], expected: &[Event<'_>]) {
+        self.feed(bytes);
+        self.expect(expected);
+    }
+
     /// Checks that exactly these events are pending.
     #[track_caller]
     pub(crate) fn expect(&mut self, expected: &[Event<'_>]) {
@@ -242,6 +278,14 @@ impl<'b> Driven<'b> {
     pub(crate) fn publish(&mut self, qos: u8, payload: &[u8]) -> u16 {
         let id = self.session.publish(&message(qos, payload)).unwrap();
         id.map_or(0, PacketId::get)
+    }
+
+    /// Publishes a message and sends it. Returns its id, 0 at QoS 0.
+    #[track_caller]
+    pub(crate) fn publish_and_send(&mut self, qos: u8, payload: &[u8]) -> u16 {
+        let id = self.publish(qos, payload);
+        self.sent();
+        id
     }
 
     /// Publishes a message that the server acknowledges. The next connection then sends all kept messages at once,

@@ -1,12 +1,4 @@
 //! The defects of `umqttsimple`, one by one: each test fails with the behaviour of the original.
-#![allow(
-    clippy::unwrap_used,
-    clippy::panic,
-    clippy::indexing_slicing,
-    clippy::arithmetic_side_effects,
-    clippy::cast_possible_truncation,
-    reason = "helpers of a test"
-)]
 
 use std::{cell::RefCell, rc::Rc};
 

@@ -1,13 +1,5 @@
 //! The async client has the guarantees of the blocking one: one packet in one write, and each deadline at its time. No
 //! task waits without end, and none is woken without need.
-#![allow(
-    clippy::unwrap_used,
-    clippy::panic,
-    clippy::indexing_slicing,
-    clippy::arithmetic_side_effects,
-    clippy::cast_possible_truncation,
-    reason = "helpers of a test"
-)]
 
 use crate::common::{
     self, Fault, PINGRESP, Seen, connack, encode, message, packet_id, packets, puback, publish,

@@ -1,12 +1,4 @@
 //! How the blocking client behaves: towards its transport, its clock, and its caller.
-#![allow(
-    clippy::unwrap_used,
-    clippy::panic,
-    clippy::indexing_slicing,
-    clippy::arithmetic_side_effects,
-    clippy::cast_possible_truncation,
-    reason = "helpers of a test"
-)]
 
 use embedded_io::{ErrorKind, Write, WriteReady};
 use umqtt::{

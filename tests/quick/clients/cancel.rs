@@ -4,14 +4,6 @@
 //! A program with all calls runs against a scripted server, first without faults. Then reads, writes and deliveries
 //! have a few bytes, with pauses, and calls are dropped at some polls. The bytes that the server receives and the
 //! events of the caller must stay the same. Nothing in it needs time, so a call that is not woken omits a step.
-#![allow(
-    clippy::unwrap_used,
-    clippy::panic,
-    clippy::arithmetic_side_effects,
-    clippy::indexing_slicing,
-    clippy::cast_possible_truncation,
-    reason = "the helpers of these tests"
-)]
 
 use std::cell::{Cell, RefCell};
 

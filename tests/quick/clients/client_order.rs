@@ -1,10 +1,4 @@
 //! Calls of a client in unusual orders: no event is lost, and no wrong result is returned.
-#![allow(
-    clippy::unwrap_used,
-    clippy::panic,
-    clippy::indexing_slicing,
-    reason = "helpers of a test"
-)]
 
 use crate::common::{self, DISCONNECT, Network, Step, pubcomp, publish, pubrel};
 use embedded_io::{ErrorKind, Read};

@@ -1,5 +1,4 @@
 //! Ends of connections: received data is handled first, and the transport can be taken after any call.
-#![allow(clippy::unwrap_used, clippy::panic, reason = "helpers of a test")]
 
 use crate::common::{
     self, Client, Error, Fault, Network, Step, connack, connected, dup, encode, message, packet_id,

@@ -1,8 +1,4 @@
 //! The texts of errors: the problem, the number that explains it, and the section of the specification.
-#![allow(
-    clippy::unwrap_used,
-    reason = "helpers of tests, which may panic as tests do"
-)]
 
 use core::error::Error;
 use core::fmt::Display;

@@ -1,12 +1,4 @@
 //! The result of a stream does not depend on the sizes of reads and writes, or on pauses of the transport.
-#![allow(
-    clippy::unwrap_used,
-    clippy::panic,
-    clippy::indexing_slicing,
-    clippy::arithmetic_side_effects,
-    clippy::cast_possible_truncation,
-    reason = "helpers of a test"
-)]
 
 use std::collections::BTreeMap;
 

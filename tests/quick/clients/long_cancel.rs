@@ -1,11 +1,4 @@
 //! Long payloads on the async client, whose futures are dropped at every poll.
-#![allow(
-    clippy::unwrap_used,
-    clippy::indexing_slicing,
-    clippy::arithmetic_side_effects,
-    clippy::cast_possible_truncation,
-    clippy::panic
-)]
 
 use std::{
     cell::RefCell,

@@ -1,11 +1,4 @@
 //! Receiving messages that are larger than the receive buffer.
-#![allow(
-    clippy::unwrap_used,
-    clippy::indexing_slicing,
-    clippy::arithmetic_side_effects,
-    clippy::cast_possible_truncation,
-    clippy::panic
-)]
 
 use embedded_io::Read;
 use proptest::prelude::*;

@@ -1,11 +1,4 @@
 //! Sending messages whose payload is not in the send buffer.
-#![allow(
-    clippy::unwrap_used,
-    clippy::indexing_slicing,
-    clippy::arithmetic_side_effects,
-    clippy::cast_possible_truncation,
-    clippy::panic
-)]
 
 use embedded_io::{ErrorKind, ErrorType, Read};
 use proptest::prelude::*;

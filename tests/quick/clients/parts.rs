@@ -1,8 +1,4 @@
 //! The small parts around the clients: delays, storage, closures as sources, and the adapters for the standard library.
-#![allow(
-    clippy::unwrap_used,
-    reason = "helpers of tests, which may panic as tests do"
-)]
 
 use std::io::Cursor;
 

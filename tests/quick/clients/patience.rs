@@ -1,12 +1,4 @@
 //! Slow parties: callers that are late, transports that accept nothing, peers that send slowly or without end.
-#![allow(
-    clippy::unwrap_used,
-    clippy::panic,
-    clippy::indexing_slicing,
-    clippy::arithmetic_side_effects,
-    clippy::cast_possible_truncation,
-    reason = "helpers of a test"
-)]
 
 use std::{
     cell::Cell,

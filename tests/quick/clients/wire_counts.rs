@@ -3,12 +3,6 @@
 //! `cargo test --test quick wire_counts -- --nocapture` prints the table, which is kept in `tests/data/wire-counts.md`;
 //! with `WRITE_TABLES=1` in the environment it is written there. Only a streamed payload has a separate write, because
 //! it is not copied after its header.
-#![allow(
-    clippy::unwrap_used,
-    clippy::panic,
-    clippy::arithmetic_side_effects,
-    reason = "helpers of a test"
-)]
 
 use std::{env, fmt::Write as _, fs, future::pending, path::Path};
 

@@ -1,9 +1,4 @@
 //! Packets that other libraries accept, or panic on.
-#![allow(
-    clippy::indexing_slicing,
-    clippy::arithmetic_side_effects,
-    clippy::cast_possible_truncation
-)]
 
 use umqtt::codec::{
     Connack, Connect, DecodeError, Delivery, EncodeError, Field, FixedHeader, Packet, PacketId,

@@ -1,9 +1,4 @@
 //! Properties of every packet and of every byte string.
-#![allow(
-    clippy::arithmetic_side_effects,
-    clippy::indexing_slicing,
-    clippy::unwrap_used
-)]
 
 use crate::checker::{self, Verdict, judge};
 use proptest::collection::vec;

@@ -1,12 +1,4 @@
 //! The statements of MQTT 3.1.1 that a client keeps with its transport, one test each.
-#![allow(
-    clippy::unwrap_used,
-    clippy::indexing_slicing,
-    clippy::arithmetic_side_effects,
-    clippy::cast_possible_truncation,
-    clippy::panic,
-    reason = "helpers of a test"
-)]
 
 use embedded_io::{ErrorType, Read, ReadReady, Write, WriteReady};
 use umqtt::{

@@ -1,6 +1,5 @@
 //! One test for each statement of MQTT 3.1.1 that binds a codec, on the decoding and on the
 //! encoding side where it has both.
-#![allow(clippy::panic, clippy::unwrap_used)]
 
 use umqtt::codec::{
     Connack, Connect, ConnectReturnCode, Credentials, DecodeError, Delivery, EncodeError, Field,

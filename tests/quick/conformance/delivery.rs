@@ -1,9 +1,4 @@
 //! The statements of MQTT 3.1.1 about the delivery of messages, one test each.
-#![allow(
-    clippy::unwrap_used,
-    clippy::indexing_slicing,
-    clippy::arithmetic_side_effects
-)]
 
 use umqtt::{Event, Message, Storage};
 
@@ -16,8 +11,7 @@ fn mqtt_3_3_1_1_dup_only_on_what_was_attempted() {
     let all = first + publish(2, 2, b"second").len() + publish(1, 3, b"third").len();
     for left in 0..=all {
         let mut storage = Room::new();
-        let mut driven = Driven::new(&mut storage);
-        driven.open(&KEEP, false);
+        let mut driven = Driven::connected(&mut storage);
         driven.publish(1, b"first");
         driven.publish(2, b"second");
         driven.publish(1, b"third");
@@ -48,8 +42,7 @@ fn mqtt_3_3_1_1_dup_only_on_what_was_attempted() {
 #[test]
 fn mqtt_3_3_1_1_what_was_lent_was_attempted() {
     let mut storage = Room::new();
-    let mut driven = Driven::new(&mut storage);
-    driven.open(&KEEP, false);
+    let mut driven = Driven::connected(&mut storage);
     driven.publish(1, b"lent");
     let now = driven.at();
     assert_eq!(driven.session.pending(now), publish(1, 1, b"lent"));
@@ -72,22 +65,17 @@ fn mqtt_3_3_1_1_what_was_lent_was_attempted() {
 #[test]
 fn mqtt_3_3_1_3_an_incoming_dup_decides_nothing() {
     let mut storage = Room::new();
-    let mut driven = Driven::new(&mut storage);
-    driven.open(&CLEAN, false);
+    let mut driven = Driven::connected_with(&mut storage, &CLEAN);
     let with_dup = |qos| Message {
         dup: true,
         ..message(qos, b"x")
     };
     // With DUP, but new at both QoS. At QoS 1, each message is new.
-    driven.feed(&dup(publish(1, 1, b"x")));
-    driven.expect(&[Event::Message(with_dup(1))]);
-    driven.feed(&publish(1, 1, b"x"));
-    driven.expect(&[Event::Message(message(1, b"x"))]);
-    driven.feed(&dup(publish(2, 1, b"x")));
-    driven.expect(&[Event::Message(with_dup(2))]);
+    driven.receive(&dup(publish(1, 1, b"x")), &[Event::Message(with_dup(1))]);
+    driven.receive(&publish(1, 1, b"x"), &[Event::Message(message(1, b"x"))]);
+    driven.receive(&dup(publish(2, 1, b"x")), &[Event::Message(with_dup(2))]);
     // Repeated, although without DUP.
-    driven.feed(&publish(2, 1, b"x"));
-    driven.expect(&[]);
+    driven.receive(&publish(2, 1, b"x"), &[]);
     assert_eq!(
         packets(&driven.sent()),
         [puback(1), puback(1), pubrec(1), pubrec(1)]
@@ -98,15 +86,13 @@ fn mqtt_3_3_1_3_an_incoming_dup_decides_nothing() {
 #[test]
 fn mqtt_3_3_4_1_each_qos_has_its_answer() {
     let mut storage = Room::new();
-    let mut driven = Driven::new(&mut storage);
-    driven.open(&CLEAN, false);
+    let mut driven = Driven::connected_with(&mut storage, &CLEAN);
     let answers = [(0, vec![]), (1, puback(7)), (2, pubrec(7))];
     for payload in [&b"short"[..], &[b'x'; 200]] {
         for (level, answer) in &answers {
             driven.stream(&publish(*level, 7, payload));
             assert_eq!(&driven.sent(), answer);
-            driven.feed(&pubrel(7));
-            driven.expect(&[]);
+            driven.receive(&pubrel(7), &[]);
             driven.sent();
         }
     }
@@ -116,8 +102,7 @@ fn mqtt_3_3_4_1_each_qos_has_its_answer() {
 #[test]
 fn mqtt_4_3_1_1_qos_0_goes_once() {
     let mut storage = Room::new();
-    let mut driven = Driven::new(&mut storage);
-    driven.open(&KEEP, false);
+    let mut driven = Driven::connected(&mut storage);
     let message = Message {
         dup: true,
         ..message(0, b"x")
@@ -138,8 +123,7 @@ fn mqtt_4_3_1_1_qos_0_goes_once() {
 #[test]
 fn mqtt_4_3_2_1_qos_1_is_kept_until_puback() {
     let mut storage = Room::new();
-    let mut driven = Driven::new(&mut storage);
-    driven.open(&KEEP, false);
+    let mut driven = Driven::connected(&mut storage);
     let other = driven.publish(2, b"other");
     let message = Message {
         dup: true,
@@ -164,8 +148,7 @@ fn mqtt_4_3_2_1_qos_1_is_kept_until_puback() {
         );
         driven.publish_acknowledged();
     }
-    driven.feed(&puback(number));
-    driven.expect(&[Event::Puback(packet_id)]);
+    driven.receive(&puback(number), &[Event::Puback(packet_id)]);
     driven.lose();
     driven.open(&KEEP, true);
     assert_eq!(driven.sent(), dup(publish(2, other, b"other")));
@@ -179,8 +162,7 @@ fn mqtt_4_3_2_1_nothing_is_repeated_on_a_live_connection() {
     driven.session.set_response_timeout(1_000_000);
     driven.open(&KEEP, false);
     driven.publish(1, b"one");
-    driven.publish(2, b"two");
-    driven.sent();
+    driven.publish_and_send(2, b"two");
     for _ in 0..999 {
         driven.pass(1_000);
         driven.expect(&[]);
@@ -193,8 +175,7 @@ fn mqtt_4_3_2_1_nothing_is_repeated_on_a_live_connection() {
 #[test]
 fn mqtt_4_3_2_2_puback_follows_the_message() {
     let mut storage = Room::new();
-    let mut driven = Driven::new(&mut storage);
-    driven.open(&CLEAN, false);
+    let mut driven = Driven::connected_with(&mut storage, &CLEAN);
     for payload in [b"one", b"two"] {
         driven.feed(&publish(1, 7, payload));
         let ready = driven.session.poll(driven.at()).unwrap().unwrap();
@@ -217,8 +198,7 @@ fn mqtt_4_3_2_2_puback_follows_the_message() {
 #[test]
 fn mqtt_4_3_3_1_qos_2_out() {
     let mut storage = Room::new();
-    let mut driven = Driven::new(&mut storage);
-    driven.open(&KEEP, false);
+    let mut driven = Driven::connected(&mut storage);
     let packet_id = driven.publish(2, b"x");
     assert_eq!(driven.sent(), publish(2, packet_id, b"x"));
     for _ in 0..2 {
@@ -226,19 +206,16 @@ fn mqtt_4_3_3_1_qos_2_out() {
         driven.open(&KEEP, true);
         assert_eq!(driven.sent(), dup(publish(2, packet_id, b"x")));
     }
-    driven.feed(&pubrec(packet_id));
-    driven.expect(&[]);
+    driven.receive(&pubrec(packet_id), &[]);
     assert_eq!(driven.sent(), pubrel(packet_id));
     for _ in 0..2 {
-        driven.feed(&pubrec(packet_id));
-        driven.expect(&[]);
+        driven.receive(&pubrec(packet_id), &[]);
         assert_eq!(driven.sent(), pubrel(packet_id));
         driven.lose();
         driven.open(&KEEP, true);
         assert_eq!(driven.sent(), pubrel(packet_id));
     }
-    driven.feed(&pubcomp(packet_id));
-    driven.expect(&[Event::Pubcomp(id(packet_id))]);
+    driven.receive(&pubcomp(packet_id), &[Event::Pubcomp(id(packet_id))]);
     driven.lose();
     driven.open(&KEEP, true);
     assert_eq!(driven.sent(), b"");
@@ -249,12 +226,9 @@ fn mqtt_4_3_3_1_qos_2_out() {
 fn mqtt_4_3_3_1_a_cut_pubrel_goes_again() {
     for left in 0..=4 {
         let mut storage = Room::new();
-        let mut driven = Driven::new(&mut storage);
-        driven.open(&KEEP, false);
-        driven.publish(2, b"x");
-        driven.sent();
-        driven.feed(&pubrec(1));
-        driven.expect(&[]);
+        let mut driven = Driven::connected(&mut storage);
+        driven.publish_and_send(2, b"x");
+        driven.receive(&pubrec(1), &[]);
         driven.take(left);
         driven.lose();
         driven.open(&KEEP, true);
@@ -267,8 +241,7 @@ fn mqtt_4_3_3_1_a_cut_pubrel_goes_again() {
 #[test]
 fn mqtt_4_3_3_2_qos_2_in() {
     let mut storage = Room::new();
-    let mut driven = Driven::new(&mut storage);
-    driven.open(&KEEP, false);
+    let mut driven = Driven::connected(&mut storage);
     driven.feed(&publish(2, 7, b"x"));
     let ready = driven.session.poll(driven.at()).unwrap().unwrap();
     assert!(!driven.session.has_pending(), "not before it was seen");
@@ -276,25 +249,24 @@ fn mqtt_4_3_3_2_qos_2_in() {
     assert_eq!(event, Some(Event::Message(message(2, b"x"))));
     assert_eq!(driven.sent(), pubrec(7));
     for _ in 0..2 {
-        driven.feed(&dup(publish(2, 7, b"x")));
-        driven.expect(&[]);
+        driven.receive(&dup(publish(2, 7, b"x")), &[]);
         assert_eq!(driven.sent(), pubrec(7));
         driven.lose();
         driven.open(&KEEP, true);
     }
     // PUBREL, and PUBREL again because the PUBCOMP was lost.
     for _ in 0..2 {
-        driven.feed(&pubrel(7));
-        driven.expect(&[]);
+        driven.receive(&pubrel(7), &[]);
         assert_eq!(driven.sent(), pubcomp(7));
         driven.lose();
         driven.open(&KEEP, true);
     }
-    driven.feed(&publish(2, 7, b"new"));
-    driven.expect(&[Event::Message(message(2, b"new"))]);
+    driven.receive(
+        &publish(2, 7, b"new"),
+        &[Event::Message(message(2, b"new"))],
+    );
     assert_eq!(driven.sent(), pubrec(7));
-    driven.feed(&pubrel(999));
-    driven.expect(&[]);
+    driven.receive(&pubrel(999), &[]);
     assert_eq!(driven.sent(), pubcomp(999));
 }
 
@@ -303,8 +275,7 @@ fn mqtt_4_3_3_2_qos_2_in() {
 fn mqtt_4_3_3_2_chunks_are_delivered_once() {
     let payload = [b'x'; 200];
     let mut storage = Room::new();
-    let mut driven = Driven::new(&mut storage);
-    driven.open(&KEEP, false);
+    let mut driven = Driven::connected(&mut storage);
     let long = publish(2, 7, &payload);
     let events = driven.stream(&long[..long.len() - 1]);
     assert!(!events.is_empty());
@@ -316,8 +287,7 @@ fn mqtt_4_3_3_2_chunks_are_delivered_once() {
     driven.open(&KEEP, true);
     assert!(driven.stream(&dup(long.clone())).is_empty());
     assert_eq!(driven.sent(), pubrec(7));
-    driven.feed(&pubrel(7));
-    driven.expect(&[]);
+    driven.receive(&pubrel(7), &[]);
     assert_eq!(driven.sent(), pubcomp(7));
     assert!(!driven.stream(&long).is_empty(), "a new one");
 }
@@ -326,21 +296,18 @@ fn mqtt_4_3_3_2_chunks_are_delivered_once() {
 #[test]
 fn mqtt_4_3_3_2_ids_of_both_directions_do_not_meet() {
     let mut storage = Room::new();
-    let mut driven = Driven::new(&mut storage);
-    driven.open(&KEEP, false);
-    let packet_id = driven.publish(2, b"mine");
-    driven.sent();
-    driven.feed(&publish(2, packet_id, b"theirs"));
-    driven.expect(&[Event::Message(message(2, b"theirs"))]);
+    let mut driven = Driven::connected(&mut storage);
+    let packet_id = driven.publish_and_send(2, b"mine");
+    driven.receive(
+        &publish(2, packet_id, b"theirs"),
+        &[Event::Message(message(2, b"theirs"))],
+    );
     assert_eq!(driven.sent(), pubrec(packet_id));
-    driven.feed(&pubrel(packet_id));
-    driven.expect(&[]);
+    driven.receive(&pubrel(packet_id), &[]);
     assert_eq!(driven.sent(), pubcomp(packet_id));
-    driven.feed(&pubrec(packet_id));
-    driven.expect(&[]);
+    driven.receive(&pubrec(packet_id), &[]);
     assert_eq!(driven.sent(), pubrel(packet_id));
-    driven.feed(&pubcomp(packet_id));
-    driven.expect(&[Event::Pubcomp(id(packet_id))]);
+    driven.receive(&pubcomp(packet_id), &[Event::Pubcomp(id(packet_id))]);
 }
 
 /// [MQTT-4.4.0-1] On reconnect with Clean Session 0, all unacknowledged PUBLISHes and PUBRELs are resent with their
@@ -349,14 +316,15 @@ fn mqtt_4_3_3_2_ids_of_both_directions_do_not_meet() {
 fn mqtt_4_4_0_1_everything_unacknowledged_goes_out_again() {
     for session_present in [true, false] {
         let mut storage = Room::new();
-        let mut driven = Driven::new(&mut storage);
-        driven.open(&KEEP, false);
+        let mut driven = Driven::connected(&mut storage);
         for (level, payload) in [(1, b"a"), (2, b"b"), (2, b"c"), (1, b"d"), (2, b"e")] {
             driven.publish(level, payload);
         }
         driven.sent();
-        driven.feed(&wire(&[&pubrec(5), &puback(1), &pubrec(2)]));
-        driven.expect(&[Event::Puback(id(1))]);
+        driven.receive(
+            &wire(&[&pubrec(5), &puback(1), &pubrec(2)]),
+            &[Event::Puback(id(1))],
+        );
         driven.lose();
         driven.open(&KEEP, session_present);
         assert_eq!(
@@ -377,20 +345,16 @@ fn mqtt_4_4_0_1_everything_unacknowledged_goes_out_again() {
 fn mqtt_4_4_0_1_a_pubrel_that_means_nothing_is_tried_once() {
     for answered in [true, false] {
         let mut storage = Room::new();
-        let mut driven = Driven::new(&mut storage);
-        driven.open(&KEEP, false);
-        let packet_id = driven.publish(2, b"x");
-        driven.sent();
-        driven.feed(&pubrec(packet_id));
-        driven.expect(&[]);
+        let mut driven = Driven::connected(&mut storage);
+        let packet_id = driven.publish_and_send(2, b"x");
+        driven.receive(&pubrec(packet_id), &[]);
         driven.sent();
         driven.lose();
         driven.open(&KEEP, false);
         assert_eq!(driven.sent(), pubrel(packet_id));
         let unknown = Event::DeliveryUnknown(id(packet_id));
         if answered {
-            driven.feed(&pubcomp(packet_id));
-            driven.expect(&[unknown]);
+            driven.receive(&pubcomp(packet_id), &[unknown]);
         } else {
             assert_eq!(driven.lose(), words(&[unknown]));
         }
@@ -405,8 +369,7 @@ fn mqtt_4_4_0_1_a_pubrel_that_means_nothing_is_tried_once() {
 #[test]
 fn mqtt_4_5_0_2_every_publish_is_acknowledged() {
     let mut storage = Storage::<64, 128, 4, 8>::new();
-    let mut driven = Driven::new(&mut storage);
-    driven.open(&CLEAN, false);
+    let mut driven = Driven::connected_with(&mut storage, &CLEAN);
     let topic = "t".repeat(100);
     let mut packet_id = 0;
     for (level, answer) in [(1, puback as fn(u16) -> Vec<u8>), (2, pubrec)] {

@@ -1,11 +1,6 @@
 //! The statements of MQTT 3.1.1 about strings, flags and topics, as the session keeps them, one test each.
 //!
 //! The tests of the codec are in `codec.rs`.
-#![allow(
-    clippy::unwrap_used,
-    clippy::indexing_slicing,
-    clippy::arithmetic_side_effects
-)]
 
 use umqtt::{
     Event, Message, ProtocolError, RequestError,
@@ -21,10 +16,8 @@ use crate::wire::*;
 #[track_caller]
 fn ends_the_connection(bytes: &[u8], reason: DecodeError) {
     let mut storage = Room::new();
-    let mut driven = Driven::new(&mut storage);
-    driven.open(&KEEP, false);
-    driven.publish(1, b"kept");
-    driven.sent();
+    let mut driven = Driven::connected(&mut storage);
+    driven.publish_and_send(1, b"kept");
     driven.feed(bytes);
     assert_eq!(driven.end(), ProtocolError::Decode(reason), "{bytes:x?}");
     driven.open(&KEEP, true);
@@ -131,18 +124,19 @@ fn mqtt_3_1_3_7_nothing_is_sent_with_an_empty_client_id() {
 #[test]
 fn mqtt_3_3_1_8_retain_reaches_the_caller() {
     let mut storage = Room::new();
-    let mut driven = Driven::new(&mut storage);
-    driven.open(&CLEAN, false);
+    let mut driven = Driven::connected_with(&mut storage, &CLEAN);
     for retain in [true, false] {
         for level in 0..=2 {
             let flag = u8::from(retain);
             let mut packet = publish(level, 7, b"x");
             packet[0] |= flag;
-            driven.feed(&packet);
-            driven.expect(&[Event::Message(Message {
-                retain,
-                ..message(level, b"x")
-            })]);
+            driven.receive(
+                &packet,
+                &[Event::Message(Message {
+                    retain,
+                    ..message(level, b"x")
+                })],
+            );
 
             let mut packet = publish(level, 8, &[b'x'; 200]);
             packet[0] |= flag;
@@ -154,8 +148,7 @@ fn mqtt_3_3_1_8_retain_reaches_the_caller() {
                     .all(|event| event.contains(&format!("retain: {retain}"))),
                 "{events:?}"
             );
-            driven.feed(&wire(&[&pubrel(7), &pubrel(8)]));
-            driven.expect(&[]);
+            driven.receive(&wire(&[&pubrel(7), &pubrel(8)]), &[]);
             driven.sent();
         }
     }
@@ -165,8 +158,7 @@ fn mqtt_3_3_1_8_retain_reaches_the_caller() {
 #[test]
 fn mqtt_3_3_1_10_an_empty_retained_message_goes_and_comes() {
     let mut storage = Room::new();
-    let mut driven = Driven::new(&mut storage);
-    driven.open(&CLEAN, false);
+    let mut driven = Driven::connected_with(&mut storage, &CLEAN);
     for level in 0..=2 {
         let clear = Message {
             retain: true,
@@ -176,8 +168,7 @@ fn mqtt_3_3_1_10_an_empty_retained_message_goes_and_comes() {
         let mut packet = publish(level, packet_id.map_or(0, |id| id.get()), b"");
         packet[0] |= 1;
         assert_eq!(driven.sent(), packet);
-        driven.feed(&packet);
-        driven.expect(&[Event::Message(clear)]);
+        driven.receive(&packet, &[Event::Message(clear)]);
         driven.sent();
     }
 }
@@ -191,8 +182,7 @@ fn mqtt_3_3_2_2_a_topic_with_a_wildcard_neither_goes_nor_comes() {
             ends_the_connection(&packet, DecodeError::TopicName(wildcard));
         }
         let mut storage = Room::new();
-        let mut driven = Driven::new(&mut storage);
-        driven.open(&CLEAN, false);
+        let mut driven = Driven::connected_with(&mut storage, &CLEAN);
         for qos in [QoS::AtMostOnce, QoS::AtLeastOnce, QoS::ExactlyOnce] {
             let message = Message {
                 qos,

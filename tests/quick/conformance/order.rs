@@ -1,10 +1,5 @@
 //! The statements of MQTT 3.1.1 about the order of messages, protocol violations of the peer, and lack of room, one
 //! test each.
-#![allow(
-    clippy::unwrap_used,
-    clippy::indexing_slicing,
-    clippy::arithmetic_side_effects
-)]
 
 use umqtt::{
     Event, ProtocolError, RequestError, Storage,
@@ -17,14 +12,12 @@ use crate::wire::*;
 #[test]
 fn mqtt_4_6_0_1_resends_keep_their_order_and_new_ones_wait() {
     let mut storage = Room::new();
-    let mut driven = Driven::new(&mut storage);
-    driven.open(&KEEP, false);
+    let mut driven = Driven::connected(&mut storage);
     for (level, payload) in [(1, b"a"), (2, b"b"), (1, b"c"), (1, b"d")] {
         driven.publish(level, payload);
     }
     driven.sent();
-    driven.feed(&puback(3));
-    driven.expect(&[Event::Puback(id(3))]);
+    driven.receive(&puback(3), &[Event::Puback(id(3))]);
     driven.lose();
 
     driven.connect(&KEEP);
@@ -33,8 +26,7 @@ fn mqtt_4_6_0_1_resends_keep_their_order_and_new_ones_wait() {
     assert_eq!(driven.sent(), connect(&KEEP), "the new ones wait");
     driven.lose();
     driven.connect(&KEEP);
-    driven.publish(1, b"newest");
-    driven.sent();
+    driven.publish_and_send(1, b"newest");
     driven.accept(true);
     driven.publish(1, b"last");
     assert_eq!(
@@ -55,12 +47,9 @@ fn mqtt_4_6_0_1_resends_keep_their_order_and_new_ones_wait() {
 #[test]
 fn mqtt_4_6_0_1_new_ones_wait_behind_a_pubrel() {
     let mut storage = Room::new();
-    let mut driven = Driven::new(&mut storage);
-    driven.open(&KEEP, false);
-    driven.publish(2, b"a");
-    driven.sent();
-    driven.feed(&pubrec(1));
-    driven.expect(&[]);
+    let mut driven = Driven::connected(&mut storage);
+    driven.publish_and_send(2, b"a");
+    driven.receive(&pubrec(1), &[]);
     driven.connect(&KEEP);
     driven.publish(1, b"new");
     assert_eq!(driven.sent(), connect(&KEEP));
@@ -83,8 +72,7 @@ fn mqtt_4_6_0_3_pubrecs_keep_the_order() {
 /// Messages of all kinds at one level are answered in their order, by a transport that takes a byte now and then.
 fn keeps_the_order(level: u8, answer: fn(u16) -> Vec<u8>) {
     let mut storage = Storage::<64, 128, 4, 32>::new();
-    let mut driven = Driven::new(&mut storage);
-    driven.open(&CLEAN, false);
+    let mut driven = Driven::connected_with(&mut storage, &CLEAN);
     let long_topic = "t".repeat(100);
     let mut expected = Vec::new();
     let mut incoming = Vec::new();
@@ -112,21 +100,22 @@ fn keeps_the_order(level: u8, answer: fn(u16) -> Vec<u8>) {
 #[test]
 fn mqtt_4_6_0_4_pubrels_keep_the_order() {
     let mut storage = Room::new();
-    let mut driven = Driven::new(&mut storage);
-    driven.open(&KEEP, false);
+    let mut driven = Driven::connected(&mut storage);
     for _ in 0..4 {
         driven.publish(2, b"");
     }
     driven.sent();
-    driven.feed(&wire(&[
-        &pubrec(3),
-        &pubrec(99),
-        &pubrec(1),
-        &pubrec(4),
-        &pubrec(3),
-        &pubrec(2),
-    ]));
-    driven.expect(&[]);
+    driven.receive(
+        &wire(&[
+            &pubrec(3),
+            &pubrec(99),
+            &pubrec(1),
+            &pubrec(4),
+            &pubrec(3),
+            &pubrec(2),
+        ]),
+        &[],
+    );
     assert_eq!(
         packets(&driven.sent()),
         [3, 99, 1, 4, 3, 2].map(pubrel),
@@ -141,15 +130,13 @@ fn mqtt_4_6_0_4_pubrels_keep_the_order() {
 #[test]
 fn mqtt_4_6_0_4_older_pubrels_go_first() {
     let mut storage = Storage::<64, 256, 20>::new();
-    let mut driven = Driven::new(&mut storage);
-    driven.open(&KEEP, false);
+    let mut driven = Driven::connected(&mut storage);
     for _ in 0..20 {
         driven.publish(2, b"");
     }
     driven.sent();
     for packet_id in (1..=20).rev() {
-        driven.feed(&pubrec(packet_id));
-        driven.expect(&[]);
+        driven.receive(&pubrec(packet_id), &[]);
         driven.sent();
     }
     driven.lose();
@@ -201,15 +188,15 @@ fn mqtt_4_8_0_1_a_violation_ends_the_connection_and_keeps_the_session() {
     ];
     for (bytes, expected) in violations {
         let mut storage = Room::new();
-        let mut driven = Driven::new(&mut storage);
-        driven.open(&KEEP, false);
+        let mut driven = Driven::connected(&mut storage);
         driven.publish(1, b"one");
         driven.publish(2, b"two");
-        driven.publish(2, b"three");
-        driven.sent();
+        driven.publish_and_send(2, b"three");
         driven.feed(&pubrec(3));
-        driven.feed(&publish(2, 5, b"theirs"));
-        driven.expect(&[Event::Message(message(2, b"theirs"))]);
+        driven.receive(
+            &publish(2, 5, b"theirs"),
+            &[Event::Message(message(2, b"theirs"))],
+        );
         driven.sent();
 
         driven.feed(&wire(&[&bytes, &puback(1)]));
@@ -226,8 +213,7 @@ fn mqtt_4_8_0_1_a_violation_ends_the_connection_and_keeps_the_session() {
                 dup(publish(2, 2, b"two"))
             ]
         );
-        driven.feed(&dup(publish(2, 5, b"theirs")));
-        driven.expect(&[]);
+        driven.receive(&dup(publish(2, 5, b"theirs")), &[]);
         assert_eq!(driven.sent(), pubrec(5));
     }
 }
@@ -237,8 +223,7 @@ fn mqtt_4_8_0_1_a_violation_ends_the_connection_and_keeps_the_session() {
 #[test]
 fn mqtt_4_8_0_2_lack_of_room_tells_the_size() {
     let mut storage = Storage::<16, 256, 8>::new();
-    let mut driven = Driven::new(&mut storage);
-    driven.open(&KEEP, false);
+    let mut driven = Driven::connected(&mut storage);
     driven.publish(1, b"kept");
     let filters = [("a", QoS::AtMostOnce); 12];
     let asked = driven.subscribe(&filters);
@@ -261,18 +246,19 @@ fn mqtt_4_8_0_2_lack_of_room_tells_the_size() {
 #[test]
 fn mqtt_4_8_0_2_lack_of_inbound_ids_tells_the_capacity() {
     let mut storage = Storage::<64, 128, 2, 2>::new();
-    let mut driven = Driven::new(&mut storage);
-    driven.open(&KEEP, false);
+    let mut driven = Driven::connected(&mut storage);
     let incoming = wire(&[
         &publish(2, 1, b"a"),
         &publish(2, 2, b"b"),
         &publish(2, 3, b"c"),
     ]);
-    driven.feed(&incoming);
-    driven.expect(&[
-        Event::Message(message(2, b"a")),
-        Event::Message(message(2, b"b")),
-    ]);
+    driven.receive(
+        &incoming,
+        &[
+            Event::Message(message(2, b"a")),
+            Event::Message(message(2, b"b")),
+        ],
+    );
     // What found room is completed first: else the next connection would begin with the same messages.
     assert_eq!(packets(&driven.sent()), [pubrec(1), pubrec(2)]);
     driven.expect(&[]);
@@ -280,16 +266,16 @@ fn mqtt_4_8_0_2_lack_of_inbound_ids_tells_the_capacity() {
         (dup(publish(2, 1, b"a")), pubrec(1)),
         (pubrel(1), pubcomp(1)),
     ] {
-        driven.feed(&packet);
-        driven.expect(&[]);
+        driven.receive(&packet, &[]);
         assert_eq!(packets(&driven.sent()), [answer]);
     }
     // There is room again, but this one was received after one without room. Another QoS has its own order.
-    driven.feed(&wire(&[&publish(2, 4, b"d"), &publish(1, 5, b"e")]));
-    driven.expect(&[Event::Message(message(1, b"e"))]);
+    driven.receive(
+        &wire(&[&publish(2, 4, b"d"), &publish(1, 5, b"e")]),
+        &[Event::Message(message(1, b"e"))],
+    );
     assert_eq!(packets(&driven.sent()), [puback(5)]);
-    driven.feed(&pubrel(2));
-    driven.expect(&[]);
+    driven.receive(&pubrel(2), &[]);
     assert_eq!(packets(&driven.sent()), [pubcomp(2)]);
     assert_eq!(
         driven.end(),
@@ -307,8 +293,7 @@ fn mqtt_4_8_0_2_lack_of_inbound_ids_tells_the_capacity() {
     assert_eq!(driven.stream(&publish(2, 6, &[0; 100])), [""; 0]);
     assert_eq!(driven.sent(), b"");
     for packet_id in [3, 4] {
-        driven.feed(&pubrel(packet_id));
-        driven.expect(&[]);
+        driven.receive(&pubrel(packet_id), &[]);
         assert_eq!(driven.sent(), pubcomp(packet_id));
     }
     assert_eq!(
@@ -321,8 +306,7 @@ fn mqtt_4_8_0_2_lack_of_inbound_ids_tells_the_capacity() {
 #[test]
 fn mqtt_4_8_0_2_an_oversized_topic_ends_nothing() {
     let mut storage = Room::new();
-    let mut driven = Driven::new(&mut storage);
-    driven.open(&CLEAN, false);
+    let mut driven = Driven::connected_with(&mut storage, &CLEAN);
     let topic = "t".repeat(60_000);
     for (level, answer) in [(0, vec![]), (1, puback(7)), (2, pubrec(7))] {
         let mut bytes = publish_head(&topic, level, 7, 10);
@@ -361,13 +345,11 @@ fn publish_head(topic: &str, level: u8, packet_id: u16, payload_len: usize) -> V
 #[test]
 fn mqtt_4_8_0_2_a_full_window_is_an_answer() {
     let mut storage = Storage::<64, 128, 1>::new();
-    let mut driven = Driven::new(&mut storage);
-    driven.open(&CLEAN, false);
+    let mut driven = Driven::connected_with(&mut storage, &CLEAN);
     driven.publish(1, b"");
     let full = RequestError::InflightFull { capacity: 1 };
     assert_eq!(driven.session.publish(&message(2, b"")), Err(full));
     driven.sent();
-    driven.feed(&puback(1));
-    driven.expect(&[Event::Puback(id(1))]);
+    driven.receive(&puback(1), &[Event::Puback(id(1))]);
     driven.publish(2, b"");
 }

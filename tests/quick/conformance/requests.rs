@@ -1,5 +1,4 @@
 //! The statements of MQTT 3.1.1 about packet ids, and about requests and their answers, one test each.
-#![allow(clippy::unwrap_used, clippy::indexing_slicing)]
 
 use umqtt::{
     Event, ProtocolError, RequestError, Storage,
@@ -30,8 +29,7 @@ fn unexpected(packet_type: PacketType, packet_id: u16) -> ProtocolError {
 #[test]
 fn mqtt_2_3_1_2_ids_in_flight_are_not_given_again() {
     let mut storage = Room::new();
-    let mut driven = Driven::new(&mut storage);
-    driven.open(&CLEAN, false);
+    let mut driven = Driven::connected_with(&mut storage, &CLEAN);
     // One of each kind stays in flight, the QoS 2 one in its second half.
     let kept = [
         driven.publish(1, b""),
@@ -41,8 +39,7 @@ fn mqtt_2_3_1_2_ids_in_flight_are_not_given_again() {
         driven.publish(2, b""),
     ];
     driven.sent();
-    driven.feed(&pubrec(kept[4]));
-    driven.expect(&[]);
+    driven.receive(&pubrec(kept[4]), &[]);
     driven.sent();
     // All ids there are, and a few more.
     let mut last = kept[4];
@@ -71,8 +68,7 @@ fn mqtt_2_3_1_2_ids_in_flight_are_not_given_again() {
 #[test]
 fn mqtt_2_3_1_3_an_id_is_kept_until_the_final_acknowledgement() {
     let mut storage = Storage::<64, 128, 1>::new();
-    let mut driven = Driven::new(&mut storage);
-    driven.open(&KEEP, false);
+    let mut driven = Driven::connected(&mut storage);
     let full = Err(RequestError::InflightFull { capacity: 1 });
     let packet_id = driven.publish(2, b"x");
     assert_eq!(driven.sent(), publish(2, packet_id, b"x"));
@@ -81,8 +77,7 @@ fn mqtt_2_3_1_3_an_id_is_kept_until_the_final_acknowledgement() {
     driven.open(&KEEP, true);
     assert_eq!(driven.sent(), dup(publish(2, packet_id, b"x")));
     assert_eq!(driven.session.publish(&message(1, b"y")), full);
-    driven.feed(&pubrec(packet_id));
-    driven.expect(&[]);
+    driven.receive(&pubrec(packet_id), &[]);
     assert_eq!(driven.sent(), pubrel(packet_id));
     assert_eq!(driven.session.publish(&message(1, b"y")), full);
 
@@ -90,8 +85,7 @@ fn mqtt_2_3_1_3_an_id_is_kept_until_the_final_acknowledgement() {
     driven.open(&KEEP, true);
     assert_eq!(driven.sent(), pubrel(packet_id));
     assert_eq!(driven.session.publish(&message(1, b"y")), full);
-    driven.feed(&pubcomp(packet_id));
-    driven.expect(&[Event::Pubcomp(id(packet_id))]);
+    driven.receive(&pubcomp(packet_id), &[Event::Pubcomp(id(packet_id))]);
     assert_eq!(driven.publish(1, b"y"), packet_id + 1);
 }
 
@@ -99,27 +93,27 @@ fn mqtt_2_3_1_3_an_id_is_kept_until_the_final_acknowledgement() {
 #[test]
 fn mqtt_2_3_1_6_answers_carry_the_id_of_the_publish() {
     let mut storage = Room::new();
-    let mut driven = Driven::new(&mut storage);
-    driven.open(&CLEAN, false);
+    let mut driven = Driven::connected_with(&mut storage, &CLEAN);
     for packet_id in [1, 255, 256, 0x1234, u16::MAX] {
-        driven.feed(&publish(1, packet_id, b""));
-        driven.expect(&[Event::Message(message(1, b""))]);
+        driven.receive(
+            &publish(1, packet_id, b""),
+            &[Event::Message(message(1, b""))],
+        );
         assert_eq!(driven.sent(), puback(packet_id));
-        driven.feed(&publish(2, packet_id, b""));
-        driven.expect(&[Event::Message(message(2, b""))]);
+        driven.receive(
+            &publish(2, packet_id, b""),
+            &[Event::Message(message(2, b""))],
+        );
         assert_eq!(driven.sent(), pubrec(packet_id));
-        driven.feed(&pubrel(packet_id));
-        driven.expect(&[]);
+        driven.receive(&pubrel(packet_id), &[]);
         assert_eq!(driven.sent(), pubcomp(packet_id));
     }
     for _ in 0..300 {
         let packet_id = driven.publish(2, b"");
         assert_eq!(driven.sent(), publish(2, packet_id, b""));
-        driven.feed(&pubrec(packet_id));
-        driven.expect(&[]);
+        driven.receive(&pubrec(packet_id), &[]);
         assert_eq!(driven.sent(), pubrel(packet_id));
-        driven.feed(&pubcomp(packet_id));
-        driven.expect(&[Event::Pubcomp(id(packet_id))]);
+        driven.receive(&pubcomp(packet_id), &[Event::Pubcomp(id(packet_id))]);
     }
 }
 
@@ -127,13 +121,11 @@ fn mqtt_2_3_1_6_answers_carry_the_id_of_the_publish() {
 #[test]
 fn mqtt_2_3_1_7_suback_and_unsuback_are_matched_by_id() {
     let mut storage = Room::new();
-    let mut driven = Driven::new(&mut storage);
-    driven.open(&CLEAN, false);
+    let mut driven = Driven::connected_with(&mut storage, &CLEAN);
     let (a, b) = (driven.subscribe(&FILTER), driven.unsubscribe(&["b"]));
     let (c, d) = (driven.subscribe(&FILTER), driven.unsubscribe(&["d"]));
     driven.sent();
-    driven.feed(&wire(&[&suback(99, &GRANTED), &unsuback(98)]));
-    driven.expect(&[]);
+    driven.receive(&wire(&[&suback(99, &GRANTED), &unsuback(98)]), &[]);
     assert_eq!(driven.session.in_flight(), 4);
     // Answers in any order find their requests.
     driven.feed(&wire(&[
@@ -152,8 +144,7 @@ fn mqtt_2_3_1_7_suback_and_unsuback_are_matched_by_id() {
         .concat()
     );
     // A repeated one has no effect.
-    driven.feed(&wire(&[&suback(a, &GRANTED), &unsuback(b)]));
-    driven.expect(&[]);
+    driven.receive(&wire(&[&suback(a, &GRANTED), &unsuback(b)]), &[]);
     assert_eq!(driven.sent(), b"");
 }
 
@@ -161,8 +152,7 @@ fn mqtt_2_3_1_7_suback_and_unsuback_are_matched_by_id() {
 #[test]
 fn mqtt_3_8_4_2_suback_answers_its_subscribe() {
     let mut storage = Room::new();
-    let mut driven = Driven::new(&mut storage);
-    driven.open(&CLEAN, false);
+    let mut driven = Driven::connected_with(&mut storage, &CLEAN);
     let (first, second) = (driven.subscribe(&FILTER), driven.subscribe(&FILTER));
     driven.sent();
     driven.feed(&suback(second, &[Failure]));
@@ -170,8 +160,7 @@ fn mqtt_3_8_4_2_suback_answers_its_subscribe() {
     driven.feed(&suback(first, &GRANTED));
     assert_eq!(driven.events(), [suback_event(first, &GRANTED)]);
 
-    let published = driven.publish(1, b"");
-    driven.sent();
+    let published = driven.publish_and_send(1, b"");
     driven.feed(&suback(published, &GRANTED));
     assert_eq!(driven.end(), unexpected(PacketType::Suback, published));
 
@@ -196,8 +185,7 @@ fn mqtt_3_8_4_5_suback_has_a_code_for_each_filter() {
     for expected in 1..=3 {
         for got in 1..=4 {
             let mut storage = Room::new();
-            let mut driven = Driven::new(&mut storage);
-            driven.open(&KEEP, false);
+            let mut driven = Driven::connected(&mut storage);
             let asked = driven.subscribe(&filters[..expected]);
             driven.sent();
             let codes = [Granted(QoS::AtMostOnce); 4];
@@ -218,8 +206,7 @@ fn mqtt_3_8_4_5_suback_has_a_code_for_each_filter() {
 #[test]
 fn mqtt_3_9_3_1_codes_come_in_the_order_of_the_filters() {
     let mut storage = Room::new();
-    let mut driven = Driven::new(&mut storage);
-    driven.open(&CLEAN, false);
+    let mut driven = Driven::connected_with(&mut storage, &CLEAN);
     let asked = driven.subscribe(&[
         ("a", QoS::ExactlyOnce),
         ("b", QoS::ExactlyOnce),
@@ -248,15 +235,15 @@ fn mqtt_3_9_3_1_codes_come_in_the_order_of_the_filters() {
 #[test]
 fn mqtt_3_10_4_4_unsuback_answers_its_unsubscribe() {
     let mut storage = Room::new();
-    let mut driven = Driven::new(&mut storage);
-    driven.open(&CLEAN, false);
+    let mut driven = Driven::connected_with(&mut storage, &CLEAN);
     let (first, second) = (driven.unsubscribe(&["a"]), driven.unsubscribe(&["b", "c"]));
     driven.sent();
-    driven.feed(&wire(&[&unsuback(second), &unsuback(first)]));
-    driven.expect(&[Event::Unsuback(id(second)), Event::Unsuback(id(first))]);
+    driven.receive(
+        &wire(&[&unsuback(second), &unsuback(first)]),
+        &[Event::Unsuback(id(second)), Event::Unsuback(id(first))],
+    );
 
-    let published = driven.publish(2, b"");
-    driven.sent();
+    let published = driven.publish_and_send(2, b"");
     driven.feed(&unsuback(published));
     assert_eq!(driven.end(), unexpected(PacketType::Unsuback, published));
 

@@ -3,7 +3,6 @@
 //! The tests carry the ids of the specification's Appendix B. Statements about the delivery of messages are in
 //! `delivery.rs` and `order.rs`, those about packet ids and requests in
 //! `requests.rs`, those about time in `time.rs`.
-#![allow(clippy::unwrap_used, clippy::indexing_slicing)]
 
 use umqtt::{
     Event, ProtocolError, RequestError, Storage,
@@ -37,11 +36,9 @@ fn mqtt_3_1_0_1_connect_goes_first() {
 
     driven.open(&KEEP, false);
     driven.publish(1, b"one");
-    driven.publish(2, b"two");
-    driven.sent();
+    driven.publish_and_send(2, b"two");
     driven.feed(&pubrec(2));
-    driven.feed(&publish(1, 9, b""));
-    driven.expect(&[Event::Message(message(1, b""))]);
+    driven.receive(&publish(1, 9, b""), &[Event::Message(message(1, b""))]);
     // A PUBACK and a PUBREL are pending, a PUBLISH waits for its PUBACK, and another was not sent.
     driven.publish(1, b"three");
     assert!(driven.session.has_pending());
@@ -64,8 +61,7 @@ fn mqtt_3_1_0_1_connect_goes_first() {
 #[test]
 fn mqtt_3_1_0_2_connect_goes_once() {
     let mut storage = Room::new();
-    let mut driven = Driven::new(&mut storage);
-    driven.open(&CLEAN, false);
+    let mut driven = Driven::connected_with(&mut storage, &CLEAN);
     for _ in 0..3 {
         driven.publish(1, b"");
     }
@@ -90,34 +86,35 @@ fn mqtt_3_1_0_2_connect_goes_once() {
 #[test]
 fn mqtt_3_1_2_4_clean_session_0_keeps_state() {
     let mut storage = Room::new();
-    let mut driven = Driven::new(&mut storage);
-    driven.open(&KEEP, false);
-    driven.publish(1, b"mine");
-    driven.sent();
-    driven.feed(&publish(2, 5, b"theirs"));
-    driven.expect(&[Event::Message(message(2, b"theirs"))]);
+    let mut driven = Driven::connected(&mut storage);
+    driven.publish_and_send(1, b"mine");
+    driven.receive(
+        &publish(2, 5, b"theirs"),
+        &[Event::Message(message(2, b"theirs"))],
+    );
     driven.sent();
 
     driven.lose();
     driven.open(&KEEP, true);
     assert_eq!(driven.sent(), dup(publish(1, 1, b"mine")));
-    driven.feed(&dup(publish(2, 5, b"theirs")));
-    driven.expect(&[]);
+    driven.receive(&dup(publish(2, 5, b"theirs")), &[]);
     assert_eq!(driven.sent(), pubrec(5), "it had been delivered before");
 
     // The server has forgotten the session: a new message with the same id is received in the same read as CONNACK.
     driven.lose();
     driven.connect(&KEEP);
     driven.sent();
-    driven.feed(&wire(&[&connack(false), &publish(2, 5, b"new")]));
-    driven.expect(&[
-        Event::Connected {
-            session_present: false,
-            unknown_session: false,
-            connect_unanswered: false,
-        },
-        Event::Message(message(2, b"new")),
-    ]);
+    driven.receive(
+        &wire(&[&connack(false), &publish(2, 5, b"new")]),
+        &[
+            Event::Connected {
+                session_present: false,
+                unknown_session: false,
+                connect_unanswered: false,
+            },
+            Event::Message(message(2, b"new")),
+        ],
+    );
     let sent = packets(&driven.sent());
     assert_eq!(sent, [pubrec(5), dup(publish(1, 1, b"mine"))]);
 }
@@ -127,15 +124,13 @@ fn mqtt_3_1_2_4_clean_session_0_keeps_state() {
 #[test]
 fn mqtt_3_1_2_6_clean_session_1_discards_older_state() {
     let mut storage = Room::new();
-    let mut driven = Driven::new(&mut storage);
-    driven.open(&KEEP, false);
+    let mut driven = Driven::connected(&mut storage);
     let (one, two) = (driven.publish(1, b"one"), driven.publish(2, b"two"));
     let three = driven.publish(2, b"three");
     let asked = driven.subscribe(&FILTER);
     driven.sent();
     driven.feed(&pubrec(three));
-    driven.feed(&publish(2, 5, b""));
-    driven.expect(&[Event::Message(message(2, b""))]);
+    driven.receive(&publish(2, 5, b""), &[Event::Message(message(2, b""))]);
     driven.sent();
 
     driven.connect(&CLEAN);
@@ -145,51 +140,51 @@ fn mqtt_3_1_2_6_clean_session_1_discards_older_state() {
         driven.sent(),
         wire(&[&connect(&CLEAN), &publish(1, new, b"new")])
     );
-    driven.feed(&connack(false));
-    driven.expect(&[
-        Event::Connected {
-            session_present: false,
-            unknown_session: false,
-            connect_unanswered: false,
-        },
-        Event::PublishDiscarded(id(one)),
-        Event::PublishDiscarded(id(two)),
-        Event::OutcomeUnknown(id(asked)),
-        Event::DeliveryUnknown(id(three)),
-    ]);
+    driven.receive(
+        &connack(false),
+        &[
+            Event::Connected {
+                session_present: false,
+                unknown_session: false,
+                connect_unanswered: false,
+            },
+            Event::PublishDiscarded(id(one)),
+            Event::PublishDiscarded(id(two)),
+            Event::OutcomeUnknown(id(asked)),
+            Event::DeliveryUnknown(id(three)),
+        ],
+    );
     assert_eq!(driven.sent(), b"", "nothing old goes out");
-    driven.feed(&publish(2, 5, b"other"));
-    driven.expect(&[Event::Message(message(2, b"other"))]);
-    driven.feed(&puback(new));
-    driven.expect(&[Event::Puback(id(new))]);
+    driven.receive(
+        &publish(2, 5, b"other"),
+        &[Event::Message(message(2, b"other"))],
+    );
+    driven.receive(&puback(new), &[Event::Puback(id(new))]);
 }
 
 /// [MQTT-3.1.2-6] State of a connection with Clean Session 1 is not used on any later one.
 #[test]
 fn mqtt_3_1_2_6_state_of_a_clean_session_is_not_reused() {
     let mut storage = Room::new();
-    let mut driven = Driven::new(&mut storage);
-    driven.open(&CLEAN, false);
-    let old = driven.publish(1, b"old");
-    driven.sent();
-    driven.feed(&publish(2, 5, b""));
-    driven.expect(&[Event::Message(message(2, b""))]);
+    let mut driven = Driven::connected_with(&mut storage, &CLEAN);
+    let old = driven.publish_and_send(1, b"old");
+    driven.receive(&publish(2, 5, b""), &[Event::Message(message(2, b""))]);
     driven.lose();
     driven.open(&KEEP, false);
     driven.expect(&[Event::PublishDiscarded(id(old))]);
     assert_eq!(driven.sent(), b"");
-    driven.feed(&publish(2, 5, b"other"));
-    driven.expect(&[Event::Message(message(2, b"other"))]);
+    driven.receive(
+        &publish(2, 5, b"other"),
+        &[Event::Message(message(2, b"other"))],
+    );
 }
 
 /// [MQTT-3.1.2-6] A CONNECT that is not valid, or does not fit, discards nothing.
 #[test]
 fn mqtt_3_1_2_6_a_connect_that_is_not_queued_discards_nothing() {
     let mut storage = Storage::<64, 64, 4>::new();
-    let mut driven = Driven::new(&mut storage);
-    driven.open(&KEEP, false);
-    driven.publish(1, b"kept");
-    driven.sent();
+    let mut driven = Driven::connected(&mut storage);
+    driven.publish_and_send(1, b"kept");
     driven.lose();
     let long = "x".repeat(70);
     let at = driven.at();
@@ -210,10 +205,8 @@ fn mqtt_3_1_3_2_a_session_belongs_to_one_client_id() {
         ..KEEP
     };
     let mut storage = Room::new();
-    let mut driven = Driven::new(&mut storage);
-    driven.open(&KEEP, false);
-    driven.publish(1, b"x");
-    driven.sent();
+    let mut driven = Driven::connected(&mut storage);
+    driven.publish_and_send(1, b"x");
     let at = driven.at();
     assert_eq!(
         driven.session.connect(&other, at),
@@ -330,8 +323,7 @@ fn mqtt_3_1_4_5_a_refusal_of_a_clean_session_keeps_nothing() {
     let mut storage = Room::new();
     let mut driven = Driven::new(&mut storage);
     driven.connect(&CLEAN);
-    let one = driven.publish(1, b"one");
-    driven.sent();
+    let one = driven.publish_and_send(1, b"one");
     driven.feed(&refused(ConnectReturnCode::ServerUnavailable));
     assert!(driven.last_words().0.is_empty());
     driven.open(&CLEAN, false);
@@ -358,8 +350,7 @@ fn mqtt_3_2_0_1_nothing_comes_before_connack() {
             let mut storage = Room::new();
             let mut driven = Driven::new(&mut storage);
             driven.connect(&KEEP);
-            driven.publish(1, b"kept");
-            driven.sent();
+            driven.publish_and_send(1, b"kept");
             driven.feed(&bytes[..len]);
             assert_eq!(driven.end(), ProtocolError::BeforeConnack(packet_type));
             driven.open(&KEEP, true);
@@ -409,11 +400,9 @@ fn mqtt_3_2_2_1_a_clean_session_is_not_present() {
 fn mqtt_3_2_2_2_session_present_decides() {
     for session_present in [true, false] {
         let mut storage = Room::new();
-        let mut driven = Driven::new(&mut storage);
-        driven.open(&KEEP, false);
+        let mut driven = Driven::connected(&mut storage);
         assert!(!driven.session.session_present());
-        let released = driven.publish(2, b"x");
-        driven.sent();
+        let released = driven.publish_and_send(2, b"x");
         driven.feed(&pubrec(released));
         driven.feed(&publish(2, 5, b"theirs"));
         driven.events();
@@ -421,12 +410,14 @@ fn mqtt_3_2_2_2_session_present_decides() {
 
         driven.connect(&KEEP);
         driven.sent();
-        driven.feed(&connack(session_present));
-        driven.expect(&[Event::Connected {
-            session_present,
-            unknown_session: false,
-            connect_unanswered: false,
-        }]);
+        driven.receive(
+            &connack(session_present),
+            &[Event::Connected {
+                session_present,
+                unknown_session: false,
+                connect_unanswered: false,
+            }],
+        );
         assert_eq!(driven.session.session_present(), session_present);
         assert_eq!(driven.sent(), pubrel(released));
         driven.feed(&dup(publish(2, 5, b"theirs")));
@@ -453,60 +444,70 @@ fn mqtt_3_2_2_2_an_unknown_session_is_told() {
     let mut driven = Driven::new(&mut storage);
     driven.connect(&KEEP);
     driven.sent();
-    driven.feed(&connack(true));
-    driven.expect(&[Event::Connected {
-        session_present: true,
-        unknown_session: true,
-        connect_unanswered: false,
-    }]);
+    driven.receive(
+        &connack(true),
+        &[Event::Connected {
+            session_present: true,
+            unknown_session: true,
+            connect_unanswered: false,
+        }],
+    );
     assert!(driven.session.unknown_session());
     // From then on both know it; one that began with Clean Session 1 is not known again.
     driven.connect(&KEEP);
     driven.sent();
-    driven.feed(&connack(true));
-    driven.expect(&[Event::Connected {
-        session_present: true,
-        unknown_session: false,
-        connect_unanswered: false,
-    }]);
+    driven.receive(
+        &connack(true),
+        &[Event::Connected {
+            session_present: true,
+            unknown_session: false,
+            connect_unanswered: false,
+        }],
+    );
     assert!(!driven.session.unknown_session());
     driven.open(&CLEAN, false);
     driven.connect(&KEEP);
     driven.sent();
-    driven.feed(&connack(true));
-    driven.expect(&[Event::Connected {
-        session_present: true,
-        unknown_session: true,
-        connect_unanswered: false,
-    }]);
+    driven.receive(
+        &connack(true),
+        &[Event::Connected {
+            session_present: true,
+            unknown_session: true,
+            connect_unanswered: false,
+        }],
+    );
 }
 
 /// [MQTT-3.2.2-3] Session Present 0 is reported to the caller. Unacknowledged PUBLISHes are still resent.
 #[test]
 fn mqtt_3_2_2_3_session_present_0_drops_no_publish() {
     let mut storage = Room::new();
-    let mut driven = Driven::new(&mut storage);
-    driven.open(&KEEP, false);
-    let (one, two) = (driven.publish(1, b"one"), driven.publish(2, b"two"));
-    driven.sent();
+    let mut driven = Driven::connected(&mut storage);
+    let (one, two) = (
+        driven.publish(1, b"one"),
+        driven.publish_and_send(2, b"two"),
+    );
     driven.lose();
     driven.connect(&KEEP);
     driven.sent();
-    driven.feed(&connack(false));
-    driven.expect(&[Event::Connected {
-        session_present: false,
-        unknown_session: false,
-        connect_unanswered: false,
-    }]);
+    driven.receive(
+        &connack(false),
+        &[Event::Connected {
+            session_present: false,
+            unknown_session: false,
+            connect_unanswered: false,
+        }],
+    );
     assert_eq!(
         packets(&driven.sent()),
         [dup(publish(1, one, b"one")), dup(publish(2, two, b"two"))]
     );
-    driven.feed(&wire(&[&puback(one), &pubrec(two)]));
-    driven.expect(&[Event::Puback(id(one))]);
+    driven.receive(
+        &wire(&[&puback(one), &pubrec(two)]),
+        &[Event::Puback(id(one))],
+    );
     assert_eq!(driven.sent(), pubrel(two));
-    driven.feed(&pubcomp(two));
-    driven.expect(&[Event::Pubcomp(id(two))]);
+    driven.receive(&pubcomp(two), &[Event::Pubcomp(id(two))]);
 }
 
 /// [MQTT-3.2.2-5] Each refusal code reaches the caller by name; reserved codes are errors.
@@ -556,8 +557,7 @@ fn mqtt_3_14_4_2_nothing_follows_disconnect() {
     };
     driven.open(&options, false);
     driven.publish(0, b"before");
-    driven.feed(&publish(1, 3, b""));
-    driven.expect(&[Event::Message(message(1, b""))]);
+    driven.receive(&publish(1, 3, b""), &[Event::Message(message(1, b""))]);
     driven.session.disconnect().unwrap();
     let refused = Err(RequestError::NotConnected);
     assert_eq!(driven.session.publish(&message(0, b"after")), refused);
@@ -576,17 +576,14 @@ fn mqtt_3_14_4_2_nothing_follows_disconnect() {
     let mut sent = driven.take(4);
     let before = wire(&[&puback(3), &publish(0, 0, b"before"), &DISCONNECT]);
     sent.extend(driven.take(before.len() - 5));
-    driven.feed(&publish(1, 4, b""));
-    driven.expect(&[Event::Message(message(1, b""))]);
-    driven.feed(&publish(2, 5, b""));
-    driven.expect(&[Event::Message(message(2, b""))]);
+    driven.receive(&publish(1, 4, b""), &[Event::Message(message(1, b""))]);
+    driven.receive(&publish(2, 5, b""), &[Event::Message(message(2, b""))]);
     driven.pass(5_000);
     driven.expect(&[]);
     sent.extend(driven.sent());
     assert_eq!(sent, before);
     driven.pass(999);
-    driven.feed(&publish(1, 6, b""));
-    driven.expect(&[]);
+    driven.receive(&publish(1, 6, b""), &[]);
     driven.session.connection_lost();
     assert_eq!(driven.end(), ProtocolError::Closed);
 }
@@ -606,12 +603,14 @@ fn mqtt_3_14_4_2_nothing_follows_a_disconnect_before_connack() {
     driven.pass(5_000);
     driven.expect(&[]);
     assert_eq!(driven.sent(), b"");
-    driven.feed(&wire(&[&connack(false), &publish(1, 1, b"")]));
-    driven.expect(&[Event::Connected {
-        session_present: false,
-        unknown_session: false,
-        connect_unanswered: false,
-    }]);
+    driven.receive(
+        &wire(&[&connack(false), &publish(1, 1, b"")]),
+        &[Event::Connected {
+            session_present: false,
+            unknown_session: false,
+            connect_unanswered: false,
+        }],
+    );
     // The end of the stream is awaited.
     assert_eq!(driven.sleep(), Some(1_000));
     driven.pass(1_000);
@@ -630,11 +629,12 @@ fn mqtt_4_1_0_1_state_outlives_connections_and_reboots() {
             driven.open(&KEEP, false);
             driven.publish(1, b"one");
             let two = driven.publish(2, b"two");
-            driven.publish(2, b"three");
-            driven.sent();
+            driven.publish_and_send(2, b"three");
             driven.feed(&pubrec(two));
-            driven.feed(&publish(2, 5, b"theirs"));
-            driven.expect(&[Event::Message(message(2, b"theirs"))]);
+            driven.receive(
+                &publish(2, 5, b"theirs"),
+                &[Event::Message(message(2, b"theirs"))],
+            );
             driven.sent();
         } else {
             driven.session.restore(&image[..used]).unwrap();
@@ -650,8 +650,7 @@ fn mqtt_4_1_0_1_state_outlives_connections_and_reboots() {
                     dup(publish(2, 3, b"three"))
                 ]
             );
-            driven.feed(&dup(publish(2, 5, b"theirs")));
-            driven.expect(&[]);
+            driven.receive(&dup(publish(2, 5, b"theirs")), &[]);
             assert_eq!(driven.sent(), pubrec(5));
             driven.publish_acknowledged();
         }
@@ -664,26 +663,28 @@ fn mqtt_4_1_0_1_state_outlives_connections_and_reboots() {
 #[test]
 fn mqtt_4_1_0_2_state_lasts_as_long_as_the_connection() {
     let mut storage = Room::new();
-    let mut driven = Driven::new(&mut storage);
-    driven.open(&CLEAN, false);
-    let (one, two) = (driven.publish(1, b"one"), driven.publish(2, b"two"));
-    driven.sent();
-    driven.feed(&publish(2, 5, b"theirs"));
-    driven.expect(&[Event::Message(message(2, b"theirs"))]);
+    let mut driven = Driven::connected_with(&mut storage, &CLEAN);
+    let (one, two) = (
+        driven.publish(1, b"one"),
+        driven.publish_and_send(2, b"two"),
+    );
+    driven.receive(
+        &publish(2, 5, b"theirs"),
+        &[Event::Message(message(2, b"theirs"))],
+    );
     driven.sent();
     // A day of traffic that has nothing to do with them, in which the server may take as long as it likes.
     driven.session.set_response_timeout(90_000_000);
     for _ in 0..1_000 {
         driven.pass(86_400);
-        let packet_id = driven.publish(1, b"");
-        driven.sent();
-        driven.feed(&puback(packet_id));
-        driven.expect(&[Event::Puback(id(packet_id))]);
+        let packet_id = driven.publish_and_send(1, b"");
+        driven.receive(&puback(packet_id), &[Event::Puback(id(packet_id))]);
     }
-    driven.feed(&dup(publish(2, 5, b"theirs")));
-    driven.expect(&[]);
+    driven.receive(&dup(publish(2, 5, b"theirs")), &[]);
     assert_eq!(driven.sent(), pubrec(5));
-    driven.feed(&wire(&[&puback(one), &pubrec(two)]));
-    driven.expect(&[Event::Puback(id(one))]);
+    driven.receive(
+        &wire(&[&puback(one), &pubrec(two)]),
+        &[Event::Puback(id(one))],
+    );
     assert_eq!(driven.sent(), pubrel(two));
 }

@@ -1,12 +1,5 @@
 //! The statements of MQTT 3.1.1 about keep alive, and the promises about deadlines: what happens when, to the
 //! millisecond.
-#![allow(
-    clippy::unwrap_used,
-    clippy::indexing_slicing,
-    clippy::arithmetic_side_effects,
-    clippy::panic,
-    clippy::cast_possible_truncation
-)]
 
 use umqtt::{
     Event, ProtocolError, StreamedPublish,
@@ -118,21 +111,18 @@ fn mqtt_3_1_2_23_silence_is_ended_in_time() {
 #[test]
 fn mqtt_3_1_2_23_received_traffic_does_not_count() {
     let mut storage = Room::new();
-    let mut driven = Driven::new(&mut storage);
-    driven.open(&kept_alive(10), false);
+    let mut driven = Driven::connected_with(&mut storage, &kept_alive(10));
     let begin = driven.now;
     let mut pings = vec![];
     // A message each 100 ms, which are no multiple of anything, and PINGRESP at once.
     for _ in 0..1_000 {
         driven.pass(99);
-        driven.feed(&publish(0, 0, b"x"));
-        driven.expect(&[Event::Message(message(0, b"x"))]);
+        driven.receive(&publish(0, 0, b"x"), &[Event::Message(message(0, b"x"))]);
         let sent = driven.sent();
         if !sent.is_empty() {
             assert_eq!(sent, PINGREQ);
             pings.push(driven.now);
-            driven.feed(&PINGRESP);
-            driven.expect(&[]);
+            driven.receive(&PINGRESP, &[]);
         }
     }
     assert!(pings.len() >= 9);
@@ -143,8 +133,7 @@ fn mqtt_3_1_2_23_received_traffic_does_not_count() {
 #[test]
 fn mqtt_3_1_2_23_a_flood_of_events_does_not_hold_it_up() {
     let mut storage = Room::new();
-    let mut driven = Driven::new(&mut storage);
-    driven.open(&kept_alive(1), false);
+    let mut driven = Driven::connected_with(&mut storage, &kept_alive(1));
     let begin = driven.now;
     let mut pings = vec![];
     for _ in 0..1_000 {
@@ -165,8 +154,7 @@ fn mqtt_3_1_2_23_a_flood_of_events_does_not_hold_it_up() {
 #[test]
 fn mqtt_3_1_2_23_sending_takes_the_place_of_pinging() {
     let mut storage = Room::new();
-    let mut driven = Driven::new(&mut storage);
-    driven.open(&kept_alive(10), false);
+    let mut driven = Driven::connected_with(&mut storage, &kept_alive(10));
     for level in [0, 1, 2].into_iter().cycle().take(100) {
         driven.pass(7_900);
         driven.expect(&[]);
@@ -195,8 +183,7 @@ fn mqtt_3_1_2_23_sending_takes_the_place_of_pinging() {
 #[test]
 fn mqtt_3_1_2_23_a_half_written_publish() {
     let mut storage = Room::new();
-    let mut driven = Driven::new(&mut storage);
-    driven.open(&kept_alive(2), false);
+    let mut driven = Driven::connected_with(&mut storage, &kept_alive(2));
     driven.publish(0, b"slow");
     let whole = publish(0, 0, b"slow");
     let mut sent = driven.take(1);
@@ -208,8 +195,7 @@ fn mqtt_3_1_2_23_a_half_written_publish() {
     assert_eq!(sent, whole);
     // The server has been silent for longer than keep alive.
     assert_eq!(driven.sent(), PINGREQ);
-    driven.feed(&PINGRESP);
-    driven.expect(&[]);
+    driven.receive(&PINGRESP, &[]);
     driven.nothing_before(1_500);
     driven.expect(&[]);
     assert_eq!(driven.sent(), PINGREQ);
@@ -220,8 +206,7 @@ fn mqtt_3_1_2_23_a_half_written_publish() {
 fn mqtt_3_1_2_23_a_peer_that_never_reads() {
     for half in [0, 1] {
         let mut storage = Room::new();
-        let mut driven = Driven::new(&mut storage);
-        driven.open(&kept_alive(2), false);
+        let mut driven = Driven::connected_with(&mut storage, &kept_alive(2));
         driven.nothing_before(1_500);
         driven.expect(&[]);
         assert!(driven.session.has_pending(), "PINGREQ");
@@ -272,8 +257,7 @@ fn mqtt_3_1_2_23_connack_may_take_longer_than_keep_alive() {
 #[test]
 fn mqtt_3_1_2_23_an_unanswered_pingreq_does_not_replace_the_next() {
     let mut storage = Room::new();
-    let mut driven = Driven::new(&mut storage);
-    driven.open(&kept_alive(2), false);
+    let mut driven = Driven::connected_with(&mut storage, &kept_alive(2));
     for _ in 0..7 {
         driven.nothing_before(1_500);
         driven.expect(&[]);
@@ -286,8 +270,7 @@ fn mqtt_3_1_2_23_an_unanswered_pingreq_does_not_replace_the_next() {
 #[test]
 fn mqtt_3_1_2_23_pingreq_goes_between_two_packets() {
     let mut storage = Room::new();
-    let mut driven = Driven::new(&mut storage);
-    driven.open(&kept_alive(2), false);
+    let mut driven = Driven::connected_with(&mut storage, &kept_alive(2));
     driven.publish(0, b"x");
     let mut sent = driven.take(2);
     driven.session.disconnect().unwrap();
@@ -314,8 +297,7 @@ fn mqtt_3_1_2_23_pingreq_goes_between_two_packets() {
 #[test]
 fn a_dead_peer_is_noticed_whatever_is_sent() {
     let mut storage = Room::new();
-    let mut driven = Driven::new(&mut storage);
-    driven.open(&kept_alive(10), false);
+    let mut driven = Driven::connected_with(&mut storage, &kept_alive(10));
     for half_seconds in 1..36 {
         driven.pass(500);
         driven.expect(&[]);
@@ -330,8 +312,7 @@ fn a_dead_peer_is_noticed_whatever_is_sent() {
 #[test]
 fn mqtt_3_1_2_24_keep_alive_0_is_off() {
     let mut storage = Room::new();
-    let mut driven = Driven::new(&mut storage);
-    driven.open(&kept_alive(0), false);
+    let mut driven = Driven::connected_with(&mut storage, &kept_alive(0));
     assert_eq!(driven.sleep(), None);
     for _ in 0..100 {
         driven.pass(u32::MAX / 50);
@@ -345,8 +326,7 @@ fn mqtt_3_1_2_24_keep_alive_0_is_off() {
 #[test]
 fn mqtt_3_1_2_24_the_pingresp_deadline_starts_when_pingreq_has_left() {
     let mut storage = Room::new();
-    let mut driven = Driven::new(&mut storage);
-    driven.open(&kept_alive(60), false);
+    let mut driven = Driven::connected_with(&mut storage, &kept_alive(60));
     driven.pass(58_000);
     driven.expect(&[]);
     driven.pass(5_000);
@@ -360,8 +340,7 @@ fn mqtt_3_1_2_24_the_pingresp_deadline_starts_when_pingreq_has_left() {
 #[test]
 fn mqtt_3_1_2_24_progress_inside_a_packet_restarts_the_deadline() {
     let mut storage = Room::new();
-    let mut driven = Driven::new(&mut storage);
-    driven.open(&kept_alive(0), false);
+    let mut driven = Driven::connected_with(&mut storage, &kept_alive(0));
     driven.session.ping().unwrap();
     assert_eq!(driven.sent(), PINGREQ);
     // Each piece is received as late as possible.
@@ -372,8 +351,7 @@ fn mqtt_3_1_2_24_progress_inside_a_packet_restarts_the_deadline() {
         driven.events();
     }
     driven.pass(TIMEOUT - 1);
-    driven.feed(&[]);
-    driven.expect(&[]);
+    driven.receive(&[], &[]);
     assert_eq!(driven.sleep(), Some(1), "nothing is no progress");
     let events = driven.ends_after(1, ProtocolError::PingrespTimeout);
     assert_eq!(events, ["ChunksAborted"]);
@@ -383,17 +361,14 @@ fn mqtt_3_1_2_24_progress_inside_a_packet_restarts_the_deadline() {
 #[test]
 fn mqtt_3_12_4_1_an_unasked_pingresp_is_harmless() {
     let mut storage = Room::new();
-    let mut driven = Driven::new(&mut storage);
-    driven.open(&kept_alive(60), false);
+    let mut driven = Driven::connected_with(&mut storage, &kept_alive(60));
     for _ in 0..3 {
-        driven.feed(&PINGRESP);
-        driven.expect(&[]);
+        driven.receive(&PINGRESP, &[]);
     }
     // The same applies to one that is received before the PINGREQ was sent.
     driven.nothing_before(58_000);
     driven.expect(&[]);
-    driven.feed(&PINGRESP);
-    driven.expect(&[]);
+    driven.receive(&PINGRESP, &[]);
     assert_eq!(driven.sent(), PINGREQ);
     driven.ends_after(TIMEOUT, ProtocolError::PingrespTimeout);
 }
@@ -403,8 +378,7 @@ fn mqtt_3_12_4_1_an_unasked_pingresp_is_harmless() {
 #[test]
 fn mqtt_3_12_4_1_a_missing_pingresp_is_noticed() {
     let mut storage = Room::new();
-    let mut driven = Driven::new(&mut storage);
-    driven.open(&kept_alive(0), false);
+    let mut driven = Driven::connected_with(&mut storage, &kept_alive(0));
     driven.session.ping().unwrap();
     driven.sent();
     driven.ends_after(TIMEOUT, ProtocolError::PingrespTimeout);
@@ -416,8 +390,7 @@ fn mqtt_3_12_4_1_a_missing_pingresp_is_noticed() {
     // PINGREQ was sent, half of the PUBACK after it was not.
     assert_eq!(driven.take(4), PINGREQ);
     assert_eq!(driven.take(2), puback(7)[..2]);
-    driven.feed(&PINGRESP);
-    driven.expect(&[]);
+    driven.receive(&PINGRESP, &[]);
     assert_eq!(driven.sent(), &puback(7)[2..]);
     assert_eq!(driven.sleep(), None, "nothing is owed");
 }
@@ -434,8 +407,7 @@ fn the_connack_deadline_is_exact() {
         driven.pass(3 * TIMEOUT);
         driven.sent();
         driven.pass(300);
-        driven.publish(1, b"x");
-        driven.sent();
+        driven.publish_and_send(1, b"x");
         driven.ends_after(TIMEOUT - 300, ProtocolError::ConnackTimeout);
 
         // An answer to an unsent packet is never late.
@@ -453,8 +425,7 @@ fn the_request_deadline_is_exact() {
     };
     for kind in 0..4 {
         let mut storage = Room::new();
-        let mut driven = Driven::new(&mut storage);
-        driven.open(&kept_alive(0), false);
+        let mut driven = Driven::connected_with(&mut storage, &kept_alive(0));
         let packet_id = match kind {
             0 => driven.publish(1, b"x"),
             1 => driven.publish(2, b"x"),
@@ -468,8 +439,7 @@ fn the_request_deadline_is_exact() {
         assert_eq!(driven.sleep(), Some(TIMEOUT - 500), "it took a byte");
         driven.sent();
         driven.pass(400);
-        driven.publish(1, b"younger");
-        driven.sent();
+        driven.publish_and_send(1, b"younger");
         let events = driven.ends_after(TIMEOUT - 400, overdue(packet_id));
         assert_eq!(events.is_empty(), kind < 2);
     }
@@ -479,8 +449,7 @@ fn the_request_deadline_is_exact() {
 #[test]
 fn the_request_deadline_holds_during_a_payload() {
     let mut storage = Room::new();
-    let mut driven = Driven::new(&mut storage);
-    driven.open(&kept_alive(0), false);
+    let mut driven = Driven::connected_with(&mut storage, &kept_alive(0));
     let packet_id = id(driven.subscribe(&FILTER));
     driven.sent();
     driven
@@ -501,13 +470,10 @@ fn the_request_deadline_holds_during_a_payload() {
 #[test]
 fn the_pubcomp_deadline_is_exact() {
     let mut storage = Room::new();
-    let mut driven = Driven::new(&mut storage);
-    driven.open(&kept_alive(0), false);
-    driven.publish(2, b"x");
-    driven.sent();
+    let mut driven = Driven::connected_with(&mut storage, &kept_alive(0));
+    driven.publish_and_send(2, b"x");
     driven.pass(TIMEOUT - 1);
-    driven.feed(&pubrec(1));
-    driven.expect(&[]);
+    driven.receive(&pubrec(1), &[]);
     driven.sent();
     let packet_id = id(1);
     driven.ends_after(TIMEOUT, ProtocolError::RequestTimeout { packet_id });
@@ -517,12 +483,9 @@ fn the_pubcomp_deadline_is_exact() {
 #[test]
 fn the_pubcomp_deadline_starts_when_pubrel_has_left() {
     let mut storage = Room::new();
-    let mut driven = Driven::new(&mut storage);
-    driven.open(&kept_alive(0), false);
-    driven.publish(2, b"x");
-    driven.sent();
-    driven.feed(&pubrec(1));
-    driven.expect(&[]);
+    let mut driven = Driven::connected_with(&mut storage, &kept_alive(0));
+    driven.publish_and_send(2, b"x");
+    driven.receive(&pubrec(1), &[]);
     driven.pass(TIMEOUT);
     driven.expect(&[]);
     driven.pass(5);
@@ -535,14 +498,12 @@ fn the_pubcomp_deadline_starts_when_pubrel_has_left() {
 #[test]
 fn a_server_that_sends_all_but_the_answer_has_ten_timeouts() {
     let mut storage = Room::new();
-    let mut driven = Driven::new(&mut storage);
-    driven.open(&kept_alive(0), false);
+    let mut driven = Driven::connected_with(&mut storage, &kept_alive(0));
     driven.session.ping().unwrap();
     driven.sent();
     for _ in 0..19 {
         driven.pass(TIMEOUT / 2);
-        driven.feed(&publish(0, 0, b"x"));
-        driven.expect(&[Event::Message(message(0, b"x"))]);
+        driven.receive(&publish(0, 0, b"x"), &[Event::Message(message(0, b"x"))]);
     }
     driven.ends_after(TIMEOUT / 2, ProtocolError::PingrespTimeout);
 }
@@ -551,8 +512,7 @@ fn a_server_that_sends_all_but_the_answer_has_ten_timeouts() {
 #[test]
 fn a_flood_does_not_put_off_a_deadline_without_end() {
     let mut storage = Room::new();
-    let mut driven = Driven::new(&mut storage);
-    driven.open(&kept_alive(0), false);
+    let mut driven = Driven::connected_with(&mut storage, &kept_alive(0));
     driven.session.ping().unwrap();
     driven.sent();
     driven.expect(&[]);
@@ -582,8 +542,7 @@ fn a_flood_does_not_put_off_a_deadline_without_end() {
 fn a_long_packet_puts_off_a_deadline() {
     for bytes in [63, 64] {
         let mut storage = Room::new();
-        let mut driven = Driven::new(&mut storage);
-        driven.open(&kept_alive(0), false);
+        let mut driven = Driven::connected_with(&mut storage, &kept_alive(0));
         driven.session.ping().unwrap();
         driven.sent();
         let packet = publish(0, 0, &[b'x'; 2_000]);
@@ -623,27 +582,22 @@ fn the_absence_of_the_caller_accuses_nobody() {
     let late = ProtocolError::RequestTimeout { packet_id };
     for answered in [false, true] {
         let mut storage = Room::new();
-        let mut driven = Driven::new(&mut storage);
-        driven.open(&kept_alive(0), false);
-        driven.publish(1, b"x");
-        driven.sent();
+        let mut driven = Driven::connected_with(&mut storage, &kept_alive(0));
+        driven.publish_and_send(1, b"x");
         driven.expect(&[]);
         driven.pass(3 * TIMEOUT);
         driven.expect(&[]);
         if answered {
             driven.pass(19);
-            driven.feed(&puback(1));
-            driven.expect(&[Event::Puback(packet_id)]);
+            driven.receive(&puback(1), &[Event::Puback(packet_id)]);
         } else {
             driven.ends_at_next_look(late);
         }
     }
     for absence in [TIMEOUT / 4, TIMEOUT / 4 + 1] {
         let mut storage = Room::new();
-        let mut driven = Driven::new(&mut storage);
-        driven.open(&kept_alive(0), false);
-        driven.publish(1, b"x");
-        driven.sent();
+        let mut driven = Driven::connected_with(&mut storage, &kept_alive(0));
+        driven.publish_and_send(1, b"x");
         driven.pass(TIMEOUT - 1);
         driven.expect(&[]);
         driven.pass(absence);
@@ -656,8 +610,7 @@ fn the_absence_of_the_caller_accuses_nobody() {
 fn the_absence_of_the_caller_accuses_no_transport() {
     for taken in [false, true] {
         let mut storage = Room::new();
-        let mut driven = Driven::new(&mut storage);
-        driven.open(&kept_alive(0), false);
+        let mut driven = Driven::connected_with(&mut storage, &kept_alive(0));
         driven.publish(0, b"x");
         driven.refuse();
         driven.expect(&[]);
@@ -678,10 +631,8 @@ fn the_absence_of_the_caller_accuses_no_transport() {
 #[test]
 fn a_caller_that_does_not_read_accuses_nobody() {
     let mut storage = Room::new();
-    let mut driven = Driven::new(&mut storage);
-    driven.open(&kept_alive(0), false);
-    driven.publish(1, b"x");
-    driven.sent();
+    let mut driven = Driven::connected_with(&mut storage, &kept_alive(0));
+    driven.publish_and_send(1, b"x");
     driven.expect(&[]);
     for _ in 0..20 {
         driven.pass(TIMEOUT / 4);
@@ -700,26 +651,22 @@ fn a_clock_that_is_set_accuses_nobody() {
     let late = ProtocolError::RequestTimeout { packet_id };
     for forth_first in [false, true] {
         let mut storage = Room::new();
-        let mut driven = Driven::new(&mut storage);
-        driven.open(&kept_alive(60), false);
-        driven.publish(1, b"x");
-        driven.sent();
+        let mut driven = Driven::connected_with(&mut storage, &kept_alive(60));
+        driven.publish_and_send(1, b"x");
         driven.pass(5_000);
         driven.expect(&[]);
         if forth_first {
             driven.pass(HOUR);
             driven.expect(&[]);
             assert_eq!(driven.sent(), PINGREQ);
-            driven.feed(&PINGRESP);
-            driven.expect(&[]);
+            driven.receive(&PINGRESP, &[]);
         }
         driven.pass(0_u32.wrapping_sub(HOUR / 2));
         driven.expect(&[]);
         driven.ends_after(TIMEOUT, late);
     }
     let mut storage = Room::new();
-    let mut driven = Driven::new(&mut storage);
-    driven.open(&kept_alive(60), false);
+    let mut driven = Driven::connected_with(&mut storage, &kept_alive(60));
     driven.pass(30_000);
     driven.expect(&[]);
     driven.pass(0_u32.wrapping_sub(HOUR));
@@ -779,8 +726,10 @@ fn the_end_after_disconnect_is_exact() {
         driven.session.disconnect().unwrap();
         assert_eq!(driven.sent(), wire(&[&publish(1, 1, b"x"), &DISCONNECT]));
         driven.pass(200);
-        driven.feed(&wire(&[&publish(1, 5, b"dropped"), &puback(1)]));
-        driven.expect(&[Event::Puback(id(1))]);
+        driven.receive(
+            &wire(&[&publish(1, 5, b"dropped"), &puback(1)]),
+            &[Event::Puback(id(1))],
+        );
         driven.ends_after(millis - 200, ProtocolError::Closed);
     }
     let mut storage = Room::new();
@@ -796,10 +745,8 @@ fn the_end_after_disconnect_is_exact() {
 #[test]
 fn an_answer_that_has_come_is_in_time() {
     let mut storage = Room::new();
-    let mut driven = Driven::new(&mut storage);
-    driven.open(&kept_alive(0), false);
-    driven.publish(1, b"x");
-    driven.sent();
+    let mut driven = Driven::connected_with(&mut storage, &kept_alive(0));
+    driven.publish_and_send(1, b"x");
     driven.feed(&wire(&[&publish(0, 0, b""), &puback(1)]));
     driven.pass(5 * TIMEOUT);
     driven.expect(&[Event::Message(message(0, b"")), Event::Puback(id(1))]);
@@ -811,8 +758,7 @@ fn an_answer_that_has_come_is_in_time() {
 #[test]
 fn the_write_deadline_is_exact() {
     let mut storage = Room::new();
-    let mut driven = Driven::new(&mut storage);
-    driven.open(&kept_alive(0), false);
+    let mut driven = Driven::connected_with(&mut storage, &kept_alive(0));
     driven.publish(0, b"slow");
     for _ in 0..5 {
         let now = driven.at();
@@ -830,8 +776,7 @@ fn the_write_deadline_is_exact() {
 #[test]
 fn the_write_deadline_holds_inside_a_payload() {
     let mut storage = Room::new();
-    let mut driven = Driven::new(&mut storage);
-    driven.open(&kept_alive(0), false);
+    let mut driven = Driven::connected_with(&mut storage, &kept_alive(0));
     driven
         .session
         .begin_payload(StreamedPublish::new("t"), 5)
@@ -850,8 +795,7 @@ fn the_write_deadline_holds_inside_a_payload() {
 #[test]
 fn the_write_deadline_holds_while_a_source_brings_nothing() {
     let mut storage = Room::new();
-    let mut driven = Driven::new(&mut storage);
-    driven.open(&kept_alive(0), false);
+    let mut driven = Driven::connected_with(&mut storage, &kept_alive(0));
     driven
         .session
         .begin_payload(StreamedPublish::new("t"), 9)
@@ -867,8 +811,7 @@ fn the_write_deadline_holds_while_a_source_brings_nothing() {
 #[test]
 fn the_write_deadline_holds_while_an_event_waits() {
     let mut storage = Room::new();
-    let mut driven = Driven::new(&mut storage);
-    driven.open(&kept_alive(0), false);
+    let mut driven = Driven::connected_with(&mut storage, &kept_alive(0));
     driven.publish(0, b"stuck");
     driven.take(1);
     driven.feed(&publish(0, 0, b"x"));
@@ -896,16 +839,13 @@ impl Driven<'_> {
 #[test]
 fn nothing_to_write_is_no_stall() {
     let mut storage = Room::new();
-    let mut driven = Driven::new(&mut storage);
-    driven.open(&kept_alive(0), false);
-    driven.publish(1, b"x");
-    driven.sent();
+    let mut driven = Driven::connected_with(&mut storage, &kept_alive(0));
+    driven.publish_and_send(1, b"x");
     driven.lose();
     driven.open(&kept_alive(0), true);
     // Provided to the transport, not accepted, and acknowledged before it was sent again.
     driven.refuse();
-    driven.feed(&puback(1));
-    driven.expect(&[Event::Puback(id(1))]);
+    driven.receive(&puback(1), &[Event::Puback(id(1))]);
     assert!(!driven.session.has_pending());
     assert_eq!(driven.sleep(), None);
     driven.pass(TIMEOUT);
@@ -927,8 +867,7 @@ fn deadlines_hold_on_a_clock_that_wraps() {
     driven.ends_after(TIMEOUT, ProtocolError::ConnackTimeout);
     driven.now = u32::MAX - 100;
     driven.open(&kept_alive(0), false);
-    driven.publish(1, b"x");
-    driven.sent();
+    driven.publish_and_send(1, b"x");
     let packet_id = id(1);
     driven.ends_after(TIMEOUT, ProtocolError::RequestTimeout { packet_id });
 }
@@ -938,8 +877,7 @@ fn deadlines_hold_on_a_clock_that_wraps() {
 #[test]
 fn what_is_left_in_the_buffer_is_due_when_there_is_room_for_its_answer() {
     let mut storage = umqtt::Storage::<128, 128, 4>::new();
-    let mut driven = Driven::new(&mut storage);
-    driven.open(&kept_alive(0), false);
+    let mut driven = Driven::connected_with(&mut storage, &kept_alive(0));
     driven.pass(3_000_000_000);
     let ids = 1..=9;
     ids.for_each(|id| driven.feed(&publish(1, id, b"x")));
@@ -964,8 +902,7 @@ fn deadlines_hold_after_weeks_of_silence() {
     const DAY: u32 = 86_400_000;
     for days in [10, 24, 25, 30, 40, 49, 50] {
         let mut storage = Room::new();
-        let mut driven = Driven::new(&mut storage);
-        driven.open(&kept_alive(0), false);
+        let mut driven = Driven::connected_with(&mut storage, &kept_alive(0));
         driven.expect(&[]);
         (0..days).for_each(|_| driven.pass(DAY));
         let packet_id = id(driven.publish(1, b"x"));
@@ -981,8 +918,7 @@ fn deadlines_hold_after_weeks_of_silence() {
 #[test]
 fn a_response_timeout_holds_at_once() {
     let mut storage = Room::new();
-    let mut driven = Driven::new(&mut storage);
-    driven.open(&kept_alive(0), false);
+    let mut driven = Driven::connected_with(&mut storage, &kept_alive(0));
     let packet_id = id(driven.publish(1, b"x"));
     driven.sent();
     driven.expect(&[]);
@@ -998,12 +934,10 @@ fn the_longest_response_timeout_is_long() {
     let mut driven = Driven::new(&mut storage);
     driven.session.set_response_timeout(u32::MAX);
     driven.open(&kept_alive(0), false);
-    driven.publish(1, b"x");
-    driven.sent();
+    driven.publish_and_send(1, b"x");
     driven.pass(1_000_000_000);
     driven.expect(&[]);
-    driven.feed(&puback(1));
-    driven.expect(&[Event::Puback(id(1))]);
+    driven.receive(&puback(1), &[Event::Puback(id(1))]);
 }
 
 /// An idle session wakes only for keep alive, and a closed one never.
@@ -1013,20 +947,16 @@ fn an_idle_session_sleeps() {
     let mut driven = Driven::new(&mut storage);
     assert_eq!(driven.sleep(), None);
     driven.open(&kept_alive(600), false);
-    driven.publish(2, b"x");
+    driven.publish_and_send(2, b"x");
+    driven.receive(&pubrec(1), &[]);
     driven.sent();
-    driven.feed(&pubrec(1));
-    driven.expect(&[]);
-    driven.sent();
-    driven.feed(&pubcomp(1));
-    driven.expect(&[Event::Pubcomp(id(1))]);
+    driven.receive(&pubcomp(1), &[Event::Pubcomp(id(1))]);
     driven.feed(&publish(2, 9, b""));
     assert_eq!(driven.events().len(), 1);
     driven.sent();
     assert_eq!(driven.sleep(), Some(598_000));
     assert_eq!(driven.pings(6_000_000).len(), 10);
-    driven.publish(1, b"unacknowledged");
-    driven.sent();
+    driven.publish_and_send(1, b"unacknowledged");
     driven.lose();
     assert_eq!(driven.sleep(), None);
 }
@@ -1035,8 +965,7 @@ fn an_idle_session_sleeps() {
 #[test]
 fn a_forbidden_packet_is_not_waited_for() {
     let mut storage = Room::new();
-    let mut driven = Driven::new(&mut storage);
-    driven.open(&kept_alive(0), false);
+    let mut driven = Driven::connected_with(&mut storage, &kept_alive(0));
     driven.feed(&[0x82, 0xFF, 0xFF, 0x7F]);
     assert_eq!(
         driven.end(),

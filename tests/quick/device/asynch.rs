@@ -1,12 +1,4 @@
 //! The async device: a runner that reconnects, refuses events and is shut down.
-#![allow(
-    clippy::unwrap_used,
-    clippy::panic,
-    clippy::indexing_slicing,
-    clippy::arithmetic_side_effects,
-    clippy::cast_possible_truncation,
-    reason = "helpers of a test"
-)]
 
 use std::{
     cell::{Cell, RefCell},

@@ -1,12 +1,4 @@
 //! The blocking device: when it dials, what ends its calls, and what its handler refuses.
-#![allow(
-    clippy::unwrap_used,
-    clippy::panic,
-    clippy::indexing_slicing,
-    clippy::arithmetic_side_effects,
-    clippy::cast_possible_truncation,
-    reason = "helpers of a test"
-)]
 
 use std::{
     cell::{Cell, RefCell},

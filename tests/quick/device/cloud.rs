@@ -2,13 +2,6 @@
 //!
 //! Each row is a scripted broker, a device with its filters and messages, and the lines that are printed for its user.
 //! The services and the sources of their limits are in `docs/cloud.md`. No service was asked.
-#![allow(
-    clippy::unwrap_used,
-    clippy::panic,
-    clippy::indexing_slicing,
-    clippy::arithmetic_side_effects,
-    reason = "helpers of a test"
-)]
 
 use std::{
     cell::{Cell, RefCell},

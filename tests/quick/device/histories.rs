@@ -9,14 +9,6 @@
 //! A debug build plays 200 histories, and a release build (`.ci/exhaustive`) 10,000. `DEVICE_COUNT=n` and
 //! `DEVICE_FIRST=n` choose how many, and from which seed on. The counts of all kinds of events are printed; see
 //! [`KINDS`].
-#![allow(
-    clippy::unwrap_used,
-    clippy::panic,
-    clippy::indexing_slicing,
-    clippy::arithmetic_side_effects,
-    clippy::cast_possible_truncation,
-    reason = "helpers of a test"
-)]
 
 use std::{
     cell::{Cell, RefCell},

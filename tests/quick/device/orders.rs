@@ -7,14 +7,6 @@
 //!
 //! A debug build tries fewer orders than a release build (`.ci/exhaustive`). `ORDERS_DEPTH=n` and `ORDERS_DEVIATIONS=n`
 //! choose how many. The number of histories is printed.
-#![allow(
-    clippy::unwrap_used,
-    clippy::panic,
-    clippy::indexing_slicing,
-    clippy::arithmetic_side_effects,
-    clippy::cast_possible_truncation,
-    reason = "helpers of a test"
-)]
 
 use std::{
     cell::{Cell, RefCell},

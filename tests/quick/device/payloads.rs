@@ -1,12 +1,4 @@
 //! Payloads of the handles of an async device: other tasks continue, and every end is reported.
-#![allow(
-    clippy::unwrap_used,
-    clippy::panic,
-    clippy::indexing_slicing,
-    clippy::arithmetic_side_effects,
-    clippy::cast_possible_truncation,
-    reason = "helpers of a test"
-)]
 
 use std::{
     cell::{Cell, RefCell},

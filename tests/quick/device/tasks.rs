@@ -1,12 +1,4 @@
 //! Tasks of an executor that polls each only when it was woken itself, in an order that a seed decides.
-#![allow(
-    clippy::unwrap_used,
-    clippy::panic,
-    clippy::indexing_slicing,
-    clippy::arithmetic_side_effects,
-    clippy::cast_possible_truncation,
-    reason = "helpers of a test"
-)]
 
 use std::{
     future::Future,

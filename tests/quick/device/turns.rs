@@ -2,13 +2,6 @@
 //!
 //! Nothing is random: a history is a list of choices, and the next history differs in the last choice that has another
 //! option. A task is polled only if the waker of its latest poll has woken it.
-#![allow(
-    clippy::unwrap_used,
-    clippy::panic,
-    clippy::indexing_slicing,
-    clippy::arithmetic_side_effects,
-    reason = "helpers of a test"
-)]
 
 use std::{
     cell::Cell,

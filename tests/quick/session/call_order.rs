@@ -1,5 +1,4 @@
 //! Calls in an order that a careful client would not make.
-#![allow(clippy::unwrap_used, clippy::indexing_slicing)]
 
 use umqtt::{
     Event, Instant, Message, ProtocolError, RequestError, Session, Storage, StreamedPublish,

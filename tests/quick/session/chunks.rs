@@ -1,11 +1,4 @@
 //! Inbound messages that are larger than the receive buffer, and other packets that are.
-#![allow(
-    clippy::unwrap_used,
-    clippy::indexing_slicing,
-    clippy::arithmetic_side_effects,
-    clippy::cast_possible_truncation,
-    clippy::panic
-)]
 
 use umqtt::{
     Event, ProtocolError, Storage,
@@ -59,8 +52,7 @@ fn a_long_message_comes_in_chunks() {
         for piece in [1, 2, 3, 7, 16, 100] {
             let expected = payload(len);
             let mut storage = Storage::<16, 64, 1, 4>::new();
-            let mut driven = Driven::new(&mut storage);
-            driven.open(&CLEAN, false);
+            let mut driven = Driven::connected_with(&mut storage, &CLEAN);
             let mut packet_id = 0;
             for (level, answer) in [
                 (0, None),
@@ -103,10 +95,8 @@ fn long_publish(level: u8, packet_id: u16, payload: &[u8]) -> Vec<u8> {
 #[test]
 fn a_long_message_stands_between_others() {
     let mut storage = Storage::<16, 64, 4, 4>::new();
-    let mut driven = Driven::new(&mut storage);
-    driven.open(&CLEAN, false);
-    driven.publish(1, b"out");
-    driven.sent();
+    let mut driven = Driven::connected_with(&mut storage, &CLEAN);
+    driven.publish_and_send(1, b"out");
     let long = long_publish(1, 9, &payload(40));
     let bytes = wire(&[
         &puback(1),
@@ -130,8 +120,7 @@ fn a_long_message_stands_between_others() {
 #[test]
 fn chunks_may_be_ignored() {
     let mut storage = Storage::<16, 64, 1, 4>::new();
-    let mut driven = Driven::new(&mut storage);
-    driven.open(&CLEAN, false);
+    let mut driven = Driven::connected_with(&mut storage, &CLEAN);
     let bytes = wire(&[&long_publish(2, 9, &payload(100)), &publish(0, 0, b"next")]);
     let events = driven.stream(&bytes);
     assert_eq!(
@@ -148,8 +137,7 @@ fn a_cut_message_is_told_and_comes_again() {
         let bytes = long_publish(level, 9, &payload(100));
         for cut in 1..bytes.len() {
             let mut storage = Storage::<16, 64, 1, 4>::new();
-            let mut driven = Driven::new(&mut storage);
-            driven.open(&KEEP, false);
+            let mut driven = Driven::connected(&mut storage);
             let begun = !driven.stream(&bytes[..cut]).is_empty();
             assert_eq!(driven.sent(), b"");
             let expected = if begun {
@@ -175,8 +163,7 @@ fn a_cut_message_is_told_and_comes_again() {
 #[test]
 fn the_end_of_chunks_is_told_on_the_next_connection() {
     let mut storage = Storage::<16, 64, 1, 4>::new();
-    let mut driven = Driven::new(&mut storage);
-    driven.open(&KEEP, false);
+    let mut driven = Driven::connected(&mut storage);
     let bytes = long_publish(1, 9, &payload(100));
     assert!(!driven.stream(&bytes[..50]).is_empty());
     driven.open(&KEEP, true);
@@ -190,8 +177,7 @@ fn a_repeated_long_message_passes_unseen() {
     let bytes = long_publish(2, 9, &payload(100));
     for piece in [1, 5, 16] {
         let mut storage = Storage::<16, 64, 1, 4>::new();
-        let mut driven = Driven::new(&mut storage);
-        driven.open(&KEEP, false);
+        let mut driven = Driven::connected(&mut storage);
         receive(&mut driven, &bytes, 16, &payload(100));
         assert_eq!(driven.lose(), Vec::<String>::new());
         driven.open(&KEEP, true);
@@ -216,8 +202,7 @@ fn a_long_topic_is_skipped() {
                 let topic = "t".repeat(len);
                 let bytes = publish_on(&topic, level, 9, &[b'x'; 40]);
                 let mut storage = Storage::<16, 64, 1, 4>::new();
-                let mut driven = Driven::new(&mut storage);
-                driven.open(&KEEP, false);
+                let mut driven = Driven::connected(&mut storage);
                 let mut events = Vec::new();
                 for part in bytes.chunks(piece) {
                     assert_eq!(driven.sent(), b"", "not before its end");
@@ -244,8 +229,7 @@ fn a_long_topic_is_skipped() {
 #[test]
 fn other_long_packets_tell_their_size() {
     let mut storage = Storage::<16, 128, 4, 4>::new();
-    let mut driven = Driven::new(&mut storage);
-    driven.open(&KEEP, false);
+    let mut driven = Driven::connected(&mut storage);
     let asked = driven.subscribe(&[("a", QoS::AtMostOnce); 12]);
     driven.sent();
     let codes = [umqtt::codec::SubackReturnCode::Failure; 12];
@@ -269,11 +253,9 @@ fn other_long_packets_tell_their_size() {
 #[test]
 fn the_longest_message_passes() {
     let mut storage = Storage::<128, 64, 1, 4>::new();
-    let mut driven = Driven::new(&mut storage);
-    driven.open(&CLEAN, false);
+    let mut driven = Driven::connected_with(&mut storage, &CLEAN);
     // Topic and id take 5 of the 268,435,455 bytes.
-    driven.feed(&[0x32, 0xFF, 0xFF, 0xFF, 0x7F, 0, 1, b't', 0, 9]);
-    driven.expect(&[]);
+    driven.receive(&[0x32, 0xFF, 0xFF, 0xFF, 0x7F, 0, 1, b't', 0, 9], &[]);
     let (total, mut seen) = (268_435_450, 0);
     let now = driven.at();
     while seen < total {
@@ -297,25 +279,21 @@ fn the_longest_message_passes() {
 #[test]
 fn what_just_fits_is_whole() {
     let mut storage = Storage::<16, 128, 4, 4>::new();
-    let mut driven = Driven::new(&mut storage);
-    driven.open(&KEEP, false);
+    let mut driven = Driven::connected(&mut storage);
     let payload = [b'x'; 11];
     let whole = publish(0, 0, &payload);
     assert_eq!(whole.len(), 16);
     let codes = [SubackReturnCode::Failure; 12];
     let filters = [("a", QoS::AtMostOnce); 12];
     for cut in 2..16 {
-        driven.feed(&whole[..cut]);
-        driven.expect(&[]);
-        driven.feed(&whole[cut..]);
-        driven.expect(&[Event::Message(message(0, &payload))]);
+        driven.receive(&whole[..cut], &[]);
+        driven.receive(&whole[cut..], &[Event::Message(message(0, &payload))]);
 
         let asked = driven.subscribe(&filters);
         driven.sent();
         let answer = suback(asked, &codes);
         assert_eq!(answer.len(), 16);
-        driven.feed(&answer[..cut]);
-        driven.expect(&[]);
+        driven.receive(&answer[..cut], &[]);
         driven.feed(&answer[cut..]);
         assert!(driven.next().unwrap().unwrap().starts_with("Suback"));
     }
@@ -329,8 +307,7 @@ fn a_wildcard_late_in_a_skipped_topic_is_refused() {
             let mut bytes = publish_on(&"t".repeat(40), level, 9, b"x");
             bytes[4 + at] = b'#';
             let mut storage = Storage::<16, 64, 1, 4>::new();
-            let mut driven = Driven::new(&mut storage);
-            driven.open(&KEEP, false);
+            let mut driven = Driven::connected(&mut storage);
             let refused = bytes.chunks(5).any(|part| {
                 driven.feed(part);
                 driven.session.poll(driven.at()).is_err()

@@ -1,11 +1,4 @@
 //! Discarding one message by its id, in each state that it can have.
-#![allow(
-    clippy::unwrap_used,
-    clippy::indexing_slicing,
-    clippy::arithmetic_side_effects,
-    clippy::cast_possible_truncation,
-    clippy::panic
-)]
 
 use umqtt::{
     Event, ProtocolError, RequestError, Session, Storage, StreamedPublish,
@@ -79,8 +72,7 @@ fn discard_standing_subscribe_or_acknowledged_is_not_kept() {
     driven.open(&KEEP, false);
     assert_eq!(driven.sent(), subscribe(1, "f"));
     assert_eq!(discard(&mut driven, 1), NOT_KEPT);
-    driven.publish(1, b"x");
-    driven.sent();
+    driven.publish_and_send(1, b"x");
     driven.feed(&puback(2));
     let token = driven.session.poll(driven.at()).unwrap().unwrap();
     assert_eq!(discard(&mut driven, 2), NOT_KEPT);
@@ -137,8 +129,7 @@ fn discard_partly_sent_is_refused() {
     for level in [1, 2] {
         for cut in 0..=len {
             let mut storage = Room::new();
-            let mut driven = Driven::new(&mut storage);
-            driven.open(&KEEP, false);
+            let mut driven = Driven::connected(&mut storage);
             driven.publish(level, b"x");
             driven.publish(level, b"y");
             // Offered, and not accepted.
@@ -162,8 +153,7 @@ fn discard_partly_sent_is_refused() {
 fn discard_partly_sent_after_connection_is_accepted() {
     for level in [1, 2] {
         let mut storage = Room::new();
-        let mut driven = Driven::new(&mut storage);
-        driven.open(&KEEP, false);
+        let mut driven = Driven::connected(&mut storage);
         driven.publish(level, b"x");
         driven.publish(level, b"y");
         driven.take(3);
@@ -184,8 +174,7 @@ fn discard_partly_sent_after_connection_is_accepted() {
 #[test]
 fn discard_qos_1_sent_puback_is_reported() {
     let mut storage = Room::new();
-    let mut driven = Driven::new(&mut storage);
-    driven.open(&KEEP, false);
+    let mut driven = Driven::connected(&mut storage);
     for payload in [b"a", b"b", b"c"] {
         driven.publish(1, payload);
     }
@@ -195,16 +184,17 @@ fn discard_qos_1_sent_puback_is_reported() {
     // Nothing is reported before the answer of the server or the end of the connection.
     driven.expect(&[]);
     assert_eq!(driven.session.in_flight(), 3);
-    driven.feed(&wire(&[&puback(1), &puback(2), &puback(3)]));
-    driven.expect(&[1, 2, 3].map(|number| Event::Puback(id(number))));
+    driven.receive(
+        &wire(&[&puback(1), &puback(2), &puback(3)]),
+        &[1, 2, 3].map(|number| Event::Puback(id(number))),
+    );
     assert_eq!(driven.session.in_flight(), 0);
 }
 
 #[test]
 fn discard_qos_1_sent_connection_ends_is_discarded() {
     let mut storage = Room::new();
-    let mut driven = Driven::new(&mut storage);
-    driven.open(&KEEP, false);
+    let mut driven = Driven::connected(&mut storage);
     for payload in [b"a", b"b", b"c"] {
         driven.publish(1, payload);
     }
@@ -229,17 +219,14 @@ fn discard_qos_1_sent_connection_ends_is_discarded() {
 fn discard_sent_id_is_reserved() {
     for level in [1, 2] {
         let mut storage = Room::new();
-        let mut driven = Driven::new(&mut storage);
-        driven.open(&KEEP, false);
-        let reserved = driven.publish(level, b"x");
-        driven.sent();
+        let mut driven = Driven::connected(&mut storage);
+        let reserved = driven.publish_and_send(level, b"x");
         discard(&mut driven, reserved).unwrap();
         for _ in 0..65_536 {
             let number = driven.publish(1, b"y");
             assert_ne!(number, reserved);
             driven.sent();
-            driven.feed(&puback(number));
-            driven.expect(&[Event::Puback(id(number))]);
+            driven.receive(&puback(number), &[Event::Puback(id(number))]);
         }
     }
 }
@@ -247,10 +234,8 @@ fn discard_sent_id_is_reserved() {
 #[test]
 fn discard_qos_1_sent_unanswered_is_request_timeout() {
     let mut storage = Room::new();
-    let mut driven = Driven::new(&mut storage);
-    driven.open(&KEEP, false);
-    driven.publish(1, b"x");
-    driven.sent();
+    let mut driven = Driven::connected(&mut storage);
+    driven.publish_and_send(1, b"x");
     discard(&mut driven, 1).unwrap();
     driven.expect(&[]);
     driven.pass(TIMEOUT - 1);
@@ -265,8 +250,7 @@ fn discard_qos_1_sent_unanswered_is_request_timeout() {
 #[test]
 fn discard_qos_2_sent_server_forgets_is_discarded() {
     let mut storage = Storage::<64, 256, 3>::new();
-    let mut driven = Driven::new(&mut storage);
-    driven.open(&KEEP, false);
+    let mut driven = Driven::connected(&mut storage);
     for payload in [b"a", b"b", b"c"] {
         driven.publish(2, payload);
     }
@@ -293,18 +277,14 @@ fn discard_qos_2_sent_pubrec_after_all_is_delivered() {
     // On the same connection, on the next one, and after a reboot.
     for step in 0..3 {
         let mut storage = Room::new();
-        let mut driven = Driven::new(&mut storage);
-        driven.open(&KEEP, false);
-        driven.publish(2, b"x");
-        driven.sent();
+        let mut driven = Driven::connected(&mut storage);
+        driven.publish_and_send(2, b"x");
         discard(&mut driven, 1).unwrap();
         let check = |driven: &mut Driven<'_>| {
-            driven.feed(&pubrec(1));
-            driven.expect(&[]);
+            driven.receive(&pubrec(1), &[]);
             assert_eq!(driven.sent(), pubrel(1));
             assert_eq!(discard(driven, 1), NOT_KEPT, "PUBREL is owed");
-            driven.feed(&pubcomp(1));
-            driven.expect(&[Event::Pubcomp(id(1))]);
+            driven.receive(&pubcomp(1), &[Event::Pubcomp(id(1))]);
             assert_eq!(driven.session.in_flight(), 0);
         };
         match step {
@@ -329,21 +309,17 @@ fn discard_qos_2_sent_pubrec_after_all_is_delivered() {
 fn discard_qos_2_pubrec_after_all_survives_connection() {
     for is_pubrel_sent in [false, true] {
         let mut storage = Room::new();
-        let mut driven = Driven::new(&mut storage);
-        driven.open(&KEEP, false);
-        driven.publish(2, b"x");
-        driven.sent();
+        let mut driven = Driven::connected(&mut storage);
+        driven.publish_and_send(2, b"x");
         discard(&mut driven, 1).unwrap();
-        driven.feed(&pubrec(1));
-        driven.expect(&[]);
+        driven.receive(&pubrec(1), &[]);
         if is_pubrel_sent {
             driven.sent();
         }
         let check = |driven: &mut Driven<'_>| {
             driven.open(&KEEP, true);
             assert_eq!(driven.sent(), pubrel(1));
-            driven.feed(&pubcomp(1));
-            driven.expect(&[Event::Pubcomp(id(1))]);
+            driven.receive(&pubcomp(1), &[Event::Pubcomp(id(1))]);
         };
         saved_and_restored(&driven.session, check);
         driven.lose();
@@ -355,10 +331,8 @@ fn discard_qos_2_pubrec_after_all_survives_connection() {
 #[test]
 fn discard_qos_2_sent_no_pubrel_is_sent() {
     let mut storage = Room::new();
-    let mut driven = Driven::new(&mut storage);
-    driven.open(&KEEP, false);
-    driven.publish(2, b"x");
-    driven.sent();
+    let mut driven = Driven::connected(&mut storage);
+    driven.publish_and_send(2, b"x");
     discard(&mut driven, 1).unwrap();
     for session_present in [true, false] {
         assert_eq!(driven.sent(), b"");
@@ -373,8 +347,7 @@ fn discard_qos_2_sent_no_pubrel_is_sent() {
 #[test]
 fn discard_qos_2_more_than_four_ids_keep_their_slots() {
     let mut storage = Room::new();
-    let mut driven = Driven::new(&mut storage);
-    driven.open(&KEEP, false);
+    let mut driven = Driven::connected(&mut storage);
     for _ in 0..6 {
         driven.publish(2, b"x");
     }
@@ -387,11 +360,12 @@ fn discard_qos_2_more_than_four_ids_keep_their_slots() {
         driven.open(&KEEP, true);
         assert_eq!(driven.sent(), b"");
         // One of each kind was received after all.
-        driven.feed(&wire(&[&pubrec(5), &pubrec(2)]));
-        driven.expect(&[]);
+        driven.receive(&wire(&[&pubrec(5), &pubrec(2)]), &[]);
         assert_eq!(driven.sent(), wire(&[&pubrel(5), &pubrel(2)]));
-        driven.feed(&wire(&[&pubcomp(5), &pubcomp(2)]));
-        driven.expect(&[Event::Pubcomp(id(5)), Event::Pubcomp(id(2))]);
+        driven.receive(
+            &wire(&[&pubcomp(5), &pubcomp(2)]),
+            &[Event::Pubcomp(id(5)), Event::Pubcomp(id(2))],
+        );
         driven.lose();
         driven.open(&KEEP, false);
         let mut events = driven.events();
@@ -409,17 +383,13 @@ fn discard_qos_2_more_than_four_ids_keep_their_slots() {
 #[test]
 fn discard_qos_2_pubrec_slots_full_is_released() {
     let mut storage = Storage::<64, 256, 1>::new();
-    let mut driven = Driven::new(&mut storage);
-    driven.open(&KEEP, false);
-    driven.publish(2, b"x");
-    driven.sent();
+    let mut driven = Driven::connected(&mut storage);
+    driven.publish_and_send(2, b"x");
     discard(&mut driven, 1).unwrap();
     assert_eq!(driven.publish(1, b"y"), 2);
-    driven.feed(&pubrec(1));
-    driven.expect(&[]);
+    driven.receive(&pubrec(1), &[]);
     assert_eq!(driven.sent(), wire(&[&pubrel(1), &publish(1, 2, b"y")]));
-    driven.feed(&wire(&[&pubcomp(1), &puback(2)]));
-    driven.expect(&[Event::Puback(id(2))]);
+    driven.receive(&wire(&[&pubcomp(1), &puback(2)]), &[Event::Puback(id(2))]);
     // The id stays reserved until the server has forgotten it.
     driven.lose();
     driven.open(&KEEP, false);
@@ -429,12 +399,9 @@ fn discard_qos_2_pubrec_slots_full_is_released() {
 #[test]
 fn discard_pubrel_owed_is_not_kept() {
     let mut storage = Room::new();
-    let mut driven = Driven::new(&mut storage);
-    driven.open(&KEEP, false);
-    driven.publish(2, b"x");
-    driven.sent();
-    driven.feed(&pubrec(1));
-    driven.expect(&[]);
+    let mut driven = Driven::connected(&mut storage);
+    driven.publish_and_send(2, b"x");
+    driven.receive(&pubrec(1), &[]);
     assert_eq!(discard(&mut driven, 1), NOT_KEPT);
     assert_eq!(driven.sent(), pubrel(1));
     assert_eq!(discard(&mut driven, 1), NOT_KEPT);
@@ -442,8 +409,7 @@ fn discard_pubrel_owed_is_not_kept() {
     assert_eq!(discard(&mut driven, 1), NOT_KEPT);
     driven.open(&KEEP, true);
     assert_eq!(driven.sent(), pubrel(1));
-    driven.feed(&pubcomp(1));
-    driven.expect(&[Event::Pubcomp(id(1))]);
+    driven.receive(&pubcomp(1), &[Event::Pubcomp(id(1))]);
 }
 
 /// With Clean Session 1, everything that was discarded is reported, and once.
@@ -451,11 +417,9 @@ fn discard_pubrel_owed_is_not_kept() {
 fn discard_then_clean_session_is_reported_once() {
     for level in [1, 2] {
         let mut storage = Room::new();
-        let mut driven = Driven::new(&mut storage);
-        driven.open(&KEEP, false);
+        let mut driven = Driven::connected(&mut storage);
         driven.publish(level, b"x");
-        driven.publish(level, b"y");
-        driven.sent();
+        driven.publish_and_send(level, b"y");
         discard(&mut driven, 1).unwrap();
         driven.open(&CLEAN, false);
         let mut events = driven.events();
@@ -469,10 +433,8 @@ fn discard_then_clean_session_is_reported_once() {
 #[test]
 fn discard_qos_2_server_forgot_before_reboot_is_reported() {
     let mut storage = Room::new();
-    let mut driven = Driven::new(&mut storage);
-    driven.open(&KEEP, false);
-    driven.publish(2, b"x");
-    driven.sent();
+    let mut driven = Driven::connected(&mut storage);
+    driven.publish_and_send(2, b"x");
     discard(&mut driven, 1).unwrap();
     driven.lose();
     driven.open(&KEEP, false);
@@ -555,8 +517,7 @@ fn discard_checkpoints_on_is_due() {
         assert_eq!(driven.sent(), publish(0, 0, b"later"));
         if level == 2 {
             // So is the PUBREC that is received nevertheless.
-            driven.feed(&pubrec(1));
-            driven.expect(&[Event::CheckpointDue]);
+            driven.receive(&pubrec(1), &[Event::CheckpointDue]);
             assert_eq!(driven.sent(), pubrel(1));
         }
     }
@@ -599,8 +560,7 @@ fn discard_streamed_without_source_frees_those_behind() {
             let now = driven.at();
             driven.open(&KEEP, false);
             driven.session.begin_payload(streamed(level), 10).unwrap();
-            driven.publish(1, b"behind");
-            driven.sent();
+            driven.publish_and_send(1, b"behind");
             driven.session.payload_sent(5, now);
             driven.lose();
             driven.open(&KEEP, true);
@@ -639,8 +599,7 @@ fn discard_streamed_behind_payload_in_progress_leaves_it_whole() {
             driven.sent();
             driven.session.payload_sent(10, now);
         }
-        driven.publish(1, b"last");
-        driven.sent();
+        driven.publish_and_send(1, b"last");
         driven.lose();
         driven.open(&KEEP, true);
         driven.expect(&[Event::PayloadNeeded(id(1))]);
@@ -672,15 +631,12 @@ fn discard_streamed_behind_payload_in_progress_leaves_it_whole() {
 #[test]
 fn discard_resend_answered_while_partly_sent_is_refused() {
     let mut storage = Room::new();
-    let mut driven = Driven::new(&mut storage);
-    driven.open(&KEEP, false);
-    driven.publish(1, b"x");
-    driven.sent();
+    let mut driven = Driven::connected(&mut storage);
+    driven.publish_and_send(1, b"x");
     driven.lose();
     driven.open(&KEEP, true);
     driven.take(3);
-    driven.feed(&puback(1));
-    driven.expect(&[]);
+    driven.receive(&puback(1), &[]);
     assert_eq!(discard(&mut driven, 1), PARTLY_SENT);
     driven.sent();
     driven.expect(&[Event::Puback(id(1))]);
@@ -690,10 +646,8 @@ fn discard_resend_answered_while_partly_sent_is_refused() {
 #[test]
 fn discard_sent_wrong_acknowledgement_closes() {
     let mut storage = Room::new();
-    let mut driven = Driven::new(&mut storage);
-    driven.open(&KEEP, false);
-    driven.publish(1, b"x");
-    driven.sent();
+    let mut driven = Driven::connected(&mut storage);
+    driven.publish_and_send(1, b"x");
     discard(&mut driven, 1).unwrap();
     driven.feed(&pubrec(1));
     let (packet_type, packet_id) = (PacketType::Pubrec, id(1));
@@ -718,8 +672,7 @@ fn discard_one_of_several_order_of_others_is_unchanged() {
     for cut in 0..=total {
         for number in 1..=4 {
             let mut storage = Room::new();
-            let mut driven = Driven::new(&mut storage);
-            driven.open(&KEEP, false);
+            let mut driven = Driven::connected(&mut storage);
             for at in 1..=4 {
                 driven.publish(if at % 2 == 0 { 2 } else { 1 }, &[7; 5]);
             }
@@ -758,8 +711,7 @@ fn discard_one_of_several_order_of_others_is_unchanged() {
 #[test]
 fn discard_frees_slots_for_new_messages() {
     let mut storage = Room::new();
-    let mut driven = Driven::new(&mut storage);
-    driven.open(&KEEP, false);
+    let mut driven = Driven::connected(&mut storage);
     for _ in 0..8 {
         driven.publish(2, b"x");
     }

@@ -1,9 +1,4 @@
 //! Receiving more QoS 2 messages than the session has room for ids.
-#![allow(
-    clippy::unwrap_used,
-    clippy::indexing_slicing,
-    clippy::arithmetic_side_effects
-)]
 
 use crate::wire::{Driven, KEEP, TIMEOUT, pubcomp, publish, pubrec, pubrel};
 use umqtt::{Event, ProtocolError, Storage};
@@ -74,8 +69,7 @@ fn mqtt_4_8_0_2_each_connection_gets_further() {
 #[test]
 fn a_long_message_may_pass_before_the_release() {
     let mut storage = Storage::<64, 64, 1, 1>::new();
-    let mut driven = Driven::new(&mut storage);
-    driven.open(&KEEP, false);
+    let mut driven = Driven::connected(&mut storage);
     for id in 1..=2 {
         driven.feed(&publish(2, id, b"x"));
         run(&mut driven);
@@ -95,15 +89,13 @@ fn a_long_message_may_pass_before_the_release() {
 #[test]
 fn a_skipped_message_that_finds_no_room_is_not_reported() {
     let mut storage = Storage::<16, 64, 1, 1>::new();
-    let mut driven = Driven::new(&mut storage);
-    driven.open(&KEEP, false);
+    let mut driven = Driven::connected(&mut storage);
     driven.feed(&[0x34, 6, 0, 1, b't', 0, 1, b'x']);
     assert_eq!(run(&mut driven).2, None);
 
     let long = [&[0x34, 24, 0, 20][..], &[b't'; 20], &[0, 2]].concat();
     for piece in long.chunks(8) {
-        driven.feed(piece);
-        driven.expect(&[]);
+        driven.receive(piece, &[]);
         assert_eq!(run(&mut driven), (vec![], vec![], None));
     }
     driven.feed(&pubrel(1));
@@ -116,8 +108,7 @@ fn a_skipped_message_that_finds_no_room_is_not_reported() {
 #[test]
 fn a_long_message_does_not_overtake_one_that_found_no_room() {
     let mut storage = Storage::<64, 64, 1, 1>::new();
-    let mut driven = Driven::new(&mut storage);
-    driven.open(&KEEP, false);
+    let mut driven = Driven::connected(&mut storage);
     for id in 1..=2 {
         driven.feed(&publish(2, id, b"x"));
         run(&mut driven);

@@ -1,11 +1,4 @@
 //! Steps that the caller must do, and events that the session must return, are never lost.
-#![allow(
-    clippy::unwrap_used,
-    clippy::indexing_slicing,
-    clippy::arithmetic_side_effects,
-    clippy::cast_possible_truncation,
-    clippy::panic
-)]
 
 use umqtt::{
     Event, InputBlock, Message, RequestError, Session, Storage, StreamedPublish,
@@ -40,8 +33,7 @@ fn payload(len: usize) -> Vec<u8> {
 #[test]
 fn event_token_used_late_takes_nothing() {
     let mut storage = Room::new();
-    let mut driven = Driven::new(&mut storage);
-    driven.open(&KEEP, false);
+    let mut driven = Driven::connected(&mut storage);
     driven.feed(&wire(&[&publish(0, 0, b"one"), &publish(1, 7, b"two")]));
     let first = driven.session.poll(driven.at()).unwrap().unwrap();
     let same = driven.session.poll(driven.at()).unwrap().unwrap();
@@ -58,8 +50,7 @@ fn event_token_used_late_takes_nothing() {
 #[test]
 fn event_token_of_closed_connection_takes_nothing() {
     let mut storage = Room::new();
-    let mut driven = Driven::new(&mut storage);
-    driven.open(&KEEP, false);
+    let mut driven = Driven::connected(&mut storage);
     driven.feed(&publish(1, 7, b"x"));
     let old = driven.session.poll(driven.at()).unwrap().unwrap();
     driven.connect(&KEEP);
@@ -76,8 +67,7 @@ fn long_message_topic_and_nine_bytes_fill_buffer_is_received() {
     for level in 0..3 {
         for len in [100, 20_000, 2_100_000] {
             let mut storage = Storage::<64, 64, 1, 4>::new();
-            let mut driven = Driven::new(&mut storage);
-            driven.open(&KEEP, false);
+            let mut driven = Driven::connected(&mut storage);
             let (topic, expected) = ("t".repeat(64 - 9), payload(len));
             let mut got = Vec::new();
             let bytes = long_publish(&topic, level, 3, &expected);
@@ -112,8 +102,7 @@ fn long_message_topic_and_nine_bytes_fill_buffer_is_received() {
 #[test]
 fn long_message_topic_one_byte_longer_is_skipped() {
     let mut storage = Storage::<64, 64, 1, 4>::new();
-    let mut driven = Driven::new(&mut storage);
-    driven.open(&KEEP, false);
+    let mut driven = Driven::connected(&mut storage);
     let topic = "t".repeat(64 - 8);
     let bytes = long_publish(&topic, 1, 3, &payload(2_100_000));
     let events = driven.stream(&bytes);
@@ -124,8 +113,7 @@ fn long_message_topic_one_byte_longer_is_skipped() {
 /// A session whose last connection ended after a PUBLISH was sent whole, and that has sent `n` bytes of it again.
 fn resend(driven: &mut Driven<'_>, level: u8, n: usize) -> u16 {
     driven.open(&KEEP, false);
-    let id = driven.publish(level, b"12345678");
-    driven.sent();
+    let id = driven.publish_and_send(level, b"12345678");
     driven.connect(&KEEP);
     driven.sent();
     driven.accept(true);
@@ -150,8 +138,7 @@ fn qos1_publish_answered_at_any_byte_of_resend_is_complete() {
         assert_eq!(events, words(&[Event::Puback(PacketId::MIN)]), "{n} bytes");
         assert_eq!(driven.session.in_flight(), 0);
         // The server also answers the second transmission.
-        driven.feed(&puback(id));
-        driven.expect(&[]);
+        driven.receive(&puback(id), &[]);
     }
 }
 
@@ -162,12 +149,10 @@ fn qos2_publish_answered_at_any_byte_of_resend_is_released() {
         let mut storage = Room::new();
         let mut driven = Driven::new(&mut storage);
         let id = resend(&mut driven, 2, n);
-        driven.feed(&pubrec(id));
-        driven.expect(&[]);
+        driven.receive(&pubrec(id), &[]);
         let rest = if n == 0 { b"" } else { &whole[n..] };
         assert_eq!(driven.sent(), wire(&[rest, &pubrel(id)]), "{n} bytes");
-        driven.feed(&pubcomp(id));
-        driven.expect(&[Event::Pubcomp(PacketId::MIN)]);
+        driven.receive(&pubcomp(id), &[Event::Pubcomp(PacketId::MIN)]);
     }
 }
 
@@ -176,8 +161,7 @@ fn streamed_publish_answered_at_any_byte_of_resend_is_complete() {
     for level in [1, 2] {
         for n in 0..=8 {
             let mut storage = Room::new();
-            let mut driven = Driven::new(&mut storage);
-            driven.open(&KEEP, false);
+            let mut driven = Driven::connected(&mut storage);
             let message = StreamedPublish::New {
                 topic: TOPIC,
                 qos: qos(level),
@@ -218,12 +202,10 @@ fn publish_answered_in_part_of_resend_then_cut_is_sent_again() {
     let mut storage = Room::new();
     let mut driven = Driven::new(&mut storage);
     let id = resend(&mut driven, 1, 3);
-    driven.feed(&puback(id));
-    driven.expect(&[]);
+    driven.receive(&puback(id), &[]);
     driven.open(&KEEP, true);
     assert_eq!(driven.sent(), dup(publish(1, id, b"12345678")));
-    driven.feed(&puback(id));
-    driven.expect(&[Event::Puback(PacketId::MIN)]);
+    driven.receive(&puback(id), &[Event::Puback(PacketId::MIN)]);
 }
 
 /// Each end of a request counts as in flight, and is in the image, until its event was taken.
@@ -235,8 +217,7 @@ fn report_announced_and_not_taken_is_counted_and_saved() {
         ("Unsuback", vec![unsuback(1)]),
     ] {
         let mut storage = Room::new();
-        let mut driven = Driven::new(&mut storage);
-        driven.open(&KEEP, false);
+        let mut driven = Driven::connected(&mut storage);
         match request {
             "Puback" => driven.publish(1, b"x"),
             "Pubcomp" => driven.publish(2, b"x"),
@@ -279,8 +260,7 @@ fn report_announced_and_not_taken_is_counted_and_saved() {
 #[test]
 fn payload_not_copied_space_called_is_kept() {
     let mut storage = Storage::<16, 64, 2>::new();
-    let mut driven = Driven::new(&mut storage);
-    driven.open(&KEEP, false);
+    let mut driven = Driven::connected(&mut storage);
     driven.feed(&publish(0, 0, b"0123456789A"));
     let token = driven.session.poll(driven.at()).unwrap().unwrap();
     assert!(driven.session.event(token).unwrap().is_some());
@@ -308,8 +288,7 @@ fn payload_not_copied_space_called_is_kept() {
 #[test]
 fn space_empty_after_poll_returned_none_is_explained() {
     let mut storage = Storage::<16, 128, 2>::new();
-    let mut driven = Driven::new(&mut storage);
-    driven.open(&KEEP, false);
+    let mut driven = Driven::connected(&mut storage);
     let bytes: Vec<u8> = (1..20).flat_map(|id| publish(1, id, b"")).collect();
     let (mut rest, mut blocked) = (&*bytes, 0);
     while !rest.is_empty() {
@@ -382,10 +361,11 @@ fn connected(driven: &mut Driven<'_>) -> (bool, bool) {
 #[test]
 fn connect_unanswered_next_connected_tells_once() {
     let mut storage = Room::new();
-    let mut driven = Driven::new(&mut storage);
-    driven.open(&KEEP, false);
-    driven.feed(&publish(2, 1, b"old"));
-    driven.expect(&[Event::Message(message(2, b"old"))]);
+    let mut driven = Driven::connected(&mut storage);
+    driven.receive(
+        &publish(2, 1, b"old"),
+        &[Event::Message(message(2, b"old"))],
+    );
     assert_eq!(reconnect(&mut driven, true), (true, false));
     // Two that are not answered.
     for _ in 0..2 {
@@ -395,8 +375,7 @@ fn connect_unanswered_next_connected_tells_once() {
     }
     assert_eq!(reconnect(&mut driven, true), (true, true));
     // Ids are kept: this may be the old message.
-    driven.feed(&publish(2, 1, b"new"));
-    driven.expect(&[]);
+    driven.receive(&publish(2, 1, b"new"), &[]);
     assert_eq!(reconnect(&mut driven, true), (true, false));
 }
 
@@ -404,8 +383,7 @@ fn connect_unanswered_next_connected_tells_once() {
 #[test]
 fn connect_not_sent_or_refused_next_connected_tells_nothing() {
     let mut storage = Room::new();
-    let mut driven = Driven::new(&mut storage);
-    driven.open(&KEEP, false);
+    let mut driven = Driven::connected(&mut storage);
     driven.connect(&KEEP);
     driven.lose();
     assert_eq!(reconnect(&mut driven, true), (true, false));
@@ -420,8 +398,7 @@ fn connect_not_sent_or_refused_next_connected_tells_nothing() {
 #[test]
 fn connect_unanswered_session_restored_connected_tells() {
     let mut storage = Room::new();
-    let mut driven = Driven::new(&mut storage);
-    driven.open(&KEEP, false);
+    let mut driven = Driven::connected(&mut storage);
     driven.connect(&KEEP);
     driven.sent();
     let mut image = [0; Room::IMAGE_LEN];
@@ -459,8 +436,7 @@ fn connect_unanswered_session_restored_connected_tells() {
 fn subscribe_answer_too_large_is_refused() {
     fn check<const RX: usize>(fits: usize, needed: usize) {
         let mut storage = Storage::<RX, 2048, 2>::new();
-        let mut driven = Driven::new(&mut storage);
-        driven.open(&KEEP, false);
+        let mut driven = Driven::connected(&mut storage);
         let filters = vec![("t", QoS::AtMostOnce); fits + 1];
         let error = driven.session.subscribe(&filters).unwrap_err();
         let capacity = RX;
@@ -502,8 +478,7 @@ fn sent_and_asked_again(driven: &mut Driven<'_>) -> PacketId {
 #[test]
 fn declined_message_never_sent_frees_id_at_once() {
     let mut storage = Storage::<64, 256, 1, 4>::new();
-    let mut driven = Driven::new(&mut storage);
-    driven.open(&KEEP, false);
+    let mut driven = Driven::connected(&mut storage);
     let message = StreamedPublish::New {
         topic: TOPIC,
         qos: QoS::ExactlyOnce,
@@ -521,8 +496,7 @@ fn declined_message_never_sent_frees_id_at_once() {
 #[test]
 fn declined_messages_sent_keep_ids_without_slots() {
     let mut storage = Storage::<64, 256, 1, 4>::new();
-    let mut driven = Driven::new(&mut storage);
-    driven.open(&KEEP, false);
+    let mut driven = Driven::connected(&mut storage);
     let mut declined = Vec::new();
     for _ in 0..4 {
         let id = sent_and_asked_again(&mut driven);
@@ -542,8 +516,7 @@ fn declined_messages_sent_keep_ids_without_slots() {
         let id = driven.publish(1, b"");
         assert!(!declined.contains(&wire::id(id)));
         driven.sent();
-        driven.feed(&puback(id));
-        driven.expect(&[Event::Puback(wire::id(id))]);
+        driven.receive(&puback(id), &[Event::Puback(wire::id(id))]);
     }
     driven.open(&KEEP, false);
     let discarded: Vec<_> = declined
@@ -563,18 +536,15 @@ fn declined_messages_sent_keep_ids_without_slots() {
 #[test]
 fn declined_message_received_by_server_is_reported_delivered() {
     let mut storage = Storage::<64, 256, 1, 4>::new();
-    let mut driven = Driven::new(&mut storage);
-    driven.open(&KEEP, false);
+    let mut driven = Driven::connected(&mut storage);
     let id = sent_and_asked_again(&mut driven);
     driven.session.discard_publish(id).unwrap();
-    driven.feed(&pubrec(id.get()));
-    driven.expect(&[]);
+    driven.receive(&pubrec(id.get()), &[]);
     assert_eq!(driven.sent(), pubrel(id.get()));
     driven.open(&KEEP, true);
     driven.expect(&[]);
     assert_eq!(driven.sent(), pubrel(id.get()));
-    driven.feed(&pubcomp(id.get()));
-    driven.expect(&[Event::Pubcomp(id)]);
+    driven.receive(&pubcomp(id.get()), &[Event::Pubcomp(id)]);
     assert_eq!(driven.session.in_flight(), 0);
     driven.open(&KEEP, false);
     driven.expect(&[]);

@@ -1,9 +1,4 @@
 //! Requests without a connection, requests of a handler while it has its event, and saved changes.
-#![allow(
-    clippy::unwrap_used,
-    clippy::indexing_slicing,
-    clippy::arithmetic_side_effects
-)]
 
 use std::collections::VecDeque;
 
@@ -51,11 +46,12 @@ fn publish_prepared_is_sent_after_connack_in_order() {
             &publish(1, 3, b"c")
         ])
     );
-    driven.feed(&wire(&[&puback(1), &pubrec(2), &puback(3)]));
-    driven.expect(&[Event::Puback(id(1)), Event::Puback(id(3))]);
+    driven.receive(
+        &wire(&[&puback(1), &pubrec(2), &puback(3)]),
+        &[Event::Puback(id(1)), Event::Puback(id(3))],
+    );
     assert_eq!(driven.sent(), pubrel(2));
-    driven.feed(&pubcomp(2));
-    driven.expect(&[Event::Pubcomp(id(2))]);
+    driven.receive(&pubcomp(2), &[Event::Pubcomp(id(2))]);
     assert_eq!(driven.session.in_flight(), 0);
     assert_eq!(driven.sent(), b"");
 }
@@ -91,10 +87,8 @@ fn publish_before_and_after_connect_keeps_order() {
 #[test]
 fn publish_connection_lost_is_sent_without_dup_after_attempted_ones() {
     let mut storage = Room::new();
-    let mut driven = Driven::new(&mut storage);
-    driven.open(&KEEP, false);
-    driven.publish(1, b"sent");
-    driven.sent();
+    let mut driven = Driven::connected(&mut storage);
+    driven.publish_and_send(1, b"sent");
     driven.publish(2, b"cut");
     driven.take(3);
     driven.publish(1, b"never");
@@ -118,8 +112,7 @@ fn publish_connection_lost_is_sent_without_dup_after_attempted_ones() {
         ]
     );
     // Now all were attempted. One is acknowledged, so that the others are not sent one by one.
-    driven.feed(&puback(1));
-    driven.expect(&[Event::Puback(id(1))]);
+    driven.receive(&puback(1), &[Event::Puback(id(1))]);
     driven.lose();
     driven.open(&KEEP, true);
     let again = packets(&driven.sent());
@@ -243,8 +236,7 @@ fn request_offline_not_kept_is_not_connected() {
 #[test]
 fn publish_disconnect_queued_is_not_connected_until_it_was_sent() {
     let mut storage = Room::new();
-    let mut driven = Driven::new(&mut storage);
-    driven.open(&KEEP, false);
+    let mut driven = Driven::connected(&mut storage);
     driven.session.disconnect().unwrap();
     assert_eq!(
         driven.session.publish(&message(1, b"x")),
@@ -262,8 +254,7 @@ fn publish_disconnect_queued_is_not_connected_until_it_was_sent() {
 #[test]
 fn publish_event_of_closed_connection_pending_keeps_both() {
     let mut storage = Room::new();
-    let mut driven = Driven::new(&mut storage);
-    driven.open(&KEEP, false);
+    let mut driven = Driven::connected(&mut storage);
     driven.publish(0, b"lost");
     driven.subscribe(&[("f", QoS::AtMostOnce)]);
     driven.publish(1, b"a");
@@ -306,11 +297,9 @@ fn publish_event_of_closed_connection_pending_keeps_both() {
 #[test]
 fn publish_while_ending_keeps_message_and_publish() {
     let mut storage = Room::new();
-    let mut driven = Driven::new(&mut storage);
-    driven.open(&KEEP, false);
+    let mut driven = Driven::connected(&mut storage);
     driven.publish(1, b"a");
-    driven.publish(1, b"b");
-    driven.sent();
+    driven.publish_and_send(1, b"b");
     driven.feed(&wire(&[&puback(1), &publish(1, 7, b"in"), &puback(2)]));
     let token = driven.session.poll(driven.at()).unwrap().unwrap();
     driven.session.connection_lost();
@@ -340,8 +329,7 @@ fn publish_while_ending_keeps_message_and_publish() {
 #[test]
 fn puback_for_publish_queued_while_ending_is_a_protocol_error() {
     let mut storage = Room::new();
-    let mut driven = Driven::new(&mut storage);
-    driven.open(&KEEP, false);
+    let mut driven = Driven::connected(&mut storage);
     driven.feed(&puback(1));
     driven.session.connection_lost();
     driven.publish(1, b"a");
@@ -359,8 +347,7 @@ fn puback_for_publish_queued_while_ending_is_a_protocol_error() {
 fn publish_while_ending_in_payload_follows_the_payload() {
     for staged in [false, true] {
         let mut storage = Room::new();
-        let mut driven = Driven::new(&mut storage);
-        driven.open(&KEEP, false);
+        let mut driven = Driven::connected(&mut storage);
         let outgoing = StreamedPublish::New {
             topic: TOPIC,
             qos: QoS::AtLeastOnce,
@@ -551,10 +538,8 @@ fn publish_offline_buffer_full_leaves_room_for_connect() {
 #[test]
 fn prepare_connected_ends_the_connection() {
     let mut storage = Room::new();
-    let mut driven = Driven::new(&mut storage);
-    driven.open(&KEEP, false);
-    driven.publish(1, b"a");
-    driven.sent();
+    let mut driven = Driven::connected(&mut storage);
+    driven.publish_and_send(1, b"a");
     driven.session.prepare(&KEEP).unwrap();
     assert!(!driven.session.is_connected());
     assert_eq!(driven.end(), ProtocolError::Closed);
@@ -573,8 +558,7 @@ fn prepare_connected_ends_the_connection() {
 fn message_answered_with_its_payload_follows_acknowledgement() {
     for (level, acknowledgement) in [(0, vec![]), (1, puback(7)), (2, pubrec(7))] {
         let mut storage = Room::new();
-        let mut driven = Driven::new(&mut storage);
-        driven.open(&KEEP, false);
+        let mut driven = Driven::connected(&mut storage);
         driven.feed(&publish(level, 7, b"question"));
         let token = driven.session.poll(driven.at()).unwrap().unwrap();
         let taken = driven.session.event_and_publisher(token).unwrap();
@@ -606,8 +590,7 @@ fn message_answered_with_its_payload_follows_acknowledgement() {
 #[test]
 fn chunks_answered_with_their_bytes_follow_acknowledgement() {
     let mut storage = Storage::<16, 128, 4>::new();
-    let mut driven = Driven::new(&mut storage);
-    driven.open(&KEEP, false);
+    let mut driven = Driven::connected(&mut storage);
     let payload = *b"0123456789abcdefghij";
     let mut rest = &publish(1, 7, &payload)[..];
     let mut expected = Vec::new();
@@ -641,8 +624,7 @@ fn chunks_answered_with_their_bytes_follow_acknowledgement() {
 #[test]
 fn publisher_requests_are_sent_in_order() {
     let mut storage = Room::new();
-    let mut driven = Driven::new(&mut storage);
-    driven.open(&KEEP, false);
+    let mut driven = Driven::connected(&mut storage);
     driven.feed(&publish(1, 7, b"x"));
     let token = driven.session.poll(driven.at()).unwrap().unwrap();
     let (_, mut publisher) = driven.session.event_and_publisher(token).unwrap().unwrap();
@@ -684,8 +666,7 @@ fn publisher_requests_are_sent_in_order() {
 fn publisher_offline_queues_what_is_kept() {
     for options in [KEEP, CLEAN] {
         let mut storage = Room::new();
-        let mut driven = Driven::new(&mut storage);
-        driven.open(&options, false);
+        let mut driven = Driven::connected_with(&mut storage, &options);
         driven.feed(&publish(0, 0, b"x"));
         let token = driven.session.poll(driven.at()).unwrap().unwrap();
         driven.session.connection_lost();
@@ -709,8 +690,7 @@ fn publisher_offline_queues_what_is_kept() {
 #[test]
 fn event_and_publisher_old_token_is_none() {
     let mut storage = Room::new();
-    let mut driven = Driven::new(&mut storage);
-    driven.open(&KEEP, false);
+    let mut driven = Driven::connected(&mut storage);
     driven.feed(&publish(1, 7, b"x"));
     let now = driven.at();
     let first = driven.session.poll(now).unwrap().unwrap();

@@ -1,11 +1,4 @@
 //! A server that closes the connection without a word: which message or filter is named, and what else is still sent.
-#![allow(
-    clippy::unwrap_used,
-    clippy::indexing_slicing,
-    clippy::arithmetic_side_effects,
-    clippy::cast_possible_truncation,
-    clippy::panic
-)]
 
 use umqtt::{
     Event, ProtocolError, RequestError, Storage, StreamedPublish,
@@ -50,10 +43,8 @@ fn reopen(driven: &mut Driven<'_>) -> Vec<Vec<u8>> {
 fn publish_closed_twice_is_named() {
     for level in [1, 2] {
         let mut storage = Room::new();
-        let mut driven = Driven::new(&mut storage);
-        driven.open(&KEEP, false);
-        driven.publish(level, b"x");
-        driven.sent();
+        let mut driven = Driven::connected(&mut storage);
+        driven.publish_and_send(level, b"x");
         assert_eq!(close(&mut driven), ProtocolError::Closed);
         for connections in 2..6 {
             assert_eq!(reopen(&mut driven), [dup(publish(level, 1, b"x"))]);
@@ -67,8 +58,7 @@ fn publish_closed_twice_is_named() {
 fn publish_sent_in_part_closed_twice_is_named() {
     for cut in 0..8 {
         let mut storage = Room::new();
-        let mut driven = Driven::new(&mut storage);
-        driven.open(&KEEP, false);
+        let mut driven = Driven::connected(&mut storage);
         driven.publish(1, b"x");
         let mut expected = vec![ProtocolError::Closed, closed_at(1, 1, 2)];
         if cut == 0 {
@@ -87,10 +77,8 @@ fn publish_sent_in_part_closed_twice_is_named() {
 #[test]
 fn publish_number_of_connections_saturates() {
     let mut storage = Room::new();
-    let mut driven = Driven::new(&mut storage);
-    driven.open(&KEEP, false);
-    driven.publish(1, b"x");
-    driven.sent();
+    let mut driven = Driven::connected(&mut storage);
+    driven.publish_and_send(1, b"x");
     for _ in 0..300 {
         close(&mut driven);
         reopen(&mut driven);
@@ -101,8 +89,7 @@ fn publish_number_of_connections_saturates() {
 #[test]
 fn publishes_several_kept_are_sent_one_by_one_on_third_connection() {
     let mut storage = Room::new();
-    let mut driven = Driven::new(&mut storage);
-    driven.open(&KEEP, false);
+    let mut driven = Driven::connected(&mut storage);
     for level in [1, 2, 1] {
         driven.publish(level, b"x");
     }
@@ -117,11 +104,9 @@ fn publishes_several_kept_are_sent_one_by_one_on_third_connection() {
     assert_eq!(close(&mut driven), ProtocolError::Closed, "one of several");
     // One by one: acknowledged messages do not wait for the others.
     assert_eq!(reopen(&mut driven), all[..1]);
-    driven.feed(&puback(1));
-    driven.expect(&[Event::Puback(id(1))]);
+    driven.receive(&puback(1), &[Event::Puback(id(1))]);
     assert_eq!(driven.sent(), all[1]);
-    driven.feed(&pubrec(2));
-    driven.expect(&[]);
+    driven.receive(&pubrec(2), &[]);
     assert_eq!(packets(&driven.sent()), [pubrel(2), all[2].clone()]);
     // The last one is the reason. The acknowledgements ended the count: it is named on the next connection.
     assert_eq!(close(&mut driven), ProtocolError::Closed);
@@ -132,11 +117,9 @@ fn publishes_several_kept_are_sent_one_by_one_on_third_connection() {
 #[test]
 fn publish_first_of_several_is_named_on_third_connection() {
     let mut storage = Room::new();
-    let mut driven = Driven::new(&mut storage);
-    driven.open(&KEEP, false);
+    let mut driven = Driven::connected(&mut storage);
     driven.publish(2, b"poison");
-    driven.publish(1, b"fine");
-    driven.sent();
+    driven.publish_and_send(1, b"fine");
     close(&mut driven);
     reopen(&mut driven);
     assert_eq!(close(&mut driven), ProtocolError::Closed);
@@ -145,8 +128,7 @@ fn publish_first_of_several_is_named_on_third_connection() {
     // After it was discarded, it blocks no other message.
     driven.session.discard_publish(id(1)).unwrap();
     assert_eq!(reopen(&mut driven), [dup(publish(1, 2, b"fine"))]);
-    driven.feed(&puback(2));
-    driven.expect(&[Event::Puback(id(2))]);
+    driven.receive(&puback(2), &[Event::Puback(id(2))]);
     driven.publish(1, b"a");
     driven.publish(1, b"b");
     assert_eq!(packets(&driven.sent()).len(), 1, "on this connection");
@@ -159,11 +141,9 @@ fn publish_first_of_several_is_named_on_third_connection() {
 fn publish_acknowledged_count_begins_again() {
     for level in [1, 2] {
         let mut storage = Room::new();
-        let mut driven = Driven::new(&mut storage);
-        driven.open(&KEEP, false);
+        let mut driven = Driven::connected(&mut storage);
         driven.publish(level, b"fine");
-        driven.publish(1, b"x");
-        driven.sent();
+        driven.publish_and_send(1, b"x");
         close(&mut driven);
         reopen(&mut driven);
         driven.feed(&if level == 1 { puback(1) } else { pubrec(1) });
@@ -179,16 +159,13 @@ fn publish_acknowledged_count_begins_again() {
 #[test]
 fn publish_new_closed_once_is_not_named() {
     let mut storage = Room::new();
-    let mut driven = Driven::new(&mut storage);
-    driven.open(&KEEP, false);
-    driven.publish(1, b"old");
-    driven.sent();
+    let mut driven = Driven::connected(&mut storage);
+    driven.publish_and_send(1, b"old");
     close(&mut driven);
     driven.session.discard_publish(id(1)).unwrap();
     driven.open(&KEEP, true);
     driven.events();
-    driven.publish(1, b"new");
-    driven.sent();
+    driven.publish_and_send(1, b"new");
     assert_eq!(close(&mut driven), ProtocolError::Closed);
     reopen(&mut driven);
     assert!(matches!(
@@ -201,10 +178,8 @@ fn publish_new_closed_once_is_not_named() {
 #[test]
 fn publish_connections_without_it_do_not_count() {
     let mut storage = Room::new();
-    let mut driven = Driven::new(&mut storage);
-    driven.open(&KEEP, false);
-    driven.publish(1, b"x");
-    driven.sent();
+    let mut driven = Driven::connected(&mut storage);
+    driven.publish_and_send(1, b"x");
     close(&mut driven);
     for _ in 0..5 {
         driven.connect(&KEEP);
@@ -221,8 +196,7 @@ fn publish_connections_without_it_do_not_count() {
 #[test]
 fn publish_own_disconnect_is_not_named_and_does_not_count() {
     let mut storage = Room::new();
-    let mut driven = Driven::new(&mut storage);
-    driven.open(&KEEP, false);
+    let mut driven = Driven::connected(&mut storage);
     driven.publish(1, b"a");
     driven.publish(1, b"b");
     for _ in 0..4 {
@@ -238,8 +212,7 @@ fn publish_own_disconnect_is_not_named_and_does_not_count() {
 #[test]
 fn publish_timeout_is_not_named_and_does_not_count() {
     let mut storage = Room::new();
-    let mut driven = Driven::new(&mut storage);
-    driven.open(&KEEP, false);
+    let mut driven = Driven::connected(&mut storage);
     driven.publish(1, b"x");
     for _ in 0..3 {
         driven.sent();
@@ -259,10 +232,8 @@ fn publish_timeout_is_not_named_and_does_not_count() {
 #[test]
 fn publish_reason_in_received_bytes_is_not_named() {
     let mut storage = Room::new();
-    let mut driven = Driven::new(&mut storage);
-    driven.open(&KEEP, false);
-    driven.publish(1, b"x");
-    driven.sent();
+    let mut driven = Driven::connected(&mut storage);
+    driven.publish_and_send(1, b"x");
     close(&mut driven);
     reopen(&mut driven);
     driven.feed(&[0xF0, 0]);
@@ -282,11 +253,9 @@ fn publish_reason_in_received_bytes_is_not_named() {
 fn publishes_one_by_one_disconnect_is_not_held_back() {
     for is_early in [true, false] {
         let mut storage = Room::new();
-        let mut driven = Driven::new(&mut storage);
-        driven.open(&KEEP, false);
+        let mut driven = Driven::connected(&mut storage);
         driven.publish(1, b"a");
-        driven.publish(2, b"b");
-        driven.sent();
+        driven.publish_and_send(2, b"b");
         close(&mut driven);
         reopen(&mut driven);
         close(&mut driven);
@@ -311,11 +280,9 @@ fn publishes_one_by_one_disconnect_is_not_held_back() {
 #[test]
 fn publishes_one_by_one_requests_and_qos_0_behind_follow() {
     let mut storage = Room::new();
-    let mut driven = Driven::new(&mut storage);
-    driven.open(&KEEP, false);
+    let mut driven = Driven::connected(&mut storage);
     driven.publish(1, b"a");
-    driven.publish(1, b"b");
-    driven.sent();
+    driven.publish_and_send(1, b"b");
     close(&mut driven);
     reopen(&mut driven);
     close(&mut driven);
@@ -327,11 +294,9 @@ fn publishes_one_by_one_requests_and_qos_0_behind_follow() {
     assert_eq!(driven.events().len(), 1);
     // PINGREQ and acknowledgements do not wait.
     assert_eq!(packets(&driven.sent()), [PINGREQ.to_vec(), puback(9)]);
-    driven.feed(&puback(1));
-    driven.expect(&[Event::Puback(id(1))]);
+    driven.receive(&puback(1), &[Event::Puback(id(1))]);
     assert_eq!(driven.sent(), dup(publish(1, 2, b"b")));
-    driven.feed(&puback(2));
-    driven.expect(&[Event::Puback(id(2))]);
+    driven.receive(&puback(2), &[Event::Puback(id(2))]);
     assert_eq!(
         driven.sent(),
         wire(&[&publish(0, 0, b"zero"), &subscribe(asked, "f")])
@@ -341,8 +306,7 @@ fn publishes_one_by_one_requests_and_qos_0_behind_follow() {
 
     // Closed before: reported.
     driven.publish(1, b"c");
-    driven.publish(1, b"d");
-    driven.sent();
+    driven.publish_and_send(1, b"d");
     close(&mut driven);
     reopen(&mut driven);
     close(&mut driven);
@@ -399,8 +363,7 @@ fn publishes_one_by_one_any_pieces_stay_whole() {
 /// A session whose next connection sends one by one, and that keeps nothing.
 fn fruitless(driven: &mut Driven<'_>) {
     driven.open(&KEEP, false);
-    let poison = driven.publish(1, b"poison");
-    driven.sent();
+    let poison = driven.publish_and_send(1, b"poison");
     close(driven);
     reopen(driven);
     close(driven);
@@ -505,8 +468,7 @@ fn publishes_one_by_one_streamed_payloads_are_needed_one_by_one() {
         driven.session.begin_payload(streamed, 10).unwrap();
         provide(&mut driven);
     }
-    driven.publish(1, b"short");
-    driven.sent();
+    driven.publish_and_send(1, b"short");
     close(&mut driven);
     driven.open(&KEEP, true);
     for number in [1, 2] {
@@ -538,8 +500,7 @@ fn publishes_one_by_one_streamed_payloads_are_needed_one_by_one() {
 #[test]
 fn publish_streamed_payload_not_provided_is_not_named() {
     let mut storage = Room::new();
-    let mut driven = Driven::new(&mut storage);
-    driven.open(&KEEP, false);
+    let mut driven = Driven::connected(&mut storage);
     let streamed = StreamedPublish::New {
         topic: TOPIC,
         qos: QoS::AtLeastOnce,
@@ -660,8 +621,7 @@ fn subscription_and_publish_unanswered_subscription_is_named() {
     let mut driven = Driven::new(&mut storage);
     driven.session.set_subscriptions(&THREE[..1]).unwrap();
     driven.open(&KEEP, false);
-    driven.publish(1, b"x");
-    driven.sent();
+    driven.publish_and_send(1, b"x");
     close(&mut driven);
     reopen(&mut driven);
     let (index, connections) = (0, 2);
@@ -688,10 +648,8 @@ fn reasons_displayed_name_id_and_index() {
 #[test]
 fn publish_all_slots_taken_is_named() {
     let mut storage = Storage::<64, 256, 1>::new();
-    let mut driven = Driven::new(&mut storage);
-    driven.open(&KEEP, false);
-    driven.publish(1, b"x");
-    driven.sent();
+    let mut driven = Driven::connected(&mut storage);
+    driven.publish_and_send(1, b"x");
     close(&mut driven);
     assert_eq!(
         driven.session.publish(&message(1, b"y")),

@@ -1,11 +1,4 @@
 //! Packets that are queued while a payload is streamed: they follow it, in order, and the payload is whole.
-#![allow(
-    clippy::unwrap_used,
-    clippy::indexing_slicing,
-    clippy::arithmetic_side_effects,
-    clippy::cast_possible_truncation,
-    clippy::panic
-)]
 
 use umqtt::{Event, ProtocolError, RequestError, Storage, StreamedPublish, codec::QoS};
 
@@ -225,8 +218,7 @@ fn queued_inside_payload_older_acknowledged_room_is_used() {
                 if provided == at + 1 {
                     let large = driven.session.publish(&message(1, &[8; 60]));
                     assert!(matches!(large, Err(RequestError::SendBufferFull { .. })));
-                    driven.feed(&puback(older));
-                    driven.expect(&[Event::Puback(id(older))]);
+                    driven.receive(&puback(older), &[Event::Puback(id(older))]);
                     // A piece is at the end of the buffer.
                     let number = driven.publish(1, &[8; 60]);
                     behind = publish(1, number, &[8; 60]);

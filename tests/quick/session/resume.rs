@@ -1,10 +1,4 @@
 //! A session across its connections: kept and discarded messages, their events, and the errors of a full session.
-#![allow(
-    clippy::unwrap_used,
-    clippy::indexing_slicing,
-    clippy::arithmetic_side_effects,
-    clippy::panic
-)]
 
 use std::collections::VecDeque;
 
@@ -21,13 +15,10 @@ const FILTER: [(&str, QoS); 1] = [("a/#", QoS::AtMostOnce)];
 #[test]
 fn connections_without_connack_change_nothing() {
     let mut storage = Room::new();
-    let mut driven = Driven::new(&mut storage);
-    driven.open(&KEEP, false);
+    let mut driven = Driven::connected(&mut storage);
     driven.publish(1, b"left");
-    driven.publish(2, b"released");
-    driven.sent();
-    driven.feed(&pubrec(2));
-    driven.expect(&[]);
+    driven.publish_and_send(2, b"released");
+    driven.receive(&pubrec(2), &[]);
     driven.publish(1, b"queued");
     let connect = connect(&KEEP);
     for left in 0..=connect.len() {
@@ -62,8 +53,7 @@ fn a_resend_may_be_cut_as_well() {
     let packet = publish(1, 1, b"a").len();
     for left in 0..3 * packet {
         let mut storage = Room::new();
-        let mut driven = Driven::new(&mut storage);
-        driven.open(&KEEP, false);
+        let mut driven = Driven::connected(&mut storage);
         for payload in [b"a", b"b", b"c"] {
             driven.publish(1, payload);
         }
@@ -99,8 +89,7 @@ fn a_resend_may_be_cut_as_well() {
 #[test]
 fn what_belongs_to_a_connection_dies_with_it() {
     let mut storage = Room::new();
-    let mut driven = Driven::new(&mut storage);
-    driven.open(&KEEP, false);
+    let mut driven = Driven::connected(&mut storage);
     let (asked, given_back) = (driven.subscribe(&FILTER), driven.unsubscribe(&["a/#"]));
     driven.sent();
     let unsent = driven.subscribe(&FILTER);
@@ -134,8 +123,7 @@ fn what_belongs_to_a_connection_dies_with_it() {
 #[test]
 fn reports_wait_for_whoever_connects_at_once() {
     let mut storage = Room::new();
-    let mut driven = Driven::new(&mut storage);
-    driven.open(&KEEP, false);
+    let mut driven = Driven::connected(&mut storage);
     let published = driven.publish(1, b"x");
     let asked = driven.subscribe(&FILTER);
     driven.sent();
@@ -147,17 +135,19 @@ fn reports_wait_for_whoever_connects_at_once() {
     driven.connect(&KEEP);
     driven.sent();
     driven.expect(&[]);
-    driven.feed(&connack(true));
-    driven.expect(&[
-        Event::Connected {
-            session_present: true,
-            unknown_session: false,
-            connect_unanswered: false,
-        },
-        Event::Puback(id(published)),
-        Event::OutcomeUnknown(id(asked)),
-        Event::Qos0Dropped(1),
-    ]);
+    driven.receive(
+        &connack(true),
+        &[
+            Event::Connected {
+                session_present: true,
+                unknown_session: false,
+                connect_unanswered: false,
+            },
+            Event::Puback(id(published)),
+            Event::OutcomeUnknown(id(asked)),
+            Event::Qos0Dropped(1),
+        ],
+    );
 }
 
 /// A CONNACK that was received and not handled has no effect on the next connection.
@@ -179,8 +169,7 @@ fn an_old_connack_is_not_taken_for_a_new_one() {
 #[test]
 fn an_event_that_waits_survives_its_connection() {
     let mut storage = Room::new();
-    let mut driven = Driven::new(&mut storage);
-    driven.open(&KEEP, false);
+    let mut driven = Driven::connected(&mut storage);
     driven.feed(&publish(2, 5, b"x"));
     let ready = driven.session.poll(driven.at()).unwrap().unwrap();
     driven.session.connection_lost();
@@ -189,8 +178,7 @@ fn an_event_that_waits_survives_its_connection() {
     assert_eq!(driven.end(), ProtocolError::Closed);
     driven.open(&KEEP, true);
     assert_eq!(driven.sent(), b"", "the PUBREC went with its connection");
-    driven.feed(&dup(publish(2, 5, b"x")));
-    driven.expect(&[]);
+    driven.receive(&dup(publish(2, 5, b"x")), &[]);
     assert_eq!(driven.sent(), pubrec(5));
 }
 
@@ -198,8 +186,7 @@ fn an_event_that_waits_survives_its_connection() {
 #[test]
 fn a_stale_token_redeems_nothing() {
     let mut storage = Room::new();
-    let mut driven = Driven::new(&mut storage);
-    driven.open(&KEEP, false);
+    let mut driven = Driven::connected(&mut storage);
     driven.feed(&publish(1, 5, b"x"));
     let first = driven.session.poll(driven.at()).unwrap().unwrap();
     let second = driven.session.poll(driven.at()).unwrap().unwrap();
@@ -279,8 +266,7 @@ fn a_refused_pipeline_tells_all() {
 #[test]
 fn a_full_window_says_so() {
     let mut storage = Storage::<64, 256, 2>::new();
-    let mut driven = Driven::new(&mut storage);
-    driven.open(&KEEP, false);
+    let mut driven = Driven::connected(&mut storage);
     let (one, two) = (driven.publish(1, b"one"), driven.publish(2, b"two"));
     let full = RequestError::InflightFull { capacity: 2 };
     let before = |driven: &mut Driven<'_>| {
@@ -295,8 +281,7 @@ fn a_full_window_says_so() {
         wire(&[&publish(1, one, b"one"), &publish(2, two, b"two")])
     );
     before(&mut driven);
-    driven.feed(&pubrec(two));
-    driven.expect(&[]);
+    driven.receive(&pubrec(two), &[]);
     before(&mut driven);
     // QoS 0 needs no slot, and messages in need none.
     driven.publish(0, b"zero");
@@ -306,8 +291,7 @@ fn a_full_window_says_so() {
         driven.sent(),
         wire(&[&pubrel(two), &puback(9), &publish(0, 0, b"zero")])
     );
-    driven.feed(&puback(one));
-    driven.expect(&[Event::Puback(id(one))]);
+    driven.receive(&puback(one), &[Event::Puback(id(one))]);
     driven.publish(1, b"room again");
 }
 
@@ -315,13 +299,11 @@ fn a_full_window_says_so() {
 #[test]
 fn a_full_arena_says_so() {
     let mut storage = Storage::<64, 64, 8>::new();
-    let mut driven = Driven::new(&mut storage);
-    driven.open(&KEEP, false);
+    let mut driven = Driven::connected(&mut storage);
     let capacity = 64 - 2 - connect(&KEEP).len();
     let payload = [b'x'; 15];
     driven.publish(1, &payload);
-    driven.publish(1, &payload[..10]);
-    driven.sent();
+    driven.publish_and_send(1, &payload[..10]);
     let (used, needed) = (
         publish(1, 1, &payload).len() + publish(1, 2, &payload[..10]).len(),
         publish(1, 3, b"123").len(),
@@ -366,21 +348,18 @@ fn a_full_arena_says_so() {
             &dup(publish(1, 2, &payload[..10]))
         ])
     );
-    driven.feed(&puback(1));
-    driven.expect(&[Event::Puback(id(1))]);
+    driven.receive(&puback(1), &[Event::Puback(id(1))]);
     assert_eq!(driven.publish(1, b"123"), 3);
     assert_eq!(driven.sent(), publish(1, 3, b"123"));
     driven.feed(&puback(3));
-    driven.feed(&puback(2));
-    driven.expect(&[Event::Puback(id(3)), Event::Puback(id(2))]);
+    driven.receive(&puback(2), &[Event::Puback(id(3)), Event::Puback(id(2))]);
 }
 
 /// A packet that fills the send buffer to the last byte is not too large, and finds room when that is empty.
 #[test]
 fn the_largest_packet_waits_for_room() {
     let mut storage = Storage::<64, 64, 8>::new();
-    let mut driven = Driven::new(&mut storage);
-    driven.open(&KEEP, false);
+    let mut driven = Driven::connected(&mut storage);
     let capacity = 64 - 2 - connect(&KEEP).len();
     let payload = vec![b'x'; capacity - 7];
     driven.publish(1, b"");
@@ -390,8 +369,7 @@ fn the_largest_packet_waits_for_room() {
     };
     assert_eq!(driven.session.publish(&message(1, &payload)), Err(full));
     driven.sent();
-    driven.feed(&puback(1));
-    driven.expect(&[Event::Puback(id(1))]);
+    driven.receive(&puback(1), &[Event::Puback(id(1))]);
     assert_eq!(driven.publish(1, &payload), 2);
 }
 
@@ -399,16 +377,14 @@ fn the_largest_packet_waits_for_room() {
 #[test]
 fn a_resend_may_be_acknowledged_before_it_begins() {
     let mut storage = Room::new();
-    let mut driven = Driven::new(&mut storage);
-    driven.open(&KEEP, false);
+    let mut driven = Driven::connected(&mut storage);
     for payload in [b"one", b"two", b"six"] {
         driven.publish(1, payload);
     }
     driven.sent();
     driven.lose();
     driven.open(&KEEP, true);
-    driven.feed(&puback(2));
-    driven.expect(&[Event::Puback(id(2))]);
+    driven.receive(&puback(2), &[Event::Puback(id(2))]);
     assert_eq!(
         driven.sent(),
         wire(&[&dup(publish(1, 1, b"one")), &dup(publish(1, 3, b"six"))])
@@ -419,12 +395,10 @@ fn a_resend_may_be_acknowledged_before_it_begins() {
 #[test]
 fn a_longer_connect_gives_nothing_up_that_is_kept() {
     let mut storage = Storage::<64, 64, 8>::new();
-    let mut driven = Driven::new(&mut storage);
-    driven.open(&KEEP, false);
+    let mut driven = Driven::connected(&mut storage);
     let capacity = 64 - 2 - connect(&KEEP).len();
     let payload = vec![b'x'; capacity - 7];
-    driven.publish(1, &payload);
-    driven.sent();
+    driven.publish_and_send(1, &payload);
     let longer = Connect {
         credentials: Some(Credentials {
             user_name: "user",
@@ -455,10 +429,8 @@ fn a_longer_connect_gives_nothing_up_that_is_kept() {
 #[test]
 fn a_late_acknowledgement_does_not_end_a_payload() {
     let mut storage = Room::new();
-    let mut driven = Driven::new(&mut storage);
-    driven.open(&KEEP, false);
-    driven.publish(1, b"one");
-    driven.sent();
+    let mut driven = Driven::connected(&mut storage);
+    driven.publish_and_send(1, b"one");
     driven.lose();
     driven.connect(&KEEP);
     driven.sent();
@@ -467,8 +439,7 @@ fn a_late_acknowledgement_does_not_end_a_payload() {
         .begin_payload(StreamedPublish::new("t"), 9)
         .unwrap();
     driven.accept(true);
-    driven.feed(&puback(1));
-    driven.expect(&[Event::Puback(id(1))]);
+    driven.receive(&puback(1), &[Event::Puback(id(1))]);
     assert_eq!(driven.sent(), [0x30, 12, 0, 1, b't']);
     assert_eq!(driven.session.payload_left(), 9);
 }
@@ -477,8 +448,7 @@ fn a_late_acknowledgement_does_not_end_a_payload() {
 #[test]
 fn a_full_session_can_take_its_leave() {
     let mut storage = Storage::<64, 32, 8>::new();
-    let mut driven = Driven::new(&mut storage);
-    driven.open(&KEEP, false);
+    let mut driven = Driven::connected(&mut storage);
     let mut expected = Vec::new();
     while driven.session.publish(&message(0, b"")).is_ok() {
         expected.extend(publish(0, 0, b""));
@@ -493,8 +463,7 @@ fn a_full_session_can_take_its_leave() {
 fn two_full_peers_do_not_dead_lock() {
     for taken in [1, 2, 5, 64] {
         let mut storage = Storage::<32, 64, 3, 4>::new();
-        let mut driven = Driven::new(&mut storage);
-        driven.open(&KEEP, false);
+        let mut driven = Driven::connected(&mut storage);
         let mut peer = Peer::default();
         let (mut published, mut done, mut received) = (0, 0, 0);
         for _ in 0..20_000 {
@@ -589,13 +558,13 @@ impl Peer {
 #[test]
 fn a_server_that_refuses_a_pubrel_is_no_live_lock() {
     let mut storage = Room::new();
-    let mut driven = Driven::new(&mut storage);
-    driven.open(&KEEP, false);
+    let mut driven = Driven::connected(&mut storage);
     let released = [driven.publish(2, b"a"), driven.publish(2, b"b")];
-    let waiting = driven.publish(1, b"c");
-    driven.sent();
-    driven.feed(&wire(&released.map(pubrec).each_ref().map(Vec::as_slice)));
-    driven.expect(&[]);
+    let waiting = driven.publish_and_send(1, b"c");
+    driven.receive(
+        &wire(&released.map(pubrec).each_ref().map(Vec::as_slice)),
+        &[],
+    );
     driven.sent();
     driven.lose();
 
@@ -607,71 +576,60 @@ fn a_server_that_refuses_a_pubrel_is_no_live_lock() {
     );
     driven.open(&KEEP, true);
     assert_eq!(driven.sent(), dup(publish(1, waiting, b"c")));
-    driven.feed(&puback(waiting));
-    driven.expect(&[Event::Puback(id(waiting))]);
+    driven.receive(&puback(waiting), &[Event::Puback(id(waiting))]);
 }
 
 /// The PUBREL was never sent because the connection broke before CONNACK. It is still not discarded.
 #[test]
 fn a_pubrel_is_given_up_only_after_it_was_tried() {
     let mut storage = Room::new();
-    let mut driven = Driven::new(&mut storage);
-    driven.open(&KEEP, false);
-    driven.publish(2, b"a");
-    driven.sent();
-    driven.feed(&pubrec(1));
-    driven.expect(&[]);
+    let mut driven = Driven::connected(&mut storage);
+    driven.publish_and_send(2, b"a");
+    driven.receive(&pubrec(1), &[]);
     driven.lose();
     driven.connect(&KEEP);
     driven.sent();
     assert_eq!(driven.lose(), Vec::<String>::new());
     driven.open(&KEEP, true);
     assert_eq!(driven.sent(), pubrel(1));
-    driven.feed(&pubcomp(1));
-    driven.expect(&[Event::Pubcomp(id(1))]);
+    driven.receive(&pubcomp(1), &[Event::Pubcomp(id(1))]);
 }
 
 /// A message that begins its life after Session Present 0 is not "forgotten".
 #[test]
 fn what_was_published_after_a_fresh_start_is_certain() {
     let mut storage = Room::new();
-    let mut driven = Driven::new(&mut storage);
-    driven.open(&KEEP, false);
-    driven.publish(2, b"resent");
-    driven.sent();
+    let mut driven = Driven::connected(&mut storage);
+    driven.publish_and_send(2, b"resent");
     driven.lose();
     driven.open(&KEEP, false);
-    driven.publish(2, b"new");
+    driven.publish_and_send(2, b"new");
+    driven.receive(&wire(&[&pubrec(1), &pubrec(2)]), &[]);
     driven.sent();
-    driven.feed(&wire(&[&pubrec(1), &pubrec(2)]));
-    driven.expect(&[]);
-    driven.sent();
-    driven.feed(&wire(&[&pubcomp(1), &pubcomp(2)]));
-    driven.expect(&[Event::Pubcomp(id(1)), Event::Pubcomp(id(2))]);
+    driven.receive(
+        &wire(&[&pubcomp(1), &pubcomp(2)]),
+        &[Event::Pubcomp(id(1)), Event::Pubcomp(id(2))],
+    );
 }
 
 /// New messages are sent after a pending PUBREL, which waits for CONNACK. A pending report blocks nothing.
 #[test]
 fn a_release_that_is_owed_comes_first() {
     let mut storage = Room::new();
-    let mut driven = Driven::new(&mut storage);
-    driven.open(&KEEP, false);
-    driven.publish(2, b"first");
-    driven.sent();
+    let mut driven = Driven::connected(&mut storage);
+    driven.publish_and_send(2, b"first");
     driven.feed(&pubrec(1));
     assert_eq!(driven.next(), Ok(None));
     driven.connect(&KEEP);
     driven.publish(1, b"second");
     assert_eq!(driven.sent(), connect(&KEEP));
     driven.accept(true);
-    driven.feed(&pubcomp(1));
-    driven.expect(&[Event::Pubcomp(id(1))]);
+    driven.receive(&pubcomp(1), &[Event::Pubcomp(id(1))]);
     assert_eq!(
         driven.sent(),
         wire(&[&pubrel(1), &publish(1, 2, b"second")])
     );
-    driven.feed(&puback(2));
-    driven.expect(&[Event::Puback(id(2))]);
+    driven.receive(&puback(2), &[Event::Puback(id(2))]);
 
     driven.subscribe(&[("a/#", QoS::AtMostOnce)]);
     driven.connect(&KEEP);

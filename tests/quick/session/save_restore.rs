@@ -1,9 +1,4 @@
 //! A session saved to an image and restored from it: the kept state, refused images, and the guarantees of checkpoints.
-#![allow(
-    clippy::unwrap_used,
-    clippy::indexing_slicing,
-    clippy::arithmetic_side_effects
-)]
 
 use crate::wire::{Driven, connack};
 use umqtt::{
@@ -468,8 +463,7 @@ fn a_release_that_the_server_forgot_is_reported_after_the_reboot() {
     let mut first = Small::new();
     let mut driven = Driven::new(&mut first);
     open(&mut driven, false);
-    driven.publish(2, b"x");
-    driven.sent();
+    driven.publish_and_send(2, b"x");
     driven.feed(&[0x50, 2, 0, 1]);
     assert_eq!(driven.next().unwrap(), None);
     open(&mut driven, false);
@@ -491,10 +485,8 @@ fn a_release_that_the_server_forgot_is_reported_after_the_reboot() {
 #[test]
 fn mqtt_3_1_2_6_a_restored_clean_session_is_not_reused() {
     let mut first = Small::new();
-    let mut driven = Driven::new(&mut first);
-    driven.open(&Connect::new("device"), false);
-    driven.publish(1, b"x");
-    driven.sent();
+    let mut driven = Driven::connected_with(&mut first, &Connect::new("device"));
+    driven.publish_and_send(1, b"x");
     let saved = image(&driven);
 
     let mut second = Small::new();
@@ -611,8 +603,7 @@ fn a_checkpoint_and_a_report_are_both_told() {
 #[test]
 fn mqtt_3_1_3_7_a_kept_session_has_a_client_id() {
     let mut first = Small::new();
-    let mut driven = Driven::new(&mut first);
-    driven.open(&Connect::new(""), false);
+    let driven = Driven::connected_with(&mut first, &Connect::new(""));
     let saved = image(&driven);
     let mut second = Small::new();
     let mut driven = Driven::new(&mut second);

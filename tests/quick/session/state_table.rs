@@ -12,12 +12,6 @@
 //! | `msg+ACK` | the message is shown, then answered |
 //! | `wrong` | `ProtocolError::UnexpectedAck` with the type and the id |
 //! | `never` | `ProtocolError::UnexpectedPacket` |
-#![allow(
-    clippy::unwrap_used,
-    clippy::indexing_slicing,
-    clippy::arithmetic_side_effects,
-    clippy::panic
-)]
 
 use umqtt::{
     Event, ProtocolError, Storage,
@@ -221,11 +215,9 @@ fn in_words(events: &[String], left: &[Vec<u8>], withdrawn: &[Vec<u8>]) -> Strin
 /// Returns a session with request 1 in this state, and the sent part of a partly sent packet. If requested, a message
 /// at QoS 2 with id 1 was also received.
 fn in_state<'b>(storage: &'b mut Memory, state: &str, message_came: bool) -> (Driven<'b>, Vec<u8>) {
-    let mut driven = Driven::new(storage);
-    driven.open(&KEEP, false);
+    let mut driven = Driven::connected(storage);
     if message_came {
-        driven.feed(&publish(2, 1, b"in"));
-        driven.expect(&[Event::Message(message(2, b"in"))]);
+        driven.receive(&publish(2, 1, b"in"), &[Event::Message(message(2, b"in"))]);
         driven.sent();
     }
     let (resumed, state) = match state.split_once(": ") {
@@ -270,10 +262,8 @@ fn bring_into(driven: &mut Driven<'_>, state: &str) -> Vec<u8> {
         "qos 1 acknowledged" => driven.feed(&puback(1)),
         "pubrel owed, lane full" => {
             // Eight answers fill the lane, so that this PUBREC is looked at later.
-            driven.feed(&pubrel(77).repeat(8));
-            driven.expect(&[]);
-            driven.feed(&pubrec(1));
-            driven.expect(&[]);
+            driven.receive(&pubrel(77).repeat(8), &[]);
+            driven.receive(&pubrec(1), &[]);
         }
         "pubrel queued" | "pubrel sent" | "qos 2 complete" => driven.feed(&pubrec(1)),
         _ => {}
@@ -283,8 +273,7 @@ fn bring_into(driven: &mut Driven<'_>, state: &str) -> Vec<u8> {
         assert_eq!(driven.sent(), pubrel(1));
     }
     if state == "qos 2 complete" {
-        driven.feed(&pubcomp(1));
-        driven.expect(&[Event::Pubcomp(id(1))]);
+        driven.receive(&pubcomp(1), &[Event::Pubcomp(id(1))]);
     }
     vec![]
 }
@@ -301,8 +290,7 @@ fn before_resume(driven: &mut Driven<'_>, state: &str) {
         driven.sent();
     }
     if state.starts_with("pubrel") {
-        driven.feed(&pubrec(1));
-        driven.expect(&[]);
+        driven.receive(&pubrec(1), &[]);
         driven.sent();
     }
 }

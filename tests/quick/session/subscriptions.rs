@@ -1,12 +1,4 @@
 //! Standing subscriptions: when they are sent, in which packets, beside what, and what their answers change.
-#![allow(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::indexing_slicing,
-    clippy::arithmetic_side_effects,
-    clippy::cast_possible_truncation,
-    clippy::panic
-)]
 
 use umqtt::{
     Event, Message, ProtocolError, RequestError, Session, Storage, SubscriptionState,
@@ -139,8 +131,7 @@ fn subscriptions_resend_are_sent_before_it() {
     let mut driven = Driven::new(&mut storage);
     driven.session.set_subscriptions(ONE).unwrap();
     driven.open(&KEEP, false);
-    driven.publish(2, b"kept");
-    driven.sent();
+    driven.publish_and_send(2, b"kept");
     driven.lose();
     driven.open(&KEEP, true);
     assert_eq!(
@@ -556,8 +547,7 @@ fn subscriptions_suback_repeated_is_ignored() {
     let mut storage = Room::new();
     let mut driven = Driven::new(&mut storage);
     with_granted(&mut driven, ONE);
-    driven.feed(&answer(1, &[0x80]));
-    driven.expect(&[]);
+    driven.receive(&answer(1, &[0x80]), &[]);
     assert_eq!(driven.session.subscriptions(), SubscriptionState::Granted);
 }
 
@@ -627,13 +617,11 @@ fn subscriptions_unanswered_id_is_not_given_again() {
         let number = driven.publish(1, b"x");
         assert_ne!(number, standing);
         driven.sent();
-        driven.feed(&puback(number));
-        driven.expect(&[Event::Puback(id(number))]);
+        driven.receive(&puback(number), &[Event::Puback(id(number))]);
     }
     grant(&mut driven, standing, ONE);
     // A SUBSCRIBE also has an unused id.
-    let kept = driven.publish(1, b"kept");
-    driven.sent();
+    let kept = driven.publish_and_send(1, b"kept");
     driven.lose();
     for _ in 0..10 {
         let next = open_subscribing_beside(&mut driven);
