@@ -105,7 +105,7 @@ impl Receiver<'_> {
         let unread = self.has_unread();
         match self.oversized.mode {
             Mode::Streaming => unread,
-            Mode::Whole | Mode::SkippingTopic | Mode::SkippingPayload { .. } => {
+            Mode::Whole | Mode::SkippingTopic | Mode::SkippingPayload { .. } | Mode::Discarding => {
                 unread && self.bytes_needed == 0
             }
         }
@@ -134,7 +134,7 @@ impl Receiver<'_> {
             Mode::Whole => return self.next_packet(is_connected),
             Mode::Streaming => return Ok((self.buffer.unread_len() > 0).then_some(Frame::Chunk)),
             Mode::SkippingTopic => self.oversized.skip_topic(self.packet, &mut self.buffer)?,
-            Mode::SkippingPayload { .. } => {}
+            Mode::SkippingPayload { .. } | Mode::Discarding => {}
         }
         let skipped = self.oversized.skip_payload(self.packet, &mut self.buffer);
         self.bytes_needed = usize::from(skipped.is_none());
@@ -240,7 +240,8 @@ impl Receiver<'_> {
     /// Discards the message, or the rest of it, whose event was pending.
     pub(super) fn discard_message(&mut self) {
         if self.is_streaming() {
-            self.skip_message();
+            self.release();
+            self.oversized.discard_rest();
         } else {
             self.discard_packet();
         }

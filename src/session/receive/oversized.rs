@@ -26,11 +26,13 @@ pub(super) enum Mode {
     SkippingTopic,
     /// The payload is skipped: the message is a repetition, the caller has skipped the rest, or the topic did not fit.
     SkippingPayload { topic_fits: bool },
+    /// The payload is skipped, and the message is not acknowledged: the caller could not handle it.
+    Discarding,
 }
 
 /// An oversized PUBLISH whose last bytes were skipped.
 pub(in crate::session) struct Skipped {
-    /// Its packet id; `None` at QoS 0.
+    /// The packet id to acknowledge; `None` at QoS 0, and if the message was discarded.
     pub(in crate::session) id: Option<PacketId>,
     /// The length of its topic in bytes, if that did not fit.
     pub(in crate::session) too_long: Option<u16>,
@@ -106,6 +108,11 @@ impl Oversized {
         self.mode = Mode::SkippingPayload { topic_fits: true };
     }
 
+    /// Skips the rest of the payload. The message is not acknowledged.
+    pub(super) const fn discard_rest(&mut self) {
+        self.mode = Mode::Discarding;
+    }
+
     /// Skips the received part of the topic. The packet id after it becomes part of the prefix.
     #[inline(never)]
     pub(super) fn skip_topic(
@@ -140,14 +147,16 @@ impl Oversized {
         packet: ReceivedPacket,
         buffer: &mut ReceiveBuffer<'_>,
     ) -> Option<Skipped> {
-        let Mode::SkippingPayload { topic_fits } = self.mode else {
-            return None;
+        let (topic_fits, is_discarded) = match self.mode {
+            Mode::SkippingPayload { topic_fits } => (topic_fits, false),
+            Mode::Discarding => (true, true),
+            Mode::Whole | Mode::Streaming | Mode::SkippingTopic => return None,
         };
         self.skip(self.remaining, buffer);
         if self.remaining > 0 {
             return None;
         }
-        let id = packet_id(packet, buffer);
+        let id = packet_id(packet, buffer).filter(|_| !is_discarded);
         let too_long = (!topic_fits).then(|| topic_len(buffer));
         self.end(buffer);
         Some(Skipped { id, too_long })

@@ -338,6 +338,7 @@ fn shut_down_at_any_point_ends_everything() {
         "connecting",
         "connected",
         "refused",
+        "refused chunk",
         "payload",
         "waiting",
     ] {
@@ -366,7 +367,7 @@ fn shut_down_at_any_point_ends_everything() {
             }
             let ended = runner
                 .run(world.dial(), |event, _| match event {
-                    Event::Message(_) => Handled::NotNow,
+                    Event::Message(_) | Event::Chunk(_) => Handled::NotNow,
                     _ => Handled::Done,
                 })
                 .await;
@@ -386,11 +387,17 @@ fn shut_down_at_any_point_ends_everything() {
             assert_eq!(again, Ended::Shutdown, "{at}");
         });
         tasks.spawn(async {
-            if at == "payload" || at == "refused" {
+            if ["payload", "refused", "refused chunk"].contains(&at) {
                 mqtt.connected().await.unwrap();
             }
             if at == "refused" {
                 world.feed(&publish("in", b"", QOS1, 1));
+            }
+            if at == "refused chunk" {
+                world.feed(&publish("in", &[0; 300], QOS1, 1));
+                pause(&world, 10).await;
+                // The rest is skipped before DISCONNECT is written.
+                world.set_room(0);
             }
             if at == "payload" {
                 world.set_room(50);
