@@ -18,7 +18,7 @@ mod targets;
 use std::{fs, path::Path};
 
 use arbitrary::{Arbitrary, Result, Unstructured};
-use targets::{client, decode, roundtrip, save_restore, session, stream, topic};
+use targets::{client, decode, device, roundtrip, save_restore, session, stream, topic};
 
 /// Runs a target with each input of its corpus.
 fn replay(target: &str, run: impl Fn(&[u8])) {
@@ -68,6 +68,13 @@ fn session() {
 fn client() {
     replay("client", |bytes| {
         let _ = input(bytes).map(|input| client::run(&input));
+    });
+}
+
+#[test]
+fn device() {
+    replay("device", |bytes| {
+        let _ = input(bytes).map(|input| device::run(&input));
     });
 }
 

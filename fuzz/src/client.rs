@@ -2,9 +2,9 @@
 //! any byte. Futures are dropped at any point. No message is lost at QoS 1, none is lost or repeated at QoS 2, every
 //! call ends, and the client sends a stream of valid packets.
 
-mod ledger;
-mod line;
-mod server;
+pub(crate) mod ledger;
+pub(crate) mod line;
+pub(crate) mod server;
 
 use arbitrary::Arbitrary;
 use umqtt::{
@@ -139,15 +139,15 @@ fn goes_on<R>(result: &Option<Result<R>>) -> bool {
 }
 
 /// A message that will be published.
-struct Draft {
-    number: usize,
+pub(crate) struct Draft {
+    pub(crate) number: usize,
     qos: u8,
     topic: String,
-    payload: Vec<u8>,
+    pub(crate) payload: Vec<u8>,
 }
 
 impl Draft {
-    fn new(line: &Shared, qos: u8, len: u8) -> Self {
+    pub(crate) fn new(line: &Shared, qos: u8, len: u8) -> Self {
         let len = usize::from(len);
         let number = line.0.borrow_mut().server.ledger.up(qos % 3, len);
         Self {
@@ -170,14 +170,14 @@ impl Draft {
         }
     }
 
-    fn message(&self) -> Message<'_> {
+    pub(crate) fn message(&self) -> Message<'_> {
         Message {
             qos: level(self.qos),
             ..Message::new(&self.topic, &self.payload)
         }
     }
 
-    fn outgoing(&self) -> StreamedPublish<'_> {
+    pub(crate) fn outgoing(&self) -> StreamedPublish<'_> {
         StreamedPublish::New {
             topic: &self.topic,
             qos: level(self.qos),

@@ -6,6 +6,7 @@ mod checker;
 
 pub mod client;
 pub mod decode;
+pub mod device;
 pub mod roundtrip;
 pub mod save_restore;
 pub mod session;

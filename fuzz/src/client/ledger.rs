@@ -8,43 +8,43 @@ use umqtt::{
 };
 
 /// A message from the client.
-pub(super) struct Up {
-    pub(super) qos: u8,
-    pub(super) len: usize,
+pub(crate) struct Up {
+    pub(crate) qos: u8,
+    pub(crate) len: usize,
     /// The client has reported its delivery.
-    pub(super) accepted: bool,
-    pub(super) arrived: u32,
+    pub(crate) accepted: bool,
+    pub(crate) arrived: u32,
 }
 
 /// A message to the client.
-pub(super) struct Down {
-    pub(super) qos: u8,
-    pub(super) len: usize,
+pub(crate) struct Down {
+    pub(crate) qos: u8,
+    pub(crate) len: usize,
     /// Number of times that its last part was received.
-    pub(super) seen: u32,
+    pub(crate) seen: u32,
     /// It was read as a stream, so its last part need not be received.
-    pub(super) skipped: bool,
+    pub(crate) skipped: bool,
 }
 
 /// Messages of both directions, by the number in the topic.
 #[derive(Default)]
-pub(super) struct Ledger {
-    pub(super) ups: Vec<Up>,
-    pub(super) downs: Vec<Down>,
+pub(crate) struct Ledger {
+    pub(crate) ups: Vec<Up>,
+    pub(crate) downs: Vec<Down>,
     /// The messages whose payloads are not in the send buffer.
     long: HashMap<PacketId, usize>,
     /// The payloads that must be provided again.
-    pub(super) needed: Option<PacketId>,
+    pub(crate) needed: Option<PacketId>,
     last_id: Option<PacketId>,
     /// Expected start of the next chunk.
     chunk_at: Option<(usize, usize)>,
 }
 
-pub(super) fn payload(number: usize, len: usize) -> Vec<u8> {
+pub(crate) fn payload(number: usize, len: usize) -> Vec<u8> {
     (0..len).map(|at| byte(number, at)).collect()
 }
 
-pub(super) fn byte(number: usize, at: usize) -> u8 {
+pub(crate) fn byte(number: usize, at: usize) -> u8 {
     (number * 31 + at * 7) as u8
 }
 
@@ -54,7 +54,7 @@ fn number(topic: &str) -> usize {
 }
 
 impl Ledger {
-    pub(super) fn up(&mut self, qos: u8, len: usize) -> usize {
+    pub(crate) fn up(&mut self, qos: u8, len: usize) -> usize {
         let accepted = false;
         let arrived = 0;
         self.ups.push(Up {
@@ -66,7 +66,7 @@ impl Ledger {
         self.ups.len() - 1
     }
 
-    pub(super) fn down(&mut self, qos: u8, len: usize) -> usize {
+    pub(crate) fn down(&mut self, qos: u8, len: usize) -> usize {
         let (seen, skipped) = (0, false);
         self.downs.push(Down {
             qos,
@@ -78,7 +78,7 @@ impl Ledger {
     }
 
     /// Counts a message that the server received.
-    pub(super) fn arrived(&mut self, publish: &Publish<'_>) {
+    pub(crate) fn arrived(&mut self, publish: &Publish<'_>) {
         let number = number(publish.topic.as_str());
         let up = &mut self.ups[number];
         assert_eq!(publish.delivery.qos() as u8, up.qos);
@@ -87,7 +87,7 @@ impl Ledger {
     }
 
     /// Records that a payload, or a part of it, was provided. Only the session knows its id.
-    pub(super) fn begun(&mut self, number: usize, session: &Session<'_>) {
+    pub(crate) fn begun(&mut self, number: usize, session: &Session<'_>) {
         let id = session.last_packet_id();
         if id != self.last_id && self.ups[number].qos > 0 {
             self.long.extend(id.map(|id| (id, number)));
@@ -95,17 +95,17 @@ impl Ledger {
         self.note_id(session);
     }
 
-    pub(super) fn note_id(&mut self, session: &Session<'_>) {
+    pub(crate) fn note_id(&mut self, session: &Session<'_>) {
         self.last_id = session.last_packet_id();
     }
 
     /// Returns the message that was begun with this id.
-    pub(super) fn begun_as(&self, id: PacketId) -> usize {
+    pub(crate) fn begun_as(&self, id: PacketId) -> usize {
         self.long[&id]
     }
 
     /// Handles an event. Returns the message of which it was not the end.
-    pub(super) fn event(&mut self, event: &Event<'_>) {
+    pub(crate) fn event(&mut self, event: &Event<'_>) {
         let expected = self.chunk_at.take();
         match event {
             Event::Message(message) => {
@@ -143,7 +143,7 @@ impl Ledger {
     }
 
     /// Returns the number and the position of the message of this event, which is read as a stream.
-    pub(super) fn skip(&mut self, event: &Event<'_>) -> Option<(usize, usize)> {
+    pub(crate) fn skip(&mut self, event: &Event<'_>) -> Option<(usize, usize)> {
         let (number, at) = match event {
             Event::Message(message) => (number(message.topic), 0),
             Event::Chunk(chunk) => (number(chunk.topic), chunk.offset),
@@ -155,7 +155,7 @@ impl Ledger {
     }
 
     /// Checks the counts after all deliveries are complete.
-    pub(super) fn close(&self) {
+    pub(crate) fn close(&self) {
         for (number, up) in self.ups.iter().enumerate() {
             let arrived = up.arrived;
             assert!(up.qos == 1 || arrived <= 1, "message {number} came twice");

@@ -22,7 +22,7 @@ use super::server::Server;
 const BUSY: u32 = 100_000;
 /// Time in ms of each wait of a blocking client.
 const STEP: u32 = 250;
-/// Number of waits after which a silent peer closes the connection.
+/// Number of waits after which a silent peer closes the connection, unless a target sets another.
 const PATIENCE: u32 = 500;
 
 /// The behaviour of one call of a transport.
@@ -36,16 +36,17 @@ enum Mood {
     Breaks,
 }
 
-pub(super) struct Line {
+pub(crate) struct Line {
     moods: VecDeque<u8>,
-    pub(super) server: Server,
+    pub(crate) server: Server,
     to_server: VecDeque<u8>,
     to_client: VecDeque<u8>,
     /// The server is busy.
-    pub(super) mute: bool,
+    pub(crate) mute: bool,
     state: State,
     now: u32,
     waits: u32,
+    pub(crate) patience: u32,
     calls: u32,
     /// The wakers of tasks that wait for readiness, for bytes, and for a time.
     paused: Vec<Waker>,
@@ -62,13 +63,13 @@ enum State {
 
 /// The connection, as transport and as clock of the client.
 #[derive(Clone)]
-pub(super) struct Shared(pub(super) Rc<RefCell<Line>>);
+pub(crate) struct Shared(pub(crate) Rc<RefCell<Line>>);
 
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub(super) struct Fault(ErrorKind);
+pub(crate) struct Fault(ErrorKind);
 
 impl Shared {
-    pub(super) fn new(moods: &[u8]) -> Self {
+    pub(crate) fn new(moods: &[u8]) -> Self {
         let line = Line {
             moods: moods.iter().copied().collect(),
             server: Server::default(),
@@ -78,6 +79,7 @@ impl Shared {
             state: State::Ended,
             now: u32::MAX - 20_000,
             waits: 0,
+            patience: PATIENCE,
             calls: 0,
             paused: Vec::new(),
             readers: Vec::new(),
@@ -87,7 +89,7 @@ impl Shared {
     }
 
     /// Begins a new connection. Some bytes that the older one had not delivered to the server may be lost.
-    pub(super) fn dial(&self, refuses: bool) -> Self {
+    pub(crate) fn dial(&self, refuses: bool) -> Self {
         let line = &mut *self.0.borrow_mut();
         let lost = line.moods.pop_front().unwrap_or_default();
         let arrives = line.to_server.len().saturating_sub(lost.into());
@@ -100,20 +102,27 @@ impl Shared {
         self.clone()
     }
 
-    pub(super) fn pass(&self, millis: u32) {
+    pub(crate) fn pass(&self, millis: u32) {
         let line = &mut *self.0.borrow_mut();
         line.now = line.now.wrapping_add(millis);
     }
 
+    /// The server sends arbitrary bytes, and no longer checks acknowledgements.
+    pub(crate) fn make_noise(&self, bytes: &[u8]) {
+        let line = &mut *self.0.borrow_mut();
+        line.to_client.extend(bytes);
+        line.server.is_hostile = true;
+    }
+
     /// Turns off all faults.
-    pub(super) fn calm_down(&self) {
+    pub(crate) fn calm_down(&self) {
         let line = &mut *self.0.borrow_mut();
         line.moods.clear();
         line.mute = false;
     }
 
     /// Polls a call each time it was woken. Drops it after a number of polls, if it is not ready before.
-    pub(super) fn drive<F: Future>(&self, future: F, polls: Option<u8>) -> Option<F::Output> {
+    pub(crate) fn drive<F: Future>(&self, future: F, polls: Option<u8>) -> Option<F::Output> {
         self.begin();
         let woken = Arc::new(Woken(AtomicBool::new(true)));
         let waker = Waker::from(Arc::clone(&woken));
@@ -136,7 +145,7 @@ impl Shared {
     }
 
     /// Begins a call of a client.
-    pub(super) fn begin(&self) {
+    pub(crate) fn begin(&self) {
         let line = &mut *self.0.borrow_mut();
         (line.calls, line.waits) = (0, 0);
     }
@@ -144,7 +153,7 @@ impl Shared {
 
 impl Line {
     /// Does the next step when no task must be polled: an event, else time passes, else the peer closes the connection.
-    fn turn(&mut self) {
+    pub(crate) fn turn(&mut self) {
         self.waits += 1;
         self.serve();
         let mut woken = std::mem::take(&mut self.paused);
@@ -157,7 +166,7 @@ impl Line {
             self.now = self.now.wrapping_add(at.millis_after(self.instant()));
             woken.push(waker);
         }
-        if woken.is_empty() || self.waits > PATIENCE {
+        if woken.is_empty() || self.waits > self.patience {
             self.state = State::Ended;
             woken.append(&mut self.readers);
             assert!(!woken.is_empty(), "nobody waits for anything");
@@ -392,7 +401,7 @@ impl Clock for Shared {
         let line = &mut *self.0.borrow_mut();
         line.now = line.now.wrapping_add(STEP);
         line.waits += 1;
-        if line.waits > PATIENCE {
+        if line.waits > line.patience {
             line.state = State::Ended;
         }
     }
@@ -421,9 +430,9 @@ impl Wake for Woken {
 }
 
 /// The source of a payload, which may fail or end too early.
-pub(super) struct Source<'a> {
-    pub(super) rest: &'a [u8],
-    pub(super) moods: &'a [u8],
+pub(crate) struct Source<'a> {
+    pub(crate) rest: &'a [u8],
+    pub(crate) moods: &'a [u8],
 }
 
 impl ErrorType for Source<'_> {
