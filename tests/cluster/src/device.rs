@@ -14,7 +14,11 @@ use umqtt::{
     tokio_io::{self, TokioClock},
 };
 
-use crate::{Options, Result, ledger::Ledger, wire::Noted};
+use crate::{
+    Options, Result,
+    ledger::Ledger,
+    wire::{Noted, OpenIds},
+};
 
 type Shared = Rc<RefCell<Ledger>>;
 
@@ -69,10 +73,11 @@ async fn network(
     let mut backoff = Backoff::new(500, 10_000);
     let mut away_since = Instant::now();
     let mut is_again = false;
+    let open = OpenIds::default();
     loop {
         let delay = match tokio_io::connect(broker).await {
             Ok(transport) => {
-                let transport = Noted::new(transport, Rc::clone(&ledger));
+                let transport = Noted::new(transport, Rc::clone(&ledger), Rc::clone(&open));
                 let run = runner.run(transport, |event, _| {
                     let ledger = &mut *ledger.borrow_mut();
                     match event {

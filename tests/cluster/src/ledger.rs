@@ -17,7 +17,7 @@ struct Entry {
     outcome: Outcome,
     /// How often a broker sent it to the receiver.
     sent: u32,
-    /// How often without DUP, as a new message.
+    /// How often as a new message: at QoS 2, the id was not in use.
     sent_as_new: u32,
     /// Number of deliveries to the handler of the receiver.
     received: u32,
@@ -34,12 +34,9 @@ impl Entry {
         self.sent > 0 && self.received == 0
     }
 
-    /// The handler received it more often than the broker sent it, or sent it as a new message at QoS 2.
+    /// The handler received it more often than the brokers sent it as a new message.
     const fn is_repeated_by_device(&self) -> bool {
-        match self.qos {
-            QoS::ExactlyOnce => self.received > 1 && self.received > self.sent_as_new,
-            _ => self.received > self.sent,
-        }
+        self.received > self.sent_as_new
     }
 }
 

@@ -1,25 +1,30 @@
 //! A transport that notes each message of the broker, before the device handles it.
 
-use std::{cell::RefCell, rc::Rc};
+use std::{cell::RefCell, collections::HashSet, rc::Rc};
 
 use embedded_io_async::{ErrorType, Read, Write};
-use umqtt::codec::Packet;
+use umqtt::codec::{Connack, Packet, PacketId, QoS};
 
 use crate::ledger::Ledger;
+
+/// The ids of messages at QoS 2 that the broker has sent and not released. They outlive a connection.
+pub(crate) type OpenIds = Rc<RefCell<HashSet<PacketId>>>;
 
 pub(crate) struct Noted<T> {
     transport: T,
     ledger: Rc<RefCell<Ledger>>,
+    open: OpenIds,
     /// Bytes of an incomplete packet.
     rest: Vec<u8>,
 }
 
 impl<T> Noted<T> {
-    pub(crate) const fn new(transport: T, ledger: Rc<RefCell<Ledger>>) -> Self {
+    pub(crate) const fn new(transport: T, ledger: Rc<RefCell<Ledger>>, open: OpenIds) -> Self {
         let rest = Vec::new();
         Self {
             transport,
             ledger,
+            open,
             rest,
         }
     }
@@ -27,9 +32,23 @@ impl<T> Noted<T> {
     fn note(&mut self, bytes: &[u8]) {
         self.rest.extend_from_slice(bytes);
         while let Ok(Some((packet, len))) = Packet::decode(&self.rest) {
-            if let Packet::Publish(message) = packet {
-                let is_new = !message.delivery.dup();
-                self.ledger.borrow_mut().sent(message.payload, is_new);
+            let open = &mut *self.open.borrow_mut();
+            match packet {
+                Packet::Connack(Connack::Accepted {
+                    session_present: false,
+                }) => open.clear(),
+                Packet::Pubrel(ack) => {
+                    open.remove(&ack.packet_id);
+                }
+                Packet::Publish(message) => {
+                    // [MQTT-4.3.3-2] Until PUBREL, a message with the same id is the same message.
+                    let id = message.delivery.packet_id();
+                    let is_open = id.is_some_and(|id| {
+                        message.delivery.qos() == QoS::ExactlyOnce && !open.insert(id)
+                    });
+                    self.ledger.borrow_mut().sent(message.payload, !is_open);
+                }
+                _ => {}
             }
             self.rest.drain(..len);
         }
