@@ -7,8 +7,8 @@ use umqtt::codec::TopicName;
 
 use crate::Features;
 
-/// What embedded-tls has room for.
-const LONGEST_CERTIFIED_NAME: usize = 64;
+/// Longest host name (RFC 1035).
+const LONGEST_CERTIFIED_NAME: usize = 253;
 
 /// What the environment says.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -278,7 +278,7 @@ mod tests {
 
     #[test]
     fn each_mistake_names_the_variable_and_no_value() {
-        let long = "x".repeat(240);
+        let long = "x".repeat(260);
         for (features, name, value) in [
             (PLAIN, "WIFI_SSID", &long[..33]),
             (PLAIN, "WIFI_PASSWORD", "secret!"),
@@ -299,7 +299,7 @@ mod tests {
             (PLAIN, "LED_LIT_BY", "light"),
             (TLS, "MQTT_HOST", "10.0.0.2"),
             (TLS, "TLS_NAME", "10.0.0.2"),
-            (TLS, "TLS_NAME", &long[..65]),
+            (TLS, "TLS_NAME", &long[..254]),
         ] {
             let wrong = read(features, &[(name, value)]).unwrap_err();
             assert_eq!(wrong.len(), 1, "{name}={value}: {wrong:?}");

@@ -68,9 +68,9 @@ pub async fn start() -> Board {
     #[cfg(feature = "log")]
     esp_println::logger::init_logger(log::LevelFilter::Info);
     let chip = esp_hal::init(esp_hal::Config::default().with_cpu_clock(CpuClock::max()));
-    // The radio needs it; MQTT does not.
+    // The radio needs it, and TLS; MQTT does not.
     esp_alloc::heap_allocator!(#[ram(reclaimed)] size: 64 * 1024);
-    esp_alloc::heap_allocator!(size: 36 * 1024);
+    esp_alloc::heap_allocator!(size: if cfg!(feature = "tls") { 64 } else { 36 } * 1024);
     esp_rtos::start(TimerGroup::new(chip.TIMG0).timer0, chip.FROM_CPU_INTR0);
     if let Some(problem) = settings::MISSING {
         stop(problem).await

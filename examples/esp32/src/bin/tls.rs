@@ -1,4 +1,4 @@
-//! The light over TLS 1.3: the broker's certificate must be signed by the authority in `CA_FILE`, and be for `TLS_NAME`.
+//! The light over TLS: the broker's certificate must be signed by the authority in `CA_FILE`, and be for `TLS_NAME`.
 #![no_std]
 #![no_main]
 
@@ -7,17 +7,15 @@ use core::cell::RefCell;
 use board::settings::{MQTT_HOST, MQTT_PORT, TLS_NAME, TOPIC_PREFIX};
 use board::{Led, info, warning};
 use embassy_executor::Spawner;
-use embassy_futures::{join::join, select::select};
+use embassy_futures::join::join;
 use embassy_net::{Stack, tcp::TcpSocket};
 use embassy_time::{Duration, Timer, with_timeout};
-use embedded_tls::{
-    Aes128GcmSha256, CryptoProvider, CryptoRngCore, NoClock, TlsError, TlsVerifier,
-};
 use esp_hal::rng::{Rng, Trng};
 use esp32_parts::Identity;
 use light::Light;
-use static_cell::ConstStaticCell;
-use tls_pump::{LONGEST_RECORD, Pump, Verifier};
+use static_cell::StaticCell;
+use tinyrlibc as _;
+use tls_mbedtls::{Connector, Tls, X509};
 use umqtt::asynch::{Device, Mqtt, Runner};
 use umqtt::codec::{Connect, QoS};
 use umqtt::{Backoff, Config, EmbassyClock, Storage};
@@ -53,21 +51,33 @@ async fn main(spawner: Spawner) -> ! {
         Err(error) => board::stop(error).await,
     };
     let stack = board::join(board.radio, spawner).await;
+    let Some(tls) = start_tls() else {
+        board::stop("there are no random numbers").await
+    };
+    let connector = match Connector::new(tls.reference(), X509::DER(AUTHORITY)) {
+        Ok(connector) => connector,
+        Err(error) => board::stop(error).await,
+    };
     let (mqtt, runner) = device.split();
     let lamp = RefCell::new((Light::new(topic, QoS::AtLeastOnce), board.led));
-    join(stay_connected(stack, runner, &lamp), publish(mqtt, &lamp))
-        .await
-        .0
+    let network = stay_connected(stack, connector, runner, &lamp);
+    join(network, publish(mqtt, &lamp)).await.0
+}
+
+/// Starts Mbed TLS. There is entropy while the radio is on.
+fn start_tls() -> Option<&'static Tls<'static>> {
+    static RANDOM: StaticCell<Trng> = StaticCell::new();
+    static TLS: StaticCell<Tls<'static>> = StaticCell::new();
+    let random = RANDOM.init(Trng::try_new().ok()?);
+    Some(TLS.init(Tls::new(random).ok()?))
 }
 
 async fn stay_connected(
     stack: Stack<'static>,
+    connector: Connector<'_>,
     mut runner: Runner<'_, EmbassyClock>,
     lamp: &Lamp<'_>,
 ) -> ! {
-    static INCOMING: ConstStaticCell<[u8; LONGEST_RECORD]> = ConstStaticCell::new([0; _]);
-    static OUTGOING: ConstStaticCell<[u8; 1024]> = ConstStaticCell::new([0; _]);
-    let (incoming, outgoing) = (INCOMING.take(), OUTGOING.take());
     let (mut rx, mut tx) = ([0; 2048], [0; 2048]);
     let mut socket = TcpSocket::new(stack, &mut rx, &mut tx);
     let mut backoff = Backoff::new(1_000, 60_000);
@@ -76,27 +86,21 @@ async fn stay_connected(
         match board::dial(stack, &mut socket, MQTT_HOST, MQTT_PORT.unwrap_or(8883)).await {
             Err(error) => warning!("Not connected: {}", error),
             Ok(()) => {
-                // It does the records, beside the client, whose reads and writes may be given up.
-                let pump = Pump::new();
-                let records = pump.run(incoming, outgoing, TLS_NAME, Checks::new);
-                let connection = async {
-                    let line = pump.line().await;
-                    match with_timeout(PATIENCE, line.secure(&mut socket)).await {
-                        Ok(Ok(stream)) => {
-                            let ended = runner.run(stream, |event, _| {
-                                let (light, led) = &mut *lamp.borrow_mut();
-                                info!("{}", light.handle(&event));
-                                led.set(light.is_on());
-                            });
-                            let ended = ended.await;
-                            warning!("The connection ended: {}", ended);
-                            delay = Some(backoff.after(&ended, Rng::new().random()));
-                        }
-                        Ok(Err(error)) => warning!("No TLS: {}", error),
-                        Err(_) => warning!("No TLS: no answer to the handshake"),
+                let handshake = connector.connect(&mut socket, TLS_NAME);
+                match with_timeout(PATIENCE, handshake).await {
+                    Ok(Ok(stream)) => {
+                        let ended = runner.run(stream, |event, _| {
+                            let (light, led) = &mut *lamp.borrow_mut();
+                            info!("{}", light.handle(&event));
+                            led.set(light.is_on());
+                        });
+                        let ended = ended.await;
+                        warning!("The connection ended: {}", ended);
+                        delay = Some(backoff.after(&ended, Rng::new().random()));
                     }
-                };
-                select(connection, records).await;
+                    Ok(Err(error)) => warning!("No TLS: {}", error),
+                    Err(_) => warning!("No TLS: no answer to the handshake"),
+                }
             }
         }
         socket.abort();
@@ -117,34 +121,5 @@ async fn publish(mqtt: Mqtt<'_>, lamp: &Lamp<'_>) -> ! {
             led.set(light.is_on());
         }
         Timer::after_secs(1).await;
-    }
-}
-
-/// Random numbers, and the check of the broker's certificate.
-struct Checks {
-    rng: Trng,
-    verifier: Verifier<'static, NoClock, 4096>,
-}
-
-impl Checks {
-    /// There is entropy while the radio is on.
-    fn new() -> Result<Self, TlsError> {
-        Ok(Self {
-            rng: Trng::try_new().map_err(|_| TlsError::UnableToInitializeCryptoEngine)?,
-            verifier: Verifier::new(AUTHORITY),
-        })
-    }
-}
-
-impl CryptoProvider for Checks {
-    type CipherSuite = Aes128GcmSha256;
-    type Signature = [u8; 0];
-
-    fn rng(&mut self) -> impl CryptoRngCore {
-        &mut self.rng
-    }
-
-    fn verifier(&mut self) -> Result<&mut impl TlsVerifier<Aes128GcmSha256>, TlsError> {
-        Ok(&mut self.verifier)
     }
 }

@@ -8,13 +8,11 @@
 )]
 
 mod certificates;
-mod embedded;
 mod mosquitto;
 mod process;
 mod relay;
 
 mod alone;
-mod over_embedded_tls;
 mod over_tls;
 mod over_tls_with_mosquitto;
 mod with_mosquitto;
