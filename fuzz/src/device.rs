@@ -417,10 +417,12 @@ async fn limited<R>(polls: Drop, future: impl Future<Output = R>) -> Option<R> {
     .await
 }
 
+type Task<'t> = Pin<Box<dyn Future<Output = ()> + 't>>;
+
 /// Tasks that are polled when they were woken, one at a time.
 #[derive(Default)]
 struct Executor<'t> {
-    tasks: Vec<(Pin<Box<dyn Future<Output = ()> + 't>>, Arc<Woken>)>,
+    tasks: Vec<(Task<'t>, Arc<Woken>)>,
 }
 
 struct Woken(AtomicBool);
