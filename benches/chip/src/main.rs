@@ -13,7 +13,7 @@ use core::{
     sync::atomic::{Ordering, compiler_fence},
 };
 
-use firmware::{End, machine::entry};
+use firmware::machine::entry;
 use riscv::register::minstret;
 use semihosting::println;
 use umqtt::{
@@ -94,15 +94,15 @@ impl Clock for Still {
 
 #[entry]
 fn main() -> ! {
-    firmware::run(|_, _| match count_all() {
-        Ok(()) => End::Success,
+    firmware::run(|_| match count_all() {
+        Ok(()) => true,
         Err(Failure::Client(error)) => {
             println!("{error}");
-            End::Failure
+            false
         }
         Err(Failure::Script(what)) => {
             println!("{what}");
-            End::Failure
+            false
         }
     })
 }
