@@ -1,4 +1,4 @@
-//! A light that is switched by MQTT. It reports its state at QoS 1, and each second how long it has run.
+//! A light that is switched by MQTT and reports its state at QoS 1.
 #![no_std]
 #![no_main]
 
@@ -9,7 +9,7 @@ use dial::dial;
 use embassy_executor::{Spawner, main, task};
 use embassy_net::{Stack, tcp::TcpSocket};
 use embassy_sync::{blocking_mutex::raw::CriticalSectionRawMutex, signal::Signal};
-use embassy_time::{Instant, Timer};
+use embassy_time::Timer;
 use static_cell::StaticCell;
 use umqtt::asynch::{Device, Mqtt, Runner};
 use umqtt::codec::{Connect, QoS};
@@ -29,7 +29,6 @@ async fn main(spawner: Spawner) {
     let (mqtt, runner) = DEVICE.init(device.expect("storage too small")).split();
     spawner.spawn(network(stack, runner).expect("spawned once"));
     spawner.spawn(light(mqtt).expect("spawned once"));
-    spawner.spawn(uptime(mqtt).expect("spawned once"));
 }
 
 /// Stays connected, and receives.
@@ -61,18 +60,5 @@ async fn light(mqtt: Mqtt<'static>) {
             println!("state not published: {error}");
         }
         payload = if SWITCH.wait().await { "on" } else { "off" };
-    }
-}
-
-/// Reports the uptime in seconds, while there is a connection.
-#[task]
-async fn uptime(mqtt: Mqtt<'static>) {
-    while mqtt.connected().await.is_ok() {
-        let seconds = Instant::now().as_secs().to_be_bytes();
-        let message = Message::new("light-7/uptime", &seconds);
-        if let Err(error) = mqtt.publish(&message).await {
-            println!("uptime not published: {error}");
-        }
-        Timer::after_secs(1).await;
     }
 }
