@@ -190,7 +190,7 @@ fn an_image_comes_whole_although_the_broker_is_killed_half_way() {
     let said = String::from_utf8_lossy(&output.stdout);
     assert!(output.status.success(), "{said}");
     assert!(said.contains("Connecting again"), "{said}");
-    assert!(said.contains("begins again"), "{said}");
+    assert!(said.contains("sends it again"), "{said}");
     assert!(
         said.contains(&format!("{IMAGE} bytes is in the flash")),
         "{said}"
