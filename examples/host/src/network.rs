@@ -180,7 +180,11 @@ mod tests {
                 Ok(n) => sent.extend_from_slice(&block[..n]),
                 Err(full) => {
                     assert_eq!(full.kind(), ErrorKind::TimedOut);
-                    break;
+                    // The operating system may accept more a little later.
+                    if let Err(full) = Write::flush(&mut stream) {
+                        assert_eq!(full.kind(), ErrorKind::TimedOut);
+                        break;
+                    }
                 }
             }
             assert!(
@@ -188,10 +192,6 @@ mod tests {
                 "the server reads nothing, and all is sent"
             );
         }
-        assert_eq!(
-            Write::flush(&mut stream).unwrap_err().kind(),
-            ErrorKind::TimedOut
-        );
 
         tell.send(()).unwrap();
         let n = wait(|| Read::read(&mut stream, &mut buffer));
@@ -239,14 +239,19 @@ mod tests {
     async fn fill(stream: &mut FromTokio<TlsStream<TcpStream>>) -> Vec<u8> {
         let block: Vec<u8> = (0..=u8::MAX).cycle().take(10_000).collect();
         let mut sent = Vec::new();
-        while let Ok(written) = timeout(SOON, AsyncWrite::write(stream, &block)).await {
-            sent.extend_from_slice(&block[..written.unwrap()]);
-            assert!(
-                sent.len() < 100_000_000,
-                "the server reads nothing, and all is sent"
-            );
+        loop {
+            while let Ok(written) = timeout(SOON, AsyncWrite::write(stream, &block)).await {
+                sent.extend_from_slice(&block[..written.unwrap()]);
+                assert!(
+                    sent.len() < 100_000_000,
+                    "the server reads nothing, and all is sent"
+                );
+            }
+            // The operating system may accept more a little later.
+            if timeout(SOON, AsyncWrite::flush(stream)).await.is_err() {
+                return sent;
+            }
         }
-        sent
     }
 
     #[test]
@@ -259,8 +264,6 @@ mod tests {
             let nothing = timeout(SOON, AsyncRead::read(&mut stream, &mut buffer)).await;
             assert!(nothing.is_err(), "{nothing:?}");
             let mut sent = fill(&mut stream).await;
-            let full = timeout(SOON, AsyncWrite::flush(&mut stream)).await;
-            assert!(full.is_err(), "{full:?}");
 
             let n = woken(&tell, AsyncRead::read(&mut stream, &mut buffer))
                 .await
