@@ -256,7 +256,7 @@ mod tests {
     }
 
     #[test]
-    fn write_to_full_stream_means_not_now() {
+    fn write_to_full_stream_is_timed_out() {
         let mut transport = NonBlocking::new(FullBuffer { is_full: false });
         let kind = transport
             .write(b"x")

@@ -72,7 +72,7 @@ fn poll(session: &mut Session<'_>) {
 }
 
 #[test]
-fn log_tells_each_step_in_order() {
+fn log_reports_each_step_in_order() {
     start();
     let mut storage = Storage::<64, 256, 4>::new();
     let mut session = Session::new(&mut storage);
@@ -137,7 +137,7 @@ fn log_tells_each_step_in_order() {
 /// The end of a connection with its reason, a message that is sent again, one in parts, one whose topic is too long, and
 /// the SUBSCRIBE of the standing subscriptions.
 #[test]
-fn log_tells_why_a_connection_closed_and_what_follows() {
+fn log_connection_closed_reports_reason_and_next_steps() {
     start();
     let mut storage = Storage::<32, 256, 4>::new();
     let mut session = Session::new(&mut storage);

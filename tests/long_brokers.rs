@@ -298,7 +298,7 @@ fn resident() -> Option<u64> {
 }
 
 #[test]
-fn sixty_four_mebibytes_pass_through_128_bytes() {
+fn payload_of_64_mebibytes_fits_through_128_bytes() {
     let Some(mosquitto) = Mosquitto::start() else {
         return;
     };

@@ -351,7 +351,7 @@ mod tests {
     }
 
     #[test]
-    fn codes_iterate_and_know_refusals() {
+    fn codes_iterate_and_report_refusals() {
         use SubackReturnCode::{Failure, Granted};
         let all = [Granted(QoS::AtMostOnce), Granted(QoS::ExactlyOnce)];
         let some = [Failure, Granted(QoS::AtLeastOnce), Failure];

@@ -96,7 +96,7 @@ fn count(lines: &[String], start: &str) -> usize {
 
 /// The cases mostly wait, so all of them run at the same time.
 #[test]
-fn first_program_says_what_happens_to_its_connection() {
+fn first_example_reports_connection_changes() {
     thread::scope(|scope| {
         scope.spawn(refused_names_the_reason_and_waits);
         scope.spawn(accepted_and_closed_reports_each_end_and_waits_longer);

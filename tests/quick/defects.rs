@@ -39,7 +39,7 @@ fn error_after(bytes: &[u8]) -> ProtocolError {
 
 /// A SUBSCRIBE's Remaining Length was one byte.
 #[test]
-fn defect_01_subscribe_to_a_long_topic() {
+fn defect_01_subscribe_to_long_topic_is_granted() {
     for len in [121, 122, 123, 124, 300, 1_500] {
         let network = Network::with_server();
         with_client(&network, |client| {
@@ -61,7 +61,7 @@ fn defect_01_subscribe_to_a_long_topic() {
 
 /// Packet id 65,536 was sent as 0, and its PUBACK never recognized.
 #[test]
-fn defect_02_packet_ids_wrap() {
+fn defect_02_packet_ids_wrapped_skip_zero() {
     let network = Network::with_server();
     with_client(&network, |client| {
         let mut last = 0;
@@ -79,7 +79,7 @@ fn defect_02_packet_ids_wrap() {
 
 /// A PUBLISH at QoS 2 was written and only then refused.
 #[test]
-fn defect_03_publish_at_qos_2() {
+fn defect_03_qos_2_publish_completes() {
     let network = Network::with_server();
     with_client(&network, |client| {
         client
@@ -94,7 +94,7 @@ fn defect_03_publish_at_qos_2() {
 
 /// A message at QoS 2 was delivered, never acknowledged, and so delivered again.
 #[test]
-fn defect_03_a_message_at_qos_2_comes_once() {
+fn defect_03_qos_2_message_is_delivered_once() {
     let network = Network::new();
     with_client(&network, |client| {
         let first = publish("t", b"x", QoS::ExactlyOnce, 9);
@@ -118,7 +118,7 @@ fn defect_03_a_message_at_qos_2_comes_once() {
 
 /// The body of a packet that was not expected was read as packets: the id 0x0030 as the beginning of a PUBLISH.
 #[test]
-fn defect_04_a_late_acknowledgement_is_read_whole() {
+fn defect_04_late_acknowledgement_is_read_whole() {
     let late = 0x0030;
     for ack in [
         puback(late),
@@ -143,7 +143,7 @@ fn defect_04_a_late_acknowledgement_is_read_whole() {
 
 /// If a packet is received that no server may send, the connection is closed with an error that names it.
 #[test]
-fn defect_04_a_packet_that_only_a_client_sends() {
+fn defect_04_client_only_packet_closes_connection() {
     for (bytes, packet_type) in [
         (&[0xC0, 0][..], PacketType::Pingreq),
         (&[0xE0, 0], PacketType::Disconnect),
@@ -159,7 +159,7 @@ fn defect_04_a_packet_that_only_a_client_sends() {
 
 /// A SUBACK with another id was an assertion.
 #[test]
-fn defect_05_a_suback_for_another_id() {
+fn defect_05_suback_with_other_id_is_ignored() {
     let network = Network::new();
     with_client(&network, |client| {
         network.feed(&suback(9, &[SubackReturnCode::Failure]));
@@ -177,7 +177,7 @@ fn defect_05_a_suback_for_another_id() {
 
 /// A SUBACK with more or fewer codes than there were filters was taken for an answer to the first.
 #[test]
-fn defect_05_a_suback_with_another_number_of_codes() {
+fn defect_05_suback_wrong_code_count_closes_connection() {
     for codes in [&[0][..], &[0, 1, 2]] {
         let network = Network::new();
         with_client(&network, |client| {
@@ -196,7 +196,7 @@ fn defect_05_a_suback_with_another_number_of_codes() {
 
 /// Lengths and flags of acknowledgements were not looked at, and CONNACK's neither.
 #[test]
-fn defect_05_acknowledgements_are_checked() {
+fn defect_05_acknowledgements_malformed_close_connection() {
     for packet_type in [4_u8, 5, 6, 7, 11] {
         let lawful = if packet_type == 6 { 2 } else { 0 };
         let first = packet_type << 4 | lawful;
@@ -238,7 +238,7 @@ fn defect_05_acknowledgements_are_checked() {
 
 /// There was no deadline anywhere. (When exactly each ends is tested with the blocking client.)
 #[test]
-fn defect_06_a_server_that_does_not_answer() {
+fn defect_06_server_silent_returns_timeout() {
     let network = Network::new();
     let mut storage = Storage::<64, 64, 1>::new();
     let mut session = Session::new(&mut storage);
@@ -276,7 +276,7 @@ fn defect_06_a_server_that_does_not_answer() {
 
 /// `check_msg` waited for the rest of a packet after its first byte.
 #[test]
-fn defect_07_a_check_never_waits() {
+fn defect_07_poll_input_incomplete_returns_at_once() {
     let network = Network::new();
     with_client(&network, |client| {
         let waited = network.waits();
@@ -294,7 +294,7 @@ fn defect_07_a_check_never_waits() {
 
 /// `check_msg` also cleared the time-out of the connection.
 #[test]
-fn defect_07_a_check_leaves_the_deadline_alone() {
+fn defect_07_poll_keeps_deadline() {
     let network = Network::new();
     let mut storage = Storage::<64, 64, 1>::new();
     let mut session = Session::new(&mut storage);
@@ -313,7 +313,7 @@ fn defect_07_a_check_leaves_the_deadline_alone() {
 
 /// No PINGREQ was sent, and PINGRESP looked like silence.
 #[test]
-fn defect_08_pings_go_by_themselves_and_their_answers_count() {
+fn defect_08_pingreq_is_automatic_and_pingresp_required() {
     for answers in [true, false] {
         let network = Network::new();
         network.answer(move |packet| match packet {
@@ -344,7 +344,7 @@ fn defect_08_pings_go_by_themselves_and_their_answers_count() {
 
 /// The end of the stream inside a packet was an `IndexError`, or a truncated message delivered as whole.
 #[test]
-fn defect_09_the_stream_ends_inside_a_packet() {
+fn defect_09_stream_end_inside_packet_is_an_error() {
     let packet = publish("topic", b"payload", QoS::AtLeastOnce, 5);
     for len in 0..packet.len() {
         let network = Network::new();
@@ -359,7 +359,7 @@ fn defect_09_the_stream_ends_inside_a_packet() {
 
 /// Lengths that the peer sent were believed.
 #[test]
-fn defect_10_lengths_that_lie() {
+fn defect_10_wrong_lengths_are_refused() {
     let decode = |bytes: &[u8]| match error_after(bytes) {
         ProtocolError::Decode(error) => error,
         other => panic!("{other:?}"),
@@ -386,7 +386,7 @@ fn defect_10_lengths_that_lie() {
 
 /// A message of 200 MB needed 200 MB of memory.
 #[test]
-fn defect_10_a_message_larger_than_memory() {
+fn defect_10_message_larger_than_memory_is_received() {
     let network = Network::new();
     with_client(&network, |client| {
         let total = 200_000_000;
@@ -414,7 +414,7 @@ fn defect_10_a_message_larger_than_memory() {
 
 /// Characters were counted instead of bytes.
 #[test]
-fn defect_11_lengths_are_bytes() {
+fn defect_11_lengths_are_counted_in_bytes() {
     let network = Network::with_server();
     with_client(&network, |client| {
         client.publish(&Message::new("té", "é".as_bytes())).unwrap();
@@ -446,7 +446,7 @@ fn defect_11_lengths_are_bytes() {
 
 /// The length of a long string wrapped; topic names with wildcards and empty filters were sent.
 #[test]
-fn defect_12_strings_that_cannot_be_sent() {
+fn defect_12_invalid_strings_are_refused() {
     let network = Network::with_server();
     with_client(&network, |client| {
         let long = "t".repeat(65_536);
@@ -512,7 +512,7 @@ fn defect_12_strings_that_cannot_be_sent() {
 
 /// The buffer of the fixed header held a Remaining Length of three bytes.
 #[test]
-fn defect_13_a_publish_of_more_than_two_megabytes() {
+fn defect_13_publish_over_two_megabytes_is_encoded() {
     for remaining in [2_097_151, 2_097_152, 3_000_000] {
         let payload = vec![b'x'; remaining - 3];
         let publish = Publish::new(TopicName::new("t").unwrap(), &payload);
@@ -538,7 +538,7 @@ fn defect_13_a_publish_of_more_than_two_megabytes() {
 
 /// The QoS that was granted was not returned.
 #[test]
-fn defect_14_the_granted_qos_is_returned() {
+fn defect_14_granted_qos_is_returned() {
     let network = Network::new();
     with_client(&network, |client| {
         network.feed(b"\x90\x05\x00\x01\x00\x01\x80");
@@ -558,7 +558,7 @@ fn defect_14_the_granted_qos_is_returned() {
 
 /// A user name needed a password.
 #[test]
-fn defect_15_a_user_name_without_password() {
+fn defect_15_user_name_without_password_is_accepted() {
     let network = Network::with_server();
     let mut storage = Storage::<64, 64, 1>::new();
     let mut session = Session::new(&mut storage);
@@ -578,7 +578,7 @@ fn defect_15_a_user_name_without_password() {
 
 /// A short write was taken for a whole one.
 #[test]
-fn defect_16_short_writes() {
+fn defect_16_short_writes_are_continued() {
     for most in [1, 2, 3, 7] {
         let network = Network::with_server();
         network.writes(&[], Step::Bytes(most));
@@ -603,7 +603,7 @@ fn defect_16_short_writes() {
 
 /// A CONNECT took up to ten writes, a PUBLISH five.
 #[test]
-fn defect_17_one_packet_is_one_write() {
+fn defect_17_each_packet_is_written_in_one_write() {
     let network = Network::with_server();
     let mut storage = Storage::<64, 128, 1>::new();
     let mut session = Session::new(&mut storage);
@@ -629,7 +629,7 @@ fn defect_17_one_packet_is_one_write() {
 
 /// A refused CONNECT left the socket open.
 #[test]
-fn defect_18_a_refused_connect_closes_the_transport() {
+fn defect_18_refused_connect_closes_transport() {
     let network = Network::new();
     network.feed(b"\x20\x02\x00\x05");
     let mut storage = Storage::<64, 64, 1>::new();
@@ -647,7 +647,7 @@ fn defect_18_a_refused_connect_closes_the_transport() {
 
 /// Every check was an `assert`: with optimization there was none. Here they are values, which no build loses.
 #[test]
-fn defect_19_checks_are_errors() {
+fn defect_19_failed_checks_return_errors() {
     for (connack, expected) in [
         // Not a CONNACK; one that is too long; one with reserved flags; one that claims a session after a clean start.
         (
@@ -691,7 +691,7 @@ fn defect_19_checks_are_errors() {
 /// The callback ran before the PUBACK and could publish at QoS 1 inside itself, which waited for its own PUBACK and ran
 /// the callback. Here a callback cannot reach the client, so that a flood of messages is handled one after the other.
 #[test]
-fn defect_20_messages_do_not_nest() {
+fn defect_20_messages_are_handled_one_by_one() {
     let network = Network::new();
     let floods = 20_000;
     let depth = Rc::new(RefCell::new((0, 0)));
@@ -719,7 +719,7 @@ fn defect_20_messages_do_not_nest() {
 
 /// The acknowledgement follows the message: before the last chunk was delivered, it is not acknowledged.
 #[test]
-fn defect_20_a_message_is_acknowledged_after_it_was_seen() {
+fn defect_20_message_is_acknowledged_after_delivery() {
     let network = Network::new();
     with_client(&network, |client| {
         network.feed(&publish("t", b"x", QoS::AtLeastOnce, 5));
@@ -733,7 +733,7 @@ fn defect_20_a_message_is_acknowledged_after_it_was_seen() {
 
 /// umqtt.robust sent again under a new id and without DUP, and did not look at Session Present.
 #[test]
-fn defect_21_a_message_is_sent_again_under_its_id() {
+fn defect_21_message_is_resent_with_its_id() {
     let mut storage = Storage::<128, 256, 4>::new();
     let mut session = Session::new(&mut storage);
     let options = Connect {
@@ -774,7 +774,7 @@ fn defect_21_a_message_is_sent_again_under_its_id() {
 /// umqtt.robust did not subscribe again where the server had forgotten. A task that waits for events is informed in
 /// time.
 #[test]
-fn defect_21_a_forgotten_session_is_told() {
+fn defect_21_lost_session_is_reported() {
     let mut storage = Storage::<128, 256, 4>::new();
     let mut session = Session::new(&mut storage);
     let options = Connect {

@@ -85,7 +85,7 @@ fn connect_without_address_reports_not_found() {
 }
 
 #[test]
-fn refused_connect_names_the_address() {
+fn connect_refused_names_address() {
     let address = closed();
     let refused = std_io::connect(address).unwrap_err();
     assert_eq!(refused.kind(), ErrorKind::ConnectionRefused);
@@ -145,7 +145,7 @@ fn sleep_until_ends_at_its_time() {
 
 /// The server sends nothing, so each read of the transport waits as long as it may.
 #[test]
-fn upload_does_not_wait_between_its_pieces() {
+fn upload_in_pieces_does_not_wait_between_them() {
     const LEN: usize = 200_000;
     let (listener, address) = listener();
     let server = thread::spawn(move || {

@@ -105,7 +105,7 @@ fn disconnect_loses_no_message_async() {
 
 /// A device waits 1 s for the end of the stream, and returns `true` if it was received.
 #[test]
-fn shut_down_tells_whether_the_server_has_closed() {
+fn shut_down_returns_whether_server_closed() {
     for closes in [true, false] {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let address = listener.local_addr().unwrap();

@@ -346,7 +346,7 @@ impl Setting {
 }
 
 #[test]
-fn time_rules_hold_on_the_grid_except_for_the_findings() {
+fn time_rules_on_grid_hold_except_for_findings() {
     let settings = Setting::all();
     let threads = thread::available_parallelism().map_or(1, usize::from);
     let parts: Vec<Report> = thread::scope(|scope| {

@@ -137,7 +137,7 @@ mod tests {
     }
 
     #[test]
-    fn a_login_is_checked() {
+    fn connect_without_valid_login_is_refused() {
         let broker = start_with_users(&[("u", "p")]).unwrap();
         assert_eq!(answer(broker, LOGIN), [0x20, 2, 0, 0]);
         assert!(

@@ -61,13 +61,13 @@ mod tests {
     const SERVER: Ipv4Addr = Ipv4Addr::new(192, 168, 1, 1);
 
     #[test]
-    fn dead_name_server_is_named_and_not_the_broker() {
+    fn silent_name_server_is_named() {
         let said = DialError::NameServerSilent(SERVER).to_string();
         assert!(said.contains("name server 192.168.1.1"), "{said}");
     }
 
     #[test]
-    fn local_name_is_told_to_need_an_address() {
+    fn unknown_local_name_suggests_ipv4_address() {
         let said = DialError::UnknownName("broker.local").to_string();
         assert!(said.contains("IPv4"), "{said}");
         let said = DialError::UnknownName("broker.home").to_string();
@@ -75,7 +75,7 @@ mod tests {
     }
 
     #[test]
-    fn only_silence_is_the_fault_of_the_network() {
+    fn is_silence_is_true_for_errors_without_answer() {
         assert!(DialError::Silent("broker").is_silence());
         assert!(DialError::NameServerSilent(SERVER).is_silence());
         assert!(!DialError::Refused("broker", 1883).is_silence());

@@ -18,7 +18,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_a_connection_without_an_answer_has_a_hint() {
+    fn hint_connection_without_answer_suggests_tls() {
         let lost = |connected_for, error| Ended::Lost::<()> {
             error,
             connected_for,

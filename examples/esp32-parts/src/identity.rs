@@ -74,7 +74,7 @@ mod tests {
 
     /// `uuidgen --sha1 --namespace @url --name mac:240ac4000102` says the same.
     #[test]
-    fn names_are_those_of_the_address() {
+    fn names_without_prefix_derive_from_mac_address() {
         let identity = Identity::new(MAC, None).unwrap();
         assert_eq!(identity.device(), "240ac4000102");
         assert_eq!(
@@ -86,7 +86,7 @@ mod tests {
     }
 
     #[test]
-    fn given_prefix_is_kept() {
+    fn prefix_given_is_used_in_topic() {
         let identity = Identity::new(MAC, Some("house/1")).unwrap();
         assert_eq!(identity.topic(), "house/1/living_room/light");
         let longest = [b'x'; PrefixTooLong::MAX];
@@ -95,7 +95,7 @@ mod tests {
     }
 
     #[test]
-    fn longer_prefix_is_an_error() {
+    fn prefix_too_long_is_an_error() {
         let too_long = [b'x'; PrefixTooLong::MAX + 1];
         let too_long = core::str::from_utf8(&too_long).unwrap();
         assert_eq!(Identity::new(MAC, Some(too_long)), Err(PrefixTooLong));

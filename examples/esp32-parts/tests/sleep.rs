@@ -152,7 +152,7 @@ fn wake(memory: &mut [u8], broker: Option<&RefCell<Broker>>) -> bool {
 }
 
 #[test]
-fn unacknowledged_reading_is_sent_again_after_the_sleep() {
+fn reading_unacknowledged_is_resent_after_sleep() {
     let broker = RefCell::new(Broker::default());
     let mut memory = [0; LEN];
 
@@ -171,7 +171,7 @@ fn unacknowledged_reading_is_sent_again_after_the_sleep() {
 }
 
 #[test]
-fn two_wakes_without_a_broker_leave_both_readings() {
+fn two_wakes_without_broker_keep_both_readings() {
     let mut memory = [0; LEN];
     assert!(!wake(&mut memory, None));
     assert!(!wake(&mut memory, None));
@@ -188,7 +188,7 @@ fn two_wakes_without_a_broker_leave_both_readings() {
 }
 
 #[test]
-fn garbled_memory_is_an_error_and_empty_memory_is_not() {
+fn memory_corrupt_is_an_error_and_empty_is_not() {
     let mut storage = Memory::new();
     let config = Config::new(Connect::new("device"));
     let mut device = Device::<_>::new(&mut storage, Still, &config).unwrap();
@@ -211,7 +211,7 @@ fn garbled_memory_is_an_error_and_empty_memory_is_not() {
 }
 
 #[test]
-fn memory_without_room_holds_nothing() {
+fn memory_too_small_stores_nothing() {
     let mut storage = Memory::new();
     let config = Config::new(Connect::new("device"));
     let mut device = Device::<_>::new(&mut storage, Still, &config).unwrap();

@@ -28,7 +28,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn both_forms_of_a_certificate() {
+    fn certificate_in_pem_or_der_is_accepted() {
         let key = KeyPair::generate().unwrap();
         let made = CertificateParams::default().self_signed(&key).unwrap();
         assert_eq!(certificate(made.pem().as_bytes()).unwrap(), **made.der());
@@ -36,7 +36,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_certificate_that_can_be_used() {
+    fn certificate_unusable_is_refused_with_reason() {
         let key = KeyPair::generate().unwrap();
         let said = certificate(key.serialize_pem().as_bytes()).unwrap_err();
         assert_eq!(said, "this is a PRIVATE KEY, not a CERTIFICATE");

@@ -92,7 +92,7 @@ mod tests {
     }
 
     #[test]
-    fn one_chip_and_one_console() {
+    fn one_chip_and_one_console_are_accepted() {
         for (chip, target) in [
             ("esp32", "xtensa-esp32-none-elf"),
             ("esp32c3", "riscv32imc-unknown-none-elf"),
@@ -110,7 +110,7 @@ mod tests {
     }
 
     #[test]
-    fn what_cannot_work_says_what_would() {
+    fn invalid_features_report_remedy() {
         const C3: &str = "riscv32imc-unknown-none-elf";
         for (features, message) in [
             (&["defmt"][..], "choose one chip of esp32, esp32c3"),
@@ -128,7 +128,7 @@ mod tests {
     }
 
     #[test]
-    fn pin_without_an_led_is_named() {
+    fn led_pin_unusable_is_named() {
         for (chip, right, wrong) in [
             ("esp32", &[2, 33][..], &[6, 20, 24, 34, 40][..]),
             ("esp32c3", &[0, 8, 10, 18, 21], &[11, 12, 17, 22, 25]),

@@ -223,7 +223,7 @@ mod tests {
     }
 
     #[test]
-    fn nothing_set_is_no_mistake_but_is_told() {
+    fn no_variable_set_program_reports_missing_ones() {
         let settings = read(PLAIN, &[]).unwrap();
         assert_eq!(settings.missing(), ["WIFI_SSID", "MQTT_HOST"]);
         let program = settings.to_rust();
@@ -236,14 +236,14 @@ mod tests {
     }
 
     #[test]
-    fn one_missing_variable_is_the_only_one_that_is_named() {
+    fn one_variable_missing_is_the_only_one_named() {
         let settings = read(PLAIN, &[("WIFI_SSID", "home")]).unwrap();
         assert_eq!(settings.missing(), ["MQTT_HOST"]);
         assert!(settings.to_rust().contains("set MQTT_HOST, and build"));
     }
 
     #[test]
-    fn all_that_is_set_reaches_the_program() {
+    fn all_variables_set_are_in_program() {
         let variables = [
             ("WIFI_SSID", "a \"network\""),
             ("WIFI_PASSWORD", "passwort \\ ü"),
@@ -277,7 +277,7 @@ mod tests {
     }
 
     #[test]
-    fn each_mistake_names_the_variable_and_no_value() {
+    fn invalid_value_error_names_variable_and_no_value() {
         let long = "x".repeat(260);
         for (features, name, value) in [
             (PLAIN, "WIFI_SSID", &long[..33]),

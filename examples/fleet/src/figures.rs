@@ -124,7 +124,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn long_latencies_are_told_as_they_were() {
+    fn long_latencies_are_reported_accurately() {
         let mut figures = Figures::new(1);
         for micros in [100, 200, 5_000_000] {
             figures.came(micros);
@@ -134,7 +134,7 @@ mod tests {
     }
 
     #[test]
-    fn what_does_not_come_back_is_told_above_qos_0() {
+    fn messages_lost_above_qos_0_are_reported() {
         let mut figures = Figures::new(1);
         (figures.sent, figures.acknowledged) = (2, 2);
         figures.came(1);

@@ -45,7 +45,7 @@ fn number(said: &str, words: &str) -> u64 {
 }
 
 #[test]
-fn it_brings_its_own_broker() {
+fn fleet_without_broker_option_starts_one() {
     let said = figures("--sessions 50 --seconds 1");
     assert!(
         said.contains("one was started inside this program"),
@@ -58,7 +58,7 @@ fn it_brings_its_own_broker() {
 }
 
 #[test]
-fn fifty_sessions_at_each_qos() {
+fn fifty_sessions_at_each_qos_complete() {
     let Some(broker) = Mosquitto::start() else {
         return;
     };
@@ -76,7 +76,7 @@ fn fifty_sessions_at_each_qos() {
 }
 
 #[test]
-fn connections_that_break_are_made_again_and_told() {
+fn broken_connections_are_reopened_and_reported() {
     let Some(broker) = Mosquitto::start() else {
         return;
     };
@@ -101,7 +101,7 @@ fn connections_that_break_are_made_again_and_told() {
 }
 
 #[test]
-fn ctrl_c_ends_it_in_order() {
+fn ctrl_c_ends_program_without_error() {
     let child = command("--sessions 10 --seconds 3600")
         .stdout(Stdio::piped())
         .spawn()
@@ -119,7 +119,7 @@ fn ctrl_c_ends_it_in_order() {
 }
 
 #[test]
-fn bad_input_is_explained() {
+fn invalid_options_are_refused_with_reason() {
     for (arguments, words) in [
         ("--sessions 0", "1 to 1000000"),
         ("--sessions x", "1 to 1000000"),
@@ -138,7 +138,7 @@ fn bad_input_is_explained() {
 }
 
 #[test]
-fn a_broker_that_is_not_there_is_named() {
+fn broker_unreachable_is_named() {
     for (broker, words) in [
         ("127.0.0.1:1", "Connection refused"),
         ("no-such-host.invalid", "no-such-host.invalid"),

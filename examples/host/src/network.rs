@@ -164,7 +164,7 @@ mod tests {
     }
 
     #[test]
-    fn over_tls_neither_direction_blocks_the_other() {
+    fn tls_directions_do_not_block_each_other() {
         let (address, tls, tell, server) = server();
         let socket = std_io::connect(address).unwrap().into_inner();
         let mut stream = NonBlocking::new(secure(socket, &tls, "localhost").unwrap());
@@ -255,7 +255,7 @@ mod tests {
     }
 
     #[test]
-    fn over_tls_each_direction_is_woken_by_itself() {
+    fn tls_directions_are_woken_separately() {
         let (address, tls, tell, server) = server();
         let sent = block_on(async {
             let socket = tokio_io::connect(address).await.unwrap().into_inner();

@@ -152,12 +152,12 @@ mod tests {
     }
 
     #[test]
-    fn the_definition_is_sound() {
+    fn option_definitions_are_valid() {
         <Options as clap::CommandFactory>::command().debug_assert();
     }
 
     #[test]
-    fn defaults() {
+    fn options_omitted_have_defaults() {
         let options = parse("").unwrap();
         assert_eq!(options.interval, Duration::from_secs(1));
         assert_eq!((options.qos, options.keep_alive), (QoS::AtMostOnce, 30));
@@ -166,7 +166,7 @@ mod tests {
     }
 
     #[test]
-    fn values() {
+    fn options_given_have_their_values() {
         let options =
             parse("--qos 2 --interval .25 --keep-alive 65535 --count 7 --user a --password b")
                 .unwrap();
@@ -177,7 +177,7 @@ mod tests {
     }
 
     #[test]
-    fn wills() {
+    fn will_option_is_split_into_topic_and_message() {
         for (text, topic, message) in [
             ("gone", None, "gone"),
             ("a/b=gone", Some("a/b"), "gone"),
@@ -190,7 +190,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_refused() {
+    fn options_invalid_are_refused() {
         for arguments in [
             "--ca a",
             "--tls",
@@ -226,7 +226,7 @@ mod tests {
     }
 
     #[test]
-    fn options_that_need_others() {
+    fn options_without_required_ones_are_refused() {
         for (arguments, right) in [
             ("--keep-alive 0", false),
             ("--keep-alive 0 --broker a", true),
@@ -238,7 +238,7 @@ mod tests {
     }
 
     #[test]
-    fn hosts_and_ports() {
+    fn broker_option_is_split_into_host_and_port() {
         for (text, host, port) in [
             ("localhost", "localhost", None),
             ("broker.example:1884", "broker.example", Some(1884)),
@@ -254,7 +254,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_broker() {
+    fn broker_option_invalid_is_refused() {
         for text in [
             "",
             ":1883",

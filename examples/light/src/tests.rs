@@ -90,7 +90,7 @@ fn other_message_switches_the_light() {
 }
 
 #[test]
-fn retained_message_is_not_an_own_one() {
+fn retained_message_is_not_counted_as_own() {
     let mut light = light(QoS::AtMostOnce);
     toggle(&mut light, b"on");
     let mut retained = message(b"on");
@@ -103,7 +103,7 @@ fn retained_message_is_not_an_own_one() {
 }
 
 #[test]
-fn messages_of_a_lost_session_do_not_come_back() {
+fn messages_of_lost_session_are_not_expected() {
     for (qos, session_present, comes_back) in [
         (QoS::AtMostOnce, true, false),
         (QoS::AtLeastOnce, true, true),
@@ -118,7 +118,7 @@ fn messages_of_a_lost_session_do_not_come_back() {
 }
 
 #[test]
-fn sentences_cannot_drive_the_terminal() {
+fn control_characters_in_messages_are_escaped() {
     let mut light = light(QoS::AtMostOnce);
     let mut show = |event: &Event<'_>| light.handle(event).to_string();
     let hostile = Message::new("a\u{1b}[2J", b"caf\xc3\xa9 \x1b[2J\n\xff");

@@ -113,7 +113,7 @@ fn seen(authority: &Authority, port: u16, name: &'static str, protocols: &[&[u8]
 }
 
 #[test]
-fn server_that_wants_a_name_refuses_an_address() {
+fn server_requiring_name_refuses_address() {
     let authority = Authority::new();
     let port = broker(&authority, &[]);
     assert_eq!(seen(&authority, port, NAME, &[]), CONNECTED);
@@ -125,7 +125,7 @@ fn server_that_wants_a_name_refuses_an_address() {
 }
 
 #[test]
-fn server_that_wants_a_protocol_refuses_others_and_none() {
+fn server_requiring_protocol_refuses_others_and_none() {
     let authority = Authority::new();
     let port = broker(&authority, &[ALPN]);
     assert_eq!(seen(&authority, port, NAME, &[ALPN]), CONNECTED);
@@ -156,7 +156,7 @@ async fn over_mbedtls(connector: &Connector<'_>, port: u16, name: &str) -> Resul
 
 /// One test, because Mbed TLS is used by one thread.
 #[test]
-fn mbedtls_sends_name_and_protocols_and_refuses_a_forgery() {
+fn mbedtls_sends_name_and_protocols_and_refuses_forgery() {
     #[cfg(feature = "clock")]
     {
         use tls_mbedtls::{Clock, check_dates_by};

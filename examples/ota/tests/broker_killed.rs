@@ -166,7 +166,7 @@ fn publish(broker: &Mosquitto) {
 }
 
 #[test]
-fn an_image_comes_whole_although_the_broker_is_killed_half_way() {
+fn image_broker_killed_during_transfer_arrives_whole() {
     let Some(program) = mosquitto() else { return };
     let mut broker = Mosquitto::start(&program);
     publish(&broker);

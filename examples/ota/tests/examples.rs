@@ -40,14 +40,14 @@ fn output(program: &str, arguments: &[&str]) -> String {
 }
 
 #[test]
-fn an_image_comes() {
+fn image_is_received() {
     let said = output(env!("CARGO_BIN_EXE_ota"), &["--kib", "3000"]);
     assert!(said.contains("The image of 3072000 bytes"), "{said}");
     assert!(!said.contains("sends it again"), "{said}");
 }
 
 #[test]
-fn an_image_comes_again_after_a_cut() {
+fn image_cut_is_received_again() {
     let arguments = ["--kib", "3000", "--cut-after", "1000000"];
     let said = output(env!("CARGO_BIN_EXE_ota"), &arguments);
     let mut lines = said.lines().skip(1);
@@ -57,7 +57,7 @@ fn an_image_comes_again_after_a_cut() {
 }
 
 #[test]
-fn a_log_goes_out() {
+fn log_of_any_size_is_uploaded_whole() {
     let said = output(env!("CARGO_BIN_EXE_log_upload"), &[]);
     assert!(said.contains("2200000 bytes have arrived"), "{said}");
 
@@ -80,7 +80,7 @@ fn a_log_goes_out() {
 
 /// Neither program waits for a missing file or broker.
 #[test]
-fn what_is_missing_ends_the_program() {
+fn missing_file_or_broker_ends_program() {
     let log_upload = env!("CARGO_BIN_EXE_log_upload");
     for (program, arguments, text) in [
         (log_upload, &["no/such.log"][..], "no/such.log: "),

@@ -309,7 +309,7 @@ fn every_packet_both_ways_is_printed_and_passed_on() {
 }
 
 #[test]
-fn client_of_the_library_with_a_real_broker() {
+fn library_client_and_broker_packets_are_printed() {
     let mut dump = Dump::start(embedded_broker::start().unwrap());
     let mut storage = Storage::<256, 256, 4>::new();
     let mut session = Session::new(&mut storage);
@@ -364,7 +364,7 @@ fn client_of_the_library_with_a_real_broker() {
 }
 
 #[test]
-fn broker_that_closes_at_a_qos2_publish_leaves_it_unanswered() {
+fn broker_closing_at_qos2_publish_is_printed_unanswered() {
     let (mut dump, client, broker) = scripted();
     let connack = Connack::Accepted {
         session_present: false,
@@ -482,7 +482,7 @@ fn connections_are_numbered() {
 }
 
 #[test]
-fn client_that_only_ends_its_direction_still_receives() {
+fn half_closed_client_still_receives() {
     let (mut dump, client, broker) = scripted();
     client.shutdown(Shutdown::Write).unwrap();
     assert_eq!((&broker).read(&mut [0]).unwrap(), 0);
@@ -527,7 +527,7 @@ fn wrong_broker_address_ends_the_program_with_a_message() {
 }
 
 #[test]
-fn broker_that_goes_away_is_reported_and_the_client_is_closed() {
+fn unreachable_broker_is_reported_and_client_closed() {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let mut dump = Dump::start(listener.local_addr().unwrap());
     drop(listener);

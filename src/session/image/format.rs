@@ -392,7 +392,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn crc_of_check_string_is_that_of_ethernet() {
+    fn crc_of_check_string_equals_ethernet_crc() {
         let mut crc = Crc::new();
         crc.add(b"123456789");
         assert_eq!(crc.value(), 0xCBF4_3926);

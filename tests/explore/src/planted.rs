@@ -98,7 +98,7 @@ fn each_planted_defect_is_found() {
 }
 
 #[test]
-fn without_a_defect_nothing_is_found() {
+fn no_defect_planted_reports_nothing() {
     for defect in Defect::ALL {
         let (setup, _) = case(defect);
         let report = explore(&setup, None, LIMITS);

@@ -95,7 +95,7 @@ fn receive(kind: Kind, broker: SocketAddr, session: &mut Session<'_>) -> usize {
 }
 
 #[test]
-fn each_connection_brings_as_many_as_there_is_room_for() {
+fn each_connection_delivers_as_many_as_there_is_room_for() {
     for kind in Kind::BOTH {
         let Some(broker) = Mosquitto::start() else {
             return;

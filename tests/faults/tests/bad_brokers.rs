@@ -112,14 +112,14 @@ fn both_end_with(
 }
 
 #[test]
-fn one_that_accepts_and_never_answers() {
+fn broker_never_answering_is_connack_timeout() {
     let address = server(swallow);
     let within = ANSWER..ANSWER + LATE;
     both_end_with(address, 0, ProtocolError::ConnackTimeout, within, listen);
 }
 
 #[test]
-fn one_that_answers_garbage() {
+fn broker_answering_garbage_is_protocol_error() {
     let seed = seed("garbage");
     for first in 0..64 {
         let address = server(move |client| {
@@ -160,7 +160,7 @@ fn one_that_answers_garbage() {
 }
 
 #[test]
-fn one_that_speaks_http() {
+fn broker_speaking_http_is_decode_error() {
     let address = server(|client| {
         answer(&client, b"HTTP/1.1 400 Bad Request\r\n\r\n");
         swallow(client);
@@ -176,7 +176,7 @@ fn one_that_speaks_http() {
 }
 
 #[test]
-fn one_that_dribbles() {
+fn broker_sending_one_byte_a_second_is_pingresp_timeout() {
     let address = server(|client| {
         answer(&client, &CONNACK);
         drop((&client).write_all(&LONG_PUBLISH));
@@ -192,7 +192,7 @@ fn one_that_dribbles() {
 }
 
 #[test]
-fn one_that_never_reads() {
+fn broker_never_reading_is_write_timeout() {
     let address = server(|client| {
         answer(&client, &CONNACK);
         thread::sleep(Duration::from_secs(20));
@@ -221,7 +221,7 @@ fn one_that_never_reads() {
 }
 
 #[test]
-fn one_that_never_acknowledges() {
+fn broker_never_acknowledging_is_request_timeout() {
     let address = server(|client| {
         answer(&client, &CONNACK);
         swallow(client);
@@ -244,7 +244,7 @@ fn one_that_never_acknowledges() {
 
 /// The network becomes silent after CONNACK.
 #[test]
-fn a_half_open_connection() {
+fn half_open_connection_is_pingresp_timeout() {
     let Some(broker) = Mosquitto::start() else {
         return;
     };
@@ -270,7 +270,7 @@ fn a_half_open_connection() {
 
 /// A slow but steady connection is not closed: one byte in each segment, and pauses.
 #[test]
-fn a_network_that_is_merely_slow() {
+fn slow_network_keeps_connection_open() {
     let Some(broker) = Mosquitto::start() else {
         return;
     };

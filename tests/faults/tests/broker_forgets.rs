@@ -76,7 +76,7 @@ fn heard_after_the_kill(kind: Kind, arrive: usize) -> Option<Vec<String>> {
 }
 
 #[test]
-fn what_was_not_acknowledged_goes_out_again() {
+fn unacknowledged_messages_are_resent() {
     for kind in Kind::BOTH {
         if let Some(heard) = heard_after_the_kill(kind, ACCEPTED) {
             let expected = ["Puback(PacketId(1))", "Pubcomp(PacketId(2))"];
@@ -86,7 +86,7 @@ fn what_was_not_acknowledged_goes_out_again() {
 }
 
 #[test]
-fn nobody_knows_of_a_message_that_was_taken_over() {
+fn qos_2_message_received_then_forgotten_is_unknown() {
     for kind in Kind::BOTH {
         if let Some(heard) = heard_after_the_kill(kind, TAKEN_OVER) {
             assert_eq!(heard, ["DeliveryUnknown(PacketId(2))"], "{kind:?}");

@@ -203,11 +203,11 @@ fn every_byte(kind: Kind) {
 }
 
 #[test]
-fn blocking() {
+fn blocking_client_cut_at_every_byte_loses_nothing() {
     every_byte(Kind::Blocking);
 }
 
 #[test]
-fn asynch() {
+fn async_client_cut_at_every_byte_loses_nothing() {
     every_byte(Kind::Async);
 }

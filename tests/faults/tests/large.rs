@@ -154,7 +154,7 @@ fn there_and_back(client: &mut Device<'_, '_>, len: usize, looks: bool) {
 }
 
 #[test]
-fn the_largest_message() {
+fn largest_message_is_sent_and_received() {
     let _alone = ALONE.lock().unwrap();
     let Some(broker) = Mosquitto::start() else {
         return;
@@ -202,7 +202,7 @@ fn many(client: &mut Device<'_, '_>, qos: QoS, count: u32) {
 }
 
 #[test]
-fn a_million_messages_and_ids_that_go_round() {
+fn million_messages_with_wrapped_ids_arrive() {
     let _alone = ALONE.lock().unwrap();
     let Some(broker) = Mosquitto::start() else {
         return;

@@ -231,7 +231,7 @@ fn storm(name: &str, qos: QoS, count: u32, kill: How) -> Option<u64> {
 }
 
 #[test]
-fn qos_2_comes_exactly_once() {
+fn qos_2_is_delivered_exactly_once() {
     let count = Scale::pick(200, 1_000, 10_000);
     if let Some(cuts) = storm("storm at QoS 2", QoS::ExactlyOnce, count, How::KillClient) {
         assert!(cuts >= u64::from(count) / 10);
@@ -239,7 +239,7 @@ fn qos_2_comes_exactly_once() {
 }
 
 #[test]
-fn qos_1_comes_at_least_once_and_in_order() {
+fn qos_1_is_delivered_at_least_once_in_order() {
     let count = Scale::pick(200, 1_000, 10_000);
     if let Some(cuts) = storm("storm at QoS 1", QoS::AtLeastOnce, count, How::KillClient) {
         assert!(cuts >= u64::from(count) / 10);
@@ -247,7 +247,7 @@ fn qos_1_comes_at_least_once_and_in_order() {
 }
 
 #[test]
-fn the_broker_is_restarted_over_and_over() {
+fn broker_restarted_repeatedly_loses_nothing() {
     let count = Scale::pick(50, 200, 1_000);
     for (name, qos) in [
         ("restarts at QoS 1", QoS::AtLeastOnce),

@@ -44,7 +44,7 @@ fn next(world: &World, client: &mut AsyncClient<'_, '_, '_>) -> Result<Seen> {
 }
 
 #[test]
-fn one_packet_is_one_write() {
+fn each_packet_is_written_in_one_write() {
     let (mut storage, world) = (storage(), World::new());
     let mut session = Session::new(&mut storage);
     world.answer(server);
@@ -84,7 +84,7 @@ fn one_packet_is_one_write() {
 }
 
 #[test]
-fn what_is_queued_together_leaves_in_one_write() {
+fn packets_queued_before_disconnect_are_one_write() {
     let (mut storage, world) = (storage(), World::new());
     let mut session = Session::new(&mut storage);
     world.answer(server);
@@ -125,7 +125,7 @@ fn ends_in_time(
 }
 
 #[test]
-fn what_nobody_answers_ends_in_time() {
+fn requests_unanswered_return_timeout_errors() {
     let packet_id = packet_id(1);
     let request = ProtocolError::RequestTimeout { packet_id };
     for qos in [QoS::AtLeastOnce, QoS::ExactlyOnce] {
@@ -176,7 +176,7 @@ fn what_nobody_answers_ends_in_time() {
 }
 
 #[test]
-fn a_connect_without_answer_ends_in_time() {
+fn connect_unanswered_returns_connack_timeout() {
     let (mut storage, world) = (storage(), World::new());
     let mut session = Session::new(&mut storage);
     let socket = world.dial();
@@ -189,7 +189,7 @@ fn a_connect_without_answer_ends_in_time() {
 }
 
 #[test]
-fn a_peer_that_never_reads_hangs_nobody() {
+fn peer_never_reads_calls_return_write_timeout() {
     let stuck = |world: &World| world.set_room(3);
     let write = ProtocolError::WriteTimeout;
     ends_in_time(write, stuck, async |client| {
@@ -229,7 +229,7 @@ fn a_peer_that_never_reads_hangs_nobody() {
 
 /// An acknowledgement that must be sent after a payload also has its deadline.
 #[test]
-fn what_leaves_behind_a_payload_is_not_waited_for_longer() {
+fn acknowledgement_after_payload_blocked_is_write_timeout() {
     let (mut storage, world) = (storage(), World::new());
     let mut session = Session::new(&mut storage);
     let mut client = connected(&mut session, &world, &options());
@@ -247,7 +247,7 @@ fn what_leaves_behind_a_payload_is_not_waited_for_longer() {
 
 /// While an event is pending that a flush cannot deliver, no answer is late, because it may be after the event.
 #[test]
-fn an_event_that_waits_does_not_spoil_a_flush() {
+fn flush_event_pending_reports_no_late_answer() {
     let (mut storage, world) = (storage(), World::new());
     let mut session = Session::new(&mut storage);
     let mut client = connected(&mut session, &world, &options());
@@ -267,7 +267,7 @@ fn an_event_that_waits_does_not_spoil_a_flush() {
 
 /// A transport that accepts all bytes, and never flushes them.
 #[test]
-fn a_flush_that_is_never_done_ends_in_time() {
+fn transport_never_flushes_is_write_timeout() {
     let stuck = |world: &World| world.set_flush(Flush::Never);
     let write = ProtocolError::WriteTimeout;
     ends_in_time(write, stuck, async |client| {
@@ -291,7 +291,7 @@ fn a_flush_that_is_never_done_ends_in_time() {
 
 /// [MQTT-3.14.4-1] The async client gives the transport back after DISCONNECT has been flushed, however long that takes.
 #[test]
-fn mqtt_3_14_4_1_disconnect_waits_for_a_slow_flush() {
+fn mqtt_3_14_4_1_disconnect_flush_slow_is_completed() {
     let (mut storage, world) = (storage(), World::new());
     let mut session = Session::new(&mut storage);
     let mut client = connected(&mut session, &world, &options());
@@ -314,7 +314,7 @@ fn mqtt_3_14_4_1_disconnect_waits_for_a_slow_flush() {
 }
 
 #[test]
-fn two_full_peers_do_not_dead_lock() {
+fn peers_with_full_buffers_do_not_deadlock() {
     let (mut storage, world) = (storage(), World::new());
     let mut session = Session::new(&mut storage);
     world.answer(server);
@@ -345,7 +345,7 @@ fn two_full_peers_do_not_dead_lock() {
 }
 
 #[test]
-fn calls_that_queue_never_wait() {
+fn queueing_calls_transport_busy_return_at_once() {
     let (mut storage, world) = (storage(), World::new());
     let mut session = Session::new(&mut storage);
     let mut client = connected(&mut session, &world, &options());
@@ -375,7 +375,7 @@ fn at_once<T>(world: &World, call: impl Future<Output = T>) -> T {
 }
 
 #[test]
-fn keep_alive_pings_in_time_and_wakes_nobody_else() {
+fn keep_alive_idle_wakes_task_only_for_pings() {
     for (keep_alive, every) in [(1, 750), (60, 58_000), (65_535, 65_533_000)] {
         let (mut storage, world) = (storage(), World::new());
         let mut session = Session::new(&mut storage);
@@ -402,7 +402,7 @@ fn keep_alive_pings_in_time_and_wakes_nobody_else() {
 }
 
 #[test]
-fn without_keep_alive_an_idle_client_is_never_woken() {
+fn keep_alive_zero_idle_client_is_never_woken() {
     let (mut storage, world) = (storage(), World::new());
     let mut session = Session::new(&mut storage);
     world.answer(server);
@@ -419,7 +419,7 @@ fn without_keep_alive_an_idle_client_is_never_woken() {
 }
 
 #[test]
-fn publish_and_wait_hands_over_what_else_comes() {
+fn publish_and_wait_passes_other_events_to_handler() {
     let (mut storage, world) = (storage(), World::new());
     let mut session = Session::new(&mut storage);
     world.answer(|packet| {
@@ -450,7 +450,7 @@ fn publish_and_wait_hands_over_what_else_comes() {
 }
 
 #[test]
-fn each_refusal_has_its_name_and_drops_the_transport() {
+fn connect_refused_returns_code_and_drops_transport() {
     for code in [
         ConnectReturnCode::UnacceptableProtocolVersion,
         ConnectReturnCode::IdentifierRejected,
@@ -471,7 +471,7 @@ fn each_refusal_has_its_name_and_drops_the_transport() {
 }
 
 #[test]
-fn a_connection_that_is_lost_is_reported_at_once() {
+fn lost_connection_is_reported_at_once() {
     let reset = Error::Transport(Fault(ErrorKind::ConnectionReset));
     for (cut, expected) in [(false, Error::Closed), (true, reset)] {
         let (mut storage, world) = (storage(), World::new());
@@ -495,7 +495,7 @@ fn a_connection_that_is_lost_is_reported_at_once() {
 
 /// One task receives, waits for another future, and publishes in between.
 #[test]
-fn a_task_selects_and_publishes_in_between() {
+fn recv_in_select_loses_no_event_between_publishes() {
     let (mut storage, world) = (storage(), World::new());
     let mut session = Session::new(&mut storage);
     world.answer(|packet| match packet {
@@ -530,7 +530,7 @@ fn a_task_selects_and_publishes_in_between() {
 
 /// Pending reports of one connection are returned on the next, however it begins.
 #[test]
-fn an_acknowledgement_that_nobody_took_is_told_after_the_next_connect() {
+fn acknowledgement_not_taken_is_reported_after_reconnect() {
     let (mut storage, world) = (storage(), World::new());
     let mut session = Session::new(&mut storage);
     world.answer(server);
@@ -562,7 +562,7 @@ fn an_acknowledgement_that_nobody_took_is_told_after_the_next_connect() {
 
 /// A received answer waits after an event only until that event is taken.
 #[test]
-fn an_answer_behind_an_event_is_in_time() {
+fn answer_received_after_pending_event_is_in_time() {
     let (mut storage, world) = (storage(), World::new());
     let mut session = Session::new(&mut storage);
     let mut client = connected(&mut session, &world, &options());
@@ -575,7 +575,7 @@ fn an_answer_behind_an_event_is_in_time() {
 }
 
 #[test]
-fn the_connection_that_is_opened_tells_how_it_went() {
+fn open_connack_received_returns_connected_event() {
     let (mut storage, world) = (storage(), World::new());
     let mut session = Session::new(&mut storage);
     let socket = world.dial();
@@ -592,7 +592,7 @@ fn the_connection_that_is_opened_tells_how_it_went() {
 
 /// A checkpoint is due before the rest of a message that is being read.
 #[test]
-fn a_reader_leaves_a_checkpoint_to_be_seen() {
+fn reader_checkpoint_due_returns_error_and_keeps_message() {
     let (mut storage, world) = (storage(), World::new());
     let mut session = Session::new(&mut storage);
     session.set_checkpoints(true);
@@ -626,7 +626,7 @@ fn a_reader_leaves_a_checkpoint_to_be_seen() {
 
 /// The next call is due at once if something is queued, but not if the transport has refused it.
 #[test]
-fn queued_bytes_are_due_now_unless_the_transport_refused_them() {
+fn deadline_bytes_queued_is_now_unless_transport_is_busy() {
     let (mut storage, world) = (storage(), World::new());
     let mut session = Session::new(&mut storage);
     let mut client = connected(&mut session, &world, &options());
@@ -642,7 +642,7 @@ fn queued_bytes_are_due_now_unless_the_transport_refused_them() {
 
 /// An interrupted source continues, and so does an interrupted transport, which does not wake the task.
 #[test]
-fn interruptions_are_no_end() {
+fn interrupted_source_and_transport_are_retried() {
     struct Interrupted<T>(T, u8);
     impl<T> Interrupted<T> {
         fn now(&mut self) -> core::result::Result<(), Fault> {
@@ -698,7 +698,7 @@ fn interruptions_are_no_end() {
 
 /// The end of a connection is no end of a payload, in either direction.
 #[test]
-fn payloads_end_with_their_connection() {
+fn connection_closed_inside_payload_is_an_error() {
     let (mut storage, world) = (storage(), World::new());
     let mut session = Session::new(&mut storage);
     let mut client = connected(&mut session, &world, &options());
@@ -727,7 +727,7 @@ fn payloads_end_with_their_connection() {
 
 /// The end of the stream is noticed although a packet without an event was handled just before.
 #[test]
-fn end_behind_packet_without_event_is_noticed_at_once() {
+fn stream_end_after_eventless_packet_is_reported_at_once() {
     for end in [World::end, World::cut] {
         let (mut storage, world) = (storage(), World::new());
         let mut session = Session::new(&mut storage);

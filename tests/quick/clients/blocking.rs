@@ -32,7 +32,7 @@ fn options() -> Connect<'static> {
 
 /// A CONNECT with everything, and one packet of every other kind that a client sends.
 #[test]
-fn one_packet_is_one_write() {
+fn each_packet_is_written_in_one_write() {
     let (mut storage, network) = (storage(), Network::with_server());
     let mut session = Session::new(&mut storage);
     let all = Connect {
@@ -74,7 +74,7 @@ fn one_packet_is_one_write() {
 
 /// Packets that were queued through the session are sent in one write.
 #[test]
-fn a_burst_of_packets_is_one_write() {
+fn packets_queued_through_session_are_one_write() {
     let (mut storage, network) = (storage(), Network::with_server());
     let mut session = Session::new(&mut storage);
     let mut client = connected(&mut session, &network, &options());
@@ -87,7 +87,7 @@ fn a_burst_of_packets_is_one_write() {
 }
 
 #[test]
-fn a_partial_write_is_resumed() {
+fn partial_write_is_resumed() {
     let expected = publish("topic", b"payload", QoS::AtLeastOnce, 1);
     for most in 1..=expected.len() {
         let (mut storage, network) = (storage(), Network::with_server());
@@ -105,7 +105,7 @@ fn a_partial_write_is_resumed() {
 
 /// If a transport is busy after every byte, any following call sends the next one.
 #[test]
-fn a_write_that_stops_goes_on_with_the_next_call() {
+fn write_interrupted_continues_with_next_call() {
     for pause in [Step::NotReady, Step::Interrupted, Step::TimedOut] {
         let (mut storage, network) = (storage(), Network::new());
         let mut session = Session::new(&mut storage);
@@ -126,7 +126,7 @@ fn a_write_that_stops_goes_on_with_the_next_call() {
 
 /// An interrupted flush of the transport is made up for.
 #[test]
-fn a_flush_that_fails_for_the_moment_is_repeated() {
+fn transport_flush_interrupted_is_repeated() {
     for pause in [Step::Interrupted, Step::TimedOut] {
         let (mut storage, network) = (storage(), Network::new());
         let mut session = Session::new(&mut storage);
@@ -141,7 +141,7 @@ fn a_flush_that_fails_for_the_moment_is_repeated() {
 
 /// The end of a connection at each call of the transport, and its events.
 #[test]
-fn a_broken_transport_is_reported() {
+fn transport_error_in_read_or_write_is_reported() {
     let reset = Error::Transport(Fault(ErrorKind::ConnectionReset));
     let other = Error::Transport(Fault(ErrorKind::Other));
     for (step, expected) in [
@@ -175,7 +175,7 @@ fn a_broken_transport_is_reported() {
 }
 
 #[test]
-fn a_flush_that_breaks_is_reported() {
+fn transport_error_in_flush_is_reported() {
     let (mut storage, network) = (storage(), Network::new());
     let mut session = Session::new(&mut storage);
     let mut client = connected(&mut session, &network, &options());
@@ -223,7 +223,7 @@ fn ends_after(
 }
 
 #[test]
-fn a_connect_without_answer_ends() {
+fn connect_unanswered_returns_connack_timeout() {
     let (mut storage, network) = (storage(), Network::new());
     let mut session = Session::new(&mut storage);
     network.pass(123);
@@ -235,7 +235,7 @@ fn a_connect_without_answer_ends() {
 
 /// CONNACK may take as long as that, and half a CONNACK is none.
 #[test]
-fn a_connack_may_take_its_time() {
+fn connack_before_response_timeout_is_accepted() {
     for (at, from, connects) in [(9_999, 0, true), (9_999, 1, false)] {
         let (mut storage, network) = (storage(), Network::new());
         let mut session = Session::new(&mut storage);
@@ -246,7 +246,7 @@ fn a_connack_may_take_its_time() {
 }
 
 #[test]
-fn a_publish_without_answer_ends() {
+fn publish_unanswered_returns_request_timeout() {
     for qos in [QoS::AtLeastOnce, QoS::ExactlyOnce] {
         let expected = ProtocolError::RequestTimeout {
             packet_id: packet_id(1),
@@ -262,7 +262,7 @@ fn a_publish_without_answer_ends() {
 
 /// PUBREC begins a second wait, for PUBCOMP.
 #[test]
-fn a_pubrel_without_answer_ends() {
+fn pubrel_unanswered_returns_request_timeout() {
     let expected = ProtocolError::RequestTimeout {
         packet_id: packet_id(1),
     };
@@ -275,7 +275,7 @@ fn a_pubrel_without_answer_ends() {
 }
 
 #[test]
-fn a_subscribe_without_answer_ends() {
+fn subscribe_unanswered_returns_request_timeout() {
     let expected = ProtocolError::RequestTimeout {
         packet_id: packet_id(1),
     };
@@ -292,7 +292,7 @@ fn a_subscribe_without_answer_ends() {
 }
 
 #[test]
-fn an_unsubscribe_without_answer_ends() {
+fn unsubscribe_unanswered_returns_request_timeout() {
     let expected = ProtocolError::RequestTimeout {
         packet_id: packet_id(1),
     };
@@ -307,7 +307,7 @@ fn an_unsubscribe_without_answer_ends() {
 /// Received messages extend the wait for an answer. It is late when the response timeout has passed since the last
 /// byte, or after ten response timeouts.
 #[test]
-fn messages_extend_a_wait_to_ten_response_timeouts() {
+fn messages_received_extend_wait_to_ten_timeouts() {
     let expected = ProtocolError::RequestTimeout {
         packet_id: packet_id(1),
     };
@@ -328,7 +328,7 @@ fn messages_extend_a_wait_to_ten_response_timeouts() {
 }
 
 #[test]
-fn a_ping_without_answer_ends() {
+fn ping_unanswered_returns_pingresp_timeout() {
     ends_after(
         RESPONSE_TIMEOUT,
         ProtocolError::PingrespTimeout,
@@ -342,7 +342,7 @@ fn a_ping_without_answer_ends() {
 
 /// A peer that never reads: every call that waits for bytes to be sent ends.
 #[test]
-fn a_write_that_nobody_takes_ends() {
+fn peer_never_reads_calls_return_write_timeout() {
     let stuck = |network: &Network| network.writes(&[], Step::NotReady);
     let calls: [fn(&mut Client<'_, '_, '_>) -> common::Result<()>; 5] = [
         |client| client.publish_and_wait(&Message::new("t", b""), |_, _| panic!()),
@@ -362,7 +362,7 @@ fn a_write_that_nobody_takes_ends() {
 
 /// The same with a transport that has its own timeout.
 #[test]
-fn a_write_that_times_out_for_ever_ends() {
+fn transport_always_times_out_is_write_timeout() {
     let stuck = |network: &Network| network.writes(&[], Step::TimedOut);
     ends_after(
         RESPONSE_TIMEOUT,
@@ -374,7 +374,7 @@ fn a_write_that_times_out_for_ever_ends() {
 
 /// Each accepted byte restarts the write deadline.
 #[test]
-fn a_slow_transport_is_no_stuck_one() {
+fn each_accepted_byte_restarts_write_deadline() {
     let slow = |network: &Network| {
         // A ready transport takes one byte and pauses for 9 s, twice.
         let pause = [Step::NotReady; 9_000];
@@ -405,7 +405,7 @@ fn a_slow_transport_is_no_stuck_one() {
 
 /// A peer that does not read and does not stop sending: `flush` continues to read, and still ends.
 #[test]
-fn a_peer_that_only_sends_does_not_hold_up_a_flush() {
+fn flush_peer_sends_and_never_reads_is_write_timeout() {
     for qos in QOS {
         let expected = ProtocolError::WriteTimeout;
         let flood = |network: &Network| {
@@ -422,7 +422,7 @@ fn a_peer_that_only_sends_does_not_hold_up_a_flush() {
 }
 
 #[test]
-fn a_disconnect_that_nobody_takes_ends() {
+fn disconnect_peer_never_reads_is_write_timeout() {
     for flood in [false, true] {
         let (mut storage, network) = (storage(), Network::new());
         let mut session = Session::new(&mut storage);
@@ -438,7 +438,7 @@ fn a_disconnect_that_nobody_takes_ends() {
 }
 
 #[test]
-fn the_response_timeout_can_be_set() {
+fn response_timeout_set_is_applied() {
     let expected = ProtocolError::RequestTimeout {
         packet_id: packet_id(1),
     };
@@ -455,7 +455,7 @@ fn the_response_timeout_can_be_set() {
 
 /// The answers were received while the caller was busy. They count: they were not late, only read late.
 #[test]
-fn an_answer_that_waits_to_be_read_is_in_time() {
+fn answer_received_but_unread_is_in_time() {
     let (mut storage, network) = (storage(), Network::with_server());
     let mut session = Session::new(&mut storage);
     let mut client = connected(&mut session, &network, &options());
@@ -474,7 +474,7 @@ fn an_answer_that_waits_to_be_read_is_in_time() {
 // Keep alive.
 
 #[test]
-fn pingreq_leaves_in_time() {
+fn pingreq_is_sent_within_keep_alive_interval() {
     for seconds in [1, 2, 10, 60, 600] {
         let (mut storage, network) = (storage(), Network::with_server());
         let mut session = Session::new(&mut storage);
@@ -507,7 +507,7 @@ fn pingreq_leaves_in_time() {
 
 /// `poll` also sends PINGREQ, and `deadline` returns the time of its next call.
 #[test]
-fn poll_pings_at_its_deadline() {
+fn poll_at_deadline_sends_pingreq() {
     let (mut storage, network) = (storage(), Network::with_server());
     let mut session = Session::new(&mut storage);
     let options = Connect {
@@ -532,7 +532,7 @@ fn poll_pings_at_its_deadline() {
 /// A PINGREQ is due when nothing was sent, or nothing was received, for the keep alive interval less 2 s. An
 /// acknowledged PUBLISH postpones it. A PUBLISH at QoS 0 does not, because a dead server would not be noticed.
 #[test]
-fn an_acknowledged_publish_takes_the_place_of_a_ping() {
+fn acknowledged_publish_postpones_pingreq() {
     let (mut storage, network) = (storage(), Network::with_server());
     let mut session = Session::new(&mut storage);
     let options = Connect {
@@ -565,7 +565,7 @@ fn an_acknowledged_publish_takes_the_place_of_a_ping() {
 }
 
 #[test]
-fn keep_alive_zero_never_pings() {
+fn keep_alive_zero_sends_no_pingreq() {
     let (mut storage, network) = (storage(), Network::new());
     let mut session = Session::new(&mut storage);
     let mut client = connected(&mut session, &network, &options());
@@ -579,7 +579,7 @@ fn keep_alive_zero_never_pings() {
 
 /// PINGRESP is no event; it is known from silence by what does not happen.
 #[test]
-fn an_answered_ping_leaves_the_connection_alone() {
+fn ping_answered_keeps_connection_open() {
     let (mut storage, network) = (storage(), Network::new());
     let mut session = Session::new(&mut storage);
     let mut client = connected(&mut session, &network, &options());
@@ -594,7 +594,7 @@ fn an_answered_ping_leaves_the_connection_alone() {
 
 /// One byte of a packet, or any other part of it: `poll` reads the available bytes and returns.
 #[test]
-fn poll_never_waits() {
+fn poll_input_incomplete_returns_at_once() {
     let stream = [
         publish("topic", b"payload", QoS::ExactlyOnce, 9),
         PINGRESP.to_vec(),
@@ -623,7 +623,7 @@ fn poll_never_waits() {
 
 /// Only the documented calls wait for a transport that accepts nothing.
 #[test]
-fn queueing_calls_never_wait() {
+fn queueing_calls_transport_busy_return_at_once() {
     let (mut storage, network) = (storage(), Network::new());
     let mut session = Session::new(&mut storage);
     let mut client = connected(&mut session, &network, &options());
@@ -646,7 +646,7 @@ fn queueing_calls_never_wait() {
 
 /// A message that is received meanwhile is checked when its event is taken.
 #[test]
-fn publish_and_wait_ends_with_what_is_malformed() {
+fn publish_and_wait_malformed_message_returns_error() {
     let (mut storage, network) = (storage(), Network::new());
     let mut session = Session::new(&mut storage);
     let mut client = connected(&mut session, &network, &options());
@@ -660,7 +660,7 @@ fn publish_and_wait_ends_with_what_is_malformed() {
 
 /// A waiting call passes on all other events, in the order of their receipt.
 #[test]
-fn publish_and_wait_hands_over_what_else_comes() {
+fn publish_and_wait_passes_other_events_to_handler() {
     let (mut storage, network) = (storage(), Network::new());
     let mut session = Session::new(&mut storage);
     let mut client = connected(&mut session, &network, &options());
@@ -714,7 +714,7 @@ fn publish_and_wait_hands_over_what_else_comes() {
 
 /// The acknowledgement waits until the caller has let go of the message.
 #[test]
-fn a_message_is_acknowledged_with_the_next_call() {
+fn message_is_acknowledged_with_next_call() {
     let (mut storage, network) = (storage(), Network::new());
     let mut session = Session::new(&mut storage);
     let mut client = connected(&mut session, &network, &options());
@@ -732,7 +732,7 @@ fn a_message_is_acknowledged_with_the_next_call() {
 
 /// They wait for the packets after them in the receive buffer, and for nothing else.
 #[test]
-fn the_acknowledgements_of_messages_that_came_together_leave_together() {
+fn acknowledgements_wait_for_buffered_messages_only() {
     let (mut storage, network) = (storage(), Network::new());
     let mut session = Session::new(&mut storage);
     let mut client = connected(&mut session, &network, &options());
@@ -784,7 +784,7 @@ fn acknowledgements_of_messages_received_together_are_one_write() {
 }
 
 #[test]
-fn subscribe_and_wait_returns_each_answer_in_order() {
+fn subscribe_and_wait_returns_codes_in_filter_order() {
     let (mut storage, network) = (storage(), Network::new());
     let mut session = Session::new(&mut storage);
     let mut client = connected(&mut session, &network, &options());
@@ -808,7 +808,7 @@ fn subscribe_and_wait_returns_each_answer_in_order() {
 // The beginning and the end of a connection.
 
 #[test]
-fn each_refusal_has_its_name_and_drops_the_transport() {
+fn connect_refused_returns_code_and_drops_transport() {
     for code in [
         ConnectReturnCode::UnacceptableProtocolVersion,
         ConnectReturnCode::IdentifierRejected,
@@ -831,7 +831,7 @@ fn each_refusal_has_its_name_and_drops_the_transport() {
 }
 
 #[test]
-fn session_present_is_told() {
+fn session_present_is_reported() {
     for session_present in [false, true] {
         let (mut storage, network) = (storage(), Network::new());
         let mut session = Session::new(&mut storage);
@@ -848,7 +848,7 @@ fn session_present_is_told() {
 
 /// Acknowledgements and messages are sent before DISCONNECT, nothing after it, and the transport is returned.
 #[test]
-fn disconnect_leaves_nothing_behind() {
+fn disconnect_sends_pending_packets_first() {
     for pause in [None, Some(Step::NotReady), Some(Step::Interrupted)] {
         let (mut storage, network) = (storage(), Network::new());
         let mut session = Session::new(&mut storage);
@@ -891,7 +891,7 @@ fn disconnect_leaves_nothing_behind() {
 
 /// On a closed connection, no DISCONNECT can be sent.
 #[test]
-fn disconnect_does_not_claim_what_it_has_not_done() {
+fn disconnect_connection_closed_returns_closed() {
     let (mut storage, network) = (storage(), Network::new());
     let mut session = Session::new(&mut storage);
     let mut client = connected(&mut session, &network, &options());
@@ -904,7 +904,7 @@ fn disconnect_does_not_claim_what_it_has_not_done() {
 
 /// The server closes while DISCONNECT waits for a transport that is busy.
 #[test]
-fn a_connection_lost_during_disconnect_is_reported() {
+fn connection_lost_during_disconnect_is_reported() {
     let (mut storage, network) = (storage(), Network::new());
     let mut session = Session::new(&mut storage);
     let mut client = connected(&mut session, &network, &options());
@@ -916,7 +916,7 @@ fn a_connection_lost_during_disconnect_is_reported() {
 
 /// The session outlives its clients.
 #[test]
-fn the_session_can_be_connected_again() {
+fn session_after_disconnect_connects_again() {
     let (mut storage, network) = (storage(), Network::with_server());
     let mut session = Session::new(&mut storage);
     for _ in 0..3 {
@@ -930,7 +930,7 @@ fn the_session_can_be_connected_again() {
 
 /// CONNECT, PUBLISH and DISCONNECT are sent in one write, and the answer is read before the transport is returned.
 #[test]
-fn a_sensor_sends_all_at_once() {
+fn open_publish_disconnect_are_one_write() {
     let (mut storage, network) = (storage(), Network::with_server());
     let mut session = Session::new(&mut storage);
     let mut client = Client::open(&mut session, network.transport(), &network, &options()).unwrap();
@@ -952,7 +952,7 @@ fn a_sensor_sends_all_at_once() {
 
 /// The same with a message of an earlier connection, which may be sent only after CONNACK, and DISCONNECT after it.
 #[test]
-fn disconnect_waits_for_what_waits_for_connack() {
+fn disconnect_resend_pending_waits_for_connack() {
     let (mut storage, network) = (storage(), Network::new());
     let mut session = Session::new(&mut storage);
     let options = Connect {
@@ -978,7 +978,7 @@ fn disconnect_waits_for_what_waits_for_connack() {
 
 /// Ids increase, skip 0 and the ids in flight, and wrap.
 #[test]
-fn packet_ids_skip_zero_and_those_in_flight() {
+fn packet_ids_wrapped_skip_zero_and_ids_in_flight() {
     let (mut storage, network) = (storage(), Network::new());
     let mut session = Session::new(&mut storage);
     let in_flight = [2, 3, 5, 60_000];
@@ -1014,7 +1014,7 @@ fn packet_ids_skip_zero_and_those_in_flight() {
 // Checkpoints.
 
 #[test]
-fn a_flush_does_not_claim_what_a_checkpoint_holds_back() {
+fn flush_checkpoint_due_returns_error() {
     let (mut storage, network) = (storage(), Network::with_server());
     let mut session = Session::new(&mut storage);
     session.set_checkpoints(true);
@@ -1037,7 +1037,7 @@ fn a_flush_does_not_claim_what_a_checkpoint_holds_back() {
 
 /// Acknowledgements may be delayed. Messages are not, with or without acknowledgements.
 #[test]
-fn what_is_published_does_not_wait() {
+fn publish_acknowledgements_delayed_is_sent_at_once() {
     for qos in [QoS::AtMostOnce, QoS::AtLeastOnce] {
         let (mut storage, network) = (storage(), Network::new());
         let mut session = Session::new(&mut storage);
@@ -1057,7 +1057,7 @@ fn what_is_published_does_not_wait() {
 
 /// Resent messages do not wait either, with or without an acknowledgement.
 #[test]
-fn what_goes_out_again_does_not_wait() {
+fn resend_acknowledgements_delayed_is_sent_at_once() {
     for stuck in [false, true] {
         let (mut storage, network) = (storage(), Network::new());
         let mut session = Session::new(&mut storage);
@@ -1092,7 +1092,7 @@ fn what_goes_out_again_does_not_wait() {
 
 /// A flush waits for CONNACK only if a packet is queued that must not be sent before.
 #[test]
-fn a_flush_ends_when_all_has_left_that_may() {
+fn flush_before_connack_returns_when_all_is_sent() {
     for checkpoints in [true, false] {
         let (mut storage, network) = (storage(), Network::new());
         let mut session = Session::new(&mut storage);

@@ -348,7 +348,7 @@ fn same(sent: &(Vec<&[u8]>, &[u8]), expected: &(Vec<&[u8]>, &[u8]), context: &st
 }
 
 #[test]
-fn the_program_uses_everything() {
+fn undisturbed_program_covers_packets_and_events() {
     let trace = undisturbed();
     let count =
         |wanted: &dyn Fn(&Seen) -> bool| trace.seen.iter().filter(|seen| wanted(seen)).count();
@@ -385,7 +385,7 @@ fn the_program_uses_everything() {
 }
 
 #[test]
-fn any_schedule_gives_the_same_stream_and_events() {
+fn any_schedule_yields_same_stream_and_events() {
     let expected = undisturbed();
     for most in [1, 2, 3, 8, usize::MAX] {
         for pauses in [5, 30, 80] {
@@ -412,7 +412,7 @@ fn calls_dropped_at_random_lose_nothing() {
 }
 
 #[test]
-fn each_call_dropped_at_each_of_its_polls_loses_nothing() {
+fn call_dropped_at_any_poll_loses_nothing() {
     let expected = undisturbed();
     // Byte by byte there are thousands of polls. Only some of them are tested, others for each call.
     for (seed, most, stride) in [(1, 1, 29), (2, 3, 11), (3, 8, 3), (4, usize::MAX, 1)] {
@@ -431,7 +431,7 @@ fn each_call_dropped_at_each_of_its_polls_loses_nothing() {
 
 /// A dropped connect drops its connection, and the next sends again what waits: all arrives, and in order.
 #[test]
-fn a_connect_dropped_at_each_of_its_polls_resumes() {
+fn connect_dropped_at_any_poll_resumes_on_next_connection() {
     for most in [1, 5, usize::MAX] {
         for polls in 0.. {
             let run = Run::new(

@@ -71,7 +71,7 @@ fn contains(sent: &[u8], part: &[u8]) -> bool {
 }
 
 #[test]
-fn a_reader_leaves_a_checkpoint_to_be_seen() {
+fn reader_checkpoint_due_returns_error_and_keeps_message() {
     let (network, mut storage) = (Network::new(), Memory::new());
     let mut session = Session::new(&mut storage);
     session.set_checkpoints(true);
@@ -163,7 +163,7 @@ fn disconnect_checkpoint_due_keeps_connection() {
 
 /// A flush that must wait finds the first chunk of another message, whose event was not taken.
 #[test]
-fn a_reader_is_of_the_message_shown_and_skips_no_other() {
+fn reader_next_message_not_taken_skips_no_chunk() {
     let (network, mut storage) = (Network::new(), Memory::new());
     let mut session = Session::new(&mut storage);
     let mut client = connect(&mut session, &network);
@@ -189,7 +189,7 @@ fn a_reader_is_of_the_message_shown_and_skips_no_other() {
 }
 
 #[test]
-fn a_flush_waits_for_what_the_connack_holds_back() {
+fn flush_resend_pending_waits_for_connack() {
     let (network, mut storage) = (Network::new(), Memory::new());
     let mut session = Session::new(&mut storage);
     let mut client = reopen(&mut session, &network);
@@ -199,7 +199,7 @@ fn a_flush_waits_for_what_the_connack_holds_back() {
 }
 
 #[test]
-fn a_publish_at_qos_0_waits_for_what_the_connack_holds_back() {
+fn qos_0_publish_resend_pending_waits_for_connack() {
     let (network, mut storage) = (Network::new(), Memory::new());
     let mut session = Session::new(&mut storage);
     let mut client = reopen(&mut session, &network);
@@ -210,7 +210,7 @@ fn a_publish_at_qos_0_waits_for_what_the_connack_holds_back() {
 }
 
 #[test]
-fn a_message_that_was_accepted_has_an_id_even_if_the_connection_fails_at_once() {
+fn publish_accepted_connection_fails_returns_packet_id() {
     let (network, mut storage) = (Network::new(), Memory::new());
     let mut session = Session::new(&mut storage);
     let mut client = connect(&mut session, &network);
@@ -223,7 +223,7 @@ fn a_message_that_was_accepted_has_an_id_even_if_the_connection_fails_at_once() 
 }
 
 #[test]
-fn the_id_of_a_long_message_is_known_even_if_the_connection_fails_inside_it() {
+fn streamed_publish_connection_fails_packet_id_is_known() {
     let (network, mut storage) = (Network::new(), Memory::new());
     let mut session = Session::new(&mut storage);
     let mut client = connect(&mut session, &network);
@@ -245,7 +245,7 @@ fn the_id_of_a_long_message_is_known_even_if_the_connection_fails_inside_it() {
 }
 
 #[test]
-fn a_report_takes_a_slot_until_it_is_seen() {
+fn report_not_taken_occupies_its_slot() {
     let (network, mut storage) = (Network::new(), Storage::<64, 256, 1>::new());
     let mut session = Session::new(&mut storage);
     let filters = [("led/#", QoS::AtLeastOnce)];
@@ -260,7 +260,7 @@ fn a_report_takes_a_slot_until_it_is_seen() {
 }
 
 #[test]
-fn a_connect_that_cannot_fit_leaves_the_connection_as_it_was() {
+fn connect_too_large_keeps_connection_open() {
     let (network, mut storage) = (Network::new(), Storage::<64, 64, 4>::new());
     let mut session = Session::new(&mut storage);
     connect(&mut session, &network);
@@ -273,7 +273,7 @@ fn a_connect_that_cannot_fit_leaves_the_connection_as_it_was() {
 
 /// [MQTT-1.5.3-2] [MQTT-3.3.2-2] A topic that does not fit into the buffer is checked byte by byte.
 #[test]
-fn a_skipped_topic_is_checked_as_far_as_single_bytes_tell() {
+fn skipped_topic_is_checked_byte_by_byte() {
     let at = 40;
     for (byte, expected) in [
         (0, DecodeError::TopicName(TopicError::Nul { at })),
@@ -294,7 +294,7 @@ fn a_skipped_topic_is_checked_as_far_as_single_bytes_tell() {
 
 /// The acknowledgement of a long message is reported after its id is known, however fast the server is.
 #[test]
-fn the_acknowledgement_of_a_long_message_is_the_callers() {
+fn streamed_publish_acknowledged_early_returns_id_first() {
     for pieces in [1, 7, 1_000] {
         let (network, mut storage) = (Network::with_server(), Memory::new());
         let mut session = Session::new(&mut storage);
@@ -330,7 +330,7 @@ fn the_acknowledgement_of_a_long_message_is_the_callers() {
 
 /// A client with a closed connection returns that error from every call.
 #[test]
-fn a_call_after_the_end_says_that_it_has_ended() {
+fn calls_connection_closed_return_closed() {
     let (network, mut storage) = (Network::new(), Memory::new());
     let mut session = Session::new(&mut storage);
     let mut client = connect(&mut session, &network);
@@ -344,7 +344,7 @@ fn a_call_after_the_end_says_that_it_has_ended() {
 
 /// A change of the session while the last bytes of a message are sent does not refuse that message.
 #[test]
-fn a_message_that_has_left_was_accepted() {
+fn publish_sent_while_session_changes_returns_ok() {
     let (network, mut storage) = (Network::new(), Memory::new());
     let mut session = Session::new(&mut storage);
     session.set_checkpoints(true);
@@ -366,7 +366,7 @@ fn a_message_that_has_left_was_accepted() {
 
 /// A reader after a SUBACK reads none of its codes.
 #[test]
-fn a_suback_has_no_payload() {
+fn reader_after_suback_returns_no_bytes() {
     let (network, mut storage) = (Network::with_server(), Memory::new());
     let mut session = Session::new(&mut storage);
     let mut client = common::connected(&mut session, &network, &options());
@@ -386,7 +386,7 @@ fn a_suback_has_no_payload() {
 
 /// The room of a long CONNECT is free again for a new session.
 #[test]
-fn the_room_of_a_long_connect_comes_back_with_a_clean_session() {
+fn clean_session_shorter_connect_frees_buffer_space() {
     let mut storage = Memory::new();
     let mut session = Session::new(&mut storage);
     let long = "i".repeat(200);
@@ -402,7 +402,7 @@ fn the_room_of_a_long_connect_comes_back_with_a_clean_session() {
 
 /// A flush does not succeed while packets wait after a payload, and DISCONNECT does not wait for them.
 #[test]
-fn a_flush_does_not_claim_what_a_payload_holds_back() {
+fn flush_payload_needed_returns_error() {
     let mut storage = Memory::new();
     let mut session = Session::new(&mut storage);
     let older = Network::new();

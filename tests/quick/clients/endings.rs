@@ -39,7 +39,7 @@ fn refusal() -> Vec<u8> {
 }
 
 #[test]
-fn messages_in_front_of_a_reset_are_reported_before_it() {
+fn messages_received_before_reset_are_reported_first() {
     for qos in [QoS::AtMostOnce, QoS::AtLeastOnce] {
         let (mut storage, network) = (storage(), Network::new());
         let mut session = Session::new(&mut storage);
@@ -61,7 +61,7 @@ fn messages_in_front_of_a_reset_are_reported_before_it() {
 }
 
 #[test]
-fn messages_in_front_of_a_reset_are_reported_before_it_async() {
+fn messages_received_before_reset_are_reported_first_async() {
     for qos in [QoS::AtMostOnce, QoS::AtLeastOnce] {
         let (mut storage, world) = (storage(), World::new());
         let mut session = Session::new(&mut storage);
@@ -85,7 +85,7 @@ fn messages_in_front_of_a_reset_are_reported_before_it_async() {
 }
 
 #[test]
-fn refusal_behind_a_failed_write_is_the_reason() {
+fn refusal_received_after_failed_write_is_close_reason() {
     let refused = Error::Protocol(ProtocolError::Refused(ConnectReturnCode::NotAuthorized));
 
     let (mut storage_a, network) = (storage(), Network::new());
@@ -116,7 +116,7 @@ fn refusal_behind_a_failed_write_is_the_reason() {
 
 /// The transport fails while DISCONNECT is written, or was known to have failed.
 #[test]
-fn disconnect_on_a_dead_connection_returns_at_once() {
+fn disconnect_transport_failed_returns_at_once() {
     for is_known in [false, true] {
         let (mut storage_a, network) = (storage(), Network::new());
         let mut session = Session::new(&mut storage_a);
@@ -149,7 +149,7 @@ fn disconnect_on_a_dead_connection_returns_at_once() {
 
 /// After an error that is not fatal, the call can be repeated, or the transport taken.
 #[test]
-fn disconnect_with_a_checkpoint_due_keeps_the_transport() {
+fn disconnect_checkpoint_due_keeps_transport() {
     let due = Error::Request(RequestError::CheckpointDue);
     for gives_up in [false, true] {
         let (mut storage_a, network) = (storage(), Network::with_server());
@@ -178,7 +178,7 @@ fn disconnect_with_a_checkpoint_due_keeps_the_transport() {
 
 /// PINGRESP and messages in transit are read. The result is `true` if the server closed the connection.
 #[test]
-fn disconnect_says_whether_the_end_was_seen() {
+fn disconnect_returns_whether_server_closed() {
     for (closes, timeout, waits) in [
         (true, 1_000, 0),
         (false, 1_000, 1_000),
@@ -245,7 +245,7 @@ fn mqtt_3_14_4_2_qos2_publish_pending_at_disconnect_is_resumed() {
 /// A message that the caller was not given is not acknowledged, so the server sends it again. One that was given is
 /// acknowledged before DISCONNECT, and is not given again.
 #[test]
-fn disconnect_with_qos2_message_pending_delivers_it_once() {
+fn disconnect_qos2_message_pending_is_delivered_once() {
     let received = publish("in", b"x", QoS::ExactlyOnce, 9);
     for is_given in [false, true] {
         let (mut storage, network) = (storage(), Network::new());
@@ -280,7 +280,7 @@ fn disconnect_with_qos2_message_pending_delivers_it_once() {
 
 /// The server answers the CONNECT late, after the time for which a disconnect waits.
 #[test]
-fn disconnect_waits_for_a_late_connack_without_spinning() {
+fn disconnect_connack_late_waits_without_spinning() {
     const LATE: u32 = 3_000;
     let (mut storage, world) = (storage(), World::new());
     let mut session = Session::new(&mut storage);

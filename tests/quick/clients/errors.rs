@@ -23,7 +23,7 @@ fn check<E: Display>(expected: &[(E, &str)]) {
 }
 
 #[test]
-fn a_peers_mistake_is_named_with_its_section() {
+fn decode_errors_display_specification_section() {
     use DecodeError as E;
     check(&[
         (
@@ -125,7 +125,7 @@ fn a_peers_mistake_is_named_with_its_section() {
 }
 
 #[test]
-fn what_cannot_be_encoded_is_named_with_its_section() {
+fn encode_errors_display_specification_section() {
     use EncodeError as E;
     check(&[
         (
@@ -183,7 +183,7 @@ fn what_cannot_be_encoded_is_named_with_its_section() {
 }
 
 #[test]
-fn invalid_field_of_connect_is_named() {
+fn connect_field_invalid_is_named() {
     let long = "x".repeat(65_536);
     let connect = |field: Field| match field {
         Field::ClientId => Connect::new(&long),
@@ -245,7 +245,7 @@ fn invalid_field_of_connect_is_named() {
 
 /// Each error that wraps another returns it as its source. Those that wrap none have no source.
 #[test]
-fn error_that_wraps_another_returns_it_as_source() {
+fn wrapped_error_is_returned_as_source() {
     fn chain(error: &dyn Error) -> Vec<String> {
         let mut texts = vec![error.to_string()];
         let mut next = error.source();
@@ -320,7 +320,7 @@ fn error_that_wraps_another_returns_it_as_source() {
 }
 
 #[test]
-fn invalid_filter_is_named_by_number() {
+fn filter_invalid_is_named_by_number() {
     let mut storage = Storage::<64, 64, 1>::new();
     let mut session = Session::new(&mut storage);
     let connect = Connect::new("id");
@@ -340,7 +340,7 @@ fn invalid_filter_is_named_by_number() {
 
 /// The number of bytes by which the send buffer must be larger, in the text, is exact.
 #[test]
-fn send_buffer_larger_by_named_number_takes_packet() {
+fn send_buffer_enlarged_by_reported_bytes_fits_packet() {
     fn publish<const TX: usize>(options: &Connect<'_>) -> Result<Option<PacketId>, RequestError> {
         let mut storage = Storage::<64, TX, 1>::new();
         let mut session = Session::new(&mut storage);
@@ -366,7 +366,7 @@ fn send_buffer_larger_by_named_number_takes_packet() {
 }
 
 #[test]
-fn a_refused_request_says_what_to_wait_for() {
+fn request_errors_display_cause_and_remedy() {
     use RequestError as E;
     check(&[
         (
@@ -428,7 +428,7 @@ fn a_refused_request_says_what_to_wait_for() {
 }
 
 #[test]
-fn the_end_of_a_connection_says_whose_fault_it_was() {
+fn protocol_errors_display_close_reason() {
     use ProtocolError as E;
     check(&[
         (
@@ -508,7 +508,7 @@ fn the_end_of_a_connection_says_whose_fault_it_was() {
 }
 
 #[test]
-fn each_refusal_of_a_connection_is_told_apart() {
+fn connect_return_codes_display_distinct_texts() {
     use ConnectReturnCode as C;
     check(&[
         (
@@ -529,7 +529,7 @@ fn each_refusal_of_a_connection_is_told_apart() {
 }
 
 #[test]
-fn an_image_that_is_not_taken_says_why() {
+fn image_errors_display_cause() {
     use ImageError as E;
     check(&[
         (
@@ -561,7 +561,7 @@ fn an_image_that_is_not_taken_says_why() {
 }
 
 #[test]
-fn a_clients_error_says_what_lies_beneath() {
+fn client_errors_display_wrapped_error() {
     use client::Error as E;
     check(&[
         (E::Transport("no carrier"), "transport failed: no carrier"),
@@ -589,7 +589,7 @@ fn a_clients_error_says_what_lies_beneath() {
 }
 
 #[test]
-fn a_standard_streams_error_is_passed_on() {
+fn std_io_error_keeps_text_source_and_kind() {
     let io = || std::io::Error::new(std::io::ErrorKind::TimedOut, "too late");
     let error = std_io::Error(io());
     assert_eq!(error.to_string(), "too late");
@@ -602,7 +602,7 @@ fn a_standard_streams_error_is_passed_on() {
 }
 
 #[test]
-fn what_is_valid_is_shown_as_it_is() {
+fn valid_values_display_their_content() {
     assert_eq!(TopicName::new("a/b").unwrap().to_string(), "a/b");
     assert_eq!(TopicFilter::new("a/+/#").unwrap().to_string(), "a/+/#");
     assert_eq!(PacketId::MAX.to_string(), "65535");
@@ -614,7 +614,7 @@ fn what_is_valid_is_shown_as_it_is() {
 
 /// The log contains no payload and no password.
 #[test]
-fn secrets_are_not_shown() {
+fn debug_output_hides_password_and_payload() {
     let connect = Connect {
         will: Some(Will {
             retain: true,

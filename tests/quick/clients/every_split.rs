@@ -210,7 +210,7 @@ proptest! {
 
     /// Every single cut of a short stream, and every byte alone.
     #[test]
-    fn every_cut_of_a_short_stream(stream in server_stream(5)) {
+    fn short_stream_any_single_cut_yields_same_events(stream in server_stream(5)) {
         let whole = outcome::<512>(&stream, &[]);
         prop_assert!(!whole.events.is_empty());
         for cut in 0..=stream.len() {
@@ -222,7 +222,7 @@ proptest! {
 
     /// A longer stream, in random pieces, through a buffer that holds any packet of it, or several.
     #[test]
-    fn random_cuts_of_a_long_stream(stream in server_stream(60), cuts in cuts()) {
+    fn long_stream_random_cuts_yield_same_events(stream in server_stream(60), cuts in cuts()) {
         let cuts = places(&cuts, stream.len());
         let whole = outcome::<8192>(&stream, &[]);
         prop_assert_eq!(&outcome::<128>(&stream, &cuts), &whole);
@@ -232,7 +232,7 @@ proptest! {
 
     /// The same through a buffer that holds the topics but not the messages: in chunks that are the same messages.
     #[test]
-    fn messages_larger_than_the_buffer(stream in server_stream(30), cuts in cuts()) {
+    fn messages_larger_than_buffer_any_cuts_yield_same_events(stream in server_stream(30), cuts in cuts()) {
         let cuts = places(&cuts, stream.len());
         let whole = outcome::<8192>(&stream, &[]);
         prop_assert_eq!(&outcome::<32>(&stream, &[]), &whole);
@@ -244,7 +244,7 @@ proptest! {
     /// With the smallest buffer, into which some topics do not fit: all cuts have the same result, and the answers are
     /// those of a larger buffer.
     #[test]
-    fn topics_larger_than_the_buffer(stream in server_stream(30), cuts in cuts()) {
+    fn topics_larger_than_buffer_any_cuts_yield_same_events(stream in server_stream(30), cuts in cuts()) {
         let cuts = places(&cuts, stream.len());
         let small = outcome::<16>(&stream, &[]);
         prop_assert_eq!(&outcome::<16>(&stream, &cuts), &small);
@@ -398,7 +398,7 @@ proptest! {
 
     /// Small pieces, pauses and interruptions do not change the sent bytes and the events.
     #[test]
-    fn a_capricious_transport_loses_nothing(
+    fn transport_short_and_interrupted_loses_nothing(
         reads in vec(harmless(), 0..200),
         writes in vec(harmless(), 0..200),
         flushes in vec(harmless(), 0..20),
@@ -418,7 +418,7 @@ proptest! {
 
     /// The failure of a transport is reported. The bytes that it accepted before are the beginning of a valid stream.
     #[test]
-    fn a_broken_transport_leaves_whole_packets(
+    fn transport_failed_has_accepted_prefix_of_valid_stream(
         reads in vec(harmless(), 0..200),
         writes in vec(harmless(), 0..200),
         flushes in vec(harmless(), 0..20),

@@ -231,7 +231,7 @@ async fn give(
 }
 
 #[test]
-fn the_bytes_are_the_encoders() {
+fn streamed_publish_bytes_equal_encoder_output() {
     for qos in ALL {
         for len in [0, 1, 30, 200] {
             for piece in [1, 3, 1_000] {
@@ -252,7 +252,7 @@ fn the_bytes_are_the_encoders() {
 /// Dropped before a byte was sent: the request has no effect. After that, the connection is closed, and every call
 /// returns the reason.
 #[test]
-fn a_send_dropped_at_every_poll() {
+fn payload_dropped_at_any_poll_is_undone_or_closes() {
     let payload = pattern(30);
     let aborted = Error::Protocol(ProtocolError::PayloadAborted);
     for qos in ALL {
@@ -303,7 +303,7 @@ fn a_send_dropped_at_every_poll() {
 
 /// A requested payload that is dropped before a byte was sent is requested again.
 #[test]
-fn a_resend_dropped_at_every_poll() {
+fn resend_dropped_at_any_poll_is_requested_again() {
     let payload = pattern(30);
     for read in [false, true] {
         for polls in 1.. {
@@ -343,7 +343,7 @@ fn a_resend_dropped_at_every_poll() {
 
 /// A source that ends or fails at every byte.
 #[test]
-fn a_source_that_fails_ends_the_connection() {
+fn source_ended_or_failed_closes_connection() {
     let payload = pattern(20);
     for given in 0..20 {
         for end in [Ok(()), Err(Fault(ErrorKind::NotFound))] {
@@ -372,7 +372,7 @@ fn a_source_that_fails_ends_the_connection() {
 
 /// Packets that are received while a payload is sent are handled at once, and answered after it.
 #[test]
-fn messages_come_while_a_payload_leaves() {
+fn messages_received_inside_payload_are_answered_after_it() {
     for read in [false, true] {
         let wire = Wire::new(2);
         let mut storage = Storage::<32, 40, 4>::new();
@@ -405,7 +405,7 @@ fn messages_come_while_a_payload_leaves() {
 
 /// Every read is dropped at every other poll: no byte is lost, and the answer is sent once.
 #[test]
-fn a_read_dropped_at_every_poll_loses_nothing() {
+fn read_dropped_at_any_poll_loses_nothing() {
     for qos in ALL {
         for (rx_fits, len) in [(true, 10), (false, 100)] {
             for (piece, size) in [(1, 1), (3, 7), (50, 100), (2, 3)] {

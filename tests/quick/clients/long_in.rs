@@ -104,7 +104,7 @@ fn boundaries(rx: usize, topic: usize, qos: QoS) -> Vec<usize> {
 
 /// Every size around every boundary, in one piece a time and byte by byte.
 #[test]
-fn chunks_are_the_message_at_every_boundary() {
+fn chunks_at_size_boundaries_equal_message() {
     for rx in RX {
         with_rx(rx, |session| {
             let mut peer = Peer::connect(session, false);
@@ -149,7 +149,7 @@ proptest! {
     #![proptest_config(ProptestConfig { cases: 128, failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
-    fn chunks_are_the_message_in_any_pieces(
+    fn chunks_received_in_any_pieces_equal_message(
         rx in proptest::sample::select(RX.to_vec()),
         cases in proptest::collection::vec(any_case(), 1..6),
         sizes in proptest::collection::vec(prop_oneof![1..4usize, 1..40usize, Just(usize::MAX)], 1..6),
@@ -164,7 +164,7 @@ proptest! {
 
     /// The stream is cut anywhere, in any pieces. The next connection sends whole packets.
     #[test]
-    fn a_cut_message_comes_again_from_its_beginning(
+    fn message_cut_anywhere_is_received_again_whole(
         rx in proptest::sample::select(RX.to_vec()),
         case in any_case(),
         at in any::<proptest::sample::Index>(),
@@ -178,7 +178,7 @@ proptest! {
 
 /// Cut at every byte, before and after the answer was sent.
 #[test]
-fn a_message_cut_at_every_byte_comes_again_from_its_beginning() {
+fn message_cut_at_each_byte_is_received_again_whole() {
     for rx in [16, 19, 31] {
         for (topic, payload) in [(3, 60), (3, 16), (40, 20), (3, 2)] {
             for qos in ALL {
@@ -251,7 +251,7 @@ fn cut_and_resume(rx: usize, case: &Case, at: usize, answered: bool, sizes: &[us
 
 /// A caller that ignores every event and only polls keeps the connection.
 #[test]
-fn ignored_chunks_are_skipped_and_acknowledged() {
+fn chunks_ignored_are_skipped_and_acknowledged() {
     for qos in ALL {
         with_rx(16, |session| {
             let peer = Peer::connect(session, false);
@@ -281,7 +281,7 @@ fn ignored_chunks_are_skipped_and_acknowledged() {
 
 /// `skip_message` after every number of chunks, the due one included.
 #[test]
-fn a_message_can_be_skipped_after_each_chunk() {
+fn skip_message_after_any_chunk_skips_rest() {
     for qos in ALL {
         for chunks in 0..12 {
             for redeemed in [false, true] {
@@ -334,7 +334,7 @@ fn a_message_can_be_skipped_after_each_chunk() {
 
 /// [MQTT-4.8.0-2] The error of another packet that does not fit has the needed room.
 #[test]
-fn another_packet_that_does_not_fit_names_its_size() {
+fn suback_larger_than_buffer_reports_bytes_needed() {
     // A SUBACK for thirteen filters.
     let suback = [&[0x90, 15, 0, 1][..], &[0; 13]].concat();
     with_rx(16, |session| {
@@ -350,7 +350,7 @@ fn another_packet_that_does_not_fit_names_its_size() {
 
 /// Malformed long messages close the connection, each with its own reason, as soon as the error can be detected.
 #[test]
-fn a_malformed_long_message_ends_the_connection() {
+fn long_message_malformed_closes_connection() {
     let cases: [(&[u8], &str); 4] = [
         (&[0x30, 0xFF, 0x01, 0, 0], "an empty topic"),
         (&[0x30, 0xFF, 0x01, 0, 1, b'#'], "a wildcard"),
@@ -390,7 +390,7 @@ fn a_malformed_long_message_ends_the_connection() {
 /// A long message delays every answer after it. Their deadlines are extended while at least 64 bytes of it are received
 /// in each response timeout.
 #[test]
-fn deadlines_wait_while_bytes_of_a_long_message_come() {
+fn long_message_in_progress_extends_deadlines() {
     let at = Instant::from_millis;
     for shown in [true, false] {
         let mut storage = Storage::<32, 128, 4>::new();
@@ -452,7 +452,7 @@ fn deadlines_wait_while_bytes_of_a_long_message_come() {
 
 /// 256 MB less the bytes before the payload: the largest possible message, delivered or skipped.
 #[test]
-fn the_largest_message_passes() {
+fn largest_message_is_delivered_or_skipped() {
     const REMAINING: usize = 268_435_455;
     for skipped in [false, true] {
         let mut storage = Box::new(Storage::<65_536, 64, 2>::new());
@@ -514,7 +514,7 @@ fn next<'c>(client: &'c mut Client<'_, '_, '_>) -> Event<'c> {
 
 /// A whole message and one in chunks, read in buffers of every size, dropped after every byte.
 #[test]
-fn a_reader_may_be_dropped_at_every_byte() {
+fn reader_dropped_at_any_byte_loses_nothing() {
     for qos in ALL {
         for payload in [0usize, 1, 8, 9, 40, 61] {
             for size in [1, 2, 5, 13, 100] {
@@ -552,7 +552,7 @@ fn a_reader_may_be_dropped_at_every_byte() {
 
 /// A second reader continues after the first one, if that stopped at the end of a chunk.
 #[test]
-fn a_reader_without_a_message_is_at_its_end() {
+fn reader_without_message_returns_zero() {
     let network = Network::new();
     let mut storage = Storage::<16, 64, 4>::new();
     let mut session = Session::new(&mut storage);
@@ -567,7 +567,7 @@ fn a_reader_without_a_message_is_at_its_end() {
 
 /// A connection that ends inside a message: the reader fails, as often as it is asked, and never looks complete.
 #[test]
-fn a_reader_of_a_cut_message_fails() {
+fn reader_message_cut_returns_error() {
     for at in 10..48 {
         let network = Network::new();
         let mut storage = Storage::<16, 64, 4>::new();
@@ -597,7 +597,7 @@ fn a_reader_of_a_cut_message_fails() {
 /// If a topic does not quite fit, only its single bytes are checked, even if the buffer contains all of it. This topic
 /// is not UTF-8, which can be seen only from two bytes.
 #[test]
-fn a_topic_that_does_not_fit_is_judged_alike_however_it_is_cut() {
+fn topic_too_long_any_cut_is_checked_the_same() {
     let mut bytes = Case::new(13, 30, QoS::AtMostOnce).bytes();
     bytes[7] = 0xE9;
     for sizes in [&[1][..], &[usize::MAX]] {

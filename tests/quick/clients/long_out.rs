@@ -148,7 +148,7 @@ fn boundaries(topic: usize, qos: QoS) -> impl Iterator<Item = usize> {
 
 /// The bytes are those of the encoder, with every send buffer, transport and source.
 #[test]
-fn the_bytes_are_the_encoders_at_every_boundary() {
+fn streamed_publish_at_boundaries_equals_encoder_output() {
     for (tx, topic) in [(27, 1), (32, 3), (64, 20), (300, 100)] {
         let topic = "t".repeat(topic);
         for qos in ALL {
@@ -183,7 +183,7 @@ fn the_bytes_are_the_encoders_at_every_boundary() {
 
 /// The smallest send buffer has room only for the smallest CONNECT. Other requests return an error.
 #[test]
-fn the_smallest_send_buffer() {
+fn smallest_send_buffer_holds_smallest_connect_only() {
     let mut storage = Storage::<16, 16, 1>::new();
     let mut session = Session::new(&mut storage);
     session.connect(&Connect::new(""), T).unwrap();
@@ -213,7 +213,7 @@ fn the_smallest_send_buffer() {
 /// A Remaining Length of 268,435,455 is sent, and each byte is counted. One more byte is refused before anything is
 /// queued.
 #[test]
-fn the_largest_message() {
+fn largest_message_is_sent_and_one_byte_more_refused() {
     const REMAINING: usize = 268_435_455;
     with_tx(27, |session| {
         connect(session, false);
@@ -261,7 +261,7 @@ fn the_largest_message() {
 /// Packets that are received while a payload is sent are handled. Their answers are sent after the payload, and no byte
 /// before its end. So are requests that are queued meanwhile, as far as there is room.
 #[test]
-fn answers_wait_for_the_end_of_the_payload() {
+fn answers_inside_payload_are_sent_after_it() {
     with_tx(130, |session| {
         connect(session, false);
         let first = session.publish(&message("a", b"x")).unwrap();
@@ -320,7 +320,7 @@ fn answers_wait_for_the_end_of_the_payload() {
 /// More messages than the acknowledgement queue has room for, while a slow payload is sent: nothing is late, and
 /// nothing is lost.
 #[test]
-fn a_full_lane_waits_for_a_slow_payload() {
+fn ack_queue_full_during_slow_payload_loses_nothing() {
     with_tx(64, |session| {
         connect(session, false);
         session.publish(&message("a", b"x")).unwrap();
@@ -366,7 +366,7 @@ fn message<'a>(topic: &'a str, payload: &'a [u8]) -> Message<'a> {
 
 /// One thing at a time.
 #[test]
-fn a_second_payload_waits_for_the_first() {
+fn second_payload_during_first_is_refused() {
     for qos in ALL {
         for sent in 0..4 {
             with_tx(64, |session| {
@@ -391,7 +391,7 @@ fn a_second_payload_waits_for_the_first() {
 
 /// Queued after others, which are sent first. Queued before others, which wait.
 #[test]
-fn order_is_kept() {
+fn packets_around_payload_are_sent_in_order() {
     with_tx(300, |session| {
         connect(session, false);
         session.publish(&Message::new("a", b"first")).unwrap();
@@ -422,7 +422,7 @@ fn cut_at(session: &mut Session<'_>, qos: QoS, payload: &[u8], from: From, cut: 
 
 /// Cut at every byte: the payload is requested, everything else waits, and the packet differs only in DUP.
 #[test]
-fn a_payload_cut_at_every_byte_is_asked_for_and_goes_out_again() {
+fn payload_cut_at_each_byte_is_requested_and_resent() {
     let payload = pattern(40);
     let needed = [words(Event::PayloadNeeded(id(1)))];
     for qos in KEPT {
@@ -493,7 +493,7 @@ fn finish(session: &mut Session<'_>, qos: QoS) {
 
 /// At QoS 0, a cut message is lost, and counted.
 #[test]
-fn a_payload_at_qos_0_that_is_cut_is_dropped() {
+fn qos_0_payload_cut_is_dropped_and_counted() {
     let whole = expected("topic", &pattern(40), QoS::AtMostOnce, false);
     for cut in 0..whole.len() {
         with_tx(64, |session| {
@@ -519,7 +519,7 @@ fn a_payload_at_qos_0_that_is_cut_is_dropped() {
 
 /// Given again, and cut again at every byte.
 #[test]
-fn a_payload_can_be_cut_again_and_again() {
+fn payload_cut_repeatedly_is_requested_each_time() {
     let payload = pattern(30);
     let whole = expected("topic", &payload, QoS::ExactlyOnce, true);
     with_tx(64, |session| {
@@ -541,7 +541,7 @@ fn a_payload_can_be_cut_again_and_again() {
 /// If a message was sent in part and then discarded, its id stays reserved until the server has forgotten it, and it
 /// occupies no slot.
 #[test]
-fn a_declined_payload_keeps_its_id() {
+fn payload_discarded_sent_in_part_reserves_id() {
     let discarded = words(Event::PublishDiscarded(id(1)));
     for cut in [3, 20] {
         let declined = |session: &mut Session<'_>| {
@@ -601,7 +601,7 @@ fn a_declined_payload_keeps_its_id() {
 
 /// At QoS 1, a server keeps no id. A discarded message frees its slot at once, and a late answer has no effect.
 #[test]
-fn a_declined_message_at_qos_1_is_discarded() {
+fn qos_1_payload_discarded_frees_slot_at_once() {
     for cut in [0, 3, 20] {
         with_tx(64, |session| {
             cut_at(session, QoS::AtLeastOnce, &pattern(40), From::Memory, cut);
@@ -617,7 +617,7 @@ fn a_declined_message_at_qos_1_is_discarded() {
 
 /// Two of them: the second is requested after the first, even if the first is acknowledged meanwhile.
 #[test]
-fn each_payload_is_asked_for_in_its_turn() {
+fn payloads_needed_are_requested_in_order() {
     let needed = |number| words(Event::PayloadNeeded(id(number)));
     for acknowledged in [false, true] {
         for attended in [false, true] {
@@ -666,7 +666,7 @@ fn each_payload_is_asked_for_in_its_turn() {
 /// Aborted at every byte: the message is removed if no byte was sent. Otherwise the connection is closed, and nothing
 /// more is sent.
 #[test]
-fn a_payload_given_up_at_every_byte() {
+fn payload_aborted_at_any_byte_is_undone_or_closes() {
     for qos in ALL {
         let whole = expected("topic", &pattern(40), qos, false);
         for cut in 0..whole.len() {
@@ -706,7 +706,7 @@ fn a_payload_given_up_at_every_byte() {
 
 /// A requested payload that is aborted before its first byte is requested again, with or without DUP.
 #[test]
-fn a_payload_asked_for_and_given_up_is_asked_for_again() {
+fn resend_aborted_before_first_byte_is_requested_again() {
     for cut in [0, 2, 30] {
         with_tx(64, |session| {
             cut_at(session, QoS::AtLeastOnce, &pattern(40), From::Memory, cut);
@@ -733,7 +733,7 @@ fn a_payload_asked_for_and_given_up_is_asked_for_again() {
 
 /// Giving up on a connection that is already over takes nothing back.
 #[test]
-fn a_payload_given_up_after_the_end_is_asked_for() {
+fn payload_aborted_after_close_is_requested_again() {
     for cut in [0, 2, 30] {
         with_tx(64, |session| {
             connect(session, false);
@@ -751,7 +751,7 @@ fn a_payload_given_up_after_the_end_is_asked_for() {
 
 /// DISCONNECT does not wait for a payload that is not provided.
 #[test]
-fn disconnect_overtakes_a_payload_that_is_asked_for() {
+fn disconnect_payload_needed_is_sent_first() {
     with_tx(64, |session| {
         cut_at(session, QoS::AtLeastOnce, &pattern(40), From::Memory, 20);
         connect(session, true);
@@ -774,7 +774,7 @@ fn disconnect_overtakes_a_payload_that_is_asked_for() {
 
 /// Pieces handed over out of turn change nothing.
 #[test]
-fn commits_out_of_turn_are_ignored() {
+fn payload_calls_out_of_order_are_ignored() {
     with_tx(64, |session| {
         session.payload_commit(5);
         assert!(session.payload_space().is_empty());
@@ -803,7 +803,7 @@ fn commits_out_of_turn_are_ignored() {
 
 /// A slow source is not a slow network.
 #[test]
-fn a_source_may_take_its_time() {
+fn source_slow_is_not_write_timeout() {
     let at = Instant::from_millis;
     with_tx(64, |session| {
         connect(session, false);
@@ -837,7 +837,7 @@ fn a_source_may_take_its_time() {
 
 /// Saved at every byte, restored in another session: the payload is requested, and the packet is the same.
 #[test]
-fn a_session_is_saved_with_a_payload_half_way() {
+fn session_saved_inside_payload_requests_it_on_restore() {
     for qos in KEPT {
         let whole = expected("topic", &pattern(40), qos, false);
         for cut in 0..=whole.len() {
@@ -894,7 +894,7 @@ proptest! {
     /// unacknowledged messages in order, then the new one, up to the cut. After two connections without an
     /// acknowledgement, it is the first message alone.
     #[test]
-    fn streams_are_whole_whatever_is_cut(
+    fn connections_cut_anywhere_send_whole_packets_in_order(
         rounds in proptest::collection::vec((any::<[bool; 2]>(), 0..3u8, 0..200usize, 0..600usize), 1..8),
         piece in 1..60usize,
         sizes in proptest::collection::vec(1..50usize, 1..4),
@@ -1017,7 +1017,7 @@ proptest! {
 
     /// Slices of any size, including empty ones, and readers, over a transport that accepts any number of bytes.
     #[test]
-    fn slices_and_readers_are_the_same_bytes(
+    fn slices_and_readers_send_same_bytes(
         lens in proptest::collection::vec(prop_oneof![Just(0usize), 1..50usize, 100..400usize], 0..6),
         qos in 0..3u8,
         takes in proptest::collection::vec(1..60usize, 1..6),
@@ -1092,7 +1092,7 @@ impl Read for Source<'_> {
 /// A source that fails or ends at every byte: the stream ends there, without DISCONNECT, and every call returns the
 /// reason.
 #[test]
-fn a_source_that_fails_ends_the_connection() {
+fn source_ended_or_failed_closes_connection() {
     let payload = pattern(50);
     for qos in ALL {
         for given in 0..50 {
@@ -1150,7 +1150,7 @@ fn a_source_that_fails_ends_the_connection() {
 
 /// Interruptions of a source are tried again.
 #[test]
-fn an_interrupted_source_goes_on() {
+fn source_interrupted_is_retried() {
     struct Interrupted<'a>(Source<'a>, bool);
     impl ErrorType for Interrupted<'_> {
         type Error = Fault;
@@ -1190,7 +1190,7 @@ fn an_interrupted_source_goes_on() {
 
 /// A call that would wait for a packet that cannot be sent returns an error instead.
 #[test]
-fn nobody_waits_behind_a_payload_that_nobody_gives() {
+fn waiting_calls_payload_needed_return_error() {
     let network = Network::new();
     let mut storage = Storage::<32, 64, 4>::new();
     let mut session = Session::new(&mut storage);
@@ -1230,7 +1230,7 @@ fn nobody_waits_behind_a_payload_that_nobody_gives() {
 
 /// A wait for a payload that is acknowledged before it has to be given ends.
 #[test]
-fn an_acknowledgement_that_comes_first_ends_the_call() {
+fn resend_acknowledged_before_first_byte_ends_call() {
     let network = Network::new();
     let mut storage = Storage::<32, 64, 4>::new();
     let mut session = Session::new(&mut storage);

@@ -10,7 +10,7 @@ use umqtt::{
 };
 
 #[test]
-fn a_backoff_begins_anew_after_a_reset() {
+fn backoff_reset_restarts_at_first_delay() {
     let mut backoff = Backoff::new(100, 10_000);
     let first = backoff.next(0);
     assert!(backoff.next(0) > first);
@@ -19,14 +19,14 @@ fn a_backoff_begins_anew_after_a_reset() {
 }
 
 #[test]
-fn the_default_storage_is_an_empty_one() {
+fn storage_default_is_empty() {
     let mut storage = Storage::<64, 64, 1>::default();
     let session = Session::new(&mut storage);
     assert_eq!((session.in_flight(), session.last_packet_id()), (0, None));
 }
 
 #[test]
-fn a_wrapped_stream_can_be_reached_and_taken_back() {
+fn non_blocking_returns_wrapped_stream() {
     let mut transport = NonBlocking::new(Cursor::new(vec![1, 2, 3]));
     assert_eq!(transport.get_ref().position(), 0);
     transport.get_mut().set_position(2);
@@ -34,7 +34,7 @@ fn a_wrapped_stream_can_be_reached_and_taken_back() {
 }
 
 #[test]
-fn a_closure_is_a_source_for_both_clients() {
+fn read_fn_is_source_for_both_clients() {
     let mut left = [7_u8; 5].into_iter();
     let mut source = ReadFn(|buf: &mut [u8]| {
         let read = buf
@@ -51,7 +51,7 @@ fn a_closure_is_a_source_for_both_clients() {
 }
 
 #[test]
-fn a_clock_of_its_own_need_not_say_how_to_wait() {
+fn clock_without_idle_method_uses_default() {
     struct Stopped;
     impl Clock for Stopped {
         fn now(&self) -> Instant {
@@ -64,7 +64,7 @@ fn a_clock_of_its_own_need_not_say_how_to_wait() {
 }
 
 #[test]
-fn a_clients_error_has_the_kind_of_what_lies_beneath() {
+fn client_error_has_kind_of_wrapped_error() {
     use client::Error as E;
     let refused = std_io::Error(std::io::ErrorKind::ConnectionRefused.into());
     for (error, kind) in [

@@ -39,7 +39,7 @@ fn late<'s, 'b, 'n>(
 
 /// All bytes of the peer are waiting to be read: the caller is slow.
 #[test]
-fn a_busy_caller_has_no_slow_peer() {
+fn caller_late_all_bytes_received_is_no_timeout() {
     let (network, mut storage) = (Network::new(), Memory::new());
     let mut session = Session::new(&mut storage);
     let mut client = connected(&mut session, &network, &keep());
@@ -58,7 +58,7 @@ fn a_busy_caller_has_no_slow_peer() {
 
 /// An unread answer is in time, however late the caller is and however few bytes a read returns.
 #[test]
-fn a_late_caller_finds_its_answer_whatever_a_read_brings() {
+fn caller_late_any_read_size_receives_answer() {
     for most in [4, 3, 1] {
         let (network, mut storage) = (Network::with_server(), Memory::new());
         let mut session = Session::new(&mut storage);
@@ -75,7 +75,7 @@ fn a_late_caller_finds_its_answer_whatever_a_read_brings() {
 
 /// Two packets. The first read does not return the whole first one: a UART has a FIFO of 16 bytes.
 #[test]
-fn a_late_caller_finds_its_answer_behind_a_message() {
+fn caller_late_message_before_answer_is_no_timeout() {
     let (network, mut storage) = (Network::with_server(), Memory::new());
     let mut session = Session::new(&mut storage);
     let before = publish("topic", &[1; 40], QoS::AtMostOnce, 0);
@@ -89,7 +89,7 @@ fn a_late_caller_finds_its_answer_behind_a_message() {
 
 /// The same where the late call is a flush that has to wait for the transport.
 #[test]
-fn a_late_flush_finds_its_answer() {
+fn flush_late_answer_received_returns_ok() {
     let (network, mut storage) = (Network::with_server(), Memory::new());
     let mut session = Session::new(&mut storage);
     let mut client = late(&mut session, &network, b"");
@@ -98,9 +98,9 @@ fn a_late_flush_finds_its_answer() {
     assert_eq!(client.flush(), Ok(()));
 }
 
-/// As `a_late_flush_finds_its_answer`, while a payload is sent.
+/// As `flush_late_answer_received_returns_ok`, while a payload is sent.
 #[test]
-fn a_late_payload_finds_the_answer() {
+fn payload_late_answer_received_returns_ok() {
     let (network, mut storage) = (Network::with_server(), Memory::new());
     let mut session = Session::new(&mut storage);
     let mut client = late(&mut session, &network, b"");
@@ -114,7 +114,7 @@ fn a_late_payload_finds_the_answer() {
 
 /// An event that a flush has found is due at once.
 #[test]
-fn a_waiting_event_is_due_now() {
+fn deadline_event_pending_is_now() {
     let (network, mut storage) = (Network::new(), Memory::new());
     let mut session = Session::new(&mut storage);
     let options = Connect {
@@ -137,7 +137,7 @@ fn a_waiting_event_is_due_now() {
 /// Each wait of a payload has an end: the transport blocks at each byte of the packet, from slices and from a reader,
 /// with and without keep alive.
 #[test]
-fn a_payload_stuck_anywhere_ends_in_time() {
+fn payload_blocked_at_any_byte_ends_in_time() {
     for keep_alive in [0, 5] {
         for stuck_at in 1..=16 {
             for slices in [true, false] {
@@ -173,7 +173,7 @@ fn a_payload_stuck_anywhere_ends_in_time() {
 
 /// The same with the async client, and a transport that never wakes it again.
 #[test]
-fn an_async_payload_that_nobody_takes_ends_in_time() {
+fn async_payload_blocked_ends_in_time() {
     let (mut storage, world) = (Memory::new(), common::world::World::new());
     let mut session = Session::new(&mut storage);
     let mut client = common::world::connected(&mut session, &world, &keep());
@@ -245,7 +245,7 @@ impl embedded_io_async::Write for Endless<'_> {
 
 /// "Reads once at most, so that a peer that sends without end stops nobody else."
 #[test]
-fn one_poll_of_a_future_ends_while_a_peer_sends() {
+fn future_peer_sends_endlessly_returns_from_each_poll() {
     let mut storage = Memory::new();
     let mut session = Session::new(&mut storage);
     let reads = Cell::new(0);

@@ -57,7 +57,7 @@ trait Calls<'b> {
 }
 
 #[test]
-fn each_operation_takes_the_writes_that_the_table_says() {
+fn each_operation_writes_as_often_as_table_states() {
     let blocking = measure(&&Network::new());
     let asynch = measure(&&World::new());
     let table = table(&blocking);

@@ -252,7 +252,7 @@ fn pad(bytes: &[u8], len: usize) -> Vec<u8> {
 
 proptest! {
     #[test]
-    fn a_packet_comes_back_as_it_was(packet in packet()) {
+    fn packet_encoded_and_decoded_is_unchanged(packet in packet()) {
         let bytes = packet.encode();
         packet.with(|sent| {
             let (received, used) = Packet::decode(&bytes).unwrap().unwrap();
@@ -264,7 +264,7 @@ proptest! {
     }
 
     #[test]
-    fn a_prefix_of_a_packet_is_incomplete(packet in packet(), padding in 1..=4_usize) {
+    fn packet_prefix_is_incomplete(packet in packet(), padding in 1..=4_usize) {
         let bytes = pad(&packet.encode(), padding);
         for cut in 0..bytes.len() {
             prop_assert_eq!(Packet::decode(&bytes[..cut]), Ok(None));
@@ -272,7 +272,7 @@ proptest! {
     }
 
     #[test]
-    fn a_stream_is_cut_where_its_packets_end(packets in vec(packet(), 0..6)) {
+    fn stream_is_split_at_packet_ends(packets in vec(packet(), 0..6)) {
         let stream: Vec<u8> = packets.iter().flat_map(Owned::encode).collect();
         let mut rest = &stream[..];
         for packet in packets {
@@ -284,14 +284,14 @@ proptest! {
     }
 
     #[test]
-    fn padding_a_length_changes_nothing(packet in packet(), padding in 1..=4_usize) {
+    fn padded_remaining_length_decodes_same_packet(packet in packet(), padding in 1..=4_usize) {
         let bytes = pad(&packet.encode(), padding);
         packet.with(|sent| assert_eq!(Packet::decode(&bytes), Ok(Some((sent, bytes.len())))));
         prop_assert_eq!(judge(&bytes), Verdict::Accepted(bytes.len()));
     }
 
     #[test]
-    fn a_short_buffer_is_left_alone(packet in packet(), room in any::<prop::sample::Index>()) {
+    fn encode_buffer_too_small_is_left_unchanged(packet in packet(), room in any::<prop::sample::Index>()) {
         packet.with(|packet| {
             let needed = packet.encoded_len().unwrap();
             let mut out = vec![0x55; room.index(needed)];
@@ -301,7 +301,7 @@ proptest! {
     }
 
     #[test]
-    fn a_long_buffer_keeps_its_end(packet in packet(), extra in 1..20_usize) {
+    fn encode_buffer_larger_keeps_rest_unchanged(packet in packet(), extra in 1..20_usize) {
         packet.with(|packet| {
             let needed = packet.encoded_len().unwrap();
             let mut out = vec![0x55; needed + extra];
@@ -311,7 +311,7 @@ proptest! {
     }
 
     #[test]
-    fn a_publish_is_its_header_and_its_payload(
+    fn publish_equals_header_and_payload(
         (topic, payload) in (topic(), payload()), delivery in delivery(), retain in any::<bool>()
     ) {
         let topic = TopicName::new(&topic).unwrap();
@@ -337,7 +337,7 @@ proptest! {
     }
 
     #[test]
-    fn any_bytes_are_judged_as_the_specification_does(bytes in bytes()) {
+    fn arbitrary_bytes_are_decoded_as_by_checker(bytes in bytes()) {
         let verdict = match Packet::decode(&bytes) {
             Ok(None) => Verdict::Incomplete,
             Ok(Some((_, used))) => Verdict::Accepted(used),
@@ -347,7 +347,7 @@ proptest! {
     }
 
     #[test]
-    fn what_is_decoded_can_be_sent_and_is_the_same(bytes in bytes()) {
+    fn decoded_packet_encoded_again_is_the_same(bytes in bytes()) {
         if let Ok(Some((packet, used))) = Packet::decode(&bytes) {
             let again = encode(packet);
             prop_assert_eq!(Packet::decode(&again), Ok(Some((packet, again.len()))));
@@ -356,7 +356,7 @@ proptest! {
     }
 
     #[test]
-    fn a_verdict_stands_whatever_follows(bytes in bytes(), more in vec(any::<u8>(), 0..8)) {
+    fn decode_result_with_more_bytes_is_unchanged(bytes in bytes(), more in vec(any::<u8>(), 0..8)) {
         let first = (0..=bytes.len()).map(|cut| Packet::decode(&bytes[..cut])).find(|verdict| *verdict != Ok(None));
         if let Some(first) = first {
             let bytes = [bytes.clone(), more].concat();
@@ -365,7 +365,7 @@ proptest! {
     }
 
     #[test]
-    fn a_header_that_is_wrong_is_told_with_its_last_byte(bytes in bytes()) {
+    fn header_invalid_is_reported_at_its_last_byte(bytes in bytes()) {
         let told = (0..=bytes.len()).find(|cut| FixedHeader::decode(&bytes[..*cut]).is_err());
         if let Some(told) = told {
             let error = FixedHeader::decode(&bytes).unwrap_err();
@@ -392,7 +392,7 @@ proptest! {
     }
 
     #[test]
-    fn matching_is_what_the_specification_says(
+    fn filter_matches_topics_as_checker(
         filter in "(\\+|a|b|\\$a|)(/(\\+|a|b|))?(/(\\+|a|b|))?(/#)?", topic in "[ab$/]{1,6}"
     ) {
         if let (Ok(filter), Ok(topic)) = (TopicFilter::new(&filter), TopicName::new(&topic)) {
@@ -402,7 +402,7 @@ proptest! {
     }
 
     #[test]
-    fn captures_are_the_levels_of_the_wildcards(
+    fn captures_return_levels_of_wildcards(
         filter in "(\\+|a|é)(/(\\+|a|)){0,2}(/#)?|#", topic in "(a|é|\\$)(/(a|)){0,3}"
     ) {
         if let (Ok(filter), Ok(topic)) = (TopicFilter::new(&filter), TopicName::new(&topic)) {
@@ -413,7 +413,7 @@ proptest! {
     }
 
     #[test]
-    fn a_string_is_a_topic_if_the_specification_says_so(text in "[a/+#\0é]{0,6}") {
+    fn string_is_accepted_as_topic_as_by_checker(text in "[a/+#\0é]{0,6}") {
         let (name, filter) = (TopicName::new(&text), TopicFilter::new(&text));
         prop_assert_eq!(name.is_ok(), checker::is_topic_name(text.as_bytes()));
         prop_assert_eq!(filter.is_ok(), checker::is_topic_filter(text.as_bytes()));
@@ -449,7 +449,7 @@ fn topic_with_every_byte_at_every_position_is_checked() {
 
 /// Every boundary of a Remaining Length, encoded and decoded.
 #[test]
-fn remaining_length_is_exact_at_its_boundaries() {
+fn remaining_length_at_boundaries_is_exact() {
     let cases: [(u32, &[u8]); 8] = [
         (0, &[0x00]),
         (127, &[0x7F]),
@@ -491,7 +491,7 @@ fn remaining_length_is_exact_at_its_boundaries() {
 
 /// A complete packet on each side of every boundary but the last, whose packets are too large for a test.
 #[test]
-fn packets_on_both_sides_of_a_boundary_roundtrip() {
+fn packets_at_length_boundaries_roundtrip() {
     let payload = vec![0x5A; 2_097_152];
     let topic = TopicName::new("a").unwrap();
     for length in [127, 128, 16_383, 16_384, 2_097_151, 2_097_152_usize] {
@@ -504,7 +504,7 @@ fn packets_on_both_sides_of_a_boundary_roundtrip() {
 }
 
 #[test]
-fn lists_compare_and_print_by_their_items() {
+fn lists_with_equal_items_compare_and_print_equal() {
     let id = PacketId::MIN;
     let codes = [
         SubackReturnCode::Granted(QoS::AtMostOnce),

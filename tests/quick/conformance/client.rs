@@ -20,7 +20,7 @@ const GRANTED: [SubackReturnCode; 1] = [Granted(QoS::ExactlyOnce)];
 
 /// [MQTT-3.14.4-1] After DISCONNECT is flushed the transport is given back to be shut down; nothing more is written.
 #[test]
-fn mqtt_3_14_4_1_the_transport_comes_back_after_disconnect() {
+fn mqtt_3_14_4_1_disconnect_flushed_returns_transport() {
     for slowly in [Step::Bytes(usize::MAX), Step::Bytes(1)] {
         let (mut storage, network) = (Storage::<256, 512, 4>::new(), Network::new());
         let mut session = Session::new(&mut storage);
@@ -61,7 +61,7 @@ fn mqtt_3_14_4_1_the_transport_comes_back_after_disconnect() {
 /// [MQTT-7.1.2-1] Any ordered, lossless byte stream serves as transport. The same exchange runs over a network that
 /// moves everything at once, one that moves single bytes with pauses, another stream type, and a TCP connection.
 #[test]
-fn mqtt_7_1_2_1_any_byte_stream_serves() {
+fn mqtt_7_1_2_1_any_byte_stream_completes_exchange() {
     let scripts: [&[Step]; 4] = [
         &[],
         &[Step::Bytes(1); 200],
@@ -226,7 +226,7 @@ impl WriteReady for Scripted {
 /// all the waiting.
 #[cfg(feature = "std")]
 #[test]
-fn mqtt_7_1_2_1_tcp_serves() {
+fn mqtt_7_1_2_1_tcp_completes_exchange() {
     use std::time::Duration;
     use umqtt::std_io::{NonBlocking, StdClock};
 

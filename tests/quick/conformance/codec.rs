@@ -347,7 +347,7 @@ fn mqtt_3_1_2_9_will_has_topic_and_message() {
 
 /// [MQTT-3.1.2-11] Will Flag 0: no will topic or message, and their flags are zero.
 #[test]
-fn mqtt_3_1_2_11_without_will_no_field_of_it_is_encoded() {
+fn mqtt_3_1_2_11_connect_without_will_has_no_will_fields() {
     let bytes = encode(Packet::Connect(Connect {
         keep_alive: 60,
         ..Connect::new("id")
@@ -393,7 +393,7 @@ fn mqtt_3_1_2_15_will_retain_without_will_is_refused() {
 
 /// [MQTT-3.1.2-18] No user name flag, no user name.
 #[test]
-fn mqtt_3_1_2_18_without_flag_there_is_no_user_name() {
+fn mqtt_3_1_2_18_user_name_flag_0_has_no_user_name() {
     let expected = DecodeError::TrailingBytes { extra: 6 };
     assert_eq!(error(&connect(0x02, &[b"id", b"user"])), Some(expected));
     let bytes = connect(0x02, &[b"id"]);
@@ -406,7 +406,7 @@ fn mqtt_3_1_2_18_without_flag_there_is_no_user_name() {
 
 /// [MQTT-3.1.2-19] With the user name flag, the user name is there.
 #[test]
-fn mqtt_3_1_2_19_with_flag_there_is_a_user_name() {
+fn mqtt_3_1_2_19_user_name_flag_1_has_user_name() {
     assert_eq!(
         error(&connect(0x82, &[b"id"])),
         Some(DecodeError::Truncated)
@@ -427,7 +427,7 @@ fn mqtt_3_1_2_19_with_flag_there_is_a_user_name() {
 
 /// [MQTT-3.1.2-20] No password flag, no password.
 #[test]
-fn mqtt_3_1_2_20_without_flag_there_is_no_password() {
+fn mqtt_3_1_2_20_password_flag_0_has_no_password() {
     let expected = DecodeError::TrailingBytes { extra: 5 };
     assert_eq!(
         error(&connect(0x82, &[b"id", b"user", b"pwd"])),
@@ -447,7 +447,7 @@ fn mqtt_3_1_2_20_without_flag_there_is_no_password() {
 
 /// [MQTT-3.1.2-21] With the password flag, the password is there.
 #[test]
-fn mqtt_3_1_2_21_with_flag_there_is_a_password() {
+fn mqtt_3_1_2_21_password_flag_1_has_password() {
     assert_eq!(
         error(&connect(0xC2, &[b"id", b"user"])),
         Some(DecodeError::Truncated)
@@ -570,7 +570,7 @@ fn mqtt_3_1_3_7_empty_client_id_requires_clean_session() {
 
 /// [MQTT-3.1.3-8] An empty id with Clean Session 0 has its own error, so a server can answer 0x02.
 #[test]
-fn mqtt_3_1_3_8_empty_client_id_without_clean_session_is_reported() {
+fn mqtt_3_1_3_8_empty_id_without_clean_session_is_reported() {
     assert_eq!(
         error(&connect(0x00, &[b""])),
         Some(DecodeError::EmptyClientId)
@@ -754,7 +754,7 @@ fn mqtt_3_3_1_8_retain_is_reported() {
 
 /// [MQTT-3.3.1-10] An empty retained payload can be sent and received.
 #[test]
-fn mqtt_3_3_1_10_retained_message_may_be_empty() {
+fn mqtt_3_3_1_10_retained_message_empty_roundtrips() {
     let packet = Packet::Publish(Publish {
         retain: true,
         ..Publish::new(topic("a/b"), b"")
@@ -803,14 +803,14 @@ fn mqtt_3_3_2_2_topic_with_wildcard_is_refused() {
 
 /// [MQTT-3.6.1-1] PUBREL flags are 0010.
 #[test]
-fn mqtt_3_6_1_1_pubrel_flags() {
+fn mqtt_3_6_1_1_pubrel_with_other_flags_is_refused() {
     only_flags(PacketType::Pubrel, 0b0010);
     assert_eq!(Pubrel::new(ID).to_bytes(), [0x62, 2, 0, 1]);
 }
 
 /// [MQTT-3.8.1-1] SUBSCRIBE flags are 0010.
 #[test]
-fn mqtt_3_8_1_1_subscribe_flags() {
+fn mqtt_3_8_1_1_subscribe_with_other_flags_is_refused() {
     only_flags(PacketType::Subscribe, 0b0010);
     let filters = [(filter("a"), QoS::ExactlyOnce)];
     let packet = Packet::Subscribe(Subscribe::new(ID, &filters).unwrap());
@@ -890,7 +890,7 @@ fn mqtt_3_9_3_2_reserved_suback_codes_are_refused() {
 
 /// [MQTT-3.10.1-1] UNSUBSCRIBE flags are 0010.
 #[test]
-fn mqtt_3_10_1_1_unsubscribe_flags() {
+fn mqtt_3_10_1_1_unsubscribe_with_other_flags_is_refused() {
     only_flags(PacketType::Unsubscribe, 0b0010);
     let filters = [filter("a/+")];
     let packet = Packet::Unsubscribe(Unsubscribe::new(ID, &filters).unwrap());
@@ -1034,7 +1034,7 @@ fn mqtt_4_7_2_1_leading_wildcards_do_not_match_dollar_topics() {
 
 /// [MQTT-4.7.3-1] Topics and filters have at least one character.
 #[test]
-fn mqtt_4_7_3_1_topics_are_not_empty() {
+fn mqtt_4_7_3_1_empty_topic_is_refused() {
     assert_eq!(TopicName::new(""), Err(TopicError::Empty));
     assert_eq!(TopicFilter::new(""), Err(TopicError::Empty));
     let empty = Some(DecodeError::TopicName(TopicError::Empty));
@@ -1049,7 +1049,7 @@ fn mqtt_4_7_3_1_topics_are_not_empty() {
 
 /// [MQTT-4.7.3-2] Topics and filters have no U+0000.
 #[test]
-fn mqtt_4_7_3_2_topics_have_no_nul() {
+fn mqtt_4_7_3_2_topic_with_nul_is_refused() {
     // At every position in a word, and in the rest after the words.
     for at in 0..20 {
         let mut name = "x".repeat(20);
@@ -1064,7 +1064,7 @@ fn mqtt_4_7_3_2_topics_have_no_nul() {
 
 /// [MQTT-4.7.3-3] Topics and filters have at most 65,535 bytes.
 #[test]
-fn mqtt_4_7_3_3_topics_have_at_most_65_535_bytes() {
+fn mqtt_4_7_3_3_topic_over_65_535_bytes_is_refused() {
     let long = "é".repeat(32_768);
     let too_long = TopicError::TooLong { len: 65_536 };
     assert_eq!(TopicName::new(&long), Err(too_long));
@@ -1130,7 +1130,7 @@ fn mqtt_4_7_3_4_matching_is_byte_for_byte() {
 
 /// [MQTT-7.0.0-2] No extension is needed: the packets are those of the specification, to the bit.
 #[test]
-fn mqtt_7_0_0_2_packets_are_those_of_the_specification() {
+fn mqtt_7_0_0_2_packets_equal_those_of_specification() {
     // Figure 3.24 and table 3.6, written out.
     let filters = [
         (filter("a/b"), QoS::AtLeastOnce),

@@ -6,7 +6,7 @@ use crate::wire::*;
 
 /// [MQTT-3.3.1-1] DUP is set on a PUBLISH of which at least one byte was attempted before, and on no other.
 #[test]
-fn mqtt_3_3_1_1_dup_only_on_what_was_attempted() {
+fn mqtt_3_3_1_1_dup_is_set_on_attempted_publishes_only() {
     let first = publish(1, 1, b"first").len();
     let all = first + publish(2, 2, b"second").len() + publish(1, 3, b"third").len();
     for left in 0..=all {
@@ -40,7 +40,7 @@ fn mqtt_3_3_1_1_dup_only_on_what_was_attempted() {
 /// [MQTT-3.3.1-1] Bytes that were provided to a transport count as attempted, even if it never reported how many it
 /// accepted.
 #[test]
-fn mqtt_3_3_1_1_what_was_lent_was_attempted() {
+fn mqtt_3_3_1_1_bytes_provided_count_as_attempted() {
     let mut storage = Room::new();
     let mut driven = Driven::connected(&mut storage);
     driven.publish(1, b"lent");
@@ -63,7 +63,7 @@ fn mqtt_3_3_1_1_what_was_lent_was_attempted() {
 
 /// [MQTT-3.3.1-3] A received DUP is reported unchanged and has no effect.
 #[test]
-fn mqtt_3_3_1_3_an_incoming_dup_decides_nothing() {
+fn mqtt_3_3_1_3_received_dup_has_no_effect() {
     let mut storage = Room::new();
     let mut driven = Driven::connected_with(&mut storage, &CLEAN);
     let with_dup = |qos| Message {
@@ -84,7 +84,7 @@ fn mqtt_3_3_1_3_an_incoming_dup_decides_nothing() {
 
 /// [MQTT-3.3.4-1] QoS 0 is not answered, QoS 1 is answered with PUBACK, QoS 2 with PUBREC.
 #[test]
-fn mqtt_3_3_4_1_each_qos_has_its_answer() {
+fn mqtt_3_3_4_1_publish_is_answered_by_its_qos() {
     let mut storage = Room::new();
     let mut driven = Driven::connected_with(&mut storage, &CLEAN);
     let answers = [(0, vec![]), (1, puback(7)), (2, pubrec(7))];
@@ -100,7 +100,7 @@ fn mqtt_3_3_4_1_each_qos_has_its_answer() {
 
 /// [MQTT-4.3.1-1] QoS 0 sent: PUBLISH with QoS 0 and DUP 0, once.
 #[test]
-fn mqtt_4_3_1_1_qos_0_goes_once() {
+fn mqtt_4_3_1_1_qos_0_is_sent_once() {
     let mut storage = Room::new();
     let mut driven = Driven::connected(&mut storage);
     let message = Message {
@@ -156,7 +156,7 @@ fn mqtt_4_3_2_1_qos_1_is_kept_until_puback() {
 
 /// [MQTT-4.3.2-1] There is no retransmission on a live connection, however long PUBACK takes.
 #[test]
-fn mqtt_4_3_2_1_nothing_is_repeated_on_a_live_connection() {
+fn mqtt_4_3_2_1_open_connection_has_no_retransmission() {
     let mut storage = Room::new();
     let mut driven = Driven::new(&mut storage);
     driven.session.set_response_timeout(1_000_000);
@@ -173,7 +173,7 @@ fn mqtt_4_3_2_1_nothing_is_repeated_on_a_live_connection() {
 /// [MQTT-4.3.2-2] QoS 1 received: PUBACK with the same id after the message was delivered. A later PUBLISH with that id
 /// is new.
 #[test]
-fn mqtt_4_3_2_2_puback_follows_the_message() {
+fn mqtt_4_3_2_2_puback_is_sent_after_delivery() {
     let mut storage = Room::new();
     let mut driven = Driven::connected_with(&mut storage, &CLEAN);
     for payload in [b"one", b"two"] {
@@ -196,7 +196,7 @@ fn mqtt_4_3_2_2_puback_follows_the_message() {
 /// [MQTT-4.3.3-1] QoS 2 sent: PUBLISH until PUBREC, then PUBREL until PUBCOMP. PUBLISH is never sent again after
 /// PUBREC. A repeated PUBREC is answered with PUBREL again.
 #[test]
-fn mqtt_4_3_3_1_qos_2_out() {
+fn mqtt_4_3_3_1_qos_2_sent_completes_in_two_steps() {
     let mut storage = Room::new();
     let mut driven = Driven::connected(&mut storage);
     let packet_id = driven.publish(2, b"x");
@@ -223,7 +223,7 @@ fn mqtt_4_3_3_1_qos_2_out() {
 
 /// [MQTT-4.3.3-1] A PUBREL that was cut, or never sent, is resent. The PUBLISH is not.
 #[test]
-fn mqtt_4_3_3_1_a_cut_pubrel_goes_again() {
+fn mqtt_4_3_3_1_pubrel_cut_is_resent() {
     for left in 0..=4 {
         let mut storage = Room::new();
         let mut driven = Driven::connected(&mut storage);
@@ -239,7 +239,7 @@ fn mqtt_4_3_3_1_a_cut_pubrel_goes_again() {
 /// [MQTT-4.3.3-2] QoS 2 received: PUBREC, the id is kept until PUBREL, the message is delivered once, and an unknown
 /// PUBREL is also answered with PUBCOMP.
 #[test]
-fn mqtt_4_3_3_2_qos_2_in() {
+fn mqtt_4_3_3_2_qos_2_received_is_delivered_once() {
     let mut storage = Room::new();
     let mut driven = Driven::connected(&mut storage);
     driven.feed(&publish(2, 7, b"x"));
@@ -294,7 +294,7 @@ fn mqtt_4_3_3_2_chunks_are_delivered_once() {
 
 /// [MQTT-4.3.3-2] Inbound and outbound ids are separate spaces.
 #[test]
-fn mqtt_4_3_3_2_ids_of_both_directions_do_not_meet() {
+fn mqtt_4_3_3_2_ids_of_both_directions_are_separate() {
     let mut storage = Room::new();
     let mut driven = Driven::connected(&mut storage);
     let packet_id = driven.publish_and_send(2, b"mine");
@@ -313,7 +313,7 @@ fn mqtt_4_3_3_2_ids_of_both_directions_do_not_meet() {
 /// [MQTT-4.4.0-1] On reconnect with Clean Session 0, all unacknowledged PUBLISHes and PUBRELs are resent with their
 /// ids, for any value of Session Present.
 #[test]
-fn mqtt_4_4_0_1_everything_unacknowledged_goes_out_again() {
+fn mqtt_4_4_0_1_unacknowledged_packets_are_resent() {
     for session_present in [true, false] {
         let mut storage = Room::new();
         let mut driven = Driven::connected(&mut storage);
@@ -342,7 +342,7 @@ fn mqtt_4_4_0_1_everything_unacknowledged_goes_out_again() {
 /// [MQTT-4.4.0-1] With Session Present 0 a PUBREL is resent on that one connection. Its message is then reported as
 /// delivery unknown: after PUBCOMP, or if the server refuses it.
 #[test]
-fn mqtt_4_4_0_1_a_pubrel_that_means_nothing_is_tried_once() {
+fn mqtt_4_4_0_1_pubrel_session_lost_is_resent_once() {
     for answered in [true, false] {
         let mut storage = Room::new();
         let mut driven = Driven::connected(&mut storage);

@@ -41,7 +41,7 @@ fn publishes_on(topic: &[u8]) -> Vec<Vec<u8>> {
 
 /// [MQTT-1.5.3-1] The session closes the connection if it receives ill-formed UTF-8.
 #[test]
-fn mqtt_1_5_3_1_ill_formed_utf8_ends_the_connection() {
+fn mqtt_1_5_3_1_ill_formed_utf8_closes_connection() {
     for topic in [&b"a\xED\xA0\x80"[..], b"a\xC0\x80", b"a\xFFb"] {
         for packet in publishes_on(topic) {
             ends_the_connection(&packet, DecodeError::InvalidUtf8 { at: 1 });
@@ -51,7 +51,7 @@ fn mqtt_1_5_3_1_ill_formed_utf8_ends_the_connection() {
 
 /// [MQTT-1.5.3-2] The session closes the connection if it receives U+0000 in a string.
 #[test]
-fn mqtt_1_5_3_2_nul_ends_the_connection() {
+fn mqtt_1_5_3_2_nul_closes_connection() {
     for packet in publishes_on(b"ab\0c") {
         ends_the_connection(&packet, DecodeError::TopicName(TopicError::Nul { at: 2 }));
     }
@@ -59,7 +59,7 @@ fn mqtt_1_5_3_2_nul_ends_the_connection() {
 
 /// [MQTT-2.2.2-2] The session closes the connection at the first byte with invalid flags.
 #[test]
-fn mqtt_2_2_2_2_invalid_flags_end_the_connection() {
+fn mqtt_2_2_2_2_invalid_flags_close_connection() {
     let packets = [
         (PacketType::Puback, puback(1)),
         (PacketType::Pubrec, pubrec(1)),
@@ -92,7 +92,7 @@ fn mqtt_2_2_2_2_invalid_flags_end_the_connection() {
 
 /// [MQTT-3.3.1-4] The session closes the connection if it receives a PUBLISH with QoS 3.
 #[test]
-fn mqtt_3_3_1_4_qos_3_ends_the_connection() {
+fn mqtt_3_3_1_4_qos_3_closes_connection() {
     for flags in [0b0110, 0b0111, 0b1110, 0b1111] {
         let packet = [0x30 | flags, 6, 0, 1, b't', 0, 7, b'x'];
         ends_the_connection(&packet, DecodeError::PublishQosThree);
@@ -102,7 +102,7 @@ fn mqtt_3_3_1_4_qos_3_ends_the_connection() {
 
 /// [MQTT-3.1.3-7] An empty client id with Clean Session 0 is refused before anything is sent.
 #[test]
-fn mqtt_3_1_3_7_nothing_is_sent_with_an_empty_client_id() {
+fn mqtt_3_1_3_7_empty_client_id_sends_nothing() {
     let mut storage = Room::new();
     let mut driven = Driven::new(&mut storage);
     let nobody = Connect {
@@ -122,7 +122,7 @@ fn mqtt_3_1_3_7_nothing_is_sent_with_an_empty_client_id() {
 /// [MQTT-3.3.1-8] The retain flag of a received message is reported to the caller, also if the message is received in
 /// chunks.
 #[test]
-fn mqtt_3_3_1_8_retain_reaches_the_caller() {
+fn mqtt_3_3_1_8_retain_is_reported_to_caller() {
     let mut storage = Room::new();
     let mut driven = Driven::connected_with(&mut storage, &CLEAN);
     for retain in [true, false] {
@@ -156,7 +156,7 @@ fn mqtt_3_3_1_8_retain_reaches_the_caller() {
 
 /// [MQTT-3.3.1-10] An empty retained message can be published and received.
 #[test]
-fn mqtt_3_3_1_10_an_empty_retained_message_goes_and_comes() {
+fn mqtt_3_3_1_10_empty_retained_is_sent_and_received() {
     let mut storage = Room::new();
     let mut driven = Driven::connected_with(&mut storage, &CLEAN);
     for level in 0..=2 {
@@ -175,7 +175,7 @@ fn mqtt_3_3_1_10_an_empty_retained_message_goes_and_comes() {
 
 /// [MQTT-3.3.2-2] A message on a topic with a wildcard is not published, and not received.
 #[test]
-fn mqtt_3_3_2_2_a_topic_with_a_wildcard_neither_goes_nor_comes() {
+fn mqtt_3_3_2_2_wildcard_topic_is_refused_both_ways() {
     for (topic, at) in [("a/#", 2), ("+", 0), ("a/+/b", 2)] {
         let wildcard = TopicError::Wildcard { at };
         for packet in publishes_on(topic.as_bytes()) {

@@ -10,7 +10,7 @@ use crate::wire::*;
 
 /// [MQTT-4.6.0-1] PUBLISHes are resent in their original order, and new QoS 1 and 2 PUBLISHes are sent after them.
 #[test]
-fn mqtt_4_6_0_1_resends_keep_their_order_and_new_ones_wait() {
+fn mqtt_4_6_0_1_resends_are_in_order_before_new_ones() {
     let mut storage = Room::new();
     let mut driven = Driven::connected(&mut storage);
     for (level, payload) in [(1, b"a"), (2, b"b"), (1, b"c"), (1, b"d")] {
@@ -45,7 +45,7 @@ fn mqtt_4_6_0_1_resends_keep_their_order_and_new_ones_wait() {
 
 /// [MQTT-4.6.0-1] A pending PUBREL also delays new PUBLISHes until CONNACK.
 #[test]
-fn mqtt_4_6_0_1_new_ones_wait_behind_a_pubrel() {
+fn mqtt_4_6_0_1_publish_pubrel_pending_waits_for_connack() {
     let mut storage = Room::new();
     let mut driven = Driven::connected(&mut storage);
     driven.publish_and_send(2, b"a");
@@ -59,13 +59,13 @@ fn mqtt_4_6_0_1_new_ones_wait_behind_a_pubrel() {
 
 /// [MQTT-4.6.0-2] PUBACKs go in the order of the PUBLISHes received.
 #[test]
-fn mqtt_4_6_0_2_pubacks_keep_the_order() {
+fn mqtt_4_6_0_2_pubacks_are_in_publish_order() {
     keeps_the_order(1, puback);
 }
 
 /// [MQTT-4.6.0-3] PUBRECs go in the order of the PUBLISHes received.
 #[test]
-fn mqtt_4_6_0_3_pubrecs_keep_the_order() {
+fn mqtt_4_6_0_3_pubrecs_are_in_publish_order() {
     keeps_the_order(2, pubrec);
 }
 
@@ -98,7 +98,7 @@ fn keeps_the_order(level: u8, answer: fn(u16) -> Vec<u8>) {
 /// [MQTT-4.6.0-4] PUBRELs are sent in the order of the received PUBRECs, also if some of these have an unknown id, and
 /// if the connection breaks in between.
 #[test]
-fn mqtt_4_6_0_4_pubrels_keep_the_order() {
+fn mqtt_4_6_0_4_pubrels_are_in_pubrec_order() {
     let mut storage = Room::new();
     let mut driven = Driven::connected(&mut storage);
     for _ in 0..4 {
@@ -128,7 +128,7 @@ fn mqtt_4_6_0_4_pubrels_keep_the_order() {
 
 /// [MQTT-4.6.0-4] PUBRELs of an older connection are sent before those for a new PUBREC, for any number of them.
 #[test]
-fn mqtt_4_6_0_4_older_pubrels_go_first() {
+fn mqtt_4_6_0_4_older_pubrels_are_sent_first() {
     let mut storage = Storage::<64, 256, 20>::new();
     let mut driven = Driven::connected(&mut storage);
     for _ in 0..20 {
@@ -154,7 +154,7 @@ fn mqtt_4_6_0_4_older_pubrels_go_first() {
 /// [MQTT-4.8.0-1] A protocol violation by the peer closes that connection, with the reason. The session keeps its
 /// state.
 #[test]
-fn mqtt_4_8_0_1_a_violation_ends_the_connection_and_keeps_the_session() {
+fn mqtt_4_8_0_1_violation_closes_connection_keeps_session() {
     let wrong = |packet_type, packet_id| ProtocolError::UnexpectedAck {
         packet_type,
         packet_id: id(packet_id),
@@ -221,7 +221,7 @@ fn mqtt_4_8_0_1_a_violation_ends_the_connection_and_keeps_the_session() {
 /// [MQTT-4.8.0-2] An inbound packet that cannot be processed for lack of room ends the connection with the size needed
 /// and keeps the session.
 #[test]
-fn mqtt_4_8_0_2_lack_of_room_tells_the_size() {
+fn mqtt_4_8_0_2_packet_too_large_reports_bytes_needed() {
     let mut storage = Storage::<16, 256, 8>::new();
     let mut driven = Driven::connected(&mut storage);
     driven.publish(1, b"kept");
@@ -244,7 +244,7 @@ fn mqtt_4_8_0_2_lack_of_room_tells_the_size() {
 /// [MQTT-4.8.0-2] More inbound ids than there is room for end the connection with the capacity, and reconnecting makes
 /// progress.
 #[test]
-fn mqtt_4_8_0_2_lack_of_inbound_ids_tells_the_capacity() {
+fn mqtt_4_8_0_2_too_many_inbound_ids_reports_capacity() {
     let mut storage = Storage::<64, 128, 2, 2>::new();
     let mut driven = Driven::connected(&mut storage);
     let incoming = wire(&[
@@ -304,7 +304,7 @@ fn mqtt_4_8_0_2_lack_of_inbound_ids_tells_the_capacity() {
 
 /// [MQTT-4.8.0-2] An oversized topic is skipped, acknowledged and reported instead.
 #[test]
-fn mqtt_4_8_0_2_an_oversized_topic_ends_nothing() {
+fn mqtt_4_8_0_2_oversized_topic_is_skipped() {
     let mut storage = Room::new();
     let mut driven = Driven::connected_with(&mut storage, &CLEAN);
     let topic = "t".repeat(60_000);
@@ -343,7 +343,7 @@ fn publish_head(topic: &str, level: u8, packet_id: u16, payload_len: usize) -> V
 
 /// [MQTT-4.8.0-2] The answer to a full session is given to the caller, who caused it, and ends nothing.
 #[test]
-fn mqtt_4_8_0_2_a_full_window_is_an_answer() {
+fn mqtt_4_8_0_2_in_flight_full_is_returned_to_caller() {
     let mut storage = Storage::<64, 128, 1>::new();
     let mut driven = Driven::connected_with(&mut storage, &CLEAN);
     driven.publish(1, b"");

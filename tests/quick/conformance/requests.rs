@@ -27,7 +27,7 @@ fn unexpected(packet_type: PacketType, packet_id: u16) -> ProtocolError {
 
 /// [MQTT-2.3.1-2] A new packet has an id that no packet in flight uses, including SUBSCRIBE and UNSUBSCRIBE.
 #[test]
-fn mqtt_2_3_1_2_ids_in_flight_are_not_given_again() {
+fn mqtt_2_3_1_2_ids_in_flight_are_not_reused() {
     let mut storage = Room::new();
     let mut driven = Driven::connected_with(&mut storage, &CLEAN);
     // One of each kind stays in flight, the QoS 2 one in its second half.
@@ -66,7 +66,7 @@ fn mqtt_2_3_1_2_ids_in_flight_are_not_given_again() {
 
 /// [MQTT-2.3.1-3] A resend keeps its id, which is free again only after its final acknowledgement.
 #[test]
-fn mqtt_2_3_1_3_an_id_is_kept_until_the_final_acknowledgement() {
+fn mqtt_2_3_1_3_id_is_in_use_until_final_acknowledgement() {
     let mut storage = Storage::<64, 128, 1>::new();
     let mut driven = Driven::connected(&mut storage);
     let full = Err(RequestError::InflightFull { capacity: 1 });
@@ -150,7 +150,7 @@ fn mqtt_2_3_1_7_suback_and_unsuback_are_matched_by_id() {
 
 /// [MQTT-3.8.4-2] SUBACK is matched to its SUBSCRIBE by id; no other packet answers it, and it answers no other.
 #[test]
-fn mqtt_3_8_4_2_suback_answers_its_subscribe() {
+fn mqtt_3_8_4_2_suback_is_matched_to_its_subscribe() {
     let mut storage = Room::new();
     let mut driven = Driven::connected_with(&mut storage, &CLEAN);
     let (first, second) = (driven.subscribe(&FILTER), driven.subscribe(&FILTER));
@@ -176,7 +176,7 @@ fn mqtt_3_8_4_2_suback_answers_its_subscribe() {
 
 /// [MQTT-3.8.4-5] A SUBACK has one code for each requested filter. Otherwise, it is a protocol violation.
 #[test]
-fn mqtt_3_8_4_5_suback_has_a_code_for_each_filter() {
+fn mqtt_3_8_4_5_suback_wrong_code_count_closes_connection() {
     let filters = [
         ("a", QoS::AtMostOnce),
         ("b/+", QoS::AtLeastOnce),
@@ -204,7 +204,7 @@ fn mqtt_3_8_4_5_suback_has_a_code_for_each_filter() {
 
 /// [MQTT-3.9.3-1] The codes are reported in the order of the filters.
 #[test]
-fn mqtt_3_9_3_1_codes_come_in_the_order_of_the_filters() {
+fn mqtt_3_9_3_1_codes_are_reported_in_filter_order() {
     let mut storage = Room::new();
     let mut driven = Driven::connected_with(&mut storage, &CLEAN);
     let asked = driven.subscribe(&[
@@ -233,7 +233,7 @@ fn mqtt_3_9_3_1_codes_come_in_the_order_of_the_filters() {
 
 /// [MQTT-3.10.4-4] UNSUBACK is matched to its UNSUBSCRIBE by id; no other packet answers it, and it answers no other.
 #[test]
-fn mqtt_3_10_4_4_unsuback_answers_its_unsubscribe() {
+fn mqtt_3_10_4_4_unsuback_is_matched_to_its_unsubscribe() {
     let mut storage = Room::new();
     let mut driven = Driven::connected_with(&mut storage, &CLEAN);
     let (first, second) = (driven.unsubscribe(&["a"]), driven.unsubscribe(&["b", "c"]));

@@ -19,7 +19,7 @@ const GRANTED: [SubackReturnCode; 1] = [Granted(QoS::AtMostOnce)];
 
 /// [MQTT-3.1.0-1] The first packet on a network connection is CONNECT, whatever packets are pending in the session.
 #[test]
-fn mqtt_3_1_0_1_connect_goes_first() {
+fn mqtt_3_1_0_1_connect_is_sent_first() {
     let mut storage = Room::new();
     let mut driven = Driven::new(&mut storage);
     assert_eq!(
@@ -59,7 +59,7 @@ fn mqtt_3_1_0_1_connect_goes_first() {
 
 /// [MQTT-3.1.0-2] A second CONNECT is never sent on one network connection.
 #[test]
-fn mqtt_3_1_0_2_connect_goes_once() {
+fn mqtt_3_1_0_2_connect_is_sent_once() {
     let mut storage = Room::new();
     let mut driven = Driven::connected_with(&mut storage, &CLEAN);
     for _ in 0..3 {
@@ -164,7 +164,7 @@ fn mqtt_3_1_2_6_clean_session_1_discards_older_state() {
 
 /// [MQTT-3.1.2-6] State of a connection with Clean Session 1 is not used on any later one.
 #[test]
-fn mqtt_3_1_2_6_state_of_a_clean_session_is_not_reused() {
+fn mqtt_3_1_2_6_clean_session_state_is_not_reused() {
     let mut storage = Room::new();
     let mut driven = Driven::connected_with(&mut storage, &CLEAN);
     let old = driven.publish_and_send(1, b"old");
@@ -181,7 +181,7 @@ fn mqtt_3_1_2_6_state_of_a_clean_session_is_not_reused() {
 
 /// [MQTT-3.1.2-6] A CONNECT that is not valid, or does not fit, discards nothing.
 #[test]
-fn mqtt_3_1_2_6_a_connect_that_is_not_queued_discards_nothing() {
+fn mqtt_3_1_2_6_connect_not_queued_discards_nothing() {
     let mut storage = Storage::<64, 64, 4>::new();
     let mut driven = Driven::connected(&mut storage);
     driven.publish_and_send(1, b"kept");
@@ -199,7 +199,7 @@ fn mqtt_3_1_2_6_a_connect_that_is_not_queued_discards_nothing() {
 
 /// [MQTT-3.1.3-2] A session, and its saved image, belong to one client id; resuming under another is refused.
 #[test]
-fn mqtt_3_1_3_2_a_session_belongs_to_one_client_id() {
+fn mqtt_3_1_3_2_session_other_client_id_is_refused() {
     let other = Connect {
         client_id: "other",
         ..KEEP
@@ -243,7 +243,7 @@ fn mqtt_3_1_3_2_a_session_belongs_to_one_client_id() {
 /// [MQTT-3.1.3-2] An empty session belongs to no client id. Packets that were queued before CONNACK belong to their
 /// client id.
 #[test]
-fn mqtt_3_1_3_2_a_session_without_state_may_change_its_client_id() {
+fn mqtt_3_1_3_2_empty_session_accepts_other_client_id() {
     let other = Connect {
         client_id: "other",
         ..KEEP
@@ -264,7 +264,7 @@ fn mqtt_3_1_3_2_a_session_without_state_may_change_its_client_id() {
 /// [MQTT-3.1.4-5] Packets may be queued before CONNACK; a refusal fails what must be failed, by name, and with Clean
 /// Session 0 keeps QoS 1 and 2 publishes.
 #[test]
-fn mqtt_3_1_4_5_a_refusal_tells_what_did_not_happen() {
+fn mqtt_3_1_4_5_refusal_reports_failed_requests() {
     for left_before in [true, false] {
         let mut storage = Room::new();
         let mut driven = Driven::new(&mut storage);
@@ -319,7 +319,7 @@ fn mqtt_3_1_4_5_a_refusal_tells_what_did_not_happen() {
 
 /// [MQTT-3.1.4-5] After a refusal, the next CONNECT discards messages that were published with Clean Session 1.
 #[test]
-fn mqtt_3_1_4_5_a_refusal_of_a_clean_session_keeps_nothing() {
+fn mqtt_3_1_4_5_clean_session_refused_discards_messages() {
     let mut storage = Room::new();
     let mut driven = Driven::new(&mut storage);
     driven.connect(&CLEAN);
@@ -333,7 +333,7 @@ fn mqtt_3_1_4_5_a_refusal_of_a_clean_session_keeps_nothing() {
 
 /// [MQTT-3.2.0-1] Any packet before CONNACK is a protocol violation, and is one as soon as its first bytes are there.
 #[test]
-fn mqtt_3_2_0_1_nothing_comes_before_connack() {
+fn mqtt_3_2_0_1_packet_before_connack_closes_connection() {
     let early: [(PacketType, Vec<u8>); 9] = [
         (PacketType::Publish, publish(0, 0, b"x")),
         (PacketType::Publish, publish(2, 1, b"x")),
@@ -362,7 +362,7 @@ fn mqtt_3_2_0_1_nothing_comes_before_connack() {
 /// [MQTT-3.2.0-1] The same holds for a message that is larger than the receive buffer, and for a CONNACK that is
 /// received before the whole CONNECT was sent.
 #[test]
-fn mqtt_3_2_0_1_neither_long_messages_nor_an_early_connack() {
+fn mqtt_3_2_0_1_long_message_or_early_connack_closes() {
     let mut storage = Room::new();
     let mut driven = Driven::new(&mut storage);
     driven.connect(&KEEP);
@@ -384,7 +384,7 @@ fn mqtt_3_2_0_1_neither_long_messages_nor_an_early_connack() {
 
 /// [MQTT-3.2.2-1] Session Present 1 after Clean Session 1 is a protocol violation.
 #[test]
-fn mqtt_3_2_2_1_a_clean_session_is_not_present() {
+fn mqtt_3_2_2_1_session_present_after_clean_session_closes() {
     let mut storage = Room::new();
     let mut driven = Driven::new(&mut storage);
     driven.connect(&CLEAN);
@@ -397,7 +397,7 @@ fn mqtt_3_2_2_1_a_clean_session_is_not_present() {
 
 /// [MQTT-3.2.2-2] Session Present is given to the caller, and decides between resume and a fresh start.
 #[test]
-fn mqtt_3_2_2_2_session_present_decides() {
+fn mqtt_3_2_2_2_session_present_selects_resume_or_restart() {
     for session_present in [true, false] {
         let mut storage = Room::new();
         let mut driven = Driven::connected(&mut storage);
@@ -439,7 +439,7 @@ fn mqtt_3_2_2_2_session_present_decides() {
 
 /// [MQTT-3.2.2-2] If a server reports a session that this client does not know, the caller is informed.
 #[test]
-fn mqtt_3_2_2_2_an_unknown_session_is_told() {
+fn mqtt_3_2_2_2_unknown_session_is_reported() {
     let mut storage = Room::new();
     let mut driven = Driven::new(&mut storage);
     driven.connect(&KEEP);
@@ -480,7 +480,7 @@ fn mqtt_3_2_2_2_an_unknown_session_is_told() {
 
 /// [MQTT-3.2.2-3] Session Present 0 is reported to the caller. Unacknowledged PUBLISHes are still resent.
 #[test]
-fn mqtt_3_2_2_3_session_present_0_drops_no_publish() {
+fn mqtt_3_2_2_3_session_present_0_resends_publishes() {
     let mut storage = Room::new();
     let mut driven = Driven::connected(&mut storage);
     let (one, two) = (
@@ -512,7 +512,7 @@ fn mqtt_3_2_2_3_session_present_0_drops_no_publish() {
 
 /// [MQTT-3.2.2-5] Each refusal code reaches the caller by name; reserved codes are errors.
 #[test]
-fn mqtt_3_2_2_5_refusals_have_names() {
+fn mqtt_3_2_2_5_refusal_codes_are_reported_by_name() {
     use ConnectReturnCode::{
         BadUserNameOrPassword, IdentifierRejected, NotAuthorized, ServerUnavailable,
         UnacceptableProtocolVersion,
@@ -548,7 +548,7 @@ fn mqtt_3_2_2_5_refusals_have_names() {
 
 /// [MQTT-3.14.4-2] Nothing is sent after DISCONNECT on that connection.
 #[test]
-fn mqtt_3_14_4_2_nothing_follows_disconnect() {
+fn mqtt_3_14_4_2_nothing_is_sent_after_disconnect() {
     let mut storage = Room::new();
     let mut driven = Driven::new(&mut storage);
     let options = Connect {
@@ -590,7 +590,7 @@ fn mqtt_3_14_4_2_nothing_follows_disconnect() {
 
 /// [MQTT-3.14.4-2] Nothing follows a DISCONNECT that was sent before CONNACK: no PINGREQ and no answer.
 #[test]
-fn mqtt_3_14_4_2_nothing_follows_a_disconnect_before_connack() {
+fn mqtt_3_14_4_2_disconnect_before_connack_is_last_packet() {
     let options = Connect {
         keep_alive: 1,
         ..KEEP
@@ -619,7 +619,7 @@ fn mqtt_3_14_4_2_nothing_follows_a_disconnect_before_connack() {
 
 /// [MQTT-4.1.0-1] Session state lives as long as the session: across connections, and reboots if it is saved.
 #[test]
-fn mqtt_4_1_0_1_state_outlives_connections_and_reboots() {
+fn mqtt_4_1_0_1_state_survives_reconnects_and_reboots() {
     let mut image = [0; Room::IMAGE_LEN];
     let mut used = 0;
     for round in 0..3 {
@@ -661,7 +661,7 @@ fn mqtt_4_1_0_1_state_outlives_connections_and_reboots() {
 /// [MQTT-4.1.0-2] A session lasts at least as long as its connection: even one with Clean Session 1 is whole until its
 /// connection has ended.
 #[test]
-fn mqtt_4_1_0_2_state_lasts_as_long_as_the_connection() {
+fn mqtt_4_1_0_2_clean_session_state_lasts_until_close() {
     let mut storage = Room::new();
     let mut driven = Driven::connected_with(&mut storage, &CLEAN);
     let (one, two) = (

@@ -91,7 +91,7 @@ fn assert_kept_alive(begin: u32, moments: &[u32], keep_alive: u32) {
 /// [MQTT-3.1.2-23] PINGREQ is sent in time on a silent connection: with a keep alive of 1 s to 65,535 s, also when the
 /// clock wraps.
 #[test]
-fn mqtt_3_1_2_23_silence_is_ended_in_time() {
+fn mqtt_3_1_2_23_silent_connection_sends_pingreq() {
     for seconds in [1, 2, 5, 60, 18 * 60 * 60, u16::MAX] {
         let keep_alive = u32::from(seconds) * 1_000;
         for start in [0, 1_000, u32::MAX - keep_alive - 5, u32::MAX] {
@@ -109,7 +109,7 @@ fn mqtt_3_1_2_23_silence_is_ended_in_time() {
 
 /// [MQTT-3.1.2-23] Received packets do not count: a device that only receives sends PINGREQ as often as a silent one.
 #[test]
-fn mqtt_3_1_2_23_received_traffic_does_not_count() {
+fn mqtt_3_1_2_23_received_packets_do_not_postpone_pingreq() {
     let mut storage = Room::new();
     let mut driven = Driven::connected_with(&mut storage, &kept_alive(10));
     let begin = driven.now;
@@ -131,7 +131,7 @@ fn mqtt_3_1_2_23_received_traffic_does_not_count() {
 
 /// [MQTT-3.1.2-23] PINGREQ is sent in time even if an event is pending each time, and no event is lost.
 #[test]
-fn mqtt_3_1_2_23_a_flood_of_events_does_not_hold_it_up() {
+fn mqtt_3_1_2_23_event_always_pending_sends_pingreq() {
     let mut storage = Room::new();
     let mut driven = Driven::connected_with(&mut storage, &kept_alive(1));
     let begin = driven.now;
@@ -152,7 +152,7 @@ fn mqtt_3_1_2_23_a_flood_of_events_does_not_hold_it_up() {
 /// [MQTT-3.1.2-23] A device that sends and receives often enough never pings; the time counts from the end of its last
 /// packet.
 #[test]
-fn mqtt_3_1_2_23_sending_takes_the_place_of_pinging() {
+fn mqtt_3_1_2_23_frequent_traffic_sends_no_pingreq() {
     let mut storage = Room::new();
     let mut driven = Driven::connected_with(&mut storage, &kept_alive(10));
     for level in [0, 1, 2].into_iter().cycle().take(100) {
@@ -181,7 +181,7 @@ fn mqtt_3_1_2_23_sending_takes_the_place_of_pinging() {
 
 /// [MQTT-3.1.2-23] A packet that is sent byte by byte counts from its last byte, and no PINGREQ is sent inside it.
 #[test]
-fn mqtt_3_1_2_23_a_half_written_publish() {
+fn mqtt_3_1_2_23_publish_half_written_delays_pingreq() {
     let mut storage = Room::new();
     let mut driven = Driven::connected_with(&mut storage, &kept_alive(2));
     driven.publish(0, b"slow");
@@ -203,7 +203,7 @@ fn mqtt_3_1_2_23_a_half_written_publish() {
 
 /// [MQTT-3.1.2-23] If a peer never reads, the connection is closed after the response timeout, whatever the peer sends.
 #[test]
-fn mqtt_3_1_2_23_a_peer_that_never_reads() {
+fn mqtt_3_1_2_23_peer_never_reads_closes_connection() {
     for half in [0, 1] {
         let mut storage = Room::new();
         let mut driven = Driven::connected_with(&mut storage, &kept_alive(2));
@@ -223,7 +223,7 @@ fn mqtt_3_1_2_23_a_peer_that_never_reads() {
 
 /// [MQTT-3.1.2-23] Keep alive continues before the server answers the CONNECT.
 #[test]
-fn mqtt_3_1_2_23_connack_may_take_longer_than_keep_alive() {
+fn mqtt_3_1_2_23_connack_late_keep_alive_continues() {
     let mut storage = Room::new();
     let mut driven = Driven::new(&mut storage);
     driven.connect(&kept_alive(2));
@@ -255,7 +255,7 @@ fn mqtt_3_1_2_23_connack_may_take_longer_than_keep_alive() {
 /// [MQTT-3.1.2-23] PINGREQ is sent in each keep alive interval, even if one is unanswered. PINGRESP is awaited since
 /// the first of them.
 #[test]
-fn mqtt_3_1_2_23_an_unanswered_pingreq_does_not_replace_the_next() {
+fn mqtt_3_1_2_23_pingreq_unanswered_next_one_is_sent() {
     let mut storage = Room::new();
     let mut driven = Driven::connected_with(&mut storage, &kept_alive(2));
     for _ in 0..7 {
@@ -268,7 +268,7 @@ fn mqtt_3_1_2_23_an_unanswered_pingreq_does_not_replace_the_next() {
 
 /// [MQTT-3.1.2-23] PINGREQ is sent between two packets: before DISCONNECT, and while a checkpoint is due.
 #[test]
-fn mqtt_3_1_2_23_pingreq_goes_between_two_packets() {
+fn mqtt_3_1_2_23_pingreq_is_sent_between_two_packets() {
     let mut storage = Room::new();
     let mut driven = Driven::connected_with(&mut storage, &kept_alive(2));
     driven.publish(0, b"x");
@@ -295,7 +295,7 @@ fn mqtt_3_1_2_23_pingreq_goes_between_two_packets() {
 /// A dead peer is noticed within keep alive plus response timeout, even if the client sends. A PINGREQ is also due when
 /// nothing was received for the keep alive interval.
 #[test]
-fn a_dead_peer_is_noticed_whatever_is_sent() {
+fn dead_peer_while_sending_is_detected() {
     let mut storage = Room::new();
     let mut driven = Driven::connected_with(&mut storage, &kept_alive(10));
     for half_seconds in 1..36 {
@@ -310,7 +310,7 @@ fn a_dead_peer_is_noticed_whatever_is_sent() {
 
 /// [MQTT-3.1.2-24] Keep alive 0 turns it off: an idle session has no deadline at all.
 #[test]
-fn mqtt_3_1_2_24_keep_alive_0_is_off() {
+fn mqtt_3_1_2_24_keep_alive_0_has_no_deadline() {
     let mut storage = Room::new();
     let mut driven = Driven::connected_with(&mut storage, &kept_alive(0));
     assert_eq!(driven.sleep(), None);
@@ -324,7 +324,7 @@ fn mqtt_3_1_2_24_keep_alive_0_is_off() {
 
 /// [MQTT-3.1.2-24] The PINGRESP deadline starts when PINGREQ was sent, not when it was queued.
 #[test]
-fn mqtt_3_1_2_24_the_pingresp_deadline_starts_when_pingreq_has_left() {
+fn mqtt_3_1_2_24_pingresp_deadline_starts_at_sent_pingreq() {
     let mut storage = Room::new();
     let mut driven = Driven::connected_with(&mut storage, &kept_alive(60));
     driven.pass(58_000);
@@ -338,7 +338,7 @@ fn mqtt_3_1_2_24_the_pingresp_deadline_starts_when_pingreq_has_left() {
 
 /// [MQTT-3.1.2-24] The PINGRESP deadline restarts with each received piece of a packet.
 #[test]
-fn mqtt_3_1_2_24_progress_inside_a_packet_restarts_the_deadline() {
+fn mqtt_3_1_2_24_partial_packet_restarts_pingresp_deadline() {
     let mut storage = Room::new();
     let mut driven = Driven::connected_with(&mut storage, &kept_alive(0));
     driven.session.ping().unwrap();
@@ -359,7 +359,7 @@ fn mqtt_3_1_2_24_progress_inside_a_packet_restarts_the_deadline() {
 
 /// [MQTT-3.12.4-1] A PINGRESP without a PINGREQ has no effect, and does not answer a later PINGREQ.
 #[test]
-fn mqtt_3_12_4_1_an_unasked_pingresp_is_harmless() {
+fn mqtt_3_12_4_1_pingresp_unexpected_has_no_effect() {
     let mut storage = Room::new();
     let mut driven = Driven::connected_with(&mut storage, &kept_alive(60));
     for _ in 0..3 {
@@ -376,7 +376,7 @@ fn mqtt_3_12_4_1_an_unasked_pingresp_is_harmless() {
 /// [MQTT-3.12.4-1] A missing PINGRESP is noticed by the deadline. A received one is not missing, even if the packets
 /// after the PINGREQ are sent late.
 #[test]
-fn mqtt_3_12_4_1_a_missing_pingresp_is_noticed() {
+fn mqtt_3_12_4_1_pingresp_missing_is_pingresp_timeout() {
     let mut storage = Room::new();
     let mut driven = Driven::connected_with(&mut storage, &kept_alive(0));
     driven.session.ping().unwrap();
@@ -397,7 +397,7 @@ fn mqtt_3_12_4_1_a_missing_pingresp_is_noticed() {
 
 /// The CONNACK deadline starts when CONNECT was sent whole, whatever is sent after it.
 #[test]
-fn the_connack_deadline_is_exact() {
+fn connack_deadline_starts_after_connect_is_sent() {
     for left in [0, 5] {
         let mut storage = Room::new();
         let mut driven = Driven::new(&mut storage);
@@ -419,7 +419,7 @@ fn the_connack_deadline_is_exact() {
 
 /// The deadline of each request starts when it was sent whole. The session has that of the oldest.
 #[test]
-fn the_request_deadline_is_exact() {
+fn request_deadline_starts_after_request_is_sent() {
     let overdue = |packet_id| ProtocolError::RequestTimeout {
         packet_id: id(packet_id),
     };
@@ -447,7 +447,7 @@ fn the_request_deadline_is_exact() {
 
 /// A payload that is being sent extends no deadline while answers can be read.
 #[test]
-fn the_request_deadline_holds_during_a_payload() {
+fn request_deadline_during_payload_is_unchanged() {
     let mut storage = Room::new();
     let mut driven = Driven::connected_with(&mut storage, &kept_alive(0));
     let packet_id = id(driven.subscribe(&FILTER));
@@ -468,7 +468,7 @@ fn the_request_deadline_holds_during_a_payload() {
 
 /// PUBCOMP has its own deadline, which starts with PUBREL.
 #[test]
-fn the_pubcomp_deadline_is_exact() {
+fn pubcomp_deadline_is_separate_from_pubrec_deadline() {
     let mut storage = Room::new();
     let mut driven = Driven::connected_with(&mut storage, &kept_alive(0));
     driven.publish_and_send(2, b"x");
@@ -481,7 +481,7 @@ fn the_pubcomp_deadline_is_exact() {
 
 /// PUBCOMP is not awaited before PUBREL was sent.
 #[test]
-fn the_pubcomp_deadline_starts_when_pubrel_has_left() {
+fn pubcomp_deadline_starts_after_pubrel_is_sent() {
     let mut storage = Room::new();
     let mut driven = Driven::connected_with(&mut storage, &kept_alive(0));
     driven.publish_and_send(2, b"x");
@@ -496,7 +496,7 @@ fn the_pubcomp_deadline_starts_when_pubrel_has_left() {
 
 /// Received bytes extend a deadline to at most ten response timeouts.
 #[test]
-fn a_server_that_sends_all_but_the_answer_has_ten_timeouts() {
+fn answer_missing_traffic_extends_deadline_to_ten_timeouts() {
     let mut storage = Room::new();
     let mut driven = Driven::connected_with(&mut storage, &kept_alive(0));
     driven.session.ping().unwrap();
@@ -510,7 +510,7 @@ fn a_server_that_sends_all_but_the_answer_has_ten_timeouts() {
 
 /// After ten response timeouts, a server that never pauses is read for 1 MiB more.
 #[test]
-fn a_flood_does_not_put_off_a_deadline_without_end() {
+fn answer_missing_in_flood_is_late_after_one_mebibyte() {
     let mut storage = Room::new();
     let mut driven = Driven::connected_with(&mut storage, &kept_alive(0));
     driven.session.ping().unwrap();
@@ -539,7 +539,7 @@ fn a_flood_does_not_put_off_a_deadline_without_end() {
 /// A packet that is received at 64 bytes per response timeout extends a deadline until it is complete. At 63 bytes, it
 /// extends it to ten response timeouts.
 #[test]
-fn a_long_packet_puts_off_a_deadline() {
+fn long_packet_in_progress_extends_deadline() {
     for bytes in [63, 64] {
         let mut storage = Room::new();
         let mut driven = Driven::connected_with(&mut storage, &kept_alive(0));
@@ -577,7 +577,7 @@ fn a_long_packet_puts_off_a_deadline() {
 /// If a caller returns after more than a quarter of the response timeout, no answer counts as late at first. It polls
 /// again 20 ms later.
 #[test]
-fn the_absence_of_the_caller_accuses_nobody() {
+fn caller_absent_answer_is_not_late_at_first() {
     let packet_id = id(1);
     let late = ProtocolError::RequestTimeout { packet_id };
     for answered in [false, true] {
@@ -605,9 +605,9 @@ fn the_absence_of_the_caller_accuses_nobody() {
     }
 }
 
-/// As `the_absence_of_the_caller_accuses_nobody`, with a transport that took nothing before.
+/// As `caller_absent_answer_is_not_late_at_first`, with a transport that took nothing before.
 #[test]
-fn the_absence_of_the_caller_accuses_no_transport() {
+fn caller_absent_transport_is_not_late_at_first() {
     for taken in [false, true] {
         let mut storage = Room::new();
         let mut driven = Driven::connected_with(&mut storage, &kept_alive(0));
@@ -629,7 +629,7 @@ fn the_absence_of_the_caller_accuses_no_transport() {
 
 /// Without a read that found nothing, no answer is late.
 #[test]
-fn a_caller_that_does_not_read_accuses_nobody() {
+fn caller_not_reading_has_no_request_timeout() {
     let mut storage = Room::new();
     let mut driven = Driven::connected_with(&mut storage, &kept_alive(0));
     driven.publish_and_send(1, b"x");
@@ -645,7 +645,7 @@ fn a_caller_that_does_not_read_accuses_nobody() {
 
 /// A clock that is set forward or back by an hour makes no answer late. After it went back, each wait begins again.
 #[test]
-fn a_clock_that_is_set_accuses_nobody() {
+fn clock_set_by_an_hour_causes_no_timeout() {
     const HOUR: u32 = 3_600_000;
     let packet_id = id(1);
     let late = ProtocolError::RequestTimeout { packet_id };
@@ -679,7 +679,7 @@ fn a_clock_that_is_set_accuses_nobody() {
 /// The deadline has passed while something can be done at once: a packet or an event is pending, a checkpoint is due,
 /// or the transport has not refused bytes.
 #[test]
-fn the_deadline_is_now_while_anything_can_be_done() {
+fn deadline_work_pending_is_now() {
     let mut storage = Room::new();
     let mut driven = Driven::new(&mut storage);
     driven.session.set_checkpoints(true);
@@ -714,7 +714,7 @@ fn the_deadline_is_now_while_anything_can_be_done() {
 
 /// After DISCONNECT, acknowledgements are received for a second, unless the caller has set another time.
 #[test]
-fn the_end_after_disconnect_is_exact() {
+fn disconnect_timeout_passed_closes_connection() {
     for (set, millis) in [(None, 1_000), (Some(300), 300)] {
         let mut storage = Room::new();
         let mut driven = Driven::new(&mut storage);
@@ -743,7 +743,7 @@ fn the_end_after_disconnect_is_exact() {
 
 /// An answer in the receive buffer is in time, however late it is handled.
 #[test]
-fn an_answer_that_has_come_is_in_time() {
+fn answer_in_receive_buffer_is_in_time() {
     let mut storage = Room::new();
     let mut driven = Driven::connected_with(&mut storage, &kept_alive(0));
     driven.publish_and_send(1, b"x");
@@ -756,7 +756,7 @@ fn an_answer_that_has_come_is_in_time() {
 /// The write deadline starts when bytes are provided and the transport accepts none. It restarts with each accepted
 /// byte.
 #[test]
-fn the_write_deadline_is_exact() {
+fn write_deadline_restarts_with_each_accepted_byte() {
     let mut storage = Room::new();
     let mut driven = Driven::connected_with(&mut storage, &kept_alive(0));
     driven.publish(0, b"slow");
@@ -774,7 +774,7 @@ fn the_write_deadline_is_exact() {
 
 /// Bytes of a payload that were not taken are no progress.
 #[test]
-fn the_write_deadline_holds_inside_a_payload() {
+fn write_deadline_inside_payload_is_unchanged() {
     let mut storage = Room::new();
     let mut driven = Driven::connected_with(&mut storage, &kept_alive(0));
     driven
@@ -793,7 +793,7 @@ fn the_write_deadline_holds_inside_a_payload() {
 
 /// A source that provides nothing does not extend the write deadline of its payload.
 #[test]
-fn the_write_deadline_holds_while_a_source_brings_nothing() {
+fn write_deadline_source_silent_is_unchanged() {
     let mut storage = Room::new();
     let mut driven = Driven::connected_with(&mut storage, &kept_alive(0));
     driven
@@ -809,7 +809,7 @@ fn the_write_deadline_holds_while_a_source_brings_nothing() {
 
 /// The write deadline applies while an event is pending, and the event is not lost with the connection.
 #[test]
-fn the_write_deadline_holds_while_an_event_waits() {
+fn write_deadline_event_pending_is_unchanged() {
     let mut storage = Room::new();
     let mut driven = Driven::connected_with(&mut storage, &kept_alive(0));
     driven.publish(0, b"stuck");
@@ -837,7 +837,7 @@ impl Driven<'_> {
 
 /// A deadline of the transport ends with the bytes that it was about.
 #[test]
-fn nothing_to_write_is_no_stall() {
+fn write_deadline_nothing_to_write_is_none() {
     let mut storage = Room::new();
     let mut driven = Driven::connected_with(&mut storage, &kept_alive(0));
     driven.publish_and_send(1, b"x");
@@ -858,7 +858,7 @@ fn nothing_to_write_is_no_stall() {
 
 /// All deadlines hold on a clock that wraps in the middle of them.
 #[test]
-fn deadlines_hold_on_a_clock_that_wraps() {
+fn deadlines_clock_wraps_are_exact() {
     let mut storage = Room::new();
     let mut driven = Driven::new(&mut storage);
     driven.now = u32::MAX - 100;
@@ -875,7 +875,7 @@ fn deadlines_hold_on_a_clock_that_wraps() {
 /// If a packet stays in the buffer for lack of room for its answer, it is handled as soon as there is room, not when
 /// something else is received.
 #[test]
-fn what_is_left_in_the_buffer_is_due_when_there_is_room_for_its_answer() {
+fn packet_without_ack_room_is_handled_when_room_is_free() {
     let mut storage = umqtt::Storage::<128, 128, 4>::new();
     let mut driven = Driven::connected_with(&mut storage, &kept_alive(0));
     driven.pass(3_000_000_000);
@@ -898,7 +898,7 @@ fn what_is_left_in_the_buffer_is_due_when_there_is_room_for_its_answer() {
 
 /// A deadline is correct after weeks without a step, even if the clock has wrapped.
 #[test]
-fn deadlines_hold_after_weeks_of_silence() {
+fn deadlines_after_weeks_without_step_are_exact() {
     const DAY: u32 = 86_400_000;
     for days in [10, 24, 25, 30, 40, 49, 50] {
         let mut storage = Room::new();
@@ -916,7 +916,7 @@ fn deadlines_hold_after_weeks_of_silence() {
 
 /// A shorter response timeout also applies to pending answers.
 #[test]
-fn a_response_timeout_holds_at_once() {
+fn response_timeout_shortened_applies_to_pending_answers() {
     let mut storage = Room::new();
     let mut driven = Driven::connected_with(&mut storage, &kept_alive(0));
     let packet_id = id(driven.publish(1, b"x"));
@@ -929,7 +929,7 @@ fn a_response_timeout_holds_at_once() {
 
 /// A response timeout longer than half of the range of the clock is limited to that, and does not pass at once.
 #[test]
-fn the_longest_response_timeout_is_long() {
+fn response_timeout_over_half_clock_range_is_limited() {
     let mut storage = Room::new();
     let mut driven = Driven::new(&mut storage);
     driven.session.set_response_timeout(u32::MAX);
@@ -942,7 +942,7 @@ fn the_longest_response_timeout_is_long() {
 
 /// An idle session wakes only for keep alive, and a closed one never.
 #[test]
-fn an_idle_session_sleeps() {
+fn idle_session_wakes_for_keep_alive_only() {
     let mut storage = Room::new();
     let mut driven = Driven::new(&mut storage);
     assert_eq!(driven.sleep(), None);
@@ -963,7 +963,7 @@ fn an_idle_session_sleeps() {
 
 /// A peer that sends a forbidden packet in single bytes is detected.
 #[test]
-fn a_forbidden_packet_is_not_waited_for() {
+fn forbidden_packet_header_closes_connection() {
     let mut storage = Room::new();
     let mut driven = Driven::connected_with(&mut storage, &kept_alive(0));
     driven.feed(&[0x82, 0xFF, 0xFF, 0x7F]);

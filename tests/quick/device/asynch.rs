@@ -82,7 +82,7 @@ fn message_published_offline_is_sent_after_subscriptions() {
 /// A message that the handler postpones is not acknowledged, nothing more is read, and keep alive continues. After
 /// resume, the handler is given the same message.
 #[test]
-fn refused_message_is_given_again_after_resume() {
+fn refused_message_is_delivered_again_after_resume() {
     let world = World::new();
     let seen = noting_server(&world);
     let mut storage = Storage::<256, 512, 4>::new();
@@ -198,7 +198,7 @@ fn failure_while_message_is_refused_is_reported_after_resume() {
 
 /// A message that is refused in chunks, or whose rest is skipped.
 #[test]
-fn refused_chunk_is_given_again_and_skipped_rest_is_acknowledged() {
+fn refused_chunk_is_repeated_and_skipped_rest_acknowledged() {
     for answer in [Handled::NotNow, Handled::SkipRest] {
         let world = World::new();
         let seen = noting_server(&world);
@@ -248,7 +248,7 @@ fn refused_chunk_is_given_again_and_skipped_rest_is_acknowledged() {
 
 /// The handler postpones a checkpoint for a task. A save that a change has overtaken does not count.
 #[test]
-fn checkpoint_left_to_a_task_ends_with_a_save_of_all_changes() {
+fn checkpoint_postponed_ends_with_save_of_all_changes() {
     let world = World::new();
     let seen = noting_server(&world);
     let mut storage = Storage::<256, 512, 2>::new();
@@ -301,7 +301,7 @@ fn checkpoint_left_to_a_task_ends_with_a_save_of_all_changes() {
 
 /// If a checkpoint is postponed, a task that waits for room receives the error that only a save ends its wait.
 #[test]
-fn task_that_waits_for_room_is_told_of_refused_checkpoint() {
+fn task_waiting_for_room_checkpoint_refused_returns_error() {
     let world = World::new();
     noting_server(&world);
     let mut storage = Storage::<256, 512, 1>::new();
@@ -332,7 +332,7 @@ fn task_that_waits_for_room_is_told_of_refused_checkpoint() {
 
 /// The device is shut down at each point: `run` ends, and so does every call that waits.
 #[test]
-fn shut_down_at_any_point_ends_everything() {
+fn shut_down_at_any_point_ends_all_calls() {
     for at in [
         "offline",
         "connecting",
@@ -443,7 +443,7 @@ fn shut_down_at_any_point_ends_everything() {
 
 /// Dropping the runner ends every waiting call.
 #[test]
-fn dropped_runner_ends_every_wait() {
+fn runner_dropped_ends_waiting_calls() {
     let world = World::new();
     let mut storage = Storage::<256, 256, 1>::new();
     let mut device: Device<'_, &World> = Device::new(&mut storage, &world, &config(&[])).unwrap();
@@ -479,7 +479,7 @@ fn dropped_runner_ends_every_wait() {
 
 /// The runner of a device that was shut down is dropped sooner or later: the reason stays.
 #[test]
-fn dropped_runner_after_shut_down_leaves_state_shut_down() {
+fn runner_dropped_after_shut_down_keeps_state() {
     let world = World::new();
     let mut storage = Storage::<256, 256, 1>::new();
     let mut device: Device<'_, &World> = Device::new(&mut storage, &world, &config(&[])).unwrap();
@@ -507,7 +507,7 @@ fn dropped_runner_after_shut_down_leaves_state_shut_down() {
 
 /// `run` is dropped at each of its polls and begun again. A queued message is still delivered.
 #[test]
-fn run_dropped_at_each_poll_loses_nothing() {
+fn run_dropped_at_any_poll_loses_nothing() {
     for qos in [QOS1, QoS::ExactlyOnce] {
         for polls in 1..12 {
             let world = World::new();
@@ -553,7 +553,7 @@ fn run_dropped_at_each_poll_loses_nothing() {
 
 /// Another CONNECT for one connection: another password, but no other client id.
 #[test]
-fn run_with_other_password_connects_and_with_other_client_id_does_not() {
+fn run_other_password_connects_other_client_id_is_refused() {
     let world = World::new();
     let users = Rc::new(RefCell::new(Vec::new()));
     let noted = Rc::clone(&users);
@@ -605,7 +605,7 @@ fn run_with_other_password_connects_and_with_other_client_id_does_not() {
 
 /// A publish that is dropped at each of its polls was made or not, and its place is free.
 #[test]
-fn publish_dropped_at_each_poll_frees_its_place() {
+fn publish_dropped_at_any_poll_frees_its_place() {
     for polls in 0..6 {
         let world = World::new();
         let seen = noting_server(&world);
@@ -655,7 +655,7 @@ fn publish_dropped_at_each_poll_frees_its_place() {
 }
 
 #[test]
-fn handler_answers_with_payload_of_message() {
+fn handler_answer_with_received_payload_is_sent() {
     let world = World::new();
     world.answer(server);
     let mut storage = Storage::<256, 512, 4>::new();

@@ -20,7 +20,7 @@ const QOS1: QoS = QoS::AtLeastOnce;
 /// A broker that accepts and closes at once is asked at most 10 times in 60 s. A connection that lasts long enough
 /// resets the delays.
 #[test]
-fn server_that_closes_at_once_is_not_asked_often() {
+fn server_closing_at_once_is_dialed_with_backoff() {
     let network = Network::new();
     network.set_step(10);
     let mut storage = Storage::<256, 256, 4>::new();
@@ -47,7 +47,7 @@ fn server_that_closes_at_once_is_not_asked_often() {
 
 /// After bad credentials, the next dial follows after 30 to 60 s, at random.
 #[test]
-fn bad_credentials_delay_the_next_dial_for_long() {
+fn bad_credentials_delay_next_dial_by_30_to_60_seconds() {
     let network = Network::new();
     network.set_step(10);
     let mut storage = Storage::<256, 256, 4>::new();
@@ -100,7 +100,7 @@ fn calls_without_connection_end_in_time() {
 
 /// A message that is refused is not acknowledged, is not due, and is given again after resume.
 #[test]
-fn refused_message_is_given_again_after_resume() {
+fn refused_message_is_delivered_again_after_resume() {
     let network = Network::with_server();
     let mut storage = Storage::<256, 256, 4>::new();
     let mut device = Device::new(&mut storage, &network, &config(&[])).unwrap();
@@ -134,7 +134,7 @@ fn refused_message_is_given_again_after_resume() {
 
 /// The call returns whether the server has closed the connection after DISCONNECT.
 #[test]
-fn shut_down_tells_whether_the_end_was_seen() {
+fn shut_down_returns_whether_server_closed() {
     for closes in [false, true] {
         let network = if closes {
             Network::with_server()
@@ -203,7 +203,7 @@ fn slices_at_qos0_cut_short_are_an_error() {
 
 /// A checkpoint that the handler refuses ends a payload with a reason, because nothing can be sent before it.
 #[test]
-fn refused_checkpoint_ends_payload() {
+fn checkpoint_refused_aborts_payload() {
     let network = Network::with_server();
     let mut storage = Storage::<256, 256, 4>::new();
     let mut device = Device::new(&mut storage, &network, &config(&[])).unwrap();

@@ -590,7 +590,7 @@ fn end(lines: &Lines, error: &Error<Fault>, discard: impl FnOnce(umqtt::codec::P
 type Memory = Storage<512, 140_000, 8>;
 
 #[test]
-fn blocking_device_meets_cloud_brokers() {
+fn blocking_device_with_cloud_limits_behaves_as_in_table() {
     let mut wrong = Vec::new();
     for row in ROWS {
         let (seen, accepted) = (Lines::default(), Lines::default());
@@ -616,7 +616,7 @@ fn blocking_device_meets_cloud_brokers() {
 }
 
 #[test]
-fn async_device_meets_cloud_brokers() {
+fn async_device_with_cloud_limits_behaves_as_in_table() {
     let mut wrong = Vec::new();
     for row in ROWS {
         let (seen, accepted) = (Lines::default(), Lines::default());
@@ -646,7 +646,7 @@ fn async_device_meets_cloud_brokers() {
 
 /// A token that the send buffer cannot hold is no matter of the broker.
 #[test]
-fn token_larger_than_send_buffer_is_refused_with_the_room_needed() {
+fn token_larger_than_send_buffer_reports_bytes_needed() {
     let credentials = Some(Credentials {
         user_name: "u",
         password: Some(&TOKEN),

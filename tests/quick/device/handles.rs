@@ -35,7 +35,7 @@ fn noting_server(world: &World) -> Topics {
 
 /// Every task that waits for the only slot is woken, and they are served in order.
 #[test]
-fn publish_without_slot_waits_first_come_first_served() {
+fn publish_slots_full_waits_in_call_order() {
     for qos in [QOS1, QOS2] {
         let world = World::new();
         let topics = noting_server(&world);
@@ -68,7 +68,7 @@ fn publish_without_slot_waits_first_come_first_served() {
 
 /// A large message that waits for room is not overtaken by a small one.
 #[test]
-fn small_publish_behind_large_waits() {
+fn small_publish_after_blocked_large_one_waits() {
     let world = World::new();
     let topics = noting_server(&world);
     let mut storage = Storage::<256, 128, 8>::new();
@@ -95,7 +95,7 @@ fn small_publish_behind_large_waits() {
 
 /// Permanent errors are returned at once: too large, or not connected.
 #[test]
-fn publish_that_cannot_succeed_does_not_wait_for_others() {
+fn publish_permanent_error_returns_at_once() {
     let world = World::new();
     let mut storage = Storage::<256, 128, 1>::new();
     let mut device: Device<'_, &World> = Device::new(&mut storage, &world, &config(&[])).unwrap();
@@ -173,7 +173,7 @@ fn publish_offline_with_clean_session_1_is_rejected() {
 
 /// A message that is discarded offline makes room for a task that waits.
 #[test]
-fn discard_offline_wakes_task_that_waits_for_room() {
+fn discard_offline_wakes_task_waiting_for_room() {
     let world = World::new();
     let mut storage = Storage::<256, 128, 8>::new();
     let mut device: Device<'_, &World> = Device::new(&mut storage, &world, &config(&[])).unwrap();
@@ -238,7 +238,7 @@ fn thousand_readings_published_offline_arrive_once_in_order() {
 
 /// The wait continues over connections that end before the acknowledgement.
 #[test]
-fn publish_and_wait_ends_on_the_third_connection() {
+fn publish_and_wait_continues_over_reconnects() {
     for qos in [QOS1, QOS2] {
         let world = World::new();
         let connections = Rc::new(Cell::new(0));
@@ -316,7 +316,7 @@ fn qos0_on_refused_connection_is_not_written() {
 }
 
 #[test]
-fn more_tasks_than_places_are_told() {
+fn more_tasks_than_places_return_error() {
     let world = World::new();
     let mut storage = Storage::<256, 512, 1>::new();
     let mut device: Device<'_, &World, 2> =
@@ -352,7 +352,7 @@ fn more_tasks_than_places_are_told() {
 }
 
 #[test]
-fn subscribe_answers_with_codes_and_unsubscribe_ends() {
+fn subscribe_returns_codes_and_unsubscribe_returns() {
     let world = World::new();
     world.answer(|packet| match packet {
         Packet::Subscribe(subscribe) => suback(
@@ -398,7 +398,7 @@ fn subscribe_answers_with_codes_and_unsubscribe_ends() {
 }
 
 #[test]
-fn subscribe_whose_connection_ends_has_unknown_outcome() {
+fn subscribe_connection_closed_has_unknown_outcome() {
     let world = World::new();
     world.answer(|packet| match packet {
         Packet::Connect(_) => connack(true),
@@ -434,7 +434,7 @@ fn subscribe_whose_connection_ends_has_unknown_outcome() {
 }
 
 #[test]
-fn refused_standing_subscription_ends_wait() {
+fn standing_subscription_refused_ends_wait() {
     let world = World::new();
     world.answer(|packet| match packet {
         Packet::Subscribe(subscribe) => {

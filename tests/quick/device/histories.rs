@@ -121,7 +121,7 @@ fn random_histories_lose_and_repeat_nothing() {
 }
 
 #[test]
-fn histories_that_failed_once_pass() {
+fn recorded_failed_histories_pass() {
     for seed in FAILED {
         run(*seed);
     }

@@ -167,7 +167,7 @@ fn every_order_of_subscribers_ends() {
 }
 
 #[test]
-fn every_order_of_ends_ends_all_tasks() {
+fn every_order_of_shut_down_ends_all_tasks() {
     explore::<1, 3>(&Scenario {
         name: "shut down",
         tasks: &[

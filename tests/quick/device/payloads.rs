@@ -196,7 +196,7 @@ fn payloads_of_all_sizes_arrive_while_others_publish() {
 /// A connection ends at each byte of a payload. Slices are sent again, a reader's message is discarded, and nothing blocks
 /// the messages after it.
 #[test]
-fn payload_interrupted_at_each_byte_ends_with_a_reason() {
+fn payload_cut_at_any_byte_returns_reason() {
     for qos in ALL {
         for (room, from_reader) in (0..170).flat_map(|room| [(room, false), (room, true)]) {
             let world = World::new();
@@ -257,7 +257,7 @@ fn payload_interrupted_at_each_byte_ends_with_a_reason() {
 /// The future is dropped after each of its polls. Later requests are not blocked, and no byte of another payload is
 /// changed.
 #[test]
-fn payload_dropped_at_each_poll_leaves_others_whole() {
+fn payload_dropped_at_any_poll_keeps_others_whole() {
     for qos in ALL {
         for polls in 0..40 {
             let world = World::with(
@@ -316,7 +316,7 @@ fn payload_dropped_at_each_poll_leaves_others_whole() {
 /// The call is dropped when its whole payload was sent, and the connection ends before the acknowledgement. The payload
 /// cannot be provided again, so others do not wait for it.
 #[test]
-fn payload_call_dropped_after_last_byte_is_discarded_when_needed_again() {
+fn payload_dropped_after_last_byte_is_discarded_on_resend() {
     for qos in [QOS1, QoS::ExactlyOnce] {
         // The connection ends when the call waits, or after it.
         for cut_at in [10, 30] {
@@ -374,7 +374,7 @@ fn payload_call_dropped_after_last_byte_is_discarded_when_needed_again() {
 
 /// A source that ends early, fails or is silent ends the connection with a reason, and the call with its own.
 #[test]
-fn source_that_provides_too_little_ends_call() {
+fn source_too_short_ends_call_with_its_error() {
     for (end, expected) in [
         (End::Eof, DeviceError::SourceEnded { missing: 80 }),
         (End::Fails, DeviceError::Source(ErrorKind::InvalidData)),
@@ -424,7 +424,7 @@ fn source_that_provides_too_little_ends_call() {
 
 /// A message at QoS 0 that is queued after an open payload was not written.
 #[test]
-fn qos0_behind_open_payload_waits_for_it() {
+fn qos0_after_open_payload_waits_for_it() {
     let world = World::new();
     noting_server(&world);
     let mut storage = Storage::<256, 256, 4>::new();
@@ -459,7 +459,7 @@ fn qos0_behind_open_payload_waits_for_it() {
 
 /// A payload that is needed again has priority over a task that waits for room, because nothing is sent before it.
 #[test]
-fn payload_needed_again_does_not_wait_behind_task_without_room() {
+fn payload_resend_precedes_task_waiting_for_room() {
     let world = World::new();
     let messages = noting_server(&world);
     let mut storage = Storage::<256, 200, 2>::new();
@@ -520,7 +520,7 @@ fn payload_needed_again_does_not_wait_behind_task_without_room() {
 
 /// Payloads are sent in the order of their calls, not in the order in which their tasks are polled.
 #[test]
-fn payload_turns_are_first_come_first_served() {
+fn payloads_are_sent_in_call_order() {
     let world = World::new();
     let messages = noting_server(&world);
     let mut storage = Storage::<256, 256, 8>::new();
@@ -564,7 +564,7 @@ fn payload_turns_are_first_come_first_served() {
 /// The task of a payload is polled only after its connection has ended and another task has begun a payload on the
 /// next. It does not change that one.
 #[test]
-fn payload_task_that_is_polled_late_leaves_next_payload_alone() {
+fn payload_task_polled_late_keeps_next_payload_unchanged() {
     for (qos, is_dropped) in [
         (QOS1, false),
         (QOS1, true),

@@ -20,7 +20,7 @@ fn feed(session: &mut Session<'_>, bytes: &[u8]) {
 
 /// Bytes that were read too late belong to their old connection.
 #[test]
-fn bytes_committed_after_the_end_are_not_taken_for_the_next_connection() {
+fn bytes_committed_after_close_are_discarded() {
     let mut storage = Storage::<64, 64, 1>::new();
     let mut session = Session::new(&mut storage);
     connect(&mut session);
@@ -39,7 +39,7 @@ fn bytes_committed_after_the_end_are_not_taken_for_the_next_connection() {
 
 /// There is no more room than there is.
 #[test]
-fn more_bytes_committed_than_there_was_room_for_fill_the_buffer() {
+fn commit_larger_than_space_fills_buffer() {
     for too_many in [64, 1_000, usize::MAX - 1, usize::MAX] {
         let mut storage = Storage::<64, 64, 1>::new();
         let mut session = Session::new(&mut storage);
@@ -61,7 +61,7 @@ fn more_bytes_committed_than_there_was_room_for_fill_the_buffer() {
 
 /// [MQTT-3.1.0-1] The first packet is a CONNECT, even if the message after it is removed before it was sent.
 #[test]
-fn mqtt_3_1_0_1_a_message_taken_back_does_not_take_the_connect_along() {
+fn mqtt_3_1_0_1_message_aborted_before_send_keeps_connect() {
     let mut storage = Storage::<64, 64, 1>::new();
     let mut session = Session::new(&mut storage);
     session.connect(&Connect::new("device"), T).unwrap();
@@ -87,7 +87,7 @@ fn mqtt_3_1_0_1_a_message_taken_back_does_not_take_the_connect_along() {
 
 /// A DISCONNECT would land in the payload that is being handed over.
 #[test]
-fn a_disconnect_waits_for_the_payload_at_hand() {
+fn disconnect_inside_payload_is_refused() {
     let mut storage = Storage::<64, 64, 1>::new();
     let mut session = Session::new(&mut storage);
     connect(&mut session);
@@ -106,7 +106,7 @@ fn a_disconnect_waits_for_the_payload_at_hand() {
 
 /// Several unsent pings are one PINGREQ, which takes no room from acknowledgements.
 #[test]
-fn a_ping_leaves_room_for_an_answer() {
+fn repeated_pings_leave_room_for_acknowledgement() {
     let mut storage = Storage::<64, 64, 1>::new();
     let mut session = Session::new(&mut storage);
     connect(&mut session);
@@ -130,7 +130,7 @@ fn a_ping_leaves_room_for_an_answer() {
 
 /// A repeated message is no less checked than a new one.
 #[test]
-fn a_repeated_message_that_is_malformed_ends_the_connection() {
+fn repeated_message_malformed_closes_connection() {
     let mut storage = Storage::<64, 64, 1>::new();
     let mut session = Session::new(&mut storage);
     connect(&mut session);
@@ -147,7 +147,7 @@ fn a_repeated_message_that_is_malformed_ends_the_connection() {
 
 /// No payload is requested without a connection for it.
 #[test]
-fn no_payload_is_needed_while_there_is_no_connection() {
+fn payload_needed_without_connection_is_none() {
     let mut storage = Storage::<64, 64, 1>::new();
     let mut session = Session::new(&mut storage);
     connect(&mut session);
@@ -163,7 +163,7 @@ fn no_payload_is_needed_while_there_is_no_connection() {
 
 /// Bytes that are sent on a closed connection are not counted.
 #[test]
-fn bytes_consumed_after_the_end_change_nothing() {
+fn bytes_consumed_after_close_are_ignored() {
     let mut storage = Storage::<64, 64, 1>::new();
     let mut session = Session::new(&mut storage);
     connect(&mut session);
@@ -177,7 +177,7 @@ fn bytes_consumed_after_the_end_change_nothing() {
 
 /// An expected SUBACK is checked like an unexpected one.
 #[test]
-fn a_malformed_answer_ends_the_connection() {
+fn expected_suback_malformed_closes_connection() {
     let mut storage = Storage::<64, 64, 1>::new();
     let mut session = Session::new(&mut storage);
     connect(&mut session);

@@ -47,7 +47,7 @@ fn receive(driven: &mut Driven<'_>, bytes: &[u8], piece: usize, expected: &[u8])
 /// Every size around that of the buffer, read in pieces of any size: the payload is received whole, and acknowledged
 /// once, after its last byte.
 #[test]
-fn a_long_message_comes_in_chunks() {
+fn long_message_is_delivered_in_chunks() {
     for len in [10, 11, 12, 30, 500, 5_000] {
         for piece in [1, 2, 3, 7, 16, 100] {
             let expected = payload(len);
@@ -93,7 +93,7 @@ fn long_publish(level: u8, packet_id: u16, payload: &[u8]) -> Vec<u8> {
 
 /// Packets before and after a long message are received as usual. An acknowledgement does not wait for its end.
 #[test]
-fn a_long_message_stands_between_others() {
+fn long_message_between_others_delays_no_acknowledgement() {
     let mut storage = Storage::<16, 64, 4, 4>::new();
     let mut driven = Driven::connected_with(&mut storage, &CLEAN);
     driven.publish_and_send(1, b"out");
@@ -118,7 +118,7 @@ fn a_long_message_stands_between_others() {
 
 /// A caller that redeems each token and looks at nothing has skipped the message.
 #[test]
-fn chunks_may_be_ignored() {
+fn chunks_ignored_message_is_skipped() {
     let mut storage = Storage::<16, 64, 1, 4>::new();
     let mut driven = Driven::connected_with(&mut storage, &CLEAN);
     let bytes = wire(&[&long_publish(2, 9, &payload(100)), &publish(0, 0, b"next")]);
@@ -132,7 +132,7 @@ fn chunks_may_be_ignored() {
 
 /// If a message is cut after its first chunk, that is reported once. It is received again from its beginning.
 #[test]
-fn a_cut_message_is_told_and_comes_again() {
+fn message_cut_is_reported_and_received_again() {
     for level in [1, 2] {
         let bytes = long_publish(level, 9, &payload(100));
         for cut in 1..bytes.len() {
@@ -161,7 +161,7 @@ fn a_cut_message_is_told_and_comes_again() {
 
 /// The same, when the caller connects again at once.
 #[test]
-fn the_end_of_chunks_is_told_on_the_next_connection() {
+fn chunks_aborted_is_reported_on_next_connection() {
     let mut storage = Storage::<16, 64, 1, 4>::new();
     let mut driven = Driven::connected(&mut storage);
     let bytes = long_publish(1, 9, &payload(100));
@@ -173,7 +173,7 @@ fn the_end_of_chunks_is_told_on_the_next_connection() {
 /// If only the acknowledgement of a complete message was lost, at QoS 2 the message is not delivered again, in whatever
 /// form it is repeated.
 #[test]
-fn a_repeated_long_message_passes_unseen() {
+fn repeated_long_message_is_not_delivered() {
     let bytes = long_publish(2, 9, &payload(100));
     for piece in [1, 5, 16] {
         let mut storage = Storage::<16, 64, 1, 4>::new();
@@ -194,7 +194,7 @@ fn a_repeated_long_message_passes_unseen() {
 
 /// A topic that does not fit is skipped, acknowledged and reported, in any pieces. A repeated one is only acknowledged.
 #[test]
-fn a_long_topic_is_skipped() {
+fn long_topic_is_skipped_and_reported() {
     // What fits beside 2 bytes of fixed header, 2 of length and an id.
     for len in 1..40 {
         for level in [0, 1, 2] {
@@ -227,7 +227,7 @@ fn a_long_topic_is_skipped() {
 
 /// Any other packet that does not fit ends the connection, with its size, at its header; one that just fits does not.
 #[test]
-fn other_long_packets_tell_their_size() {
+fn other_long_packets_report_bytes_needed() {
     let mut storage = Storage::<16, 128, 4, 4>::new();
     let mut driven = Driven::connected(&mut storage);
     let asked = driven.subscribe(&[("a", QoS::AtMostOnce); 12]);
@@ -251,7 +251,7 @@ fn other_long_packets_tell_their_size() {
 
 /// A message of the maximum Remaining Length is received through 128 bytes, and acknowledged.
 #[test]
-fn the_longest_message_passes() {
+fn longest_message_is_received_and_acknowledged() {
     let mut storage = Storage::<128, 64, 1, 4>::new();
     let mut driven = Driven::connected_with(&mut storage, &CLEAN);
     // Topic and id take 5 of the 268,435,455 bytes.
@@ -277,7 +277,7 @@ fn the_longest_message_passes() {
 
 /// A message that just fits is delivered whole, and another packet is handled, in any number of pieces.
 #[test]
-fn what_just_fits_is_whole() {
+fn message_filling_buffer_is_delivered_whole() {
     let mut storage = Storage::<16, 128, 4, 4>::new();
     let mut driven = Driven::connected(&mut storage);
     let payload = [b'x'; 11];
@@ -301,7 +301,7 @@ fn what_just_fits_is_whole() {
 
 /// The topic of a skipped message is looked at to its end, at every QoS.
 #[test]
-fn a_wildcard_late_in_a_skipped_topic_is_refused() {
+fn wildcard_in_skipped_topic_is_refused() {
     for level in [0, 1, 2] {
         for at in 0..40 {
             let mut bytes = publish_on(&"t".repeat(40), level, 9, b"x");

@@ -397,7 +397,7 @@ fn discard_qos_2_pubrec_slots_full_is_released() {
 }
 
 #[test]
-fn discard_pubrel_owed_is_not_kept() {
+fn discard_pubrel_pending_is_not_kept() {
     let mut storage = Room::new();
     let mut driven = Driven::connected(&mut storage);
     driven.publish_and_send(2, b"x");
@@ -552,7 +552,7 @@ fn discard_streamed_with_source_is_partly_sent() {
 }
 
 #[test]
-fn discard_streamed_without_source_frees_those_behind() {
+fn discard_streamed_without_source_unblocks_later_messages() {
     for level in [1, 2] {
         for is_asked in [false, true] {
             let mut storage = Room::new();
@@ -588,7 +588,7 @@ fn discard_streamed_without_source_frees_those_behind() {
 
 /// One payload is being sent, and an older message after it needs its payload.
 #[test]
-fn discard_streamed_behind_payload_in_progress_leaves_it_whole() {
+fn discard_streamed_after_payload_in_progress_keeps_it_whole() {
     for size in 1..12 {
         let mut storage = Room::new();
         let mut driven = Driven::new(&mut storage);

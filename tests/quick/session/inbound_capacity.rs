@@ -27,7 +27,7 @@ fn run(driven: &mut Driven<'_>) -> (Vec<u8>, Vec<Vec<u8>>, Option<ProtocolError>
 /// [MQTT-4.8.0-2] The connection is closed with the reason, the session is kept, and the next connection continues.
 /// Delivered messages are completed first, for any number of messages in one read.
 #[test]
-fn mqtt_4_8_0_2_each_connection_gets_further() {
+fn mqtt_4_8_0_2_inbound_ids_full_next_connection_continues() {
     let mut storage = Storage::<64, 64, 1, 1>::new();
     let mut driven = Driven::new(&mut storage);
     let full = Some(ProtocolError::TooManyQos2Messages { capacity: 1 });
@@ -67,7 +67,7 @@ fn mqtt_4_8_0_2_each_connection_gets_further() {
 
 /// The PUBREL may be received after a long message, however long that takes.
 #[test]
-fn a_long_message_may_pass_before_the_release() {
+fn pubrel_after_long_message_is_handled() {
     let mut storage = Storage::<64, 64, 1, 1>::new();
     let mut driven = Driven::connected(&mut storage);
     for id in 1..=2 {
@@ -87,7 +87,7 @@ fn a_long_message_may_pass_before_the_release() {
 
 /// If there is no room for its id, a message with a topic that does not fit is not reported, and not acknowledged.
 #[test]
-fn a_skipped_message_that_finds_no_room_is_not_reported() {
+fn skipped_message_inbound_ids_full_is_not_reported() {
     let mut storage = Storage::<16, 64, 1, 1>::new();
     let mut driven = Driven::connected(&mut storage);
     driven.feed(&[0x34, 6, 0, 1, b't', 0, 1, b'x']);
@@ -106,7 +106,7 @@ fn a_skipped_message_that_finds_no_room_is_not_reported() {
 
 /// A long message after one without room is also skipped, even if there is room by then.
 #[test]
-fn a_long_message_does_not_overtake_one_that_found_no_room() {
+fn long_message_after_skipped_one_is_skipped() {
     let mut storage = Storage::<64, 64, 1, 1>::new();
     let mut driven = Driven::connected(&mut storage);
     for id in 1..=2 {

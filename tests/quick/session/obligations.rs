@@ -31,7 +31,7 @@ fn payload(len: usize) -> Vec<u8> {
 
 /// Two tokens of one event: the second one takes no event.
 #[test]
-fn event_token_used_late_takes_nothing() {
+fn event_token_used_late_returns_none() {
     let mut storage = Room::new();
     let mut driven = Driven::connected(&mut storage);
     driven.feed(&wire(&[&publish(0, 0, b"one"), &publish(1, 7, b"two")]));
@@ -48,7 +48,7 @@ fn event_token_used_late_takes_nothing() {
 
 /// A token from before the connection was closed takes no event of the next connection.
 #[test]
-fn event_token_of_closed_connection_takes_nothing() {
+fn event_token_of_closed_connection_returns_none() {
     let mut storage = Room::new();
     let mut driven = Driven::connected(&mut storage);
     driven.feed(&publish(1, 7, b"x"));
@@ -359,7 +359,7 @@ fn connected(driven: &mut Driven<'_>) -> (bool, bool) {
 
 /// The server forgot the session, and the CONNACK that reports it was lost. The next CONNACK cannot report it.
 #[test]
-fn connect_unanswered_next_connected_tells_once() {
+fn connect_unanswered_next_connected_reports_it_once() {
     let mut storage = Room::new();
     let mut driven = Driven::connected(&mut storage);
     driven.receive(
@@ -381,7 +381,7 @@ fn connect_unanswered_next_connected_tells_once() {
 
 /// A CONNECT that was not sent whole, or was refused, changed nothing at the server.
 #[test]
-fn connect_not_sent_or_refused_next_connected_tells_nothing() {
+fn connect_not_sent_or_refused_next_connected_reports_none() {
     let mut storage = Room::new();
     let mut driven = Driven::connected(&mut storage);
     driven.connect(&KEEP);
@@ -396,7 +396,7 @@ fn connect_not_sent_or_refused_next_connected_tells_nothing() {
 
 /// The flag stays until its event was taken, and is in the image, also while the answer is awaited.
 #[test]
-fn connect_unanswered_session_restored_connected_tells() {
+fn connect_unanswered_session_restored_connected_reports_it() {
     let mut storage = Room::new();
     let mut driven = Driven::connected(&mut storage);
     driven.connect(&KEEP);
@@ -476,7 +476,7 @@ fn sent_and_asked_again(driven: &mut Driven<'_>) -> PacketId {
 
 /// A message of which nothing was sent is discarded at once: the server cannot know its id.
 #[test]
-fn declined_message_never_sent_frees_id_at_once() {
+fn discarded_message_never_sent_frees_id_at_once() {
     let mut storage = Storage::<64, 256, 1, 4>::new();
     let mut driven = Driven::connected(&mut storage);
     let message = StreamedPublish::New {
@@ -494,7 +494,7 @@ fn declined_message_never_sent_frees_id_at_once() {
 
 /// Declined messages take no slot, keep their ids, survive a reboot, and are reported when the server has forgotten.
 #[test]
-fn declined_messages_sent_keep_ids_without_slots() {
+fn discarded_messages_sent_keep_ids_without_slots() {
     let mut storage = Storage::<64, 256, 1, 4>::new();
     let mut driven = Driven::connected(&mut storage);
     let mut declined = Vec::new();
@@ -534,7 +534,7 @@ fn declined_messages_sent_keep_ids_without_slots() {
 
 /// If the server has received a declined message after all, its release follows, also on the next connection.
 #[test]
-fn declined_message_received_by_server_is_reported_delivered() {
+fn discarded_message_received_by_server_is_delivered() {
     let mut storage = Storage::<64, 256, 1, 4>::new();
     let mut driven = Driven::connected(&mut storage);
     let id = sent_and_asked_again(&mut driven);

@@ -85,7 +85,7 @@ fn publish_before_and_after_connect_keeps_order() {
 
 /// [MQTT-3.3.1-1] Only messages of which a byte was attempted have DUP.
 #[test]
-fn publish_connection_lost_is_sent_without_dup_after_attempted_ones() {
+fn publish_after_connection_loss_has_dup_only_if_attempted() {
     let mut storage = Room::new();
     let mut driven = Driven::connected(&mut storage);
     driven.publish_and_send(1, b"sent");
@@ -536,7 +536,7 @@ fn publish_offline_buffer_full_leaves_room_for_connect() {
 
 /// `prepare` ends an older connection, as `connect` does.
 #[test]
-fn prepare_connected_ends_the_connection() {
+fn prepare_connected_closes_connection() {
     let mut storage = Room::new();
     let mut driven = Driven::connected(&mut storage);
     driven.publish_and_send(1, b"a");
@@ -663,7 +663,7 @@ fn publisher_requests_are_sent_in_order() {
 
 /// With the event of a closed connection, a publisher behaves like the session.
 #[test]
-fn publisher_offline_queues_what_is_kept() {
+fn publisher_offline_queues_kept_messages_only() {
     for options in [KEEP, CLEAN] {
         let mut storage = Room::new();
         let mut driven = Driven::connected_with(&mut storage, &options);
@@ -722,7 +722,7 @@ fn generation(session: &Session<'_>) -> u16 {
 }
 
 #[test]
-fn saved_last_change_ends_the_obligation() {
+fn saved_last_change_clears_checkpoint() {
     let mut storage = Room::new();
     let mut driven = with_checkpoints(&mut storage);
     driven.publish(1, b"a");
@@ -805,7 +805,7 @@ fn saved_offline_counts_after_connack() {
 
 /// With its publisher, a handler saves a request that it has just queued.
 #[test]
-fn publisher_saved_in_handler_ends_the_obligation() {
+fn publisher_saved_in_handler_clears_checkpoint() {
     for changed in [false, true] {
         let mut storage = Room::new();
         let mut driven = with_checkpoints(&mut storage);
@@ -863,7 +863,7 @@ fn publish_in_checkpoint_handler_makes_another_due() {
 }
 
 #[test]
-fn saved_before_restore_says_nothing_about_later_changes() {
+fn saved_before_restore_does_not_cover_later_changes() {
     let mut image = [0; Room::IMAGE_LEN];
     let mut storage = Room::new();
     let mut driven = with_checkpoints(&mut storage);

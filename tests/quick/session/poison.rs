@@ -87,7 +87,7 @@ fn publish_number_of_connections_saturates() {
 }
 
 #[test]
-fn publishes_several_kept_are_sent_one_by_one_on_third_connection() {
+fn publishes_on_third_connection_are_sent_one_by_one() {
     let mut storage = Room::new();
     let mut driven = Driven::connected(&mut storage);
     for level in [1, 2, 1] {
@@ -138,7 +138,7 @@ fn publish_first_of_several_is_named_on_third_connection() {
 
 /// An acknowledgement, of QoS 1 or 2, ends the count.
 #[test]
-fn publish_acknowledged_count_begins_again() {
+fn publish_acknowledged_count_restarts() {
     for level in [1, 2] {
         let mut storage = Room::new();
         let mut driven = Driven::connected(&mut storage);
@@ -194,7 +194,7 @@ fn publish_connections_without_it_do_not_count() {
 
 /// A device that sleeps without waiting for the acknowledgement: the server has closed nothing.
 #[test]
-fn publish_own_disconnect_is_not_named_and_does_not_count() {
+fn publish_own_disconnect_does_not_count() {
     let mut storage = Room::new();
     let mut driven = Driven::connected(&mut storage);
     driven.publish(1, b"a");
@@ -210,7 +210,7 @@ fn publish_own_disconnect_is_not_named_and_does_not_count() {
 }
 
 #[test]
-fn publish_timeout_is_not_named_and_does_not_count() {
+fn publish_timeout_does_not_count() {
     let mut storage = Room::new();
     let mut driven = Driven::connected(&mut storage);
     driven.publish(1, b"x");
@@ -250,7 +250,7 @@ fn publish_reason_in_received_bytes_is_not_named() {
 
 /// DISCONNECT was queued before CONNACK or after it: all is sent, and it is sent after all.
 #[test]
-fn publishes_one_by_one_disconnect_is_not_held_back() {
+fn publishes_one_by_one_disconnect_is_not_delayed() {
     for is_early in [true, false] {
         let mut storage = Room::new();
         let mut driven = Driven::connected(&mut storage);
@@ -278,7 +278,7 @@ fn publishes_one_by_one_disconnect_is_not_held_back() {
 }
 
 #[test]
-fn publishes_one_by_one_requests_and_qos_0_behind_follow() {
+fn publishes_one_by_one_later_requests_and_qos_0_follow() {
     let mut storage = Room::new();
     let mut driven = Driven::connected(&mut storage);
     driven.publish(1, b"a");
@@ -593,7 +593,7 @@ fn subscription_not_sent_whole_is_not_named() {
 }
 
 #[test]
-fn subscription_own_disconnect_or_timeout_is_not_named_and_does_not_count() {
+fn subscription_own_disconnect_or_timeout_does_not_count() {
     let mut storage = Room::new();
     let mut driven = Driven::new(&mut storage);
     driven.session.set_subscriptions(THREE).unwrap();

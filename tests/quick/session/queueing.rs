@@ -145,7 +145,7 @@ fn queued_inside_payload_buffer_full_payload_goes_on() {
 
 /// The smallest send buffer that has room for the packets themselves.
 #[test]
-fn queued_inside_payload_smallest_buffer_has_two_bytes_for_it() {
+fn queued_inside_payload_smallest_buffer_has_two_bytes() {
     assert_eq!(connect(&KEEP).len(), CONNECT_LEN);
     with_tx(30, |driven| {
         let payload = pattern(20);
@@ -233,7 +233,7 @@ fn queued_inside_payload_older_acknowledged_room_is_used() {
 
 /// Acknowledgements and PINGREQ follow the payload, before the packets that were queued inside it.
 #[test]
-fn queued_inside_payload_acknowledgements_are_sent_before_requests() {
+fn queued_inside_payload_acks_are_sent_before_requests() {
     with_tx(128, |driven| {
         let payload = pattern(10);
         driven.open(&KEEP, false);
@@ -260,7 +260,7 @@ fn queued_inside_payload_acknowledgements_are_sent_before_requests() {
 }
 
 #[test]
-fn queued_inside_payload_second_payload_and_disconnect_are_refused() {
+fn queued_inside_payload_payload_and_disconnect_are_refused() {
     with_tx(128, |driven| {
         driven.open(&KEEP, false);
         driven.session.begin_payload(streamed(1), 10).unwrap();
@@ -279,7 +279,7 @@ fn queued_inside_payload_second_payload_and_disconnect_are_refused() {
 
 /// No byte of the packet was sent: it is removed, and those after it are sent.
 #[test]
-fn abandon_payload_not_sent_packets_behind_are_sent() {
+fn abandon_payload_not_sent_later_packets_are_sent() {
     for level in [0, 1, 2] {
         with_tx(128, |driven| {
             driven.open(&KEEP, false);
@@ -298,7 +298,7 @@ fn abandon_payload_not_sent_packets_behind_are_sent() {
 
 /// Sent in part: the connection is closed, and kept messages are sent on the next one.
 #[test]
-fn abandon_payload_sent_in_part_packets_behind_are_kept() {
+fn abandon_payload_sent_in_part_later_packets_are_kept() {
     for level in [0, 1, 2] {
         for provided in [0, 5] {
             with_tx(128, |driven| {
@@ -345,7 +345,7 @@ fn abandon_payload_sent_in_part_packets_behind_are_kept() {
 
 /// A requested payload is aborted before its first byte: the session asks again, and later messages wait.
 #[test]
-fn abandon_resend_not_sent_packets_behind_wait() {
+fn abandon_resend_not_sent_later_packets_wait() {
     with_tx(128, |driven| {
         let now = driven.at();
         driven.open(&KEEP, false);

@@ -13,7 +13,7 @@ const FILTER: [(&str, QoS); 1] = [("a/#", QoS::AtMostOnce)];
 
 /// Any number of connections that break before CONNACK, at any byte, do not change the session.
 #[test]
-fn connections_without_connack_change_nothing() {
+fn connections_without_connack_keep_session() {
     let mut storage = Room::new();
     let mut driven = Driven::connected(&mut storage);
     driven.publish(1, b"left");
@@ -49,7 +49,7 @@ fn connections_without_connack_change_nothing() {
 
 /// A resend that is cut in the middle is sent again, with those after it. Messages that were sent once keep DUP.
 #[test]
-fn a_resend_may_be_cut_as_well() {
+fn resend_cut_is_sent_again() {
     let packet = publish(1, 1, b"a").len();
     for left in 0..3 * packet {
         let mut storage = Room::new();
@@ -87,7 +87,7 @@ fn a_resend_may_be_cut_as_well() {
 
 /// Acknowledgements, PINGREQ, QoS 0 and half a packet die with their connection; pending requests are reported.
 #[test]
-fn what_belongs_to_a_connection_dies_with_it() {
+fn connection_closed_discards_acks_pings_and_qos_0() {
     let mut storage = Room::new();
     let mut driven = Driven::connected(&mut storage);
     let (asked, given_back) = (driven.subscribe(&FILTER), driven.unsubscribe(&["a/#"]));
@@ -121,7 +121,7 @@ fn what_belongs_to_a_connection_dies_with_it() {
 
 /// The caller learns the fate of everything, also when it connects again at once without asking.
 #[test]
-fn reports_wait_for_whoever_connects_at_once() {
+fn reports_pending_survive_immediate_reconnect() {
     let mut storage = Room::new();
     let mut driven = Driven::connected(&mut storage);
     let published = driven.publish(1, b"x");
@@ -152,7 +152,7 @@ fn reports_wait_for_whoever_connects_at_once() {
 
 /// A CONNACK that was received and not handled has no effect on the next connection.
 #[test]
-fn an_old_connack_is_not_taken_for_a_new_one() {
+fn connack_of_old_connection_is_ignored() {
     let mut storage = Room::new();
     let mut driven = Driven::new(&mut storage);
     driven.connect(&KEEP);
@@ -167,7 +167,7 @@ fn an_old_connack_is_not_taken_for_a_new_one() {
 
 /// A pending event is not lost when the connection breaks, and it is not returned twice.
 #[test]
-fn an_event_that_waits_survives_its_connection() {
+fn event_pending_survives_connection_loss() {
     let mut storage = Room::new();
     let mut driven = Driven::connected(&mut storage);
     driven.feed(&publish(2, 5, b"x"));
@@ -184,7 +184,7 @@ fn an_event_that_waits_survives_its_connection() {
 
 /// A token that was used, or whose event was discarded with its connection, returns no event.
 #[test]
-fn a_stale_token_redeems_nothing() {
+fn event_token_stale_returns_none() {
     let mut storage = Room::new();
     let mut driven = Driven::connected(&mut storage);
     driven.feed(&publish(1, 5, b"x"));
@@ -201,7 +201,7 @@ fn a_stale_token_redeems_nothing() {
 /// CONNECT, SUBSCRIBE, PUBLISH and DISCONNECT that are queued at once are returned as one slice, and their answers are
 /// reported.
 #[test]
-fn a_pipelined_connect_is_one_slice() {
+fn pipelined_packets_are_one_slice() {
     let mut storage = Room::new();
     let mut driven = Driven::new(&mut storage);
     driven.connect(&KEEP);
@@ -241,7 +241,7 @@ fn a_pipelined_connect_is_one_slice() {
 
 /// The same with a refusal: every failed request is reported.
 #[test]
-fn a_refused_pipeline_tells_all() {
+fn pipelined_packets_refused_are_all_reported() {
     let mut storage = Room::new();
     let mut driven = Driven::new(&mut storage);
     driven.connect(&KEEP);
@@ -264,7 +264,7 @@ fn a_refused_pipeline_tells_all() {
 
 /// A full window is an answer: nothing is sent, nothing is lost, and the connection is fine.
 #[test]
-fn a_full_window_says_so() {
+fn in_flight_table_full_returns_error() {
     let mut storage = Storage::<64, 256, 2>::new();
     let mut driven = Driven::connected(&mut storage);
     let (one, two) = (driven.publish(1, b"one"), driven.publish(2, b"two"));
@@ -297,7 +297,7 @@ fn a_full_window_says_so() {
 
 /// A full arena is an answer as well, with the sizes; acknowledgements still flow, and it can be reconnected.
 #[test]
-fn a_full_arena_says_so() {
+fn send_buffer_full_returns_error_with_sizes() {
     let mut storage = Storage::<64, 64, 8>::new();
     let mut driven = Driven::connected(&mut storage);
     let capacity = 64 - 2 - connect(&KEEP).len();
@@ -357,7 +357,7 @@ fn a_full_arena_says_so() {
 
 /// A packet that fills the send buffer to the last byte is not too large, and finds room when that is empty.
 #[test]
-fn the_largest_packet_waits_for_room() {
+fn largest_packet_fits_into_empty_send_buffer() {
     let mut storage = Storage::<64, 64, 8>::new();
     let mut driven = Driven::connected(&mut storage);
     let capacity = 64 - 2 - connect(&KEEP).len();
@@ -375,7 +375,7 @@ fn the_largest_packet_waits_for_room() {
 
 /// A message that is acknowledged late, before it was resent, is omitted. The others are sent.
 #[test]
-fn a_resend_may_be_acknowledged_before_it_begins() {
+fn resend_acknowledged_before_it_begins_is_omitted() {
     let mut storage = Room::new();
     let mut driven = Driven::connected(&mut storage);
     for payload in [b"one", b"two", b"six"] {
@@ -393,7 +393,7 @@ fn a_resend_may_be_acknowledged_before_it_begins() {
 
 /// A longer CONNECT takes no room from kept messages, and all room of discarded ones.
 #[test]
-fn a_longer_connect_gives_nothing_up_that_is_kept() {
+fn longer_connect_keeps_unacknowledged_messages() {
     let mut storage = Storage::<64, 64, 8>::new();
     let mut driven = Driven::connected(&mut storage);
     let capacity = 64 - 2 - connect(&KEEP).len();
@@ -427,7 +427,7 @@ fn a_longer_connect_gives_nothing_up_that_is_kept() {
 
 /// If a message is acknowledged before it was resent, the payload after it is still requested from its caller.
 #[test]
-fn a_late_acknowledgement_does_not_end_a_payload() {
+fn payload_after_late_acknowledgement_is_requested() {
     let mut storage = Room::new();
     let mut driven = Driven::connected(&mut storage);
     driven.publish_and_send(1, b"one");
@@ -446,7 +446,7 @@ fn a_late_acknowledgement_does_not_end_a_payload() {
 
 /// A DISCONNECT finds room in a full session.
 #[test]
-fn a_full_session_can_take_its_leave() {
+fn disconnect_send_buffer_full_is_queued() {
     let mut storage = Storage::<64, 32, 8>::new();
     let mut driven = Driven::connected(&mut storage);
     let mut expected = Vec::new();
@@ -460,7 +460,7 @@ fn a_full_session_can_take_its_leave() {
 
 /// Two peers with full buffers and more to send do not wait for each other without end.
 #[test]
-fn two_full_peers_do_not_dead_lock() {
+fn peers_with_full_buffers_do_not_deadlock() {
     for taken in [1, 2, 5, 64] {
         let mut storage = Storage::<32, 64, 3, 4>::new();
         let mut driven = Driven::connected(&mut storage);
@@ -556,7 +556,7 @@ impl Peer {
 /// Session Present 0 and a server that closes the connection at each unknown PUBREL: there is no live-lock, and all
 /// other messages are delivered.
 #[test]
-fn a_server_that_refuses_a_pubrel_is_no_live_lock() {
+fn pubrel_refused_by_server_causes_no_livelock() {
     let mut storage = Room::new();
     let mut driven = Driven::connected(&mut storage);
     let released = [driven.publish(2, b"a"), driven.publish(2, b"b")];
@@ -581,7 +581,7 @@ fn a_server_that_refuses_a_pubrel_is_no_live_lock() {
 
 /// The PUBREL was never sent because the connection broke before CONNACK. It is still not discarded.
 #[test]
-fn a_pubrel_is_given_up_only_after_it_was_tried() {
+fn pubrel_never_sent_is_not_discarded() {
     let mut storage = Room::new();
     let mut driven = Driven::connected(&mut storage);
     driven.publish_and_send(2, b"a");
@@ -597,7 +597,7 @@ fn a_pubrel_is_given_up_only_after_it_was_tried() {
 
 /// A message that begins its life after Session Present 0 is not "forgotten".
 #[test]
-fn what_was_published_after_a_fresh_start_is_certain() {
+fn publish_after_session_lost_is_reported_delivered() {
     let mut storage = Room::new();
     let mut driven = Driven::connected(&mut storage);
     driven.publish_and_send(2, b"resent");
@@ -614,7 +614,7 @@ fn what_was_published_after_a_fresh_start_is_certain() {
 
 /// New messages are sent after a pending PUBREL, which waits for CONNACK. A pending report blocks nothing.
 #[test]
-fn a_release_that_is_owed_comes_first() {
+fn publish_pubrel_pending_is_sent_after_it() {
     let mut storage = Room::new();
     let mut driven = Driven::connected(&mut storage);
     driven.publish_and_send(2, b"first");

@@ -47,7 +47,7 @@ fn busy(storage: &mut Small) -> Driven<'_> {
 
 /// [MQTT-4.1.0-1] The session state lives across reboots if it is saved.
 #[test]
-fn mqtt_4_1_0_1_a_restored_session_goes_on_where_it_stopped() {
+fn mqtt_4_1_0_1_restored_session_continues() {
     let mut first = Small::new();
     let saved = image(&busy(&mut first));
 
@@ -92,7 +92,7 @@ fn mqtt_4_1_0_1_a_restored_session_goes_on_where_it_stopped() {
 
 /// [MQTT-3.1.3-2] An image belongs to one client id.
 #[test]
-fn mqtt_3_1_3_2_a_restored_session_refuses_another_client_id() {
+fn mqtt_3_1_3_2_restored_session_other_id_is_refused() {
     let mut first = Small::new();
     let saved = image(&busy(&mut first));
     let mut second = Small::new();
@@ -106,7 +106,7 @@ fn mqtt_3_1_3_2_a_restored_session_refuses_another_client_id() {
 }
 
 #[test]
-fn a_saved_and_restored_image_is_saved_again_byte_for_byte() {
+fn image_restored_and_saved_again_is_identical() {
     let mut first = Small::new();
     let mut driven = busy(&mut first);
     driven.session.connection_lost();
@@ -121,7 +121,7 @@ fn a_saved_and_restored_image_is_saved_again_byte_for_byte() {
 }
 
 #[test]
-fn a_session_that_never_connected_can_be_saved() {
+fn session_never_connected_is_saved_and_restored() {
     let mut first = Small::new();
     let saved = image(&Driven::new(&mut first));
     let mut second = Small::new();
@@ -131,7 +131,7 @@ fn a_session_that_never_connected_can_be_saved() {
 }
 
 #[test]
-fn the_worst_case_fits_into_image_len_and_one_byte_less_is_refused() {
+fn image_largest_fits_image_len_and_one_byte_less_fails() {
     let mut storage = Small::new();
     let mut driven = Driven::new(&mut storage);
     let long_id = "i".repeat(40);
@@ -162,7 +162,7 @@ fn the_worst_case_fits_into_image_len_and_one_byte_less_is_refused() {
 }
 
 #[test]
-fn bytes_behind_an_image_are_ignored() {
+fn bytes_after_image_are_ignored() {
     let mut first = Small::new();
     let mut saved = image(&busy(&mut first));
     saved.extend([0xFF; 9]);
@@ -171,7 +171,7 @@ fn bytes_behind_an_image_are_ignored() {
 }
 
 #[test]
-fn an_image_with_any_byte_changed_or_missing_is_refused_and_changes_nothing() {
+fn image_changed_or_truncated_is_refused_without_effect() {
     let mut first = Small::new();
     let saved = image(&busy(&mut first));
     let mut second = Small::new();
@@ -213,7 +213,7 @@ fn forged(image: &[u8], at: usize, bytes: &[u8]) -> Vec<u8> {
 }
 
 #[test]
-fn foreign_future_and_contradictory_images_are_refused_by_name() {
+fn image_foreign_newer_or_invalid_returns_named_error() {
     let mut first = Small::new();
     let saved = image(&busy(&mut first));
     let mut second = Small::new();
@@ -269,7 +269,7 @@ fn foreign_future_and_contradictory_images_are_refused_by_name() {
 
 /// A payload that is being sent is requested again after the reboot, at whatever byte the image was saved.
 #[test]
-fn a_session_can_be_saved_in_the_middle_of_a_payload() {
+fn session_saved_inside_payload_requests_it_again() {
     let mut first = Small::new();
     let mut driven = Driven::new(&mut first);
     open(&mut driven, false);
@@ -296,7 +296,7 @@ fn a_session_can_be_saved_in_the_middle_of_a_payload() {
 }
 
 #[test]
-fn an_image_that_needs_more_room_is_refused() {
+fn image_larger_than_storage_is_refused() {
     let mut first = Small::new();
     let saved = image(&busy(&mut first));
     fn refused<const TX: usize, const INFLIGHT: usize, const INBOUND: usize>(saved: &[u8]) {
@@ -312,7 +312,7 @@ fn an_image_that_needs_more_room_is_refused() {
 }
 
 #[test]
-fn restoring_ends_a_connection() {
+fn restore_connected_closes_connection() {
     let mut first = Small::new();
     let saved = image(&busy(&mut first));
     let mut second = Small::new();
@@ -336,7 +336,7 @@ fn checkpoint(driven: &mut Driven<'_>, saved: &mut Vec<u8>) -> Option<String> {
 }
 
 #[test]
-fn with_checkpoints_nothing_leaves_before_the_caller_could_save() {
+fn checkpoints_on_nothing_is_sent_before_save_is_possible() {
     let mut storage = Small::new();
     let mut driven = Driven::new(&mut storage);
     driven.session.set_checkpoints(true);
@@ -390,7 +390,7 @@ fn with_checkpoints_nothing_leaves_before_the_caller_could_save() {
 /// Packets that `poll` handles without an event may also need a checkpoint. A caller without an event would sleep
 /// before the checkpoint.
 #[test]
-fn a_checkpoint_is_due_in_the_same_poll_as_the_change() {
+fn checkpoint_is_due_in_poll_of_the_change() {
     let mut storage = Small::new();
     let mut driven = Driven::new(&mut storage);
     driven.session.set_checkpoints(true);
@@ -407,7 +407,7 @@ fn a_checkpoint_is_due_in_the_same_poll_as_the_change() {
 
 /// There are no checkpoints between the chunks of a message, and nothing is sent while one is due.
 #[test]
-fn a_checkpoint_is_due_before_a_long_message_begins() {
+fn checkpoint_is_due_before_long_message() {
     let mut storage = Small::new();
     let mut driven = Driven::new(&mut storage);
     driven.session.set_checkpoints(true);
@@ -425,7 +425,7 @@ fn a_checkpoint_is_due_before_a_long_message_begins() {
 }
 
 #[test]
-fn a_checkpoint_that_is_not_used_holds_nothing_up() {
+fn checkpoint_ignored_delays_nothing() {
     let mut storage = Small::new();
     let mut driven = Driven::new(&mut storage);
     driven.session.set_checkpoints(true);
@@ -441,7 +441,7 @@ fn a_checkpoint_that_is_not_used_holds_nothing_up() {
 
 /// A message published between the chunks of another must not hold everything up until that has ended.
 #[test]
-fn a_checkpoint_is_due_between_the_chunks_of_a_message() {
+fn checkpoint_is_due_between_chunks() {
     let mut storage = Storage::<16, 64, 4>::new();
     let mut driven = Driven::new(&mut storage);
     driven.session.set_checkpoints(true);
@@ -459,7 +459,7 @@ fn a_checkpoint_is_due_between_the_chunks_of_a_message() {
 
 /// A PUBREL that meant nothing to the server any more is not tried on another connection, reboot or not.
 #[test]
-fn a_release_that_the_server_forgot_is_reported_after_the_reboot() {
+fn pubrel_unknown_to_server_is_reported_after_reboot() {
     let mut first = Small::new();
     let mut driven = Driven::new(&mut first);
     open(&mut driven, false);
@@ -483,7 +483,7 @@ fn a_release_that_the_server_forgot_is_reported_after_the_reboot() {
 
 /// [MQTT-3.1.2-6] What began with Clean Session 1 is not used again, reboot or not.
 #[test]
-fn mqtt_3_1_2_6_a_restored_clean_session_is_not_reused() {
+fn mqtt_3_1_2_6_restored_clean_session_is_not_reused() {
     let mut first = Small::new();
     let mut driven = Driven::connected_with(&mut first, &Connect::new("device"));
     driven.publish_and_send(1, b"x");
@@ -502,7 +502,7 @@ fn mqtt_3_1_2_6_a_restored_clean_session_is_not_reused() {
 
 /// [MQTT-2.3.1-2] Ids wrap after 65,535, without 0 and without those in flight.
 #[test]
-fn mqtt_2_3_1_2_ids_that_come_round_skip_those_in_flight() {
+fn mqtt_2_3_1_2_ids_wrapped_skip_ids_in_flight() {
     let mut first = Small::new();
     let saved = forged(&image(&busy(&mut first)), 9, &u16::MAX.to_be_bytes());
     let mut second = Small::new();
@@ -519,7 +519,7 @@ fn mqtt_2_3_1_2_ids_that_come_round_skip_those_in_flight() {
 
 /// A session that was never connected does not know one of the server, with or without a reboot.
 #[test]
-fn a_restored_session_that_was_not_known_is_not_known() {
+fn restored_session_never_connected_is_unknown() {
     let mut first = Small::new();
     let mut driven = Driven::new(&mut first);
     driven.connect(&options("device"));
@@ -539,7 +539,7 @@ fn a_restored_session_that_was_not_known_is_not_known() {
 
 /// An image has no id twice, neither a received one nor one of a request.
 #[test]
-fn an_image_with_an_id_that_stands_twice_is_refused() {
+fn image_with_duplicate_id_is_refused() {
     let mut first = Small::new();
     let mut driven = busy(&mut first);
     driven.feed(&[0x34, 5, 0, 1, b'x', 0, 10]);
@@ -558,7 +558,7 @@ fn an_image_with_an_id_that_stands_twice_is_refused() {
 
 /// The answer to a long message changes the session like that to a short one, delivered or skipped.
 #[test]
-fn a_checkpoint_is_due_after_a_long_message() {
+fn checkpoint_is_due_after_long_message() {
     for skipped in [true, false] {
         for (level, answer) in [(0x32, 0x40), (0x34, 0x50)] {
             let mut storage = Storage::<16, 64, 4>::new();
@@ -584,7 +584,7 @@ fn a_checkpoint_is_due_after_a_long_message() {
 
 /// A checkpoint takes no report along.
 #[test]
-fn a_checkpoint_and_a_report_are_both_told() {
+fn checkpoint_and_report_pending_are_both_reported() {
     let mut storage = Small::new();
     let mut driven = Driven::new(&mut storage);
     driven.session.set_checkpoints(true);
@@ -601,7 +601,7 @@ fn a_checkpoint_and_a_report_are_both_told() {
 
 /// [MQTT-3.1.3-7] No image has a kept session without a client id.
 #[test]
-fn mqtt_3_1_3_7_a_kept_session_has_a_client_id() {
+fn mqtt_3_1_3_7_kept_image_without_client_id_is_refused() {
     let mut first = Small::new();
     let driven = Driven::connected_with(&mut first, &Connect::new(""));
     let saved = image(&driven);
@@ -616,7 +616,7 @@ fn mqtt_3_1_3_7_a_kept_session_has_a_client_id() {
 
 /// A session from the image of the next checkpoint does not ask for a payload that was removed.
 #[test]
-fn what_was_taken_back_makes_a_checkpoint_due() {
+fn payload_aborted_makes_checkpoint_due() {
     let mut storage = Small::new();
     let mut driven = Driven::new(&mut storage);
     driven.session.set_checkpoints(true);

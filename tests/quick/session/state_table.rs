@@ -72,7 +72,7 @@ const GRANTED: [SubackReturnCode; 1] = [SubackReturnCode::Granted(QoS::AtMostOnc
 type Memory = Storage<64, 128, 4, 4>;
 
 #[test]
-fn every_state_meets_every_packet() {
+fn each_packet_in_each_state_behaves_as_in_table() {
     let mut rows = TABLE.trim().lines().map(cells);
     let columns = rows.next().unwrap();
     let mut wrong = Vec::new();

@@ -390,7 +390,7 @@ fn subscriptions_lower_qos_is_granted() {
 }
 
 #[test]
-fn subscriptions_many_are_sent_eight_at_a_time_one_subscribe_after_the_other() {
+fn subscriptions_many_are_sent_eight_per_subscribe_in_turn() {
     for count in [1, 7, 8, 9, 16, 17, 40] {
         let list = numbered(count);
         let mut storage = Storage::<64, 1024, 1>::new();
@@ -608,7 +608,7 @@ fn subscriptions_everything_full_are_sent_first() {
 
 /// All ids are used once, but not the one of the SUBSCRIBE that is unanswered.
 #[test]
-fn subscriptions_unanswered_id_is_not_given_again() {
+fn subscriptions_unanswered_id_is_not_reused() {
     let mut storage = Room::new();
     let mut driven = Driven::new(&mut storage);
     driven.session.set_subscriptions(ONE).unwrap();
@@ -639,7 +639,7 @@ fn open_subscribing_beside(driven: &mut Driven<'_>) -> u16 {
 }
 
 #[test]
-fn subscriptions_caller_subscribes_too_answers_are_told_apart() {
+fn subscriptions_caller_subscribes_too_answers_are_separate() {
     let mut storage = Room::new();
     let mut driven = Driven::new(&mut storage);
     driven.session.set_subscriptions(ONE).unwrap();
@@ -662,7 +662,7 @@ fn subscriptions_caller_subscribes_too_answers_are_told_apart() {
 /// For all sizes of writes and all other pending packets, the stream consists of whole packets: the SUBSCRIBEs, the
 /// acknowledgements in order, PINGREQs, and the packets of the caller in order.
 #[test]
-fn subscriptions_written_in_parts_beside_acks_and_pings_stay_whole() {
+fn subscriptions_in_parts_between_acks_and_pings_stay_whole() {
     let list = numbered(3);
     let total = subscribe_all(1, list).len() + publish(1, 2, b"x").len() + 30;
     for size in [1, 2, 3, 5, 7, 64] {
@@ -737,7 +737,7 @@ fn subscriptions_disconnect_queued_is_sent_last() {
 
 /// The answer is received while DISCONNECT waits: the next SUBSCRIBE is sent before it, but not after its first byte.
 #[test]
-fn subscriptions_suback_while_disconnect_waits_nothing_follows_disconnect() {
+fn subscriptions_disconnect_waits_none_is_sent_after_it() {
     let list = numbered(9);
     for cut in 0..2 {
         let mut storage = Storage::<64, 512, 4>::new();
@@ -781,7 +781,7 @@ fn subscriptions_disconnect_sent_before_connack_are_not_sent() {
 
 /// DISCONNECT waits for CONNACK, because messages are sent again: the SUBSCRIBE is before it.
 #[test]
-fn subscriptions_disconnect_waits_for_connack_are_sent_before_it() {
+fn subscriptions_disconnect_awaits_connack_are_sent_before() {
     let mut storage = Room::new();
     let mut driven = Driven::new(&mut storage);
     driven.session.set_subscriptions(ONE).unwrap();
@@ -884,7 +884,7 @@ fn set_subscriptions_fills_buffer_everything_is_sent() {
 
 /// A shorter list gives its room back. Without a list, the session is as if there had never been one.
 #[test]
-fn set_subscriptions_empty_gives_room_back() {
+fn set_subscriptions_empty_frees_room() {
     let largest = |driven: &mut Driven<'_>| {
         driven.open(&KEEP, true);
         let result = driven.session.publish(&message(0, &[0; 300]));
@@ -935,7 +935,7 @@ fn set_subscriptions_no_room_for_connect_is_reported() {
 
 /// The SUBACK of another session is not one of the present connection.
 #[test]
-fn subscriptions_connection_replaced_round_begins_again() {
+fn subscriptions_connection_replaced_round_restarts() {
     let list = numbered(9);
     let mut storage = Storage::<64, 512, 4>::new();
     let mut driven = Driven::new(&mut storage);

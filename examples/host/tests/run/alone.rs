@@ -14,7 +14,7 @@ use crate::{
 };
 
 #[test]
-fn it_brings_its_own_broker_and_counts() {
+fn host_without_broker_option_starts_one_and_counts() {
     with_both_clients(|client| {
         for qos in 0..3 {
             let lines = host(&format!("{client} --count 3 --interval 0.05 --qos {qos}")).succeeds();
@@ -70,7 +70,7 @@ fn help_explains_every_option() {
 }
 
 #[test]
-fn wrong_options_are_explained() {
+fn invalid_options_are_explained() {
     for (arguments, words) in [
         ("--qos 3", "invalid QoS: 3"),
         ("--broker a --ca x", "--tls"),
@@ -89,7 +89,7 @@ fn wrong_options_are_explained() {
 }
 
 #[test]
-fn a_file_that_is_no_certificate_is_named() {
+fn ca_file_without_certificate_is_named() {
     let dir = TempDir::new().unwrap();
     let empty = dir.path().join("empty.pem");
     fs::write(&empty, "").unwrap();
@@ -101,7 +101,7 @@ fn a_file_that_is_no_certificate_is_named() {
 }
 
 #[test]
-fn a_wrong_host_is_tried_again_until_ctrl_c() {
+fn unknown_host_is_retried_until_ctrl_c() {
     with_both_clients(|client| {
         let mut host = host(&format!("{client} --broker no-such-host.invalid"));
         let line = host.line("No connection");
@@ -120,7 +120,7 @@ fn a_wrong_host_is_tried_again_until_ctrl_c() {
 }
 
 #[test]
-fn a_broker_that_comes_later_is_found() {
+fn broker_started_later_is_found() {
     with_both_clients(|client| {
         let address = nobody();
         let mut host = host(&format!("{client} --broker {address} --count 1"));
@@ -136,7 +136,7 @@ fn a_broker_that_comes_later_is_found() {
 }
 
 #[test]
-fn ctrl_c_says_goodbye_and_leaves_no_session() {
+fn ctrl_c_disconnects_and_leaves_no_session() {
     with_both_clients(|client| {
         let relay = Relay::new(embedded_broker::start().unwrap());
         let mut host = host(&format!(
@@ -159,7 +159,7 @@ fn ctrl_c_says_goodbye_and_leaves_no_session() {
 }
 
 #[test]
-fn a_session_with_a_name_is_kept() {
+fn session_with_client_id_is_kept() {
     let relay = Relay::new(embedded_broker::start().unwrap());
     let arguments = format!(
         "--broker {} --client-id lamp --topic-prefix p --qos 1 --count 1",
@@ -188,7 +188,7 @@ fn a_session_with_a_name_is_kept() {
 }
 
 #[test]
-fn a_broken_connection_is_resumed() {
+fn broken_connection_is_resumed() {
     with_both_clients(|client| {
         let relay = Relay::new(embedded_broker::start().unwrap());
         let mut host = host(&format!(
@@ -208,7 +208,7 @@ fn a_broken_connection_is_resumed() {
 }
 
 #[test]
-fn a_refusal_is_explained() {
+fn refused_connection_is_explained() {
     with_both_clients(|client| {
         for (connack, words) in [
             (
@@ -241,7 +241,7 @@ fn refused_subscription_is_explained() {
 }
 
 #[test]
-fn a_server_of_something_else_is_recognised() {
+fn http_server_is_recognised() {
     with_both_clients(|client| {
         let mut host = host(&format!(
             "{client} --broker {}",
@@ -253,7 +253,7 @@ fn a_server_of_something_else_is_recognised() {
 }
 
 #[test]
-fn ctrl_c_works_while_the_broker_is_silent() {
+fn ctrl_c_broker_silent_ends_program() {
     with_both_clients(|client| {
         let mut host = host(&format!("{client} --broker {}", answering(b"")));
         host.line("To watch");
@@ -269,7 +269,7 @@ fn ctrl_c_works_while_the_broker_is_silent() {
 }
 
 #[test]
-fn ctrl_c_works_while_a_tls_handshake_hangs() {
+fn ctrl_c_tls_handshake_hanging_ends_program() {
     with_both_clients(|client| {
         let mut host = host(&format!("{client} --broker {} --tls", answering(b"")));
         host.line("To watch");
@@ -285,7 +285,7 @@ fn ctrl_c_works_while_a_tls_handshake_hangs() {
 }
 
 #[test]
-fn command_to_watch_is_quoted_for_a_shell() {
+fn watch_command_is_quoted_for_shell() {
     let (prefix, user) = ("it's \"home\" $HOME `id`", "ann & bob");
     let mut command = host_command("--count 1");
     command.args(["--topic-prefix", prefix, "--user", user]);
@@ -307,7 +307,7 @@ fn command_to_watch_is_quoted_for_a_shell() {
 }
 
 #[test]
-fn it_ends_when_nobody_reads_what_it_prints() {
+fn output_pipe_closed_ends_program() {
     with_both_clients(|client| {
         let mut child = host_command(&format!("{client} --interval 0.05"))
             .stdout(Stdio::piped())
@@ -326,7 +326,7 @@ fn it_ends_when_nobody_reads_what_it_prints() {
 }
 
 #[test]
-fn it_does_not_speak_of_a_password() {
+fn password_is_not_printed() {
     let mut command: Command = host_command("--user ann --count 1");
     let output = command.env("MQTT_PASSWORD", "s3cret").output().unwrap();
     assert!(output.status.success());

@@ -23,7 +23,7 @@ fn connect(server: SocketAddr, ca: &Path, more: &str) -> Running {
 }
 
 #[test]
-fn a_private_authority_is_trusted() {
+fn private_authority_is_trusted() {
     with_both_clients(|client| {
         let authority = Authority::new();
         let server = server(&authority, &authority.certify("localhost"), false);
@@ -33,7 +33,7 @@ fn a_private_authority_is_trusted() {
 }
 
 #[test]
-fn an_address_can_be_certified() {
+fn certificate_for_ip_address_is_accepted() {
     let authority = Authority::new();
     let server = server(&authority, &authority.certify("127.0.0.1"), false);
     let ca = authority.ca();
@@ -45,7 +45,7 @@ fn an_address_can_be_certified() {
 }
 
 #[test]
-fn a_stranger_is_not_trusted() {
+fn unknown_authority_is_not_trusted() {
     with_both_clients(|client| {
         let (authority, other) = (Authority::new(), Authority::new());
         let server = server(&authority, &authority.certify("localhost"), false);
@@ -57,7 +57,7 @@ fn a_stranger_is_not_trusted() {
 }
 
 #[test]
-fn another_host_is_not_trusted() {
+fn certificate_of_other_host_is_not_trusted() {
     let authority = Authority::new();
     let server = server(&authority, &authority.certify("elsewhere.example"), false);
     connect(server, &authority.ca(), "").gives_up(&[
@@ -68,14 +68,14 @@ fn another_host_is_not_trusted() {
 }
 
 #[test]
-fn an_old_certificate_is_not_trusted() {
+fn expired_certificate_is_not_trusted() {
     let authority = Authority::new();
     let server = server(&authority, &authority.certify_expired("localhost"), false);
     connect(server, &authority.ca(), "").gives_up(&["not valid today", "clock"]);
 }
 
 #[test]
-fn it_proves_who_it_is() {
+fn client_certificate_of_known_authority_is_accepted() {
     with_both_clients(|client| {
         let authority = Authority::new();
         let server = server(&authority, &authority.certify("localhost"), true);
@@ -93,7 +93,7 @@ fn it_proves_who_it_is() {
 }
 
 #[test]
-fn a_key_of_another_certificate_is_noticed() {
+fn client_key_of_other_certificate_is_refused() {
     let authority = Authority::new();
     let (one, two) = (authority.certify("one"), authority.certify("two"));
     let (certificate, key) = (one.certificate.display(), two.key.display());
@@ -105,7 +105,7 @@ fn a_key_of_another_certificate_is_noticed() {
 }
 
 #[test]
-fn without_tls_on_either_side_nothing_is_sent_in_the_clear() {
+fn tls_on_one_side_only_is_explained() {
     let relay = relay::Relay::new(embedded_broker::start().unwrap());
     let mut running = host(&format!("--broker {} --tls", relay.address));
     let line = running.line("TLS");
@@ -119,7 +119,7 @@ fn without_tls_on_either_side_nothing_is_sent_in_the_clear() {
 }
 
 #[test]
-fn an_answer_that_is_no_tls_is_recognised() {
+fn answer_without_tls_is_recognised() {
     let server = relay::answering(b"\x20\x02\0\0 and more than that");
     host(&format!("--broker {server} --tls")).gives_up(&["no TLS", "8883"]);
 }

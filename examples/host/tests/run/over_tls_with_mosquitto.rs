@@ -46,7 +46,7 @@ fn broker(authority: &Authority, more: &str) -> Mosquitto {
 }
 
 #[test]
-fn a_private_authority() {
+fn private_authority_is_trusted() {
     if !is_installed() {
         return;
     }
@@ -62,7 +62,7 @@ fn a_private_authority() {
 
 /// Keys of either kind, of the authority, the broker and the client.
 #[test]
-fn keys_of_either_kind() {
+fn keys_of_each_algorithm_are_accepted() {
     if !is_installed_with_openssl() {
         return;
     }
@@ -81,7 +81,7 @@ fn keys_of_either_kind() {
 }
 
 #[test]
-fn a_stranger_is_not_trusted() {
+fn unknown_authority_is_not_trusted() {
     if !is_installed() {
         return;
     }
@@ -93,7 +93,7 @@ fn a_stranger_is_not_trusted() {
 }
 
 #[test]
-fn another_host_and_an_old_certificate_are_not_trusted() {
+fn other_host_or_expired_certificate_is_not_trusted() {
     if !is_installed() {
         return;
     }
@@ -110,7 +110,7 @@ fn another_host_and_an_old_certificate_are_not_trusted() {
 }
 
 #[test]
-fn client_certificates() {
+fn client_certificate_of_known_authority_is_accepted() {
     if !is_installed() {
         return;
     }
@@ -132,7 +132,7 @@ fn client_certificates() {
 
 /// Asked for TLS, the program sends nothing but TLS to a broker that speaks none.
 #[test]
-fn a_plain_port_gets_nothing_in_the_clear() {
+fn plain_port_receives_handshake_records_only() {
     if !is_installed() {
         return;
     }
@@ -152,7 +152,7 @@ fn a_plain_port_gets_nothing_in_the_clear() {
 }
 
 #[test]
-fn a_tls_port_spoken_to_in_plain_text() {
+fn tls_port_without_tls_option_suggests_it() {
     if !is_installed() {
         return;
     }

@@ -8,7 +8,7 @@ use crate::{
 };
 
 #[test]
-fn plain() {
+fn messages_with_any_options_are_received_back() {
     if !is_installed() {
         return;
     }
@@ -35,7 +35,7 @@ fn plain() {
 }
 
 #[test]
-fn over_ipv6() {
+fn ipv6_address_is_connected() {
     if !is_installed() {
         return;
     }
@@ -47,7 +47,7 @@ fn over_ipv6() {
 }
 
 #[test]
-fn a_login() {
+fn login_wrong_is_refused_and_valid_accepted() {
     if !is_installed() {
         return;
     }
@@ -70,7 +70,7 @@ fn a_login() {
 }
 
 #[test]
-fn the_article() {
+fn published_messages_reach_watcher_and_program() {
     if !is_installed() {
         return;
     }
@@ -92,7 +92,7 @@ fn the_article() {
 }
 
 #[test]
-fn a_will() {
+fn will_is_published_after_kill() {
     if !is_installed() {
         return;
     }
@@ -115,7 +115,7 @@ fn a_will() {
 }
 
 #[test]
-fn a_broker_that_restarts_and_forgets() {
+fn broker_restarted_without_session_loses_no_message() {
     if !is_installed() {
         return;
     }
@@ -135,7 +135,7 @@ fn a_broker_that_restarts_and_forgets() {
 }
 
 #[test]
-fn ctrl_c_works_while_the_broker_is_stopped() {
+fn ctrl_c_broker_stopped_ends_program() {
     if !is_installed() {
         return;
     }
@@ -157,7 +157,7 @@ fn ctrl_c_works_while_the_broker_is_stopped() {
 
 /// Within the keep alive and the response timeout, which is 10 s.
 #[test]
-fn stopped_broker_is_noticed() {
+fn stopped_broker_is_detected() {
     if !is_installed() {
         return;
     }

@@ -43,7 +43,7 @@ mod with_clock {
     }
 
     #[test]
-    fn certificate_is_valid_at_its_time_only() {
+    fn certificate_outside_its_dates_is_refused() {
         let pki = Pki::new(Kind::P256);
         let broker = Mosquitto::new(&pki, &pki.issue_expired(NAME), "");
         run(async {

@@ -34,7 +34,7 @@ fn fails(connector: impl FnOnce() -> Connector<'static>, server: SocketAddr, wor
 }
 
 #[test]
-fn another_name_is_refused() {
+fn certificate_for_other_name_is_refused() {
     for kind in KINDS {
         let pki = Pki::new(kind);
         let broker = Mosquitto::new(&pki, &pki.issue("elsewhere.example"), "");
@@ -66,7 +66,7 @@ fn missing_intermediate_is_refused() {
 }
 
 #[test]
-fn both_reasons_are_reported() {
+fn other_authority_and_other_name_are_both_reported() {
     let (pki, other) = (Pki::new(Kind::P256), Pki::new(Kind::P256));
     let broker = Mosquitto::new(&pki, &pki.issue("elsewhere.example"), "");
     fails(
@@ -134,7 +134,7 @@ fn server_without_tls_is_reported() {
 }
 
 #[test]
-fn corrupted_record_is_reported_again_and_again() {
+fn corrupted_record_is_reported_by_each_call() {
     let pki = Pki::new(Kind::P256);
     let pair = pki.issue(NAME);
     for start in VERSIONS {

@@ -172,7 +172,7 @@ fn running_image_is_not_written_again() {
 }
 
 #[test]
-fn changed_bit_is_found() {
+fn changed_bit_is_detected() {
     let payload = payload(&image(300));
     for at in 0..payload.len() {
         let mut changed = payload.clone();
@@ -185,7 +185,7 @@ fn changed_bit_is_found() {
 }
 
 #[test]
-fn flash_that_keeps_another_byte_is_found() {
+fn flash_byte_written_wrong_is_detected() {
     let payload = payload(&image(1_000));
     let mut installer = Installer::new(SimFlash::new(), None);
     let half = chunk(&payload, 0, 600);
@@ -196,7 +196,7 @@ fn flash_that_keeps_another_byte_is_found() {
 }
 
 #[test]
-fn message_that_begins_again_is_installed() {
+fn message_restarted_is_installed() {
     let payload = payload(&image(2_000));
     let mut installer = Installer::new(SimFlash::new(), None);
     for offset in [0, 700] {
@@ -306,7 +306,7 @@ fn power_loss_at_any_step_leaves_the_old_or_the_new_image() {
 }
 
 #[test]
-fn image_that_is_not_confirmed_is_replaced_by_the_old_one() {
+fn unconfirmed_image_is_replaced_by_old_one() {
     let mut data = OtaData {
         running: 1,
         state: ImageState::New,
@@ -320,7 +320,7 @@ fn image_that_is_not_confirmed_is_replaced_by_the_old_one() {
 }
 
 #[test]
-fn confirmed_image_stays() {
+fn confirmed_image_is_kept() {
     let mut data = OtaData {
         running: 1,
         state: ImageState::New,
@@ -335,7 +335,7 @@ fn confirmed_image_stays() {
 }
 
 #[test]
-fn power_loss_in_a_trial_ends_with_an_image_that_runs() {
+fn power_loss_during_trial_keeps_bootable_image() {
     for writes_left in 0..3 {
         let mut data = OtaData {
             running: 1,
