@@ -55,6 +55,7 @@ mod defects;
 mod device {
     mod asynch;
     mod blocking;
+    mod calls;
     mod cloud;
     mod handles;
     mod histories;
@@ -68,6 +69,7 @@ mod session {
     mod call_order;
     mod chunks;
     mod discard;
+    mod event_texts;
     mod inbound_capacity;
     mod obligations;
     mod offline;
