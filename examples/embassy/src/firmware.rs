@@ -35,7 +35,7 @@ impl Firmware {
             println!("half of the image is written");
             return Handled::NotNow;
         }
-        match self.installer.take(chunk) {
+        match self.installer.take(chunk.offset, chunk.total, chunk.bytes) {
             Ok(Progress::Incomplete) => return Handled::Done,
             Ok(Progress::Installed) => println!("the image is installed"),
             Ok(Progress::IsRunning) => println!("the image runs already"),

@@ -32,7 +32,7 @@ struct Options {
     /// The broker, as HOST:PORT; without it, the program starts its own
     #[arg(long)]
     broker: Option<String>,
-    /// The topic of the image.
+    /// The topic of the image
     #[arg(long, default_value = "firmware/image")]
     topic: String,
     /// Cuts the connection once, after this number of received bytes
@@ -54,22 +54,23 @@ struct Update<'f> {
 }
 
 impl Update<'_> {
-    /// Passes each chunk of the image to the installer.
+    /// Passes the image to the installer, in chunks or whole.
     fn handle(&mut self, event: Event<'_>) -> Handled {
-        let chunk = match event {
-            Event::Chunk(chunk) => chunk,
+        let (offset, total, bytes) = match event {
+            Event::Chunk(chunk) => (chunk.offset, chunk.total, chunk.bytes),
+            Event::Message(message) => (0, message.payload.len(), message.payload),
             Event::ChunksAborted => {
                 println!("The connection was closed inside the image; the broker sends it again.");
                 return Handled::Done;
             }
             _ => return Handled::Done,
         };
-        if chunk.offset == 0 {
-            self.bar = progress(chunk.total);
+        if offset == 0 {
+            self.bar = progress(total);
         }
-        self.received = chunk.offset.saturating_add(chunk.bytes.len());
+        self.received = offset.saturating_add(bytes.len());
         self.bar.set_position(self.received as u64);
-        match self.installer.take(&chunk) {
+        match self.installer.take(offset, total, bytes) {
             Ok(Progress::Incomplete) => return Handled::Done,
             // No image runs here, so none is recognized as running.
             Ok(Progress::Installed | Progress::IsRunning) => self.is_installed = true,

@@ -100,6 +100,32 @@ fn missing_file_or_broker_ends_program() {
     }
 }
 
+/// An image that fits into the receive buffer is not received in chunks.
+#[test]
+fn small_message_is_installed_or_rejected_with_reason() {
+    let broker = embedded_broker::start().unwrap();
+    let image = [7; 20];
+    let sum = Sha256::digest(image);
+    for (topic, payload, is_installed, text) in [
+        (
+            "right",
+            &[&sum[..], &image][..],
+            true,
+            "The image of 20 bytes",
+        ),
+        ("wrong", &[&sum[..], &[8; 20]], false, "image damaged"),
+        ("short", &[b"short"], false, "message too short: 5 bytes"),
+    ] {
+        ota::publish_image(broker, topic, payload).unwrap();
+        let arguments = ["--broker", &broker.to_string(), "--topic", topic];
+        let output = ended(env!("CARGO_BIN_EXE_ota"), &arguments);
+        let said = [output.stdout, output.stderr].concat();
+        let said = String::from_utf8(said).unwrap();
+        assert_eq!(output.status.success(), is_installed, "{said}");
+        assert!(said.contains(text), "{said}");
+    }
+}
+
 /// Neither program waits for a broker that accepts no connection.
 #[test]
 fn broker_without_connack_ends_programs_with_reason() {

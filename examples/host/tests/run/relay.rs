@@ -95,42 +95,39 @@ fn exchange(mut a: impl Read + Write, mut b: impl Read + Write) {
     }
 }
 
-/// A server that answers every connection with these bytes, and keeps it open.
-pub(crate) fn answering(answer: &'static [u8]) -> SocketAddr {
+/// A server that serves each connection in a thread of its own.
+fn serving(serve: impl Fn(TcpStream) + Copy + Send + 'static) -> SocketAddr {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = listener.local_addr().unwrap();
     thread::spawn(move || {
         for client in listener.incoming() {
-            let mut client = client.unwrap();
-            thread::spawn(move || {
-                drop(client.read(&mut [0; 4096]));
-                drop(client.write_all(answer));
-                drop(client.read(&mut [0; 4096]));
-            });
+            let client = client.unwrap();
+            thread::spawn(move || serve(client));
         }
     });
     address
 }
 
+/// A server that answers every connection with these bytes, and keeps it open.
+pub(crate) fn answering(answer: &'static [u8]) -> SocketAddr {
+    serving(move |mut client| {
+        drop(client.read(&mut [0; 4096]));
+        drop(client.write_all(answer));
+        drop(client.read(&mut [0; 4096]));
+    })
+}
+
 /// A server that accepts every connection, and refuses the subscription that follows.
 pub(crate) fn refusing_subscriptions() -> SocketAddr {
-    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-    let address = listener.local_addr().unwrap();
-    thread::spawn(move || {
-        for client in listener.incoming() {
-            let mut client = client.unwrap();
-            thread::spawn(move || {
-                let mut packet = [0; 4096];
-                drop(client.read(&mut packet));
-                drop(client.write_all(b"\x20\x02\0\0"));
-                drop(client.read(&mut packet));
-                let suback = [0x90, 3, packet[2], packet[3], 0x80];
-                drop(client.write_all(&suback));
-                while client.read(&mut packet).is_ok_and(|len| len > 0) {}
-            });
-        }
-    });
-    address
+    serving(|mut client| {
+        let mut packet = [0; 4096];
+        drop(client.read(&mut packet));
+        drop(client.write_all(b"\x20\x02\0\0"));
+        drop(client.read(&mut packet));
+        let suback = [0x90, 3, packet[2], packet[3], 0x80];
+        drop(client.write_all(&suback));
+        while client.read(&mut packet).is_ok_and(|len| len > 0) {}
+    })
 }
 
 /// An address on which nobody listens.

@@ -17,7 +17,6 @@ use core::fmt;
 
 use embedded_storage::nor_flash::NorFlash;
 use sha2::{Digest, Sha256};
-use umqtt::Chunk;
 
 pub use self::trial::{ImageState, Slots, Start, confirm, start};
 
@@ -101,20 +100,26 @@ impl<F: NorFlash> Installer<F> {
         }
     }
 
-    /// Takes the next chunk of the message. The first chunk of a message begins a new image.
+    /// Takes the bytes at this offset of a payload of `total` bytes: a chunk, or a whole message at offset 0. Offset 0
+    /// begins a new image.
     ///
     /// # Errors
     ///
     /// - [`InstallError`]: the image is not installed. The old content of the slot may be erased.
-    pub fn take(&mut self, chunk: &Chunk<'_>) -> Result<Progress, InstallError<F::Error>> {
-        if chunk.offset == 0 {
+    pub fn take(
+        &mut self,
+        offset: usize,
+        total: usize,
+        bytes: &[u8],
+    ) -> Result<Progress, InstallError<F::Error>> {
+        if offset == 0 {
             self.taken = 0;
         }
-        if chunk.offset != self.taken {
+        if offset != self.taken {
             return Err(InstallError::BeginningMissing);
         }
-        let Some(len @ 1..) = chunk.total.checked_sub(SUM_LEN) else {
-            return Err(InstallError::TooShort { len: chunk.total });
+        let Some(len @ 1..) = total.checked_sub(SUM_LEN) else {
+            return Err(InstallError::TooShort { len: total });
         };
         let capacity = self
             .slot
@@ -123,13 +128,13 @@ impl<F: NorFlash> Installer<F> {
         if len > capacity {
             return Err(InstallError::TooLarge { len, capacity });
         }
-        for &byte in chunk.bytes {
+        for &byte in bytes {
             self.byte(byte, len).map_err(InstallError::Flash)?;
             if self.taken == SUM_LEN && self.running == Some(self.sum) {
                 return Ok(Progress::IsRunning);
             }
         }
-        if self.taken < chunk.total {
+        if self.taken < total {
             return Ok(Progress::Incomplete);
         }
         self.finish(len)

@@ -10,7 +10,6 @@ extern crate std;
 use std::{string::ToString as _, vec, vec::Vec};
 
 use embedded_storage::nor_flash::{ErrorType, NorFlashError, NorFlashErrorKind, ReadNorFlash};
-use umqtt::codec::Delivery;
 
 use super::*;
 
@@ -107,23 +106,18 @@ fn payload(image: &[u8]) -> Vec<u8> {
     payload
 }
 
-fn chunk(payload: &[u8], offset: usize, len: usize) -> Chunk<'_> {
-    Chunk {
-        topic: "firmware",
-        delivery: Delivery::AtMostOnce,
-        retain: false,
-        offset,
-        total: payload.len(),
-        bytes: &payload[offset..payload.len().min(offset + len)],
-    }
-}
-
 type Taken = Result<Progress, InstallError<FlashError>>;
+
+/// Gives `len` bytes at this offset of the payload to the installer.
+fn take(installer: &mut Installer<SimFlash>, payload: &[u8], offset: usize, len: usize) -> Taken {
+    let end = payload.len().min(offset + len);
+    installer.take(offset, payload.len(), &payload[offset..end])
+}
 
 /// Gives the payload to the installer in chunks of this length, up to the first result.
 fn receive(installer: &mut Installer<SimFlash>, payload: &[u8], len: usize) -> Taken {
     for offset in (0..payload.len()).step_by(len) {
-        let progress = installer.take(&chunk(payload, offset, len))?;
+        let progress = take(installer, payload, offset, len)?;
         if progress != Progress::Incomplete {
             return Ok(progress);
         }
@@ -188,11 +182,11 @@ fn changed_bit_is_detected() {
 fn flash_byte_written_wrong_is_detected() {
     let payload = payload(&image(1_000));
     let mut installer = Installer::new(SimFlash::new(), None);
-    let half = chunk(&payload, 0, 600);
-    assert_eq!(installer.take(&half), Ok(Progress::Incomplete));
+    let half = take(&mut installer, &payload, 0, 600);
+    assert_eq!(half, Ok(Progress::Incomplete));
     installer.slot.cells[5] ^= 1;
-    let rest = chunk(&payload, 600, 1_000);
-    assert_eq!(installer.take(&rest), Err(InstallError::Damaged));
+    let rest = take(&mut installer, &payload, 600, 1_000);
+    assert_eq!(rest, Err(InstallError::Damaged));
 }
 
 #[test]
@@ -200,7 +194,7 @@ fn message_restarted_is_installed() {
     let payload = payload(&image(2_000));
     let mut installer = Installer::new(SimFlash::new(), None);
     for offset in [0, 700] {
-        let taken = installer.take(&chunk(&payload, offset, 700));
+        let taken = take(&mut installer, &payload, offset, 700);
         assert_eq!(taken, Ok(Progress::Incomplete));
     }
     let taken = receive(&mut installer, &payload, 99);
@@ -211,7 +205,7 @@ fn message_restarted_is_installed() {
 fn message_without_its_beginning_is_rejected() {
     let payload = payload(&image(2_000));
     let mut installer = Installer::new(SimFlash::new(), None);
-    let taken = installer.take(&chunk(&payload, 700, 700));
+    let taken = take(&mut installer, &payload, 700, 700);
     assert_eq!(taken, Err(InstallError::BeginningMissing));
 }
 
@@ -227,7 +221,7 @@ fn wrong_length_is_rejected_before_anything_is_written() {
         flash.steps_left = 0;
         let mut installer = Installer::new(flash, None);
         let payload = vec![0; len];
-        let error = installer.take(&chunk(&payload, 0, 9)).unwrap_err();
+        let error = take(&mut installer, &payload, 0, 9).unwrap_err();
         assert!(error.to_string().contains(text), "{len}: {error}");
     }
 }
