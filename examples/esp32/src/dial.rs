@@ -22,10 +22,10 @@ const QUERY_TIMEOUT: Duration = Duration::from_secs(10);
 /// Longest time to open a connection.
 const PATIENCE: Duration = Duration::from_secs(10);
 
-/// Number of attempts without any answer before the one after which the Wi-Fi network is joined again.
-const MAX_SILENCES: u32 = 2;
+/// Number of attempts without any answer after which the Wi-Fi network is joined again.
+const MAX_SILENCES: u32 = 3;
 
-/// Number of attempts without any answer.
+/// Number of attempts in succession without any answer.
 static SILENCES: AtomicU32 = AtomicU32::new(0);
 
 /// Returns the credentials for the broker, if some are set.
@@ -55,7 +55,7 @@ pub async fn dial<'h>(
     let dialled = attempt(stack, socket, host, port).await;
     if !dialled.is_err_and(|error| error.is_silence()) {
         SILENCES.store(0, Relaxed);
-    } else if SILENCES.fetch_add(1, Relaxed) >= MAX_SILENCES {
+    } else if SILENCES.fetch_add(1, Relaxed).saturating_add(1) >= MAX_SILENCES {
         SILENCES.store(0, Relaxed);
         wifi::rejoin();
     }

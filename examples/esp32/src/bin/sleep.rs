@@ -39,10 +39,10 @@ const LEN: usize = kept::HEADER + Memory::IMAGE_LEN;
 /// Time for which the chip stays awake for readings that are not delivered, joining Wi-Fi included.
 const PATIENCE: Duration = Duration::from_secs(40);
 
-/// Time that the last line needs to leave through the UART.
+/// Time to send the last line through the UART.
 const LAST_LINE: Duration = Duration::from_millis(50);
 
-/// The light and its session during the sleep. It is zero after the power has come.
+/// The light and its session during the sleep. All bytes are zero after power-on.
 #[allow(unsafe_code, reason = "the attribute names a section of the linker's")]
 #[ram(unstable(rtc_fast, persistent))]
 static KEPT: [AtomicU8; LEN] = [const { AtomicU8::new(0) }; _];
