@@ -81,7 +81,7 @@ impl Connack {
     }
 }
 
-/// Why a server refused a connection (section 3.2.2.3).
+/// The reason of a server to refuse a connection (section 3.2.2.3).
 ///
 /// ```
 /// use umqtt::codec::ConnectReturnCode;
