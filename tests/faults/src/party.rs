@@ -2,6 +2,7 @@
 
 use std::{
     fs,
+    io::Write as _,
     net::SocketAddr,
     path::PathBuf,
     thread,
@@ -101,9 +102,11 @@ impl<'a> Party<'a> {
 
     /// Runs until all messages were published and received, and the session is empty.
     ///
+    /// At QoS 2, a repeated message is an error only without a file: with one, [`Store::repeated`] returns its number.
+    ///
     /// # Errors
     ///
-    /// A message was lost, repeated at QoS 2, or out of order; or nothing happened for a minute.
+    /// A message was lost, repeated, or out of order; or nothing happened for a minute.
     pub fn run(mut self, kind: Kind, address: SocketAddr) -> Result<Progress, End> {
         let mut memory = Box::new(Memory::new());
         let mut session = Session::new(&mut memory);
@@ -218,7 +221,12 @@ impl<'a> Party<'a> {
         if number > expected {
             self.wrong = Some(format!("{name}: {number} came, {expected} was lost"));
         } else if known && self.task.qos == QoS::ExactlyOnce {
-            self.wrong = Some(format!("{name}: {number} came twice at QoS 2"));
+            // The order of repeated messages says nothing about this client.
+            self.progress.repeated += 1;
+            if !self.store.note_repeated(number) {
+                self.wrong = Some(format!("{name}: {number} came twice at QoS 2"));
+            }
+            return;
         } else if !in_order {
             self.wrong = Some(format!("{name}: {number} came after {:?}", self.last));
         }
@@ -255,6 +263,32 @@ impl Store {
         let new = path.with_extension("new");
         fs::write(&new, bytes).unwrap();
         fs::rename(new, path).unwrap();
+    }
+
+    /// Appends the number of a repeated message to a second file, which no kill and no older progress takes back.
+    /// Returns `false` without a file.
+    fn note_repeated(&self, number: u32) -> bool {
+        let Self::File(path) = self else { return false };
+        let mut options = fs::OpenOptions::new();
+        let mut file = options
+            .append(true)
+            .create(true)
+            .open(path.with_extension("repeated"))
+            .unwrap();
+        file.write_all(&number.to_be_bytes()).unwrap();
+        true
+    }
+
+    /// Returns the numbers of all messages at QoS 2 that were received more than once.
+    pub fn repeated(&self) -> Vec<u32> {
+        let Self::File(path) = self else {
+            return Vec::new();
+        };
+        let bytes = fs::read(path.with_extension("repeated")).unwrap_or_default();
+        bytes
+            .chunks(4)
+            .map(|number| u32::from_be_bytes(number.try_into().unwrap()))
+            .collect()
     }
 
     fn load(&self) -> Option<(Progress, Vec<u8>)> {

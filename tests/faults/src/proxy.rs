@@ -55,8 +55,6 @@ pub struct Cut {
 pub struct Plan {
     /// The cut, if the network ends the connection.
     pub cut: Option<Cut>,
-    /// Delay of the end for the broker, after that for the client.
-    pub grace: Duration,
     /// Delay of each piece.
     pub delay: Duration,
     /// Every byte is sent in its own segment, after this delay.
@@ -279,7 +277,6 @@ impl Link {
             };
             if n == 0 && self.is_stalled() {
                 // One side is closed. The other would not notice it.
-                thread::sleep(self.plan.grace);
                 self.close();
             }
             if n == 0 {
@@ -352,11 +349,28 @@ impl Record {
     pub fn in_words(&self) -> [Vec<String>; 2] {
         [&self.up, &self.down].map(|bytes| in_words(bytes))
     }
+
+    /// Returns the complete packets from the broker.
+    pub fn packets_down(&self) -> impl Iterator<Item = Packet<'_>> {
+        packets(&self.down).map(|(packet, _)| packet)
+    }
 }
 
-fn in_words(mut bytes: &[u8]) -> Vec<String> {
+/// Returns each complete packet, and the number of bytes up to its end.
+fn packets(bytes: &[u8]) -> impl Iterator<Item = (Packet<'_>, usize)> {
+    let mut at = 0;
+    std::iter::from_fn(move || {
+        let (packet, used) = Packet::decode(&bytes[at..]).unwrap()?;
+        at += used;
+        Some((packet, at))
+    })
+}
+
+fn in_words(bytes: &[u8]) -> Vec<String> {
     let mut words = Vec::new();
-    while let Some((packet, used)) = Packet::decode(bytes).unwrap() {
+    let mut end = 0;
+    for (packet, at) in packets(bytes) {
+        end = at;
         words.push(match packet {
             Packet::Connect(connect) if connect.clean_session => "Connect, clean".to_owned(),
             Packet::Connect(_) => "Connect".to_owned(),
@@ -367,10 +381,9 @@ fn in_words(mut bytes: &[u8]) -> Vec<String> {
             ),
             packet => format!("{packet:?}"),
         });
-        bytes = &bytes[used..];
     }
-    if !bytes.is_empty() {
-        words.push(format!("and {} bytes", bytes.len()));
+    if end < bytes.len() {
+        words.push(format!("and {} bytes", bytes.len() - end));
     }
     words
 }
