@@ -10,7 +10,7 @@
 /// let random = || 0x8000_0000; // on a device, from its random number generator
 /// assert_eq!(backoff.next(random()), 750); // 500 to 1,000 ms
 /// assert_eq!(backoff.next(random()), 1_500);
-/// backoff.reset(); // connected
+/// backoff.reset(); // after a stable connection
 /// assert_eq!(backoff.next(random()), 750);
 /// ```
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -58,7 +58,7 @@ impl Backoff {
         self.ceiling = self.limit;
     }
 
-    /// Resets the ceiling to its first value. Call it when a server has accepted the connection.
+    /// Resets the ceiling to its first value. Call it after a connection that was stable. [`Self::after`] does so itself.
     pub const fn reset(&mut self) {
         self.ceiling = self.first;
     }

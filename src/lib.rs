@@ -11,7 +11,8 @@
 //!  <--bytes--- | pending, consume <--------------------------------------------------+                     |
 //!  clock ----> | poll(now)          deadline() ---> the caller's timer                                     |
 //!              +-------------------------------------------------------------------------------------------+
-//!  blocking::Client<T, C> and asynch::Client<T, C> are loops around exactly these calls.
+//!  blocking::Client and asynch::Client are loops around exactly these calls.
+//!  blocking::Device and asynch::Device contain a session, and run it on one connection after the other.
 //! ```
 //!
 //! Start with a device, which stays connected: [`blocking::Device`] in a loop, `asynch::Device` (feature `async`) for any
@@ -43,21 +44,23 @@
 //! - [`codec`] encodes and decodes all fourteen packets, in both directions. It is enough for a sniffer, a gateway, or a
 //!   broker.
 //! - [`Session`] implements QoS 0, 1 and 2 across network connections, in memory that the caller provides ([`Storage`]).
-//! - [`blocking::Client`] and `asynch::Client` (feature `async`) run a session on any `embedded-io` transport.
+//! - [`blocking::Client`] and `asynch::Client` (feature `async`) run a session on one connection, over any `embedded-io`
+//!   transport.
+//! - [`blocking::Device`] and `asynch::Device` (feature `async`) stay connected, over any such transport.
 //!
 //! A session outlives its connections. When the connection of a client has failed, drop the client, open a new transport,
 //! and connect with the same session. A device does this by itself.
 //!
 //! # Features
 //!
-//! - `async`: `asynch::Client`, over `embedded-io-async`.
-//! - `embassy-time`: a clock for it.
+//! - `async`: `asynch::Client` and `asynch::Device`, over `embedded-io-async`.
+//! - `embassy-time`: a clock for them.
 //! - `defmt`: `defmt::Format` on public types, and log events through `defmt`.
 //! - `log`: the same log events through `log`, at levels debug and warn.
-//! - `std`: TCP connections, a clock and a transport adapter for the blocking client on a host.
-//! - `tokio`: TCP connections and a clock for the async client on tokio.
+//! - `std`: TCP connections, a clock and a transport adapter for the blocking client and device on a PC.
+//! - `tokio`: TCP connections and a clock for the async client and device on tokio.
 //!
-//! No feature changes the behaviour of anything else.
+//! No feature changes the behaviour of another part.
 #![no_std]
 #![cfg_attr(docsrs, feature(doc_cfg))]
 

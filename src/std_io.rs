@@ -31,10 +31,10 @@ pub const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 /// Maximum time that a read or write waits, on a transport that [`connect`] returned.
 const IO_TIMEOUT: Duration = Duration::from_millis(10);
 
-/// A TCP connection for the blocking client.
+/// A TCP connection for the blocking client and device.
 pub type TcpTransport = NonBlocking<TcpStream>;
 
-/// Opens a TCP connection for the blocking client.
+/// Opens a TCP connection for the blocking client and device.
 ///
 /// The host name is resolved, and its addresses are tried in the order of the operating system, each for at most
 /// [`CONNECT_TIMEOUT`]. The operating system limits the time to resolve the name.

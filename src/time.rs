@@ -61,6 +61,21 @@ impl core::hash::Hash for Instant {
 }
 
 /// A source of time. A client needs one beside its transport.
+///
+/// ```
+/// use core::sync::atomic::{AtomicU32, Ordering};
+/// use umqtt::{Clock, Instant};
+///
+/// static MILLIS: AtomicU32 = AtomicU32::new(0); // incremented each millisecond by a timer interrupt
+///
+/// struct Ticks;
+///
+/// impl Clock for Ticks {
+///     fn now(&self) -> Instant {
+///         Instant::from_millis(MILLIS.load(Ordering::Relaxed))
+///     }
+/// }
+/// ```
 pub trait Clock {
     /// Returns the current time. It must not go back, except where the counter wraps.
     ///

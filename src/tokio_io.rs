@@ -1,4 +1,4 @@
-//! TCP connections and a clock for the async client on tokio (feature `tokio`).
+//! TCP connections and a clock for the async client and device on tokio (feature `tokio`).
 //!
 //! ```no_run
 //! use umqtt::{Session, Storage, asynch::Client, codec::Connect, tokio_io};
@@ -27,10 +27,10 @@ use crate::{
     time::{Clock, Instant},
 };
 
-/// A TCP connection of tokio for the async client.
+/// A TCP connection of tokio for the async client and device.
 pub type TcpTransport = FromTokio<TcpStream>;
 
-/// Opens a TCP connection for the async client.
+/// Opens a TCP connection for the async client and device.
 ///
 /// The host name is resolved, and its addresses are tried in the order of the operating system. Resolving the name and
 /// trying each address takes at most [`CONNECT_TIMEOUT`] each. Small packets are sent at once (TCP_NODELAY).

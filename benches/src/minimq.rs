@@ -104,8 +104,8 @@ struct Line(Rc<RefCell<Ends>>);
 
 #[derive(Default)]
 struct Ends {
-    coming: VecDeque<u8>,
-    gone: Vec<u8>,
+    to_client: VecDeque<u8>,
+    from_client: Vec<u8>,
 }
 
 impl ErrorType for Line {
@@ -114,7 +114,7 @@ impl ErrorType for Line {
 
 impl Read for Line {
     async fn read(&mut self, out: &mut [u8]) -> Result<usize, Infallible> {
-        let mut take = || std::io::Read::read(&mut self.0.borrow_mut().coming, out);
+        let mut take = || std::io::Read::read(&mut self.0.borrow_mut().to_client, out);
         std::future::poll_fn(|_| match take().expect("memory accepts all bytes") {
             0 => Poll::Pending,
             read => Poll::Ready(Ok(read)),
@@ -125,7 +125,7 @@ impl Read for Line {
 
 impl Write for Line {
     async fn write(&mut self, bytes: &[u8]) -> Result<usize, Infallible> {
-        self.0.borrow_mut().gone.extend_from_slice(bytes);
+        self.0.borrow_mut().from_client.extend_from_slice(bytes);
         Ok(bytes.len())
     }
 
@@ -134,7 +134,7 @@ impl Write for Line {
     }
 }
 
-/// Its client on a connection, which exists until the program ends.
+/// A client of minimq on a connection. Its session exists until the program ends.
 pub struct Minimq {
     connection: Connection<'static, 'static, Line>,
     line: Line,
@@ -149,7 +149,7 @@ impl Minimq {
         let config = config.client_id("bench").expect("it is short");
         let session = Box::leak(Box::new(minimq::Session::new(config)));
         let line = Line::default();
-        line.0.borrow_mut().coming.extend(CONNACK);
+        line.0.borrow_mut().to_client.extend(CONNACK);
         let connection = once(session.connect(line.clone())).expect("all bytes are in memory");
         let messages = [0, 1, 2].map(|qos| publish(qos, &PAYLOAD));
         Self {
@@ -177,9 +177,9 @@ impl Minimq {
         let published =
             once(self.connection.publish(publication)).expect("the transport accepts all bytes");
         published.expect("there is room");
-        let id = [ID, ID + 1].map(|at| self.line.0.borrow().gone[at]);
+        let id = [ID, ID + 1].map(|at| self.line.0.borrow().from_client[at]);
         let answer = |first| [first, 2, id[0], id[1]];
-        let sent = self.gone();
+        let sent = self.take_sent_len();
         match qos {
             0 => sent,
             1 => sent + self.put(&answer(0x40)),
@@ -189,18 +189,19 @@ impl Minimq {
 
     /// Receives bytes at once and handles them. Returns the sent bytes.
     fn put(&mut self, bytes: &[u8]) -> usize {
-        self.line.0.borrow_mut().coming.extend(bytes);
+        self.line.0.borrow_mut().to_client.extend(bytes);
         while let Some(progress) = once(self.connection.poll()) {
             std::hint::black_box(progress.expect("nothing is wrong"));
         }
-        self.gone()
+        self.take_sent_len()
     }
 
-    fn gone(&mut self) -> usize {
+    /// Returns the number of bytes that the client has sent since the last call.
+    fn take_sent_len(&mut self) -> usize {
         let mut ends = self.line.0.borrow_mut();
-        let gone = ends.gone.len();
-        ends.gone.clear();
-        gone
+        let len = ends.from_client.len();
+        ends.from_client.clear();
+        len
     }
 }
 

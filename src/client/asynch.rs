@@ -30,7 +30,7 @@ use crate::{
 
 /// A clock that can wait.
 pub trait Sleep: Clock {
-    /// Waits until `at`, or longer.
+    /// Waits until `at`, or longer. A caller may drop the future before it is ready.
     fn sleep_until(&self, at: Instant) -> impl Future<Output = ()>;
 }
 
@@ -217,6 +217,22 @@ where
     }
 
     #[doc = include_str!("docs/payload.md")]
+    ///
+    /// ```no_run
+    /// use embedded_io_async::Read;
+    /// use umqtt::{Event, asynch::Client, tokio_io::{TcpTransport, TokioClock}};
+    ///
+    /// # async fn example(client: &mut Client<'_, '_, TcpTransport, TokioClock>) -> Result<(), Box<dyn std::error::Error>> {
+    /// if let Event::Chunk(_) = client.recv().await? {
+    ///     let mut payload = client.payload();
+    ///     let mut line = [0; 80];
+    ///     while let n @ 1.. = payload.read(&mut line).await? {
+    ///         println!("{:?}", &line[..n]);
+    ///     }
+    /// }
+    /// # Ok(())
+    /// # }
+    /// ```
     ///
     /// # Cancel safety
     ///

@@ -121,6 +121,17 @@ where
     }
 
     #[doc = include_str!("docs/publish_from.md")]
+    ///
+    /// ```no_run
+    /// use umqtt::{StreamedPublish, blocking::Client, std_io::{NonBlocking, StdClock, TcpTransport}};
+    ///
+    /// # fn example(client: &mut Client<'_, '_, TcpTransport, StdClock>) -> Result<(), Box<dyn std::error::Error>> {
+    /// let log = std::fs::File::open("device.log")?;
+    /// let len = log.metadata()?.len().try_into()?;
+    /// client.publish_from(StreamedPublish::new("log"), len, NonBlocking::new(log), |_, _| {})?;
+    /// # Ok(())
+    /// # }
+    /// ```
     pub fn publish_from(
         &mut self,
         message: StreamedPublish<'_>,
@@ -141,6 +152,22 @@ where
     }
 
     #[doc = include_str!("docs/payload.md")]
+    ///
+    /// ```no_run
+    /// use embedded_io::Read;
+    /// use umqtt::{Event, blocking::Client, std_io::{StdClock, TcpTransport}};
+    ///
+    /// # fn example(client: &mut Client<'_, '_, TcpTransport, StdClock>) -> Result<(), Box<dyn std::error::Error>> {
+    /// if let Event::Chunk(_) = client.recv()? {
+    ///     let mut payload = client.payload();
+    ///     let mut line = [0; 80];
+    ///     while let n @ 1.. = payload.read(&mut line)? {
+    ///         println!("{:?}", &line[..n]);
+    ///     }
+    /// }
+    /// # Ok(())
+    /// # }
+    /// ```
     pub fn payload(&mut self) -> Payload<'_, 's, 'b, T, C> {
         Payload::new(self)
     }

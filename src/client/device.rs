@@ -50,7 +50,7 @@ impl<'a> Config<'a> {
 /// The end of a connection of a device.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
-#[must_use = "it says whether to connect again, and the back-off needs it"]
+#[must_use = "it shows whether to connect again, and `Backoff::after` needs it"]
 pub enum Ended<E> {
     /// The device was shut down: DISCONNECT was sent, or there was no connection.
     Shutdown,
@@ -155,7 +155,7 @@ pub enum DeviceError {
         /// Maximum number of filters in one subscribe.
         max: usize,
     },
-    /// The device was shut down.
+    /// The device was shut down, so it accepts no requests.
     ShutDown,
     /// The runner was dropped, so nothing more is sent.
     RunnerGone,
@@ -170,7 +170,8 @@ pub enum DeviceError {
     /// The connection was closed before the server answered a subscribe or unsubscribe. The request may have taken
     /// effect or not. Make it again.
     OutcomeUnknown,
-    /// The server refused the connection. It has therefore discarded a subscribe or unsubscribe.
+    /// The server refused the connection, and therefore discarded the subscribe or unsubscribe. Make it again once
+    /// connected.
     RequestRejected,
     /// The server refused a standing subscription. [`Event::Subscribed`](crate::Event::Subscribed) has reported which
     /// one.
@@ -180,7 +181,8 @@ pub enum DeviceError {
     PayloadInterrupted,
     /// The reader of a payload failed. The message was discarded.
     Source(ErrorKind),
-    /// The reader of a payload ended before the announced length. The message was discarded.
+    /// The reader of a payload ended before the announced length. The message was discarded. Publish it again with the
+    /// real length.
     SourceEnded {
         /// Number of bytes that were not provided.
         missing: usize,
@@ -210,21 +212,25 @@ impl fmt::Display for DeviceError {
                 "too many waiting tasks: at most {capacity}; raise the device's TASKS"
             ),
             Self::TooManyFilters { max } => {
-                write!(f, "too many filters: at most {max} in one subscribe")
+                write!(f, "too many filters: at most {max} in one subscribe; divide them")
             }
-            Self::ShutDown => f.write_str("the device was shut down"),
+            Self::ShutDown => f.write_str("the device was shut down: it accepts no requests"),
             Self::RunnerGone => f.write_str("no runner: it was dropped; keep it while the device is used"),
             Self::NotWritten => {
                 f.write_str("message not written: the connection was closed; publish it again")
             }
-            Self::Discarded => f.write_str("message discarded: by discard_publish, or by Clean Session 1"),
+            Self::Discarded => f.write_str("message discarded: by discard_publish or Clean Session 1"),
             Self::DeliveryUnknown => {
-                f.write_str("delivery unknown: the server may have lost the message with its session")
+                f.write_str(
+                    "delivery unknown: the session ended before PUBCOMP; a second publish may repeat it",
+                )
             }
             Self::OutcomeUnknown => {
                 f.write_str("no answer: the connection was closed; make the request again")
             }
-            Self::RequestRejected => f.write_str("request rejected: the server refused the connection"),
+            Self::RequestRejected => f.write_str(
+                "request rejected: the server refused the connection; make it again once connected",
+            ),
             Self::SubscriptionRefused => {
                 f.write_str("subscription refused: check the rights of this user at the server")
             }

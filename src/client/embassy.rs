@@ -1,4 +1,4 @@
-//! A clock for the async client that uses embassy-time (feature `embassy-time`).
+//! The clock of embassy-time, for the async client and device (feature `embassy-time`).
 
 use core::future::Future;
 
@@ -7,7 +7,7 @@ use embassy_time::{Duration, Instant as EmbassyInstant, Timer};
 use super::asynch::Sleep;
 use crate::time::{Clock, Instant};
 
-/// The clock of embassy-time's driver.
+/// The clock of embassy-time, which needs a time driver of the HAL.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct EmbassyClock;
 

@@ -89,7 +89,7 @@ type Peer = Box<dyn FnMut(&Packet<'_>) -> Vec<u8>>;
 
 struct Wire {
     arrived: VecDeque<u8>,
-    /// Later events with their times.
+    /// Bytes that arrive later, with their times.
     on_its_way: VecDeque<(u32, Vec<u8>)>,
     ended: bool,
     /// The peer has closed the connection, after a DISCONNECT or by itself.
@@ -110,11 +110,13 @@ struct Wire {
     broken: bool,
 }
 
-/// The steps of one direction: first those of the list, then always the last.
+/// The steps of one direction: first those of the list, then always `then`.
 struct Script {
     steps: VecDeque<Step>,
     then: Step,
+    /// The client has asked whether the transport is ready, and has been told that it is.
     asked: bool,
+    /// A call has returned `Ok(0)`.
     closed: bool,
 }
 
@@ -168,7 +170,7 @@ impl Network {
         self.wire.borrow_mut().peer = Some(Box::new(peer));
     }
 
-    /// A peer that sets it closes the connection after its answer.
+    /// Returns a flag. If the peer sets it, the connection is closed after the answer of the peer.
     pub(crate) fn closing(&self) -> Rc<Cell<bool>> {
         Rc::clone(&self.wire.borrow().closing)
     }
@@ -243,7 +245,7 @@ impl Network {
         wire.broken || wire.reads.closed || wire.writes.closed
     }
 
-    /// The time of the clock in ms.
+    /// Returns the time of the clock in ms.
     pub(crate) fn millis(&self) -> u32 {
         self.wire.borrow().now
     }
@@ -311,7 +313,7 @@ impl Script {
         }
     }
 
-    /// Returns the number of `len` bytes that are moved; `Ok(0)` at the end of the stream.
+    /// Returns how many of `len` bytes are moved; `Ok(0)` at the end of the stream.
     fn step(&mut self, len: usize) -> core::result::Result<usize, Fault> {
         assert!(
             core::mem::take(&mut self.asked),
@@ -353,7 +355,7 @@ impl Read for Transport {
     fn read(&mut self, buf: &mut [u8]) -> core::result::Result<usize, Fault> {
         let wire = &mut *self.wire.borrow_mut();
         let step = wire.reads.step(buf.len());
-        let n = wire.note(step)?.min(wire.arrived.len());
+        let n = wire.record_failure(step)?.min(wire.arrived.len());
         for (to, byte) in buf.iter_mut().zip(wire.arrived.drain(..n)) {
             *to = byte;
         }
@@ -364,9 +366,9 @@ impl Read for Transport {
 impl ReadReady for Transport {
     fn read_ready(&mut self) -> core::result::Result<bool, Fault> {
         let wire = &mut *self.wire.borrow_mut();
-        let something = !wire.arrived.is_empty() || wire.ended;
+        let has_input = !wire.arrived.is_empty() || wire.ended;
         // A step that moves bytes waits for them. All others happen at once.
-        if !something
+        if !has_input
             && matches!(
                 wire.reads.steps.front().unwrap_or(&wire.reads.then),
                 Step::Bytes(_)
@@ -375,7 +377,7 @@ impl ReadReady for Transport {
             return Ok(false);
         }
         let ready = wire.reads.is_ready();
-        wire.note(ready)
+        wire.record_failure(ready)
     }
 }
 
@@ -383,7 +385,7 @@ impl Write for Transport {
     fn write(&mut self, buf: &[u8]) -> core::result::Result<usize, Fault> {
         let wire = &mut *self.wire.borrow_mut();
         let step = wire.writes.step(buf.len());
-        let n = wire.note(step)?;
+        let n = wire.record_failure(step)?;
         if n > 0 {
             wire.written.push((wire.now, buf[..n].to_vec()));
             wire.show_to_peer(&buf[..n]);
@@ -395,7 +397,7 @@ impl Write for Transport {
         let wire = &mut *self.wire.borrow_mut();
         match wire.flushes.pop_front() {
             Some(step @ (Step::Interrupted | Step::TimedOut | Step::Broken)) => {
-                wire.note(Err(step.fault()))
+                wire.record_failure(Err(step.fault()))
             }
             _ => {
                 wire.flushed += 1;
@@ -409,13 +411,13 @@ impl WriteReady for Transport {
     fn write_ready(&mut self) -> core::result::Result<bool, Fault> {
         let wire = &mut *self.wire.borrow_mut();
         let ready = wire.writes.is_ready();
-        wire.note(ready)
+        wire.record_failure(ready)
     }
 }
 
 impl Wire {
     /// Records that the transport has failed permanently.
-    fn note<T>(
+    fn record_failure<T>(
         &mut self,
         result: core::result::Result<T, Fault>,
     ) -> core::result::Result<T, Fault> {

@@ -20,6 +20,7 @@ use rumqttd::{Broker, Config, ConnectionSettings, RouterConfig, ServerSettings};
 const TRIES: u32 = 5;
 /// Maximum time until the broker accepts a connection.
 const START: Duration = Duration::from_secs(10);
+/// Time between attempts to connect to a broker that starts.
 const NAP: Duration = Duration::from_millis(1);
 
 /// Starts a broker that accepts every client. Returns its address as soon as it accepts connections.

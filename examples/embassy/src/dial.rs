@@ -13,10 +13,10 @@ use embassy_time::{Duration, TimeoutError, Timer, with_timeout};
 const PORT: u16 = 1883;
 
 /// Maximum time of one attempt.
-const PATIENCE: Duration = Duration::from_secs(5);
+const ATTEMPT_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// Time between attempts.
-const RETRY: Duration = Duration::from_secs(1);
+const RETRY_DELAY: Duration = Duration::from_secs(1);
 
 /// Opens a connection to the broker with this name or address. It tries again until it succeeds.
 pub(crate) async fn dial(host: &str, stack: Stack<'static>, socket: &mut TcpSocket<'_>) {
@@ -25,7 +25,7 @@ pub(crate) async fn dial(host: &str, stack: Stack<'static>, socket: &mut TcpSock
     socket.set_nagle_enabled(false);
     loop {
         stack.wait_config_up().await;
-        let Err(error) = with_timeout(PATIENCE, attempt(host, stack, socket))
+        let Err(error) = with_timeout(ATTEMPT_TIMEOUT, attempt(host, stack, socket))
             .await
             .unwrap_or_else(|e| Err(e.into()))
         else {
@@ -33,7 +33,7 @@ pub(crate) async fn dial(host: &str, stack: Stack<'static>, socket: &mut TcpSock
         };
         println!("{host}: {error}");
         socket.abort();
-        Timer::after(RETRY).await;
+        Timer::after(RETRY_DELAY).await;
     }
 }
 
@@ -78,7 +78,7 @@ impl fmt::Display for DialError {
             Self::Dns(error) => write!(f, "the name cannot be resolved: {error:?}"),
             Self::NoAddress => f.write_str("the name has no address"),
             Self::Connect(error) => write!(f, "no connection to port {PORT}: {error}"),
-            Self::TimedOut => f.write_str("no answer"),
+            Self::TimedOut => f.write_str("no answer from the name server or the broker"),
         }
     }
 }

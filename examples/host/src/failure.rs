@@ -1,4 +1,4 @@
-//! What the user is told if a connection was not made, or was lost.
+//! The texts for the user if no connection was made, or if a connection was lost.
 
 use std::io::{self, ErrorKind};
 
@@ -15,7 +15,7 @@ pub(crate) struct Failure {
 }
 
 impl Failure {
-    /// No connection was made.
+    /// Creates the failure of an attempt to open a connection.
     pub(crate) fn of_dial(Broker { host, port, tls }: &Broker, error: &io::Error) -> Self {
         let advice = match tls {
             Some(_) => "that its port is one for TLS; 8883 is usual",
@@ -27,7 +27,7 @@ impl Failure {
         })
     }
 
-    /// A connection was lost, which the broker had accepted or not.
+    /// Creates the failure of a lost connection. `was_accepted`: the broker had sent a CONNACK that accepts it.
     pub(crate) fn of_connection<E>(
         error: &Error<E>,
         was_accepted: bool,
@@ -62,7 +62,8 @@ impl Failure {
 
 const NOT_ACCEPTED: &str = " Check --user, --password and --client-id, that a broker for MQTT 3.1.1 is at that port, and whether it needs --tls.";
 
-/// Returns `true` if the broker closed the connection. A broker that dies does not close TLS.
+/// Returns `true` if the broker closed the connection. A broker that is killed does not end TLS, so rustls reports
+/// `UnexpectedEof`.
 fn is_closed(error: &io::Error) -> bool {
     matches!(
         error.kind(),

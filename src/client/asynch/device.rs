@@ -51,16 +51,19 @@ use crate::{
 /// let network = async {
 ///     let mut backoff = Backoff::new(1_000, 60_000);
 ///     loop {
-///         if let Ok(transport) = tokio_io::connect(address).await {
-///             let ended = runner.run(transport, |event, _| {
-///                 if let Event::Message(message) = event { /* ... */ }
-///             }).await;
-///             if let Ended::Shutdown = ended {
-///                 break;
+///         let delay = match tokio_io::connect(address).await {
+///             Ok(transport) => {
+///                 let ended = runner.run(transport, |event, _| {
+///                     if let Event::Message(message) = event { /* ... */ }
+///                 }).await;
+///                 if let Ended::Shutdown = ended {
+///                     break;
+///                 }
+///                 backoff.after(&ended, random())
 ///             }
-///             let delay = backoff.after(&ended, random());
-///             clock.sleep_until(clock.now().add_millis(delay)).await;
-///         }
+///             Err(_) => backoff.next(random()),
+///         };
+///         clock.sleep_until(clock.now().add_millis(delay)).await;
 ///     }
 /// };
 /// let app = async {
@@ -109,7 +112,7 @@ impl<'d, C, const TASKS: usize> Device<'d, C, TASKS> {
         self.shared.session()
     }
 
-    /// Divides the device into a handle and a runner.
+    /// Divides the device into a handle and a runner. They borrow it for the rest of its life, so this can be called once.
     pub fn split(&'d mut self) -> (Mqtt<'d, TASKS>, Runner<'d, C, TASKS>) {
         let Self {
             shared,

@@ -141,7 +141,7 @@ impl<'d, T: ErrorType, C: Clock> Device<'d, T, C> {
         })
     }
 
-    /// Sets the delays before attempts to connect: 1 s at first and 60 s at most unless set.
+    /// Sets the delays before attempts to connect. Unless set, they begin with 1 s and double to at most 60 s.
     pub fn set_backoff(&mut self, backoff: Backoff) {
         self.backoff = backoff;
     }
@@ -182,11 +182,13 @@ impl<'d, T: ErrorType, C: Clock> Device<'d, T, C> {
         }
     }
 
-    /// Accepts a new transport, and queues the CONNECT. An older connection is closed.
+    /// Accepts a new transport, and queues the CONNECT. [`Event::Connected`] reports the answer. An older connection is
+    /// closed.
     ///
     /// # Errors
     ///
-    /// As [`Session::connect`]. The transport is dropped.
+    /// As [`Session::connect`], and [`RequestError::NotConnected`]: the device was shut down. The transport is dropped, and
+    /// the next dial is due after a delay.
     pub fn connect(&mut self, transport: T) -> Result<(), RequestError> {
         let connect = self.connect;
         self.connect_with(&connect, transport)
@@ -406,7 +408,10 @@ where
     }
 
     /// Shuts the device down permanently: sends the queued packets, then DISCONNECT, and waits for the end of the
-    /// stream. Returns `true` if the server has closed the connection.
+    /// stream, for at most 1 s ([`Session::set_disconnect_timeout`]). Returns `true` if the server has closed the
+    /// connection, and `false` if there was none.
+    ///
+    /// Meanwhile, events are passed to the handler. A message for which it returns [`Handled::NotNow`] is not acknowledged.
     ///
     /// # Errors
     ///

@@ -1,4 +1,4 @@
-//! A state as a number. Instants are relative to the present time.
+//! The fingerprint of a state: a hash in which instants are relative to the present time.
 
 use std::hash::{Hash, Hasher};
 
@@ -55,6 +55,7 @@ impl Hasher for Fingerprint {
     }
 }
 
+/// Returns the fingerprint of this state at the time `now`.
 pub(crate) fn of(state: &impl Hash, now: u32) -> u64 {
     let mut fingerprint = Fingerprint { now, state: 0 };
     state.hash(&mut fingerprint);

@@ -123,8 +123,8 @@ impl<'d, const TASKS: usize> Mqtt<'d, TASKS> {
     ///
     /// If the future is dropped before the whole payload was sent, the message is discarded. If a part of it was sent,
     /// the connection is closed: the server would read the next packet as payload. If the future is dropped later, the
-    /// event handler is given the end of the message. That is its acknowledgement or, if the payload is needed again,
-    /// [`Event::PublishDiscarded`](crate::Event::PublishDiscarded).
+    /// event handler is given the acknowledgement. If the payload is needed again before, the message is discarded, and
+    /// the handler is given [`Event::PublishDiscarded`](crate::Event::PublishDiscarded).
     ///
     /// # Errors
     ///
@@ -137,8 +137,8 @@ impl<'d, const TASKS: usize> Mqtt<'d, TASKS> {
         payload::publish_slices(self.reserve()?, message, payload).await
     }
 
-    /// As [`Self::publish_slices`], with a payload of `len` bytes from a reader. [`ReadFn`](crate::ReadFn) makes a reader of
-    /// a closure.
+    /// As [`Self::publish_slices`], with a payload of `len` bytes from a reader. [`ReadFn`](crate::ReadFn) turns a closure
+    /// into a reader.
     ///
     /// If the reader provides no byte within the response timeout, the connection is closed.
     ///
@@ -278,8 +278,8 @@ impl<'d, const TASKS: usize> Mqtt<'d, TASKS> {
     }
 
     /// Shuts the device down permanently. The runner sends the queued packets, then DISCONNECT.
-    /// [`Runner::run`](super::Runner::run) returns [`Ended::Shutdown`](crate::Ended::Shutdown), now or when it is
-    /// called next.
+    /// [`Runner::run`](super::Runner::run) then returns [`Ended::Shutdown`](crate::Ended::Shutdown). If there is no
+    /// connection, its next call returns it.
     pub fn shut_down(&self) {
         self.shared
             .set_state(DeviceState::ShutDown, self.shared.subscriptions());

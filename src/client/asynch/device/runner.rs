@@ -119,7 +119,8 @@ impl<'d, C: Sleep, const TASKS: usize> Runner<'d, C, TASKS> {
     }
 
     /// As [`Self::run`], with another CONNECT for this connection. Use it for a password that expires, or to begin a
-    /// new session once with Clean Session 1. The client id must be that of the device.
+    /// new session once with Clean Session 1. The client id must be that of the device. Otherwise, the result is
+    /// [`Ended::Lost`] with [`RequestError::ClientIdMismatch`].
     pub async fn run_with<T, H>(
         &mut self,
         connect: &Connect<'_>,

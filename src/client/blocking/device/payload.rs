@@ -13,7 +13,8 @@ use crate::{
     time::Clock,
 };
 
-/// A source of a payload: writes the next bytes to memory. The number is that of the bytes that are missing.
+/// A source of a payload. It is given memory and the number of missing bytes, and returns the number of bytes that it
+/// has written.
 type Fill<'f, E> = &'f mut dyn FnMut(&mut [u8], usize) -> Result<usize, Error<E>>;
 
 impl<'d, T, C> Device<'d, T, C>
@@ -22,14 +23,15 @@ where
     C: Clock,
 {
     /// Publishes a message whose payload consists of several slices, or does not fit into the send buffer, and waits
-    /// until it was sent. Meanwhile, the handler is given the events.
+    /// until it was sent. Meanwhile, events are passed to the handler.
     ///
     /// At QoS 1 and 2, the payload may be needed again on the next connection: [`Event::PayloadNeeded`] asks for it.
     ///
     /// # Errors
     ///
-    /// - [`Error::Request`]: the session rejected the message.
-    /// - Others: the connection has ended.
+    /// - [`Error::Request`]: the session rejected the message. With [`RequestError::CheckpointDue`], the handler returned
+    ///   [`Handled::NotNow`] for a checkpoint, and the payload was aborted.
+    /// - Others: the connection has ended, for this reason.
     pub fn publish_slices<H: Into<Handled>>(
         &mut self,
         message: StreamedPublish<'_>,
@@ -50,8 +52,8 @@ where
         Ok(id)
     }
 
-    /// As [`Self::publish_slices`], with a payload of `len` bytes from a reader. [`ReadFn`](crate::ReadFn) makes a reader of
-    /// a closure.
+    /// As [`Self::publish_slices`], with a payload of `len` bytes from a reader. [`ReadFn`](crate::ReadFn) turns a closure
+    /// into a reader.
     ///
     /// # Errors
     ///
