@@ -1,13 +1,8 @@
 //! What the program prints, and how it ends.
 
-use std::{
-    fmt,
-    io::{self, Write},
-    process,
-    sync::atomic::{AtomicBool, Ordering},
-    thread,
-    time::Duration,
-};
+use std::io::{self, Write};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::{fmt, process, thread, time::Duration};
 
 use tokio::sync::SetOnce;
 

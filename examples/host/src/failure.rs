@@ -1,5 +1,6 @@
 //! The texts for the user if no connection was made, or if a connection was lost.
 
+use std::fmt::Display;
 use std::io::{self, ErrorKind};
 
 use umqtt::{ProtocolError, client::Error, codec::ConnectReturnCode as Code};
@@ -28,7 +29,7 @@ impl Failure {
     }
 
     /// Creates the failure of a lost connection. `was_accepted`: the broker had sent a CONNACK that accepts it.
-    pub(crate) fn of_connection<E>(
+    pub(crate) fn of_connection<E: Display>(
         error: &Error<E>,
         was_accepted: bool,
         io_error: fn(&E) -> &io::Error,
@@ -41,22 +42,17 @@ impl Failure {
                 io_error(error).to_string()
             }
             Error::Transport(_) | Error::Closed => "the broker closed it".to_owned(),
-            Error::Protocol(error) => error.to_string(),
-            Error::Request(error) => error.to_string(),
-            _ => "a payload was not sent".to_owned(),
+            _ => error.to_string(),
         };
-        let (problem, mut advice) = match was_accepted {
+        let (problem, general) = match was_accepted {
             true => ("Connection lost", ""),
             false => ("No connection", NOT_ACCEPTED),
         };
-        if let Error::Protocol(error) = error
-            && let Some(special) = special_advice(error)
-        {
-            advice = special;
+        let advice = advice(error).unwrap_or(general);
+        Self {
+            text: format!("{problem}: {reason}.{advice}"),
+            is_permanent: error.is_permanent(),
         }
-        let text = format!("{problem}: {reason}.{advice}");
-        let is_permanent = error.is_permanent();
-        Self { text, is_permanent }
     }
 }
 
@@ -71,7 +67,10 @@ fn is_closed(error: &io::Error) -> bool {
     )
 }
 
-const fn special_advice(error: &ProtocolError) -> Option<&'static str> {
+const fn advice<E>(error: &Error<E>) -> Option<&'static str> {
+    let Error::Protocol(error) = error else {
+        return None;
+    };
     Some(match error {
         ProtocolError::Refused(Code::ServerUnavailable) => " Try later.",
         ProtocolError::Refused(Code::UnacceptableProtocolVersion) => {

@@ -1,15 +1,12 @@
 //! Connections to the broker, with TLS or without.
 
-use std::{
-    io::{self, ErrorKind, Read, Write},
-    net::TcpStream,
-    sync::Arc,
-    time::{Duration, Instant},
-};
+use std::io::{self, ErrorKind, Read, Write};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use rustls::{ClientConfig, ClientConnection, StreamOwned, pki_types::ServerName};
 use tokio::io::{AsyncRead, AsyncWrite};
-use tokio_rustls::{TlsConnector, client::TlsStream};
+use tokio_rustls::TlsConnector;
 use umqtt::std_io::{self, NonBlocking};
 use umqtt::tokio_io::{self, FromTokio};
 
@@ -33,62 +30,45 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncStream for S {}
 impl Broker {
     /// Connects for the blocking device.
     pub(crate) fn dial(&self) -> io::Result<NonBlocking<Box<dyn Stream>>> {
-        let socket = std_io::connect((&*self.host, self.port))?.into_inner();
-        Ok(NonBlocking::new(match &self.tls {
-            None => Box::new(socket),
-            Some(config) => Box::new(secure(socket, config, &self.host)?),
-        }))
+        let mut socket = std_io::connect((&*self.host, self.port))?.into_inner();
+        let Some(config) = &self.tls else {
+            return Ok(NonBlocking::new(Box::new(socket)));
+        };
+        let tls = ClientConnection::new(config.clone(), self.name()?);
+        let mut tls = tls.map_err(io::Error::other)?;
+        let start = Instant::now();
+        while tls.is_handshaking() {
+            // Reads and writes of the socket have timeouts.
+            match tls.complete_io(&mut socket) {
+                Err(error) if error.kind() != ErrorKind::WouldBlock => return Err(error),
+                _ if start.elapsed() > HANDSHAKE => return Err(ErrorKind::TimedOut.into()),
+                _ => {}
+            }
+        }
+        Ok(NonBlocking::new(Box::new(StreamOwned::new(tls, socket))))
     }
 
     /// Connects for the async device.
     pub(crate) async fn dial_async(&self) -> io::Result<FromTokio<Box<dyn AsyncStream>>> {
-        let socket = tokio_io::connect((&*self.host, self.port))
-            .await?
-            .into_inner();
-        Ok(FromTokio::new(match &self.tls {
-            None => Box::new(socket),
-            Some(config) => Box::new(secure_async(socket, config, &self.host).await?),
-        }))
+        let address = (&*self.host, self.port);
+        let socket = tokio_io::connect(address).await?.into_inner();
+        let Some(config) = &self.tls else {
+            return Ok(FromTokio::new(Box::new(socket)));
+        };
+        let handshake = TlsConnector::from(config.clone()).connect(self.name()?, socket);
+        let stream = tokio::time::timeout(HANDSHAKE, handshake).await??;
+        Ok(FromTokio::new(Box::new(stream)))
     }
-}
 
-/// Performs the TLS handshake on a socket whose reads and writes have timeouts.
-fn secure(
-    socket: TcpStream,
-    config: &Arc<ClientConfig>,
-    host: &str,
-) -> io::Result<StreamOwned<ClientConnection, TcpStream>> {
-    let connection =
-        ClientConnection::new(config.clone(), name(host)?).map_err(io::Error::other)?;
-    let mut stream = StreamOwned::new(connection, socket);
-    let start = Instant::now();
-    while stream.conn.is_handshaking() {
-        match stream.conn.complete_io(&mut stream.sock) {
-            Err(error) if error.kind() != ErrorKind::WouldBlock => return Err(error),
-            _ if start.elapsed() > HANDSHAKE => return Err(ErrorKind::TimedOut.into()),
-            _ => {}
-        }
+    fn name(&self) -> io::Result<ServerName<'static>> {
+        ServerName::try_from(self.host.clone()).map_err(io::Error::other)
     }
-    Ok(stream)
-}
-
-async fn secure_async<S: AsyncStream>(
-    socket: S,
-    config: &Arc<ClientConfig>,
-    host: &str,
-) -> io::Result<TlsStream<S>> {
-    let handshake = TlsConnector::from(config.clone()).connect(name(host)?, socket);
-    tokio::time::timeout(HANDSHAKE, handshake).await?
-}
-
-fn name(host: &str) -> io::Result<ServerName<'static>> {
-    ServerName::try_from(host.to_owned()).map_err(io::Error::other)
 }
 
 #[cfg(test)]
 mod tests {
     use std::{
-        net::{SocketAddr, TcpListener},
+        net::TcpListener,
         sync::mpsc::{self, Sender},
         thread::{self, JoinHandle},
     };
@@ -99,23 +79,17 @@ mod tests {
         ClientConfig, RootCertStore, ServerConfig, ServerConnection, crypto::ring,
         pki_types::PrivateKeyDer,
     };
-    use tokio::{io::AsyncWriteExt as _, net::TcpStream, runtime::Builder, time::timeout};
+    use tokio::{io::AsyncWriteExt as _, runtime::Builder, time::timeout};
 
     use super::{
-        Arc, Duration, FromTokio, HANDSHAKE, Instant, NonBlocking, StreamOwned, TlsStream, io,
-        secure, secure_async, std_io, tokio_io,
+        Arc, AsyncStream, Broker, Duration, FromTokio, HANDSHAKE, Instant, StreamOwned, io,
     };
 
     const HELLO: &[u8] = b"while you cannot write";
 
-    /// The address of a server, the settings of TLS for it, and the server itself. It sends [`HELLO`] when
-    /// told so for the first time. For the second time it begins to read, and it returns what it has read.
-    fn server() -> (
-        SocketAddr,
-        Arc<ClientConfig>,
-        Sender<()>,
-        JoinHandle<Vec<u8>>,
-    ) {
+    /// A server, and the thread in which it runs. It sends [`HELLO`] when told so for the first time. For the second
+    /// time it begins to read, and it returns what it has read.
+    fn server() -> (Broker, Sender<()>, JoinHandle<Vec<u8>>) {
         let pair = rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();
         let certificate = pair.cert.der().clone();
         let mut roots = RootCertStore::empty();
@@ -134,7 +108,11 @@ mod tests {
             .with_single_cert(vec![certificate], key)
             .unwrap();
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-        let address = listener.local_addr().unwrap();
+        let broker = Broker {
+            host: "localhost".to_owned(),
+            port: listener.local_addr().unwrap().port(),
+            tls: Some(Arc::new(client)),
+        };
         let (tell, hear) = mpsc::channel();
         let server = thread::spawn(move || {
             let connection = ServerConnection::new(Arc::new(server)).unwrap();
@@ -144,10 +122,13 @@ mod tests {
             io::Write::write_all(&mut stream, HELLO).unwrap();
             hear.recv().unwrap();
             let mut received = Vec::new();
-            io::Read::read_to_end(&mut stream, &mut received).unwrap();
+            if let Err(cut) = io::Read::read_to_end(&mut stream, &mut received) {
+                // The blocking device does not close TLS.
+                assert_eq!(cut.kind(), io::ErrorKind::UnexpectedEof);
+            }
             received
         });
-        (address, Arc::new(client), tell, server)
+        (broker, tell, server)
     }
 
     /// Repeats a call while it has nothing to do.
@@ -165,9 +146,8 @@ mod tests {
 
     #[test]
     fn tls_directions_do_not_block_each_other() {
-        let (address, tls, tell, server) = server();
-        let socket = std_io::connect(address).unwrap().into_inner();
-        let mut stream = NonBlocking::new(secure(socket, &tls, "localhost").unwrap());
+        let (broker, tell, server) = server();
+        let mut stream = broker.dial().unwrap();
 
         let mut buffer = [0; 64];
         let nothing = Read::read(&mut stream, &mut buffer).unwrap_err();
@@ -206,9 +186,6 @@ mod tests {
         sent.extend_from_slice(b"the end");
         assert_eq!(wait(|| Write::write(&mut stream, b"the end")), 7);
         wait(|| Write::flush(&mut stream));
-        let mut stream = stream.into_inner();
-        stream.conn.send_close_notify();
-        io::Write::flush(&mut stream).unwrap();
         drop(stream);
         assert!(server.join().unwrap() == sent, "not what was sent");
     }
@@ -236,7 +213,7 @@ mod tests {
     }
 
     /// Writes until the stream takes no more, and returns what it took.
-    async fn fill(stream: &mut FromTokio<TlsStream<TcpStream>>) -> Vec<u8> {
+    async fn fill(stream: &mut FromTokio<Box<dyn AsyncStream>>) -> Vec<u8> {
         let block: Vec<u8> = (0..=u8::MAX).cycle().take(10_000).collect();
         let mut sent = Vec::new();
         loop {
@@ -256,10 +233,9 @@ mod tests {
 
     #[test]
     fn tls_directions_are_woken_separately() {
-        let (address, tls, tell, server) = server();
+        let (broker, tell, server) = server();
         let sent = block_on(async {
-            let socket = tokio_io::connect(address).await.unwrap().into_inner();
-            let mut stream = FromTokio::new(secure_async(socket, &tls, "localhost").await.unwrap());
+            let mut stream = broker.dial_async().await.unwrap();
             let mut buffer = [0; 64];
             let nothing = timeout(SOON, AsyncRead::read(&mut stream, &mut buffer)).await;
             assert!(nothing.is_err(), "{nothing:?}");

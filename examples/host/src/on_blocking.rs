@@ -2,7 +2,7 @@
 
 use umqtt::blocking::{Client, Device};
 use umqtt::std_io::StdClock;
-use umqtt::{Clock, Session, SubscriptionState, codec::Connect};
+use umqtt::{Clock, Session, SubscriptionState, client::Error, codec::Connect};
 
 use crate::console::{END, set_connected};
 use crate::work::{Memory, Work, show};
@@ -19,23 +19,14 @@ pub(crate) fn run(mut work: Work<'_>) -> anyhow::Result<bool> {
     let interval = u32::try_from(work.options.interval.as_millis())?;
     let mut due = clock.now();
     while END.get().is_none() {
-        let mut result = Ok(());
-        if device.is_dial_due() {
-            match work.broker.dial() {
-                Ok(transport) => device.connect(transport)?,
-                Err(error) => {
-                    device.dial_failed();
-                    result = Err(Failure::of_dial(work.broker, &error));
-                }
-            }
-        }
+        let mut result = match device.dial(|| work.broker.dial()) {
+            Err(Error::Transport(error)) => Err(Failure::of_dial(work.broker, &error)),
+            other => Ok(other?),
+        };
         let now = clock.now();
         if due.has_passed(now) && device.subscriptions() == SubscriptionState::Granted {
             work.publish(|message| device.publish(message));
-            due = due.add_millis(interval);
-            if due.has_passed(now) {
-                due = now.add_millis(interval);
-            }
+            due = now.add_millis(interval);
         }
         let wait = due.millis_after(now).min(TICK_MS);
         if let Err(error) = device.recv(wait, |event, _| work.handle(&event)) {

@@ -2,7 +2,7 @@
 
 use std::{ffi::OsString, net::Ipv6Addr, num::NonZeroU16, path::PathBuf, time::Duration};
 
-use clap::Parser;
+use clap::{Parser, builder::TypedValueParser as _, value_parser};
 use light::TOPIC_SUFFIX;
 use umqtt::codec::{QoS, TopicError, TopicName};
 
@@ -53,22 +53,19 @@ pub(crate) struct Options {
     #[arg(long, value_name = "PREFIX", value_parser = topic_prefix)]
     pub(crate) topic_prefix: Option<String>,
     /// How hard messages are delivered: 0 may lose them, 1 may repeat them, 2 does neither
-    #[arg(long, value_name = "0|1|2", default_value = "0", value_parser = qos)]
+    #[arg(long, value_name = "0|1|2", default_value = "0")]
+    #[arg(value_parser = value_parser!(u8).try_map(QoS::try_from))]
     pub(crate) qos: QoS,
     /// The time from one message to the next; fractions are allowed, from 0.001 to 86400
     #[arg(long, value_name = "SECONDS", default_value = "1", value_parser = interval)]
     pub(crate) interval: Duration,
     /// End with success when this many of its own messages have come back
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    #[arg(long, value_name = "N", value_parser = value_parser!(u32).range(1..))]
     pub(crate) count: Option<u32>,
     /// The longest silence after which the broker takes this client for dead, up to 65535; 0 means never,
     /// which the broker inside this program does not allow
-    #[arg(
-        long,
-        value_name = "SECONDS",
-        default_value_t = 30,
-        requires_if("0", "broker")
-    )]
+    #[arg(long, value_name = "SECONDS", default_value_t = 30)]
+    #[arg(requires_if("0", "broker"))]
     pub(crate) keep_alive: u16,
     /// What the broker publishes, with the QoS of --qos and not retained, if this program vanishes without a goodbye: to
     /// the light's own topic, or to TOPIC, which ends at the first =
@@ -116,11 +113,6 @@ fn topic_prefix(text: &str) -> Result<String, TopicError> {
     TopicName::new(text)?;
     TopicName::new(&format!("{text}{TOPIC_SUFFIX}"))?;
     Ok(text.to_owned())
-}
-
-fn qos(text: &str) -> Result<QoS, String> {
-    let number = text.parse::<u8>().map_err(|_| "0, 1 or 2 is wanted")?;
-    QoS::try_from(number).map_err(|error| error.to_string())
 }
 
 fn interval(text: &str) -> Result<Duration, &'static str> {

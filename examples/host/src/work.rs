@@ -43,9 +43,7 @@ impl Work<'_> {
                 }
             }
             Event::Subscribed { codes, .. } if !codes.all_granted() => {
-                complain(
-                    "Check what this user may do at the broker, or take another --topic-prefix.",
-                );
+                complain("Check the rights of this user, or give another --topic-prefix.");
                 end(GAVE_UP);
             }
             Event::Subscribed { codes, .. } if codes.first() != Some(asked) => {
@@ -79,8 +77,6 @@ pub(crate) fn show(failure: &Failure, delay: u32) {
         end(GAVE_UP);
     } else if END.get().is_none() {
         let seconds = delay.div_ceil(1_000);
-        complain(format_args!(
-            "{text} Trying again in {seconds} s; Ctrl-C ends the program."
-        ));
+        complain(format_args!("{text} Trying again in {seconds} s."));
     }
 }
