@@ -91,8 +91,9 @@ pub(crate) fn lasting(id: &str) -> Connect<'_> {
     }
 }
 
-pub(crate) fn storage() -> Storage<128, 1024, 8> {
-    Storage::new()
+/// A session with a storage that is never freed, because the process runs each scenario a few times.
+pub(crate) fn session() -> Session<'static> {
+    Session::new(Box::leak(Box::new(Storage::<128, 1024, 8>::new())))
 }
 
 /// Receives this number of whole messages, and checks that no more are received. It ignores the DUP flag, which brokers

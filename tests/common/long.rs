@@ -1,16 +1,7 @@
 //! Shared code of the tests of long payloads: sessions of many sizes, and a peer that sends and receives in pieces of
 //! any size.
-#![allow(
-    dead_code,
-    unused_imports,
-    clippy::unwrap_used,
-    clippy::indexing_slicing,
-    clippy::arithmetic_side_effects,
-    clippy::cast_possible_truncation,
-    clippy::panic,
-    reason = "test helpers may panic, and no test file needs all of them"
-)]
 
+use super::common::Fault;
 pub(crate) use super::common::{packet_id as id, publish_as as publish};
 use umqtt::{
     Event, Instant, ProtocolError, Session, Storage,
@@ -83,6 +74,28 @@ impl<'a> Sizes<'a> {
 
     pub(crate) fn next(&mut self) -> usize {
         self.0.next().map_or(1, |size| (*size).max(1))
+    }
+}
+
+/// The bytes of a payload, in pieces of at most this size. Then it ends or fails.
+pub(crate) struct Source<'a> {
+    pub(crate) rest: &'a [u8],
+    pub(crate) piece: usize,
+    pub(crate) end: Result<(), Fault>,
+}
+
+impl Source<'_> {
+    /// Copies the next piece, and returns its size.
+    pub(crate) fn next(&mut self, buf: &mut [u8]) -> Result<usize, Fault> {
+        assert!(!buf.is_empty());
+        let n = self.piece.min(buf.len()).min(self.rest.len());
+        if n == 0 {
+            return self.end.map(|()| 0);
+        }
+        let (piece, rest) = self.rest.split_at(n);
+        buf[..n].copy_from_slice(piece);
+        self.rest = rest;
+        Ok(n)
     }
 }
 

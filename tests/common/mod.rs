@@ -10,14 +10,6 @@
     dead_code,
     reason = "every test file compiles this module, and none needs all of it"
 )]
-#![allow(
-    clippy::unwrap_used,
-    clippy::panic,
-    clippy::indexing_slicing,
-    clippy::arithmetic_side_effects,
-    clippy::cast_possible_truncation,
-    reason = "the helpers of tests"
-)]
 
 mod packets;
 pub(crate) mod world;

@@ -1,11 +1,7 @@
 //! Encoded packets, as the peer would send them.
 #![allow(
     dead_code,
-    clippy::unwrap_used,
-    clippy::indexing_slicing,
-    clippy::arithmetic_side_effects,
-    clippy::cast_possible_truncation,
-    reason = "test helpers may panic, and no test file needs all of them"
+    reason = "no test that compiles this module needs all of it"
 )]
 
 use umqtt::codec::{
@@ -16,6 +12,15 @@ use umqtt::codec::{
 pub(crate) const PINGREQ: [u8; 2] = [0xC0, 0];
 pub(crate) const PINGRESP: [u8; 2] = [0xD0, 0];
 pub(crate) const DISCONNECT: [u8; 2] = [0xE0, 0];
+
+/// The codes with which a server refuses a connection.
+pub(crate) const REFUSALS: [ConnectReturnCode; 5] = [
+    ConnectReturnCode::UnacceptableProtocolVersion,
+    ConnectReturnCode::IdentifierRejected,
+    ConnectReturnCode::ServerUnavailable,
+    ConnectReturnCode::BadUserNameOrPassword,
+    ConnectReturnCode::NotAuthorized,
+];
 
 /// Returns the packet id with this number.
 pub(crate) fn packet_id(number: u16) -> PacketId {

@@ -8,16 +8,6 @@
 //! driven.expect(&[Event::Message(message(1, b"x"))]); // what the caller is told, all of it
 //! assert_eq!(driven.sent(), puback(7));          // what has left since
 //! ```
-#![allow(
-    dead_code,
-    unused_imports,
-    clippy::unwrap_used,
-    clippy::indexing_slicing,
-    clippy::arithmetic_side_effects,
-    clippy::cast_possible_truncation,
-    clippy::panic,
-    reason = "test helpers may panic, and no test file needs all of them"
-)]
 
 use super::common;
 pub(crate) use super::common::{
@@ -50,6 +40,19 @@ pub(crate) type Room = Storage<64, 256, 8, 4>;
 /// The response timeout, unless a test sets another.
 pub(crate) const TIMEOUT: u32 = umqtt::RESPONSE_TIMEOUT;
 
+/// A storage of any capacities.
+pub(crate) trait Memory {
+    fn session(&mut self) -> Session<'_>;
+}
+
+impl<const RX: usize, const TX: usize, const INFLIGHT: usize, const INBOUND: usize> Memory
+    for Storage<RX, TX, INFLIGHT, INBOUND>
+{
+    fn session(&mut self) -> Session<'_> {
+        Session::new(self)
+    }
+}
+
 /// A session, and the time.
 pub(crate) struct Driven<'b> {
     pub(crate) session: Session<'b>,
@@ -60,16 +63,9 @@ pub(crate) struct Driven<'b> {
 }
 
 impl<'b> Driven<'b> {
-    pub(crate) fn new<
-        const RX: usize,
-        const TX: usize,
-        const INFLIGHT: usize,
-        const INBOUND: usize,
-    >(
-        storage: &'b mut Storage<RX, TX, INFLIGHT, INBOUND>,
-    ) -> Self {
+    pub(crate) fn new(storage: &'b mut impl Memory) -> Self {
         Self {
-            session: Session::new(storage),
+            session: storage.session(),
             now: 1_000,
             stuck: false,
         }
@@ -77,28 +73,13 @@ impl<'b> Driven<'b> {
 
     /// A session on its first connection, with the options [`KEEP`].
     #[track_caller]
-    pub(crate) fn connected<
-        const RX: usize,
-        const TX: usize,
-        const INFLIGHT: usize,
-        const INBOUND: usize,
-    >(
-        storage: &'b mut Storage<RX, TX, INFLIGHT, INBOUND>,
-    ) -> Self {
+    pub(crate) fn connected(storage: &'b mut impl Memory) -> Self {
         Self::connected_with(storage, &KEEP)
     }
 
     /// A session on its first connection.
     #[track_caller]
-    pub(crate) fn connected_with<
-        const RX: usize,
-        const TX: usize,
-        const INFLIGHT: usize,
-        const INBOUND: usize,
-    >(
-        storage: &'b mut Storage<RX, TX, INFLIGHT, INBOUND>,
-        options: &Connect<'_>,
-    ) -> Self {
+    pub(crate) fn connected_with(storage: &'b mut impl Memory, options: &Connect<'_>) -> Self {
         let mut driven = Self::new(storage);
         driven.open(options, false);
         driven
@@ -156,15 +137,20 @@ impl<'b> Driven<'b> {
         self.session.commit(bytes.len());
     }
 
+    /// Receives as many of these bytes as there is room for, and returns the others.
+    pub(crate) fn feed_part<'r>(&mut self, bytes: &'r [u8]) -> &'r [u8] {
+        let space = self.session.space();
+        let (part, rest) = bytes.split_at(space.len().min(bytes.len()));
+        space[..part.len()].copy_from_slice(part);
+        self.session.commit(part.len());
+        rest
+    }
+
     /// Receives these bytes of the server as room allows, and returns all events.
     pub(crate) fn stream(&mut self, mut bytes: &[u8]) -> Vec<String> {
         let mut events = Vec::new();
         while !bytes.is_empty() {
-            let space = self.session.space();
-            let n = space.len().min(bytes.len());
-            space[..n].copy_from_slice(&bytes[..n]);
-            self.session.commit(n);
-            bytes = &bytes[n..];
+            bytes = self.feed_part(bytes);
             events.extend(self.events());
         }
         events

@@ -16,11 +16,28 @@ use crate::common::{
     packets, puback, pubcomp, publish, pubrec, pubrel, record, server, suback,
 };
 
+const KEEP: Connect<'static> = Connect {
+    clean_session: false,
+    ..Connect::new("id")
+};
+
 /// Runs a test with a client that is connected with Clean Session 1.
 fn with_client(network: &Network, test: impl FnOnce(&mut Client<'_, '_, '_>)) {
     let mut storage = Storage::<512, 2048, 8>::new();
     let mut session = Session::new(&mut storage);
     test(&mut connected(&mut session, network, &Connect::new("id")));
+}
+
+/// Connects, and returns the reason why that fails.
+#[track_caller]
+fn connect_error(network: &Network) -> ProtocolError {
+    let mut storage = Storage::<64, 64, 1>::new();
+    let mut session = Session::new(&mut storage);
+    let options = Connect::new("id");
+    match Client::connect(&mut session, network.transport(), network, &options).err() {
+        Some(Error::Protocol(reason)) => reason,
+        other => panic!("{other:?}"),
+    }
 }
 
 /// Feeds bytes that a peer must not send, and returns the reason of the end of the connection.
@@ -240,18 +257,7 @@ fn defect_05_acknowledgements_malformed_close_connection() {
 #[test]
 fn defect_06_server_silent_returns_timeout() {
     let network = Network::new();
-    let mut storage = Storage::<64, 64, 1>::new();
-    let mut session = Session::new(&mut storage);
-    let client = Client::connect(
-        &mut session,
-        network.transport(),
-        &network,
-        &Connect::new("id"),
-    );
-    assert_eq!(
-        client.err(),
-        Some(Error::Protocol(ProtocolError::ConnackTimeout))
-    );
+    assert_eq!(connect_error(&network), ProtocolError::ConnackTimeout);
     let overdue = Err(Error::Protocol(ProtocolError::RequestTimeout {
         packet_id: packet_id(1),
     }));
@@ -632,16 +638,8 @@ fn defect_17_each_packet_is_written_in_one_write() {
 fn defect_18_refused_connect_closes_transport() {
     let network = Network::new();
     network.feed(b"\x20\x02\x00\x05");
-    let mut storage = Storage::<64, 64, 1>::new();
-    let mut session = Session::new(&mut storage);
-    let client = Client::connect(
-        &mut session,
-        network.transport(),
-        &network,
-        &Connect::new("id"),
-    );
     let refused = ProtocolError::Refused(ConnectReturnCode::NotAuthorized);
-    assert_eq!(client.err(), Some(Error::Protocol(refused)));
+    assert_eq!(connect_error(&network), refused);
     assert!(network.is_dropped());
 }
 
@@ -669,15 +667,7 @@ fn defect_19_failed_checks_return_errors() {
     ] {
         let network = Network::new();
         network.feed(connack);
-        let mut storage = Storage::<64, 64, 1>::new();
-        let mut session = Session::new(&mut storage);
-        let client = Client::connect(
-            &mut session,
-            network.transport(),
-            &network,
-            &Connect::new("id"),
-        );
-        assert_eq!(client.err(), Some(Error::Protocol(expected)));
+        assert_eq!(connect_error(&network), expected);
     }
     // The original asserted that the callback was set, that a will QoS is 0 to 2, and that PINGRESP has no body.
     assert!(QoS::try_from(3).is_err());
@@ -736,12 +726,8 @@ fn defect_20_message_is_acknowledged_after_delivery() {
 fn defect_21_message_is_resent_with_its_id() {
     let mut storage = Storage::<128, 256, 4>::new();
     let mut session = Session::new(&mut storage);
-    let options = Connect {
-        clean_session: false,
-        ..Connect::new("id")
-    };
     let network = Network::new();
-    let mut client = connected(&mut session, &network, &options);
+    let mut client = connected(&mut session, &network, &KEEP);
     assert!(!client.session_present());
     for qos in [QoS::AtLeastOnce, QoS::ExactlyOnce] {
         client.publish(&message("t", b"x", qos)).unwrap();
@@ -752,7 +738,7 @@ fn defect_21_message_is_resent_with_its_id() {
         let network = Network::new();
         network.feed(&connack(session_present));
         let mut client =
-            Client::connect(&mut session, network.transport(), &network, &options).unwrap();
+            Client::connect(&mut session, network.transport(), &network, &KEEP).unwrap();
         assert_eq!(client.session_present(), session_present);
         client.publish(&Message::new("new", b"")).unwrap();
         let (mut first, mut second) = (
@@ -777,16 +763,11 @@ fn defect_21_message_is_resent_with_its_id() {
 fn defect_21_lost_session_is_reported() {
     let mut storage = Storage::<128, 256, 4>::new();
     let mut session = Session::new(&mut storage);
-    let options = Connect {
-        clean_session: false,
-        ..Connect::new("id")
-    };
     let network = Network::new();
-    drop(connected(&mut session, &network, &options));
+    drop(connected(&mut session, &network, &KEEP));
     for session_present in [false, true] {
         network.feed(&connack(session_present));
-        let mut client =
-            Client::open(&mut session, network.transport(), &network, &options).unwrap();
+        let mut client = Client::open(&mut session, network.transport(), &network, &KEEP).unwrap();
         let mut seen = Vec::new();
         record(&mut seen, client.recv().unwrap());
         let expected = Event::Connected {

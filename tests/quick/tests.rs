@@ -1,13 +1,4 @@
 //! All fast tests that need no broker and no network, as one binary, which builds on any target with `std`.
-#![allow(
-    clippy::arithmetic_side_effects,
-    clippy::cast_possible_truncation,
-    clippy::expect_used,
-    clippy::indexing_slicing,
-    clippy::panic,
-    clippy::unwrap_used,
-    reason = "a test fails by a panic"
-)]
 
 #[path = "../checker/mod.rs"]
 mod checker;

@@ -1,12 +1,5 @@
 //! A day of a device under a virtual clock that wraps at noon. There are messages in both directions at every QoS,
 //! packet ids that wrap many times, quiet times with only keep alive, and cut connections.
-#![allow(
-    clippy::arithmetic_side_effects,
-    clippy::indexing_slicing,
-    clippy::panic,
-    clippy::unwrap_used,
-    reason = "helpers of a test"
-)]
 
 use std::collections::{HashSet, VecDeque};
 

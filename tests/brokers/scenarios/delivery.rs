@@ -6,15 +6,13 @@ use umqtt::{
 };
 
 use crate::stage::{
-    Calls, Kind, Result, Seen, Stage, collect, contents, ignore, message, messages, record, storage,
+    Calls, Kind, Result, Seen, Stage, collect, contents, ignore, message, messages, record, session,
 };
 
 pub(super) const EACH_QOS: [QoS; 3] = [QoS::AtMostOnce, QoS::AtLeastOnce, QoS::ExactlyOnce];
 
 pub(super) fn each_qos_both_ways<K: Kind>(stage: &Stage<'_, K>) -> Result<()> {
-    let (mut storage_a, mut storage_b) = (storage(), storage());
-    let (mut session_a, mut session_b) =
-        (Session::new(&mut storage_a), Session::new(&mut storage_b));
+    let (mut session_a, mut session_b) = (session(), session());
     let mut a = stage.client(&mut session_a, "a")?;
     let mut b = stage.client(&mut session_b, "b")?;
     for subscribed in EACH_QOS {
@@ -48,8 +46,7 @@ pub(super) fn each_qos_both_ways<K: Kind>(stage: &Stage<'_, K>) -> Result<()> {
 }
 
 pub(super) fn lower_qos<K: Kind>(stage: &Stage<'_, K>) -> Result<()> {
-    let mut storage = storage();
-    let mut session = Session::new(&mut storage);
+    let mut session = session();
     let mut client = stage.client(&mut session, "a")?;
     for subscribed in EACH_QOS {
         let topic = stage.topic(&format!("{subscribed:?}"));
@@ -70,9 +67,7 @@ pub(super) fn lower_qos<K: Kind>(stage: &Stage<'_, K>) -> Result<()> {
 }
 
 pub(super) fn order<K: Kind>(stage: &Stage<'_, K>) -> Result<()> {
-    let (mut storage_a, mut storage_b) = (storage(), storage());
-    let (mut session_a, mut session_b) =
-        (Session::new(&mut storage_a), Session::new(&mut storage_b));
+    let (mut session_a, mut session_b) = (session(), session());
     let mut sender = stage.client(&mut session_a, "sender")?;
     let mut receiver = stage.client(&mut session_b, "receiver")?;
     for qos in EACH_QOS {

@@ -5,22 +5,18 @@ use std::{
     time::{Duration, Instant},
 };
 
-use umqtt::{
-    Session,
-    codec::{Connect, QoS},
-};
+use umqtt::codec::{Connect, QoS};
 
 use super::wills::mortal;
 use crate::stage::{
     Calls, Kind, PATIENCE, Result, Stage, contents, ended, ignore, message, options, record,
-    storage,
+    session,
 };
 
 /// A client that only waits is not disconnected, although the broker would disconnect a silent one after one and a half
 /// keep alives.
 pub(super) fn keep_alive<K: Kind>(stage: &Stage<'_, K>) -> Result<()> {
-    let mut storage = storage();
-    let mut session = Session::new(&mut storage);
+    let mut session = session();
     let id = stage.id("client");
     let options = Connect {
         keep_alive: 1,
@@ -35,11 +31,10 @@ pub(super) fn keep_alive<K: Kind>(stage: &Stage<'_, K>) -> Result<()> {
 pub(super) fn keep_alive_expires<K: Kind>(stage: &Stage<'_, K>) -> Result<()> {
     let keep_alive = Duration::from_secs(2);
     let topic = stage.topic("status");
-    let (mut storage_a, mut storage_b) = (storage(), storage());
-    let mut session_a = Session::new(&mut storage_a);
+    let mut session_a = session();
     let mut watcher = stage.client(&mut session_a, "watcher")?;
     watcher.subscribe_and_wait(&[(&topic, QoS::AtLeastOnce)], ignore)?;
-    let mut session_b = Session::new(&mut storage_b);
+    let mut session_b = session();
     let id = stage.id("silent");
     let options = Connect {
         keep_alive: 2,
@@ -63,8 +58,7 @@ pub(super) fn keep_alive_expires<K: Kind>(stage: &Stage<'_, K>) -> Result<()> {
 }
 
 pub(super) fn keep_alive_off<K: Kind>(stage: &Stage<'_, K>) -> Result<()> {
-    let mut storage = storage();
-    let mut session = Session::new(&mut storage);
+    let mut session = session();
     let id = stage.id("client");
     let options = Connect {
         keep_alive: 0,

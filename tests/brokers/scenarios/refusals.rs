@@ -1,12 +1,9 @@
 //! All refusals of a broker.
 
-use umqtt::{
-    Session,
-    codec::{Connect, Credentials, QoS, SubackReturnCode},
-};
+use umqtt::codec::{Connect, Credentials, QoS, SubackReturnCode};
 
 use crate::stage::{
-    Calls, Kind, Result, Stage, ignore, message, messages, options, record, storage,
+    Calls, Kind, Result, Stage, ignore, message, messages, options, record, session,
 };
 
 /// An empty client id with Clean Session 0.
@@ -44,8 +41,7 @@ fn assert_unauthorised(error: &str) {
 
 pub(super) fn wrong_password<K: Kind>(stage: &Stage<'_, K>) -> Result<()> {
     let address = stage.broker.login;
-    let mut storage = storage();
-    let mut session = Session::new(&mut storage);
+    let mut session = session();
     let id = stage.id("client");
     for (user, password) in [("user", &b"wrong"[..]), ("nobody", b"password")] {
         let options = with_password(&id, user, password);
@@ -58,8 +54,7 @@ pub(super) fn wrong_password<K: Kind>(stage: &Stage<'_, K>) -> Result<()> {
 }
 
 pub(super) fn no_login<K: Kind>(stage: &Stage<'_, K>) -> Result<()> {
-    let mut storage = storage();
-    let mut session = Session::new(&mut storage);
+    let mut session = session();
     let id = stage.id("client");
     let connected = stage.connect_to(stage.broker.login, &mut session, &options(&id));
     assert_unauthorised(&refused(connected));
@@ -67,8 +62,7 @@ pub(super) fn no_login<K: Kind>(stage: &Stage<'_, K>) -> Result<()> {
 }
 
 pub(super) fn identifier_rejected<K: Kind>(stage: &Stage<'_, K>) -> Result<()> {
-    let mut storage = storage();
-    let mut session = Session::new(&mut storage);
+    let mut session = session();
     let error = refused(stage.connect_by_hand(&mut session, NOBODY));
     assert_eq!(error, "Protocol(Refused(IdentifierRejected))");
     Ok(())
@@ -76,8 +70,7 @@ pub(super) fn identifier_rejected<K: Kind>(stage: &Stage<'_, K>) -> Result<()> {
 
 pub(super) fn empty_client_id<K: Kind>(stage: &Stage<'_, K>) -> Result<()> {
     let topic = stage.topic("a");
-    let mut storage = storage();
-    let mut session = Session::new(&mut storage);
+    let mut session = session();
     let mut client = stage.connect(&mut session, &options(""))?;
     client.subscribe_and_wait(&[(&topic, QoS::AtMostOnce)], ignore)?;
     client.publish(&message(&topic, b"x", QoS::AtMostOnce))?;
@@ -86,16 +79,14 @@ pub(super) fn empty_client_id<K: Kind>(stage: &Stage<'_, K>) -> Result<()> {
 }
 
 pub(super) fn unacceptable_version<K: Kind>(stage: &Stage<'_, K>) -> Result<()> {
-    let mut storage = storage();
-    let mut session = Session::new(&mut storage);
+    let mut session = session();
     let error = refused(stage.connect_by_hand(&mut session, FUTURE));
     assert_eq!(error, "Protocol(Refused(UnacceptableProtocolVersion))");
     Ok(())
 }
 
 pub(super) fn server_unavailable<K: Kind>(stage: &Stage<'_, K>) -> Result<()> {
-    let mut storage = storage();
-    let mut session = Session::new(&mut storage);
+    let mut session = session();
     let id = stage.id("client");
     let options = with_password(&id, "unavailable", b"password");
     let error = refused(stage.connect_to(stage.broker.login, &mut session, &options));
@@ -105,8 +96,7 @@ pub(super) fn server_unavailable<K: Kind>(stage: &Stage<'_, K>) -> Result<()> {
 
 pub(super) fn subscription_denied<K: Kind>(stage: &Stage<'_, K>) -> Result<()> {
     let (denied, allowed) = (stage.topic("a"), format!("open/{}", stage.topic("a")));
-    let mut storage = storage();
-    let mut session = Session::new(&mut storage);
+    let mut session = session();
     let id = stage.id("client");
     let mut client = stage.connect_to(stage.broker.guarded, &mut session, &options(&id))?;
     let filters = [(&*denied, QoS::AtMostOnce), (&*allowed, QoS::AtLeastOnce)];
@@ -120,15 +110,14 @@ pub(super) fn subscription_denied<K: Kind>(stage: &Stage<'_, K>) -> Result<()> {
 
 pub(super) fn publish_denied<K: Kind>(stage: &Stage<'_, K>) -> Result<()> {
     let topic = format!("closed/{}", stage.topic("a"));
-    let (mut storage_a, mut storage_b) = (storage(), storage());
-    let mut session_a = Session::new(&mut storage_a);
+    let mut session_a = session();
     let id = stage.id("watcher");
     let mut watcher = stage.connect_to(stage.broker.guarded, &mut session_a, &options(&id))?;
     let codes = watcher.subscribe_and_wait(&[(&topic, QoS::ExactlyOnce)], ignore)?;
     assert_eq!(codes, [SubackReturnCode::Granted(QoS::ExactlyOnce)]);
     let id = stage.id("sender");
     for qos in super::delivery::EACH_QOS {
-        let mut session_b = Session::new(&mut storage_b);
+        let mut session_b = session();
         let mut sender = stage.connect_to(stage.broker.guarded, &mut session_b, &options(&id))?;
         let mut seen = Vec::new();
         let sent = sender.publish_and_wait(&message(&topic, b"x", qos), |event| {

@@ -1,16 +1,15 @@
 //! Retained messages, and their removal.
 
-use umqtt::{Message, Session, codec::QoS};
+use umqtt::{Message, codec::QoS};
 
 use super::delivery::EACH_QOS;
 use crate::stage::{
-    Calls, Kind, Result, Seen, Stage, collect, contents, ignore, message, messages, record, storage,
+    Calls, Kind, Result, Seen, Stage, collect, contents, ignore, message, messages, record, session,
 };
 
 /// Returns the messages that a new subscriber receives, each with its retain flag.
 pub(super) fn kept<K: Kind>(stage: &Stage<'_, K>, topic: &str) -> Result<Vec<(Vec<u8>, bool)>> {
-    let mut storage = storage();
-    let mut session = Session::new(&mut storage);
+    let mut session = session();
     let mut client = stage.client(&mut session, "late")?;
     let mut seen = Vec::new();
     client.subscribe_and_wait(&[(topic, QoS::ExactlyOnce)], |event| {
@@ -39,8 +38,7 @@ fn to_keep<'a>(topic: &'a str, payload: &'a [u8], qos: QoS) -> Message<'a> {
 }
 
 pub(super) fn retained<K: Kind>(stage: &Stage<'_, K>) -> Result<()> {
-    let mut storage = storage();
-    let mut session = Session::new(&mut storage);
+    let mut session = session();
     let mut client = stage.client(&mut session, "sender")?;
     for qos in EACH_QOS {
         let topic = stage.topic(&format!("{qos:?}"));
@@ -54,8 +52,7 @@ pub(super) fn retained<K: Kind>(stage: &Stage<'_, K>) -> Result<()> {
 
 pub(super) fn retained_live<K: Kind>(stage: &Stage<'_, K>) -> Result<()> {
     let topic = stage.topic("state");
-    let mut storage = storage();
-    let mut session = Session::new(&mut storage);
+    let mut session = session();
     let mut client = stage.client(&mut session, "a")?;
     client.subscribe_and_wait(&[(&topic, QoS::AtLeastOnce)], ignore)?;
     messages(&mut client, 0)?; // A broker may still search its retained messages.
@@ -67,8 +64,7 @@ pub(super) fn retained_live<K: Kind>(stage: &Stage<'_, K>) -> Result<()> {
 
 pub(super) fn retained_cleared<K: Kind>(stage: &Stage<'_, K>) -> Result<()> {
     let topic = stage.topic("state");
-    let mut storage = storage();
-    let mut session = Session::new(&mut storage);
+    let mut session = session();
     let mut client = stage.client(&mut session, "a")?;
     client.publish_and_wait(&to_keep(&topic, b"on", QoS::AtLeastOnce), ignore)?;
     let mut seen = Vec::new();
@@ -88,8 +84,7 @@ pub(super) fn retained_cleared<K: Kind>(stage: &Stage<'_, K>) -> Result<()> {
 
 pub(super) fn retained_untouched<K: Kind>(stage: &Stage<'_, K>) -> Result<()> {
     let topic = stage.topic("state");
-    let mut storage = storage();
-    let mut session = Session::new(&mut storage);
+    let mut session = session();
     let mut client = stage.client(&mut session, "a")?;
     client.publish_and_wait(&to_keep(&topic, b"on", QoS::AtLeastOnce), ignore)?;
     for payload in [&b"passing"[..], b""] {
@@ -103,8 +98,7 @@ pub(super) fn retained_untouched<K: Kind>(stage: &Stage<'_, K>) -> Result<()> {
 
 pub(super) fn retained_again<K: Kind>(stage: &Stage<'_, K>) -> Result<()> {
     let topic = stage.topic("state");
-    let mut storage = storage();
-    let mut session = Session::new(&mut storage);
+    let mut session = session();
     let mut client = stage.client(&mut session, "a")?;
     client.publish_and_wait(&to_keep(&topic, b"on", QoS::AtLeastOnce), ignore)?;
     for time in ["first", "second"] {

@@ -10,7 +10,7 @@ use umqtt::{
 use super::wills::mortal;
 use crate::stage::{
     Calls, Kind, PATIENCE, Result, Seen, Stage, contents, ended, ignore, lasting, message,
-    messages, record, storage,
+    messages, record, session,
 };
 
 /// Payloads, each with the QoS at which it is published.
@@ -37,9 +37,7 @@ fn assert_queued(seen: &[Seen], topic: &str) {
 
 pub(super) fn resume_inbound<K: Kind>(stage: &Stage<'_, K>) -> Result<()> {
     let topic = stage.topic("queued");
-    let (mut storage_a, mut storage_b) = (storage(), storage());
-    let (mut session_a, mut session_b) =
-        (Session::new(&mut storage_a), Session::new(&mut storage_b));
+    let (mut session_a, mut session_b) = (session(), session());
     let id = stage.id("receiver");
     let mut receiver = stage.connect(&mut session_b, &lasting(&id))?;
     assert!(!receiver.session().session_present());
@@ -60,9 +58,7 @@ pub(super) fn resume_inbound<K: Kind>(stage: &Stage<'_, K>) -> Result<()> {
 
 pub(super) fn resume_outbound<K: Kind>(stage: &Stage<'_, K>) -> Result<()> {
     let topic = stage.topic("queued");
-    let (mut storage_a, mut storage_b) = (storage(), storage());
-    let (mut session_a, mut session_b) =
-        (Session::new(&mut storage_a), Session::new(&mut storage_b));
+    let (mut session_a, mut session_b) = (session(), session());
     let mut receiver = stage.client(&mut session_b, "receiver")?;
     receiver.subscribe_and_wait(&[(&topic, QoS::ExactlyOnce)], ignore)?;
 
@@ -80,9 +76,7 @@ pub(super) fn resume_outbound<K: Kind>(stage: &Stage<'_, K>) -> Result<()> {
 
 pub(super) fn resume_unread_acks<K: Kind>(stage: &Stage<'_, K>) -> Result<()> {
     let topic = stage.topic("sent");
-    let (mut storage_a, mut storage_b) = (storage(), storage());
-    let (mut session_a, mut session_b) =
-        (Session::new(&mut storage_a), Session::new(&mut storage_b));
+    let (mut session_a, mut session_b) = (session(), session());
     let mut receiver = stage.client(&mut session_b, "receiver")?;
     receiver.subscribe_and_wait(&[(&topic, QoS::ExactlyOnce)], ignore)?;
 
@@ -115,9 +109,7 @@ pub(super) fn resume_unread_acks<K: Kind>(stage: &Stage<'_, K>) -> Result<()> {
 
 pub(super) fn resume_unsent_acks<K: Kind>(stage: &Stage<'_, K>) -> Result<()> {
     let topic = stage.topic("received");
-    let (mut storage_a, mut storage_b) = (storage(), storage());
-    let (mut session_a, mut session_b) =
-        (Session::new(&mut storage_a), Session::new(&mut storage_b));
+    let (mut session_a, mut session_b) = (session(), session());
     let mut sender = stage.client(&mut session_a, "sender")?;
     let id = stage.id("receiver");
     let mut receiver = stage.connect(&mut session_b, &lasting(&id))?;
@@ -155,8 +147,7 @@ fn drain<K: Kind>(
 }
 
 pub(super) fn session_present<K: Kind>(stage: &Stage<'_, K>) -> Result<()> {
-    let mut storage = storage();
-    let mut session = Session::new(&mut storage);
+    let mut session = session();
     let id = stage.id("client");
     for present in [false, true] {
         let mut client = stage.connect(&mut session, &lasting(&id))?;
@@ -172,9 +163,7 @@ pub(super) fn session_present<K: Kind>(stage: &Stage<'_, K>) -> Result<()> {
 
 pub(super) fn clean_session<K: Kind>(stage: &Stage<'_, K>) -> Result<()> {
     let topic = stage.topic("a");
-    let (mut storage_a, mut storage_b) = (storage(), storage());
-    let (mut session_a, mut session_b) =
-        (Session::new(&mut storage_a), Session::new(&mut storage_b));
+    let (mut session_a, mut session_b) = (session(), session());
     let mut sender = stage.client(&mut session_b, "sender")?;
     let id = stage.id("client");
     for (clean_session, present) in [(false, false), (false, true), (true, false), (false, false)] {
@@ -198,9 +187,7 @@ pub(super) fn clean_session<K: Kind>(stage: &Stage<'_, K>) -> Result<()> {
 
 pub(super) fn take_over<K: Kind>(stage: &Stage<'_, K>) -> Result<()> {
     let topic = stage.topic("a");
-    let (mut storage_a, mut storage_b) = (storage(), storage());
-    let (mut session_a, mut session_b) =
-        (Session::new(&mut storage_a), Session::new(&mut storage_b));
+    let (mut session_a, mut session_b) = (session(), session());
     let id = stage.id("client");
     let mut first = stage.connect(&mut session_a, &lasting(&id))?;
     first.subscribe_and_wait(&[(&topic, QoS::AtLeastOnce)], ignore)?;
@@ -216,12 +203,10 @@ pub(super) fn take_over<K: Kind>(stage: &Stage<'_, K>) -> Result<()> {
 
 pub(super) fn take_over_will<K: Kind>(stage: &Stage<'_, K>) -> Result<()> {
     let topic = stage.topic("status");
-    let (mut storage_a, mut storage_b, mut storage_c) = (storage(), storage(), storage());
-    let mut session_c = Session::new(&mut storage_c);
+    let mut session_c = session();
     let mut watcher = stage.client(&mut session_c, "watcher")?;
     watcher.subscribe_and_wait(&[(&topic, QoS::AtLeastOnce)], ignore)?;
-    let (mut session_a, mut session_b) =
-        (Session::new(&mut storage_a), Session::new(&mut storage_b));
+    let (mut session_a, mut session_b) = (session(), session());
     let id = stage.id("client");
     let options = mortal(&id, &topic, QoS::AtLeastOnce);
     let mut first = stage.connect(&mut session_a, &options)?;

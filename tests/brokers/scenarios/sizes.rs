@@ -6,7 +6,7 @@ use super::delivery::EACH_QOS;
 use crate::{
     common::Seen,
     stage::{
-        Calls, Kind, PATIENCE, Result, Stage, contents, ignore, message, messages, record, storage,
+        Calls, Kind, PATIENCE, Result, Stage, contents, ignore, message, messages, record, session,
     },
 };
 
@@ -70,9 +70,8 @@ pub(super) fn longest_topic<K: Kind>(stage: &Stage<'_, K>) -> Result<()> {
 
 pub(super) fn topic_too_long<K: Kind>(stage: &Stage<'_, K>) -> Result<()> {
     let (short, long) = (stage.topic("short"), long(stage, 1_000));
-    let (mut storage_a, mut storage_b) = (Storage::<128, 2_048, 8>::new(), storage());
-    let (mut session_a, mut session_b) =
-        (Session::new(&mut storage_a), Session::new(&mut storage_b));
+    let mut storage = Storage::<128, 2_048, 8>::new();
+    let (mut session_a, mut session_b) = (Session::new(&mut storage), session());
     let mut sender = stage.client(&mut session_a, "sender")?;
     let mut receiver = stage.client(&mut session_b, "receiver")?;
     receiver.subscribe_and_wait(&[(&stage.topic("#"), QoS::ExactlyOnce)], ignore)?;

@@ -1,12 +1,9 @@
 //! Filters, and their messages.
 
-use umqtt::{
-    Session,
-    codec::{QoS, SubackReturnCode},
-};
+use umqtt::codec::{QoS, SubackReturnCode};
 
 use crate::stage::{
-    Calls, Kind, Result, Seen, Stage, collect, contents, ignore, message, messages, record, storage,
+    Calls, Kind, Result, Seen, Stage, collect, contents, ignore, message, messages, record, session,
 };
 
 /// Checks which topics match each of the filters, below a topic of the scenario.
@@ -20,9 +17,7 @@ fn matches<K: Kind>(
         .iter()
         .map(|topic| format!("{root}{topic}"))
         .collect();
-    let (mut storage_a, mut storage_b) = (storage(), storage());
-    let (mut session_a, mut session_b) =
-        (Session::new(&mut storage_a), Session::new(&mut storage_b));
+    let (mut session_a, mut session_b) = (session(), session());
     let mut sender = stage.client(&mut session_a, "sender")?;
     let mut receiver = stage.client(&mut session_b, "receiver")?;
     for (filter, matches) in filters {
@@ -76,8 +71,7 @@ pub(super) fn empty_levels<K: Kind>(stage: &Stage<'_, K>) -> Result<()> {
 
 pub(super) fn dollar_topics<K: Kind>(stage: &Stage<'_, K>) -> Result<()> {
     let topic = format!("$umqtt/{}", K::NAME);
-    let mut storage = storage();
-    let mut session = Session::new(&mut storage);
+    let mut session = session();
     let mut client = stage.client(&mut session, "a")?;
     let mut seen = Vec::new();
     for filter in ["#".to_owned(), format!("+/{}", K::NAME)] {
@@ -103,8 +97,7 @@ pub(super) fn dollar_topics<K: Kind>(stage: &Stage<'_, K>) -> Result<()> {
 
 pub(super) fn overlapping<K: Kind>(stage: &Stage<'_, K>) -> Result<()> {
     let topic = stage.topic("a/b");
-    let mut storage = storage();
-    let mut session = Session::new(&mut storage);
+    let mut session = session();
     let mut client = stage.client(&mut session, "a")?;
     let filters = [
         (&*stage.topic("a/#"), QoS::AtMostOnce),
@@ -138,8 +131,7 @@ pub(super) fn overlapping<K: Kind>(stage: &Stage<'_, K>) -> Result<()> {
 
 pub(super) fn replaced<K: Kind>(stage: &Stage<'_, K>) -> Result<()> {
     let topic = stage.topic("a");
-    let mut storage = storage();
-    let mut session = Session::new(&mut storage);
+    let mut session = session();
     let mut client = stage.client(&mut session, "a")?;
     for granted in [QoS::ExactlyOnce, QoS::AtMostOnce, QoS::AtLeastOnce] {
         let codes = client.subscribe_and_wait(&[(&topic, granted)], ignore)?;
@@ -156,8 +148,7 @@ pub(super) fn replaced<K: Kind>(stage: &Stage<'_, K>) -> Result<()> {
 
 pub(super) fn unsubscribe<K: Kind>(stage: &Stage<'_, K>) -> Result<()> {
     let topics = ["a", "b"].map(|topic| stage.topic(topic));
-    let mut storage = storage();
-    let mut session = Session::new(&mut storage);
+    let mut session = session();
     let mut client = stage.client(&mut session, "client")?;
     let filters = [
         (&*topics[0], QoS::AtMostOnce),
@@ -173,8 +164,7 @@ pub(super) fn unsubscribe<K: Kind>(stage: &Stage<'_, K>) -> Result<()> {
 }
 
 pub(super) fn unsubscribe_unknown<K: Kind>(stage: &Stage<'_, K>) -> Result<()> {
-    let mut storage = storage();
-    let mut session = Session::new(&mut storage);
+    let mut session = session();
     let mut client = stage.client(&mut session, "client")?;
     let filters = [&*stage.topic("never"), &stage.topic("subscribed/+")];
     client.unsubscribe_and_wait(&filters, ignore)?;
@@ -185,8 +175,7 @@ pub(super) fn thousand<K: Kind>(stage: &Stage<'_, K>) -> Result<()> {
     let topics: Vec<_> = (0..1_000)
         .map(|number| stage.topic(&number.to_string()))
         .collect();
-    let mut storage = storage();
-    let mut session = Session::new(&mut storage);
+    let mut session = session();
     let mut client = stage.client(&mut session, "client")?;
     for some in topics.chunks(10) {
         let filters: Vec<_> = some

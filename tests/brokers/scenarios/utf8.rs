@@ -1,19 +1,18 @@
 //! Special characters of UTF-8.
 
-use umqtt::{Session, codec::QoS};
+use umqtt::codec::QoS;
 
 use super::wills::mortal;
 use crate::stage::{
     Calls, Kind, Result, Stage, collect, contents, ignore, message, messages, options, record,
-    storage,
+    session,
 };
 
 /// Checks that each of these topics is received, with itself as the filter and with a wildcard.
 fn round_trip<K: Kind>(stage: &Stage<'_, K>, characters: &[char]) -> Result<()> {
     for character in characters {
         let topic = stage.topic(&format!("{character}/a{character}b"));
-        let mut storage = storage();
-        let mut session = Session::new(&mut storage);
+        let mut session = session();
         let mut client = stage
             .client(&mut session, "client")
             .map_err(|error| format!("{character:?}: {error}"))?;
@@ -36,11 +35,10 @@ pub(super) fn four_bytes<K: Kind>(stage: &Stage<'_, K>) -> Result<()> {
     round_trip(stage, &['\u{10000}', '\u{1f600}', '\u{10fffd}'])?;
 
     let topic = stage.topic("status/\u{1f600}");
-    let (mut storage_a, mut storage_b) = (storage(), storage());
-    let mut session_a = Session::new(&mut storage_a);
+    let mut session_a = session();
     let mut watcher = stage.connect(&mut session_a, &options(&stage.id("\u{10000}")))?;
     watcher.subscribe_and_wait(&[(&topic, QoS::AtLeastOnce)], ignore)?;
-    let mut session_b = Session::new(&mut storage_b);
+    let mut session_b = session();
     let id = stage.id("\u{10fffd}");
     drop(stage.connect(&mut session_b, &mortal(&id, &topic, QoS::AtLeastOnce))?);
     assert_eq!(
@@ -61,8 +59,7 @@ pub(super) fn byte_order_mark_in_front<K: Kind>(stage: &Stage<'_, K>) -> Result<
 fn in_front<K: Kind>(stage: &Stage<'_, K>) -> Result<()> {
     let without = stage.topic("a");
     let with = format!("\u{feff}{without}");
-    let mut storage = storage();
-    let mut session = Session::new(&mut storage);
+    let mut session = session();
     let mut client = stage.client(&mut session, "client")?;
     for topic in [&with, &without] {
         client.subscribe_and_wait(&[(topic, QoS::AtMostOnce)], ignore)?;

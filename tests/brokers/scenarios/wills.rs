@@ -1,12 +1,9 @@
 //! The will of a client.
 
-use umqtt::{
-    Session,
-    codec::{Connect, QoS, Will},
-};
+use umqtt::codec::{Connect, QoS, Will};
 
 use super::{delivery::EACH_QOS, retained::kept};
-use crate::stage::{Calls, Kind, Result, Stage, contents, ignore, messages, options, storage};
+use crate::stage::{Calls, Kind, Result, Stage, contents, ignore, messages, options, session};
 
 /// Returns the options of a client with a will.
 pub(super) fn mortal<'a>(id: &'a str, topic: &'a str, qos: QoS) -> Connect<'a> {
@@ -20,13 +17,12 @@ pub(super) fn mortal<'a>(id: &'a str, topic: &'a str, qos: QoS) -> Connect<'a> {
 }
 
 pub(super) fn will_on_cut<K: Kind>(stage: &Stage<'_, K>) -> Result<()> {
-    let (mut storage_a, mut storage_b) = (storage(), storage());
-    let mut session_a = Session::new(&mut storage_a);
+    let mut session_a = session();
     let mut watcher = stage.client(&mut session_a, "watcher")?;
     for qos in EACH_QOS {
         let topic = stage.topic(&format!("{qos:?}"));
         watcher.subscribe_and_wait(&[(&topic, qos)], ignore)?;
-        let mut session_b = Session::new(&mut storage_b);
+        let mut session_b = session();
         drop(stage.connect(&mut session_b, &mortal(&stage.id("mortal"), &topic, qos))?);
         let seen = messages(&mut watcher, 1)?;
         assert_eq!(contents(&seen), [(&*topic, &b"gone"[..])]);
@@ -36,11 +32,10 @@ pub(super) fn will_on_cut<K: Kind>(stage: &Stage<'_, K>) -> Result<()> {
 
 pub(super) fn no_will_on_disconnect<K: Kind>(stage: &Stage<'_, K>) -> Result<()> {
     let topic = stage.topic("status");
-    let (mut storage_a, mut storage_b) = (storage(), storage());
-    let mut session_a = Session::new(&mut storage_a);
+    let mut session_a = session();
     let mut watcher = stage.client(&mut session_a, "watcher")?;
     watcher.subscribe_and_wait(&[(&topic, QoS::AtLeastOnce)], ignore)?;
-    let mut session_b = Session::new(&mut storage_b);
+    let mut session_b = session();
     let id = stage.id("mortal");
     let options = mortal(&id, &topic, QoS::AtLeastOnce);
     stage.connect(&mut session_b, &options)?.disconnect()?;
@@ -49,8 +44,7 @@ pub(super) fn no_will_on_disconnect<K: Kind>(stage: &Stage<'_, K>) -> Result<()>
 }
 
 pub(super) fn will_retained<K: Kind>(stage: &Stage<'_, K>) -> Result<()> {
-    let (mut storage_a, mut storage_b) = (storage(), storage());
-    let mut session_a = Session::new(&mut storage_a);
+    let mut session_a = session();
     let mut watcher = stage.client(&mut session_a, "watcher")?;
     for retain in [true, false] {
         let topic = stage.topic(&format!("{retain}"));
@@ -58,7 +52,7 @@ pub(super) fn will_retained<K: Kind>(stage: &Stage<'_, K>) -> Result<()> {
         let id = stage.id("mortal");
         let mut options = mortal(&id, &topic, QoS::AtLeastOnce);
         options.will = options.will.map(|will| Will { retain, ..will });
-        let mut session_b = Session::new(&mut storage_b);
+        let mut session_b = session();
         drop(stage.connect(&mut session_b, &options)?);
         messages(&mut watcher, 1)?;
         let expected = if retain {

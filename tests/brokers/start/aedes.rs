@@ -2,16 +2,14 @@
 
 use std::{fs, net::SocketAddr, path::Path, process::Command, sync::Arc, time::Duration};
 
-use super::{Broker, Otherwise, Process, Verdict::Breaks, installed};
+use super::{
+    Broker, OVERLAPPING_AT_ANOTHER_QOS, Otherwise, Process, VERSION_WITHOUT_CONNACK,
+    Verdict::Breaks, installed,
+};
 
 pub(crate) const NAME: &str = "aedes";
 pub(crate) const OTHERWISE: &[Otherwise] = &[
-    Otherwise {
-        scenario: "overlapping",
-        verdict: Breaks("[MQTT-3.3.5-1]"),
-        does: "it sends the message once, at the QoS of another subscription",
-        shows: "the highest QoS of 1",
-    },
+    OVERLAPPING_AT_ANOTHER_QOS,
     Otherwise {
         scenario: "session_present",
         verdict: Breaks("[MQTT-3.2.2-2]"),
@@ -24,12 +22,7 @@ pub(crate) const OTHERWISE: &[Otherwise] = &[
         does: "it accepts the client",
         shows: "the connection was accepted",
     },
-    Otherwise {
-        scenario: "unacceptable_version",
-        verdict: Breaks("[MQTT-3.1.2-2]"),
-        does: "it closes the connection without a CONNACK",
-        shows: "Closed",
-    },
+    VERSION_WITHOUT_CONNACK,
 ];
 
 pub(crate) fn start() -> Broker {

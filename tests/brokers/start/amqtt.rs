@@ -3,31 +3,20 @@
 use std::{fs, net::SocketAddr, process::Command, sync::Arc, time::Duration};
 
 use super::{
-    Broker, Otherwise, Process,
-    Verdict::{Breaks, NotOffered},
-    installed, output, version_in,
+    Broker, NO_CODE_3, Otherwise, Process, QOS_OF_FIRST_SUBSCRIPTION, QOS_OF_SUBSCRIPTION,
+    Verdict::Breaks, installed, output, version_in,
 };
 
 pub(crate) const NAME: &str = "amqtt";
 pub(crate) const OTHERWISE: &[Otherwise] = &[
-    Otherwise {
-        scenario: "lower_qos",
-        verdict: Breaks("[MQTT-3.8.4-6]"),
-        does: "it sends at the QoS of the subscription",
-        shows: "QoS, published at",
-    },
+    QOS_OF_SUBSCRIPTION,
     Otherwise {
         scenario: "will_retained",
         verdict: Breaks("[MQTT-3.3.1-6]"),
         does: "it also sends the retained message to a client before its subscription, so it is received twice",
         shows: "what is kept",
     },
-    Otherwise {
-        scenario: "replaced",
-        verdict: Breaks("[MQTT-3.8.4-3]"),
-        does: "it keeps the QoS of the first subscription",
-        shows: "the QoS of the last subscription",
-    },
+    QOS_OF_FIRST_SUBSCRIPTION,
     Otherwise {
         scenario: "resume_inbound",
         verdict: Breaks("[MQTT-3.1.2-5]"),
@@ -52,12 +41,7 @@ pub(crate) const OTHERWISE: &[Otherwise] = &[
         does: "the connection of the first client stays open",
         shows: "the connection does not end",
     },
-    Otherwise {
-        scenario: "server_unavailable",
-        verdict: NotOffered,
-        does: "no configuration makes it answer with code 3",
-        shows: "",
-    },
+    NO_CODE_3,
     Otherwise {
         scenario: "keep_alive_expires",
         verdict: Breaks("[MQTT-3.1.2-24]"),

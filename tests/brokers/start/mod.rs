@@ -55,6 +55,48 @@ pub(crate) enum Verdict {
     NotOffered,
 }
 
+// Deviations of several brokers.
+
+/// A message for two subscriptions is sent once, not at the highest QoS.
+pub(crate) const OVERLAPPING_AT_ANOTHER_QOS: Otherwise = Otherwise {
+    scenario: "overlapping",
+    verdict: Verdict::Breaks("[MQTT-3.3.5-1]"),
+    does: "it sends the message once, at the QoS of another subscription",
+    shows: "the highest QoS of 1",
+};
+
+/// An unacceptable protocol version closes the connection without a CONNACK.
+pub(crate) const VERSION_WITHOUT_CONNACK: Otherwise = Otherwise {
+    scenario: "unacceptable_version",
+    verdict: Verdict::Breaks("[MQTT-3.1.2-2]"),
+    does: "it closes the connection without a CONNACK",
+    shows: "Closed",
+};
+
+/// Return code 3 cannot be caused.
+pub(crate) const NO_CODE_3: Otherwise = Otherwise {
+    scenario: "server_unavailable",
+    verdict: Verdict::NotOffered,
+    does: "no configuration makes it answer with code 3",
+    shows: "",
+};
+
+/// A message is sent at the QoS of the subscription, even if it was published at a lower one.
+pub(crate) const QOS_OF_SUBSCRIPTION: Otherwise = Otherwise {
+    scenario: "lower_qos",
+    verdict: Verdict::Breaks("[MQTT-3.8.4-6]"),
+    does: "it sends at the QoS of the subscription",
+    shows: "QoS, published at",
+};
+
+/// A repeated subscription does not change the QoS.
+pub(crate) const QOS_OF_FIRST_SUBSCRIPTION: Otherwise = Otherwise {
+    scenario: "replaced",
+    verdict: Verdict::Breaks("[MQTT-3.8.4-3]"),
+    does: "it keeps the QoS of the first subscription",
+    shows: "the QoS of the last subscription",
+};
+
 impl Broker {
     pub(crate) fn title(&self) -> String {
         format!("{} {}", self.name, self.version)

@@ -11,25 +11,14 @@ use std::{
 };
 
 use super::{
-    Broker, Otherwise, Process,
-    Verdict::{Breaks, May, NotOffered},
-    output, version_in,
+    Broker, NO_CODE_3, OVERLAPPING_AT_ANOTHER_QOS, Otherwise, Process, Verdict::May, output,
+    version_in,
 };
 
 pub(crate) const NAME: &str = "mosquitto";
 pub(crate) const OTHERWISE: &[Otherwise] = &[
-    Otherwise {
-        scenario: "overlapping",
-        verdict: Breaks("[MQTT-3.3.5-1]"),
-        does: "it sends the message once, at the QoS of another subscription",
-        shows: "the highest QoS of 1",
-    },
-    Otherwise {
-        scenario: "server_unavailable",
-        verdict: NotOffered,
-        does: "no configuration makes it answer with code 3",
-        shows: "",
-    },
+    OVERLAPPING_AT_ANOTHER_QOS,
+    NO_CODE_3,
     Otherwise {
         scenario: "noncharacters",
         verdict: May("1.5.3"),

@@ -3,7 +3,7 @@
 use std::{net::SocketAddr, process::Command, sync::Arc, time::Duration};
 
 use super::{
-    Broker, Otherwise, Process,
+    Broker, Otherwise, Process, VERSION_WITHOUT_CONNACK,
     Verdict::{Breaks, NotOffered},
     installed, locked_version,
 };
@@ -16,12 +16,7 @@ pub(crate) const OTHERWISE: &[Otherwise] = &[
         does: "a message at QoS 2 that is sent again on the next connection is delivered again",
         shows: "what was queued",
     },
-    Otherwise {
-        scenario: "unacceptable_version",
-        verdict: Breaks("[MQTT-3.1.2-2]"),
-        does: "it closes the connection without a CONNACK",
-        shows: "Closed",
-    },
+    VERSION_WITHOUT_CONNACK,
     Otherwise {
         scenario: "server_unavailable",
         verdict: NotOffered,

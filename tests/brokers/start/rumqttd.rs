@@ -3,19 +3,15 @@
 use std::time::Duration;
 
 use super::{
-    Broker, Otherwise,
+    Broker, NO_CODE_3, Otherwise, QOS_OF_FIRST_SUBSCRIPTION, QOS_OF_SUBSCRIPTION,
+    VERSION_WITHOUT_CONNACK,
     Verdict::{Breaks, May, NotOffered},
     locked_version,
 };
 
 pub(crate) const NAME: &str = "rumqttd";
 pub(crate) const OTHERWISE: &[Otherwise] = &[
-    Otherwise {
-        scenario: "lower_qos",
-        verdict: Breaks("[MQTT-3.8.4-6]"),
-        does: "it sends at the QoS of the subscription",
-        shows: "QoS, published at",
-    },
+    QOS_OF_SUBSCRIPTION,
     Otherwise {
         scenario: "retained_untouched",
         verdict: Breaks("[MQTT-3.3.1-12]"),
@@ -28,12 +24,7 @@ pub(crate) const OTHERWISE: &[Otherwise] = &[
         does: "it sends the retained message only the first time",
         shows: "the second time",
     },
-    Otherwise {
-        scenario: "replaced",
-        verdict: Breaks("[MQTT-3.8.4-3]"),
-        does: "it keeps the QoS of the first subscription",
-        shows: "the QoS of the last subscription",
-    },
+    QOS_OF_FIRST_SUBSCRIPTION,
     Otherwise {
         scenario: "unsubscribe_unknown",
         verdict: Breaks("[MQTT-3.10.4-5]"),
@@ -52,18 +43,8 @@ pub(crate) const OTHERWISE: &[Otherwise] = &[
         does: "it closes the connection without a CONNACK",
         shows: "refused by Closed",
     },
-    Otherwise {
-        scenario: "unacceptable_version",
-        verdict: Breaks("[MQTT-3.1.2-2]"),
-        does: "it closes the connection without a CONNACK",
-        shows: "Closed",
-    },
-    Otherwise {
-        scenario: "server_unavailable",
-        verdict: NotOffered,
-        does: "no configuration makes it answer with code 3",
-        shows: "",
-    },
+    VERSION_WITHOUT_CONNACK,
+    NO_CODE_3,
     Otherwise {
         scenario: "subscription_denied",
         verdict: NotOffered,

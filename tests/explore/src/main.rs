@@ -2,15 +2,6 @@
 //!
 //! `explore` visits the first states of each world, `explore --all` every state. The run fails if it finds a violation,
 //! or does not find a planted defect.
-#![allow(
-    clippy::arithmetic_side_effects,
-    clippy::cast_possible_truncation,
-    clippy::expect_used,
-    clippy::indexing_slicing,
-    clippy::panic,
-    clippy::unwrap_used,
-    reason = "a tool of the tests"
-)]
 
 extern crate explored as umqtt;
 

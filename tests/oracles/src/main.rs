@@ -8,14 +8,6 @@
 //! A line is `{"bytes": .., "sent": .., "theirs": ..}`: the encoded packet in hex; its fields, or null if it was
 //! damaged on purpose; and the fields that the oracle decodes, or its error as a string. Strings and payloads are also
 //! in hex. Every disagreement must be listed in `disagreements.tsv`, with the deciding rule of the specification.
-#![allow(
-    clippy::arithmetic_side_effects,
-    clippy::expect_used,
-    clippy::indexing_slicing,
-    clippy::panic,
-    clippy::unwrap_used,
-    reason = "a test"
-)]
 
 #[path = "../../checker/mod.rs"]
 mod checker;

@@ -2,8 +2,8 @@
 //! task waits without end, and none is woken without need.
 
 use crate::common::{
-    self, Fault, PINGRESP, Seen, connack, encode, message, packet_id, packets, puback, publish,
-    record, server,
+    self, Fault, PINGRESP, REFUSALS, Seen, connack, encode, message, packet_id, packets, puback,
+    publish, record, refused, server,
     world::{AsyncClient, Flush, Outcome, World, connected},
 };
 use embassy_futures::select::{Either, select};
@@ -14,7 +14,7 @@ use umqtt::{
     Storage, StreamedPublish,
     asynch::Sleep,
     client::Error,
-    codec::{Connack, Connect, ConnectReturnCode, Packet, QoS},
+    codec::{Connect, Packet, QoS},
 };
 
 /// A task that slept until an answer was due polls again after this time in ms, before an answer counts as late.
@@ -124,6 +124,13 @@ fn ends_in_time(
     );
 }
 
+/// Sends a message without an answer.
+async fn write_message(client: &mut AsyncClient<'_, '_, '_>) -> Result<()> {
+    client
+        .publish_and_wait(&message("a", b"x", QoS::AtMostOnce), |_, _| {})
+        .await
+}
+
 #[test]
 fn requests_unanswered_return_timeout_errors() {
     let packet_id = packet_id(1);
@@ -192,11 +199,7 @@ fn connect_unanswered_returns_connack_timeout() {
 fn peer_never_reads_calls_return_write_timeout() {
     let stuck = |world: &World| world.set_room(3);
     let write = ProtocolError::WriteTimeout;
-    ends_in_time(write, stuck, async |client| {
-        client
-            .publish_and_wait(&message("a", b"x", QoS::AtMostOnce), |_, _| {})
-            .await
-    });
+    ends_in_time(write, stuck, write_message);
     ends_in_time(write, stuck, async |client| {
         client
             .publish(&message("a", b"x", QoS::AtLeastOnce))
@@ -270,11 +273,7 @@ fn flush_event_pending_reports_no_late_answer() {
 fn transport_never_flushes_is_write_timeout() {
     let stuck = |world: &World| world.set_flush(Flush::Never);
     let write = ProtocolError::WriteTimeout;
-    ends_in_time(write, stuck, async |client| {
-        client
-            .publish_and_wait(&message("a", b"x", QoS::AtMostOnce), |_, _| {})
-            .await
-    });
+    ends_in_time(write, stuck, write_message);
     ends_in_time(write, stuck, async |client| {
         client.publish(&message("a", b"x", QoS::AtMostOnce)).await?;
         client.recv().await.map(|_| ())
@@ -451,17 +450,11 @@ fn publish_and_wait_passes_other_events_to_handler() {
 
 #[test]
 fn connect_refused_returns_code_and_drops_transport() {
-    for code in [
-        ConnectReturnCode::UnacceptableProtocolVersion,
-        ConnectReturnCode::IdentifierRejected,
-        ConnectReturnCode::ServerUnavailable,
-        ConnectReturnCode::BadUserNameOrPassword,
-        ConnectReturnCode::NotAuthorized,
-    ] {
+    for code in REFUSALS {
         let (mut storage, world) = (storage(), World::new());
         let mut session = Session::new(&mut storage);
         let socket = world.dial();
-        world.feed(&encode(&Packet::Connack(Connack::Refused(code))));
+        world.feed(&refused(code));
         let options = options();
         let call = AsyncClient::connect(&mut session, socket, &world, &options);
         let error = world.run(call).err();

@@ -3,14 +3,12 @@
 use embedded_io::{ErrorKind, Write, WriteReady};
 use umqtt::{
     Event, Message, ProtocolError, RESPONSE_TIMEOUT, RequestError, Session, Storage,
-    codec::{
-        Connack, Connect, ConnectReturnCode, Credentials, Packet, QoS, SubackReturnCode, Will,
-    },
+    codec::{Connect, Credentials, Packet, QoS, SubackReturnCode, Will},
 };
 
 use crate::common::{
-    self, Client, Error, Fault, Network, PINGRESP, Seen, Step, connack, connected, encode, message,
-    packet_id, packets, puback, publish, record, server, suback, unsuback,
+    self, Client, Error, Fault, Network, PINGRESP, REFUSALS, Seen, Step, connack, connected,
+    message, packet_id, packets, puback, publish, record, refused, server, suback, unsuback,
 };
 
 const QOS: [QoS; 3] = [QoS::AtMostOnce, QoS::AtLeastOnce, QoS::ExactlyOnce];
@@ -222,6 +220,18 @@ fn ends_after(
     assert_eq!(network.millis().wrapping_sub(start), millis);
 }
 
+/// The first request of a client is not answered.
+fn request_timeout() -> ProtocolError {
+    ProtocolError::RequestTimeout {
+        packet_id: packet_id(1),
+    }
+}
+
+/// The first request of a client, which is not answered, returns its error at its deadline.
+fn ends_in_request_timeout(call: impl FnOnce(&mut Client<'_, '_, '_>) -> common::Result<()>) {
+    ends_after(RESPONSE_TIMEOUT, request_timeout(), |_| {}, call);
+}
+
 #[test]
 fn connect_unanswered_returns_connack_timeout() {
     let (mut storage, network) = (storage(), Network::new());
@@ -248,24 +258,16 @@ fn connack_before_response_timeout_is_accepted() {
 #[test]
 fn publish_unanswered_returns_request_timeout() {
     for qos in [QoS::AtLeastOnce, QoS::ExactlyOnce] {
-        let expected = ProtocolError::RequestTimeout {
-            packet_id: packet_id(1),
-        };
-        ends_after(
-            RESPONSE_TIMEOUT,
-            expected,
-            |_| {},
-            |client| client.publish_and_wait(&message("t", b"", qos), |_, _| panic!()),
-        );
+        ends_in_request_timeout(|client| {
+            client.publish_and_wait(&message("t", b"", qos), |_, _| panic!())
+        });
     }
 }
 
 /// PUBREC begins a second wait, for PUBCOMP.
 #[test]
 fn pubrel_unanswered_returns_request_timeout() {
-    let expected = ProtocolError::RequestTimeout {
-        packet_id: packet_id(1),
-    };
+    let expected = request_timeout();
     let half = |network: &Network| {
         network.feed_at(network.millis().wrapping_add(4_000), &common::pubrec(1))
     };
@@ -276,41 +278,22 @@ fn pubrel_unanswered_returns_request_timeout() {
 
 #[test]
 fn subscribe_unanswered_returns_request_timeout() {
-    let expected = ProtocolError::RequestTimeout {
-        packet_id: packet_id(1),
-    };
-    ends_after(
-        RESPONSE_TIMEOUT,
-        expected,
-        |_| {},
-        |client| {
-            client
-                .subscribe_and_wait(&[("t", QoS::AtMostOnce)], |_, _| panic!())
-                .map(|_| ())
-        },
-    );
+    ends_in_request_timeout(|client| {
+        let subscribed = client.subscribe_and_wait(&[("t", QoS::AtMostOnce)], |_, _| panic!());
+        subscribed.map(|_| ())
+    });
 }
 
 #[test]
 fn unsubscribe_unanswered_returns_request_timeout() {
-    let expected = ProtocolError::RequestTimeout {
-        packet_id: packet_id(1),
-    };
-    ends_after(
-        RESPONSE_TIMEOUT,
-        expected,
-        |_| {},
-        |client| client.unsubscribe_and_wait(&["t"], |_, _| panic!()),
-    );
+    ends_in_request_timeout(|client| client.unsubscribe_and_wait(&["t"], |_, _| panic!()));
 }
 
 /// Received messages extend the wait for an answer. It is late when the response timeout has passed since the last
 /// byte, or after ten response timeouts.
 #[test]
 fn messages_received_extend_wait_to_ten_timeouts() {
-    let expected = ProtocolError::RequestTimeout {
-        packet_id: packet_id(1),
-    };
+    let expected = request_timeout();
     for (chatter, late_after) in [
         (20_000, 20_000 + RESPONSE_TIMEOUT),
         (200_000, 10 * RESPONSE_TIMEOUT),
@@ -439,9 +422,7 @@ fn disconnect_peer_never_reads_is_write_timeout() {
 
 #[test]
 fn response_timeout_set_is_applied() {
-    let expected = ProtocolError::RequestTimeout {
-        packet_id: packet_id(1),
-    };
+    let expected = request_timeout();
     ends_after(
         777,
         expected,
@@ -809,16 +790,10 @@ fn subscribe_and_wait_returns_codes_in_filter_order() {
 
 #[test]
 fn connect_refused_returns_code_and_drops_transport() {
-    for code in [
-        ConnectReturnCode::UnacceptableProtocolVersion,
-        ConnectReturnCode::IdentifierRejected,
-        ConnectReturnCode::ServerUnavailable,
-        ConnectReturnCode::BadUserNameOrPassword,
-        ConnectReturnCode::NotAuthorized,
-    ] {
+    for code in REFUSALS {
         let (mut storage, network) = (storage(), Network::new());
         let mut session = Session::new(&mut storage);
-        network.feed(&encode(&Packet::Connack(Connack::Refused(code))));
+        network.feed(&refused(code));
         let error = Client::connect(&mut session, network.transport(), &network, &options()).err();
         assert_eq!(error, Some(Error::Protocol(ProtocolError::Refused(code))));
         assert!(network.is_dropped());

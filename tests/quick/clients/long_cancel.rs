@@ -18,7 +18,7 @@ use umqtt::{
 };
 
 use crate::common::Fault;
-use crate::long::{self, KEEP, T, ack, delivery, pattern, publish};
+use crate::long::{self, KEEP, Source, T, ack, delivery, pattern, publish};
 
 const ALL: [QoS; 3] = [QoS::AtMostOnce, QoS::AtLeastOnce, QoS::ExactlyOnce];
 
@@ -125,41 +125,29 @@ impl Write for Wire {
     }
 }
 
-/// A source that gives so many bytes at a time, every other time none, and then ends or fails.
-struct Source<'a> {
-    rest: &'a [u8],
-    piece: usize,
+/// A source that gives its bytes at every other poll.
+struct Slow<'a> {
+    source: Source<'a>,
     tired: bool,
-    end: Result<(), Fault>,
 }
 
-impl<'a> Source<'a> {
-    fn new(rest: &'a [u8], piece: usize) -> Self {
-        let (tired, end) = (false, Ok(()));
+impl<'a> Slow<'a> {
+    fn new(rest: &'a [u8], piece: usize, end: Result<(), Fault>) -> Self {
         Self {
-            rest,
-            piece,
-            tired,
-            end,
+            source: Source { rest, piece, end },
+            tired: false,
         }
     }
 }
 
-impl ErrorType for Source<'_> {
+impl ErrorType for Slow<'_> {
     type Error = Fault;
 }
 
-impl Read for Source<'_> {
+impl Read for Slow<'_> {
     async fn read(&mut self, buf: &mut [u8]) -> Result<usize, Fault> {
-        assert!(!buf.is_empty());
         Turn(&mut self.tired).await;
-        let n = self.piece.min(buf.len()).min(self.rest.len());
-        if n == 0 {
-            return self.end.map(|()| 0);
-        }
-        buf[..n].copy_from_slice(&self.rest[..n]);
-        self.rest = &self.rest[n..];
-        Ok(n)
+        self.source.next(buf)
     }
 }
 
@@ -217,7 +205,7 @@ async fn give(
     read: bool,
 ) -> Result<(), Error<Fault>> {
     if read {
-        let source = Source::new(payload, 6);
+        let source = Slow::new(payload, 6, Ok(()));
         client
             .publish_from(message, payload.len(), source, |_, _| {})
             .await?;
@@ -351,10 +339,7 @@ fn source_ended_or_failed_closes_connection() {
             let mut storage = Storage::<32, 40, 4>::new();
             let mut session = Session::new(&mut storage);
             let mut client = connected(&mut session, &wire, false);
-            let source = Source {
-                end,
-                ..Source::new(&payload[..given], 7)
-            };
+            let source = Slow::new(&payload[..given], 7, end);
             let result =
                 run(client.publish_from(outgoing(QoS::AtLeastOnce), 20, source, |_, _| {}));
             let missing = 20 - given;
@@ -389,7 +374,7 @@ fn messages_received_inside_payload_are_answered_after_it() {
         let on_event =
             |event: Event<'_>, _: &mut Publisher<'_, '_>| heard.push(format!("{event:?}"));
         if read {
-            let source = Source::new(&payload, 6);
+            let source = Slow::new(&payload, 6, Ok(()));
             run(client.publish_from(outgoing(QoS::AtMostOnce), 100, source, on_event)).unwrap();
         } else {
             run(client.publish_slices(outgoing(QoS::AtMostOnce), &[&payload], on_event)).unwrap();

@@ -10,7 +10,7 @@ use umqtt::{
 };
 
 use crate::common::{self, Fault, Network, Step, connected, puback};
-use crate::long::{self, KEEP, Sizes, T, id, pattern, publish};
+use crate::long::{self, KEEP, Sizes, Source, T, id, pattern, publish};
 
 const ALL: [QoS; 3] = [QoS::AtMostOnce, QoS::AtLeastOnce, QoS::ExactlyOnce];
 const KEPT: [QoS; 2] = [QoS::AtLeastOnce, QoS::ExactlyOnce];
@@ -1065,27 +1065,13 @@ proptest! {
     }
 }
 
-/// A reader that gives so many bytes at a time, and then ends, or fails.
-struct Source<'a> {
-    rest: &'a [u8],
-    piece: usize,
-    end: Result<(), Fault>,
-}
-
 impl ErrorType for Source<'_> {
     type Error = Fault;
 }
 
 impl Read for Source<'_> {
     fn read(&mut self, buf: &mut [u8]) -> Result<usize, Fault> {
-        assert!(!buf.is_empty());
-        let n = self.piece.min(buf.len()).min(self.rest.len());
-        if n == 0 {
-            return self.end.map(|()| 0);
-        }
-        buf[..n].copy_from_slice(&self.rest[..n]);
-        self.rest = &self.rest[n..];
-        Ok(n)
+        self.next(buf)
     }
 }
 
@@ -1188,20 +1174,22 @@ fn source_interrupted_is_retried() {
     );
 }
 
+/// A client on its second connection. The first one was lost inside a payload of 40 bytes at QoS 1.
+fn connected_after_cut<'s, 'b, 'n>(
+    session: &'s mut Session<'b>,
+    network: &'n Network,
+) -> common::Client<'s, 'b, 'n> {
+    cut_at(session, QoS::AtLeastOnce, &pattern(40), From::Memory, 20);
+    connected(session, network, &KEEP)
+}
+
 /// A call that would wait for a packet that cannot be sent returns an error instead.
 #[test]
 fn waiting_calls_payload_needed_return_error() {
     let network = Network::new();
     let mut storage = Storage::<32, 64, 4>::new();
     let mut session = Session::new(&mut storage);
-    cut_at(
-        &mut session,
-        QoS::AtLeastOnce,
-        &pattern(40),
-        From::Memory,
-        20,
-    );
-    let mut client = connected(&mut session, &network, &KEEP);
+    let mut client = connected_after_cut(&mut session, &network);
     let pending = Err(Error::Request(RequestError::PayloadPending));
     assert_eq!(
         client.publish_and_wait(&message("n", b""), |_, _| {}),
@@ -1234,14 +1222,7 @@ fn resend_acknowledged_before_first_byte_ends_call() {
     let network = Network::new();
     let mut storage = Storage::<32, 64, 4>::new();
     let mut session = Session::new(&mut storage);
-    cut_at(
-        &mut session,
-        QoS::AtLeastOnce,
-        &pattern(40),
-        From::Memory,
-        20,
-    );
-    let mut client = connected(&mut session, &network, &KEEP);
+    let mut client = connected_after_cut(&mut session, &network);
     assert_eq!(client.recv(), Ok(Event::PayloadNeeded(id(1))));
     network.writes(&vec![Step::NotReady; 20], Step::Bytes(99));
     network.feed(&puback(1));

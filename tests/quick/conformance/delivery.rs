@@ -389,11 +389,7 @@ fn mqtt_4_5_0_2_every_publish_is_acknowledged() {
             // One token is dropped, as by a caller that ignores the event.
             let mut rest = &packet[..];
             while !rest.is_empty() {
-                let space = driven.session.space();
-                let n = space.len().min(rest.len());
-                space[..n].copy_from_slice(&rest[..n]);
-                driven.session.commit(n);
-                rest = &rest[n..];
+                rest = driven.feed_part(rest);
                 while let Some(ready) = driven.session.poll(driven.at()).unwrap() {
                     let _ = driven.session.event(ready).unwrap();
                 }

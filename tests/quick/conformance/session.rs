@@ -442,37 +442,26 @@ fn mqtt_3_2_2_2_session_present_selects_resume_or_restart() {
 fn mqtt_3_2_2_2_unknown_session_is_reported() {
     let mut storage = Room::new();
     let mut driven = Driven::new(&mut storage);
-    driven.connect(&KEEP);
-    driven.sent();
-    driven.receive(
-        &connack(true),
-        &[Event::Connected {
-            session_present: true,
-            unknown_session: true,
-            connect_unanswered: false,
-        }],
-    );
-    assert!(driven.session.unknown_session());
-    // From then on both know it; one that began with Clean Session 1 is not known again.
-    driven.connect(&KEEP);
-    driven.sent();
-    driven.receive(
-        &connack(true),
-        &[Event::Connected {
-            session_present: true,
-            unknown_session: false,
-            connect_unanswered: false,
-        }],
-    );
-    assert!(!driven.session.unknown_session());
+    // From the first connection on, both know it.
+    for unknown_session in [true, false] {
+        session_is_present(&mut driven, unknown_session);
+        assert_eq!(driven.session.unknown_session(), unknown_session);
+    }
+    // A session that began with Clean Session 1 is not known again.
     driven.open(&CLEAN, false);
+    session_is_present(&mut driven, true);
+}
+
+/// Connects with Session Present 1, which is reported.
+#[track_caller]
+fn session_is_present(driven: &mut Driven<'_>, unknown_session: bool) {
     driven.connect(&KEEP);
     driven.sent();
     driven.receive(
         &connack(true),
         &[Event::Connected {
             session_present: true,
-            unknown_session: true,
+            unknown_session,
             connect_unanswered: false,
         }],
     );

@@ -12,7 +12,7 @@ use umqtt::{
     codec::{Connect, Packet, QoS},
 };
 
-use super::tasks::{Tasks, config, pause, serve};
+use super::tasks::{Tasks, config, device, pause, serve, serve_all};
 use crate::common::{connack, message, packets, publish, server, world::World};
 
 const QOS1: QoS = QoS::AtLeastOnce;
@@ -52,9 +52,7 @@ fn message_published_offline_is_sent_after_subscriptions() {
     let offline = mqtt.try_publish(&message("1", b"", QoS::ExactlyOnce));
     assert!(offline.unwrap().is_some());
     let mut tasks = Tasks::new();
-    tasks.spawn(async {
-        serve(&world, &mut runner, |_, _| {}).await;
-    });
+    tasks.spawn(serve_all(&world, &mut runner));
     tasks.spawn(async {
         mqtt.subscribed().await.unwrap();
         assert_eq!(mqtt.state(), DeviceState::Connected);
@@ -153,7 +151,7 @@ fn failure_while_message_is_refused_is_reported_after_resume() {
     let world = World::new();
     noting_server(&world);
     let mut storage = Storage::<256, 512, 4>::new();
-    let mut device: Device<'_, &World> = Device::new(&mut storage, &world, &config(&[])).unwrap();
+    let mut device = device(&mut storage, &world);
     let (mqtt, mut runner) = device.split();
     let given = Cell::new(0);
     let mut tasks = Tasks::new();
@@ -203,8 +201,7 @@ fn refused_chunk_is_repeated_and_skipped_rest_acknowledged() {
         let world = World::new();
         let seen = noting_server(&world);
         let mut storage = Storage::<64, 256, 4>::new();
-        let mut device: Device<'_, &World> =
-            Device::new(&mut storage, &world, &config(&[])).unwrap();
+        let mut device = device(&mut storage, &world);
         let (mqtt, mut runner) = device.split();
         let offsets = RefCell::new(Vec::new());
         let has_refused = Cell::new(false);
@@ -252,7 +249,7 @@ fn checkpoint_postponed_ends_with_save_of_all_changes() {
     let world = World::new();
     let seen = noting_server(&world);
     let mut storage = Storage::<256, 512, 2>::new();
-    let mut device: Device<'_, &World> = Device::new(&mut storage, &world, &config(&[])).unwrap();
+    let mut device = device(&mut storage, &world);
     device.session().set_checkpoints(true);
     let (mqtt, mut runner) = device.split();
     let asked = Cell::new(0);
@@ -305,7 +302,7 @@ fn task_waiting_for_room_checkpoint_refused_returns_error() {
     let world = World::new();
     noting_server(&world);
     let mut storage = Storage::<256, 512, 1>::new();
-    let mut device: Device<'_, &World> = Device::new(&mut storage, &world, &config(&[])).unwrap();
+    let mut device = device(&mut storage, &world);
     device.session().set_checkpoints(true);
     let (mqtt, mut runner) = device.split();
     let mut tasks = Tasks::new();
@@ -357,8 +354,7 @@ fn shut_down_at_any_point_ends_all_calls() {
             });
         }
         let mut storage = Storage::<256, 256, 1>::new();
-        let mut device: Device<'_, &World> =
-            Device::new(&mut storage, &world, &config(&[])).unwrap();
+        let mut device = device(&mut storage, &world);
         let (mqtt, mut runner) = device.split();
         let payload = [5; 150];
         let mut tasks = Tasks::new();
@@ -446,7 +442,7 @@ fn shut_down_at_any_point_ends_all_calls() {
 fn runner_dropped_ends_waiting_calls() {
     let world = World::new();
     let mut storage = Storage::<256, 256, 1>::new();
-    let mut device: Device<'_, &World> = Device::new(&mut storage, &world, &config(&[])).unwrap();
+    let mut device = device(&mut storage, &world);
     let (mqtt, mut runner) = device.split();
     let gone = DeviceError::RunnerGone;
     let mut tasks = Tasks::new();
@@ -482,7 +478,7 @@ fn runner_dropped_ends_waiting_calls() {
 fn runner_dropped_after_shut_down_keeps_state() {
     let world = World::new();
     let mut storage = Storage::<256, 256, 1>::new();
-    let mut device: Device<'_, &World> = Device::new(&mut storage, &world, &config(&[])).unwrap();
+    let mut device = device(&mut storage, &world);
     let (mqtt, mut runner) = device.split();
     world.feed(&connack(false));
     let mut tasks = Tasks::new();
@@ -567,7 +563,7 @@ fn run_other_password_connects_other_client_id_is_refused() {
         server(packet)
     });
     let mut storage = Storage::<256, 256, 2>::new();
-    let mut device: Device<'_, &World> = Device::new(&mut storage, &world, &config(&[])).unwrap();
+    let mut device = device(&mut storage, &world);
     let (mqtt, mut runner) = device.split();
     let mut tasks = Tasks::new();
     tasks.spawn(async {
@@ -659,7 +655,7 @@ fn handler_answer_with_received_payload_is_sent() {
     let world = World::new();
     world.answer(server);
     let mut storage = Storage::<256, 512, 4>::new();
-    let mut device: Device<'_, &World> = Device::new(&mut storage, &world, &config(&[])).unwrap();
+    let mut device = device(&mut storage, &world);
     let (mqtt, mut runner) = device.split();
     let mut tasks = Tasks::new();
     tasks.spawn(async {

@@ -11,7 +11,7 @@ use umqtt::{
     codec::{Connect, ConnectReturnCode, Packet, QoS, SubackReturnCode},
 };
 
-use super::tasks::{Tasks, config, pause, serve};
+use super::tasks::{Tasks, config, device, only_connected, pause, serve, serve_all};
 use crate::common::{connack, message, publish, refused, server, suback, world::World};
 
 const QOS1: QoS = QoS::AtLeastOnce;
@@ -40,8 +40,7 @@ fn publish_slots_full_waits_in_call_order() {
         let world = World::new();
         let topics = noting_server(&world);
         let mut storage = Storage::<256, 512, 1>::new();
-        let mut device: Device<'_, &World> =
-            Device::new(&mut storage, &world, &config(&[])).unwrap();
+        let mut device = device(&mut storage, &world);
         let (mqtt, mut runner) = device.split();
         let published = Cell::new(0);
         let mut tasks = Tasks::new();
@@ -58,9 +57,7 @@ fn publish_slots_full_waits_in_call_order() {
                 }
             });
         }
-        tasks.spawn(async {
-            serve(&world, &mut runner, |_, _| {}).await;
-        });
+        tasks.spawn(serve_all(&world, &mut runner));
         world.run(&mut tasks);
         assert_eq!(*topics.borrow(), ["a", "b", "c", "d", "last"]);
     }
@@ -72,7 +69,7 @@ fn small_publish_after_blocked_large_one_waits() {
     let world = World::new();
     let topics = noting_server(&world);
     let mut storage = Storage::<256, 128, 8>::new();
-    let mut device: Device<'_, &World> = Device::new(&mut storage, &world, &config(&[])).unwrap();
+    let mut device = device(&mut storage, &world);
     let (mqtt, mut runner) = device.split();
     let mut tasks = Tasks::new();
     mqtt.try_publish(&message("first", &[0; 60], QOS1)).unwrap();
@@ -86,9 +83,7 @@ fn small_publish_after_blocked_large_one_waits() {
             }
         });
     }
-    tasks.spawn(async {
-        serve(&world, &mut runner, |_, _| {}).await;
-    });
+    tasks.spawn(serve_all(&world, &mut runner));
     world.run(&mut tasks);
     assert_eq!(*topics.borrow(), ["first", "large", "small"]);
 }
@@ -98,7 +93,7 @@ fn small_publish_after_blocked_large_one_waits() {
 fn publish_permanent_error_returns_at_once() {
     let world = World::new();
     let mut storage = Storage::<256, 128, 1>::new();
-    let mut device: Device<'_, &World> = Device::new(&mut storage, &world, &config(&[])).unwrap();
+    let mut device = device(&mut storage, &world);
     let (mqtt, _runner) = device.split();
     mqtt.try_publish(&message("first", b"", QOS1)).unwrap();
     let ends = RefCell::new(Vec::new());
@@ -176,7 +171,7 @@ fn publish_offline_with_clean_session_1_is_rejected() {
 fn discard_offline_wakes_task_waiting_for_room() {
     let world = World::new();
     let mut storage = Storage::<256, 128, 8>::new();
-    let mut device: Device<'_, &World> = Device::new(&mut storage, &world, &config(&[])).unwrap();
+    let mut device = device(&mut storage, &world);
     let (mqtt, _runner) = device.split();
     let id = mqtt
         .try_publish(&message("first", &[0; 70], QOS1))
@@ -252,8 +247,7 @@ fn publish_and_wait_continues_over_reconnects() {
             packet => server(packet),
         });
         let mut storage = Storage::<256, 512, 4>::new();
-        let mut device: Device<'_, &World> =
-            Device::new(&mut storage, &world, &config(&[])).unwrap();
+        let mut device = device(&mut storage, &world);
         let (mqtt, mut runner) = device.split();
         let ends = RefCell::new(Vec::new());
         let mut tasks = Tasks::new();
@@ -264,10 +258,7 @@ fn publish_and_wait_continues_over_reconnects() {
             mqtt.shut_down();
         });
         tasks.spawn(async {
-            let seen = |event: Event<'_>, _: &mut umqtt::Publisher<'_, '_>| {
-                assert!(matches!(event, Event::Connected { .. }), "{event}");
-            };
-            *ends.borrow_mut() = serve(&world, &mut runner, seen).await;
+            *ends.borrow_mut() = serve(&world, &mut runner, only_connected).await;
         });
         world.run(&mut tasks);
         assert_eq!(connections.get(), 3);
@@ -284,7 +275,7 @@ fn qos0_on_refused_connection_is_not_written() {
         _ => Vec::new(),
     });
     let mut storage = Storage::<256, 512, 4>::new();
-    let mut device: Device<'_, &World> = Device::new(&mut storage, &world, &config(&[])).unwrap();
+    let mut device = device(&mut storage, &world);
     let (mqtt, mut runner) = device.split();
     let mut tasks = Tasks::new();
     tasks.spawn(async {
@@ -365,14 +356,11 @@ fn subscribe_returns_codes_and_unsubscribe_returns() {
         packet => server(packet),
     });
     let mut storage = Storage::<256, 512, 4>::new();
-    let mut device: Device<'_, &World> = Device::new(&mut storage, &world, &config(&[])).unwrap();
+    let mut device = device(&mut storage, &world);
     let (mqtt, mut runner) = device.split();
     let mut tasks = Tasks::new();
     tasks.spawn(async {
-        serve(&world, &mut runner, |event, _| {
-            assert!(matches!(event, Event::Connected { .. }), "{event}");
-        })
-        .await;
+        serve(&world, &mut runner, only_connected).await;
     });
     tasks.spawn(async {
         mqtt.connected().await.unwrap();
@@ -405,14 +393,11 @@ fn subscribe_connection_closed_has_unknown_outcome() {
         _ => Vec::new(),
     });
     let mut storage = Storage::<256, 512, 4>::new();
-    let mut device: Device<'_, &World> = Device::new(&mut storage, &world, &config(&[])).unwrap();
+    let mut device = device(&mut storage, &world);
     let (mqtt, mut runner) = device.split();
     let mut tasks = Tasks::new();
     tasks.spawn(async {
-        serve(&world, &mut runner, |event, _| {
-            assert!(matches!(event, Event::Connected { .. }), "{event}");
-        })
-        .await;
+        serve(&world, &mut runner, only_connected).await;
     });
     tasks.spawn(async {
         mqtt.connected().await.unwrap();
@@ -478,7 +463,7 @@ fn call_inside_handler_is_rejected() {
     let world = World::new();
     let topics = noting_server(&world);
     let mut storage = Storage::<256, 512, 4>::new();
-    let mut device: Device<'_, &World> = Device::new(&mut storage, &world, &config(&[])).unwrap();
+    let mut device = device(&mut storage, &world);
     let (mqtt, mut runner) = device.split();
     let mut tasks = Tasks::new();
     tasks.spawn(async {

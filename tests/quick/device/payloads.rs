@@ -9,11 +9,10 @@ use embedded_io::ErrorKind;
 use embedded_io_async::Read;
 use umqtt::{
     DeviceError, Ended, Event, Message, ProtocolError, RequestError, Storage, StreamedPublish,
-    asynch::Device,
     codec::{Packet, QoS},
 };
 
-use super::tasks::{Tasks, config, pause, serve};
+use super::tasks::{Tasks, device, pause, serve, serve_all};
 use crate::common::{
     Fault, connack, message, packet_id, publish, server,
     world::{Mood, World},
@@ -107,8 +106,7 @@ fn payloads_of_all_sizes_arrive_while_others_publish() {
             );
             let messages = noting_server(&world);
             let mut storage = Storage::<256, 256, 4>::new();
-            let mut device: Device<'_, &World> =
-                Device::new(&mut storage, &world, &config(&[])).unwrap();
+            let mut device = device(&mut storage, &world);
             let (mqtt, mut runner) = device.split();
             let payload = bytes(len, 1);
             let (half, rest) = payload.split_at(len / 2);
@@ -202,8 +200,7 @@ fn payload_cut_at_any_byte_returns_reason() {
             let world = World::new();
             let messages = noting_server(&world);
             let mut storage = Storage::<256, 256, 4>::new();
-            let mut device: Device<'_, &World> =
-                Device::new(&mut storage, &world, &config(&[])).unwrap();
+            let mut device = device(&mut storage, &world);
             let (mqtt, mut runner) = device.split();
             let payload = bytes(150, 3);
             let result = Cell::new(None);
@@ -233,9 +230,7 @@ fn payload_cut_at_any_byte_returns_reason() {
                 world.cut();
                 world.set_room(usize::MAX);
             });
-            tasks.spawn(async {
-                serve(&world, &mut runner, |_, _| {}).await;
-            });
+            tasks.spawn(serve_all(&world, &mut runner));
             world.run(&mut tasks);
             drop(tasks);
             let messages = messages.borrow();
@@ -269,8 +264,7 @@ fn payload_dropped_at_any_poll_keeps_others_whole() {
             );
             let messages = noting_server(&world);
             let mut storage = Storage::<256, 256, 4>::new();
-            let mut device: Device<'_, &World> =
-                Device::new(&mut storage, &world, &config(&[])).unwrap();
+            let mut device = device(&mut storage, &world);
             let (mqtt, mut runner) = device.split();
             let payload = bytes(150, 3);
             let slices = [&payload[..]];
@@ -331,8 +325,7 @@ fn payload_dropped_after_last_byte_is_discarded_on_resend() {
                 packet => server(packet),
             });
             let mut storage = Storage::<256, 256, 1>::new();
-            let mut device: Device<'_, &World> =
-                Device::new(&mut storage, &world, &config(&[])).unwrap();
+            let mut device = device(&mut storage, &world);
             let (mqtt, mut runner) = device.split();
             let seen = RefCell::new(Vec::new());
             let mut tasks = Tasks::new();
@@ -383,8 +376,7 @@ fn source_too_short_ends_call_with_its_error() {
         let world = World::new();
         let messages = noting_server(&world);
         let mut storage = Storage::<256, 256, 4>::new();
-        let mut device: Device<'_, &World> =
-            Device::new(&mut storage, &world, &config(&[])).unwrap();
+        let mut device = device(&mut storage, &world);
         let (mqtt, mut runner) = device.split();
         let payload = bytes(20, 3);
         let ends = RefCell::new(Vec::new());
@@ -428,7 +420,7 @@ fn qos0_after_open_payload_waits_for_it() {
     let world = World::new();
     noting_server(&world);
     let mut storage = Storage::<256, 256, 4>::new();
-    let mut device: Device<'_, &World> = Device::new(&mut storage, &world, &config(&[])).unwrap();
+    let mut device = device(&mut storage, &world);
     let (mqtt, mut runner) = device.split();
     let payload = bytes(20, 3);
     let mut tasks = Tasks::new();
@@ -451,9 +443,7 @@ fn qos0_after_open_payload_waits_for_it() {
         let published = mqtt.publish_and_wait(&Message::new("small", b"")).await;
         assert_eq!(published, Err(DeviceError::NotWritten));
     });
-    tasks.spawn(async {
-        serve(&world, &mut runner, |_, _| {}).await;
-    });
+    tasks.spawn(serve_all(&world, &mut runner));
     world.run(&mut tasks);
 }
 
@@ -463,7 +453,7 @@ fn payload_resend_precedes_task_waiting_for_room() {
     let world = World::new();
     let messages = noting_server(&world);
     let mut storage = Storage::<256, 200, 2>::new();
-    let mut device: Device<'_, &World> = Device::new(&mut storage, &world, &config(&[])).unwrap();
+    let mut device = device(&mut storage, &world);
     let (mqtt, mut runner) = device.split();
     let payload = bytes(150, 3);
     let mut tasks = Tasks::new();
@@ -503,9 +493,7 @@ fn payload_resend_precedes_task_waiting_for_room() {
         world.cut();
         world.set_room(usize::MAX);
     });
-    tasks.spawn(async {
-        serve(&world, &mut runner, |_, _| {}).await;
-    });
+    tasks.spawn(serve_all(&world, &mut runner));
     world.run(&mut tasks);
     drop(tasks);
     assert_eq!(
@@ -524,7 +512,7 @@ fn payloads_are_sent_in_call_order() {
     let world = World::new();
     let messages = noting_server(&world);
     let mut storage = Storage::<256, 256, 8>::new();
-    let mut device: Device<'_, &World> = Device::new(&mut storage, &world, &config(&[])).unwrap();
+    let mut device = device(&mut storage, &world);
     let (mqtt, mut runner) = device.split();
     let payload = bytes(150, 3);
     let mut tasks = Tasks::new();
@@ -548,9 +536,7 @@ fn payloads_are_sent_in_call_order() {
         pause(&world, 100).await;
         world.set_room(usize::MAX);
     });
-    tasks.spawn(async {
-        serve(&world, &mut runner, |_, _| {}).await;
-    });
+    tasks.spawn(serve_all(&world, &mut runner));
     world.run(&mut tasks);
     drop(tasks);
     let topics: Vec<_> = messages
@@ -574,8 +560,7 @@ fn payload_task_polled_late_keeps_next_payload_unchanged() {
         let world = World::new();
         let messages = noting_server(&world);
         let mut storage = Storage::<256, 256, 8>::new();
-        let mut device: Device<'_, &World> =
-            Device::new(&mut storage, &world, &config(&[])).unwrap();
+        let mut device = device(&mut storage, &world);
         let (mqtt, mut runner) = device.split();
         let (late_payload, payload) = (bytes(150, 3), bytes(150, 90));
         let source = Source {

@@ -12,8 +12,8 @@ use std::{
 
 use fastrand::Rng;
 use umqtt::{
-    Config, Ended, Event, Handled, Publisher,
-    asynch::Runner,
+    Config, Ended, Event, Handled, Publisher, Storage,
+    asynch::{Device, Runner},
     codec::{Connect, QoS},
 };
 
@@ -117,6 +117,27 @@ pub(crate) fn config(subscriptions: &'static [(&'static str, QoS)]) -> Config<'s
         },
         subscriptions,
     }
+}
+
+/// A device with the settings [`config`], and without subscriptions.
+pub(crate) fn device<'d, 'w, const RX: usize, const TX: usize, const INFLIGHT: usize>(
+    storage: &'d mut Storage<RX, TX, INFLIGHT>,
+    world: &'w World,
+) -> Device<'d, &'w World> {
+    Device::new(storage, world, &config(&[])).unwrap()
+}
+
+/// A handler of a device that receives no event other than `Connected`.
+pub(crate) fn only_connected(event: Event<'_>, _: &mut Publisher<'_, '_>) {
+    assert!(matches!(event, Event::Connected { .. }), "{event}");
+}
+
+/// As [`serve`]. All events are ignored.
+pub(crate) async fn serve_all<'d, const N: usize>(
+    world: &World,
+    runner: &mut Runner<'d, &World, N>,
+) {
+    serve(world, runner, |_, _| {}).await;
 }
 
 /// Runs one connection after the other, a second apart, until the device is shut down. Returns how they ended.

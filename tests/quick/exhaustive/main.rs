@@ -4,13 +4,6 @@
 //!
 //! A release build also runs 10,000 histories of an async device, of which the quick tests run 200. It explores the
 //! orders of the turns of its tasks to a greater depth.
-#![allow(
-    clippy::arithmetic_side_effects,
-    clippy::cast_possible_truncation,
-    clippy::indexing_slicing,
-    clippy::panic,
-    clippy::unwrap_used
-)]
 
 #[path = "../../checker/mod.rs"]
 mod checker;

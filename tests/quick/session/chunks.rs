@@ -59,7 +59,7 @@ fn long_message_is_delivered_in_chunks() {
                 (1, Some(puback as fn(u16) -> _)),
                 (2, Some(pubrec)),
             ] {
-                let bytes = long_publish(level, 9, &expected);
+                let bytes = publish(level, 9, &expected);
                 if bytes.len() <= 16 {
                     continue;
                 }
@@ -73,31 +73,13 @@ fn long_message_is_delivered_in_chunks() {
     }
 }
 
-/// As [`publish`], with room for long payloads.
-fn long_publish(level: u8, packet_id: u16, payload: &[u8]) -> Vec<u8> {
-    let mut body = vec![0, 1, TOPIC.as_bytes()[0]];
-    if level > 0 {
-        body.extend(packet_id.to_be_bytes());
-    }
-    body.extend(payload);
-    let mut bytes = vec![0x30 | level << 1];
-    let mut len = body.len();
-    while len >= 128 {
-        bytes.push((len % 128) as u8 | 0x80);
-        len /= 128;
-    }
-    bytes.push(len as u8);
-    bytes.extend(body);
-    bytes
-}
-
 /// Packets before and after a long message are received as usual. An acknowledgement does not wait for its end.
 #[test]
 fn long_message_between_others_delays_no_acknowledgement() {
     let mut storage = Storage::<16, 64, 4, 4>::new();
     let mut driven = Driven::connected_with(&mut storage, &CLEAN);
     driven.publish_and_send(1, b"out");
-    let long = long_publish(1, 9, &payload(40));
+    let long = publish(1, 9, &payload(40));
     let bytes = wire(&[
         &puback(1),
         &publish(1, 8, b"a"),
@@ -121,7 +103,7 @@ fn long_message_between_others_delays_no_acknowledgement() {
 fn chunks_ignored_message_is_skipped() {
     let mut storage = Storage::<16, 64, 1, 4>::new();
     let mut driven = Driven::connected_with(&mut storage, &CLEAN);
-    let bytes = wire(&[&long_publish(2, 9, &payload(100)), &publish(0, 0, b"next")]);
+    let bytes = wire(&[&publish(2, 9, &payload(100)), &publish(0, 0, b"next")]);
     let events = driven.stream(&bytes);
     assert_eq!(
         events.last(),
@@ -134,7 +116,7 @@ fn chunks_ignored_message_is_skipped() {
 #[test]
 fn message_cut_is_reported_and_received_again() {
     for level in [1, 2] {
-        let bytes = long_publish(level, 9, &payload(100));
+        let bytes = publish(level, 9, &payload(100));
         for cut in 1..bytes.len() {
             let mut storage = Storage::<16, 64, 1, 4>::new();
             let mut driven = Driven::connected(&mut storage);
@@ -164,7 +146,7 @@ fn message_cut_is_reported_and_received_again() {
 fn chunks_aborted_is_reported_on_next_connection() {
     let mut storage = Storage::<16, 64, 1, 4>::new();
     let mut driven = Driven::connected(&mut storage);
-    let bytes = long_publish(1, 9, &payload(100));
+    let bytes = publish(1, 9, &payload(100));
     assert!(!driven.stream(&bytes[..50]).is_empty());
     driven.open(&KEEP, true);
     driven.expect(&[Event::ChunksAborted]);
@@ -174,7 +156,7 @@ fn chunks_aborted_is_reported_on_next_connection() {
 /// form it is repeated.
 #[test]
 fn repeated_long_message_is_not_delivered() {
-    let bytes = long_publish(2, 9, &payload(100));
+    let bytes = publish(2, 9, &payload(100));
     for piece in [1, 5, 16] {
         let mut storage = Storage::<16, 64, 1, 4>::new();
         let mut driven = Driven::connected(&mut storage);

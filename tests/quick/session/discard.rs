@@ -171,15 +171,20 @@ fn discard_partly_sent_after_connection_is_accepted() {
     }
 }
 
+/// A session that has sent three messages at QoS 1, and then discarded the second one.
+fn second_of_three_discarded(storage: &mut Room) -> Driven<'_> {
+    let mut driven = Driven::connected(storage);
+    for payload in [b"a", b"b", b"c"] {
+        driven.publish_and_send(1, payload);
+    }
+    discard(&mut driven, 2).unwrap();
+    driven
+}
+
 #[test]
 fn discard_qos_1_sent_puback_is_reported() {
     let mut storage = Room::new();
-    let mut driven = Driven::connected(&mut storage);
-    for payload in [b"a", b"b", b"c"] {
-        driven.publish(1, payload);
-    }
-    driven.sent();
-    discard(&mut driven, 2).unwrap();
+    let mut driven = second_of_three_discarded(&mut storage);
     assert_eq!(discard(&mut driven, 2), NOT_KEPT);
     // Nothing is reported before the answer of the server or the end of the connection.
     driven.expect(&[]);
@@ -194,12 +199,7 @@ fn discard_qos_1_sent_puback_is_reported() {
 #[test]
 fn discard_qos_1_sent_connection_ends_is_discarded() {
     let mut storage = Room::new();
-    let mut driven = Driven::connected(&mut storage);
-    for payload in [b"a", b"b", b"c"] {
-        driven.publish(1, payload);
-    }
-    driven.sent();
-    discard(&mut driven, 2).unwrap();
+    let mut driven = second_of_three_discarded(&mut storage);
     let check = |driven: &mut Driven<'_>| {
         let (events, _) = driven.last_words();
         assert_eq!(events, words(&[Event::PublishDiscarded(id(2))]));

@@ -7,24 +7,6 @@ use umqtt::{
 
 use crate::wire::{self, *};
 
-/// A PUBLISH of any length.
-fn long_publish(topic: &str, level: u8, id: u16, payload: &[u8]) -> Vec<u8> {
-    let mut body = (topic.len() as u16).to_be_bytes().to_vec();
-    body.extend(topic.as_bytes());
-    if level > 0 {
-        body.extend(id.to_be_bytes());
-    }
-    body.extend(payload);
-    let (mut bytes, mut len) = (vec![0x30 | level << 1], body.len());
-    while len >= 128 {
-        bytes.push((len % 128) as u8 | 0x80);
-        len /= 128;
-    }
-    bytes.push(len as u8);
-    bytes.extend(body);
-    bytes
-}
-
 fn payload(len: usize) -> Vec<u8> {
     (0..len).map(|at| (at * 7 % 251) as u8).collect()
 }
@@ -70,16 +52,12 @@ fn long_message_topic_and_nine_bytes_fill_buffer_is_received() {
             let mut driven = Driven::connected(&mut storage);
             let (topic, expected) = ("t".repeat(64 - 9), payload(len));
             let mut got = Vec::new();
-            let bytes = long_publish(&topic, level, 3, &expected);
+            let bytes = publish_on(&topic, level, 3, &expected);
             // The first kilobytes of the longest, which is received in pieces of two bytes.
             let mut rest = &bytes[..bytes.len().min(30_000)];
             let is_whole = rest.len() == bytes.len();
             while !rest.is_empty() {
-                let space = driven.session.space();
-                let n = space.len().min(rest.len());
-                space[..n].copy_from_slice(&rest[..n]);
-                driven.session.commit(n);
-                rest = &rest[n..];
+                rest = driven.feed_part(rest);
                 while let Some(token) = driven.session.poll(driven.at()).unwrap() {
                     match driven.session.event(token).unwrap() {
                         Some(Event::Chunk(chunk)) => {
@@ -104,7 +82,7 @@ fn long_message_topic_one_byte_longer_is_skipped() {
     let mut storage = Storage::<64, 64, 1, 4>::new();
     let mut driven = Driven::connected(&mut storage);
     let topic = "t".repeat(64 - 8);
-    let bytes = long_publish(&topic, 1, 3, &payload(2_100_000));
+    let bytes = publish_on(&topic, 1, 3, &payload(2_100_000));
     let events = driven.stream(&bytes);
     assert_eq!(events, words(&[Event::TopicTooLong { len: 56 }]));
     assert_eq!(driven.sent(), puback(3));

@@ -596,11 +596,7 @@ fn chunks_answered_with_their_bytes_follow_acknowledgement() {
     let mut expected = Vec::new();
     let mut sent = Vec::new();
     while !rest.is_empty() {
-        let space = driven.session.space();
-        let n = space.len().min(rest.len());
-        space[..n].copy_from_slice(&rest[..n]);
-        driven.session.commit(n);
-        rest = &rest[n..];
+        rest = driven.feed_part(rest);
         let Some(token) = driven.session.poll(driven.at()).unwrap() else {
             continue;
         };

@@ -1,6 +1,6 @@
 //! A session saved to an image and restored from it: the kept state, refused images, and the guarantees of checkpoints.
 
-use crate::wire::{Driven, connack};
+use crate::wire::{Driven, Memory, connack};
 use umqtt::{
     Event, ImageError, Message, ProtocolError, RequestError, Session, Storage, StreamedPublish,
     codec::{Connect, QoS},
@@ -18,6 +18,23 @@ fn options(client_id: &str) -> Connect<'_> {
 /// A connection of the client `device`.
 fn open(driven: &mut Driven<'_>, session_present: bool) {
     driven.open(&options("device"), session_present);
+}
+
+/// A session restored from an image, without a connection.
+#[track_caller]
+fn restored<'b>(storage: &'b mut Small, saved: &[u8]) -> Driven<'b> {
+    let mut driven = Driven::new(storage);
+    driven.session.restore(saved).unwrap();
+    driven
+}
+
+/// A session with checkpoints on its first connection, with all events taken.
+fn with_checkpoints(storage: &mut impl Memory) -> Driven<'_> {
+    let mut driven = Driven::new(storage);
+    driven.session.set_checkpoints(true);
+    open(&mut driven, false);
+    driven.events();
+    driven
 }
 
 fn image(driven: &Driven<'_>) -> Vec<u8> {
@@ -52,8 +69,7 @@ fn mqtt_4_1_0_1_restored_session_continues() {
     let saved = image(&busy(&mut first));
 
     let mut second = Small::new();
-    let mut driven = Driven::new(&mut second);
-    driven.session.restore(&saved).unwrap();
+    let mut driven = restored(&mut second, &saved);
     assert_eq!(driven.session.in_flight(), 4);
     driven.connect(&options("device"));
     assert_eq!(driven.sent()[0], 0x10);
@@ -96,8 +112,7 @@ fn mqtt_3_1_3_2_restored_session_other_id_is_refused() {
     let mut first = Small::new();
     let saved = image(&busy(&mut first));
     let mut second = Small::new();
-    let mut driven = Driven::new(&mut second);
-    driven.session.restore(&saved).unwrap();
+    let mut driven = restored(&mut second, &saved);
     let other = driven.session.connect(&options("other"), driven.at());
     assert_eq!(other, Err(RequestError::ClientIdMismatch));
     assert_eq!(driven.session.in_flight(), 4, "nothing is given up");
@@ -113,8 +128,7 @@ fn image_restored_and_saved_again_is_identical() {
     driven.session.poll(driven.at()).unwrap_or_default();
     let saved = image(&driven);
     let mut second = Small::new();
-    let mut restored = Driven::new(&mut second);
-    restored.session.restore(&saved).unwrap();
+    let mut restored = restored(&mut second, &saved);
     let again = image(&restored);
     restored.session.restore(&again).unwrap();
     assert_eq!(image(&restored), again);
@@ -125,8 +139,7 @@ fn session_never_connected_is_saved_and_restored() {
     let mut first = Small::new();
     let saved = image(&Driven::new(&mut first));
     let mut second = Small::new();
-    let mut driven = Driven::new(&mut second);
-    driven.session.restore(&saved).unwrap();
+    let mut driven = restored(&mut second, &saved);
     open(&mut driven, false);
 }
 
@@ -286,8 +299,7 @@ fn session_saved_inside_payload_requests_it_again() {
     assert_eq!(saved, before, "the whole of it is to be sent again");
 
     let mut second = Small::new();
-    let mut driven = Driven::new(&mut second);
-    driven.session.restore(&saved).unwrap();
+    let mut driven = restored(&mut second, &saved);
     open(&mut driven, true);
     assert_eq!(
         driven.next().unwrap().unwrap(),
@@ -392,10 +404,7 @@ fn checkpoints_on_nothing_is_sent_before_save_is_possible() {
 #[test]
 fn checkpoint_is_due_in_poll_of_the_change() {
     let mut storage = Small::new();
-    let mut driven = Driven::new(&mut storage);
-    driven.session.set_checkpoints(true);
-    open(&mut driven, false);
-    while driven.next().unwrap().is_some() {}
+    let mut driven = with_checkpoints(&mut storage);
     driven.feed(&[0x34, 5, 0, 1, b'x', 0, 9]);
     while driven.next().unwrap().is_some() {}
     assert_eq!(driven.sent(), [0x50, 2, 0, 9]);
@@ -409,10 +418,7 @@ fn checkpoint_is_due_in_poll_of_the_change() {
 #[test]
 fn checkpoint_is_due_before_long_message() {
     let mut storage = Small::new();
-    let mut driven = Driven::new(&mut storage);
-    driven.session.set_checkpoints(true);
-    open(&mut driven, false);
-    while driven.next().unwrap().is_some() {}
+    let mut driven = with_checkpoints(&mut storage);
     driven.feed(&[0x34, 5, 0, 1, b'x', 0, 9]);
     while driven.next().unwrap().is_some() {}
     driven.sent();
@@ -427,10 +433,7 @@ fn checkpoint_is_due_before_long_message() {
 #[test]
 fn checkpoint_ignored_delays_nothing() {
     let mut storage = Small::new();
-    let mut driven = Driven::new(&mut storage);
-    driven.session.set_checkpoints(true);
-    open(&mut driven, false);
-    while driven.next().unwrap().is_some() {}
+    let mut driven = with_checkpoints(&mut storage);
     driven.publish(1, b"a");
     assert_eq!(driven.next().unwrap().unwrap(), "CheckpointDue");
     assert_eq!(driven.sent()[0], 0x32);
@@ -443,10 +446,7 @@ fn checkpoint_ignored_delays_nothing() {
 #[test]
 fn checkpoint_is_due_between_chunks() {
     let mut storage = Storage::<16, 64, 4>::new();
-    let mut driven = Driven::new(&mut storage);
-    driven.session.set_checkpoints(true);
-    open(&mut driven, false);
-    while driven.next().unwrap().is_some() {}
+    let mut driven = with_checkpoints(&mut storage);
     driven.feed(&[0x30, 30, 0, 1, b't', 1, 2, 3]);
     assert!(driven.next().unwrap().unwrap().starts_with("Chunk"));
     driven.publish(1, b"a");
@@ -471,8 +471,7 @@ fn pubrel_unknown_to_server_is_reported_after_reboot() {
     let saved = image(&driven);
 
     let mut second = Small::new();
-    let mut driven = Driven::new(&mut second);
-    driven.session.restore(&saved).unwrap();
+    let mut driven = restored(&mut second, &saved);
     open(&mut driven, true);
     assert_eq!(
         driven.next().unwrap().unwrap(),
@@ -490,8 +489,7 @@ fn mqtt_3_1_2_6_restored_clean_session_is_not_reused() {
     let saved = image(&driven);
 
     let mut second = Small::new();
-    let mut driven = Driven::new(&mut second);
-    driven.session.restore(&saved).unwrap();
+    let mut driven = restored(&mut second, &saved);
     open(&mut driven, false);
     assert_eq!(
         driven.next().unwrap().unwrap(),
@@ -506,8 +504,7 @@ fn mqtt_2_3_1_2_ids_wrapped_skip_ids_in_flight() {
     let mut first = Small::new();
     let saved = forged(&image(&busy(&mut first)), 9, &u16::MAX.to_be_bytes());
     let mut second = Small::new();
-    let mut driven = Driven::new(&mut second);
-    driven.session.restore(&saved).unwrap();
+    let mut driven = restored(&mut second, &saved);
     open(&mut driven, true);
     assert_eq!(
         driven.next().unwrap().unwrap(),
@@ -526,8 +523,7 @@ fn restored_session_never_connected_is_unknown() {
     driven.publish(1, b"x");
     let saved = image(&driven);
     let mut second = Small::new();
-    let mut driven = Driven::new(&mut second);
-    driven.session.restore(&saved).unwrap();
+    let mut driven = restored(&mut second, &saved);
     driven.connect(&options("device"));
     driven.sent();
     driven.feed(&connack(true));
@@ -562,10 +558,7 @@ fn checkpoint_is_due_after_long_message() {
     for skipped in [true, false] {
         for (level, answer) in [(0x32, 0x40), (0x34, 0x50)] {
             let mut storage = Storage::<16, 64, 4>::new();
-            let mut driven = Driven::new(&mut storage);
-            driven.session.set_checkpoints(true);
-            open(&mut driven, false);
-            while driven.next().unwrap().is_some() {}
+            let mut driven = with_checkpoints(&mut storage);
             driven.feed(&[level, 15, 0, 1, b't', 0, 9, 1, 2, 3, 4, 5, 6, 7, 8]);
             assert!(driven.next().unwrap().unwrap().starts_with("Chunk"));
             if skipped {
@@ -586,10 +579,7 @@ fn checkpoint_is_due_after_long_message() {
 #[test]
 fn checkpoint_and_report_pending_are_both_reported() {
     let mut storage = Small::new();
-    let mut driven = Driven::new(&mut storage);
-    driven.session.set_checkpoints(true);
-    open(&mut driven, false);
-    while driven.next().unwrap().is_some() {}
+    let mut driven = with_checkpoints(&mut storage);
     driven.session.subscribe(&[("a", QoS::AtMostOnce)]).unwrap();
     driven.sent();
     open(&mut driven, false);
@@ -606,8 +596,7 @@ fn mqtt_3_1_3_7_kept_image_without_client_id_is_refused() {
     let driven = Driven::connected_with(&mut first, &Connect::new(""));
     let saved = image(&driven);
     let mut second = Small::new();
-    let mut driven = Driven::new(&mut second);
-    driven.session.restore(&saved).unwrap();
+    let mut driven = restored(&mut second, &saved);
     assert_eq!(
         driven.session.restore(&forged(&saved, 8, &[saved[8] & !1])),
         Err(ImageError::Inconsistent)
@@ -618,10 +607,7 @@ fn mqtt_3_1_3_7_kept_image_without_client_id_is_refused() {
 #[test]
 fn payload_aborted_makes_checkpoint_due() {
     let mut storage = Small::new();
-    let mut driven = Driven::new(&mut storage);
-    driven.session.set_checkpoints(true);
-    open(&mut driven, false);
-    driven.events();
+    let mut driven = with_checkpoints(&mut storage);
     let long = StreamedPublish::New {
         topic: "t",
         qos: QoS::AtLeastOnce,
