@@ -25,6 +25,7 @@ use crate::console::{END, complain, finish, listen_for_ctrl_c, say};
 use crate::{network::Broker, options::Options, work::Work};
 
 fn main() -> ExitCode {
+    // The broker inside this program logs its own steps as errors.
     env_logger::init_from_env(Env::new().default_filter_or("off"));
     run(&Options::parse()).unwrap_or_else(|error| {
         complain(format_args!("{error:#}."));
@@ -92,7 +93,7 @@ fn broker(options: &Options) -> anyhow::Result<Broker> {
     let (host, port) = match options.broker.clone() {
         Some((host, port)) => (host, port.unwrap_or(if options.tls { 8883 } else { 1883 })),
         None => {
-            let address = small_broker::start().context("Name one with --broker")?;
+            let address = embedded_broker::start().context("Name one with --broker")?;
             say(format_args!(
                 "No --broker is named, so one was started inside this program, at {address}."
             ));

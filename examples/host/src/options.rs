@@ -62,8 +62,10 @@ pub(crate) struct Options {
     /// End with success when this many of its own messages have come back
     #[arg(long, value_name = "N", value_parser = value_parser!(u32).range(1..))]
     pub(crate) count: Option<u32>,
-    /// The longest silence after which the broker takes this client for dead, up to 65535; 0 means never
+    /// The longest silence after which the broker takes this client for dead, up to 65535; 0 means never,
+    /// which the broker inside this program does not allow
     #[arg(long, value_name = "SECONDS", default_value_t = 30)]
+    #[arg(requires_if("0", "broker"))]
     pub(crate) keep_alive: u16,
     /// What the broker publishes, with the QoS of --qos and not retained, if this program vanishes without a goodbye: to
     /// the light's own topic, or to TOPIC, which ends at the first =
@@ -217,7 +219,12 @@ mod tests {
 
     #[test]
     fn options_without_required_ones_are_refused() {
-        for (arguments, right) in [("--client-id=", false), ("--client-id= --clean", true)] {
+        for (arguments, right) in [
+            ("--keep-alive 0", false),
+            ("--keep-alive 0 --broker a", true),
+            ("--client-id=", false),
+            ("--client-id= --clean", true),
+        ] {
             assert_eq!(parse(arguments).is_ok(), right, "{arguments}");
         }
     }

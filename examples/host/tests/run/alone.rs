@@ -79,6 +79,7 @@ fn invalid_options_are_explained() {
         ("--topic-prefix a/#", "wildcard"),
         ("--broker mqtt://a:1", "write a:1"),
         ("--interval 0", "0.001 to 86400"),
+        ("--keep-alive 0", "--broker <HOST"),
         ("--client-id=", "--clean"),
     ] {
         let (code, lines) = host(arguments).end();
