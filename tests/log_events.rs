@@ -11,7 +11,7 @@ use std::cell::RefCell;
 use log::{LevelFilter, Log, Metadata, Record};
 use umqtt::{
     Instant, Message, Session, Storage, StreamedPublish,
-    codec::{Connect, QoS},
+    codec::{Connect, Credentials, QoS},
 };
 
 thread_local! {
@@ -71,6 +71,7 @@ fn poll(session: &mut Session<'_>) {
     }
 }
 
+/// No line contains a payload, a topic or the credentials.
 #[test]
 fn log_reports_each_step_in_order() {
     start();
@@ -78,6 +79,10 @@ fn log_reports_each_step_in_order() {
     let mut session = Session::new(&mut storage);
     let connect = Connect {
         keep_alive: 30,
+        credentials: Some(Credentials {
+            user_name: "me",
+            password: Some(b"secret"),
+        }),
         ..Connect::new("sensor-7")
     };
     session.connect(&connect, NOW).unwrap();

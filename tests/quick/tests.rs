@@ -22,10 +22,12 @@ mod clients {
     mod long_out;
     mod parts;
     mod patience;
+    mod slow_socket;
     mod wire_counts;
 }
 
 mod codec {
+    mod conversions;
     mod malformed;
     mod roundtrip;
 }
@@ -48,6 +50,7 @@ mod device {
     mod blocking;
     mod calls;
     mod cloud;
+    mod details;
     mod handles;
     mod histories;
     mod orders;
@@ -61,6 +64,7 @@ mod session {
     mod chunks;
     mod discard;
     mod event_texts;
+    mod hostile;
     mod inbound_capacity;
     mod obligations;
     mod offline;

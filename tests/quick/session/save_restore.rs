@@ -1,9 +1,9 @@
 //! A session saved to an image and restored from it: the kept state, refused images, and the guarantees of checkpoints.
 
-use crate::wire::{Driven, Memory, connack};
+use crate::wire::{Driven, Memory, connack, packets};
 use umqtt::{
     Event, ImageError, Message, ProtocolError, RequestError, Session, Storage, StreamedPublish,
-    codec::{Connect, QoS},
+    codec::{Connect, Credentials, QoS},
 };
 
 type Small = Storage<64, 128, 4, 4>;
@@ -623,4 +623,69 @@ fn payload_aborted_makes_checkpoint_due() {
     let mut session = Session::new(&mut storage);
     session.restore(&saved).unwrap();
     assert_eq!(session.in_flight(), 0);
+}
+
+/// At each point of a connection: CONNECT prepared, queued, sent, answered.
+#[test]
+fn image_contains_messages_and_no_credentials() {
+    let connect = Connect {
+        credentials: Some(Credentials {
+            user_name: "user name",
+            password: Some(b"password"),
+        }),
+        ..options("device")
+    };
+    let contains = |bytes: &[u8], part: &[u8]| bytes.windows(part.len()).any(|w| w == part);
+    let mut storage = Small::new();
+    let mut driven = Driven::new(&mut storage);
+    driven.session.prepare(&connect).unwrap();
+    driven.publish(1, b"reading");
+    let mut images = vec![image(&driven)];
+    driven.connect(&connect);
+    images.push(image(&driven));
+    assert!(contains(&driven.sent(), b"password"));
+    images.push(image(&driven));
+    driven.accept(false);
+    images.push(image(&driven));
+    for image in images {
+        assert!(contains(&image, b"reading"));
+        assert!(!contains(&image, b"user name"));
+        assert!(!contains(&image, b"password"));
+    }
+}
+
+/// The checksum is no protection from an attacker. An image that is accepted leads to a session that connects, sends
+/// valid packets, and receives.
+#[test]
+fn image_forged_in_any_byte_never_panics() {
+    let mut first = Small::new();
+    let saved = image(&busy(&mut first));
+    let mut accepted = 0;
+    for at in 0..saved.len() - 4 {
+        // Each single bit, and the limits.
+        let bits = (0..8).map(|bit| saved[at] ^ (1 << bit));
+        for byte in bits.chain([0, u8::MAX]) {
+            let mut second = Small::new();
+            let mut driven = Driven::new(&mut second);
+            let forgery = forged(&saved, at, &[byte]);
+            if driven.session.restore(&forgery).is_err()
+                || driven
+                    .session
+                    .connect(&options("device"), driven.at())
+                    .is_err()
+            {
+                continue;
+            }
+            accepted += 1;
+            let mut sent = driven.sent();
+            driven.accept(true);
+            sent.extend(driven.sent());
+            driven.stream(&[0x34, 6, 0, 1, b'x', 0, 9, b'y', 0x62, 2, 0, 9]);
+            sent.extend(driven.sent());
+            let whole = packets(&sent).concat().len();
+            assert_eq!(whole, sent.len(), "byte {at} is {byte}");
+            assert!(driven.session.is_connected(), "byte {at} is {byte}");
+        }
+    }
+    assert!(accepted > saved.len(), "{accepted}");
 }

@@ -1,0 +1,55 @@
+//! Conversions between codec types and numbers.
+
+use umqtt::codec::{
+    ConnectReturnCode, EncodeError, QoS, Suback, SubackReturnCode, TopicError, TopicName,
+};
+
+use crate::common::packet_id;
+
+#[test]
+fn numbers_convert_to_values_and_back() {
+    for number in 0..3 {
+        assert_eq!(u8::from(QoS::try_from(number).unwrap()), number);
+    }
+    for number in 1..6 {
+        let code = ConnectReturnCode::try_from(number).unwrap();
+        assert_eq!(u8::from(code), number);
+    }
+    for number in [0, 1, 2, 0x80] {
+        let code = SubackReturnCode::try_from(number).unwrap();
+        assert_eq!(u8::from(code), number);
+    }
+}
+
+#[test]
+fn invalid_return_code_displays_its_number() {
+    let error = ConnectReturnCode::try_from(6).unwrap_err();
+    assert_eq!(error.to_string(), "6 is no return code");
+    let error = SubackReturnCode::try_from(3).unwrap_err();
+    assert_eq!(error.to_string(), "3 is no return code");
+}
+
+#[test]
+fn suback_codes_in_for_loop_are_in_filter_order() {
+    let sent = [
+        SubackReturnCode::Granted(QoS::ExactlyOnce),
+        SubackReturnCode::Failure,
+    ];
+    let suback = Suback::new(packet_id(1), &sent).unwrap();
+    let codes = suback.codes();
+    let mut read = Vec::new();
+    for code in &codes {
+        read.push(code);
+    }
+    for code in codes {
+        read.push(code);
+    }
+    assert_eq!(read, [sent, sent].concat());
+}
+
+#[test]
+fn topic_error_in_packet_is_encode_error() {
+    let topic = |name| -> Result<TopicName<'_>, EncodeError> { Ok(TopicName::new(name)?) };
+    assert!(topic("a").is_ok());
+    assert_eq!(topic("").err(), Some(EncodeError::Topic(TopicError::Empty)));
+}

@@ -1,0 +1,224 @@
+//! Single promises of both devices: their text, granted QoS, deadlines, answers of handlers, ends.
+
+use std::cell::{Cell, RefCell};
+
+use umqtt::{
+    DeviceError, Event, Handled, Message, RequestError, Storage, StreamedPublish,
+    asynch::{self, DeviceState},
+    blocking::Device,
+    codec::{Packet, QoS, SubackReturnCode},
+};
+
+use super::tasks::{Tasks, config, serve};
+use crate::common::{Network, Step, message, publish, server, world::World};
+
+const QOS1: QoS = QoS::AtLeastOnce;
+
+type Memory = Storage<256, 256, 4>;
+
+#[test]
+fn debug_output_has_names_and_state_only() {
+    let world = World::new();
+    world.answer(server);
+    let mut storage = Memory::new();
+    let mut device: asynch::Device<'_, &World> =
+        asynch::Device::new(&mut storage, &world, &config(&[])).unwrap();
+    assert_eq!(format!("{device:?}"), "Device { .. }");
+    let (mqtt, mut runner) = device.split();
+    assert_eq!(format!("{runner:?}"), "Runner { .. }");
+    assert_eq!(format!("{mqtt:?}"), "Mqtt { state: Offline }");
+    #[expect(clippy::clone_on_copy, reason = "the clone is under test")]
+    let same = mqtt.clone();
+    let publisher = RefCell::new(String::new());
+    let mut tasks = Tasks::new();
+    tasks.spawn(async {
+        serve(&world, &mut runner, |_, own| {
+            *publisher.borrow_mut() = format!("{own:?}");
+            same.shut_down();
+        })
+        .await;
+    });
+    world.run(&mut tasks);
+    assert_eq!(*publisher.borrow(), "Publisher { .. }");
+    assert_eq!(mqtt.state(), DeviceState::ShutDown);
+}
+
+#[test]
+fn subscribe_each_qos_is_granted() {
+    let world = World::new();
+    world.answer(server);
+    let mut storage = Memory::new();
+    let mut device: asynch::Device<'_, &World> =
+        asynch::Device::new(&mut storage, &world, &config(&[])).unwrap();
+    let (mqtt, mut runner) = device.split();
+    let qos = [QoS::AtMostOnce, QOS1, QoS::ExactlyOnce];
+    let mut tasks = Tasks::new();
+    tasks.spawn(async {
+        serve(&world, &mut runner, |_, _| {}).await;
+    });
+    tasks.spawn(async {
+        mqtt.connected().await.unwrap();
+        let filters = qos.map(|qos| ("t", qos));
+        let granted = mqtt.subscribe(&filters).await.unwrap();
+        assert!(granted.iter().eq(qos.map(SubackReturnCode::Granted)));
+        mqtt.shut_down();
+    });
+    world.run(&mut tasks);
+}
+
+/// Only messages, chunks and checkpoints can be postponed. All other events are done.
+#[test]
+fn events_without_message_postponed_are_done() {
+    let world = World::new();
+    world.answer(server);
+    let mut storage = Memory::new();
+    let mut device: asynch::Device<'_, &World> =
+        asynch::Device::new(&mut storage, &world, &config(&[("in", QOS1)])).unwrap();
+    let (mqtt, mut runner) = device.split();
+    let events = RefCell::new(Vec::new());
+    let mut tasks = Tasks::new();
+    tasks.spawn(async {
+        serve(&world, &mut runner, |event, _| {
+            events.borrow_mut().push(event.to_string());
+            Handled::NotNow
+        })
+        .await;
+    });
+    tasks.spawn(async {
+        mqtt.subscribed().await.unwrap();
+        mqtt.publish_and_wait(&message("out", b"", QOS1))
+            .await
+            .unwrap();
+        mqtt.shut_down();
+    });
+    world.run(&mut tasks);
+    assert_eq!(events.borrow().len(), 2, "connected, subscribed");
+}
+
+/// A payload is provided again only if an event has asked for it.
+#[test]
+fn payload_not_needed_is_rejected() {
+    let world = World::new();
+    world.answer(server);
+    let mut storage = Memory::new();
+    let mut device: asynch::Device<'_, &World> =
+        asynch::Device::new(&mut storage, &world, &config(&[])).unwrap();
+    let (mqtt, mut runner) = device.split();
+    let mut tasks = Tasks::new();
+    tasks.spawn(async {
+        serve(&world, &mut runner, |_, _| {}).await;
+    });
+    tasks.spawn(async {
+        mqtt.connected().await.unwrap();
+        let id = mqtt.try_publish(&message("out", b"", QOS1)).unwrap();
+        let resend = StreamedPublish::Resend(id.unwrap());
+        let sent = mqtt.publish_slices(resend, &[b"x"]).await;
+        assert_eq!(
+            sent,
+            Err(DeviceError::Request(RequestError::PayloadNotNeeded))
+        );
+        mqtt.shut_down();
+    });
+    world.run(&mut tasks);
+}
+
+#[test]
+fn blocking_device_deadline_is_of_dial_or_connection() {
+    let network = Network::with_server();
+    let mut storage = Memory::new();
+    let mut with_keep_alive = config(&[]);
+    with_keep_alive.connect.keep_alive = 60;
+    let mut device = Device::new(&mut storage, &network, &with_keep_alive).unwrap();
+    let now = |network: &Network| umqtt::Instant::from_millis(network.millis());
+    assert!(device.is_dial_due());
+    assert!(device.deadline().unwrap().has_passed(now(&network)));
+    device.connect(network.transport()).unwrap();
+    device.serve(10, |_, _| {}).unwrap();
+    let ping = device.deadline().unwrap().millis_after(now(&network));
+    assert!((40_000..60_000).contains(&ping), "{ping}");
+    assert_eq!(device.shut_down(|_, _| {}), Ok(true));
+    assert_eq!(device.deadline(), None);
+    assert_eq!(device.shut_down(|_, _| {}), Ok(false), "nothing is open");
+}
+
+#[test]
+fn blocking_device_recv_returns_when_dial_is_due() {
+    let network = Network::new();
+    let mut storage = Memory::new();
+    let mut device: Device<'_, crate::common::Transport, &Network> =
+        Device::new(&mut storage, &network, &config(&[])).unwrap();
+    device.dial_failed();
+    let due = device.deadline().unwrap().as_millis();
+    assert!(!device.recv(1_000_000, |_, _| {}).unwrap());
+    assert!((due..due + 10).contains(&network.millis()));
+}
+
+#[test]
+fn blocking_device_shut_down_server_violates_protocol_returns_error() {
+    let network = Network::with_server();
+    let mut storage = Memory::new();
+    let mut device = Device::new(&mut storage, &network, &config(&[])).unwrap();
+    device.connect(network.transport()).unwrap();
+    device.serve(10, |_, _| {}).unwrap();
+    network.answer(|packet| match packet {
+        Packet::Disconnect => vec![0xF0, 0],
+        packet => server(packet),
+    });
+    device.shut_down(|_, _| {}).unwrap_err();
+}
+
+/// A message is postponed while a payload is sent, and the connection is lost.
+#[test]
+fn blocking_device_payload_event_postponed_connection_lost_returns_error() {
+    let network = Network::with_server();
+    let mut storage = Memory::new();
+    let mut device = Device::new(&mut storage, &network, &config(&[])).unwrap();
+    device.connect(network.transport()).unwrap();
+    device.serve(10, |_, _| {}).unwrap();
+    network.feed(&publish("in", b"x", QOS1, 7));
+    network.writes(
+        &[Step::Bytes(20), Step::NotReady, Step::NotReady],
+        Step::Broken,
+    );
+    let postponed = Cell::new(0);
+    let long = StreamedPublish::new("long");
+    let sent = device.publish_slices(long, &[&[0; 1_000]], |event, _| {
+        if matches!(event, Event::Message(_)) {
+            postponed.set(postponed.get() + 1);
+            return Handled::NotNow;
+        }
+        Handled::Done
+    });
+    sent.unwrap_err();
+    assert_eq!(postponed.get(), 1);
+    // The message is still there.
+    device.resume();
+    let received = device.recv(10, |event, _| {
+        assert!(matches!(event, Event::Message(_)), "{event}");
+    });
+    assert_eq!(received, Ok(true));
+}
+
+/// A message at QoS 0 needs no answer: the call returns when it was written.
+#[test]
+fn blocking_device_slices_empty_are_sent() {
+    let network = Network::with_server();
+    let mut storage = Memory::new();
+    let mut device = Device::new(&mut storage, &network, &config(&[])).unwrap();
+    device.connect(network.transport()).unwrap();
+    device.serve(10, |_, _| {}).unwrap();
+    network.take_writes();
+    device
+        .publish_slices(StreamedPublish::new("t"), &[], |_, _| {})
+        .unwrap();
+    device.publish(&Message::new("u", b"")).unwrap();
+    device.serve(10, |_, _| {}).unwrap();
+    assert_eq!(
+        network.take_sent(),
+        [
+            publish("t", b"", QoS::AtMostOnce, 0),
+            publish("u", b"", QoS::AtMostOnce, 0)
+        ]
+        .concat()
+    );
+}
