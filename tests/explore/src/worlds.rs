@@ -363,6 +363,43 @@ pub(crate) const WORLDS: &[Setup] = &[
         0,
         1,
     )),
+    late(offline(
+        power(
+            Setup::new("late saves, offline, out 2", (1, 1), UP_2, NONE),
+            0,
+            1,
+        ),
+        0,
+    )),
+    late(discarding(
+        power(
+            Setup::new("late saves, discarding, out 2", (1, 1), UP_2, NONE),
+            0,
+            1,
+        ),
+        0,
+        1,
+    )),
+    late(subscribing(
+        power(
+            Setup::new("late saves, subscribing", (1, 1), NONE, NONE),
+            1,
+            1,
+        ),
+        1,
+        1,
+        1,
+    )),
+    subscribing(
+        discarding(
+            Setup::new("subscribing, discarding, out 2 1", (2, 1), UP_21, NONE),
+            1,
+            1,
+        ),
+        1,
+        1,
+        0,
+    ),
     // The large ones: if time is short, these are cut.
     cut(
         Setup::new("out 2 2, in 2 2, one id", (2, 1), UP_22, UP_22),
