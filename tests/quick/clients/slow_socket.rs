@@ -13,7 +13,7 @@ use umqtt::{
 };
 
 use crate::common::{
-    Fault, Network, PINGRESP, Transport, connack, packets, publish,
+    Fault, Network, PINGRESP, Step, Transport, connack, packets, publish,
     world::{self, Flush, World},
 };
 
@@ -198,4 +198,19 @@ fn disconnect_server_sends_invalid_packet_returns_error() {
         client.disconnect(),
         Err(Error::Protocol(ProtocolError::Decode(_)))
     ));
+}
+
+/// Packets without an event do not end the call.
+#[test]
+fn publish_and_wait_at_qos0_write_late_is_sent() {
+    let network = Network::new();
+    let mut storage = Storage::<64, 256, 4>::new();
+    let mut session = Session::new(&mut storage);
+    let mut client = crate::common::connected(&mut session, &network, &options());
+    network.writes(&[Step::NotReady; 5], Step::Bytes(usize::MAX));
+    network.feed(&PINGRESP.repeat(100));
+    client
+        .publish_and_wait(&Message::new("t", b"x"), |event, _| panic!("{event}"))
+        .unwrap();
+    assert_eq!(network.take_sent(), publish("t", b"x", QoS::AtMostOnce, 0));
 }

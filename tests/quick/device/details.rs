@@ -6,11 +6,11 @@ use umqtt::{
     DeviceError, Event, Handled, Message, RequestError, Storage, StreamedPublish,
     asynch::{self, DeviceState},
     blocking::Device,
-    codec::{Packet, QoS, SubackReturnCode},
+    codec::{ConnectReturnCode, Packet, QoS, SubackReturnCode},
 };
 
-use super::tasks::{Tasks, config, serve};
-use crate::common::{Network, Step, message, publish, server, world::World};
+use super::tasks::{Tasks, config, pause, serve};
+use crate::common::{Network, Step, message, publish, refused, server, world::World};
 
 const QOS1: QoS = QoS::AtLeastOnce;
 
@@ -221,4 +221,30 @@ fn blocking_device_slices_empty_are_sent() {
         ]
         .concat()
     );
+}
+
+/// A SUBSCRIBE that was queued before CONNACK ends with the refusal of the connection.
+#[test]
+fn subscribe_connection_refused_is_rejected() {
+    let world = World::new();
+    let mut storage = Memory::new();
+    let mut device: asynch::Device<'_, &World> =
+        asynch::Device::new(&mut storage, &world, &config(&[])).unwrap();
+    let (mqtt, mut runner) = device.split();
+    let mut tasks = Tasks::new();
+    tasks.spawn(async {
+        serve(&world, &mut runner, |_, _| {}).await;
+    });
+    tasks.spawn(async {
+        pause(&world, 10).await;
+        assert_eq!(mqtt.state(), DeviceState::Connecting);
+        let granted = mqtt.subscribe(&[("t", QOS1)]).await;
+        assert_eq!(granted.err(), Some(DeviceError::RequestRejected));
+        mqtt.shut_down();
+    });
+    tasks.spawn(async {
+        pause(&world, 20).await;
+        world.feed(&refused(ConnectReturnCode::NotAuthorized));
+    });
+    world.run(&mut tasks);
 }

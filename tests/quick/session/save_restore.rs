@@ -1,6 +1,6 @@
 //! A session saved to an image and restored from it: the kept state, refused images, and the guarantees of checkpoints.
 
-use crate::wire::{Driven, Memory, connack, packets};
+use crate::wire::{Driven, Memory, connack, packets, pubcomp, pubrec};
 use umqtt::{
     Event, ImageError, Message, ProtocolError, RequestError, Session, Storage, StreamedPublish,
     codec::{Connect, Credentials, QoS},
@@ -688,4 +688,30 @@ fn image_forged_in_any_byte_never_panics() {
         }
     }
     assert!(accepted > saved.len(), "{accepted}");
+}
+
+/// [MQTT-2.3.1-3] An id is used again after the final acknowledgement of its message only.
+#[test]
+fn mqtt_2_3_1_3_id_is_reused_after_final_acknowledgement_only() {
+    for answers in [&[][..], &[pubrec(1)], &[pubrec(1), pubcomp(1)]] {
+        let mut first = Small::new();
+        let mut driven = Driven::new(&mut first);
+        open(&mut driven, false);
+        assert_eq!(driven.publish(2, b"x"), 1);
+        driven.sent();
+        for answer in answers {
+            driven.feed(answer);
+            driven.events();
+            driven.sent();
+        }
+        // The next id is 1, unless it is in use.
+        let saved = forged(&image(&driven), 9, &u16::MAX.to_be_bytes());
+        let mut second = Small::new();
+        let mut driven = Driven::new(&mut second);
+        driven.session.restore(&saved).unwrap();
+        open(&mut driven, true);
+        driven.sent();
+        let next = if answers.len() == 2 { 1 } else { 2 };
+        assert_eq!(driven.publish(1, b"y"), next, "{} answers", answers.len());
+    }
 }
