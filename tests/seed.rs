@@ -147,7 +147,7 @@ impl<'j> Replay<'j> {
     }
 
     fn replay(&self, stop: &str, instead: impl FnOnce(&mut Client<'_, '_, '_>, &Network, &Value)) {
-        // A failed scenario has said so; the next begins afresh.
+        // A failed scenario was reported. The next one starts with a new session.
         let mut storage = STORAGE.lock().unwrap_or_else(PoisonError::into_inner);
         let mut session = Session::new(&mut storage);
         let mut ops = self.scenario["ops"].as_array().unwrap().iter();
@@ -252,7 +252,7 @@ impl<'j> Replay<'j> {
             other => panic!("unknown operation {other}"),
         };
         assert_eq!(outcome, self.outcome(op), "{}", name(self.scenario));
-        // A message is acknowledged when its event has been let go: with the next call, whatever it is.
+        // A message is acknowledged by the next call after its event, of any kind.
         if outcome.is_ok() {
             client.flush().unwrap();
         }

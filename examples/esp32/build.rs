@@ -1,4 +1,4 @@
-//! Checks what is asked for, and writes what the environment says into the program.
+//! Checks the features, and writes the settings in the environment into the program.
 
 use std::{env, error::Error, fs, path::PathBuf};
 
@@ -18,7 +18,7 @@ fn main() -> Result<(), Box<dyn Error>> {
         Ok(settings) => {
             for name in settings.missing() {
                 println!(
-                    "cargo::warning={name} is not set: the program will say so, and do nothing else"
+                    "cargo::warning={name} is not set: the program will only print that; set it and build again"
                 );
             }
             fs::write(out.join("settings.rs"), settings.to_rust())?;
@@ -35,7 +35,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     Ok(())
 }
 
-/// Ends the build with this message, after all others.
+/// Prints an error, which ends the build after all messages were printed.
 fn wrong(message: &str) {
     println!("cargo::error={message}");
 }
@@ -50,7 +50,7 @@ fn setting(name: &str) -> Option<String> {
     env::var(name).ok()
 }
 
-/// The certificate of the authority that has to have signed the broker's, in DER.
+/// Returns the certificate of the authority that signed the broker's certificate, in DER.
 fn authority() -> Vec<u8> {
     let Some(file) = setting("CA_FILE").filter(|file| !file.is_empty()) else {
         wrong(

@@ -1,5 +1,5 @@
-//! Both clients with a correct server, over a connection that is slow, fails, reports a wrong readiness and breaks at
-//! any byte. Futures are dropped at any point. No message is lost at QoS 1, none is lost or repeated at QoS 2, every
+//! Both clients with a correct server, over a connection that is slow, reports a wrong readiness and fails at any
+//! byte. Futures are dropped at any point. No message is lost at QoS 1, none is lost or repeated at QoS 2, every
 //! call ends, and the client sends a stream of valid packets.
 
 pub(crate) mod ledger;

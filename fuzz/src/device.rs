@@ -1,8 +1,8 @@
-//! An async device: its runner and the tasks that have its handles, polled in any order and dropped anywhere, on the line
-//! and with the server of the client's target. The server may also send any bytes.
+//! An async device: its runner and the tasks that have its handles, polled in any order and dropped anywhere, on the
+//! line and with the server of the client's target. The server may also send any bytes.
 //!
-//! Every task ends. Unless the server sent such bytes, nothing is lost at QoS 1, nothing is lost or comes twice at QoS 2,
-//! and a publish that was dropped or failed is not sent. What leaves is always a stream of valid packets.
+//! Every task ends. Unless the server sent such bytes, nothing is lost at QoS 1, nothing is lost or repeated at QoS 2,
+//! and a publish that was dropped or failed is not sent. The device always sends a stream of valid packets.
 
 use std::{
     cell::{Cell, RefCell},
@@ -31,27 +31,28 @@ use super::client::{
 /// Tasks of a history, and places of the device for those that wait.
 const TASKS: usize = 4;
 const PLACES: usize = 3;
-/// Waits after which the server hangs up.
+/// Waits after which the server closes the connection.
 const PATIENCE: u32 = 40;
-/// Connections that a calm line needs to bring everything to rest.
+/// Maximum number of connections without faults until all requests have ended.
 const ENOUGH: u32 = 40;
-/// Polls and events of the line that no history needs.
+/// Number of polls and events of the line after which a history counts as endless.
 const BUSY: u32 = 200_000;
 
-/// What the tasks do, and what befalls them.
+/// The actions of the tasks, and the faults.
 #[derive(Arbitrary, Debug)]
 pub struct Input<'a> {
     checkpoints: bool,
     keep_alive: u8,
     tasks: Vec<Vec<(Call<'a>, Drop)>>,
     connections: Vec<Connection>,
-    /// The runner is dropped after these connections. If not, a calm line brings everything to rest.
+    /// The runner is dropped after these connections. If not, connections without faults follow until all requests have
+    /// ended.
     loses_runner: bool,
-    /// How many events the handler refuses.
+    /// Number of events that the handler refuses.
     refusals: u8,
-    /// Which of the tasks that are ready is polled.
+    /// Selects the next task among those that are ready.
     order: &'a [u8],
-    /// What each call of a transport comes to.
+    /// Selects the result of each call of a transport.
     moods: &'a [u8],
 }
 
@@ -61,7 +62,7 @@ struct Connection {
     dropped: Drop,
 }
 
-/// After how many polls a future is dropped.
+/// Number of polls after which a future is dropped.
 type Drop = Option<u8>;
 
 #[derive(Arbitrary, Debug)]
@@ -102,30 +103,30 @@ enum Call<'a> {
     },
     /// Milliseconds.
     Pass(u16),
-    /// The server answers nothing from now on, or answers again.
+    /// From now on, the server answers nothing, or answers again.
     Mute(bool),
     /// The server sends these bytes.
     Noise(&'a [u8]),
     ShutDown,
 }
 
-/// What all tasks share.
+/// The common state of all tasks.
 struct History<'h> {
     line: &'h Shared,
     input: &'h Input<'h>,
     /// Messages that must not arrive.
     rejected: RefCell<HashSet<usize>>,
-    /// Accepted messages whose end the handler was not told.
+    /// Accepted messages whose end was not reported to the handler.
     open: RefCell<HashSet<PacketId>>,
     running: Cell<usize>,
     refusals: Cell<u8>,
     /// The handler has refused an event.
     has_refused: Cell<bool>,
-    /// Nothing goes wrong any more.
+    /// No more faults occur.
     is_calm: Cell<bool>,
     /// The device was shut down, or its runner dropped.
     is_over: Cell<bool>,
-    /// The server has sent bytes that mean nothing to it.
+    /// The server has sent arbitrary bytes.
     is_hostile: Cell<bool>,
 }
 
@@ -269,7 +270,7 @@ impl History<'_> {
         result.inspect_err(|error| self.check(*error)).ok()
     }
 
-    /// Checks that this error may come.
+    /// Checks that this error is possible.
     fn check(&self, error: DeviceError) {
         let is_expected = match error {
             DeviceError::ShutDown | DeviceError::RunnerGone => self.is_over.get(),

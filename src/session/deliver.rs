@@ -39,8 +39,8 @@ impl From<()> for Handled {
 }
 
 impl<'b> Session<'b> {
-    /// Takes the pending event that [`Self::poll`] announced. Returns `None` if it was taken before, or was discarded with
-    /// its connection.
+    /// Takes the pending event that [`Self::poll`] announced. Returns `None` if it was taken before, or was discarded
+    /// with its connection.
     ///
     /// This queues the acknowledgement of a message. It cannot be sent before the borrow of the event ends.
     ///
@@ -247,7 +247,7 @@ fn borrow_suback<'e, 'b: 'e>(
     Ok(Event::Suback(id, codes))
 }
 
-/// Returns the message in the receive buffer, for whose id and acknowledgement there is room.
+/// Returns the message in the receive buffer. There is room for its id and its acknowledgement.
 fn borrow_message<'e>(
     receiver: &'e mut Receiver<'_>,
     link: &mut Link,

@@ -16,7 +16,7 @@ pub(super) enum PendingEvent {
     TopicTooLong {
         len: u16,
     },
-    /// A request has ended. The state of its slot says how.
+    /// A request has ended. Its slot contains the result.
     Completed(PacketId),
     /// A SUBACK is in the receive buffer.
     Suback(PacketId),

@@ -6,13 +6,13 @@
 //! | `Connecting` | [`Link::start`]: CONNECT queued | [`Link::accept`] or [`Link::close`] |
 //! | `Connected` | [`Link::accept`]: CONNACK received | [`Link::close`] |
 //!
-//! In each open state, `ending` is set when nothing more is sent: DISCONNECT was sent, the transport failed, or the stream
-//! ended. Received data is then handled before [`Link::close`].
+//! In each open state, `ending` is set when nothing more is sent: DISCONNECT was sent, the transport failed, or the
+//! stream ended. Received data is then handled before [`Link::close`].
 
 use super::error::ProtocolError;
 use crate::log::debug;
 
-/// The network connection, and what client and server know of each other's session.
+/// The network connection, and the knowledge of client and server about each other's session.
 #[cfg_attr(feature = "fingerprint", derive(Hash))]
 pub(super) struct Link {
     /// Clean-up after the last closed connection was done.
@@ -50,7 +50,7 @@ enum State {
     Connected,
 }
 
-/// The connection is closed, and [`Link::close_reason`] says why.
+/// The connection is closed. [`Link::close_reason`] returns the reason.
 ///
 /// Internal calls return this marker instead of the reason, which is large.
 pub(crate) struct ConnectionClosed;

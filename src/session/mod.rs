@@ -119,7 +119,8 @@ impl Session<'_> {
         self.events.checkpoints = on;
     }
 
-    /// Returns how far the server has answered for the [standing subscriptions](Self::set_subscriptions) on this connection.
+    /// Returns how far the server has answered for the [standing subscriptions](Self::set_subscriptions) on this
+    /// connection.
     pub fn subscriptions(&self) -> SubscriptionState {
         if self.link.is_connected() {
             self.sender.subscriptions.state()
@@ -133,8 +134,8 @@ impl Session<'_> {
     ///
     /// With Clean Session 0, all unacknowledged PUBLISHes are sent again after CONNACK, before anything new
     /// (section 4.4). With Clean Session 1, they are discarded and reported as [`Event::PublishDiscarded`], or as
-    /// [`Event::DeliveryUnknown`] after the first step of a QoS 2 publish. They are also discarded after a connection with
-    /// Clean Session 1, whose state must not be used again \[MQTT-3.1.2-6\].
+    /// [`Event::DeliveryUnknown`] after the first step of a QoS 2 publish. They are also discarded after a connection
+    /// with Clean Session 1, whose state must not be used again \[MQTT-3.1.2-6\].
     ///
     /// # Errors
     ///
@@ -217,8 +218,8 @@ impl Session<'_> {
 
     /// Returns the bytes that must be sent next, or an empty slice. The caller writes them to the transport at `now`.
     ///
-    /// One call returns all packets that can be sent, so that several small packets need one write. Acknowledgements are
-    /// sent before them, in a write of their own.
+    /// One call returns all packets that can be sent, so that several small packets need one write. Acknowledgements
+    /// are sent before them, in a write of their own.
     pub fn pending(&mut self, now: Instant) -> &[u8] {
         if !self.has_pending() {
             return &[];
@@ -309,7 +310,7 @@ impl Session<'_> {
             .map_err(|ConnectionClosed| self.close_reason())
     }
 
-    /// As [`Self::poll`]; [`Self::close_reason`] says why the connection was closed.
+    /// As [`Self::poll`]. [`Self::close_reason`] returns the reason why the connection was closed.
     pub(crate) fn poll_inner(
         &mut self,
         now: Instant,
@@ -488,8 +489,8 @@ impl Session<'_> {
         (self.receiver.may_have_packet() || self.receiver.is_blocked) && self.may_answer()
     }
 
-    /// Returns `true` if only acknowledgements are pending, and the next packet can be handled first. Its answer is then
-    /// sent in the same write.
+    /// Returns `true` if only acknowledgements are pending, and the next packet can be handled first. Its answer is
+    /// then sent in the same write.
     pub(crate) fn may_delay_acks(&self) -> bool {
         self.has_input() && !self.timers.is_write_pending() && self.sender.has_only_acks()
     }

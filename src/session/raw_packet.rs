@@ -151,7 +151,7 @@ impl RawPacket {
         packet_id(self.first, buffer.get(self.body..)?)
     }
 
-    /// Logs that the packet was sent, which begins at `at`.
+    /// Logs that this packet was sent. It begins at `at`.
     pub(super) fn log_sent(&self, at: usize, id: Option<PacketId>) {
         let in_buffer = self.end.wrapping_sub(at);
         log::sent(self.first, id, in_buffer.wrapping_add(self.streamed_len));

@@ -167,7 +167,7 @@ impl<'s, 'b> Peer<'s, 'b> {
         }
     }
 
-    /// Handles everything until there is nothing left to do.
+    /// Handles events and sends bytes until no more are pending.
     pub(crate) fn listen(&mut self) {
         self.try_listen().unwrap();
     }

@@ -4,7 +4,7 @@
 //! let network = Network::new();                  // the network, the peer, and the time
 //! network.feed(&connack(false));                 // bytes that the peer has sent
 //! Client::connect(&mut session, network.transport(), &network, &options)
-//! network.take_writes();                         // what the client wrote, call by call
+//! network.take_writes();                         // the bytes of each write
 //! ```
 #![allow(
     dead_code,

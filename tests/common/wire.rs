@@ -5,8 +5,8 @@
 //! let mut driven = Driven::new(&mut storage);
 //! driven.open(&KEEP, false);                     // CONNECT, CONNACK, Connected
 //! driven.feed(&publish(1, 7, b"x"));             // the server has sent this
-//! driven.expect(&[Event::Message(message(1, b"x"))]); // what the caller is told, all of it
-//! assert_eq!(driven.sent(), puback(7));          // what has left since
+//! driven.expect(&[Event::Message(message(1, b"x"))]); // all events
+//! assert_eq!(driven.sent(), puback(7));          // the bytes sent since then
 //! ```
 
 use super::common;

@@ -46,7 +46,7 @@ impl Drop for Lamp {
 
 /// The last message on a topic.
 #[derive(Clone, PartialEq, Debug)]
-struct Heard {
+struct Received {
     text: String,
     /// It was published before the subscription.
     is_retained: bool,
@@ -55,7 +55,7 @@ struct Heard {
 /// Home Assistant's client.
 struct HomeAssistant<'d> {
     device: Device<'d, TcpTransport, StdClock>,
-    heard: HashMap<String, Heard>,
+    received: HashMap<String, Received>,
 }
 
 impl<'d> HomeAssistant<'d> {
@@ -66,27 +66,27 @@ impl<'d> HomeAssistant<'d> {
         };
         let mut device = Device::new(storage, StdClock::new(), &config).unwrap();
         device.connect(std_io::connect(broker).unwrap()).unwrap();
-        let heard = HashMap::new();
-        Self { device, heard }
+        let received = HashMap::new();
+        Self { device, received }
     }
 
     /// Waits for a message on this topic that passes the check.
-    fn hear(&mut self, topic: &str, mut expected: impl FnMut(&Heard) -> bool) -> String {
+    fn wait_for(&mut self, topic: &str, mut expected: impl FnMut(&Received) -> bool) -> String {
         let start = Instant::now();
         loop {
-            let heard = &mut self.heard;
-            let received = self.device.recv(100, |event, _| {
+            let received = &mut self.received;
+            let served = self.device.recv(100, |event, _| {
                 if let Event::Message(message) = event {
                     let text = String::from_utf8(message.payload.to_vec()).unwrap();
                     let is_retained = message.retain;
-                    heard.insert(message.topic.to_owned(), Heard { text, is_retained });
+                    received.insert(message.topic.to_owned(), Received { text, is_retained });
                 }
             });
-            received.unwrap();
-            if let Some(it) = self.heard.get(topic).filter(|it| expected(it)) {
+            served.unwrap();
+            if let Some(it) = self.received.get(topic).filter(|it| expected(it)) {
                 return it.text.clone();
             }
-            assert!(start.elapsed() < PATIENCE, "{topic}: {:#?}", self.heard);
+            assert!(start.elapsed() < PATIENCE, "{topic}: {:#?}", self.received);
         }
     }
 
@@ -129,7 +129,7 @@ fn home_assistant() {
     let mut home = HomeAssistant::new(broker, &mut storage, "homeassistant");
     let mut lamp = Lamp::start(broker);
 
-    let json = home.hear(DISCOVERY, |_| true);
+    let json = home.wait_for(DISCOVERY, |_| true);
     let root: Map<String, Value> = serde_json::from_str(&json).unwrap();
     text(object(&root, "o"), "name");
     assert_eq!(text(object(&root, "dev"), "ids"), "umqtt-lamp-7");
@@ -145,30 +145,30 @@ fn home_assistant() {
     for topic in [available, state, celsius] {
         home.subscribe(topic);
     }
-    home.hear(available, |it| it.text == "online");
-    home.hear(state, |it| it.text == "OFF");
-    home.hear(celsius, |it| it.text.parse::<f32>().is_ok());
+    home.wait_for(available, |it| it.text == "online");
+    home.wait_for(state, |it| it.text == "OFF");
+    home.wait_for(celsius, |it| it.text.parse::<f32>().is_ok());
 
     home.publish(set, "ON");
-    home.hear(state, |it| it.text == "ON");
+    home.wait_for(state, |it| it.text == "ON");
 
     // Home Assistant has started again: the device publishes all that it needs, with the present state.
-    home.heard.clear();
+    home.received.clear();
     home.publish("homeassistant/status", "online");
-    home.hear(DISCOVERY, |it| it.text == json);
-    home.hear(available, |it| it.text == "online");
-    home.hear(state, |it| it.text == "ON");
+    home.wait_for(DISCOVERY, |it| it.text == json);
+    home.wait_for(available, |it| it.text == "online");
+    home.wait_for(state, |it| it.text == "ON");
 
     lamp.kill();
-    home.hear(available, |it| it.text == "offline");
-    // Another one, which has subscribed to nothing before, finds the device and that it is away.
+    home.wait_for(available, |it| it.text == "offline");
+    // A second Home Assistant, without earlier subscriptions, finds the device and sees that it is offline.
     let mut storage = Storage::new();
     let mut other = HomeAssistant::new(broker, &mut storage, "other");
-    other.hear(DISCOVERY, |it| it.text == json && it.is_retained);
+    other.wait_for(DISCOVERY, |it| it.text == json && it.is_retained);
     other.subscribe(available);
-    other.hear(available, |it| it.text == "offline" && it.is_retained);
+    other.wait_for(available, |it| it.text == "offline" && it.is_retained);
     let _again = Lamp::start(broker);
-    other.hear(available, |it| it.text == "online");
+    other.wait_for(available, |it| it.text == "online");
 }
 
 #[test]

@@ -33,7 +33,8 @@ fn run(example: &str) -> String {
     stdout
 }
 
-/// The program of an example, which `cargo test` has built beside this test; alone (`cargo test --test examples`) it is built here.
+/// Returns the path of an example. `cargo test` has built it beside this test. For `cargo test --test examples`, it is
+/// built here.
 fn program(example: &str) -> PathBuf {
     let folder = env::current_exe()
         .unwrap()
@@ -100,7 +101,7 @@ fn sensor_qos1() {
     assert_eq!(count(&output, " delivered"), 4);
 }
 
-/// The text of an error, not its structure.
+/// An example prints an error with `Display`, not with `Debug`.
 #[test]
 fn example_that_fails_prints_display() {
     for example in ["select", "shared", "sensor_qos0", "sensor_qos1"] {
@@ -125,7 +126,7 @@ fn broker_without_connack_ends_examples_with_reason() {
     let addresses = [&closing, &silent].map(|it| it.local_addr().unwrap().to_string());
     thread::spawn(move || {
         for client in closing.incoming() {
-            // Else the connection would be reset.
+            // Without this read, the connection would be reset.
             let _ = client.unwrap().read(&mut [0; 64]);
         }
     });

@@ -211,7 +211,7 @@ fn defect_05_suback_wrong_code_count_closes_connection() {
     }
 }
 
-/// Lengths and flags of acknowledgements were not looked at, and CONNACK's neither.
+/// Lengths and flags of acknowledgements and of CONNACK were not checked.
 #[test]
 fn defect_05_acknowledgements_malformed_close_connection() {
     for packet_type in [4_u8, 5, 6, 7, 11] {
@@ -721,7 +721,7 @@ fn defect_20_message_is_acknowledged_after_delivery() {
     });
 }
 
-/// umqtt.robust sent again under a new id and without DUP, and did not look at Session Present.
+/// umqtt.robust sent again under a new id and without DUP, and ignored Session Present.
 #[test]
 fn defect_21_message_is_resent_with_its_id() {
     let mut storage = Storage::<128, 256, 4>::new();

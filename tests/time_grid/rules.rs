@@ -15,7 +15,7 @@ pub(crate) const SOON: Time = 20;
 /// Bytes per response timeout at which one packet counts as received fast enough.
 pub(crate) const FAST: Time = 64;
 
-/// What an observer knows about a connection.
+/// The knowledge of an observer about a connection.
 #[derive(Clone, Default)]
 pub(crate) struct Facts {
     /// Keep alive in ms; 0 disables it.
@@ -106,15 +106,15 @@ impl Facts {
         self.keep_alive > 0 && self.connect_sent.is_some() && !self.disconnect_sent
     }
 
-    /// Rule 1: a PINGREQ is due keep alive less a margin after the end of the last packet sent, whether or not an earlier
-    /// PINGREQ is unanswered, from CONNECT to DISCONNECT.
+    /// Rule 1: a PINGREQ is due keep alive less a margin after the end of the last packet sent, whether or not an
+    /// earlier PINGREQ is unanswered, from CONNECT to DISCONNECT.
     pub(crate) fn ping_after_last_packet(&self) -> Option<Time> {
         let sent = self.last_packet_sent?;
         self.pings().then(|| sent + self.keep_alive - self.margin())
     }
 
-    /// Rule 2: if no PINGREQ is unanswered, one is also due keep alive less the margin after the last byte received. Before
-    /// the first byte, the time runs from the end of CONNECT.
+    /// Rule 2: if no PINGREQ is unanswered, one is also due keep alive less the margin after the last byte received.
+    /// Before the first byte, the time runs from the end of CONNECT.
     pub(crate) fn ping_after_last_byte(&self) -> Option<Time> {
         let waiting = |wait: &Wait| wait.answer == Answer::Pingresp;
         let received = self.last_byte_received.or(self.connect_sent)?;
@@ -133,14 +133,14 @@ impl Facts {
         both.into_iter().flatten().min()
     }
 
-    /// Rule 3: an answer is late when the response timeout has passed since the later of two times: its request was sent,
-    /// the last byte was received.
+    /// Rule 3: an answer is late when the response timeout has passed since the later of two times: its request was
+    /// sent, the last byte was received.
     fn quiet(&self, wait: &Wait) -> Time {
         wait.sent.max(self.last_byte_received.unwrap_or(wait.sent)) + self.timeout
     }
 
-    /// Rule 3: whole packets extend a wait to at most ten response timeouts. The maximum does not run while one packet is
-    /// received fast enough; a rate can be measured only over a response timeout.
+    /// Rule 3: whole packets extend a wait to at most ten response timeouts. The maximum does not run while one packet
+    /// is received fast enough; a rate can be measured only over a response timeout.
     pub(crate) fn maximum(&self, wait: &Wait) -> Window {
         let earliest = wait.sent + 10 * self.timeout + wait.fast;
         Window {
@@ -175,8 +175,8 @@ impl Facts {
         })
     }
 
-    /// Rule 5: lateness is checked only after a read that found nothing. If the previous call was more than a quarter of
-    /// the response timeout ago, this call checks nothing. A flood is
+    /// Rule 5: lateness is checked only after a read that found nothing. If the previous call was more than a quarter
+    /// of the response timeout ago, this call checks nothing. A flood is
     /// bounded past the maximum of a wait; bytes received before it may count.
     pub(crate) fn verdict(&self, window: Window, call: &Call) -> Verdict {
         let recent = call.now - call.previous <= self.timeout / 4;

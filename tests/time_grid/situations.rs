@@ -8,19 +8,19 @@ use crate::{
 };
 use umqtt::codec::QoS;
 
-/// What happened before the walk begins.
+/// The state of a connection from which the grid starts, as the steps that lead to it.
 pub(crate) struct Situation {
     pub(crate) name: &'static str,
     /// Bytes that the transport accepts at first.
     pub(crate) room: usize,
-    /// Time that passes, and what happens then.
+    /// The time before each step in ms, and the step.
     pub(crate) steps: Vec<(Time, Happening)>,
     pub(crate) kind: Kind,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum Kind {
-    /// Also for the client.
+    /// For a session, with and without a client.
     Both,
     /// Only for a session without a client.
     Direct,
@@ -32,11 +32,12 @@ pub(crate) enum Kind {
     Checkpoints,
 }
 
-/// Something that happens again and again.
+/// Traffic that continues while the time passes.
 pub(crate) struct Traffic {
     pub(crate) name: &'static str,
     pub(crate) steps: Vec<(Time, Happening)>,
-    /// What happens in the step with this number, when a step takes so many ms.
+    /// Returns the step with this number. The other arguments are the time between two steps and the response timeout,
+    /// in ms.
     pub(crate) each: fn(usize, Time, Time) -> Happening,
 }
 
@@ -366,7 +367,7 @@ pub(crate) fn traffic(timeout: Time) -> Vec<Traffic> {
     ]
 }
 
-/// Twice the rate that is fast enough.
+/// Receives bytes at twice the minimum rate.
 fn fast(_: usize, gap: Time, timeout: Time) -> Happening {
     let bytes = (128 * gap / timeout).max(1);
     Receive(vec![b'x'; usize::try_from(bytes).unwrap_or(1)])

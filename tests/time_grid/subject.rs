@@ -27,7 +27,7 @@ pub(crate) enum Request {
     Stream(usize),
 }
 
-/// What one call of the device did.
+/// The report of one call of the device.
 #[derive(Debug)]
 pub(crate) struct Called {
     /// Bytes that the transport accepted since the previous call.
@@ -36,29 +36,29 @@ pub(crate) struct Called {
     pub(crate) read: usize,
     /// The last read of the call found nothing.
     pub(crate) found_nothing: bool,
-    /// Bytes still wait for the transport, or inside of it.
+    /// The transport has not accepted or not flushed all bytes.
     pub(crate) refused: bool,
     pub(crate) result: Result<(), Reason>,
 }
 
 /// A session on a connection, called by a device.
 pub(crate) trait Subject {
-    /// Bytes arrive.
+    /// Receives these bytes of the peer.
     fn feed(&mut self, bytes: &[u8]);
-    /// The transport accepts this many more bytes.
+    /// Lets the transport accept this many more bytes.
     fn set_room(&mut self, bytes: usize);
-    /// The transport flushes the accepted bytes, or does not.
+    /// Sets whether the transport flushes the accepted bytes.
     fn set_flush(&mut self, works: bool);
     /// Sends a request, which is accepted.
     fn request(&mut self, request: Request, now: u32);
-    /// Hands over payload bytes of [`Request::Stream`].
+    /// Provides payload bytes of [`Request::Stream`].
     fn stream(&mut self, bytes: usize, now: u32);
     /// Moves all data that can be moved, and handles all events. If `busy`, the last read is not an empty one.
     fn call(&mut self, now: u32, busy: bool) -> Called;
     /// As [`Self::call`], but no event is handled.
     fn call_without_events(&mut self, now: u32) -> Called;
     fn deadline(&self) -> Option<u32>;
-    /// A part of a payload that the caller streams has not been sent.
+    /// Returns `true` if a streamed payload was not sent whole.
     fn is_streaming(&self) -> bool;
 }
 
@@ -131,7 +131,7 @@ impl<'b> Direct<'b> {
     }
 
     /// Reads, handles events and writes until a read finds nothing and nothing else happens.
-    fn moves(&mut self, now: u32, busy: bool) -> Result<(), Reason> {
+    fn run_until_idle(&mut self, now: u32, busy: bool) -> Result<(), Reason> {
         self.write(now);
         loop {
             let before = self.sent.len();
@@ -147,7 +147,7 @@ impl<'b> Direct<'b> {
         }
     }
 
-    fn called(&mut self, result: Result<(), Reason>, before: usize, busy: bool) -> Called {
+    fn take_report(&mut self, result: Result<(), Reason>, before: usize, busy: bool) -> Called {
         Called {
             sent: std::mem::take(&mut self.sent),
             read: before - self.arrived.len(),
@@ -192,8 +192,8 @@ impl Subject for Direct<'_> {
 
     fn call(&mut self, now: u32, busy: bool) -> Called {
         let before = self.arrived.len();
-        let result = self.moves(now, busy);
-        self.called(result, before, busy)
+        let result = self.run_until_idle(now, busy);
+        self.take_report(result, before, busy)
     }
 
     fn call_without_events(&mut self, now: u32) -> Called {
@@ -201,7 +201,7 @@ impl Subject for Direct<'_> {
         let result = self.driver.announce(now).map(drop);
         self.write(now);
         let before = self.arrived.len();
-        let mut called = self.called(result, before, false);
+        let mut called = self.take_report(result, before, false);
         called.found_nothing = false;
         called
     }
@@ -254,13 +254,13 @@ impl<'s, 'b, 'n> Blocking<'s, 'b, 'n> {
         }
     }
 
-    /// Whether the next call is due now.
+    /// Returns `true` if the next call is due now.
     fn is_due(&self, now: u32) -> bool {
         let deadline = self.deadline();
         deadline.is_some_and(|at| at.wrapping_sub(now).cast_signed() <= 0)
     }
 
-    fn at(&self, now: u32) {
+    fn advance_to(&self, now: u32) {
         self.network.pass(now.wrapping_sub(self.network.millis()));
     }
 }
@@ -286,7 +286,7 @@ impl Subject for Blocking<'_, '_, '_> {
     }
 
     fn request(&mut self, request: Request, now: u32) {
-        self.at(now);
+        self.advance_to(now);
         let client = &mut self.client;
         match request {
             Request::Publish(qos) => {
@@ -307,7 +307,7 @@ impl Subject for Blocking<'_, '_, '_> {
     }
 
     fn call(&mut self, now: u32, _: bool) -> Called {
-        self.at(now);
+        self.advance_to(now);
         let unread = self.network.unread();
         let mut polls = 0;
         let result = loop {

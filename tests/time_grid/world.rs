@@ -89,7 +89,7 @@ impl Report {
     }
 }
 
-/// What happens before a call.
+/// An event before a call.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub(crate) enum Happening {
     Nothing,
@@ -150,7 +150,7 @@ pub(crate) struct World<'w> {
     /// The clock of this walk goes back once.
     backwards: bool,
     setting: String,
-    /// Time, time since the step before, and what happened.
+    /// Time, time since the step before, and the event.
     history: Vec<(Time, Time, Happening)>,
     report: &'w mut Report,
 }

@@ -1,4 +1,4 @@
-//! The table.
+//! The table of results.
 
 use std::{fmt::Write as _, fs, process::Command, thread::available_parallelism};
 
@@ -89,7 +89,7 @@ fn median(samples: &[Sample], value: impl Fn(&Sample) -> f64) -> Option<f64> {
     values.get(values.len() / 2).copied()
 }
 
-/// 12,345
+/// Formats a number as in 12,345.
 fn thousands(value: f64) -> String {
     let digits = format!("{value:.0}");
     let mut text = String::new();

@@ -21,7 +21,7 @@ const DIAL: [(&str, &str); 3] = [
     ("ATD*99***1#\r", "CONNECT"),
 ];
 
-/// For the network of the SIM card. Most ask for none.
+/// User name and password for the network of the SIM card. Most networks need none.
 const ACCOUNT: ppp::Config<'static> = ppp::Config {
     username: b"",
     password: b"",
@@ -58,7 +58,8 @@ pub fn start(spawner: Spawner) -> Stack<'static> {
     let resources = RESOURCES.init(StackResources::new());
     let (stack, runner) = embassy_net::new(interface, Default::default(), resources, seed);
     spawner.spawn(run_network(runner).expect("started twice"));
-    spawner.spawn(run_line(line, uart.expect("no such speed"), stack).expect("started twice"));
+    spawner
+        .spawn(run_line(line, uart.expect("speed not supported"), stack).expect("started twice"));
     stack
 }
 
@@ -94,7 +95,7 @@ fn up(stack: Stack<'static>, ip: ppp::Ipv4Status) {
     stack.set_config_v4(ConfigV4::Static(config));
 }
 
-/// Returns `None` if the modem does not answer as it should, within 30 s.
+/// Sends the commands to the modem. Returns `None` if it does not give an expected answer within 30 s.
 async fn dial(uart: &mut BufferedUart<'static>) -> Option<()> {
     for (command, wanted) in DIAL {
         uart.write_all(command.as_bytes()).await.ok()?;
@@ -107,7 +108,7 @@ async fn dial(uart: &mut BufferedUart<'static>) -> Option<()> {
     Some(())
 }
 
-/// Reads to the end of `wanted`.
+/// Reads until `wanted` was read.
 async fn skip_past(uart: &mut BufferedUart<'static>, wanted: &[u8]) -> Option<()> {
     let mut rest = wanted;
     while let Some((next, after)) = rest.split_first() {

@@ -1,4 +1,4 @@
-//! The sentences for a broker that was not reached.
+//! The reasons why the broker was not reached, with a sentence for each.
 
 use core::{fmt, net::Ipv4Addr};
 
@@ -7,7 +7,7 @@ use core::{fmt, net::Ipv4Addr};
 pub enum DialError<'a> {
     /// The network was lost meanwhile.
     NetworkLost,
-    /// The network has not said which name server to ask.
+    /// The network has announced no name server.
     NoNameServer,
     /// This name server does not answer.
     NameServerSilent(Ipv4Addr),
@@ -15,14 +15,14 @@ pub enum DialError<'a> {
     UnknownName(&'a str),
     /// The host with this name refuses connections to this port.
     Refused(&'a str, u16),
-    /// No host of the network leads to this one.
+    /// The network has no route to this host.
     NoRoute(&'a str),
     /// This host does not answer.
     Silent(&'a str),
 }
 
 impl DialError<'_> {
-    /// Returns `true` if no answer came from anywhere, so that the network may be at fault.
+    /// Returns `true` if no host has answered. The network itself may then be the cause.
     pub const fn is_silence(&self) -> bool {
         matches!(self, Self::NameServerSilent(_) | Self::Silent(_))
     }
@@ -44,7 +44,7 @@ impl fmt::Display for DialError<'_> {
                 Ok(())
             }
             Self::Refused(host, port) => write!(f, "{host} refuses connections to port {port}"),
-            Self::NoRoute(host) => write!(f, "there is no way to {host}"),
+            Self::NoRoute(host) => write!(f, "the network has no route to {host}"),
             Self::Silent(host) => write!(f, "{host} does not answer"),
         }
     }
@@ -62,16 +62,16 @@ mod tests {
 
     #[test]
     fn silent_name_server_is_named() {
-        let said = DialError::NameServerSilent(SERVER).to_string();
-        assert!(said.contains("name server 192.168.1.1"), "{said}");
+        let text = DialError::NameServerSilent(SERVER).to_string();
+        assert!(text.contains("name server 192.168.1.1"), "{text}");
     }
 
     #[test]
     fn unknown_local_name_suggests_ipv4_address() {
-        let said = DialError::UnknownName("broker.local").to_string();
-        assert!(said.contains("IPv4"), "{said}");
-        let said = DialError::UnknownName("broker.home").to_string();
-        assert!(!said.contains("IPv4"), "{said}");
+        let text = DialError::UnknownName("broker.local").to_string();
+        assert!(text.contains("IPv4"), "{text}");
+        let text = DialError::UnknownName("broker.home").to_string();
+        assert!(!text.contains("IPv4"), "{text}");
     }
 
     #[test]

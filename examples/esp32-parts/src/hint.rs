@@ -1,4 +1,4 @@
-//! What to look at when a connection was never accepted.
+//! A hint for a connection that the server did not accept.
 
 use umqtt::{Ended, client::Error};
 

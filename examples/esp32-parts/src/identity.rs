@@ -9,7 +9,7 @@ use uuid::Uuid;
 /// Longest topic of a light, in bytes.
 const TOPIC_CAPACITY: usize = 256;
 
-/// The names of a device, made from the address that its chip was given in the factory: they are the same after each boot.
+/// The names of a device. They derive from the MAC address of the chip, so they are the same after each boot.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Identity {
     device: String<12>,
@@ -26,8 +26,8 @@ impl PrefixTooLong {
 }
 
 impl Identity {
-    /// Creates the names for this MAC address. Without a prefix, the topic begins with a UUID: version 5, of `mac:` and the
-    /// address in hex, in the namespace of URLs.
+    /// Creates the names for this MAC address. Without a prefix, the topic begins with a UUID: version 5, of `mac:` and
+    /// the address in hex, in the namespace of URLs.
     ///
     /// # Errors
     ///
@@ -55,12 +55,12 @@ impl Identity {
         Ok(Self { device, topic })
     }
 
-    /// The address in hex, which is the client id.
+    /// Returns the address in hex, which is the client id.
     pub fn device(&self) -> &str {
         &self.device
     }
 
-    /// The topic of the light.
+    /// Returns the topic of the light.
     pub fn topic(&self) -> &str {
         &self.topic
     }
@@ -72,7 +72,7 @@ mod tests {
 
     const MAC: [u8; 6] = [0x24, 0x0A, 0xC4, 0x00, 0x01, 0x02];
 
-    /// `uuidgen --sha1 --namespace @url --name mac:240ac4000102` says the same.
+    /// The UUID is the output of `uuidgen --sha1 --namespace @url --name mac:240ac4000102`.
     #[test]
     fn names_without_prefix_derive_from_mac_address() {
         let identity = Identity::new(MAC, None).unwrap();

@@ -1,7 +1,7 @@
 //! The light and its session, as bytes for memory that keeps its power in a deep sleep.
 //!
 //! ```text
-//! 0 (nothing: the power has just come) | 1 (off) or 2 (on), then the image of the session, which has a checksum
+//! 0 (after power-on) | 1 (off) or 2 (on), then the image of the session, which has a checksum
 //! ```
 
 use umqtt::{DeviceError, ImageError, Session, asynch::Mqtt};

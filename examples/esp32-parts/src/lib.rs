@@ -1,5 +1,5 @@
-//! The parts of the ESP32 example that need no chip, so that they can be tested: names, sentences, and what survives a
-//! sleep.
+//! The parts of the ESP32 example that need no chip, so that they can be tested: names, sentences, and the memory that
+//! survives a sleep.
 #![no_std]
 
 mod dial_error;

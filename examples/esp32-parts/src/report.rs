@@ -1,4 +1,4 @@
-//! The delivery of what was published before there was a connection.
+//! The delivery of messages that were published without a connection.
 
 use core::cell::Cell;
 
@@ -10,7 +10,7 @@ use umqtt::{
 
 /// Connects on this transport, and disconnects when this number of messages at QoS 1 is acknowledged.
 ///
-/// What is not acknowledged when the connection ends, or when this future is dropped, stays in the session.
+/// If the connection ends or this future is dropped, unacknowledged messages stay in the session.
 pub async fn deliver<T: Read + Write, C: Sleep>(
     mqtt: Mqtt<'_>,
     runner: &mut Runner<'_, C>,

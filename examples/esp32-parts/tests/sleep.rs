@@ -1,4 +1,4 @@
-//! A device that publishes, sleeps, and goes on with its session.
+//! A device that publishes, sleeps, and continues its session.
 #![allow(
     clippy::arithmetic_side_effects,
     clippy::panic,
@@ -25,7 +25,7 @@ use umqtt::{
 type Memory = Storage<128, 256, 4>;
 const LEN: usize = kept::HEADER + Memory::IMAGE_LEN;
 
-/// A broker: what it received on all connections, and what it still answers.
+/// A broker, with the packets received on all connections and the answers that are not sent yet.
 #[derive(Default)]
 struct Broker {
     received: Vec<String>,
@@ -35,7 +35,7 @@ struct Broker {
 }
 
 impl Broker {
-    /// Returns `true` if it waits for more packets.
+    /// Returns `true` if the broker waits for more packets.
     fn is_silent(&self) -> bool {
         let has_ended = self
             .received
@@ -125,7 +125,7 @@ impl Sleep for Still {
     }
 }
 
-/// Wakes the device for one report; `memory` is what it keeps while it sleeps. Returns whether all is delivered.
+/// Wakes the device for one report. `memory` survives its sleep. Returns `true` if all messages were delivered.
 fn wake(memory: &mut [u8], broker: Option<&RefCell<Broker>>) -> bool {
     let mut storage = Memory::new();
     let connect = Connect {
@@ -182,7 +182,7 @@ fn two_wakes_without_broker_keep_both_readings() {
     });
     assert!(wake(&mut memory, Some(&broker)));
     let received = broker.borrow().received.join(", ");
-    // A restored session does not know what was sent, so its messages carry DUP.
+    // A restored session does not know whether its messages were sent, so it sends them with DUP.
     let expected = "connect, on again, off again, on, Disconnect";
     assert_eq!(received, expected);
 }

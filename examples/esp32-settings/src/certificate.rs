@@ -1,13 +1,13 @@
-//! The certificate of the authority that has to have signed the broker's.
+//! The certificate of the authority that signed the broker's certificate.
 
-/// What DER begins with.
+/// The first byte of a certificate in DER.
 const SEQUENCE: u8 = 0x30;
 
-/// The certificate in a file, in PEM or DER, as DER.
+/// Returns the certificate in a file, which is PEM or DER, as DER.
 ///
 /// # Errors
 ///
-/// It is none.
+/// The file contains no certificate. The text names its contents.
 pub fn certificate(file: &[u8]) -> Result<Vec<u8>, String> {
     if file.first() == Some(&SEQUENCE) {
         return Ok(file.to_vec());
@@ -38,10 +38,10 @@ mod tests {
     #[test]
     fn certificate_unusable_is_refused_with_reason() {
         let key = KeyPair::generate().unwrap();
-        let said = certificate(key.serialize_pem().as_bytes()).unwrap_err();
-        assert_eq!(said, "this is a PRIVATE KEY, not a CERTIFICATE");
+        let error = certificate(key.serialize_pem().as_bytes()).unwrap_err();
+        assert_eq!(error, "this is a PRIVATE KEY, not a CERTIFICATE");
 
-        let said = certificate(b"hello").unwrap_err();
-        assert!(said.contains("PEM or DER"), "{said}");
+        let error = certificate(b"hello").unwrap_err();
+        assert!(error.contains("PEM or DER"), "{error}");
     }
 }

@@ -1,4 +1,4 @@
-//! Which sets of features make sense, and for which target.
+//! The valid sets of features, and the target of each.
 
 use std::ops::RangeInclusive;
 
@@ -9,7 +9,7 @@ const CHIPS: [&str; 5] = ["esp32", "esp32c3", "esp32c6", "esp32s2", "esp32s3"];
 pub struct Features {
     /// The chip.
     pub chip: &'static str,
-    /// TLS.
+    /// The program speaks TLS.
     pub tls: bool,
 }
 
@@ -42,7 +42,7 @@ const NONE: RangeInclusive<u32> = u32::MAX..=u32::MAX;
 ///
 /// # Errors
 ///
-/// What to do instead.
+/// A text that names the problem and the options to use instead.
 pub fn check(has: impl Fn(&str) -> bool, target: &str) -> Result<Features, String> {
     let chips: Vec<_> = CHIPS.into_iter().filter(|chip| has(chip)).collect();
     let [chip] = chips[..] else {
@@ -122,8 +122,8 @@ mod tests {
                 "esp32c6 needs --target riscv32imac-unknown-none-elf",
             ),
         ] {
-            let said = with(features, C3).unwrap_err();
-            assert!(said.contains(message), "{said}");
+            let error = with(features, C3).unwrap_err();
+            assert!(error.contains(message), "{error}");
         }
     }
 

@@ -1,7 +1,7 @@
-//! What the build of the ESP32 example checks, and takes from its environment.
+//! The settings of the ESP32 example: the features and environment variables of its build, and their checks.
 //!
-//! It is a crate of its own so that it can be tested: the example itself is built for chips only. No message repeats a
-//! value, since some are secret.
+//! They are a separate crate with tests, because the example itself is built for chips only. No message repeats a
+//! value, because some are secret.
 
 mod certificate;
 mod features;

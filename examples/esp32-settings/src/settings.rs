@@ -1,4 +1,4 @@
-//! The settings that the environment gives.
+//! The settings in the environment variables.
 
 use std::net::{Ipv4Addr, Ipv6Addr};
 
@@ -7,10 +7,10 @@ use umqtt::codec::TopicName;
 
 use crate::Features;
 
-/// Longest host name (RFC 1035).
+/// Maximum length of a host name in bytes (RFC 1035).
 const LONGEST_CERTIFIED_NAME: usize = 253;
 
-/// What the environment says.
+/// The settings of the program, read from the environment.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Settings {
     features: Features,
@@ -27,14 +27,14 @@ pub struct Settings {
     led_lit_by: &'static str,
 }
 
-/// The environment, and what was wrong with it.
+/// The environment, and the errors found in it.
 struct Environment<'e> {
     value: &'e dyn Fn(&str) -> Option<String>,
-    wrong: Vec<String>,
+    errors: Vec<String>,
 }
 
 impl Environment<'_> {
-    /// The value of a variable; unset and empty are the same.
+    /// Returns the value of a variable. An empty one counts as unset.
     fn text(&self, name: &str) -> Option<String> {
         (self.value)(name).filter(|value| !value.is_empty())
     }
@@ -44,14 +44,15 @@ impl Environment<'_> {
         let number = number.filter(|number| (min..=max).contains(number));
         self.require(
             number.is_some(),
-            format!("{name} is a number from {min} to {max}"),
+            format!("{name} must be a number from {min} to {max}"),
         );
         number
     }
 
-    fn require(&mut self, right: bool, otherwise: impl Into<String>) {
-        if !right {
-            self.wrong.push(otherwise.into());
+    /// Records this error unless `is_valid`.
+    fn require(&mut self, is_valid: bool, error: impl Into<String>) {
+        if !is_valid {
+            self.errors.push(error.into());
         }
     }
 }
@@ -61,20 +62,20 @@ impl Settings {
     ///
     /// # Errors
     ///
-    /// Everything that is wrong with them. What is missing is not: [`Self::missing`].
+    /// One text for each invalid variable. A missing one is not an error: see [`Self::missing`].
     pub fn read(
         features: Features,
         value: &dyn Fn(&str) -> Option<String>,
     ) -> Result<Self, Vec<String>> {
-        let wrong = Vec::new();
-        let mut env = Environment { value, wrong };
+        let errors = Vec::new();
+        let mut env = Environment { value, errors };
         let host = env.text("MQTT_HOST").unwrap_or_default();
         let led_lit_by = match env.text("LED_LIT_BY").as_deref() {
             None | Some("high") => "high",
             Some("low") => "low",
             Some("rgb") => "rgb",
             Some(_) => {
-                env.require(false, "LED_LIT_BY is high, low or rgb");
+                env.require(false, "LED_LIT_BY must be high, low or rgb");
                 "high"
             }
         };
@@ -93,25 +94,25 @@ impl Settings {
             host,
         };
         settings.check(&mut env);
-        if env.wrong.is_empty() {
+        if env.errors.is_empty() {
             Ok(settings)
         } else {
-            Err(env.wrong)
+            Err(env.errors)
         }
     }
 
     fn check(&self, env: &mut Environment<'_>) {
         env.require(
             self.ssid.len() <= 32,
-            "WIFI_SSID is longer than 32 bytes, which no network's name is",
+            "WIFI_SSID must have at most 32 bytes, as all names of networks",
         );
         env.require(
             self.wifi_password.is_empty() || (8..=64).contains(&self.wifi_password.len()),
-            "WIFI_PASSWORD has 8 to 64 bytes; leave it empty for an open network",
+            "WIFI_PASSWORD must have 8 to 64 bytes, or be empty for an open network",
         );
         env.require(
             self.password.is_none() || self.user.is_some(),
-            "MQTT_PASSWORD is set, and MQTT_USER is not",
+            "MQTT_PASSWORD needs MQTT_USER, which is not set",
         );
         self.check_host(env);
         if let Some(problem) = self.led_pin.and_then(|pin| self.features.wrong_pin(pin)) {
@@ -136,32 +137,32 @@ impl Settings {
     fn check_host(&self, env: &mut Environment<'_>) {
         env.require(
             self.host.parse::<Ipv6Addr>().is_err(),
-            "MQTT_HOST is a name or an IPv4 address; the example speaks no IPv6",
+            "MQTT_HOST must be a name or an IPv4 address; the example has no IPv6",
         );
         env.require(
             !self.host.contains([':', '/', ' ']) || self.host.parse::<Ipv6Addr>().is_ok(),
-            "MQTT_HOST is a name or an address and nothing else: no mqtt://, and the port in MQTT_PORT",
+            "MQTT_HOST must be only a name or an address: without mqtt://, and with the port in MQTT_PORT",
         );
         if self.features.tls {
             let name = &self.tls_name;
             env.require(
                 name.parse::<Ipv4Addr>().is_err() && name.len() <= LONGEST_CERTIFIED_NAME,
                 format!(
-                    "TLS_NAME, or else MQTT_HOST, is the name in the broker's certificate: at most {LONGEST_CERTIFIED_NAME} \
+                    "TLS_NAME (MQTT_HOST if unset) must be the name in the broker's certificate: at most {LONGEST_CERTIFIED_NAME} \
                      bytes, and not an address"
                 ),
             );
         }
     }
 
-    /// The variables without which the program can do nothing.
+    /// Returns the required variables that are not set.
     pub fn missing(&self) -> Vec<&'static str> {
         let needed = [("WIFI_SSID", &self.ssid), ("MQTT_HOST", &self.host)];
         let missing = needed.into_iter().filter(|(_, value)| value.is_empty());
         missing.map(|(name, _)| name).collect()
     }
 
-    /// The settings as a module of the program.
+    /// Returns the settings as source code of a module of the program.
     pub fn to_rust(&self) -> String {
         let text = |name, value: &str| format!("const {name}: &str = {value:?};");
         let option =
@@ -195,7 +196,7 @@ impl Settings {
         lines + &self.led_macro()
     }
 
-    /// A macro, since each pin is a field, and a type, of its own.
+    /// Returns a macro for the pin of the LED, because each pin is a field with its own type.
     fn led_macro(&self) -> String {
         let pin = match self.led_pin {
             None => "{ let _ = $pins; None }".to_owned(),
@@ -301,10 +302,10 @@ mod tests {
             (TLS, "TLS_NAME", "10.0.0.2"),
             (TLS, "TLS_NAME", &long[..254]),
         ] {
-            let wrong = read(features, &[(name, value)]).unwrap_err();
-            assert_eq!(wrong.len(), 1, "{name}={value}: {wrong:?}");
-            assert!(wrong[0].contains(name), "{name}={value}: {wrong:?}");
-            assert!(!wrong[0].contains(value), "{name}={value}: {wrong:?}");
+            let errors = read(features, &[(name, value)]).unwrap_err();
+            assert_eq!(errors.len(), 1, "{name}={value}: {errors:?}");
+            assert!(errors[0].contains(name), "{name}={value}: {errors:?}");
+            assert!(!errors[0].contains(value), "{name}={value}: {errors:?}");
         }
     }
 }

@@ -1,5 +1,5 @@
-//! A light on an ESP32: it joins a Wi-Fi network, connects to a broker, publishes its state each second, and is switched
-//! by messages on the same topic.
+//! A light on an ESP32: it joins a Wi-Fi network, connects to a broker, publishes its state each second, and is
+//! switched by messages on the same topic.
 #![no_std]
 #![no_main]
 
@@ -66,7 +66,7 @@ async fn main(spawner: Spawner) -> ! {
         .0
 }
 
-/// Stays connected, and gives what is received to the light.
+/// Stays connected, and passes received messages to the light.
 async fn stay_connected(
     stack: Stack<'static>,
     mut runner: Runner<'_, EmbassyClock>,

@@ -1,4 +1,4 @@
-//! Wi-Fi: joins the network, says whether that worked, and joins again.
+//! Wi-Fi: joins the network, reports the result on the console, and joins again if the network is lost.
 
 use core::pin::pin;
 
@@ -20,9 +20,9 @@ use crate::{
     stop, warning,
 };
 
-/// Time after which the console says that there is no answer yet.
+/// Time after which the console reports that there is no answer yet.
 const PATIENCE: Duration = Duration::from_secs(10);
-/// Time after which an attempt is given up: to join, and then to get an address.
+/// Maximum time of an attempt to join, and then to get an address.
 const LONGEST: Duration = Duration::from_secs(30);
 /// Time from one attempt to the next.
 const PAUSE: Duration = Duration::from_secs(5);
@@ -36,7 +36,7 @@ pub(crate) fn rejoin() {
     REJOIN.signal(());
 }
 
-/// Starts to join the network, and stays joined. If the radio does not start, it says why and does not return.
+/// Starts to join the network, and stays joined. If the radio does not start, prints the reason and does not return.
 pub async fn join(radio: WIFI<'static>, spawner: Spawner) -> Stack<'static> {
     static RESOURCES: StaticCell<StackResources<SOCKETS>> = StaticCell::new();
     let started = station().and_then(|station| {
@@ -68,7 +68,7 @@ fn station() -> Result<StationConfig, WifiError> {
     let authentication = if WIFI_PASSWORD.is_empty() {
         AuthenticationMethodConfig::Open
     } else {
-        // The weakest that is accepted; WPA3 is used where the access point has it.
+        // The minimum. WPA3 is used if the access point supports it.
         AuthenticationMethodConfig::Wpa2Personal(WIFI_PASSWORD.try_into()?)
     };
     let station = StationConfig::default().with_ssid(WIFI_SSID.try_into()?);
@@ -128,7 +128,7 @@ async fn no_address(stack: Stack<'static>) {
     }
 }
 
-/// Returns what to look at first. The radio has more reasons, which mostly say how it failed, and not why.
+/// Returns the probable cause. Most other reasons of the radio name the step that failed, but not the cause.
 fn reason(reason: DisconnectReason) -> &'static str {
     use DisconnectReason as R;
     match reason {

@@ -27,9 +27,9 @@ fn fleet(arguments: &str) -> Output {
 /// Returns the output of a successful run.
 fn figures(arguments: &str) -> String {
     let output = fleet(arguments);
-    let (said, complained) = texts(&output);
-    assert!(output.status.success(), "{arguments}: {said}\n{complained}");
-    said
+    let (stdout, stderr) = texts(&output);
+    assert!(output.status.success(), "{arguments}: {stdout}\n{stderr}");
+    stdout
 }
 
 fn texts(output: &Output) -> (String, String) {
@@ -38,23 +38,23 @@ fn texts(output: &Output) -> (String, String) {
 }
 
 /// Returns the number before these words.
-fn number(said: &str, words: &str) -> u64 {
-    let (before, _) = said.split_once(words).expect(words);
+fn number(stdout: &str, words: &str) -> u64 {
+    let (before, _) = stdout.split_once(words).expect(words);
     let number = before.split_whitespace().next_back().unwrap();
     number.parse().expect(number)
 }
 
 #[test]
 fn fleet_without_broker_option_starts_one() {
-    let said = figures("--sessions 50 --seconds 1");
+    let stdout = figures("--sessions 50 --seconds 1");
     assert!(
-        said.contains("one was started inside this program"),
-        "{said}"
+        stdout.contains("one was started inside this program"),
+        "{stdout}"
     );
-    assert!(said.contains("50 connected and subscribed"), "{said}");
-    assert!(number(&said, " sent,") >= 500, "{said}");
-    assert!(said.contains(" 99 %: "), "{said}");
-    assert!(number(&said, " bytes a session:") > 1_000, "{said}");
+    assert!(stdout.contains("50 connected and subscribed"), "{stdout}");
+    assert!(number(&stdout, " sent,") >= 500, "{stdout}");
+    assert!(stdout.contains(" 99 %: "), "{stdout}");
+    assert!(number(&stdout, " bytes a session:") > 1_000, "{stdout}");
 }
 
 #[test]
@@ -63,15 +63,15 @@ fn fifty_sessions_at_each_qos_complete() {
         return;
     };
     for qos in 0..3 {
-        let said = figures(&format!(
+        let stdout = figures(&format!(
             "--broker {} --sessions 50 --seconds 1 --rate 500 --qos {qos} --size 400",
             broker.address
         ));
-        let sent = number(&said, " sent,");
-        assert!(sent >= 250, "{said}");
-        assert_eq!(number(&said, " came back,"), sent, "{said}");
+        let sent = number(&stdout, " sent,");
+        assert!(sent >= 250, "{stdout}");
+        assert_eq!(number(&stdout, " came back,"), sent, "{stdout}");
         let acknowledged = if qos == 0 { 0 } else { sent };
-        assert_eq!(number(&said, " acknowledged,"), acknowledged, "{said}");
+        assert_eq!(number(&stdout, " acknowledged,"), acknowledged, "{stdout}");
     }
 }
 
@@ -90,13 +90,13 @@ fn broken_connections_are_reopened_and_reported() {
     thread::sleep(Duration::from_secs(1));
     proxy.cut();
     let output = child.wait_with_output().unwrap();
-    let (said, complained) = texts(&output);
-    assert!(!output.status.success(), "{said}");
-    assert_eq!(number(&said, " connections broke"), 20, "{said}");
-    assert!(number(&said, " sent,") > 1_500, "{said}");
+    let (stdout, stderr) = texts(&output);
+    assert!(!output.status.success(), "{stdout}");
+    assert_eq!(number(&stdout, " connections broke"), 20, "{stdout}");
+    assert!(number(&stdout, " sent,") > 1_500, "{stdout}");
     assert!(
-        complained.contains("did not come back") || complained.contains("20 connections broke"),
-        "{complained}"
+        stderr.contains("did not come back") || stderr.contains("20 connections broke"),
+        "{stderr}"
     );
 }
 
@@ -112,10 +112,10 @@ fn ctrl_c_ends_program_without_error() {
     let status = Command::new("kill").args(["-INT", &id]).status();
     assert!(status.unwrap().success());
     let output = child.wait_with_output().unwrap();
-    let (said, _) = texts(&output);
-    assert!(output.status.success(), "{said}");
-    assert!(said.contains("10 connected"), "{said}");
-    assert!(start.elapsed() < Duration::from_secs(5), "it had to wait");
+    let (stdout, _) = texts(&output);
+    assert!(output.status.success(), "{stdout}");
+    assert!(stdout.contains("10 connected"), "{stdout}");
+    assert!(start.elapsed() < Duration::from_secs(5), "the program did not end at once");
 }
 
 #[test]
@@ -131,9 +131,9 @@ fn invalid_options_are_refused_with_reason() {
         ("--password x", "--user"),
     ] {
         let output = fleet(arguments);
-        let (_, complained) = texts(&output);
-        assert_eq!(output.status.code(), Some(2), "{arguments}: {complained}");
-        assert!(complained.contains(words), "{arguments}: {complained}");
+        let (_, stderr) = texts(&output);
+        assert_eq!(output.status.code(), Some(2), "{arguments}: {stderr}");
+        assert!(stderr.contains(words), "{arguments}: {stderr}");
     }
 }
 
@@ -144,11 +144,11 @@ fn broker_unreachable_is_named() {
         ("no-such-host.invalid", "no-such-host.invalid"),
     ] {
         let output = fleet(&format!("--broker {broker}"));
-        let (_, complained) = texts(&output);
-        assert_eq!(output.status.code(), Some(1), "{complained}");
+        let (_, stderr) = texts(&output);
+        assert_eq!(output.status.code(), Some(1), "{stderr}");
         assert!(
-            complained.contains(broker) && complained.contains(words),
-            "{complained}"
+            stderr.contains(broker) && stderr.contains(words),
+            "{stderr}"
         );
     }
 }
@@ -164,10 +164,10 @@ fn more_sessions_than_sockets_are_refused() {
         ])
         .output()
         .unwrap();
-    let (_, complained) = texts(&output);
-    assert_eq!(output.status.code(), Some(1), "{complained}");
+    let (_, stderr) = texts(&output);
+    assert_eq!(output.status.code(), Some(1), "{stderr}");
     assert!(
-        complained.contains("1064 open files") && complained.contains("ulimit"),
-        "{complained}"
+        stderr.contains("1064 open files") && stderr.contains("ulimit"),
+        "{stderr}"
     );
 }

@@ -1,4 +1,4 @@
-//! What the program prints, and how it ends.
+//! The output of the program, and its end.
 
 use std::io::{self, Write};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -6,8 +6,8 @@ use std::{fmt, process, thread, time::Duration};
 
 use tokio::sync::SetOnce;
 
-/// Time for the goodbye: DISCONNECT, and the connection that ends the session.
-const GOODBYE: Duration = Duration::from_secs(2);
+/// Maximum time for DISCONNECT, and for the connection that ends the session.
+const DISCONNECT_TIME: Duration = Duration::from_secs(2);
 
 /// The reason why the program ends.
 pub(crate) static END: SetOnce<End> = SetOnce::const_new();
@@ -19,21 +19,21 @@ pub(crate) type End = (&'static str, u8);
 
 pub(crate) const DONE: End = ("Done: all messages asked for have come back.", 0);
 pub(crate) const STOPPED: End = ("Stopped.", 0);
-/// Another attempt would fail for the same reason, which was shown.
+/// The error was shown. Another attempt would fail for the same reason.
 pub(crate) const GAVE_UP: End = ("Given up.", 1);
 
 /// Prints the last line, and returns the exit code.
 pub(crate) fn finish((line, code): End, is_disconnected: bool) -> u8 {
-    let goodbye = if is_disconnected {
+    let suffix = if is_disconnected {
         " Disconnected."
     } else {
         ""
     };
-    drop(writeln!(io::stdout(), "{line}{goodbye}"));
+    drop(writeln!(io::stdout(), "{line}{suffix}"));
     code
 }
 
-/// Lets Ctrl-C end the program: at once if there is no connection or if it is the second one.
+/// Lets Ctrl-C end the program. Without a connection, or at the second Ctrl-C, it ends at once.
 pub(crate) fn listen_for_ctrl_c() -> Result<(), ctrlc::Error> {
     ctrlc::set_handler(|| {
         if END.get().is_some() || !CONNECTED.load(Ordering::SeqCst) {
@@ -43,22 +43,22 @@ pub(crate) fn listen_for_ctrl_c() -> Result<(), ctrlc::Error> {
     })
 }
 
-/// Begins the end. The program says goodbye if it is connected, but not for longer than [`GOODBYE`].
+/// Begins the end of the program. If it is connected, it disconnects, for at most [`DISCONNECT_TIME`].
 pub(crate) fn end(end: End) {
     if END.set(end).is_ok() {
         thread::spawn(move || {
-            thread::sleep(GOODBYE);
+            thread::sleep(DISCONNECT_TIME);
             process::exit(finish(end, false).into());
         });
     }
 }
 
-/// Records if the broker has accepted the connection. Returns the value before.
+/// Records whether the broker has accepted the connection. Returns the previous value.
 pub(crate) fn set_connected(connected: bool) -> bool {
     CONNECTED.swap(connected, Ordering::SeqCst)
 }
 
-/// Prints a line. If nobody reads it, the program ends.
+/// Prints a line. If the output was closed, the program ends.
 pub(crate) fn say(line: impl fmt::Display) {
     if writeln!(io::stdout(), "{line}").is_err() {
         end(STOPPED);

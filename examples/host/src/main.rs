@@ -81,19 +81,20 @@ fn run(options: &Options) -> anyhow::Result<ExitCode> {
         on_blocking::run(work)?
     };
     if is_disconnected && options.client_id.is_none() && !options.clean {
-        // The broker forgets it as soon as it accepts the connection.
+        // The broker forgets the session as soon as it accepts this connection.
         drop(on_blocking::forget(&broker, &connect));
     }
-    let end = END.get().context("The light ended by itself")?;
+    let end = END.get().context("The light ended without a reason")?;
     Ok(finish(*end, is_disconnected).into())
 }
 
-/// The broker that the options name, or one inside this program.
+/// Returns the broker of the options, or starts one in this program.
 fn broker(options: &Options) -> anyhow::Result<Broker> {
     let (host, port) = match options.broker.clone() {
         Some((host, port)) => (host, port.unwrap_or(if options.tls { 8883 } else { 1883 })),
         None => {
-            let address = embedded_broker::start().context("Name one with --broker")?;
+            let address = embedded_broker::start()
+                .context("The broker of this program does not start: name one with --broker")?;
             say(format_args!(
                 "No --broker is named, so one was started inside this program, at {address}."
             ));
@@ -104,7 +105,7 @@ fn broker(options: &Options) -> anyhow::Result<Broker> {
     Ok(Broker { host, port, tls })
 }
 
-/// The command that shows the same messages in another terminal.
+/// Returns the command that shows the same messages in another terminal.
 fn watch_command(options: &Options, Broker { host, port, .. }: &Broker, topic: &str) -> String {
     let (host, topic) = (quote(host), quote(topic));
     let mut command = format!("mosquitto_sub -h {host} -p {port} -t {topic}");

@@ -87,8 +87,8 @@ mod tests {
 
     const HELLO: &[u8] = b"while you cannot write";
 
-    /// A server, and the thread in which it runs. It sends [`HELLO`] when told so for the first time. For the second
-    /// time it begins to read, and it returns what it has read.
+    /// Starts a server. Returns it as a broker, with a channel of commands and its thread. After the first command, it
+    /// sends [`HELLO`]. After the second, it reads until the end. The thread returns the received bytes.
     fn server() -> (Broker, Sender<()>, JoinHandle<Vec<u8>>) {
         let pair = rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();
         let certificate = pair.cert.der().clone();
@@ -113,14 +113,14 @@ mod tests {
             port: listener.local_addr().unwrap().port(),
             tls: Some(Arc::new(client)),
         };
-        let (tell, hear) = mpsc::channel();
+        let (command, commands) = mpsc::channel();
         let server = thread::spawn(move || {
             let connection = ServerConnection::new(Arc::new(server)).unwrap();
             let mut stream = StreamOwned::new(connection, listener.accept().unwrap().0);
             stream.conn.complete_io(&mut stream.sock).unwrap();
-            hear.recv().unwrap();
+            commands.recv().unwrap();
             io::Write::write_all(&mut stream, HELLO).unwrap();
-            hear.recv().unwrap();
+            commands.recv().unwrap();
             let mut received = Vec::new();
             if let Err(cut) = io::Read::read_to_end(&mut stream, &mut received) {
                 // The blocking device does not close TLS.
@@ -128,10 +128,10 @@ mod tests {
             }
             received
         });
-        (broker, tell, server)
+        (broker, command, server)
     }
 
-    /// Repeats a call while it has nothing to do.
+    /// Repeats a call until it does not return `TimedOut`.
     fn wait<T, E: embedded_io::Error>(mut call: impl FnMut() -> Result<T, E>) -> T {
         let start = Instant::now();
         loop {
@@ -146,7 +146,7 @@ mod tests {
 
     #[test]
     fn tls_directions_do_not_block_each_other() {
-        let (broker, tell, server) = server();
+        let (broker, command, server) = server();
         let mut stream = broker.dial().unwrap();
 
         let mut buffer = [0; 64];
@@ -169,25 +169,28 @@ mod tests {
             }
             assert!(
                 sent.len() < 100_000_000,
-                "the server reads nothing, and all is sent"
+                "all was sent, but the server reads nothing"
             );
         }
 
-        tell.send(()).unwrap();
+        command.send(()).unwrap();
         let n = wait(|| Read::read(&mut stream, &mut buffer));
         assert_eq!(
             &buffer[..n],
             HELLO,
-            "it is read although nothing can be written"
+            "it must be read, even if nothing can be written"
         );
 
-        tell.send(()).unwrap();
+        command.send(()).unwrap();
         wait(|| Write::flush(&mut stream));
         sent.extend_from_slice(b"the end");
         assert_eq!(wait(|| Write::write(&mut stream, b"the end")), 7);
         wait(|| Write::flush(&mut stream));
         drop(stream);
-        assert!(server.join().unwrap() == sent, "not what was sent");
+        assert!(
+            server.join().unwrap() == sent,
+            "the server received other bytes"
+        );
     }
 
     const SOON: Duration = Duration::from_millis(100);
@@ -198,7 +201,7 @@ mod tests {
         runtime.block_on(future)
     }
 
-    /// Waits for what becomes ready once the server, a little later, is told to go on.
+    /// Sends a command to the server after a short time, and waits for a future that it makes ready.
     async fn woken<R>(server: &Sender<()>, ready: impl Future<Output = R>) -> R {
         let server = server.clone();
         thread::spawn(move || {
@@ -207,12 +210,12 @@ mod tests {
         });
         let start = Instant::now();
         let result = timeout(LONG, ready).await.unwrap();
-        // The end of the time would wake it, too.
+        // A timeout would also wake it.
         assert!(start.elapsed() < LONG, "it was not woken");
         result
     }
 
-    /// Writes until the stream takes no more, and returns what it took.
+    /// Writes until the stream accepts no more, and returns the accepted bytes.
     async fn fill(stream: &mut FromTokio<Box<dyn AsyncStream>>) -> Vec<u8> {
         let block: Vec<u8> = (0..=u8::MAX).cycle().take(10_000).collect();
         let mut sent = Vec::new();
@@ -221,7 +224,7 @@ mod tests {
                 sent.extend_from_slice(&block[..written.unwrap()]);
                 assert!(
                     sent.len() < 100_000_000,
-                    "the server reads nothing, and all is sent"
+                    "all was sent, but the server reads nothing"
                 );
             }
             // The operating system may accept more a little later.
@@ -233,7 +236,7 @@ mod tests {
 
     #[test]
     fn tls_directions_are_woken_separately() {
-        let (broker, tell, server) = server();
+        let (broker, command, server) = server();
         let sent = block_on(async {
             let mut stream = broker.dial_async().await.unwrap();
             let mut buffer = [0; 64];
@@ -241,18 +244,23 @@ mod tests {
             assert!(nothing.is_err(), "{nothing:?}");
             let mut sent = fill(&mut stream).await;
 
-            let n = woken(&tell, AsyncRead::read(&mut stream, &mut buffer))
+            let n = woken(&command, AsyncRead::read(&mut stream, &mut buffer))
                 .await
                 .unwrap();
             assert_eq!(&buffer[..n], HELLO, "although nothing can be written");
 
-            woken(&tell, AsyncWrite::flush(&mut stream)).await.unwrap();
+            woken(&command, AsyncWrite::flush(&mut stream))
+                .await
+                .unwrap();
             assert_eq!(AsyncWrite::write(&mut stream, b"the end").await.unwrap(), 7);
             sent.extend_from_slice(b"the end");
             AsyncWrite::flush(&mut stream).await.unwrap();
             stream.into_inner().shutdown().await.unwrap();
             sent
         });
-        assert!(server.join().unwrap() == sent, "not what was sent");
+        assert!(
+            server.join().unwrap() == sent,
+            "the server received other bytes"
+        );
     }
 }

@@ -8,7 +8,7 @@ use crate::console::{END, set_connected};
 use crate::work::{Memory, Work, show};
 use crate::{failure::Failure, network::Broker};
 
-/// Longest time in ms between two looks at the clock and at the end.
+/// Maximum time in ms between two checks of the clock and of Ctrl-C.
 const TICK_MS: u32 = 100;
 
 /// Runs until the end. Returns `true` if the device has disconnected.

@@ -15,15 +15,15 @@ Examples:
   host --broker 192.168.1.7:1884 --user ann     with a login; the password is in MQTT_PASSWORD
   host --broker my-broker --tls --ca ca.pem     over TLS, with a private certificate authority";
 
-/// A living room light on this computer: publishes over MQTT whether it is on, and shows what arrives.
+/// A living room light on this computer: publishes its state over MQTT, and prints each event.
 ///
-/// Every second the light goes on or off and publishes that to PREFIX/living_room/light, a topic to which it is
-/// subscribed itself. Publish "on" or "off" there from elsewhere to switch it.
+/// Every second, the light switches and publishes its state to PREFIX/living_room/light. It is subscribed to the same
+/// topic. To switch it, publish "on" or "off" to this topic.
 #[derive(Parser, Clone, Debug)]
 #[command(name = "host", version, after_help = EXAMPLES, max_term_width = 100)]
 pub(crate) struct Options {
-    /// The broker to use, by name or address; it goes `[ADDRESS]:PORT` for an IPv6 address with a port. The port is
-    /// 1883, or 8883 with --tls. Without this option the program starts a broker inside itself
+    /// The name or address of the broker. Write `[ADDRESS]:PORT` for an IPv6 address with a port. The port is 1883
+    /// unless given, or 8883 with --tls. Without this option, the program starts its own broker
     #[arg(long, value_name = "HOST[:PORT]", value_parser = broker)]
     pub(crate) broker: Option<(String, Option<u16>)>,
     /// Encrypt the connection with TLS, and check the broker's certificate
@@ -32,7 +32,7 @@ pub(crate) struct Options {
     /// Trust the certificate authorities in this PEM file, instead of those that web browsers trust
     #[arg(long, value_name = "FILE", requires = "tls")]
     pub(crate) ca: Option<PathBuf>,
-    /// The certificate (a PEM file) with which this program proves who it is, to brokers that ask for one
+    /// The client certificate (a PEM file), for brokers that require one
     #[arg(long, value_name = "FILE", requires_all = ["tls", "client_key"])]
     pub(crate) client_cert: Option<PathBuf>,
     /// The private key (a PEM file) that belongs to --client-cert
@@ -41,8 +41,8 @@ pub(crate) struct Options {
     /// The user name for the broker
     #[arg(long, value_name = "NAME")]
     pub(crate) user: Option<String>,
-    /// The password of --user. Others on this computer can read a command line: better put it into the environment
-    /// variable MQTT_PASSWORD, which is used with --user if this option is not given
+    /// The password of --user. Other users of this computer can read the command line. The environment variable
+    /// MQTT_PASSWORD is safer, and is used with --user if this option is not given
     #[arg(long, requires = "user")]
     pub(crate) password: Option<String>,
     /// The name under which the broker knows this client and keeps its session; random if not given.
@@ -52,7 +52,7 @@ pub(crate) struct Options {
     /// The first part of the topic, PREFIX/living_room/light; a random UUID if not given
     #[arg(long, value_name = "PREFIX", value_parser = topic_prefix)]
     pub(crate) topic_prefix: Option<String>,
-    /// How hard messages are delivered: 0 may lose them, 1 may repeat them, 2 does neither
+    /// The quality of service: 0 may lose messages, 1 may repeat them, 2 delivers each once
     #[arg(long, value_name = "0|1|2", default_value = "0")]
     #[arg(value_parser = value_parser!(u8).try_map(QoS::try_from))]
     pub(crate) qos: QoS,
@@ -62,25 +62,25 @@ pub(crate) struct Options {
     /// End with success when this many of its own messages have come back
     #[arg(long, value_name = "N", value_parser = value_parser!(u32).range(1..))]
     pub(crate) count: Option<u32>,
-    /// The longest silence after which the broker takes this client for dead, up to 65535; 0 means never,
-    /// which the broker inside this program does not allow
+    /// The keep alive: if the client sends nothing for one and a half times as long, the broker closes the connection.
+    /// 0 disables it, which the program's own broker does not allow. At most 65535
     #[arg(long, value_name = "SECONDS", default_value_t = 30)]
     #[arg(requires_if("0", "broker"))]
     pub(crate) keep_alive: u16,
-    /// What the broker publishes, with the QoS of --qos and not retained, if this program vanishes without a goodbye: to
-    /// the light's own topic, or to TOPIC, which ends at the first =
+    /// The will: a message that the broker publishes if the connection ends without a DISCONNECT. It has the QoS of
+    /// --qos, and is not retained. Its topic is that of the light, or TOPIC, which ends at the first =
     #[arg(long, value_name = "[TOPIC=]MESSAGE", value_parser = will)]
     pub(crate) will: Option<(Option<String>, String)>,
     /// Begin every connection with a clean session: the broker forgets subscriptions and messages when it ends
     #[arg(long)]
     pub(crate) clean: bool,
-    /// Use umqtt's async device, on one thread of tokio, instead of its blocking device; all else stays the same
+    /// Use umqtt's async device, on one thread of tokio, instead of its blocking device. The output is the same
     #[arg(long = "async")]
     pub(crate) asynch: bool,
 }
 
 impl Options {
-    /// The password of the option or of the environment.
+    /// Returns the password of the option or of the environment.
     pub(crate) fn password(&self) -> Option<Vec<u8>> {
         self.user.as_ref()?;
         let option = self.password.clone().map(String::into_bytes);
@@ -91,7 +91,7 @@ impl Options {
 /// Splits `HOST[:PORT]`.
 fn broker(text: &str) -> Result<(String, Option<u16>), String> {
     if let Some((_, rest)) = text.split_once("://") {
-        return Err(format!("write {rest}, and --tls if it was mqtts"));
+        return Err(format!("write {rest}, and add --tls for mqtts"));
     }
     let (host, port) = match text.strip_prefix('[').map(|rest| rest.split_once(']')) {
         Some(split) => split.ok_or("the ] after the IPv6 address is missing")?,
@@ -99,13 +99,13 @@ fn broker(text: &str) -> Result<(String, Option<u16>), String> {
         None => text.split_at(text.find(':').unwrap_or(text.len())),
     };
     if host.is_empty() || host.contains(|c: char| c.is_whitespace() || "/\0".contains(c)) {
-        return Err("a host name or an IP address is wanted".to_owned());
+        return Err("use a host name or an IP address".to_owned());
     }
     if port.is_empty() {
         return Ok((host.to_owned(), None));
     }
     let port: Option<NonZeroU16> = port.strip_prefix(':').and_then(|port| port.parse().ok());
-    let port = port.ok_or("HOST:PORT or [ADDRESS]:PORT is wanted, with a port from 1 to 65535")?;
+    let port = port.ok_or("use HOST:PORT or [ADDRESS]:PORT, with a port from 1 to 65535")?;
     Ok((host.to_owned(), Some(port.get())))
 }
 
@@ -120,7 +120,7 @@ fn interval(text: &str) -> Result<Duration, &'static str> {
         Ok(seconds) if (0.001..=86_400.0).contains(&seconds) => {
             Ok(Duration::from_secs_f64(seconds))
         }
-        _ => Err("a number of seconds from 0.001 to 86400 is wanted"),
+        _ => Err("use a number of seconds from 0.001 to 86400"),
     }
 }
 

@@ -46,24 +46,26 @@ fn unusable(path: &Path) -> String {
     format!("The file {} cannot be used", path.display())
 }
 
-/// Returns what to tell the user if an error of a stream is one of TLS.
+/// Returns the text for the user if an error of a stream is one of TLS.
 pub(crate) fn failure(error: &io::Error) -> Option<Failure> {
     let error = error.get_ref()?.downcast_ref::<TlsError>()?;
     let advice = match error {
         TlsError::InvalidMessage(_) => {
-            "What the broker sent is no TLS: 8883 is the usual port with TLS, 1883 without."
+            "The answer of the broker is not TLS: 8883 is the usual port with TLS, 1883 without."
         }
         TlsError::InvalidCertificate(Invalid::UnknownIssuer | Invalid::BadSignature) => {
-            "The broker's certificate comes from nobody trusted here: give that of its authority with --ca FILE."
+            "No trusted authority has signed the broker's certificate: give the authority's certificate with --ca FILE."
         }
         TlsError::InvalidCertificate(
             Invalid::NotValidForName | Invalid::NotValidForNameContext { .. },
-        ) => "The broker's certificate is for another host: use a name in --broker that it holds.",
+        ) => {
+            "The broker's certificate is for another host: use a name of this certificate in --broker."
+        }
         TlsError::InvalidCertificate(_) => {
             "The broker's certificate is not valid, or not valid today: check this computer's clock, or have it replaced."
         }
         TlsError::PeerIncompatible(_) | TlsError::AlertReceived(Alert::ProtocolVersion) => {
-            "The broker has no TLS that is safe enough: TLS 1.2 or 1.3 is needed."
+            "The broker supports neither TLS 1.2 nor TLS 1.3, or no common algorithm: update it."
         }
         TlsError::AlertReceived(Alert::CertificateRequired | Alert::HandshakeFailure) => {
             "The broker asks for a client certificate: give one with --client-cert FILE --client-key FILE."

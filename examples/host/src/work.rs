@@ -1,4 +1,4 @@
-//! What the program does on either device.
+//! The light, on either device.
 
 use std::fmt;
 
@@ -8,10 +8,10 @@ use umqtt::{Config, Event, Message, Storage, codec::SubackReturnCode};
 use crate::console::{DONE, END, GAVE_UP, complain, end, say, set_connected};
 use crate::{failure::Failure, network::Broker, options::Options};
 
-/// Receive buffer, send buffer, messages in flight.
+/// Capacities: receive buffer, send buffer, messages in flight.
 pub(crate) type Memory = Storage<16_384, 16_384, 32>;
 
-/// The light, and all that a device needs.
+/// The light, and the settings of its device.
 #[derive(Debug)]
 pub(crate) struct Work<'a> {
     pub(crate) light: Light<'a>,
@@ -21,7 +21,7 @@ pub(crate) struct Work<'a> {
 }
 
 impl Work<'_> {
-    /// Handles an event, and shows it, until the end begins.
+    /// Handles and prints an event, unless the program is ending.
     pub(crate) fn handle(&mut self, event: &Event<'_>) {
         if END.get().is_some() {
             return;
@@ -39,7 +39,7 @@ impl Work<'_> {
             } => {
                 set_connected(true);
                 if unknown_session {
-                    say("It is the session of an earlier run; --clean would begin a new one.");
+                    say("It is the session of an earlier run. Use --clean to begin a new one.");
                 }
             }
             Event::Subscribed { codes, .. } if !codes.all_granted() => {

@@ -1,6 +1,6 @@
 //! The living room light without its I/O: its state, its messages, and the sentences for its user.
 //!
-//! Each program that shares it brings a board and a device of `umqtt`.
+//! Each program that uses it adds a board and a device of `umqtt`.
 #![no_std]
 
 mod news;
@@ -20,9 +20,9 @@ pub struct Light<'a> {
     topic: &'a str,
     qos: QoS,
     on: bool,
-    /// Number of own messages with each state that have not come back.
+    /// Number of own messages with each state that were published and not received yet.
     under_way: UnderWay,
-    /// Number of own messages that have come back.
+    /// Number of own messages that were received.
     count: u32,
 }
 
@@ -55,12 +55,12 @@ impl<'a> Light<'a> {
         self.on
     }
 
-    /// Returns how many of its own messages have come back.
+    /// Returns the number of its own messages that were received.
     pub const fn count(&self) -> u32 {
         self.count
     }
 
-    /// Publishes the other state by this function, then switches. The light is as before if the function fails.
+    /// Publishes the other state by this function, then switches. If the function fails, the light does not switch.
     ///
     /// # Errors
     ///
@@ -79,7 +79,7 @@ impl<'a> Light<'a> {
         Ok(News::Published { on })
     }
 
-    /// Handles an event of the device, and returns what to show.
+    /// Handles an event of the device, and returns the text for the user.
     pub fn handle<'e>(&mut self, event: &Event<'e>) -> News<'e> {
         match *event {
             Event::Connected {

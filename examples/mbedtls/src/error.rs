@@ -23,7 +23,7 @@ pub enum Error {
     /// The connection failed after the handshake, and before the server sent application data. With TLS 1.3, this
     /// happens if the server refuses a wrong or missing client certificate.
     Unanswered(SessionError),
-    /// The connection failed later.
+    /// The connection failed after the server had sent application data.
     Connection(SessionError),
 }
 
@@ -73,7 +73,10 @@ const REASONS: [(u32, &str); 13] = [
     (sys::MBEDTLS_X509_BADCERT_REVOKED, "it is revoked"),
     (sys::MBEDTLS_X509_BADCERT_MISSING, "there is none"),
     (sys::MBEDTLS_X509_BADCERT_SKIP_VERIFY, "it was not verified"),
-    (sys::MBEDTLS_X509_BADCERT_OTHER, "it is unusual"),
+    (
+        sys::MBEDTLS_X509_BADCERT_OTHER,
+        "it was refused for another reason",
+    ),
     (
         sys::MBEDTLS_X509_BADCERT_KEY_USAGE | sys::MBEDTLS_X509_BADCERT_NS_CERT_TYPE,
         "its key is not for this use",
@@ -106,7 +109,7 @@ impl Error {
     }
 
     /// Returns the failed step, and the probable cause.
-    fn words(&self) -> (&'static str, &'static str) {
+    fn step_and_cause(&self) -> (&'static str, &'static str) {
         match *self {
             Self::Roots(error) => ("the trusted roots cannot be used", of_parsing(error)),
             Self::ClientCertificate(error) => {
@@ -115,7 +118,7 @@ impl Error {
             Self::ClientKey(error) => ("the client key cannot be used", of_parsing(error)),
             Self::ServerName => (
                 "the server name cannot be used",
-                "no certificate can hold it",
+                "it is empty, contains a NUL byte, or has more than 253 bytes",
             ),
             Self::Refused(_) => ("the server's certificate is refused", ""),
             Self::Handshake(error) => ("the TLS handshake failed", of_handshake(error)),
@@ -142,7 +145,7 @@ impl Error {
     }
 }
 
-/// The high-level part of a code. A low-level one may be added to it.
+/// Returns the high-level part of an error code. Mbed TLS may have added a low-level part.
 fn high_level(code: i32) -> i32 {
     0_i32.saturating_sub_unsigned(code.unsigned_abs() & 0xff80)
 }
@@ -273,8 +276,8 @@ impl fmt::Display for Error {
         if let Self::Refused(refusal) = self {
             return write!(f, "the server's certificate is refused: {refusal}");
         }
-        let (what, why) = self.words();
-        write!(f, "{what}: {why}")?;
+        let (step, cause) = self.step_and_cause();
+        write!(f, "{step}: {cause}")?;
         match self.code() {
             Some(code) => write!(f, " (0x{code:04x})"),
             None => Ok(()),
@@ -297,8 +300,8 @@ impl defmt::Format for Error {
         if let Self::Refused(refusal) = self {
             return defmt::write!(f, "the server's certificate is refused: {}", refusal);
         }
-        let (what, why) = self.words();
-        defmt::write!(f, "{}: {}", what, why);
+        let (step, cause) = self.step_and_cause();
+        defmt::write!(f, "{}: {}", step, cause);
         if let Some(code) = self.code() {
             defmt::write!(f, " (0x{:x})", code);
         }

@@ -16,8 +16,9 @@
 //!
 //! - The server must prove its name with a chain of certificates that ends at one of the roots. This cannot be turned
 //!   off.
-//! - **Without the feature `clock`, the dates of certificates are not checked:** an expired certificate is accepted. A
-//!   warning in the log says so. With it, see [`Clock`].
+//! - **Without the feature `clock`, the dates of certificates are not checked:** an expired certificate is accepted,
+//!   and the
+//!   log has a warning. With the feature, see [`Clock`].
 //! - This Mbed TLS does not support several threads. Use all its connections in one thread.
 //! - An allocator is needed: about 48 KB for a connection, and 59 KB during its handshake.
 #![no_std]
@@ -74,8 +75,8 @@ impl<'a> Connector<'a> {
 
     /// Sends this certificate to servers that request one.
     ///
-    /// In PEM form, the certificates of intermediate authorities may follow it. The key is copied. Whether it belongs to
-    /// the certificate is not checked here: the server refuses it.
+    /// In PEM form, the certificates of intermediate authorities may follow it. The key is copied. Whether it belongs
+    /// to the certificate is not checked here: the server refuses it.
     ///
     /// # Errors
     ///
@@ -108,7 +109,7 @@ impl<'a> Connector<'a> {
     ///
     /// # Errors
     ///
-    /// - [`Error::ServerName`]: no certificate can hold this name.
+    /// - [`Error::ServerName`]: the name is empty, contains a NUL byte, or has more than 253 bytes.
     /// - [`Error::Refused`]: the certificate is not trusted, or not for this name.
     /// - [`Error::Handshake`]: the handshake failed for another reason.
     ///

@@ -6,7 +6,7 @@ use umqtt::codec::{Connect, DecodeError, Delivery, FixedHeader, Packet, PacketId
 
 use crate::print;
 
-/// Most bytes of a payload or a malformed packet that are shown.
+/// Maximum number of bytes of a payload or a malformed packet that are shown.
 const SHOWN: usize = 64;
 
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
@@ -102,7 +102,7 @@ impl Connection {
         self.last = Some(text);
     }
 
-    /// Prints which side closed the connection first, the last packet, and what was unanswered.
+    /// Prints the side that closed the connection first, the last packet, and the unanswered packets.
     pub(crate) fn close(&mut self, side: Side, error: Option<&io::Error>) {
         if mem::replace(&mut self.closed, true) {
             return;
@@ -119,7 +119,7 @@ impl Connection {
         }
     }
 
-    /// The number of unanswered packets, and the oldest of them.
+    /// Returns the number of unanswered packets, and the oldest of them.
     fn unanswered(&self) -> String {
         let mut oldest: Vec<_> = self.unanswered.values().collect();
         oldest.sort_by_key(|(_, sent_at)| *sent_at);
@@ -129,7 +129,7 @@ impl Connection {
     }
 }
 
-/// The packet that starts with these bytes, and its length.
+/// Returns the name of the packet that starts with these bytes, and its length.
 fn header(bytes: &[u8]) -> (String, Option<usize>) {
     let Ok(Some((header, start))) = FixedHeader::decode(bytes) else {
         return ("packet".to_owned(), None);
@@ -139,7 +139,7 @@ fn header(bytes: &[u8]) -> (String, Option<usize>) {
     (format!("{name} of {len} bytes"), Some(len))
 }
 
-/// The id, the type of the answer (empty if none is due), and the other fields of a packet.
+/// Returns the id of a packet, the type of its answer (empty if it needs none), and its other fields.
 fn describe(packet: &Packet<'_>) -> (Option<PacketId>, &'static str, String) {
     match packet {
         Packet::Connect(it) => (None, "CONNACK", connect(it)),

@@ -16,7 +16,8 @@ use clap::Parser;
 
 use crate::connection::{Connection, Side};
 
-/// Prints every MQTT 3.1.1 packet between clients and a broker, with all packets that are still unanswered.
+/// Prints every MQTT 3.1.1 packet between clients and a broker. When a connection is closed, prints its unanswered
+/// requests.
 ///
 /// Let the client connect to this program instead of the broker. Bytes are passed on unchanged. Passwords and user
 /// names are not printed. TLS cannot be read. Ctrl-C ends the program.
@@ -84,7 +85,7 @@ fn relay(sender: Side, mut from: &TcpStream, mut to: &TcpStream, connection: &Mu
             Ok(0) => break None,
             Ok(len) => {
                 let bytes = buffer.get(..len).unwrap_or_default();
-                // Printed first, so that no answer is printed before its request.
+                // Printed before the bytes are passed on, so that no answer is printed before its request.
                 connection().receive(sender, bytes);
                 if to.write_all(bytes).is_err() {
                     // The thread that reads from `to` reports the end.

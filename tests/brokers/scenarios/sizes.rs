@@ -37,7 +37,7 @@ pub(super) fn large_payload<K: Kind>(stage: &Stage<'_, K>) -> Result<()> {
         let seen = messages(&mut receiver, 1)?;
         assert!(
             contents(&seen) == [(&*topic, &*payload)],
-            "it came as another"
+            "another message was received"
         );
     }
     sender.disconnect()?;
@@ -62,7 +62,7 @@ pub(super) fn longest_topic<K: Kind>(stage: &Stage<'_, K>) -> Result<()> {
         let seen = messages(&mut client, 1)?;
         assert!(
             contents(&seen) == [(&*topic, &b"x"[..])],
-            "it came as another"
+            "another message was received"
         );
     }
     client.disconnect()

@@ -22,13 +22,13 @@ use crate::{
 
 type Shared = Rc<RefCell<Ledger>>;
 
-/// How far the scenario is.
+/// The progress of the scenario.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Debug)]
 pub(crate) enum Phase {
     /// The devices subscribe.
     Subscribe,
     Publish,
-    /// Each device connects once more, so that it is sent what waits for it.
+    /// Each device connects once more, to receive the messages that the brokers keep for it.
     ConnectAgain,
 }
 

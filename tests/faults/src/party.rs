@@ -219,12 +219,14 @@ impl<'a> Party<'a> {
         let in_order = follows || (known && self.other_may_repeat());
         let name = self.task.name;
         if number > expected {
-            self.wrong = Some(format!("{name}: {number} came, {expected} was lost"));
+            self.wrong = Some(format!(
+                "{name}: {number} was received, {expected} was lost"
+            ));
         } else if known && self.task.qos == QoS::ExactlyOnce {
-            // The order of repeated messages says nothing about this client.
+            // The order of repeated messages depends on the other party only.
             self.progress.repeated += 1;
             if !self.store.note_repeated(number) {
-                self.wrong = Some(format!("{name}: {number} came twice at QoS 2"));
+                self.wrong = Some(format!("{name}: {number} was received twice at QoS 2"));
             }
             return;
         } else if !in_order {

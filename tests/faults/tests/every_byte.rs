@@ -1,8 +1,8 @@
 //! A fixed exchange, cut once at every byte of either direction, with both clients, and resumed.
 //!
 //! The device publishes to a topic to which it is subscribed, so that each message is sent and received. For every
-//! byte, each message is received exactly once at QoS 2, and at least once at QoS 1. In the end, neither side has any
-//! state left.
+//! byte, each message must be received exactly once at QoS 2, and at least once at QoS 1. In the end, neither side may
+//! keep any state.
 #![allow(
     clippy::arithmetic_side_effects,
     clippy::cast_possible_truncation,

@@ -95,7 +95,7 @@ def decode(data):
         if len(data) < end:
             return "incomplete"
         return fields(mqtt.MQTT(data[:end]))
-    except Exception as error:  # Whatever it is, scapy does not read it.
+    except Exception as error:  # With any exception, scapy has rejected the packet.
         return f"{type(error).__name__}"
 
 

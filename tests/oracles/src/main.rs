@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! oracles write SEED COUNT     valid packets of all fourteen types, one a line, as bytes and as fields
-//! oracles compare ORACLE FILE  what an oracle made of bytes, against what we make of them
+//! oracles compare ORACLE FILE  the result of an oracle for some bytes, against that of umqtt
 //! ```
 //!
 //! A line is `{"bytes": .., "sent": .., "theirs": ..}`: the encoded packet in hex; its fields, or null if it was

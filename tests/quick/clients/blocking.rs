@@ -1,4 +1,4 @@
-//! How the blocking client behaves: towards its transport, its clock, and its caller.
+//! The behaviour of the blocking client towards its transport, its clock, and its caller.
 
 use embedded_io::{ErrorKind, Write, WriteReady};
 use umqtt::{
@@ -26,9 +26,9 @@ fn options() -> Connect<'static> {
     }
 }
 
-// Returns the bytes for the transport.
+// The bytes for the transport.
 
-/// A CONNECT with everything, and one packet of every other kind that a client sends.
+/// A CONNECT with every field, and one packet of every other kind that a client sends.
 #[test]
 fn each_packet_is_written_in_one_write() {
     let (mut storage, network) = (storage(), Network::with_server());
@@ -66,7 +66,8 @@ fn each_packet_is_written_in_one_write() {
     assert_eq!(writes, packets);
     assert!(rest.is_empty());
     let types: Vec<u8> = packets.iter().map(|packet| packet[0] >> 4).collect();
-    // CONNECT, PUBLISH 0, 1 and 2 with PUBREL, SUBSCRIBE, UNSUBSCRIBE, PINGREQ, PUBACK, PUBREC with PUBCOMP, DISCONNECT.
+    // CONNECT, PUBLISH 0, 1 and 2 with PUBREL, SUBSCRIBE, UNSUBSCRIBE, PINGREQ, PUBACK, PUBREC with PUBCOMP,
+    // DISCONNECT.
     assert_eq!(types, [1, 3, 3, 3, 6, 8, 10, 12, 4, 5, 14]);
 }
 
@@ -122,7 +123,7 @@ fn write_interrupted_continues_with_next_call() {
     }
 }
 
-/// An interrupted flush of the transport is made up for.
+/// An interrupted flush of the transport is repeated.
 #[test]
 fn transport_flush_interrupted_is_repeated() {
     for pause in [Step::Interrupted, Step::TimedOut] {
@@ -162,7 +163,7 @@ fn transport_error_in_read_or_write_is_reported() {
                 assert_eq!(client.recv(), Ok(Event::Qos0Dropped(1)), "{step:?}");
             }
             assert_eq!(client.recv(), Err(expected), "{step:?}");
-            // It stays over, and nothing more is tried.
+            // The connection stays closed, and the transport is not used any more.
             network.reads(&[], Step::Bytes(1));
             network.writes(&[], Step::Bytes(1));
             network.feed(&publish("t", b"", QoS::AtMostOnce, 0));
@@ -199,7 +200,7 @@ fn assert_closed(client: &mut Client<'_, '_, '_>) {
     assert_eq!(client.flush(), Err(Error::Closed));
 }
 
-// Deadlines: the transport is there, the peer is not.
+// Deadlines, without a peer that answers.
 
 /// A call without an answer returns its error exactly when the response timeout has passed.
 fn ends_after(
@@ -210,7 +211,7 @@ fn ends_after(
 ) {
     let (mut storage, network) = (storage(), Network::new());
     let mut session = Session::new(&mut storage);
-    // The clock wraps on the way.
+    // The clock wraps during the wait.
     network.pass(u32::MAX - 5_000);
     let mut client = connected(&mut session, &network, &options());
     network.pass(300);
@@ -243,7 +244,7 @@ fn connect_unanswered_returns_connack_timeout() {
     assert!(network.is_dropped());
 }
 
-/// CONNACK may take as long as that, and half a CONNACK is none.
+/// CONNACK is accepted up to the response timeout. A part of a CONNACK does not count.
 #[test]
 fn connack_before_response_timeout_is_accepted() {
     for (at, from, connects) in [(9_999, 0, true), (9_999, 1, false)] {
@@ -434,7 +435,7 @@ fn response_timeout_set_is_applied() {
     );
 }
 
-/// The answers were received while the caller was busy. They count: they were not late, only read late.
+/// Answers that were received in time while the caller was busy are accepted, even if they are read late.
 #[test]
 fn answer_received_but_unread_is_in_time() {
     let (mut storage, network) = (storage(), Network::with_server());
@@ -558,7 +559,7 @@ fn keep_alive_zero_sends_no_pingreq() {
     assert!(network.take_sent().is_empty());
 }
 
-/// PINGRESP is no event; it is known from silence by what does not happen.
+/// A PINGRESP is not an event. It prevents the timeout that follows an unanswered PINGREQ.
 #[test]
 fn ping_answered_keeps_connection_open() {
     let (mut storage, network) = (storage(), Network::new());
@@ -573,7 +574,7 @@ fn ping_answered_keeps_connection_open() {
 
 // Calls that must not wait.
 
-/// One byte of a packet, or any other part of it: `poll` reads the available bytes and returns.
+/// If only a part of a packet was received, `poll` reads it and returns.
 #[test]
 fn poll_input_incomplete_returns_at_once() {
     let stream = [
@@ -693,7 +694,7 @@ fn publish_and_wait_passes_other_events_to_handler() {
     assert_eq!(client.recv(), Ok(Event::Message(Message::new("late", b""))));
 }
 
-/// The acknowledgement waits until the caller has let go of the message.
+/// The acknowledgement is sent by the next call, when the caller does not borrow the message any more.
 #[test]
 fn message_is_acknowledged_with_next_call() {
     let (mut storage, network) = (storage(), Network::new());
@@ -711,7 +712,7 @@ fn message_is_acknowledged_with_next_call() {
     assert_eq!(network.take_sent(), puback(5));
 }
 
-/// They wait for the packets after them in the receive buffer, and for nothing else.
+/// Acknowledgements wait only for the packets after them in the receive buffer.
 #[test]
 fn acknowledgements_wait_for_buffered_messages_only() {
     let (mut storage, network) = (storage(), Network::new());
@@ -742,8 +743,8 @@ fn acknowledgements_wait_for_buffered_messages_only() {
     );
 }
 
-/// The acknowledgements of messages that were received together are sent in one write, after the last, even if the caller
-/// takes its time.
+/// The acknowledgements of messages that were received together are sent in one write, after the last, even if the
+/// caller takes its time.
 #[test]
 fn acknowledgements_of_messages_received_together_are_one_write() {
     let (mut storage, network) = (storage(), Network::new());

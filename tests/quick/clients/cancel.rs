@@ -1,9 +1,9 @@
 //! Dropping the future of any call of the async client at any of its polls loses no event, repeats no QoS 2 message,
-//! and leaves the byte stream intact. Long payloads have `long_cancel.rs`.
+//! and leaves the byte stream intact. `long_cancel.rs` tests long payloads.
 //!
 //! A program with all calls runs against a scripted server, first without faults. Then reads, writes and deliveries
 //! have a few bytes, with pauses, and calls are dropped at some polls. The bytes that the server receives and the
-//! events of the caller must stay the same. Nothing in it needs time, so a call that is not woken omits a step.
+//! events of the caller must stay the same. No step waits for a time, so a call that is not woken omits a step.
 
 use std::cell::{Cell, RefCell};
 
@@ -429,7 +429,7 @@ fn call_dropped_at_any_poll_loses_nothing() {
     }
 }
 
-/// A dropped connect drops its connection, and the next sends again what waits: all arrives, and in order.
+/// A dropped connect closes its connection. The next connection sends all pending messages, in order.
 #[test]
 fn connect_dropped_at_any_poll_resumes_on_next_connection() {
     for most in [1, 5, usize::MAX] {

@@ -439,7 +439,7 @@ proptest! {
             // After DISCONNECT, nothing has to be read.
             prop_assert_eq!(&end, &Ok(()));
         } else {
-            // A life may be over before its transport breaks.
+            // The client may end before its transport fails.
             prop_assert_eq!(reported, network.is_broken(), "{:?}", end);
         }
         if reported {
@@ -450,7 +450,8 @@ proptest! {
     }
 }
 
-/// The packets of a stream, in their order within each type: acknowledgements may overtake what waits to be written.
+/// Returns the packets of a stream by type, in their order within each type. Acknowledgements may be sent before
+/// packets that were queued earlier.
 fn by_type(stream: &[u8]) -> Types {
     let (all, rest) = packets(stream);
     assert!(rest.is_empty());

@@ -200,7 +200,7 @@ fn cut_and_resume(rx: usize, case: &Case, at: usize, answered: bool, sizes: &[us
         let mut peer = Peer::connect(session, false);
         peer.sent.clear();
         if complete && !answered {
-            // The last piece is delivered, and the connection breaks before its answer is sent.
+            // The last piece is delivered, and the connection is lost before its answer is sent.
             peer.feed(&bytes[..at - 1], sizes);
             let space = peer.session.space();
             space[0] = bytes[at - 1];

@@ -243,7 +243,7 @@ impl embedded_io_async::Write for Endless<'_> {
     }
 }
 
-/// "Reads once at most, so that a peer that sends without end stops nobody else."
+/// A poll reads a limited number of bytes, so that a peer that sends endlessly does not block other tasks.
 #[test]
 fn future_peer_sends_endlessly_returns_from_each_poll() {
     let mut storage = Memory::new();

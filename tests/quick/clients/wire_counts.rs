@@ -1,8 +1,8 @@
-//! What each operation costs on the wire, with either client: writes, packets and bytes.
+//! The cost of each operation on the wire, with either client: writes, packets and bytes.
 //!
-//! `cargo test --test quick wire_counts -- --nocapture` prints the table, which is kept in `tests/data/wire-counts.md`;
-//! with `WRITE_TABLES=1` in the environment it is written there. Only a streamed payload has a separate write, because
-//! it is not copied after its header.
+//! `cargo test --test quick wire_counts -- --nocapture` prints the table, which is kept in `tests/data/wire-counts.md`.
+//! With `WRITE_TABLES=1` in the environment, the table is written to that file. Only a streamed payload has a separate
+//! write, because it is not copied after its header.
 
 use std::{env, fmt::Write as _, fs, future::pending, path::Path};
 
@@ -165,11 +165,11 @@ fn silent(packet: &Packet<'_>) -> Vec<u8> {
     }
 }
 
-/// What one operation wrote.
+/// The output of one operation.
 #[derive(PartialEq, Eq, Debug)]
 struct Row {
     name: String,
-    /// What each write held.
+    /// The packets of each write.
     writes: Vec<String>,
     bytes: usize,
 }

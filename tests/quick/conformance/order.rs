@@ -95,8 +95,8 @@ fn keeps_the_order(level: u8, answer: fn(u16) -> Vec<u8>) {
     assert_eq!(packets(&sent), expected);
 }
 
-/// [MQTT-4.6.0-4] PUBRELs are sent in the order of the received PUBRECs, also if some of these have an unknown id, and
-/// if the connection breaks in between.
+/// [MQTT-4.6.0-4] PUBRELs are sent in the order of the received PUBRECs, even if some of these have an unknown id, or
+/// the connection is lost in between.
 #[test]
 fn mqtt_4_6_0_4_pubrels_are_in_pubrec_order() {
     let mut storage = Room::new();
@@ -259,7 +259,8 @@ fn mqtt_4_8_0_2_too_many_inbound_ids_reports_capacity() {
             Event::Message(message(2, b"b")),
         ],
     );
-    // What found room is completed first: else the next connection would begin with the same messages.
+    // The messages that found room are completed first. Otherwise, the next connection would begin with the same
+    // messages.
     assert_eq!(packets(&driven.sent()), [pubrec(1), pubrec(2)]);
     driven.expect(&[]);
     for (packet, answer) in [

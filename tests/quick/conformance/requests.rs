@@ -30,7 +30,7 @@ fn unexpected(packet_type: PacketType, packet_id: u16) -> ProtocolError {
 fn mqtt_2_3_1_2_ids_in_flight_are_not_reused() {
     let mut storage = Room::new();
     let mut driven = Driven::connected_with(&mut storage, &CLEAN);
-    // One of each kind stays in flight, the QoS 2 one in its second half.
+    // One of each kind stays in flight. One at QoS 2 waits for PUBCOMP.
     let kept = [
         driven.publish(1, b""),
         driven.publish(2, b""),
@@ -41,7 +41,7 @@ fn mqtt_2_3_1_2_ids_in_flight_are_not_reused() {
     driven.sent();
     driven.receive(&pubrec(kept[4]), &[]);
     driven.sent();
-    // All ids there are, and a few more.
+    // More requests than there are ids.
     let mut last = kept[4];
     for round in 0..66_000_u32 {
         let packet_id = match round % 3 {

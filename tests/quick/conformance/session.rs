@@ -17,7 +17,8 @@ use crate::wire::*;
 const FILTER: [(&str, QoS); 1] = [("a/#", QoS::AtMostOnce)];
 const GRANTED: [SubackReturnCode; 1] = [Granted(QoS::AtMostOnce)];
 
-/// [MQTT-3.1.0-1] The first packet on a network connection is CONNECT, whatever packets are pending in the session.
+/// [MQTT-3.1.0-1] The first packet on a network connection is CONNECT, even if other packets are pending in the
+/// session.
 #[test]
 fn mqtt_3_1_0_1_connect_is_sent_first() {
     let mut storage = Room::new();
@@ -50,7 +51,7 @@ fn mqtt_3_1_0_1_connect_is_sent_first() {
         "and nothing else before CONNACK"
     );
 
-    // The same when a connection breaks inside the CONNECT.
+    // The same is true if a connection is lost inside the CONNECT.
     driven.connect(&KEEP);
     driven.take(5);
     driven.connect(&KEEP);
@@ -261,8 +262,9 @@ fn mqtt_3_1_3_2_empty_session_accepts_other_client_id() {
     );
 }
 
-/// [MQTT-3.1.4-5] Packets may be queued before CONNACK; a refusal fails what must be failed, by name, and with Clean
-/// Session 0 keeps QoS 1 and 2 publishes.
+/// [MQTT-3.1.4-5] Packets may be queued before CONNACK. A refusal reports each failed request by its id. With Clean
+/// Session
+/// 0, it keeps publishes at QoS 1 and 2.
 #[test]
 fn mqtt_3_1_4_5_refusal_reports_failed_requests() {
     for left_before in [true, false] {

@@ -1,5 +1,4 @@
-//! The statements of MQTT 3.1.1 about keep alive, and the promises about deadlines: what happens when, to the
-//! millisecond.
+//! The statements of MQTT 3.1.1 about keep alive, and the documented deadlines, to the millisecond.
 
 use umqtt::{
     Event, ProtocolError, StreamedPublish,
@@ -201,7 +200,7 @@ fn mqtt_3_1_2_23_publish_half_written_delays_pingreq() {
     assert_eq!(driven.sent(), PINGREQ);
 }
 
-/// [MQTT-3.1.2-23] If a peer never reads, the connection is closed after the response timeout, whatever the peer sends.
+/// [MQTT-3.1.2-23] If a peer never reads, the connection is closed after the response timeout, even if the peer sends.
 #[test]
 fn mqtt_3_1_2_23_peer_never_reads_closes_connection() {
     for half in [0, 1] {
@@ -395,7 +394,7 @@ fn mqtt_3_12_4_1_pingresp_missing_is_pingresp_timeout() {
     assert_eq!(driven.sleep(), None, "nothing is owed");
 }
 
-/// The CONNACK deadline starts when CONNECT was sent whole, whatever is sent after it.
+/// The CONNACK deadline starts when CONNECT was sent whole. Later packets do not change it.
 #[test]
 fn connack_deadline_starts_after_connect_is_sent() {
     for left in [0, 5] {
@@ -856,7 +855,7 @@ fn write_deadline_nothing_to_write_is_none() {
     driven.ends_after(TIMEOUT, ProtocolError::WriteTimeout);
 }
 
-/// All deadlines hold on a clock that wraps in the middle of them.
+/// All deadlines are exact if the clock wraps before they pass.
 #[test]
 fn deadlines_clock_wraps_are_exact() {
     let mut storage = Room::new();
@@ -872,8 +871,8 @@ fn deadlines_clock_wraps_are_exact() {
     driven.ends_after(TIMEOUT, ProtocolError::RequestTimeout { packet_id });
 }
 
-/// If a packet stays in the buffer for lack of room for its answer, it is handled as soon as there is room, not when
-/// something else is received.
+/// If a packet stays in the buffer for lack of room for its answer, it is handled as soon as there is room, not only
+/// when more bytes are received.
 #[test]
 fn packet_without_ack_room_is_handled_when_room_is_free() {
     let mut storage = umqtt::Storage::<128, 128, 4>::new();

@@ -145,7 +145,8 @@ fn refused_message_is_delivered_again_after_resume() {
     assert_eq!(acknowledged, 2);
 }
 
-/// A transport that fails while an event is refused does not make the runner spin. The message is reported before the end.
+/// A transport that fails while an event is refused does not make the runner spin. The message is reported before the
+/// end.
 #[test]
 fn failure_while_message_is_refused_is_reported_after_resume() {
     let world = World::new();
@@ -473,7 +474,7 @@ fn runner_dropped_ends_waiting_calls() {
     assert_eq!(mqtt.state(), DeviceState::RunnerGone);
 }
 
-/// The runner of a device that was shut down is dropped sooner or later: the reason stays.
+/// If the runner is dropped after its device was shut down, the state remains `ShutDown`.
 #[test]
 fn runner_dropped_after_shut_down_keeps_state() {
     let world = World::new();

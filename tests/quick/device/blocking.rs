@@ -1,4 +1,4 @@
-//! The blocking device: when it dials, what ends its calls, and what its handler refuses.
+//! The blocking device: the times of its dials, the ends of its calls, and events that its handler refuses.
 
 use std::{
     cell::{Cell, RefCell},

@@ -556,7 +556,7 @@ impl Row {
         }
     }
 
-    /// Returns what differs from the row.
+    /// Returns the differences from the row.
     fn check(&self, device: &str, seen: &[String], accepted: &[String]) -> Vec<String> {
         let mut wrong = Vec::new();
         for (lines, expected) in [(seen, self.sees), (accepted, self.accepts)] {

@@ -1,4 +1,4 @@
-//! Handles of an async device: who waits for what, in which order, and what ends the wait.
+//! Handles of an async device: waiting calls, their order, and the ends of their waits.
 
 use std::{
     cell::{Cell, RefCell},

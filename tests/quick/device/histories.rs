@@ -3,12 +3,11 @@
 //! Each history follows from its seed. Tasks publish at all QoS, with and without streamed payloads, and subscribe.
 //! Calls and `run` are dropped at any poll, handlers postpone events, and connections are cut at any byte. The broker
 //! forgets the session, sessions change during a save, and there may be more tasks than places. In most histories
-//! everything becomes calm then: each task has to end, and each message to arrive. In the others the device is shut
-//! down, or its runner is dropped, while tasks wait: each task has to end.
+//! the faults then end: each task must end, and each message must be received. In the others, the device is shut down
+//! or its runner is dropped while tasks wait: each task must end.
 //!
-//! A debug build plays 200 histories, and a release build (`.ci/exhaustive`) 10,000. `DEVICE_COUNT=n` and
-//! `DEVICE_FIRST=n` choose how many, and from which seed on. The counts of all kinds of events are printed; see
-//! [`KINDS`].
+//! A debug build runs 200 histories, and a release build (`.ci/exhaustive`) 10,000. `DEVICE_COUNT=n` sets the number of
+//! histories, and `DEVICE_FIRST=n` the first seed. The counts of all kinds of events are printed (see [`KINDS`]).
 
 use std::{
     cell::{Cell, RefCell},
@@ -37,7 +36,7 @@ use crate::common::{
 /// Seeds that failed once.
 const FAILED: &[u64] = &[396, 1_817];
 
-/// Histories unless the environment says how many.
+/// The number of histories, unless `DEVICE_COUNT` sets it.
 const COUNT: u64 = if cfg!(debug_assertions) { 200 } else { 10_000 };
 
 /// Kinds of events in the histories, with their minimum counts in 1,000 histories.
@@ -390,7 +389,7 @@ struct Plan {
     ending: Ending,
 }
 
-/// What all tasks of a history share.
+/// The common state of all tasks of a history.
 struct History<'h> {
     seed: u64,
     world: &'h World,
@@ -444,7 +443,7 @@ impl History<'_> {
         self.count(kind);
     }
 
-    /// Runs a call, and drops it at some poll if the plan says so.
+    /// Runs a call, and drops it at a random poll if the plan requires it.
     async fn limited<R>(
         &self,
         dropped: &'static str,

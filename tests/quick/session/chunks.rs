@@ -1,4 +1,4 @@
-//! Inbound messages that are larger than the receive buffer, and other packets that are.
+//! Received messages, and other packets, that are larger than the receive buffer.
 
 use umqtt::{
     Event, ProtocolError, Storage,
@@ -12,7 +12,8 @@ fn payload(len: usize) -> Vec<u8> {
     (0..len).map(|at| (at * 7 % 251) as u8).collect()
 }
 
-/// Receives `message` in pieces of at most `piece` bytes. Returns the payload of its chunks, and the number of chunks.
+/// Receives the message in `bytes`, in pieces of at most `piece` bytes. Checks that its chunks have the `expected`
+/// payload, and returns their number.
 fn receive(driven: &mut Driven<'_>, bytes: &[u8], piece: usize, expected: &[u8]) -> usize {
     let (mut got, mut chunks, mut rest) = (Vec::new(), 0, bytes);
     while !rest.is_empty() {
@@ -36,7 +37,7 @@ fn receive(driven: &mut Driven<'_>, bytes: &[u8], piece: usize, expected: &[u8])
                 }
                 other => panic!("{other:?}"),
             }
-            // Answered after the last chunk and not before.
+            // It is acknowledged only after the last chunk.
             assert!(rest.is_empty() || !driven.session.has_pending());
         }
     }
@@ -53,7 +54,7 @@ fn long_message_is_delivered_in_chunks() {
             let expected = payload(len);
             let mut storage = Storage::<16, 64, 1, 4>::new();
             let mut driven = Driven::connected_with(&mut storage, &CLEAN);
-            let mut packet_id = 0;
+            let mut tested = 0;
             for (level, answer) in [
                 (0, None),
                 (1, Some(puback as fn(u16) -> _)),
@@ -65,10 +66,10 @@ fn long_message_is_delivered_in_chunks() {
                 }
                 let chunks = receive(&mut driven, &bytes, piece, &expected);
                 assert!(chunks <= len && chunks >= len / 16);
-                packet_id += 1;
+                tested += 1;
                 assert_eq!(driven.sent(), answer.map_or(vec![], |answer| answer(9)));
             }
-            assert!(packet_id > 0);
+            assert!(tested > 0);
         }
     }
 }
@@ -98,7 +99,7 @@ fn long_message_between_others_delays_no_acknowledgement() {
     assert_eq!(packets(&driven.sent()), [puback(8), puback(9), puback(10)]);
 }
 
-/// A caller that redeems each token and looks at nothing has skipped the message.
+/// If the caller takes each event and ignores it, the message is skipped.
 #[test]
 fn chunks_ignored_message_is_skipped() {
     let mut storage = Storage::<16, 64, 1, 4>::new();
@@ -152,8 +153,8 @@ fn chunks_aborted_is_reported_on_next_connection() {
     driven.expect(&[Event::ChunksAborted]);
 }
 
-/// If only the acknowledgement of a complete message was lost, at QoS 2 the message is not delivered again, in whatever
-/// form it is repeated.
+/// If only the acknowledgement of a complete message was lost, at QoS 2 the message is not delivered again, in
+/// pieces of any size.
 #[test]
 fn repeated_long_message_is_not_delivered() {
     let bytes = publish(2, 9, &payload(100));
@@ -177,7 +178,7 @@ fn repeated_long_message_is_not_delivered() {
 /// A topic that does not fit is skipped, acknowledged and reported, in any pieces. A repeated one is only acknowledged.
 #[test]
 fn long_topic_is_skipped_and_reported() {
-    // What fits beside 2 bytes of fixed header, 2 of length and an id.
+    // A topic of 10 bytes fits with the fixed header, the length and an id, or one of 12 without an id.
     for len in 1..40 {
         for level in [0, 1, 2] {
             for piece in [1, 3, 16] {
@@ -207,7 +208,8 @@ fn long_topic_is_skipped_and_reported() {
     }
 }
 
-/// Any other packet that does not fit ends the connection, with its size, at its header; one that just fits does not.
+/// Any other packet that does not fit closes the connection when its header is received. The reason has its size. A
+/// packet that just fits is received.
 #[test]
 fn other_long_packets_report_bytes_needed() {
     let mut storage = Storage::<16, 128, 4, 4>::new();
@@ -281,7 +283,7 @@ fn message_filling_buffer_is_delivered_whole() {
     }
 }
 
-/// The topic of a skipped message is looked at to its end, at every QoS.
+/// The topic of a skipped message is checked to its end, at every QoS.
 #[test]
 fn wildcard_in_skipped_topic_is_refused() {
     for level in [0, 1, 2] {

@@ -48,7 +48,7 @@ fn mqtt_4_8_0_2_inbound_ids_full_next_connection_continues() {
     driven.pass(1);
     assert_eq!(run(&mut driven), (vec![], vec![], full));
 
-    // Had the PUBREC been lost, it would go again.
+    // The server resends a message whose PUBREC was lost. PUBREC is then sent again.
     driven.open(&KEEP, true);
     driven.feed(&burst(1, 8));
     assert_eq!(run(&mut driven), (pubrec(1), vec![], None));
@@ -65,7 +65,7 @@ fn mqtt_4_8_0_2_inbound_ids_full_next_connection_continues() {
     assert_eq!(run(&mut driven), (pubrec(3), vec![vec![3]], None));
 }
 
-/// The PUBREL may be received after a long message, however long that takes.
+/// A PUBREL after a long message is accepted, even if that message takes many response timeouts.
 #[test]
 fn pubrel_after_long_message_is_handled() {
     let mut storage = Storage::<64, 64, 1, 1>::new();

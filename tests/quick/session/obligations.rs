@@ -372,7 +372,7 @@ fn connect_not_sent_or_refused_next_connected_reports_none() {
     assert_eq!(reconnect(&mut driven, true), (true, false));
 }
 
-/// The flag stays until its event was taken, and is in the image, also while the answer is awaited.
+/// The flag is kept until its event was taken. The image contains it, even while the answer is awaited.
 #[test]
 fn connect_unanswered_session_restored_connected_reports_it() {
     let mut storage = Room::new();

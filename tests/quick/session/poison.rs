@@ -1,4 +1,5 @@
-//! A server that closes the connection without a word: which message or filter is named, and what else is still sent.
+//! A server that closes the connection without a reason: the message or filter that is named, and the packets that are
+//! still sent.
 
 use umqtt::{
     Event, ProtocolError, RequestError, Storage, StreamedPublish,
@@ -23,7 +24,7 @@ fn closed_at(number: u16, level: u8, connections: u16) -> ProtocolError {
     }
 }
 
-/// The server closes the connection; the reason.
+/// Closes the connection by the server, and returns the reason.
 #[track_caller]
 fn close(driven: &mut Driven<'_>) -> ProtocolError {
     driven.session.connection_lost();
@@ -155,7 +156,7 @@ fn publish_acknowledged_count_restarts() {
     }
 }
 
-/// The message was not on the connection before: it is not the reason why that was closed.
+/// A message that was not sent on the connection before is not the reason why that connection was closed.
 #[test]
 fn publish_new_closed_once_is_not_named() {
     let mut storage = Room::new();
@@ -174,7 +175,7 @@ fn publish_new_closed_once_is_not_named() {
     ));
 }
 
-/// Connections on which no message was sent count neither way.
+/// A connection on which no message was sent neither counts nor ends the count.
 #[test]
 fn publish_connections_without_it_do_not_count() {
     let mut storage = Room::new();
@@ -192,7 +193,7 @@ fn publish_connections_without_it_do_not_count() {
     assert_eq!(close(&mut driven), closed_at(1, 1, 2));
 }
 
-/// A device that sleeps without waiting for the acknowledgement: the server has closed nothing.
+/// A device that sleeps without waiting for the acknowledgement closes the connection itself.
 #[test]
 fn publish_own_disconnect_does_not_count() {
     let mut storage = Room::new();
@@ -238,7 +239,7 @@ fn publish_reason_in_received_bytes_is_not_named() {
     reopen(&mut driven);
     driven.feed(&[0xF0, 0]);
     assert!(matches!(close(&mut driven), ProtocolError::Decode(_)));
-    // Acknowledged in the last bytes.
+    // The message is acknowledged in the last received bytes.
     reopen(&mut driven);
     driven.feed(&puback(1));
     driven.session.connection_lost();
@@ -248,7 +249,7 @@ fn publish_reason_in_received_bytes_is_not_named() {
     );
 }
 
-/// DISCONNECT was queued before CONNACK or after it: all is sent, and it is sent after all.
+/// If DISCONNECT is queued, before or after CONNACK, all messages are sent at once, and DISCONNECT after them.
 #[test]
 fn publishes_one_by_one_disconnect_is_not_delayed() {
     for is_early in [true, false] {
@@ -304,7 +305,7 @@ fn publishes_one_by_one_later_requests_and_qos_0_follow() {
     driven.feed(&suback(asked, &[GRANTED]));
     assert_eq!(driven.events().len(), 1);
 
-    // Closed before: reported.
+    // If the connection is closed before they are sent, events report it.
     driven.publish(1, b"c");
     driven.publish_and_send(1, b"d");
     close(&mut driven);
@@ -328,7 +329,7 @@ fn publishes_one_by_one_any_pieces_stay_whole() {
     for size in 1..40 {
         let mut storage = Room::new();
         let mut driven = Driven::new(&mut storage);
-        fruitless(&mut driven);
+        send_one_by_one_next(&mut driven);
         driven.open(&KEEP, true);
         driven.publish(0, b"zero");
         let asked = driven.subscribe(&[("f", QoS::AtMostOnce)]);
@@ -361,7 +362,7 @@ fn publishes_one_by_one_any_pieces_stay_whole() {
 }
 
 /// A session whose next connection sends one by one, and that keeps nothing.
-fn fruitless(driven: &mut Driven<'_>) {
+fn send_one_by_one_next(driven: &mut Driven<'_>) {
     driven.open(&KEEP, false);
     let poison = driven.publish_and_send(1, b"poison");
     close(driven);
@@ -383,7 +384,7 @@ fn publishes_one_by_one_streamed_payload_before_them_is_whole() {
     for size in 1..30 {
         let mut storage = Room::new();
         let mut driven = Driven::new(&mut storage);
-        fruitless(&mut driven);
+        send_one_by_one_next(&mut driven);
         driven.open(&KEEP, true);
         driven.publish(0, b"zero");
         driven.session.begin_payload(streamed, 10).unwrap();
@@ -496,7 +497,7 @@ fn publishes_one_by_one_streamed_payloads_are_needed_one_by_one() {
     assert_eq!(driven.sent(), dup(publish(1, 3, b"short")));
 }
 
-/// Its payload is not provided: the message was not sent on this connection.
+/// A message whose payload is not provided was not sent on this connection.
 #[test]
 fn publish_streamed_payload_not_provided_is_not_named() {
     let mut storage = Room::new();
@@ -524,7 +525,7 @@ fn with_unanswered(driven: &mut Driven<'_>) {
     assert_eq!(close(driven), ProtocolError::Closed);
 }
 
-/// The SUBSCRIBE of this filter alone is sent; its id.
+/// Checks that a SUBSCRIBE for only this filter is sent, and returns its id.
 #[track_caller]
 fn expect_alone(driven: &mut Driven<'_>, filter: &str) -> u16 {
     let sent = driven.sent();
@@ -551,7 +552,7 @@ fn subscription_closed_twice_is_named() {
             let reason = ProtocolError::ClosedAtSubscribe { index, connections };
             assert_eq!(close(&mut driven), reason);
         }
-        // The caller removes it: the others are sent together.
+        // After the caller has removed it, the others are sent together.
         let list: Vec<_> = THREE
             .iter()
             .enumerate()
@@ -564,7 +565,7 @@ fn subscription_closed_twice_is_named() {
     }
 }
 
-/// Granted after all, one by one: later lists are sent together.
+/// If the server has granted all filters one by one, later lists are sent together.
 #[test]
 fn subscriptions_one_by_one_granted_are_together_next_time() {
     let mut storage = Room::new();
@@ -579,7 +580,11 @@ fn subscriptions_one_by_one_granted_are_together_next_time() {
     close(&mut driven);
     driven.open(&KEEP, false);
     assert_eq!(driven.sent()[..2], [0x82, 14]);
-    assert_eq!(close(&mut driven), ProtocolError::Closed, "counted anew");
+    assert_eq!(
+        close(&mut driven),
+        ProtocolError::Closed,
+        "the count starts again"
+    );
 }
 
 #[test]
@@ -614,7 +619,7 @@ fn subscription_own_disconnect_or_timeout_does_not_count() {
     }
 }
 
-/// The list and a message are unanswered: the SUBSCRIBE was first.
+/// If a SUBSCRIBE and a message are unanswered, the SUBSCRIBE is named, because it was sent first.
 #[test]
 fn subscription_and_publish_unanswered_subscription_is_named() {
     let mut storage = Room::new();

@@ -11,7 +11,7 @@ use crate::wire::*;
 
 const FILTER: [(&str, QoS); 1] = [("a/#", QoS::AtMostOnce)];
 
-/// Any number of connections that break before CONNACK, at any byte, do not change the session.
+/// Connections that are lost before CONNACK, at any byte, do not change the session.
 #[test]
 fn connections_without_connack_keep_session() {
     let mut storage = Room::new();
@@ -47,7 +47,8 @@ fn connections_without_connack_keep_session() {
     );
 }
 
-/// A resend that is cut in the middle is sent again, with those after it. Messages that were sent once keep DUP.
+/// If a connection is lost inside a resend, that message and those after it are sent again. Messages that were sent
+/// once keep DUP.
 #[test]
 fn resend_cut_is_sent_again() {
     let packet = publish(1, 1, b"a").len();
@@ -67,7 +68,7 @@ fn resend_cut_is_sent_again() {
         driven.open(&KEEP, true);
         let third = publish(1, 3, b"c");
         let mut again = packets(&driven.sent());
-        // Two connections without an acknowledgement: one by one.
+        // After two connections without an acknowledgement, messages are sent one by one.
         assert_eq!(again.len(), if left > 0 { 1 } else { 3 });
         while again.len() < 3 {
             driven.feed(&puback(again.len().try_into().unwrap()));
@@ -85,7 +86,8 @@ fn resend_cut_is_sent_again() {
     }
 }
 
-/// Acknowledgements, PINGREQ, QoS 0 and half a packet die with their connection; pending requests are reported.
+/// The end of a connection discards acknowledgements, PINGREQ, messages at QoS 0 and a partly received packet. Pending
+/// requests are reported.
 #[test]
 fn connection_closed_discards_acks_pings_and_qos_0() {
     let mut storage = Room::new();
@@ -114,12 +116,12 @@ fn connection_closed_discards_acks_pings_and_qos_0() {
     );
     driven.open(&KEEP, true);
     assert_eq!(driven.sent(), b"");
-    // The rest of the half would be no packet; a whole one is.
+    // The next connection begins with a whole packet.
     driven.feed(&dup(publish(1, 5, b"half")));
     assert_eq!(driven.events().len(), 1);
 }
 
-/// The caller learns the fate of everything, also when it connects again at once without asking.
+/// All pending reports are kept, even if the caller connects again at once without a poll.
 #[test]
 fn reports_pending_survive_immediate_reconnect() {
     let mut storage = Room::new();
@@ -128,7 +130,7 @@ fn reports_pending_survive_immediate_reconnect() {
     let asked = driven.subscribe(&FILTER);
     driven.sent();
     driven.publish(0, b"zero");
-    // An acknowledgement has been found, and not been looked at.
+    // The event of an acknowledgement was announced, and not taken.
     driven.feed(&puback(published));
     let ready = driven.session.poll(driven.at()).unwrap().unwrap();
     assert_eq!(ready.completed_request(), Some(id(published)));
@@ -165,7 +167,7 @@ fn connack_of_old_connection_is_ignored() {
     driven.accept(true);
 }
 
-/// A pending event is not lost when the connection breaks, and it is not returned twice.
+/// A pending event is returned once, even if the connection is lost.
 #[test]
 fn event_pending_survives_connection_loss() {
     let mut storage = Room::new();
@@ -177,7 +179,11 @@ fn event_pending_survives_connection_loss() {
     assert_eq!(event, Some(Event::Message(message(2, b"x"))));
     assert_eq!(driven.end(), ProtocolError::Closed);
     driven.open(&KEEP, true);
-    assert_eq!(driven.sent(), b"", "the PUBREC went with its connection");
+    assert_eq!(
+        driven.sent(),
+        b"",
+        "the PUBREC was discarded with its connection"
+    );
     driven.receive(&dup(publish(2, 5, b"x")), &[]);
     assert_eq!(driven.sent(), pubrec(5));
 }
@@ -219,7 +225,10 @@ fn pipelined_packets_are_one_slice() {
     let now = driven.at();
     assert_eq!(driven.session.pending(now), all);
     assert_eq!(driven.sent(), all);
-    assert!(driven.session.is_connecting(), "CONNACK may yet refuse");
+    assert!(
+        driven.session.is_connecting(),
+        "the server may still refuse the connection"
+    );
     driven.feed(&connack(false));
     driven.session.connection_lost();
     let (events, reason) = driven.last_words();
@@ -262,7 +271,7 @@ fn pipelined_packets_refused_are_all_reported() {
     );
 }
 
-/// A full window is an answer: nothing is sent, nothing is lost, and the connection is fine.
+/// If the in-flight table is full, requests return an error. The session and the connection do not change.
 #[test]
 fn in_flight_table_full_returns_error() {
     let mut storage = Storage::<64, 256, 2>::new();
@@ -283,7 +292,7 @@ fn in_flight_table_full_returns_error() {
     before(&mut driven);
     driven.receive(&pubrec(two), &[]);
     before(&mut driven);
-    // QoS 0 needs no slot, and messages in need none.
+    // Messages at QoS 0 and received messages need no slot.
     driven.publish(0, b"zero");
     driven.feed(&publish(1, 9, b""));
     assert_eq!(driven.events().len(), 1);
@@ -295,7 +304,8 @@ fn in_flight_table_full_returns_error() {
     driven.publish(1, b"room again");
 }
 
-/// A full arena is an answer as well, with the sizes; acknowledgements still flow, and it can be reconnected.
+/// If the send buffer is full, requests return an error with the sizes. Acknowledgements are still sent, and the
+/// session can connect again.
 #[test]
 fn send_buffer_full_returns_error_with_sizes() {
     let mut storage = Storage::<64, 64, 8>::new();
@@ -355,7 +365,7 @@ fn send_buffer_full_returns_error_with_sizes() {
     driven.receive(&puback(2), &[Event::Puback(id(3)), Event::Puback(id(2))]);
 }
 
-/// A packet that fills the send buffer to the last byte is not too large, and finds room when that is empty.
+/// A packet that fills the send buffer to the last byte is not too large, and fits when the buffer is empty.
 #[test]
 fn largest_packet_fits_into_empty_send_buffer() {
     let mut storage = Storage::<64, 64, 8>::new();
@@ -391,7 +401,7 @@ fn resend_acknowledged_before_it_begins_is_omitted() {
     );
 }
 
-/// A longer CONNECT takes no room from kept messages, and all room of discarded ones.
+/// A longer CONNECT uses the room of discarded messages, but not that of kept ones.
 #[test]
 fn longer_connect_keeps_unacknowledged_messages() {
     let mut storage = Storage::<64, 64, 8>::new();
@@ -444,7 +454,7 @@ fn payload_after_late_acknowledgement_is_requested() {
     assert_eq!(driven.session.payload_left(), 9);
 }
 
-/// A DISCONNECT finds room in a full session.
+/// A full send buffer has room for a DISCONNECT.
 #[test]
 fn disconnect_send_buffer_full_is_queued() {
     let mut storage = Storage::<64, 32, 8>::new();
@@ -458,7 +468,7 @@ fn disconnect_send_buffer_full_is_queued() {
     assert_eq!(driven.sent(), expected);
 }
 
-/// Two peers with full buffers and more to send do not wait for each other without end.
+/// Two peers with full buffers and more to send do not wait for each other forever.
 #[test]
 fn peers_with_full_buffers_do_not_deadlock() {
     for taken in [1, 2, 5, 64] {
@@ -475,7 +485,7 @@ fn peers_with_full_buffers_do_not_deadlock() {
                 published += 1;
             }
             peer.publish();
-            // A network that holds few bytes either way.
+            // The network holds few bytes in either direction.
             let room = 20_usize.saturating_sub(peer.unread.len());
             let sent = driven.take(taken.min(room));
             peer.unread.extend(sent);
@@ -553,8 +563,8 @@ impl Peer {
     }
 }
 
-/// Session Present 0 and a server that closes the connection at each unknown PUBREL: there is no live-lock, and all
-/// other messages are delivered.
+/// If the server forgot the session and closes the connection at each unknown PUBREL, the PUBREL is not repeated
+/// forever, and all other messages are delivered.
 #[test]
 fn pubrel_refused_by_server_causes_no_livelock() {
     let mut storage = Room::new();
@@ -579,7 +589,7 @@ fn pubrel_refused_by_server_causes_no_livelock() {
     driven.receive(&puback(waiting), &[Event::Puback(id(waiting))]);
 }
 
-/// The PUBREL was never sent because the connection broke before CONNACK. It is still not discarded.
+/// A PUBREL that was not sent because the connection was lost before CONNACK is not discarded.
 #[test]
 fn pubrel_never_sent_is_not_discarded() {
     let mut storage = Room::new();
@@ -595,7 +605,7 @@ fn pubrel_never_sent_is_not_discarded() {
     driven.receive(&pubcomp(1), &[Event::Pubcomp(id(1))]);
 }
 
-/// A message that begins its life after Session Present 0 is not "forgotten".
+/// A message that was published after Session Present 0 is not reported as forgotten.
 #[test]
 fn publish_after_session_lost_is_reported_delivered() {
     let mut storage = Room::new();

@@ -280,7 +280,7 @@ fn image_foreign_newer_or_invalid_returns_named_error() {
     }
 }
 
-/// A payload that is being sent is requested again after the reboot, at whatever byte the image was saved.
+/// A payload that is being sent is requested again after the reboot. The image may be saved at any byte.
 #[test]
 fn session_saved_inside_payload_requests_it_again() {
     let mut first = Small::new();
@@ -480,7 +480,7 @@ fn pubrel_unknown_to_server_is_reported_after_reboot() {
     assert_eq!(driven.sent(), b"");
 }
 
-/// [MQTT-3.1.2-6] What began with Clean Session 1 is not used again, reboot or not.
+/// [MQTT-3.1.2-6] The state of a session with Clean Session 1 is not used on a later connection, even after a reboot.
 #[test]
 fn mqtt_3_1_2_6_restored_clean_session_is_not_reused() {
     let mut first = Small::new();

@@ -4,12 +4,12 @@
 //!
 //! | cell | meaning |
 //! | --- | --- |
-//! | `.` | nothing happens |
-//! | `done` | the event that ends the request (PUBACK, PUBCOMP, SUBACK, UNSUBACK); what had not left does not leave |
+//! | `.` | the packet has no effect |
+//! | `done` | the event that ends the request (PUBACK, PUBCOMP, SUBACK, UNSUBACK); its unsent packets are not sent |
 //! | `unknown` | the event `DeliveryUnknown` |
 //! | `REL`, `COMP`, `ACK`, `REC` | PUBREL, PUBCOMP, PUBACK or PUBREC with the id is the answer |
-//! | `REL-` | the same, and the PUBLISH does not leave any more |
-//! | `msg+ACK` | the message is shown, then answered |
+//! | `REL-` | PUBREL is the answer, and the PUBLISH is not sent again |
+//! | `msg+ACK` | the message is delivered, then answered |
 //! | `wrong` | `ProtocolError::UnexpectedAck` with the type and the id |
 //! | `never` | `ProtocolError::UnexpectedPacket` |
 
@@ -31,7 +31,7 @@ qos 1 acknowledged         | .      | REL    | COMP   | .       | .      | .    
 qos 2 queued               | wrong  | wrong  | COMP   | wrong   | wrong  | wrong    | msg+ACK   | msg+REC   | REC        | never   | .        | never
 qos 2 half sent            | wrong  | wrong  | COMP   | wrong   | wrong  | wrong    | msg+ACK   | msg+REC   | REC        | never   | .        | never
 qos 2 sent                 | wrong  | REL    | COMP   | wrong   | wrong  | wrong    | msg+ACK   | msg+REC   | REC        | never   | .        | never
-pubrel owed, lane full     | wrong  | REL    | COMP   | done    | wrong  | wrong    | msg+ACK   | msg+REC   | REC        | never   | .        | never
+pubrel waits, queue full   | wrong  | REL    | COMP   | done    | wrong  | wrong    | msg+ACK   | msg+REC   | REC        | never   | .        | never
 pubrel queued              | wrong  | REL    | COMP   | done    | wrong  | wrong    | msg+ACK   | msg+REC   | REC        | never   | .        | never
 pubrel sent                | wrong  | REL    | COMP   | done    | wrong  | wrong    | msg+ACK   | msg+REC   | REC        | never   | .        | never
 qos 2 complete             | .      | REL    | COMP   | .       | .      | .        | msg+ACK   | msg+REC   | REC        | never   | .        | never
@@ -122,7 +122,7 @@ fn incoming(column: &str) -> Vec<Vec<u8>> {
     }
 }
 
-/// What happens, in the words of the table.
+/// Returns the result of a packet in a state, in the words of the table.
 fn outcome(state: &str, column: &str, incoming: &[u8]) -> String {
     let mut storage = Memory::new();
     let (mut undisturbed, mut would_leave) = in_state(&mut storage, state, column == "repeated 2");
@@ -260,8 +260,8 @@ fn bring_into(driven: &mut Driven<'_>, state: &str) -> Vec<u8> {
     driven.sent();
     match state {
         "qos 1 acknowledged" => driven.feed(&puback(1)),
-        "pubrel owed, lane full" => {
-            // Eight answers fill the lane, so that this PUBREC is looked at later.
+        "pubrel waits, queue full" => {
+            // Eight answers fill the acknowledgement queue, so that this PUBREC is handled later.
             driven.receive(&pubrel(77).repeat(8), &[]);
             driven.receive(&pubrec(1), &[]);
         }
@@ -278,7 +278,7 @@ fn bring_into(driven: &mut Driven<'_>, state: &str) -> Vec<u8> {
     vec![]
 }
 
-/// What happens on the first connection.
+/// Makes the steps of a state on the first connection.
 fn before_resume(driven: &mut Driven<'_>, state: &str) {
     match state {
         "was subscribe" => driven.subscribe(&FILTER),
@@ -295,7 +295,7 @@ fn before_resume(driven: &mut Driven<'_>, state: &str) {
     }
 }
 
-/// What happens on the second.
+/// Makes the steps of a state on the second connection.
 fn after_resume(driven: &mut Driven<'_>, state: &str) -> Vec<u8> {
     if state == "unsubscribe unseen" {
         driven.expect(&[Event::OutcomeUnknown(id(1))]);

@@ -1,4 +1,4 @@
-//! Standing subscriptions: when they are sent, in which packets, beside what, and what their answers change.
+//! Standing subscriptions: the times and packets in which they are sent, and the effects of their answers.
 
 use umqtt::{
     Event, Message, ProtocolError, RequestError, Session, Storage, SubscriptionState,

@@ -1,4 +1,5 @@
-//! The deepest stack below each function, from the frames that the compiler wrote down and the calls in the code.
+//! The largest stack usage of each function with its callees, from the frame sizes that the compiler recorded and the
+//! calls in the code.
 
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap},
@@ -10,7 +11,7 @@ use crate::{
     program::{FLASH, Program, Section},
 };
 
-/// Bytes of the deepest path from a function on, and the functions along it.
+/// Bytes of stack along the deepest path of calls from a function, and the functions of this path.
 type Depth = (u64, Vec<String>);
 
 pub struct Function {
@@ -18,7 +19,7 @@ pub struct Function {
     code: Range<u64>,
 }
 
-/// Frames as the compiler sized them, along the calls in the code of an ARMv6-M program.
+/// The stack usage of an ARMv6-M program: its functions, their frames, and the calls between them.
 pub struct Stacks {
     text: Section,
     /// By address, without the bit for Thumb.
@@ -106,7 +107,8 @@ impl Stacks {
         instructions
     }
 
-    /// Functions that this one calls or ends with. Where it calls through a pointer: all that are pointed at.
+    /// Returns the functions that this one calls or jumps to at its end. For a call through a pointer, these are all
+    /// functions with an address in memory.
     fn callees(&self, function: &Function) -> BTreeSet<u64> {
         let mut callees = BTreeSet::new();
         for Instruction { at, half, low } in self.instructions(&function.code) {
@@ -134,7 +136,8 @@ impl Stacks {
         callees
     }
 
-    /// Functions whose addresses are in the code of this one. It calls them more than twice: that is shorter.
+    /// Returns the functions whose addresses are in the code of this one. The compiler stores an address there if the
+    /// function is called more than twice, because the code is then shorter.
     fn own_pointers(&self, function: &Function) -> BTreeSet<u64> {
         let begin = ((function.code.start + 3) & !3) - self.text.address;
         let end = function.code.end - self.text.address;
@@ -147,7 +150,7 @@ impl Stacks {
             .collect()
     }
 
-    /// The deepest path from the function at this address on.
+    /// Returns the deepest path of calls from the function at this address.
     pub fn deepest(&mut self, address: u64) -> Result<Depth> {
         self.deepest_below(address, &mut Vec::new())
     }
@@ -177,8 +180,8 @@ impl Stacks {
         Ok(depth)
     }
 
-    /// The frame that the compiler wrote down. For a builtin written in assembly: the bytes that it pushes and takes off the
-    /// stack pointer.
+    /// Returns the frame size that the compiler recorded. For a builtin in assembly, counts the bytes that it pushes
+    /// and subtracts from the stack pointer.
     pub fn frame(&self, address: u64) -> u64 {
         if let Some(frame) = self.frames.get(&address) {
             return *frame;
@@ -200,13 +203,13 @@ impl Stacks {
     }
 }
 
-/// The words in these bytes: each may be the address of a function that is called through a pointer.
+/// Returns the words in these bytes. Each may be the address of a function that is called through a pointer.
 fn words_of(bytes: &[u8]) -> impl Iterator<Item = u64> {
     let words = bytes.chunks_exact(4);
     words.map(|word| u64::from(u32::from_le_bytes(word.try_into().unwrap())))
 }
 
-/// The entries of `.stack_sizes`: an address, and a frame in LEB128.
+/// Reads `.stack_sizes`: each entry is an address, and a frame size in LEB128.
 fn frames(mut data: &[u8]) -> HashMap<u64, u64> {
     let mut frames = HashMap::new();
     while let Some((address, rest)) = data.split_first_chunk::<4>() {
@@ -226,7 +229,7 @@ fn frames(mut data: &[u8]) -> HashMap<u64, u64> {
     frames
 }
 
-/// The target of a branch with a signed offset of this many bits.
+/// Returns the target of a branch. `value` is its offset, a signed number of `bits` bits.
 fn offset(at: u64, value: u64, bits: u32) -> u64 {
     let sign = 1 << (bits - 1);
     let value = (value ^ sign).wrapping_sub(sign);

@@ -1,7 +1,7 @@
-//! What the programs here share: a serial line as transport, a clock, a console, and the measured end of a run.
+//! The common code of the programs here: a serial line as transport, a clock, a console, and the measured stack.
 //!
-//! [`machine`] is all that differs between the chips. The console and the exit code leave through the debugger
-//! (semihosting), since the serial line belongs to MQTT.
+//! [`machine`] is the code of each chip. The serial line carries MQTT, so the console and the exit code use the
+//! debugger (semihosting).
 #![no_std]
 
 #[cfg_attr(target_arch = "arm", path = "machine/lm3s6965.rs")]
@@ -16,8 +16,8 @@ use semihosting::{eprintln, println, process};
 
 pub use self::serial::Serial;
 
-/// Runs a program on the machine's timer, and shows how much stack that took. The emulator's exit code is 0 if the program
-/// has succeeded, 1 if not, and 101 after a panic.
+/// Runs a program with the machine's timer, and prints the stack that it used. The emulator's exit code is 0 if the
+/// program has succeeded, 1 if not, and 101 after a panic.
 pub fn run(program: impl FnOnce(machine::Timer) -> bool) -> ! {
     let stack = stack::Stack::paint();
     let succeeded = machine::Timer::start().is_some_and(program);

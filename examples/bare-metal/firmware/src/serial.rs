@@ -7,22 +7,22 @@ use umqtt::Clock;
 
 use crate::machine::uart;
 
-/// Silence after which nothing more is on its way from an earlier connection, in milliseconds.
+/// Silence in ms after which no more bytes of an earlier connection are expected.
 const SILENCE_MS: u32 = 200;
 
 /// A serial line.
 ///
-/// Its FIFO is the only buffer: the emulator waits until there is room in it. A real line does not, so there a driver
-/// with interrupts and a larger buffer, or RTS and CTS, belongs under the same four traits.
+/// Its FIFO is the only buffer: the emulator waits until there is room in it. A real line does not wait. For that,
+/// implement the same four traits on a driver with interrupts and a larger buffer, or use RTS and CTS.
 #[derive(Debug)]
 pub struct Serial;
 
 impl Serial {
-    /// Opens the line: discards what still comes from an earlier connection, until it has been silent.
+    /// Opens the line: discards bytes of an earlier connection until the line was silent for 200 ms.
     ///
     /// # Errors
     ///
-    /// None. A modem would fail to be dialled here.
+    /// None. With a modem, dialling can fail here.
     pub fn open(clock: &impl Clock) -> Result<Self, Infallible> {
         let mut end = clock.now().add_millis(SILENCE_MS);
         while !end.has_passed(clock.now()) {

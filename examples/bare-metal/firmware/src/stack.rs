@@ -1,22 +1,22 @@
-//! How much of the stack has been used: it is painted before the program runs, and afterwards the paint that is left
-//! is counted.
-#![allow(unsafe_code)] // the stack below the one in use belongs to nobody
+//! The used size of the stack. The stack is filled with a pattern before the program runs. Afterwards, the words that
+//! still have it are counted.
+#![allow(unsafe_code)] // the unused part of the stack belongs to no object
 
 use core::ptr;
 
 const PAINT: u32 = 0xACE5_C0DE;
 
-/// What painting itself may need, in bytes.
+/// Maximum stack in bytes of the function that fills it.
 const RESERVE: usize = 256;
 
 unsafe extern "C" {
-    /// The end of what is `static`, down to which the stack may grow. Both runtimes name it so.
+    /// The end of the static variables, down to which the stack may grow. Both runtimes use this name.
     static __sheap: u32;
     /// The other end, where the stack begins.
     static _stack_start: u32;
 }
 
-/// The stack, painted.
+/// The stack, filled with the pattern.
 #[derive(Debug)]
 pub(crate) struct Stack {
     lowest: *mut u32,
@@ -24,7 +24,7 @@ pub(crate) struct Stack {
 }
 
 impl Stack {
-    /// Paints what lies below the stack in use.
+    /// Fills the unused part of the stack with the pattern.
     #[inline(never)]
     pub(crate) fn paint() -> Self {
         let lowest = (&raw const __sheap).cast_mut();
@@ -35,18 +35,18 @@ impl Stack {
             .saturating_sub(RESERVE)
             .saturating_sub(lowest.addr());
         for word in 0..unused / 4 {
-            // SAFETY: between the statics and the frames in use lies nothing.
+            // SAFETY: there is no object between the static variables and the frames in use.
             unsafe { ptr::write_volatile(lowest.add(word), PAINT) };
         }
         Self { lowest, words }
     }
 
-    /// Size of the stack, in bytes.
+    /// Returns the size of the stack, in bytes.
     pub(crate) fn size(&self) -> usize {
         self.words.saturating_mul(4)
     }
 
-    /// The most that has been in use, in bytes.
+    /// Returns the maximum that was in use, in bytes.
     pub(crate) fn worst(&self) -> usize {
         let painted = (0..self.words)
             // SAFETY: within the stack.

@@ -1,4 +1,4 @@
-//! A machine that is emulated.
+//! An emulated machine.
 
 use std::{
     net::SocketAddr,
@@ -10,10 +10,10 @@ use std::{
 
 use crate::Result;
 
-/// Longest time until a program that has been told to end has ended.
+/// Maximum time until the program ends after it was sent its last message.
 const PATIENCE: Duration = Duration::from_secs(90);
 
-/// QEMU, which does not outlive the run.
+/// QEMU, which is killed at the end of the run.
 pub(crate) struct Emulator(Child);
 
 impl Emulator {
@@ -25,12 +25,12 @@ impl Emulator {
         Ok(Self(command.stdin(Stdio::null()).spawn()?))
     }
 
-    /// Returns how it has ended, if it has.
+    /// Returns the exit status, or `None` if the program still runs.
     pub(crate) fn ended(&mut self) -> Result<Option<ExitStatus>> {
         Ok(self.0.try_wait()?)
     }
 
-    /// Waits for its end, which must be a success.
+    /// Waits for the end of the program. It must be a success.
     pub(crate) fn succeeds(&mut self) -> Result<()> {
         let start = Instant::now();
         while start.elapsed() < PATIENCE {

@@ -1,4 +1,4 @@
-//! The other end of `check`: a client that sends messages and wants the answers.
+//! The other end of `check`: a client that sends messages and waits for the answers.
 
 use std::{
     net::TcpStream,
@@ -15,10 +15,10 @@ use umqtt::{
 
 use crate::{Result, emulator::Emulator, mosquitto::Mosquitto, relay::Relay};
 
-/// Nothing takes that long: a large message is slow on the way into QEMU, and the loss of the broker is only noticed
-/// by the clock.
+/// Maximum time until an answer. A large message is slow in QEMU, and the program detects the loss of the broker only
+/// by its timeouts.
 const PATIENCE: Duration = Duration::from_secs(90);
-/// Time for an answer that is one too many.
+/// Time in which a repeated answer would be received.
 const GRACE: Duration = Duration::from_millis(500);
 const LARGE: usize = 65_536;
 
@@ -49,10 +49,10 @@ pub(crate) fn run(broker: &mut Mosquitto, relay: &Relay, emulator: Emulator) -> 
     }
     let sum = host.large()?;
 
-    // The program has the message and answers; nobody hears it, and then the broker is gone.
+    // The program receives the message. Its answer is lost in the relay, and then the broker is restarted.
     relay.swallow(true);
     host.send(b"unheard", QoS::ExactlyOnce)?;
-    host.wait_until("an answer that nobody hears", |_| {
+    host.wait_until("an answer that the relay discards", |_| {
         relay.has_swallowed(PacketType::Publish)
     })?;
     let (emulator, answers) = (host.emulator, host.answers);
@@ -62,7 +62,7 @@ pub(crate) fn run(broker: &mut Mosquitto, relay: &Relay, emulator: Emulator) -> 
     if !host.client.session_present() {
         return Err("the broker forgot the session of the host".into());
     }
-    // It waits in the broker for a program that does not know yet what happened.
+    // The broker keeps this message until the program has detected the loss and has connected again.
     host.send(b"away", QoS::AtLeastOnce)?;
     relay.swallow(false);
     host.wait_for(b"unheard")?;
@@ -81,7 +81,7 @@ pub(crate) fn run(broker: &mut Mosquitto, relay: &Relay, emulator: Emulator) -> 
     Ok(())
 }
 
-/// The client on this side, the program at the other end, and its answers so far.
+/// The client in this process, the emulated program, and its answers so far.
 struct Host<'s, 'b> {
     client: Client<'s, 'b, NonBlocking<TcpStream>, StdClock>,
     emulator: Emulator,
@@ -116,7 +116,7 @@ impl<'s, 'b> Host<'s, 'b> {
         Ok(())
     }
 
-    /// Sends 64 KiB, and waits for their checksum and length, which it returns.
+    /// Sends 64 KiB, and waits for an answer with their checksum and length. Returns this answer.
     fn large(&mut self) -> Result<Vec<u8>> {
         let mut random: u32 = 1;
         let payload: Vec<u8> = (0..LARGE)
@@ -149,7 +149,7 @@ impl<'s, 'b> Host<'s, 'b> {
             .count()
     }
 
-    /// Takes what comes within this time.
+    /// Receives answers for this time.
     fn collect_all(&mut self, time: Duration) -> Result<()> {
         let start = Instant::now();
         while start.elapsed() < time {

@@ -1,7 +1,7 @@
 //! Runs the images of `firmware` in an emulator, each with a mosquitto of its own at the other end of the serial line.
 //!
-//! `light` talks to it straight. `check` goes through a [relay](relay::Relay), so that the broker can go away and come
-//! back, while a client on this side sends it messages and looks at the answers.
+//! `light` is connected to it directly. `check` is connected through a [relay](relay::Relay), so that the broker can be
+//! restarted. Meanwhile, a client in this process sends messages to it and checks its answers.
 
 mod emulator;
 mod exchange;
@@ -17,7 +17,9 @@ type Result<T> = std::result::Result<T, Box<dyn Error>>;
 fn main() -> ExitCode {
     let directories: Vec<_> = env::args_os().skip(1).collect();
     if directories.is_empty() {
-        eprintln!("name one directory or several with the images `light` and `check` in it");
+        eprintln!(
+            "usage: bare-metal-runner DIRECTORY...: each must contain the images `light` and `check`"
+        );
         return ExitCode::FAILURE;
     }
     for directory in directories {
@@ -39,12 +41,13 @@ fn main() -> ExitCode {
     ExitCode::SUCCESS
 }
 
-/// Straight to the broker; its own messages have to come back.
+/// Runs `light`, connected to a broker directly. It succeeds if it receives its own messages.
 fn light(image: &Path) -> Result<()> {
     let broker = Mosquitto::start()?;
     Emulator::start(image, broker.address)?.succeeds()
 }
 
+/// Runs `check`, connected to a broker through a relay.
 fn check(image: &Path) -> Result<()> {
     let mut broker = Mosquitto::start()?;
     let relay = relay::Relay::start(broker.address)?;

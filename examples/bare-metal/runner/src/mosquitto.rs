@@ -1,4 +1,4 @@
-//! Mosquitto, which keeps its sessions on disk while it is away.
+//! Mosquitto, which keeps its sessions on disk over a restart.
 
 use std::{
     fs,
@@ -15,7 +15,7 @@ use crate::Result;
 
 const PATIENCE: Duration = Duration::from_secs(10);
 
-/// A broker, which does not outlive the run.
+/// A broker, which is killed at the end of the run.
 pub(crate) struct Mosquitto {
     pub(crate) address: SocketAddr,
     dir: TempDir,
@@ -42,7 +42,7 @@ impl Mosquitto {
         })
     }
 
-    /// Ends it in an orderly way, so that it writes its sessions, and starts it again.
+    /// Ends mosquitto by SIGTERM, so that it writes its sessions, and starts it again.
     pub(crate) fn restart(&mut self) -> Result<()> {
         let id = self.child.id().to_string();
         Command::new("kill").args(["-TERM", &id]).status()?;
@@ -60,7 +60,7 @@ impl Drop for Mosquitto {
 }
 
 fn launch(dir: &Path, address: SocketAddr) -> Result<Child> {
-    // Debian's place for it is not on the path of every user.
+    // On Debian, mosquitto is not on the path of every user.
     let path = std::env::var("PATH").unwrap_or_default() + ":/usr/sbin";
     let child = Command::new("mosquitto")
         .arg("-c")

@@ -1,7 +1,7 @@
-//! Between a serial line and a broker: what a modem does.
+//! A relay between a serial line and a broker, which behaves like a modem.
 //!
-//! The line stays up, and does not tell when the connection behind it ends: bytes then vanish, as they do in a modem that
-//! has lost its network, until a CONNECT opens the next one.
+//! When the connection to the broker ends, the line stays open. Its bytes are then lost, as in a modem that has lost
+//! its network, until a CONNECT opens the next connection.
 
 use std::{
     io::{self, Read, Write},
@@ -15,14 +15,15 @@ use umqtt::codec::{Packet, PacketType};
 /// First byte of every CONNECT.
 const CONNECT: u8 = 0x10;
 
-/// A relay from one serial line to a broker. What the line sends is collected instead while there is a place for it.
+/// A relay from one serial line to a broker. While `swallowed` has a buffer, bytes from the line are stored there and
+/// not passed on.
 pub(crate) struct Relay {
     pub(crate) address: SocketAddr,
     swallowed: Arc<Mutex<Option<Vec<u8>>>>,
 }
 
 impl Relay {
-    /// Waits for the line in the background.
+    /// Starts a relay. A thread waits for the connection of the line.
     pub(crate) fn start(broker: SocketAddr) -> io::Result<Self> {
         let listener = TcpListener::bind("127.0.0.1:0")?;
         let address = listener.local_addr()?;
@@ -35,7 +36,7 @@ impl Relay {
         Ok(relay)
     }
 
-    /// Swallows what the line sends from now on, or no more.
+    /// Starts or stops to discard the bytes from the line.
     pub(crate) fn swallow(&self, starts: bool) {
         *lock(&self.swallowed) = starts.then(Vec::new);
     }
@@ -88,7 +89,7 @@ fn serve(
             }
         }
         if let Some((server, _)) = &mut link {
-            drop(server.write_all(bytes)); // if its connection has ended, the next round sees it
+            drop(server.write_all(bytes)); // if the connection has ended, the next round detects it
         }
     }
 }

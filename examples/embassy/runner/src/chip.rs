@@ -102,12 +102,12 @@ impl Chip {
         }
     }
 
-    /// Waits for its end.
+    /// Waits for the end of the program.
     pub(crate) fn end(&mut self) -> Result<ExitStatus> {
         wait_for("the end of the program", || Ok(self.child.try_wait()?))
     }
 
-    /// Reads its memory.
+    /// Reads `len` bytes of the chip's memory.
     pub(crate) fn memory(&mut self, from: u64, len: u64) -> Result<Vec<u8>> {
         let path = self.dir.path().join("memory");
         self.order(&format!("pmemsave {from} {len} \"{}\"", path.display()))?;

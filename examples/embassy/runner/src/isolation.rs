@@ -40,7 +40,9 @@ pub(crate) fn start_name_server(scratch: &Path) -> Result<()> {
     let socket = UdpSocket::bind("127.0.0.1:53")?;
     let file = scratch.join("resolv.conf");
     fs::write(&file, "nameserver 127.0.0.1\n")?;
-    let file = file.to_str().ok_or("a path that is not UTF-8")?;
+    let file = file
+        .to_str()
+        .ok_or("the path of the temporary folder is not UTF-8")?;
     command("mount", &["--bind", file, "/etc/resolv.conf"])?;
     thread::spawn(move || {
         let mut query = [0; 512];

@@ -37,7 +37,8 @@ const FROM_CHIP: usize = 415;
 /// Number of messages to the chip: 200 ticks, 8 echoes, and 6 orders, without firmware images.
 const TO_CHIP: usize = 214;
 
-/// Compares the packets with the output of the program. Returns `false` if tshark did not read them.
+/// Compares the packets with the output of the program. Returns `false` if tshark did not end in
+/// time.
 pub(crate) fn check(chip: &Chip) -> Result<bool> {
     let Some(lines) = tshark(&chip.pcap())? else {
         return Ok(false);
@@ -78,7 +79,7 @@ pub(crate) fn check(chip: &Chip) -> Result<bool> {
             _ => (sent > 50, received > 50),
         };
         if !sent_right || !received_right {
-            return Err(format!("the number of {name} packets is wrong").into());
+            return Err(format!("wrong number of {name}: {sent} sent, {received} received").into());
         }
     }
     Ok(true)

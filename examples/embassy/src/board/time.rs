@@ -1,4 +1,4 @@
-//! embassy-time on the clock of the machine: `time` counts at 10 MHz, `mtimecmp` interrupts.
+//! The time driver for embassy-time: the register `time` counts at 10 MHz, and `mtimecmp` triggers the interrupt.
 #![allow(unsafe_code)] // registers
 
 use core::{cell::RefCell, ptr, task::Waker};

@@ -1,4 +1,5 @@
-//! The light without MQTT: the same board, network and console, with raw TCP. Its size is what the rest of the light costs.
+//! The light without MQTT: the same board, network and console, with raw TCP. Its image shows the size of
+//! the light without MQTT.
 #![no_std]
 #![no_main]
 

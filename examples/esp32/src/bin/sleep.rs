@@ -36,7 +36,7 @@ type Memory = Storage<256, 2048, 16>;
 
 const LEN: usize = kept::HEADER + Memory::IMAGE_LEN;
 
-/// Time for which the chip stays awake for readings that are not delivered, joining Wi-Fi included.
+/// Maximum time for which the chip stays awake to deliver its readings, including the time to join Wi-Fi.
 const PATIENCE: Duration = Duration::from_secs(40);
 
 /// Time to send the last line through the UART.

@@ -252,7 +252,7 @@ fn http_server_is_recognised() {
     });
 }
 
-/// Presses Ctrl-C while the program waits for a broker that says nothing.
+/// Presses Ctrl-C while the program waits for a broker that does not answer.
 fn ctrl_c_ends_program_at_silent_broker(options: &str) {
     with_both_clients(|client| {
         let mut host = host(&format!("{client} --broker {} {options}", answering(b"")));

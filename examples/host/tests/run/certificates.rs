@@ -26,7 +26,7 @@ pub(crate) struct Pair {
     pub(crate) key: PathBuf,
 }
 
-/// An RSA key of 2,048 bits, which rcgen cannot make with *ring*.
+/// Returns an RSA key of 2,048 bits. With *ring*, rcgen cannot generate one.
 pub(crate) fn rsa_key() -> KeyPair {
     let made = Command::new("openssl")
         .args(["genpkey", "-quiet", "-algorithm", "RSA"])
@@ -57,7 +57,7 @@ impl Authority {
         self.dir.path().join("ca.pem")
     }
 
-    /// A certificate for this name or address.
+    /// Issues a certificate for this name or address.
     pub(crate) fn certify(&self, name: &str) -> Pair {
         self.certify_key(name, &KeyPair::generate().unwrap())
     }
@@ -87,13 +87,14 @@ impl Authority {
         pair
     }
 
-    /// A server with a certificate, which asks for those of this authority if `asks`.
-    pub(crate) fn server(&self, pair: &Pair, asks: bool) -> ServerConfig {
+    /// Returns the settings of a server with this certificate. If `requires_client_certificate`, clients need a
+    /// certificate of this authority.
+    pub(crate) fn server(&self, pair: &Pair, requires_client_certificate: bool) -> ServerConfig {
         let provider = Arc::new(ring::default_provider());
         let builder = ServerConfig::builder_with_provider(Arc::clone(&provider))
             .with_safe_default_protocol_versions()
             .unwrap();
-        let builder = if asks {
+        let builder = if requires_client_certificate {
             let mut roots = RootCertStore::empty();
             roots.add(self.issuer.der().clone()).unwrap();
             let verifier = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider);

@@ -46,14 +46,14 @@ fn are_installed(more: &[&str]) -> bool {
     false
 }
 
-/// Says so past the test runner, which keeps what a test that passes prints.
+/// Reports a skipped test on standard error directly, because the test runner hides the output of passed tests.
 pub(crate) fn skipped(why: &str) {
     let test = thread::current();
     let name = test.name().unwrap_or_default();
     drop(writeln!(io::stderr(), "{name} skipped: {why}"));
 }
 
-/// Debian's place for it is not on every user's path.
+/// Returns the path of mosquitto. On Debian, it is not on the path of every user.
 fn server() -> &'static str {
     let there = "/usr/sbin/mosquitto";
     if Path::new(there).exists() {

@@ -49,10 +49,10 @@ fn unknown_authority_is_not_trusted() {
     with_both_clients(|client| {
         let (authority, other) = (Authority::new(), Authority::new());
         let server = server(&authority, &authority.certify("localhost"), false);
-        connect(server, &other.ca(), client).gives_up(&["nobody trusted here", "--ca FILE"]);
+        connect(server, &other.ca(), client).gives_up(&["No trusted authority", "--ca FILE"]);
         let port = server.port();
         host(&format!("{client} --broker localhost:{port} --tls"))
-            .gives_up(&["nobody trusted here", "--ca FILE"]);
+            .gives_up(&["No trusted authority", "--ca FILE"]);
     });
 }
 
@@ -121,5 +121,5 @@ fn tls_on_one_side_only_is_explained() {
 #[test]
 fn answer_without_tls_is_recognised() {
     let server = relay::answering(b"\x20\x02\0\0 and more than that");
-    host(&format!("--broker {server} --tls")).gives_up(&["no TLS", "8883"]);
+    host(&format!("--broker {server} --tls")).gives_up(&["not TLS", "8883"]);
 }

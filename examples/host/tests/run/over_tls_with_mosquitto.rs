@@ -1,4 +1,4 @@
-//! Over TLS 1.3, as rustls speaks it, to mosquitto, which speaks it as OpenSSL does.
+//! The host example over TLS 1.3, with rustls, to mosquitto, which uses OpenSSL.
 
 use std::{
     io::{self, Read, Write},
@@ -60,7 +60,7 @@ fn private_authority_is_trusted() {
     });
 }
 
-/// Keys of either kind, of the authority, the broker and the client.
+/// The authority, the broker and the client have keys of either algorithm.
 #[test]
 fn keys_of_each_algorithm_are_accepted() {
     if !is_installed_with_openssl() {
@@ -88,7 +88,7 @@ fn unknown_authority_is_not_trusted() {
     with_both_clients(|client| {
         let (authority, other) = (Authority::new(), Authority::new());
         let broker = broker(&authority, "");
-        connect(&broker, &other, client).gives_up(&["nobody trusted here", "--ca FILE"]);
+        connect(&broker, &other, client).gives_up(&["No trusted authority", "--ca FILE"]);
     });
 }
 
@@ -130,7 +130,7 @@ fn client_certificate_of_known_authority_is_accepted() {
     });
 }
 
-/// Asked for TLS, the program sends nothing but TLS to a broker that speaks none.
+/// With `--tls`, the program sends only TLS records, even to a broker without TLS.
 #[test]
 fn plain_port_receives_handshake_records_only() {
     if !is_installed() {

@@ -8,10 +8,10 @@ use std::{
     time::{Duration, Instant},
 };
 
-/// Nothing here takes that long, not even a retry on a busy machine.
+/// Maximum time of a step, retries on a busy machine included.
 pub(crate) const LONG: Duration = Duration::from_secs(60);
 
-/// A program whose lines are read as they come, and which does not outlive the test.
+/// A program whose lines are read while it runs. It is killed at the end of the test.
 #[derive(Debug)]
 pub(crate) struct Running {
     child: Child,
@@ -121,7 +121,7 @@ impl Running {
         (status.code(), std::mem::take(&mut self.seen))
     }
 
-    /// Waits for the end, which has to be a success.
+    /// Waits for the end of the program. It must be a success.
     #[track_caller]
     pub(crate) fn succeeds(self) -> Vec<String> {
         let (code, lines) = self.end();
@@ -129,14 +129,14 @@ impl Running {
         lines
     }
 
-    /// Waits for the end, which has to be a failure, and come after a last line that holds all these words.
+    /// Waits for the end of the program. It must be a failure, and a line must contain all these words.
     #[track_caller]
     pub(crate) fn gives_up(self, words: &[&str]) {
         let (code, lines) = self.end();
-        // What comes from standard output and what comes from standard error may be read in either order.
-        let told = |line: &String| words.iter().all(|word| line.contains(word));
+        // Lines of standard output and standard error are read in any order.
+        let has_words = |line: &String| words.iter().all(|word| line.contains(word));
         assert!(
-            lines.iter().any(told),
+            lines.iter().any(has_words),
             "no line has {words:?} among {lines:#?}"
         );
         assert!(

@@ -1,4 +1,5 @@
-//! Between the program and its broker: writes down what the program sends, and can break the connection.
+//! A relay between the program and its broker, which records the sent packets and can close the connections. Also
+//! servers with scripted answers.
 
 use std::{
     io::{Read, Write},
@@ -12,7 +13,7 @@ use faults::{Plan, Proxy};
 use rustls::{ServerConfig, ServerConnection, StreamOwned};
 use umqtt::codec::Packet;
 
-/// A relay to a broker, over as many connections as come.
+/// A relay to a broker, for any number of connections.
 #[derive(Debug)]
 pub(crate) struct Relay {
     pub(crate) address: SocketAddr,
@@ -35,18 +36,18 @@ impl Relay {
         }
     }
 
-    /// Breaks every connection.
+    /// Closes every connection.
     pub(crate) fn cut(&self) {
         self.proxy.cut();
     }
 
-    /// What the program has sent on each connection, in words.
+    /// Returns the types of the packets that the program has sent on each connection.
     pub(crate) fn sent(&self) -> Vec<Vec<String>> {
         let sent = self.sent_bytes();
         sent.iter().map(|bytes| in_words(bytes)).collect()
     }
 
-    /// What the program has sent on each connection.
+    /// Returns the bytes that the program has sent on each connection.
     pub(crate) fn sent_bytes(&self) -> Vec<Vec<u8>> {
         let records = self.proxy.records().into_iter();
         records.map(|record| record.up).collect()
@@ -65,7 +66,7 @@ fn in_words(mut bytes: &[u8]) -> Vec<String> {
     words
 }
 
-/// A server that speaks TLS in front of a broker.
+/// Starts a server with TLS that passes all bytes on to a broker. Returns its address.
 pub(crate) fn tls(config: ServerConfig, broker: SocketAddr) -> SocketAddr {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = listener.local_addr().unwrap();
@@ -95,7 +96,7 @@ fn exchange(mut a: impl Read + Write, mut b: impl Read + Write) {
     }
 }
 
-/// A server that serves each connection in a thread of its own.
+/// Starts a server that serves each connection in a thread. Returns its address.
 fn serving(serve: impl Fn(TcpStream) + Copy + Send + 'static) -> SocketAddr {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = listener.local_addr().unwrap();
@@ -108,7 +109,7 @@ fn serving(serve: impl Fn(TcpStream) + Copy + Send + 'static) -> SocketAddr {
     address
 }
 
-/// A server that answers every connection with these bytes, and keeps it open.
+/// Starts a server that answers every connection with these bytes, and keeps it open.
 pub(crate) fn answering(answer: &'static [u8]) -> SocketAddr {
     serving(move |mut client| {
         drop(client.read(&mut [0; 4096]));
@@ -117,7 +118,7 @@ pub(crate) fn answering(answer: &'static [u8]) -> SocketAddr {
     })
 }
 
-/// A server that accepts every connection, and refuses the subscription that follows.
+/// Starts a server that accepts every connection, and refuses its first subscription.
 pub(crate) fn refusing_subscriptions() -> SocketAddr {
     serving(|mut client| {
         let mut packet = [0; 4096];
@@ -130,7 +131,7 @@ pub(crate) fn refusing_subscriptions() -> SocketAddr {
     })
 }
 
-/// An address on which nobody listens.
+/// Returns an address on which no server listens.
 pub(crate) fn nobody() -> SocketAddr {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     listener.local_addr().unwrap()

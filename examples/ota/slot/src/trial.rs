@@ -44,7 +44,7 @@ pub trait Slots {
     fn switch(&mut self, state: ImageState) -> Result<(), Self::Error>;
 }
 
-/// What an image has to do when it starts.
+/// The task of an image when it starts.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 #[must_use]
 pub enum Start {
@@ -75,7 +75,7 @@ pub fn start<S: Slots>(slots: &mut S) -> Result<Start, S::Error> {
     }
 }
 
-/// The image works: it stays.
+/// Confirms that the image works. It is then kept.
 ///
 /// # Errors
 ///

@@ -95,7 +95,7 @@ impl<'d, const N: usize> Shared<'d, N> {
     }
 
     pub(super) fn with_waiters<R: Default>(&self, f: impl FnOnce(&mut Waiters<N>) -> R) -> R {
-        // They are borrowed within this call only.
+        // The waiters are borrowed only within this call.
         self.waiters
             .try_borrow_mut()
             .map(|mut waiters| f(&mut waiters))
@@ -276,8 +276,8 @@ pub(super) enum Attempt {
     Wait(Wait),
 }
 
-/// Makes a request, unless other tasks have waited longer for room or, if this request has a payload, for the turn of
-/// theirs.
+/// Makes a request, unless it is the turn of another task. That is a task that has waited longer for room or, if this
+/// request has a payload, for the end of an earlier payload.
 ///
 /// `request` is passed `true` if it is its turn. If not, it must return a permanent error, or the error that there is
 /// no room.

@@ -10,9 +10,9 @@ use crate::{client::device::DeviceError, codec::PacketId};
 pub(super) enum Wait {
     /// No condition yet: the place is reserved.
     Nothing,
-    /// Room for a request. First come, first served.
+    /// Room for a request. Tasks are served in the order in which they began to wait.
     Room,
-    /// The end of another payload. First come, first served.
+    /// The end of another payload. Tasks are served in the order in which they began to wait.
     PayloadTurn,
     /// Space for the next piece of a payload.
     Piece,

@@ -10,10 +10,11 @@ pub(super) struct Model {
     pub(super) is_open: bool,
     /// Sent packets are lost.
     pub(super) is_broken: bool,
+    /// Packets from the broker that the session has not received.
     pub(super) down: VecDeque<Packet>,
     /// Number of received bytes of the first packet.
     pub(super) down_at: usize,
-    /// Bytes of a packet that was not sent whole.
+    /// Bytes of a packet to the broker that was not sent whole.
     pub(super) up: Vec<u8>,
     pub(super) payload: Option<Payload>,
     /// The payload that the session has asked for on this connection.
@@ -29,6 +30,7 @@ pub(super) struct Model {
     pub(super) restored: bool,
     pub(super) forgot: bool,
     pub(super) offered: u8,
+    /// Numbers of faults and actions of each kind that may still occur, as in [`Setup`].
     pub(super) faults: u8,
     pub(super) forgets: u8,
     pub(super) losses: u8,
@@ -57,13 +59,14 @@ pub(super) struct App {
     pub(super) epoch: Option<u8>,
 }
 
+/// The state of a message to the broker.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub(super) enum Up {
+    /// It was not published yet.
     New,
-    Open {
-        id: u16,
-        declined: bool,
-    },
+    /// It was published at QoS 1 or 2. `declined`: it was discarded.
+    Open { id: u16, declined: bool },
+    /// Its end was reported.
     Ended,
     /// At QoS 0, or removed.
     Gone,

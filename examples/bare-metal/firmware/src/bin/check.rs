@@ -1,5 +1,5 @@
-//! What CI runs on each machine, with `runner` at the other end: messages come back as they were sent, a large one as
-//! its checksum, and the session outlives a broker that goes away.
+//! The test program of CI on each machine, with `runner` at the other end of the line. It answers each message with its
+//! payload, and a large one with its checksum. Its session survives a restart of the broker.
 #![no_std]
 #![no_main]
 
@@ -13,7 +13,7 @@ use umqtt::{
 
 const LARGE: usize = 65_536;
 
-/// Only time tells that nobody listens at the other end of a serial line: no more than both together.
+/// A serial line has no end of stream. A lost connection is detected after at most the sum of these two times.
 const KEEP_ALIVE_S: u16 = 3;
 const RESPONSE_TIMEOUT_MS: u32 = 4_000;
 
@@ -46,7 +46,7 @@ fn main() -> ! {
     })
 }
 
-/// What was received so far.
+/// The messages received so far.
 #[derive(Debug, Default)]
 struct Seen {
     /// Number of messages at each QoS.

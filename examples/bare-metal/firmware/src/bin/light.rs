@@ -1,4 +1,4 @@
-//! The living room light on a serial line that leads straight to a broker.
+//! The living room light on a serial line that is connected directly to a broker.
 #![no_std]
 #![no_main]
 
@@ -11,7 +11,7 @@ use umqtt::{
     codec::{Connect, QoS},
 };
 
-/// The program ends when so many of its messages have come back, so that it can be a test.
+/// The program ends after it has received this number of its own messages, so that it can be a test.
 const COUNT: u32 = 5;
 
 #[machine::entry]
@@ -26,9 +26,9 @@ fn main() -> ! {
         };
         let mut light = Light::new(machine::TOPIC, QoS::AtLeastOnce);
         while light.count() < COUNT {
-            // A modem would be dialled here.
+            // With a modem, dial here.
             let dialled = device.dial(|| Serial::open(&timer));
-            // A board with a lamp switches its pin here, to `light.is_on()`.
+            // On a board with a lamp, set its pin to `light.is_on()` after this call.
             let served = device.serve(1_000, |event, _| println!("{}", light.handle(&event)));
             if let Err(error) = dialled.and(served) {
                 println!("{error}");

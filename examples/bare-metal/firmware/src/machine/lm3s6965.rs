@@ -12,9 +12,10 @@ pub const NAME: &str = "thumbv7m";
 /// The topic of the light on this machine.
 pub const TOPIC: &str = "thumbv7m/living_room/light";
 
-/// The clock that the board has after a reset: 12.5 MHz.
+/// The clock of the board after a reset: 12.5 MHz.
 const CYCLES_PER_MS: u32 = 12_500;
-/// From one interrupt to the next. An emulator on a busy computer is late, and loses those that come close together.
+/// Time between two interrupts. An emulator on a busy computer is late, and loses interrupts that follow each other too
+/// closely.
 const TICK_MS: u32 = 10;
 
 static MILLIS: AtomicU32 = AtomicU32::new(0);
@@ -70,7 +71,7 @@ pub(crate) mod uart {
     }
 
     pub(crate) fn receive() -> u8 {
-        let [byte, ..] = unsafe { DR.read_volatile() }.to_le_bytes(); // flags of errors stand above it
+        let [byte, ..] = unsafe { DR.read_volatile() }.to_le_bytes(); // error flags are in the upper bytes
         byte
     }
 
