@@ -76,8 +76,8 @@ pub fn add(jobs: &mut Jobs) {
             move |()| ours.take(bytes, read),
         );
         let mut core = Core::connected();
-        let whose = format!("session/{row}/mqtt-protocol-core");
-        jobs.add(whose, || (), move |()| core.take(bytes, read));
+        let name = format!("session/{row}/mqtt-protocol-core");
+        jobs.add(name, || (), move |()| core.take(bytes, read));
         let row = format!("decode {row}");
         jobs.add(
             format!("session/{row}/umqtt"),

@@ -81,7 +81,7 @@ struct Wire {
     /// Number of bytes that the peer accepts before it is full.
     room: usize,
     /// The peer accepts bytes again when its own bytes were read.
-    stubborn: bool,
+    reads_after_write: bool,
     written: Vec<Vec<u8>>,
     peer: Option<Peer>,
     closing: Rc<Cell<bool>>,
@@ -143,7 +143,7 @@ impl World {
             broken: false,
             reset: false,
             room: usize::MAX,
-            stubborn: false,
+            reads_after_write: false,
             written: Vec::new(),
             peer: None,
             closing: Rc::default(),
@@ -232,7 +232,7 @@ impl World {
     /// The peer accepts no byte until all its bytes were read.
     pub(crate) fn take_nothing_until_read(&self) {
         self.set_room(0);
-        self.wire.borrow_mut().stubborn = true;
+        self.wire.borrow_mut().reads_after_write = true;
     }
 
     /// Sets the behaviour of `flush`.
@@ -510,7 +510,7 @@ impl Read for Socket {
             for (to, byte) in buf.iter_mut().zip(wire.arrived.drain(..n)) {
                 *to = byte;
             }
-            if wire.stubborn && wire.arrived.is_empty() {
+            if wire.reads_after_write && wire.arrived.is_empty() {
                 wire.room = usize::MAX;
                 wire.write.wake();
             }

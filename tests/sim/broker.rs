@@ -1,4 +1,4 @@
-//! A small broker for one client: it follows the specification, and is unusual wherever the specification allows it.
+//! A small broker for one client. It follows the specification, and uses every freedom that the specification allows.
 
 use std::collections::{HashMap, HashSet, VecDeque};
 
@@ -14,19 +14,19 @@ use crate::{
     network::{Connection, Time},
 };
 
-/// How this broker behaves.
-pub(crate) struct Manners {
+/// The behaviour of this broker.
+pub(crate) struct Behavior {
     /// Maximum number of messages in flight to the client.
     pub(crate) window: usize,
     /// Ids are picked from 1 up to this number of candidates beyond the window.
     pub(crate) spare_ids: u16,
     /// A QoS 2 message is forwarded at PUBREL, not at PUBLISH (section 4.3.3 allows both).
     pub(crate) waits_for_pubrel: bool,
-    /// Acknowledgements overtake each other.
-    pub(crate) shuffles: bool,
+    /// Acknowledgements are sent in any order.
+    pub(crate) reorders_acks: bool,
     /// It closes the connection on a PUBREL for an id that it never knew.
-    pub(crate) hates_unknown_pubrel: bool,
-    /// Longest delays, in milliseconds.
+    pub(crate) closes_at_unknown_pubrel: bool,
+    /// Maximum delays, in milliseconds.
     pub(crate) latency: Time,
     pub(crate) ack_delay: Time,
     pub(crate) connack_delay: Time,
@@ -37,17 +37,17 @@ pub(crate) struct Manners {
 }
 
 pub(crate) struct Broker {
-    pub(crate) manners: Manners,
+    pub(crate) behavior: Behavior,
     kept: Option<Kept>,
     links: Vec<Link>,
-    /// Counts PUBRECs.
-    clock: u64,
+    /// Number of PUBRECs sent.
+    pubrec_count: u64,
 }
 
 /// Session state (section 4.1).
 #[derive(Default)]
 struct Kept {
-    /// The connection on which it began.
+    /// The connection on which the session began.
     since: usize,
     filters: Vec<(String, QoS)>,
     queue: VecDeque<usize>,
@@ -88,7 +88,7 @@ struct Link {
     pubacks: VecDeque<PacketId>,
     pubrecs: VecDeque<PacketId>,
     pubcomps: VecDeque<PacketId>,
-    /// Number of received PUBRELs, and the position of the last.
+    /// Ids of the received PUBRELs, and the index of the PUBREC that the last one answered.
     pubrels: HashSet<PacketId>,
     last_pubrel: u64,
 }
@@ -96,15 +96,15 @@ struct Link {
 #[derive(Clone, Copy, PartialEq, Debug)]
 enum LinkState {
     New,
-    /// CONNECT was received, and is answered at this time.
-    Thinking(Time),
+    /// CONNECT was received. It is answered at this time.
+    Connecting(Time),
     Open {
         clean: bool,
     },
-    Gone,
+    Closed,
 }
 
-/// The world around the broker.
+/// The environment of the broker: time, random numbers, connections and the ledger.
 pub(crate) struct World<'a> {
     pub(crate) now: Time,
     pub(crate) rng: &'a mut Rng,
@@ -114,12 +114,12 @@ pub(crate) struct World<'a> {
 }
 
 impl Broker {
-    pub(crate) fn new(manners: Manners) -> Self {
+    pub(crate) fn new(behavior: Behavior) -> Self {
         Self {
-            manners,
+            behavior,
             kept: None,
             links: Vec::new(),
-            clock: 0,
+            pubrec_count: 0,
         }
     }
 
@@ -199,15 +199,15 @@ impl Broker {
         let waiting = self
             .kept
             .as_ref()
-            .is_some_and(|kept| !kept.queue.is_empty() && kept.out.len() < self.manners.window);
+            .is_some_and(|kept| !kept.queue.is_empty() && kept.out.len() < self.behavior.window);
         let links = self
             .links
             .iter()
-            .filter(|link| link.state != LinkState::Gone);
+            .filter(|link| link.state != LinkState::Closed);
         links
             .flat_map(|link| {
                 let thinking = match link.state {
-                    LinkState::Thinking(until) => Some(until),
+                    LinkState::Connecting(until) => Some(until),
                     LinkState::Open { .. } if waiting => Some(now + 20),
                     _ => None,
                 };
@@ -219,7 +219,7 @@ impl Broker {
     /// Reads and handles received packets, and sends pending ones.
     pub(crate) fn turn(&mut self, world: &mut World<'_>) {
         for index in 0..self.links.len() {
-            if self.links[index].state == LinkState::Gone {
+            if self.links[index].state == LinkState::Closed {
                 continue;
             }
             self.read(index, world);
@@ -242,7 +242,7 @@ impl Broker {
         pipe.read(world.now, &mut link.unread[known..]);
         let unread = std::mem::take(&mut self.links[index].unread);
         let mut at = 0;
-        while self.links[index].state != LinkState::Gone {
+        while self.links[index].state != LinkState::Closed {
             let decoded = Packet::decode(&unread[at..]).expect("a client sends valid packets");
             let Some((packet, len)) = decoded else { break };
             if !self.packet(index, &packet, world) {
@@ -261,11 +261,11 @@ impl Broker {
         }
         match (self.links[index].state, packet) {
             (LinkState::New, Packet::Connect(_)) => {
-                let delay = world.rng.u64(0..=self.manners.connack_delay);
-                self.links[index].state = LinkState::Thinking(world.now + delay);
+                let delay = world.rng.u64(0..=self.behavior.connack_delay);
+                self.links[index].state = LinkState::Connecting(world.now + delay);
                 return delay == 0 && self.packet(index, packet, world);
             }
-            (LinkState::Thinking(until), Packet::Connect(connect)) => {
+            (LinkState::Connecting(until), Packet::Connect(connect)) => {
                 if until > world.now {
                     return false;
                 }
@@ -306,7 +306,7 @@ impl Broker {
     }
 
     fn connect(&mut self, index: usize, connect: &Connect<'_>, world: &mut World<'_>) {
-        if world.rng.f64() < self.manners.refuse {
+        if world.rng.f64() < self.behavior.refuse {
             let code = ConnectReturnCode::ServerUnavailable;
             world.ledger.refuse(self.links[index].connection);
             self.transmit(index, &Packet::Connack(Connack::Refused(code)), world);
@@ -348,14 +348,14 @@ impl Broker {
 
     fn publish(&mut self, index: usize, publish: &Publish<'_>, world: &mut World<'_>) {
         let number = ledger::number(publish.topic.as_str());
-        let ordered = !(self.manners.shuffles && self.manners.waits_for_pubrel);
+        let ordered = !(self.behavior.reorders_acks && self.behavior.waits_for_pubrel);
         match publish.delivery {
             Delivery::AtMostOnce => world.ledger.arrived(number, true),
             Delivery::AtLeastOnce { packet_id, .. } => {
                 world.ledger.arrived(number, true);
                 let puback = Packet::Puback(Puback::new(packet_id));
                 self.answer(index, &puback, world);
-                if world.rng.f64() < self.manners.repeat {
+                if world.rng.f64() < self.behavior.repeat {
                     self.answer(index, &puback, world);
                 }
             }
@@ -369,13 +369,13 @@ impl Broker {
                 if known.is_none() {
                     let inbound = Inbound { number, pubrec };
                     self.state().received.insert(packet_id, inbound);
-                    if !self.manners.waits_for_pubrel {
+                    if !self.behavior.waits_for_pubrel {
                         world.ledger.arrived(number, ordered);
                     }
                 }
                 let pubrec = Packet::Pubrec(Pubrec::new(packet_id));
                 self.answer(index, &pubrec, world);
-                if world.rng.f64() < self.manners.repeat {
+                if world.rng.f64() < self.behavior.repeat {
                     self.answer(index, &pubrec, world);
                 }
             }
@@ -383,17 +383,17 @@ impl Broker {
     }
 
     fn pubrel(&mut self, index: usize, id: PacketId, world: &mut World<'_>) {
-        let ordered = !self.manners.shuffles;
+        let ordered = !self.behavior.reorders_acks;
         let first = self.links[index].pubrels.insert(id);
         if let Some(inbound) = self.state().received.remove(&id) {
             let (place, _) = inbound.pubrec.expect("PUBREL follows PUBREC");
             let last = std::mem::replace(&mut self.links[index].last_pubrel, place);
             assert!(first && last < place, "PUBRELs in the order of the PUBRECs");
             self.state().released.insert(id);
-            if self.manners.waits_for_pubrel {
+            if self.behavior.waits_for_pubrel {
                 world.ledger.arrived(inbound.number, ordered);
             }
-        } else if self.manners.hates_unknown_pubrel && !self.state().released.contains(&id) {
+        } else if self.behavior.closes_at_unknown_pubrel && !self.state().released.contains(&id) {
             self.close(index, world);
             return;
         }
@@ -410,7 +410,7 @@ impl Broker {
         world.ledger.acknowledged(number);
         let pubrel = Packet::Pubrel(Pubrel::new(id));
         self.transmit(index, &pubrel, world);
-        if world.rng.f64() < self.manners.repeat {
+        if world.rng.f64() < self.behavior.repeat {
             self.transmit(index, &pubrel, world);
         }
     }
@@ -430,7 +430,7 @@ impl Broker {
     fn subscribe(&mut self, index: usize, subscribe: &Subscribe<'_>, world: &mut World<'_>) {
         let mut codes = Vec::new();
         for (filter, qos) in subscribe.filters() {
-            if world.rng.f64() < self.manners.repeat {
+            if world.rng.f64() < self.behavior.repeat {
                 codes.push(SubackReturnCode::Failure);
                 continue;
             }
@@ -458,8 +458,8 @@ impl Broker {
 
     /// Sends new messages as far as the window allows.
     fn pump(&mut self, index: usize, world: &mut World<'_>) {
-        while self.state().out.len() < self.manners.window
-            && world.rng.f64() < self.manners.burst
+        while self.state().out.len() < self.behavior.window
+            && world.rng.f64() < self.behavior.burst
             && let Some(number) = self.state().queue.pop_front()
         {
             if world.ledger.downs[number].qos == QoS::AtMostOnce {
@@ -479,7 +479,7 @@ impl Broker {
 
     /// Returns an id that was used recently, to detect state that is kept for too long.
     fn free_id(&mut self, rng: &mut Rng) -> PacketId {
-        let count = u16::try_from(self.manners.window).unwrap() + self.manners.spare_ids;
+        let count = u16::try_from(self.behavior.window).unwrap() + self.behavior.spare_ids;
         let kept = self.state();
         let ids: Vec<_> = (1..=count)
             .filter_map(PacketId::new)
@@ -521,9 +521,9 @@ impl Broker {
 
     /// Sends an answer, possibly late.
     fn answer(&mut self, index: usize, packet: &Packet<'_>, world: &mut World<'_>) {
-        let mut at = world.now + world.rng.u64(0..=self.manners.ack_delay);
+        let mut at = world.now + world.rng.u64(0..=self.behavior.ack_delay);
         let later = &mut self.links[index].later;
-        if !self.manners.shuffles {
+        if !self.behavior.reorders_acks {
             at = at.max(later.last().map_or(0, |(last, _)| *last));
         }
         later.push((at, encode(packet)));
@@ -557,13 +557,13 @@ impl Broker {
                 if let Some(inbound) = kept.received.get_mut(&pubrec.packet_id)
                     && inbound.pubrec.is_none_or(|(_, on)| on != link.connection)
                 {
-                    self.clock += 1;
-                    inbound.pubrec = Some((self.clock, link.connection));
+                    self.pubrec_count += 1;
+                    inbound.pubrec = Some((self.pubrec_count, link.connection));
                 }
             }
             _ => {}
         }
-        let at = world.now + world.rng.u64(0..=self.manners.latency);
+        let at = world.now + world.rng.u64(0..=self.behavior.latency);
         let down = &mut world.connections[link.connection].down;
         down.write(&encode(packet), at);
     }
@@ -571,18 +571,18 @@ impl Broker {
     fn close(&mut self, index: usize, world: &mut World<'_>) {
         let link = &mut self.links[index];
         link.later.clear();
-        let state = std::mem::replace(&mut link.state, LinkState::Gone);
-        if state != LinkState::Gone {
+        let state = std::mem::replace(&mut link.state, LinkState::Closed);
+        if state != LinkState::Closed {
             world.connections[link.connection].down.close(world.now);
             world.connections[link.connection].up.abandon();
         }
-        // [MQTT-3.1.2-6] State of a clean session lives as long as its connection.
+        // [MQTT-3.1.2-6] The state of a clean session ends with its connection.
         if state == (LinkState::Open { clean: true }) {
             self.drop_state(world.ledger);
         }
     }
 
-    /// Of a client that is connected.
+    /// Returns the session state. The client must be connected.
     fn state(&mut self) -> &mut Kept {
         self.kept.as_mut().expect("a session")
     }

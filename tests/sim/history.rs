@@ -9,7 +9,7 @@ use umqtt::{
 };
 
 use crate::{
-    broker::{Broker, Manners, World},
+    broker::{Behavior, Broker, World},
     ledger::{self, Ledger, Outcome, Received, Snapshot, Tap},
     network::{Connection, Time},
 };
@@ -154,9 +154,9 @@ impl Plan {
     }
 }
 
-fn manners(rng: &mut Rng, inbound: usize) -> Manners {
+fn behavior(rng: &mut Rng, inbound: usize) -> Behavior {
     let slow = rng.u64(..4);
-    Manners {
+    Behavior {
         window: if rng.bool() {
             rng.usize(1..=inbound)
         } else {
@@ -164,8 +164,8 @@ fn manners(rng: &mut Rng, inbound: usize) -> Manners {
         },
         spare_ids: rng.u16(1..5),
         waits_for_pubrel: rng.bool(),
-        shuffles: rng.u8(..4) == 0,
-        hates_unknown_pubrel: rng.u8(..4) == 0,
+        reorders_acks: rng.u8(..4) == 0,
+        closes_at_unknown_pubrel: rng.u8(..4) == 0,
         latency: *rng.choice(&[0, 20, 300]).unwrap(),
         ack_delay: [0, 50, 1_000, 6_000][slow as usize],
         connack_delay: *rng.choice(&[0, 50, 3_000]).unwrap(),
@@ -235,7 +235,7 @@ macro_rules! trace {
 impl History {
     fn new(mut rng: Rng, capacities: Capacities, trace: bool) -> Self {
         let plan = Plan::new(&mut rng);
-        let manners = manners(&mut rng, capacities.inbound);
+        let behavior = behavior(&mut rng, capacities.inbound);
         if trace {
             eprintln!("{capacities:?}\n{plan:?}");
         }
@@ -244,7 +244,7 @@ impl History {
             plan,
             capacities,
             ledger: Ledger::default(),
-            broker: Broker::new(manners),
+            broker: Broker::new(behavior),
             connections: Vec::new(),
             now: 0,
             // Half of the clocks wrap soon.
@@ -350,13 +350,13 @@ impl History {
         self.calm_at = Some(self.turn);
         self.tap.excuse(self.now);
         self.plan.calm();
-        let manners = &mut self.broker.manners;
-        manners.refuse = 0.0;
-        manners.repeat = 0.0;
-        manners.burst = 1.0;
-        manners.latency = manners.latency.min(20);
-        manners.ack_delay = manners.ack_delay.min(20);
-        manners.connack_delay = manners.connack_delay.min(20);
+        let behavior = &mut self.broker.behavior;
+        behavior.refuse = 0.0;
+        behavior.repeat = 0.0;
+        behavior.burst = 1.0;
+        behavior.latency = behavior.latency.min(20);
+        behavior.ack_delay = behavior.ack_delay.min(20);
+        behavior.connack_delay = behavior.connack_delay.min(20);
         for connection in &mut self.connections {
             connection.stalled_until = 0;
             if connection.up.is_severed() {
@@ -409,7 +409,7 @@ impl History {
                 self.tap.excuse(connection.stalled_until.min(self.now));
                 let bytes = session.pending(now);
                 let taken = self.rng.usize(..=bytes.len());
-                let latency = self.rng.u64(..=self.broker.manners.latency);
+                let latency = self.rng.u64(..=self.broker.behavior.latency);
                 let taken = connection.up.write(&bytes[..taken], self.now + latency);
                 if !bytes.is_empty() {
                     self.tap
@@ -789,7 +789,7 @@ impl History {
         } else {
             bytes.len()
         };
-        let at = self.now + self.rng.u64(..=self.broker.manners.latency);
+        let at = self.now + self.rng.u64(..=self.broker.behavior.latency);
         self.tap.excuse(connection.stalled_until.min(self.now));
         let taken = if connection.stalled_until > self.now {
             0
@@ -943,7 +943,7 @@ impl History {
             | ProtocolError::RequestTimeout { .. }
             | ProtocolError::WriteTimeout => true,
             ProtocolError::TooManyQos2Messages { capacity } => {
-                capacity == self.capacities.inbound && self.broker.manners.window > capacity
+                capacity == self.capacities.inbound && self.broker.behavior.window > capacity
             }
             _ => false,
         };

@@ -285,7 +285,7 @@ fn step(event: &Event<'_>, watch: Watch, figures: &mut Figures) -> Step {
         }
         Event::Message(message) => {
             if let Some(sent) = message.payload.first_chunk() {
-                figures.came(watch.micros().saturating_sub(u64::from_be_bytes(*sent)));
+                figures.record_received(watch.micros().saturating_sub(u64::from_be_bytes(*sent)));
             }
         }
         Event::Puback(_) | Event::Pubcomp(_) => {

@@ -47,7 +47,7 @@ impl Figures {
     }
 
     /// Counts a message that was received again after this time in µs.
-    pub(crate) fn came(&mut self, latency: u64) {
+    pub(crate) fn record_received(&mut self, latency: u64) {
         self.received = self.received.saturating_add(1);
         self.latency.saturating_record(latency);
     }
@@ -67,10 +67,10 @@ impl Figures {
     pub(crate) fn verdict(&self, qos: QoS) -> Result<(), String> {
         let missing = self.sent.saturating_sub(self.received);
         if qos > QoS::AtMostOnce && missing > 0 {
-            return Err(format!("{missing} messages did not come back"));
+            return Err(format!("{missing} messages were not received again"));
         }
         if let Some(why) = &self.last_loss {
-            return Err(format!("{} connections broke; the last: {why}", self.lost));
+            return Err(format!("{} connections lost; the last: {why}", self.lost));
         }
         Ok(())
     }
@@ -90,14 +90,14 @@ impl fmt::Display for Figures {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         writeln!(
             f,
-            "sessions  {} connected and subscribed within {:.1} s; {} connections broke",
+            "sessions  {} connected and subscribed within {:.1} s; {} connections lost",
             self.sessions,
             self.connecting.as_secs_f64(),
             self.lost
         )?;
         writeln!(
             f,
-            "messages  {} sent, {} acknowledged, {} came back, in {:.1} s: {:.0} a second",
+            "messages  {} sent, {} acknowledged, {} received again, in {:.1} s: {:.0} a second",
             self.sent,
             self.acknowledged,
             self.received,
@@ -107,7 +107,7 @@ impl fmt::Display for Figures {
         if self.held_back > 0 {
             writeln!(
                 f,
-                "held back {}: every session tried had as much in flight as it can",
+                "held back {}: every tried session was full",
                 self.held_back
             )?;
         }
@@ -127,7 +127,7 @@ mod tests {
     fn long_latencies_are_reported_accurately() {
         let mut figures = Figures::new(1);
         for micros in [100, 200, 5_000_000] {
-            figures.came(micros);
+            figures.record_received(micros);
         }
         assert!((0.19..0.21).contains(&figures.latency_ms(50.0)));
         assert!((4_990.0..5_010.0).contains(&figures.latency_ms(100.0)));
@@ -137,7 +137,7 @@ mod tests {
     fn messages_lost_above_qos_0_are_reported() {
         let mut figures = Figures::new(1);
         (figures.sent, figures.acknowledged) = (2, 2);
-        figures.came(1);
+        figures.record_received(1);
         assert!(!figures.is_complete(QoS::AtLeastOnce));
         assert!(figures.verdict(QoS::AtLeastOnce).is_err());
         assert!(figures.verdict(QoS::AtMostOnce).is_ok());

@@ -36,7 +36,7 @@ const NAME: &str = "localhost";
 const ALPN: &[u8] = b"x-amzn-mqtt-ca";
 const CONNECTED: &str = "connected: the server has begun a new session";
 
-/// The certificate of a server that has several hosts: without a name there is none.
+/// The certificate of a server with several hosts. A client that sends no name receives none.
 #[derive(Debug)]
 struct ByName(Arc<CertifiedKey>);
 
@@ -135,12 +135,12 @@ fn server_requiring_protocol_refuses_others_and_none() {
         text.starts_with("cannot connect: ") && text.contains("alert"),
         "{text}"
     );
-    // In TLS 1.3, the client has finished the handshake by then.
+    // In TLS 1.3, the client has already finished the handshake when the server refuses it.
     let text = seen(&authority, port, NAME, &[]);
     assert!(text.starts_with("connection lost: "), "{text}");
 }
 
-/// The result of a connection over Mbed TLS, and of the CONNECT.
+/// Returns the result of a connection over Mbed TLS and of its CONNECT.
 async fn over_mbedtls(connector: &Connector<'_>, port: u16, name: &str) -> Result<(), String> {
     let tcp = tokio_io::connect(("127.0.0.1", port)).await.unwrap();
     let stream = connector.connect(tcp, name).await;
@@ -194,7 +194,7 @@ fn mbedtls_sends_name_and_protocols_and_refuses_forgery() {
     let text = seen(port, NAME, &[]).unwrap_err();
     assert!(text.starts_with("connection lost: "), "{text}");
 
-    // An authority has certified a device, but not allowed it to certify others.
+    // The authority has certified this server, but does not allow it to certify others.
     let port = serve(authority.forge(NAME), |link: &mut Link| link.echo());
     let text = seen(port, NAME, &[]).unwrap_err();
     assert!(text.contains("no trusted root signed it"), "{text}");

@@ -187,12 +187,12 @@ fn image_broker_killed_during_transfer_arrives_whole() {
     spawn(move || passed.into_iter().for_each(drop));
 
     let output = device.wait_with_output().unwrap();
-    let said = String::from_utf8_lossy(&output.stdout);
-    assert!(output.status.success(), "{said}");
-    assert!(said.contains("Connecting again"), "{said}");
-    assert!(said.contains("sends it again"), "{said}");
+    let stdout = String::from_utf8_lossy(&output.stdout);
+    assert!(output.status.success(), "{stdout}");
+    assert!(stdout.contains("Connecting again"), "{stdout}");
+    assert!(stdout.contains("sends it again"), "{stdout}");
     assert!(
-        said.contains(&format!("{IMAGE} bytes is in the flash")),
-        "{said}"
+        stdout.contains(&format!("{IMAGE} bytes is in the flash")),
+        "{stdout}"
     );
 }

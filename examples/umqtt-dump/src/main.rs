@@ -16,8 +16,7 @@ use clap::Parser;
 
 use crate::connection::{Connection, Side};
 
-/// Prints every MQTT 3.1.1 packet between clients and a broker. When a connection is closed, prints its unanswered
-/// requests.
+/// Prints every MQTT 3.1.1 packet between clients and a broker. Each line also lists the packets that are unanswered.
 ///
 /// Let the client connect to this program instead of the broker. Bytes are passed on unchanged. Passwords and user
 /// names are not printed. TLS cannot be read. Ctrl-C ends the program.

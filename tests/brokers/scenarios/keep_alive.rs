@@ -7,7 +7,7 @@ use std::{
 
 use umqtt::codec::{Connect, QoS};
 
-use super::wills::mortal;
+use super::wills::with_will;
 use crate::stage::{
     Calls, Kind, PATIENCE, Result, Stage, contents, ended, ignore, message, options, record,
     session,
@@ -38,18 +38,18 @@ pub(super) fn keep_alive_expires<K: Kind>(stage: &Stage<'_, K>) -> Result<()> {
     let id = stage.id("silent");
     let options = Connect {
         keep_alive: 2,
-        ..mortal(&id, &topic, QoS::AtLeastOnce)
+        ..with_will(&id, &topic, QoS::AtLeastOnce)
     };
     let mut silent = stage.connect(&mut session_b, &options)?;
     let start = Instant::now();
     let mut seen = Vec::new();
-    let came = watcher.recv_for(3 * keep_alive / 2 + 2 * PATIENCE, |event| {
+    let has_event = watcher.recv_for(3 * keep_alive / 2 + 2 * PATIENCE, |event| {
         record(&mut seen, event)
     })?;
-    assert!(came, "a silent client is not cut");
+    assert!(has_event, "the broker did not close a silent connection");
     assert!(
         start.elapsed() >= keep_alive,
-        "it is cut after {:?} already",
+        "the broker closed it after only {:?}",
         start.elapsed()
     );
     assert_eq!(contents(&seen), [(&*topic, &b"gone"[..])]);

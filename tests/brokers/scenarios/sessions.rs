@@ -7,7 +7,7 @@ use umqtt::{
     codec::{Connect, QoS},
 };
 
-use super::wills::mortal;
+use super::wills::with_will;
 use crate::stage::{
     Calls, Kind, PATIENCE, Result, Seen, Stage, contents, ended, ignore, lasting, message,
     messages, record, session,
@@ -208,7 +208,7 @@ pub(super) fn take_over_will<K: Kind>(stage: &Stage<'_, K>) -> Result<()> {
     watcher.subscribe_and_wait(&[(&topic, QoS::AtLeastOnce)], ignore)?;
     let (mut session_a, mut session_b) = (session(), session());
     let id = stage.id("client");
-    let options = mortal(&id, &topic, QoS::AtLeastOnce);
+    let options = with_will(&id, &topic, QoS::AtLeastOnce);
     let mut first = stage.connect(&mut session_a, &options)?;
     let second = stage.connect(&mut session_b, &options)?;
     ended(&mut first);

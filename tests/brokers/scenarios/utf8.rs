@@ -2,7 +2,7 @@
 
 use umqtt::codec::QoS;
 
-use super::wills::mortal;
+use super::wills::with_will;
 use crate::stage::{
     Calls, Kind, Result, Stage, collect, contents, ignore, message, messages, options, record,
     session,
@@ -40,7 +40,7 @@ pub(super) fn four_bytes<K: Kind>(stage: &Stage<'_, K>) -> Result<()> {
     watcher.subscribe_and_wait(&[(&topic, QoS::AtLeastOnce)], ignore)?;
     let mut session_b = session();
     let id = stage.id("\u{10fffd}");
-    drop(stage.connect(&mut session_b, &mortal(&id, &topic, QoS::AtLeastOnce))?);
+    drop(stage.connect(&mut session_b, &with_will(&id, &topic, QoS::AtLeastOnce))?);
     assert_eq!(
         contents(&messages(&mut watcher, 1)?),
         [(&*topic, &b"gone"[..])]

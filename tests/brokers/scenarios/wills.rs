@@ -6,7 +6,7 @@ use super::{delivery::EACH_QOS, retained::kept};
 use crate::stage::{Calls, Kind, Result, Stage, contents, ignore, messages, options, session};
 
 /// Returns the options of a client with a will.
-pub(super) fn mortal<'a>(id: &'a str, topic: &'a str, qos: QoS) -> Connect<'a> {
+pub(super) fn with_will<'a>(id: &'a str, topic: &'a str, qos: QoS) -> Connect<'a> {
     Connect {
         will: Some(Will {
             qos,
@@ -23,7 +23,7 @@ pub(super) fn will_on_cut<K: Kind>(stage: &Stage<'_, K>) -> Result<()> {
         let topic = stage.topic(&format!("{qos:?}"));
         watcher.subscribe_and_wait(&[(&topic, qos)], ignore)?;
         let mut session_b = session();
-        drop(stage.connect(&mut session_b, &mortal(&stage.id("mortal"), &topic, qos))?);
+        drop(stage.connect(&mut session_b, &with_will(&stage.id("mortal"), &topic, qos))?);
         let seen = messages(&mut watcher, 1)?;
         assert_eq!(contents(&seen), [(&*topic, &b"gone"[..])]);
     }
@@ -37,7 +37,7 @@ pub(super) fn no_will_on_disconnect<K: Kind>(stage: &Stage<'_, K>) -> Result<()>
     watcher.subscribe_and_wait(&[(&topic, QoS::AtLeastOnce)], ignore)?;
     let mut session_b = session();
     let id = stage.id("mortal");
-    let options = mortal(&id, &topic, QoS::AtLeastOnce);
+    let options = with_will(&id, &topic, QoS::AtLeastOnce);
     stage.connect(&mut session_b, &options)?.disconnect()?;
     messages(&mut watcher, 0)?;
     watcher.disconnect()
@@ -50,7 +50,7 @@ pub(super) fn will_retained<K: Kind>(stage: &Stage<'_, K>) -> Result<()> {
         let topic = stage.topic(&format!("{retain}"));
         watcher.subscribe_and_wait(&[(&topic, QoS::AtLeastOnce)], ignore)?;
         let id = stage.id("mortal");
-        let mut options = mortal(&id, &topic, QoS::AtLeastOnce);
+        let mut options = with_will(&id, &topic, QoS::AtLeastOnce);
         options.will = options.will.map(|will| Will { retain, ..will });
         let mut session_b = session();
         drop(stage.connect(&mut session_b, &options)?);
@@ -60,7 +60,7 @@ pub(super) fn will_retained<K: Kind>(stage: &Stage<'_, K>) -> Result<()> {
         } else {
             vec![]
         };
-        assert_eq!(kept(stage, &topic)?, expected, "what is kept");
+        assert_eq!(kept(stage, &topic)?, expected, "the retained message");
     }
     watcher.disconnect()
 }

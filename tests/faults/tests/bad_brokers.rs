@@ -50,7 +50,7 @@ fn server(serve: impl Fn(TcpStream) + Copy + Send + 'static) -> SocketAddr {
 }
 
 /// Reads and discards bytes until the client closes the connection.
-fn swallow(mut client: TcpStream) {
+fn discard_input(mut client: TcpStream) {
     while let Ok(1..) = client.read(&mut [0; 512]) {}
 }
 
@@ -78,7 +78,7 @@ fn end_of(
     let ended = kind
         .connect(&mut session, address, &options)
         .and_then(|mut client| work(&mut *client));
-    let error = ended.expect_err("nobody gives up");
+    let error = ended.expect_err("the client must return an error");
     let took = u32::try_from(start.elapsed().as_millis()).unwrap();
     println!("{kind:?}: {error}, after {took} ms");
     (error, took)
@@ -113,7 +113,7 @@ fn both_end_with(
 
 #[test]
 fn broker_never_answering_is_connack_timeout() {
-    let address = server(swallow);
+    let address = server(discard_input);
     let within = ANSWER..ANSWER + LATE;
     both_end_with(address, 0, ProtocolError::ConnackTimeout, within, listen);
 }
@@ -132,7 +132,7 @@ fn broker_answering_garbage_is_protocol_error() {
             } else {
                 answer(&client, &garbage);
             }
-            swallow(client);
+            discard_input(client);
         });
         for kind in Kind::BOTH {
             let (error, took) = end_of(kind, address, 1, listen);
@@ -163,7 +163,7 @@ fn broker_answering_garbage_is_protocol_error() {
 fn broker_speaking_http_is_decode_error() {
     let address = server(|client| {
         answer(&client, b"HTTP/1.1 400 Bad Request\r\n\r\n");
-        swallow(client);
+        discard_input(client);
     });
     for kind in Kind::BOTH {
         let (error, took) = end_of(kind, address, 0, listen);
@@ -224,7 +224,7 @@ fn broker_never_reading_is_write_timeout() {
 fn broker_never_acknowledging_is_request_timeout() {
     let address = server(|client| {
         answer(&client, &CONNACK);
-        swallow(client);
+        discard_input(client);
     });
     for kind in Kind::BOTH {
         let (error, took) = end_of(kind, address, 0, |client| {
@@ -306,10 +306,10 @@ fn echo(kind: Kind, address: SocketAddr) {
         client.publish(&message).unwrap();
     }
     while came < 3 {
-        let heard = client.recv_for(Duration::from_secs(5), &mut |event| {
+        let received = client.recv_for(Duration::from_secs(5), &mut |event| {
             came += u32::from(matches!(event, umqtt::Event::Message(_)));
         });
-        assert!(heard.unwrap(), "{kind:?}: it does not come");
+        assert!(received.unwrap(), "{kind:?}: the message was not received");
     }
     client.disconnect().unwrap();
 }

@@ -77,7 +77,7 @@ fn connect<'s, 'b>(session: &'s mut Session<'b>, address: SocketAddr) -> Device<
 }
 
 /// Runs this, prints the result, and checks that the process does not grow.
-fn flat(what: &str, run: impl FnOnce()) {
+fn run_with_constant_memory(what: &str, run: impl FnOnce()) {
     let before = peak_kib();
     let start = StdInstant::now();
     run();
@@ -103,7 +103,7 @@ fn pattern(at: usize) -> u8 {
 }
 
 /// Sends and receives one message. The device reads it, or skips it.
-fn there_and_back(client: &mut Device<'_, '_>, len: usize, looks: bool) {
+fn send_and_receive(client: &mut Device<'_, '_>, len: usize, reads: bool) {
     let mut written = 0;
     let source = ReadFn(|space: &mut [u8]| {
         for byte in space.iter_mut() {
@@ -134,7 +134,7 @@ fn there_and_back(client: &mut Device<'_, '_>, len: usize, looks: bool) {
         if read == len {
             return;
         }
-        if !looks {
+        if !reads {
             // The rest is skipped. The next message shows that it was complete.
             drop(client.payload());
             let end = Message {
@@ -164,19 +164,19 @@ fn largest_message_is_sent_and_received() {
     let mut session = Session::new(&mut memory);
     let mut client = connect(&mut session, broker.address);
     // The first message has a cost of its own.
-    there_and_back(&mut client, 4_096, true);
-    for (how, looks) in [("streamed", true), ("skipped", false)] {
+    send_and_receive(&mut client, 4_096, true);
+    for (how, reads) in [("streamed", true), ("skipped", false)] {
         let what = format!("{len} bytes sent and {how}");
-        flat(&what, || there_and_back(&mut client, len, looks));
+        run_with_constant_memory(&what, || send_and_receive(&mut client, len, reads));
     }
     client.disconnect().unwrap();
 }
 
 /// Sends and receives this number of messages, with up to 64 in flight.
 fn many(client: &mut Device<'_, '_>, qos: QoS, count: u32) {
-    let (mut published, mut acknowledged, mut came) = (0_u32, 0, 0_u32);
-    while acknowledged < count || came < count {
-        while published < count && published - came < 64 {
+    let (mut published, mut acknowledged, mut received) = (0_u32, 0, 0_u32);
+    while acknowledged < count || received < count {
+        while published < count && published - received < 64 {
             let payload = published.to_be_bytes();
             let message = Message {
                 qos,
@@ -192,8 +192,12 @@ fn many(client: &mut Device<'_, '_>, qos: QoS, count: u32) {
         }
         match client.recv().unwrap() {
             Event::Message(message) => {
-                assert_eq!(message.payload, came.to_be_bytes(), "in order, and once");
-                came += 1;
+                assert_eq!(
+                    message.payload,
+                    received.to_be_bytes(),
+                    "in order, and once"
+                );
+                received += 1;
             }
             Event::Puback(_) | Event::Pubcomp(_) => acknowledged += 1,
             other => panic!("{other:?}"),
@@ -217,7 +221,7 @@ fn million_messages_with_wrapped_ids_arrive() {
         (QoS::AtLeastOnce, Scale::pick(1_000, 70_000, 1_000_000)),
     ] {
         let what = format!("{count} messages each way at QoS {}", qos as u8);
-        flat(&what, || many(&mut client, qos, count));
+        run_with_constant_memory(&what, || many(&mut client, qos, count));
         println!(
             "the last packet id is {:?}",
             client.session().last_packet_id()

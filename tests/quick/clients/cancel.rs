@@ -25,12 +25,12 @@ const RX: usize = 32;
 #[derive(Clone, Copy, Debug)]
 enum Drops {
     Never,
-    /// The call with this number, after so many polls.
+    /// The call with this number is dropped after this number of polls.
     Once {
         call: u32,
         polls: u32,
     },
-    /// Of 100 polls, so many.
+    /// Calls are dropped at this percentage of all polls.
     Often(u8),
 }
 
@@ -85,7 +85,7 @@ impl Run {
         })
     }
 
-    /// A call that is ready when it is first polled; it is made again if it was not polled.
+    /// Makes a call that is ready when it is first polled. If it was not polled, it is made again.
     fn at_once<'s, 'b, 'w, T>(
         &self,
         client: &mut AsyncClient<'s, 'b, 'w>,
@@ -100,8 +100,8 @@ impl Run {
         }
     }
 
-    /// A waiting call, which may be dropped. Its outcome is then reported as an event. It is made again if it was not
-    /// polled.
+    /// Makes a waiting call, which may be dropped. Its outcome is then reported as an event. If it was not polled, it is made
+    /// again.
     fn waiting<'s, 'b, 'w>(
         &self,
         client: &mut AsyncClient<'s, 'b, 'w>,
@@ -117,7 +117,7 @@ impl Run {
         }
     }
 
-    /// Receives until there is nothing more.
+    /// Receives all pending events.
     fn drain(&self, client: &mut AsyncClient<'_, '_, '_>) {
         loop {
             let event = async { client.recv().await.map(|event| self.record(event)) };
@@ -138,7 +138,7 @@ impl Run {
     }
 }
 
-/// Answers like any server, and publishes at every QoS, short and long, when something is published on a topic "go".
+/// Answers every packet. After each message on the topic "go", publishes short and long messages at every QoS.
 fn talkative(packet: &Packet<'_>) -> Vec<u8> {
     let answer = server(packet);
     match packet {
@@ -179,7 +179,7 @@ fn options() -> Connect<'static> {
     }
 }
 
-/// Every call, one after the other, each followed by its events.
+/// Makes every call, and handles its events before the next one.
 fn program(run: &Run) -> Trace {
     let mut storage = Storage::<RX, 256, 4>::new();
     let mut session = Session::new(&mut storage);
@@ -276,7 +276,7 @@ fn program(run: &Run) -> Trace {
     run.trace()
 }
 
-/// Connects, as often as it takes; each dropped call drops its connection.
+/// Connects until a call succeeds. Each dropped call closes its connection.
 fn connect(run: &Run, session: &mut Session<'_>) {
     for attempt in 0.. {
         let socket = run.world.dial();
@@ -299,7 +299,7 @@ fn connect(run: &Run, session: &mut Session<'_>) {
     run.spared.set(false);
 }
 
-/// A client on a connection that it only opened; CONNECT and all that follows is in one stream.
+/// Opens a connection without waiting for CONNACK, so that CONNECT and all later packets are in one stream.
 fn reopened<'s, 'b, 'w>(run: &'w Run, session: &'s mut Session<'b>) -> AsyncClient<'s, 'b, 'w> {
     let socket = run.world.dial();
     let mut client = AsyncClient::open(session, socket, &run.world, &options()).unwrap();
@@ -307,7 +307,7 @@ fn reopened<'s, 'b, 'w>(run: &'w Run, session: &'s mut Session<'b>) -> AsyncClie
     client
 }
 
-/// As [`Run::drain`], with `poll`, after each thing that happens.
+/// As [`Run::drain`], with a `poll` after each event of the network.
 fn poll_all(run: &Run, client: &mut AsyncClient<'_, '_, '_>) {
     loop {
         let event = run.at_once(client, async |client| {
@@ -338,7 +338,7 @@ fn check(expected: &Trace, seed: u64, mood: Mood, drops: Drops) -> Run {
     run
 }
 
-/// Shows the first packet that differs, where two streams do.
+/// Checks that two streams are equal, and shows the first packet that differs.
 fn same(sent: &(Vec<&[u8]>, &[u8]), expected: &(Vec<&[u8]>, &[u8]), context: &str) {
     for (sent, expected) in sent.0.iter().zip(&expected.0) {
         assert_eq!(sent, expected, "{context}");

@@ -73,7 +73,7 @@ fn each_operation_writes_as_often_as_table_states() {
     assert_eq!(table, fs::read_to_string(file).unwrap(), "{FILE} differs");
 }
 
-/// Plays every operation.
+/// Runs every operation.
 fn measure<K: Kind>(kind: &K) -> Vec<Row> {
     let mut rows = Vec::new();
     let mut row = |name: &str| rows.push(Row::new(name, &kind.take_writes()));

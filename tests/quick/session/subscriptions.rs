@@ -16,7 +16,7 @@ const THREE: Filters = &[
     ("c/+/d", QoS::AtMostOnce),
 ];
 
-/// Lists of any length.
+/// Returns a list of this length.
 fn numbered(count: usize) -> Filters {
     let filter = |at: usize| {
         let name: &'static str = format!("filter{at:02}").leak();
@@ -25,7 +25,7 @@ fn numbered(count: usize) -> Filters {
     (0..count).map(filter).collect::<Vec<_>>().leak()
 }
 
-/// A SUBSCRIBE of these filters.
+/// Returns a SUBSCRIBE of these filters.
 fn subscribe_all(id: u16, filters: &[(&str, QoS)]) -> Vec<u8> {
     let mut body = id.to_be_bytes().to_vec();
     for (filter, qos) in filters {
@@ -37,12 +37,12 @@ fn subscribe_all(id: u16, filters: &[(&str, QoS)]) -> Vec<u8> {
     wire(&[&[0x82, body.len() as u8], &body])
 }
 
-/// A SUBACK with these codes.
+/// Returns a SUBACK with these codes.
 fn answer(id: u16, codes: &[u8]) -> Vec<u8> {
     wire(&[&[0x90, 2 + codes.len() as u8], &id.to_be_bytes(), codes])
 }
 
-/// The event that reports these codes for these filters.
+/// Returns the event that reports these codes for these filters.
 fn subscribed(filters: &[(&str, QoS)], codes: &[u8]) -> String {
     let codes: Vec<_> = codes
         .iter()
@@ -57,7 +57,7 @@ fn granted(filters: &[(&str, QoS)]) -> Vec<u8> {
     filters.iter().map(|(_, qos)| *qos as u8).collect()
 }
 
-/// The server grants everything in the SUBSCRIBE with this id.
+/// Grants all filters of the SUBSCRIBE with this id.
 #[track_caller]
 fn grant(driven: &mut Driven<'_>, id: u16, filters: &[(&str, QoS)]) {
     let codes = granted(filters);
@@ -65,7 +65,7 @@ fn grant(driven: &mut Driven<'_>, id: u16, filters: &[(&str, QoS)]) {
     assert_eq!(driven.events(), [subscribed(filters, &codes)]);
 }
 
-/// Connects. The session sends the whole list in one SUBSCRIBE, and nothing else; its id.
+/// Connects. Checks that the session sends only one SUBSCRIBE with the whole list, and returns its id.
 #[track_caller]
 fn open_subscribing(driven: &mut Driven<'_>, session_present: bool, filters: Filters) -> u16 {
     driven.open(&KEEP, session_present);
@@ -80,7 +80,7 @@ fn open_subscribing(driven: &mut Driven<'_>, session_present: bool, filters: Fil
     id
 }
 
-/// A session whose server has granted this list.
+/// Connects, and grants this list.
 #[track_caller]
 fn with_granted(driven: &mut Driven<'_>, filters: Filters) {
     driven.session.set_subscriptions(filters).unwrap();
@@ -89,7 +89,7 @@ fn with_granted(driven: &mut Driven<'_>, filters: Filters) {
     assert_eq!(driven.session.subscriptions(), SubscriptionState::Granted);
 }
 
-/// Connects. The session sends nothing without a request.
+/// Connects, and checks that nothing is sent.
 #[track_caller]
 fn open_silent(driven: &mut Driven<'_>, session_present: bool) {
     driven.open(&KEEP, session_present);
@@ -97,7 +97,7 @@ fn open_silent(driven: &mut Driven<'_>, session_present: bool) {
     assert_eq!(driven.sent(), b"");
 }
 
-// When.
+// The times at which the list is sent.
 
 #[test]
 fn subscriptions_new_session_are_sent_before_publishes() {
@@ -149,7 +149,7 @@ fn subscriptions_granted_session_present_are_not_sent() {
         driven.lose();
         open_silent(&mut driven, true);
     }
-    // The same list again is no other.
+    // Setting the same list again has no effect.
     driven.lose();
     driven.session.set_subscriptions(THREE).unwrap();
     open_silent(&mut driven, true);
@@ -174,7 +174,7 @@ fn subscriptions_connect_unanswered_are_sent_again() {
     let mut driven = Driven::new(&mut storage);
     with_granted(&mut driven, THREE);
     driven.lose();
-    // Cut before its last byte, a CONNECT was not sent.
+    // A CONNECT without its last byte was not sent.
     let len = connect(&KEEP).len();
     for sent in [0, len - 1] {
         driven.connect(&KEEP);
@@ -280,7 +280,7 @@ fn subscriptions_list_changed_are_sent() {
     open_silent(&mut driven, true);
 }
 
-/// The server may have changed a subscription of the old list: it is sent again.
+/// The server may have changed a subscription of the old list, so that list is sent again.
 #[test]
 fn subscriptions_other_list_interrupted_old_list_is_sent() {
     const LOWER: Filters = &[("a/#", QoS::AtMostOnce)];
@@ -303,7 +303,7 @@ fn subscriptions_other_list_interrupted_old_list_is_sent() {
     open_subscribing(&mut driven, true, ONE);
 }
 
-/// With checkpoints, the image that is due before the SUBSCRIBE knows that the old list does not count any more.
+/// With checkpoints, an image is due before the SUBSCRIBE. In it, the old list is not granted any more.
 #[test]
 fn subscriptions_other_list_checkpoint_is_due_before_subscribe() {
     let mut storage = Room::new();
@@ -337,7 +337,7 @@ fn subscriptions_clean_session_are_sent_on_each_connection() {
         grant(&mut driven, number, ONE);
         driven.lose();
     }
-    // A session that the server keeps now, and that it did not begin for this client, is another one.
+    // A session that the server did not begin for this client does not count.
     open_subscribing(&mut driven, true, ONE);
 }
 
@@ -364,7 +364,7 @@ fn subscriptions_filter_refused_is_reported_and_sent_again() {
         assert_eq!(driven.sent(), b"", "once a connection");
         driven.lose();
     }
-    // Granted at last.
+    // The server grants all filters.
     driven.open(&KEEP, true);
     driven.sent();
     grant(&mut driven, 7, &list[..8]);
@@ -452,7 +452,7 @@ fn with_tx<R>(len: usize, test: impl FnOnce(&mut Driven<'_>) -> R) -> R {
     }
 }
 
-/// The server grants the whole list; how many filters each SUBSCRIBE has.
+/// Grants the whole list, and returns the number of filters in each SUBSCRIBE.
 fn sizes_of_round(driven: &mut Driven<'_>, list: Filters) -> Vec<usize> {
     driven.open(&KEEP, false);
     let (mut rest, mut sizes) = (list, Vec::new());
@@ -606,7 +606,7 @@ fn subscriptions_everything_full_are_sent_first() {
     }
 }
 
-/// All ids are used once, but not the one of the SUBSCRIBE that is unanswered.
+/// No request has the id of the unanswered SUBSCRIBE, even after all ids were used.
 #[test]
 fn subscriptions_unanswered_id_is_not_reused() {
     let mut storage = Room::new();
@@ -630,7 +630,7 @@ fn subscriptions_unanswered_id_is_not_reused() {
     }
 }
 
-/// Connects to a server without a session; the id of the SUBSCRIBE that is sent before everything else.
+/// Connects to a server without a session. Returns the id of the SUBSCRIBE, which is sent first.
 fn open_subscribing_beside(driven: &mut Driven<'_>) -> u16 {
     driven.open(&KEEP, false);
     let sent = driven.sent();
@@ -657,7 +657,7 @@ fn subscriptions_caller_subscribes_too_answers_are_separate() {
     grant(&mut driven, 1, ONE);
 }
 
-// Beside other packets.
+// The list between other packets.
 
 /// For all sizes of writes and all other pending packets, the stream consists of whole packets: the SUBSCRIBEs, the
 /// acknowledgements in order, PINGREQs, and the packets of the caller in order.
@@ -811,7 +811,7 @@ fn set_subscriptions_connection_open_is_not_connected_error() {
     assert_eq!(driven.session.set_subscriptions(THREE), open);
     driven.sent();
     driven.accept(true);
-    assert_eq!(driven.sent(), b"", "the list is as it was");
+    assert_eq!(driven.sent(), b"", "the list is unchanged");
 }
 
 #[test]
@@ -882,7 +882,7 @@ fn set_subscriptions_fills_buffer_everything_is_sent() {
     assert_eq!(sent[2], DISCONNECT);
 }
 
-/// A shorter list gives its room back. Without a list, the session is as if there had never been one.
+/// A shorter list frees room. Without a list, all its room is free.
 #[test]
 fn set_subscriptions_empty_frees_room() {
     let largest = |driven: &mut Driven<'_>| {
@@ -943,7 +943,7 @@ fn subscriptions_connection_replaced_round_restarts() {
     driven.open(&KEEP, false);
     driven.sent();
     driven.feed(&answer(1, &[1; 8]));
-    // Announced, and not taken.
+    // The event was announced and not taken.
     let token = driven.session.poll(driven.at()).unwrap().unwrap();
     assert_eq!(token.completed_request(), Some(id(1)));
     driven.connect(&KEEP);

@@ -22,7 +22,7 @@ impl<T> Choppy<T> {
         }
     }
 
-    fn some(&mut self, of: usize) -> usize {
+    fn part(&mut self, of: usize) -> usize {
         of.min(self.random.usize(1..=900))
     }
 }
@@ -34,7 +34,7 @@ impl<T: ErrorType> ErrorType for Choppy<T> {
 impl<T: Read> Read for Choppy<T> {
     async fn read(&mut self, buf: &mut [u8]) -> Result<usize, T::Error> {
         self.pause().await;
-        let n = self.some(buf.len());
+        let n = self.part(buf.len());
         self.inner.read(&mut buf[..n]).await
     }
 }
@@ -42,7 +42,7 @@ impl<T: Read> Read for Choppy<T> {
 impl<T: Write> Write for Choppy<T> {
     async fn write(&mut self, buf: &[u8]) -> Result<usize, T::Error> {
         self.pause().await;
-        let n = self.some(buf.len());
+        let n = self.part(buf.len());
         self.inner.write(&buf[..n]).await
     }
 
