@@ -73,7 +73,7 @@ fn judge_all(
         surprises.join("\n")
     );
     if only.is_none() {
-        table::hold_against(name, title, &rows);
+        table::compare_or_write(name, title, &rows);
     }
 }
 

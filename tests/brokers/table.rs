@@ -1,4 +1,4 @@
-//! `tests/BROKERS.md`: the results of a run, which the next run is compared with.
+//! `tests/BROKERS.md`: the results of a run. The next run is compared with them.
 
 use std::{collections::BTreeMap, env, fmt::Write as _, fs, sync::Mutex};
 
@@ -10,7 +10,7 @@ use crate::{
 };
 
 const FILE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/BROKERS.md");
-/// Set to have the table written.
+/// Environment variable; if it is set, the table is written.
 const WRITE: &str = "UMQTT_WRITE_BROKERS";
 
 /// Every broker, in the order of the table.
@@ -41,7 +41,7 @@ impl Column {
 }
 
 /// Compares the column of the broker with the results of its run, or writes it.
-pub(crate) fn hold_against(name: &str, title: &str, rows: &[Row]) {
+pub(crate) fn compare_or_write(name: &str, title: &str, rows: &[Row]) {
     let _turn = TURN.lock();
     let old = fs::read_to_string(FILE).unwrap_or_default();
     let mut columns = read(&old);
@@ -67,7 +67,7 @@ pub(crate) fn hold_against(name: &str, title: &str, rows: &[Row]) {
     } else {
         assert!(
             new == old,
-            "tests/BROKERS.md says something else about {title}; .ci/brokers --write writes it anew"
+            "tests/BROKERS.md has other results for {title}: if this is intended, run .ci/brokers --write"
         );
     }
 }

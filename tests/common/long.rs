@@ -101,7 +101,7 @@ impl Source<'_> {
 
 /// A received message, or another event.
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub(crate) enum Heard {
+pub(crate) enum RecordedEvent {
     Message {
         topic: String,
         payload: Vec<u8>,
@@ -116,7 +116,7 @@ pub(crate) enum Heard {
 /// A session with its recorded events and sent bytes.
 pub(crate) struct Peer<'s, 'b> {
     pub(crate) session: &'s mut Session<'b>,
-    pub(crate) heard: Vec<Heard>,
+    pub(crate) recorded: Vec<RecordedEvent>,
     /// The chunks of a message that is not complete.
     pub(crate) part: Option<(String, Vec<u8>)>,
     pub(crate) sent: Vec<u8>,
@@ -130,15 +130,17 @@ impl<'s, 'b> Peer<'s, 'b> {
         session.connect(&KEEP, T).unwrap();
         let mut peer = Self {
             session,
-            heard: Vec::new(),
+            recorded: Vec::new(),
             part: None,
             sent: Vec::new(),
             before: Vec::new(),
         };
         peer.send();
         peer.feed(&[0x20, 2, u8::from(session_present), 0], &[4]);
-        assert!(matches!(&peer.heard[..], [.., Heard::Other(event)] if event.starts_with("Conn")));
-        peer.heard.clear();
+        assert!(
+            matches!(&peer.recorded[..], [.., RecordedEvent::Other(event)] if event.starts_with("Conn"))
+        );
+        peer.recorded.clear();
         peer.before.clear();
         peer
     }
@@ -178,9 +180,9 @@ impl<'s, 'b> Peer<'s, 'b> {
             self.send();
             let Some(ready) = polled? else { return Ok(()) };
             let event = self.session.event(ready)?;
-            hear(
+            record_event(
                 event.unwrap(),
-                &mut self.heard,
+                &mut self.recorded,
                 &mut self.part,
                 &self.sent,
                 &mut self.before,
@@ -188,17 +190,17 @@ impl<'s, 'b> Peer<'s, 'b> {
         }
     }
 
-    /// Breaks the connection, and takes all events.
+    /// Closes the connection, and takes all events.
     pub(crate) fn cut(&mut self) {
         self.session.connection_lost();
         assert_eq!(self.try_listen(), Err(ProtocolError::Closed));
     }
 }
 
-/// Adds an event; chunks become a message again, and are checked for gaps on the way.
-fn hear(
+/// Records an event. Joins chunks to a message, and checks that there is no gap between them.
+fn record_event(
     event: Event<'_>,
-    heard: &mut Vec<Heard>,
+    recorded: &mut Vec<RecordedEvent>,
     part: &mut Option<(String, Vec<u8>)>,
     sent: &[u8],
     before: &mut Vec<(usize, Vec<u8>)>,
@@ -206,8 +208,8 @@ fn hear(
     match event {
         Event::Message(message) => {
             assert_eq!(*part, None, "a message inside another");
-            before.push((heard.len(), sent.to_vec()));
-            heard.push(Heard::Message {
+            before.push((recorded.len(), sent.to_vec()));
+            recorded.push(RecordedEvent::Message {
                 topic: message.topic.to_owned(),
                 payload: message.payload.to_vec(),
                 delivery: None,
@@ -216,7 +218,7 @@ fn hear(
             });
         }
         Event::Chunk(chunk) => {
-            before.push((heard.len(), sent.to_vec()));
+            before.push((recorded.len(), sent.to_vec()));
             let (topic, mut payload) = part.take().unwrap_or_else(|| {
                 assert_eq!(chunk.offset, 0, "a message that does not begin");
                 (chunk.topic.to_owned(), Vec::new())
@@ -227,7 +229,7 @@ fn hear(
             assert!(payload.len() <= chunk.total);
             assert_eq!(chunk.is_last(), payload.len() == chunk.total);
             if chunk.is_last() {
-                heard.push(Heard::Message {
+                recorded.push(RecordedEvent::Message {
                     topic,
                     payload,
                     delivery: Some(chunk.delivery),
@@ -240,11 +242,11 @@ fn hear(
         }
         Event::ChunksAborted => {
             assert!(part.take().is_some(), "the end of what had not begun");
-            heard.push(Heard::Other(format!("{event:?}")));
+            recorded.push(RecordedEvent::Other(format!("{event:?}")));
         }
         other => {
             assert_eq!(*part, None, "news inside a message");
-            heard.push(Heard::Other(format!("{other:?}")));
+            recorded.push(RecordedEvent::Other(format!("{other:?}")));
         }
     }
 }

@@ -176,8 +176,8 @@ impl Facts {
     }
 
     /// Rule 5: lateness is checked only after a read that found nothing. If the previous call was more than a quarter
-    /// of the response timeout ago, this call checks nothing. A flood is
-    /// bounded past the maximum of a wait; bytes received before it may count.
+    /// of the response timeout ago, this call checks nothing. After the maximum of a wait, only a limited number of
+    /// bytes is received without an empty read. Bytes that were received before the maximum may count.
     pub(crate) fn verdict(&self, window: Window, call: &Call) -> Verdict {
         let recent = call.now - call.previous <= self.timeout / 4;
         let flooded = call.flood >= FLOOD;

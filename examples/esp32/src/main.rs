@@ -51,7 +51,7 @@ async fn main(spawner: Spawner) -> ! {
         },
         subscriptions: &[(topic, QoS::AtLeastOnce)],
     };
-    // Room for packets of 512 bytes in, for a CONNECT and 1 KiB of messages out, and for 8 that are not acknowledged.
+    // Room for received packets of 512 bytes, for a CONNECT and 1 KiB of sent messages, and for 8 unacknowledged ones.
     let mut storage = Storage::<512, 1536, 8>::new();
     let mut device = match Device::new(&mut storage, EmbassyClock, &config) {
         Ok(device) => device,

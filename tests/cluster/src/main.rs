@@ -171,8 +171,8 @@ fn report(options: Options, ledger: &Ledger) -> String {
 
 Written by `tests/cluster/run --write`. {} devices are connected through haproxy to two aedes brokers. Each publishes {} messages at
 QoS 1 and as many at QoS 2 to {receiver}, one of each in {} ms. In the middle, one broker is killed and not started again. At
-the end, each device connects once more. The transport of each device notes the messages that a broker sends, so that a
-loss is known to be the broker's or the device's.
+the end, each device connects once more. The transport of each device records the messages that a broker
+sends. This shows whether a broker or a device lost a message.
 
 {ledger}",
         options.devices,

@@ -370,16 +370,16 @@ fn messages_received_inside_payload_are_answered_after_it() {
             false,
         ));
         let payload = pattern(100);
-        let mut heard = Vec::new();
+        let mut recorded = Vec::new();
         let on_event =
-            |event: Event<'_>, _: &mut Publisher<'_, '_>| heard.push(format!("{event:?}"));
+            |event: Event<'_>, _: &mut Publisher<'_, '_>| recorded.push(format!("{event:?}"));
         if read {
             let source = Slow::new(&payload, 6, Ok(()));
             run(client.publish_from(outgoing(QoS::AtMostOnce), 100, source, on_event)).unwrap();
         } else {
             run(client.publish_slices(outgoing(QoS::AtMostOnce), &[&payload], on_event)).unwrap();
         }
-        assert_eq!(heard.len(), 1);
+        assert_eq!(recorded.len(), 1);
         run(client.flush()).unwrap();
         let answer = ack(delivery(QoS::AtLeastOnce, false));
         let whole = first(QoS::AtMostOnce, &payload);

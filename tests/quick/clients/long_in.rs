@@ -8,7 +8,7 @@ use umqtt::{
 };
 
 use crate::common::{self, Client, Network, connected};
-use crate::long::{Heard, KEEP, Peer, RX, T, ack, delivery, pattern, publish, with_rx};
+use crate::long::{KEEP, Peer, RX, RecordedEvent, T, ack, delivery, pattern, publish, with_rx};
 
 const ALL: [QoS; 3] = [QoS::AtMostOnce, QoS::AtLeastOnce, QoS::ExactlyOnce];
 const PUBREL: [u8; 4] = [0x62, 2, 0, 5];
@@ -53,13 +53,13 @@ impl Case {
         )
     }
 
-    fn expected(&self, rx: usize) -> Heard {
+    fn expected(&self, rx: usize) -> RecordedEvent {
         let len = self.bytes().len();
         if len > rx && len - self.payload > rx {
             let len = self.topic;
-            return Heard::Other(format!("{:?}", Event::TopicTooLong { len }));
+            return RecordedEvent::Other(format!("{:?}", Event::TopicTooLong { len }));
         }
-        Heard::Message {
+        RecordedEvent::Message {
             topic: self.topic(),
             payload: pattern(self.payload),
             delivery: (len > rx).then(|| self.delivery()),
@@ -70,11 +70,11 @@ impl Case {
 
     /// Receives the message in these pieces, and completes its QoS 2 exchange.
     fn check(&self, peer: &mut Peer<'_, '_>, rx: usize, sizes: &[usize]) {
-        peer.heard.clear();
+        peer.recorded.clear();
         peer.before.clear();
         peer.sent.clear();
         peer.feed(&self.bytes(), sizes);
-        assert_eq!(peer.heard, [self.expected(rx)], "{self:?}");
+        assert_eq!(peer.recorded, [self.expected(rx)], "{self:?}");
         // [MQTT-3.3.4-1] The answer, once, and not before all has been handed over.
         assert!(
             peer.before.iter().all(|(_, sent)| sent.is_empty()),
@@ -211,16 +211,20 @@ fn cut_and_resume(rx: usize, case: &Case, at: usize, answered: bool, sizes: &[us
             peer.part = None;
         } else {
             peer.feed(&bytes[..at], sizes);
-            assert_eq!(peer.heard.len(), usize::from(complete));
+            assert_eq!(peer.recorded.len(), usize::from(complete));
         }
-        peer.heard.clear();
+        peer.recorded.clear();
         let begun = peer.part.is_some();
         peer.cut();
-        let ended = Heard::Other(format!("{:?}", Event::ChunksAborted));
-        assert_eq!(peer.heard, vec![ended; usize::from(begun)], "cut at {at}");
+        let ended = RecordedEvent::Other(format!("{:?}", Event::ChunksAborted));
+        assert_eq!(
+            peer.recorded,
+            vec![ended; usize::from(begun)],
+            "cut at {at}"
+        );
 
         let mut peer = Peer::connect(peer.session, true);
-        assert!(peer.heard.is_empty());
+        assert!(peer.recorded.is_empty());
         peer.sent.clear();
         if case.qos == QoS::AtMostOnce {
             case.check(&mut peer, rx, sizes);
@@ -236,7 +240,7 @@ fn cut_and_resume(rx: usize, case: &Case, at: usize, answered: bool, sizes: &[us
         if complete && case.qos == QoS::ExactlyOnce {
             // [MQTT-4.3.3-2] It had been delivered: swallowed whole, and answered.
             peer.feed(&again.bytes(), sizes);
-            assert!(peer.heard.is_empty(), "delivered twice");
+            assert!(peer.recorded.is_empty(), "delivered twice");
             assert_eq!(peer.sent, ack(case.delivery()));
             peer.sent.clear();
             peer.feed(&PUBREL, sizes);
@@ -324,7 +328,7 @@ fn skip_message_after_any_chunk_skips_rest() {
                     if qos == QoS::ExactlyOnce {
                         peer.feed(&PUBREL, &[4]);
                     }
-                    assert_eq!(peer.heard, []);
+                    assert_eq!(peer.recorded, []);
                     Case::new(1, 5, QoS::AtMostOnce).check(&mut peer, 16, &[3]);
                 });
             }
@@ -605,7 +609,7 @@ fn topic_too_long_any_cut_is_checked_the_same() {
             let mut peer = Peer::connect(session, false);
             peer.feed(&bytes, sizes);
             let skipped = format!("{:?}", Event::TopicTooLong { len: 13 });
-            assert_eq!(peer.heard, [Heard::Other(skipped)]);
+            assert_eq!(peer.recorded, [RecordedEvent::Other(skipped)]);
         });
     }
 }

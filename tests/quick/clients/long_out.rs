@@ -91,12 +91,12 @@ fn feed(session: &mut Session<'_>, bytes: &[u8]) {
 
 /// Returns all events, until there is none or the connection is closed.
 fn events(session: &mut Session<'_>) -> (Vec<String>, Option<ProtocolError>) {
-    let mut heard = Vec::new();
+    let mut recorded = Vec::new();
     loop {
         match session.poll(T) {
-            Ok(Some(ready)) => heard.extend(session.event(ready).unwrap().map(words)),
-            Ok(None) => return (heard, None),
-            Err(reason) => return (heard, Some(reason)),
+            Ok(Some(ready)) => recorded.extend(session.event(ready).unwrap().map(words)),
+            Ok(None) => return (recorded, None),
+            Err(reason) => return (recorded, Some(reason)),
         }
     }
 }
@@ -113,13 +113,13 @@ fn connect(session: &mut Session<'_>, session_present: bool) -> Vec<String> {
         feed(session, &[0x20, 2, u8::from(session_present), 0]);
         session.poll(T).unwrap();
     }
-    let mut heard = events(session).0;
-    let connected = heard
+    let mut recorded = events(session).0;
+    let connected = recorded
         .iter()
         .position(|event| event.starts_with("Connected"))
         .unwrap();
-    heard.remove(connected);
-    heard
+    recorded.remove(connected);
+    recorded
 }
 
 fn with_tx<R>(tx: usize, test: impl FnOnce(&mut Session<'_>) -> R) -> R {
@@ -329,14 +329,14 @@ fn ack_queue_full_during_slow_payload_loses_nothing() {
             .begin_payload(StreamedPublish::new("t"), 100)
             .unwrap();
         send(session, &[], From::Memory, &[99], 5);
-        let (mut waiting, mut heard) = (12, 0);
+        let (mut waiting, mut recorded) = (12, 0);
         for step in 1..=100 {
             let now = Instant::from_millis(step * 9_000);
             session.payload_sent(1, now);
             loop {
                 while let Some(ready) = session.poll(now).unwrap() {
                     session.event(ready).unwrap();
-                    heard += 1;
+                    recorded += 1;
                 }
                 if waiting == 0 || session.space().len() < 8 {
                     break;
@@ -347,7 +347,7 @@ fn ack_queue_full_during_slow_payload_loses_nothing() {
             }
         }
         assert!(!session.is_payload_open());
-        assert_eq!((heard, waiting), (8, 0));
+        assert_eq!((recorded, waiting), (8, 0));
         let now = Instant::from_millis(900_001);
         for rest in [8, 4] {
             let acks = session.pending(now).to_vec();
@@ -688,9 +688,9 @@ fn payload_aborted_at_any_byte_is_undone_or_closes() {
                     session.publish(&message("n", b"")).unwrap();
                     assert_eq!(send_all(session).len(), 7);
                 } else {
-                    let (heard, reason) = events(session);
+                    let (recorded, reason) = events(session);
                     assert_eq!(reason, Some(ProtocolError::PayloadAborted));
-                    assert_eq!(heard.len(), usize::from(qos == QoS::AtMostOnce));
+                    assert_eq!(recorded.len(), usize::from(qos == QoS::AtMostOnce));
                     assert!(session.payload_space().is_empty());
                     assert_eq!(session.disconnect(), Err(RequestError::NotConnected));
                     assert_eq!(send_all(session), b"");
@@ -976,10 +976,10 @@ fn one_connection(
     });
     if let Some(first) = first {
         feed(session, &puback(first.id.get()));
-        let mut heard = events(session).0;
-        assert_eq!(heard.remove(0), words(Event::Puback(first.id)));
+        let mut recorded = events(session).0;
+        assert_eq!(recorded.remove(0), words(Event::Puback(first.id)));
         // The payload of the next message, whose turn it is now.
-        assert!(heard.is_empty() || one_by_one, "{heard:?}");
+        assert!(recorded.is_empty() || one_by_one, "{recorded:?}");
         kept.remove(0);
         attempted -= 1;
         *fruitless = 0;
@@ -1039,8 +1039,8 @@ proptest! {
             let mut client = connected(&mut session, &network, &KEEP);
             network.writes(&steps.repeat(20), Step::Bytes(7));
             network.feed(&publish("in", b"!", long::delivery(QoS::AtLeastOnce, false), false));
-            let mut heard = 0;
-            let on_event = |_: Event<'_>, _: &mut Publisher<'_, '_>| heard += 1;
+            let mut recorded = 0;
+            let on_event = |_: Event<'_>, _: &mut Publisher<'_, '_>| recorded += 1;
             let id = if read {
                 let source = Source { rest: &all, piece, end: Ok(()) };
                 client.publish_from(outgoing("t", qos), all.len(), source, on_event)
@@ -1050,7 +1050,7 @@ proptest! {
             prop_assert_eq!(id.unwrap().is_some(), qos > QoS::AtMostOnce);
             client.flush().unwrap();
             let sent = network.take_sent();
-            if heard == 0 {
+            if recorded == 0 {
                 let Ok(Event::Message(_)) = client.recv() else { panic!("it came") };
                 client.flush().unwrap();
                 prop_assert_eq!(sent, expected("t", &all, qos, false));
@@ -1118,12 +1118,12 @@ fn source_ended_or_failed_closes_connection() {
                     Err(aborted)
                 );
                 assert_eq!(client.subscribe(&[("n", qos)]), Err(aborted));
-                let heard = client.poll();
+                let recorded = client.poll();
                 if qos == QoS::AtMostOnce {
-                    assert_eq!(heard, Ok(Some(Event::Qos0Dropped(1))));
+                    assert_eq!(recorded, Ok(Some(Event::Qos0Dropped(1))));
                     assert_eq!(client.recv(), Err(aborted));
                 } else {
-                    assert_eq!(heard, Err(aborted));
+                    assert_eq!(recorded, Err(aborted));
                 }
                 assert_eq!(client.disconnect().err(), Some(aborted));
                 let sent = network.take_sent();
@@ -1209,11 +1209,11 @@ fn waiting_calls_payload_needed_return_error() {
         .unwrap();
     network.feed(&puback(1));
     network.feed(&puback(2));
-    let mut heard = Vec::new();
+    let mut recorded = Vec::new();
     client
-        .publish_and_wait(&message("n", b""), |event, _| heard.push(words(event)))
+        .publish_and_wait(&message("n", b""), |event, _| recorded.push(words(event)))
         .unwrap();
-    assert_eq!(heard, [words(Event::Puback(id(1)))]);
+    assert_eq!(recorded, [words(Event::Puback(id(1)))]);
 }
 
 /// A wait for a payload that is acknowledged before it has to be given ends.
@@ -1226,11 +1226,11 @@ fn resend_acknowledged_before_first_byte_ends_call() {
     assert_eq!(client.recv(), Ok(Event::PayloadNeeded(id(1))));
     network.writes(&vec![Step::NotReady; 20], Step::Bytes(99));
     network.feed(&puback(1));
-    let mut heard = Vec::new();
-    let on_event = |event: Event<'_>, _: &mut Publisher<'_, '_>| heard.push(words(event));
+    let mut recorded = Vec::new();
+    let on_event = |event: Event<'_>, _: &mut Publisher<'_, '_>| recorded.push(words(event));
     let result = client.publish_slices(StreamedPublish::Resend(id(1)), &[&pattern(40)], on_event);
     assert_eq!(result, Ok(Some(id(1))));
-    assert_eq!(heard, [words(Event::Puback(id(1)))]);
+    assert_eq!(recorded, [words(Event::Puback(id(1)))]);
     assert!(network.waits() < 100);
     client.ping().unwrap();
     client.flush().unwrap();

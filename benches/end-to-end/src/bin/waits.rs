@@ -43,13 +43,13 @@ const CASES: [Case; 3] = [
         name: "`publish_from`, 4 MiB through 512 bytes",
         bytes: UPLOAD,
         device: upload,
-        peer: swallow,
+        peer: discard_input,
     },
     Case {
         name: "`publish_and_wait` at QoS 0, 1 KiB",
         bytes: MESSAGES * SIZE,
         device: publish,
-        peer: swallow,
+        peer: discard_input,
     },
     Case {
         name: "receive 1 KiB at QoS 0 while the peer reads nothing",
@@ -90,14 +90,14 @@ fn main() -> Result<()> {
 fn measure(case: &Case, non_blocking: bool) -> Result<f64> {
     let mut rates = Vec::new();
     for _ in 0..ROUNDS {
-        let time = play(case, non_blocking)?.as_secs_f64();
+        let time = run_once(case, non_blocking)?.as_secs_f64();
         rates.push(case.bytes as f64 / 1_000.0 / time);
     }
     rates.sort_by(f64::total_cmp);
     rates.get(ROUNDS / 2).copied().context("no round")
 }
 
-fn play(case: &Case, non_blocking: bool) -> Result<Duration> {
+fn run_once(case: &Case, non_blocking: bool) -> Result<Duration> {
     let listener = TcpListener::bind(SocketAddr::from((Ipv4Addr::LOCALHOST, 0)))?;
     let address = listener.local_addr()?;
     let peer = case.peer;
@@ -177,7 +177,7 @@ fn receive(client: &mut Device<'_, '_>) -> Result<()> {
 }
 
 /// Reads until the end.
-fn swallow(mut stream: TcpStream) {
+fn discard_input(mut stream: TcpStream) {
     let mut buffer = [0; 65_536];
     while stream.read(&mut buffer).is_ok_and(|n| n > 0) {}
 }

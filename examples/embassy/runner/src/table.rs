@@ -59,7 +59,7 @@ impl Table {
                 .ok_or_else(|| format!("{KEPT} has no number for: {name}"))?;
             if value.saturating_mul(100) > kept.saturating_mul(TOLERANCE.saturating_add(100)) {
                 return Err(format!(
-                    "{name} has grown from {kept} bytes: if this is intended, --write"
+                    "{name} has grown from {kept} to {value} bytes: if this is intended, run .ci/embassy --write"
                 )
                 .into());
             }

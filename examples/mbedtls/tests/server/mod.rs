@@ -1,4 +1,4 @@
-//! Servers that speak TLS, and the authority that vouches for them.
+//! Servers with TLS, and the authority that signs their certificates.
 
 use std::{
     io::{self, Read, Write},
@@ -33,7 +33,7 @@ impl Authority {
         self.0.der()
     }
 
-    /// A certificate for these names, and its key.
+    /// Returns a certificate for these names, and its key.
     pub(crate) fn certified_key(&self, names: &[&str]) -> CertifiedKey {
         let key = KeyPair::generate().unwrap();
         let names: Vec<_> = names.iter().map(|&name| name.to_owned()).collect();
@@ -103,7 +103,7 @@ impl Link {
     }
 }
 
-/// Serves every connection with this; returns the port.
+/// Starts a server that handles every connection with `serve`. Returns its port.
 pub(crate) fn serve(
     config: ServerConfig,
     serve: impl Fn(&mut Link) -> io::Result<()> + Send + Clone + 'static,
@@ -116,7 +116,7 @@ pub(crate) fn serve(
             let (config, serve) = (Arc::clone(&config), serve.clone());
             thread::spawn(move || {
                 let connection = ServerConnection::new(config).unwrap();
-                // A client that drops its connection causes an error here, which is no failure.
+                // A client that drops its connection causes an error here. It does not fail the test.
                 let _ = serve(&mut Link(StreamOwned::new(connection, socket.unwrap())));
             });
         }
