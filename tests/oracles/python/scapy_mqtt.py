@@ -1,6 +1,6 @@
 """Decodes packets of umqtt with scapy, and writes packets of scapy, whole and damaged.
 
-  scapy_mqtt.py decode <LINES          fills in what scapy reads
+  scapy_mqtt.py decode <LINES          adds the fields that scapy decodes
   scapy_mqtt.py generate SEED COUNT    writes packets of its own
 """
 

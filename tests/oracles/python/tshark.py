@@ -1,6 +1,6 @@
 """Decodes packets of umqtt with tshark: tshark.py <LINES adds the fields.
 
-Each packet travels on a TCP connection of its own, made up in a capture file.
+Each packet is on a separate TCP connection in a generated capture file.
 """
 
 import itertools

@@ -213,7 +213,7 @@ fn counted(words: &[String], times: &str, between: &str) -> String {
 }
 
 fn table(rows: &[Row]) -> String {
-    let mut table = String::from("| operation | writes | bytes | what the writes hold |\n");
+    let mut table = String::from("| operation | writes | bytes | packets of each write |\n");
     table.push_str("| --- | ---: | ---: | --- |\n");
     for Row {
         name,
