@@ -1,25 +1,25 @@
-//! Any bytes are decoded by the rules and without a panic.
+//! Arbitrary bytes: the decoder follows the specification and does not panic.
 
 use umqtt::codec::{FixedHeader, Packet, Publish, PublishHeader};
 
 use super::checker::{Verdict, judge};
 
-/// Any bytes.
+/// Decodes these bytes, and checks the result.
 pub fn run(bytes: &[u8]) {
     match Packet::decode(bytes) {
         Ok(None) => assert_eq!(judge(bytes), Verdict::Incomplete),
         Ok(Some((packet, used))) => {
             assert_eq!(judge(bytes), Verdict::Accepted(used));
             if let Packet::Publish(publish) = packet {
-                comes_in_pieces(&bytes[..used], publish);
+                check_header_in_pieces(&bytes[..used], publish);
             }
         }
         Err(_) => assert_eq!(judge(bytes), Verdict::Refused),
     }
 }
 
-/// The header of a PUBLISH can be decoded as soon as it was received, with the same result.
-fn comes_in_pieces(packet: &[u8], publish: Publish<'_>) {
+/// Checks that the header of a PUBLISH can be decoded as soon as it was received, with the same result.
+fn check_header_in_pieces(packet: &[u8], publish: Publish<'_>) {
     let (header, at) = FixedHeader::decode(packet).expect("whole").expect("whole");
     let before = packet.len() - at - publish.payload.len();
     for end in 0..=before {

@@ -129,7 +129,7 @@ pub(crate) fn collect<'b>(
             *dup = false;
         }
     }
-    assert_eq!(seen.len(), count, "messages came: {seen:.300?}");
+    assert_eq!(seen.len(), count, "received messages: {seen:.300?}");
     Ok(())
 }
 

@@ -212,7 +212,7 @@ struct History {
     checkpoints: bool,
     saved: Option<Saved>,
     /// Checks that no event is pending.
-    told: bool,
+    expects_no_event: bool,
 }
 
 #[derive(Clone)]
@@ -268,12 +268,12 @@ impl History {
             connect_len: 0,
             checkpoints: rng.bool(),
             saved: None,
-            told: false,
+            expects_no_event: false,
             rng,
         }
     }
 
-    /// The life of a device until it is killed.
+    /// Runs a device until it is killed.
     fn boot(&mut self, session: &mut Session<'_>) -> Boot {
         session.set_response_timeout(self.plan.timeout);
         session.set_checkpoints(self.checkpoints);
@@ -311,7 +311,7 @@ impl History {
         chance > 0.0 && self.rng.f64() < chance
     }
 
-    /// When something happens next.
+    /// Returns the time of the next event.
     fn next(&mut self) -> Time {
         let pipes = self.connections.iter().enumerate();
         let dialled = self.dialled;
@@ -330,7 +330,7 @@ impl History {
             .chain(dial)
             .chain(self.broker.next(self.now))
             .min();
-        // While people use the two, they rarely sleep long.
+        // Most sleeps are short.
         let busy = self.calm_at.is_none() && self.rng.u8(..16) > 0;
         match next {
             Some(next) if busy => next.min(self.now + self.rng.u64(..1_000)),
@@ -479,7 +479,7 @@ impl History {
         self.calm_at.is_some()
             && session.is_connected()
             && !session.has_pending()
-            && self.told
+            && self.expects_no_event
             && !self.subscribe_due
             && self.ledger.waits_for_nothing()
             && self.broker.is_at_rest()
@@ -490,7 +490,7 @@ impl History {
             })
     }
 
-    /// All memory is free again.
+    /// Checks that all memory is free again.
     fn check_empty(&mut self, session: &mut Session<'_>) {
         assert_eq!(session.in_flight(), 0);
         let free = self.capacities.tx - self.connect_len - 2;
@@ -519,7 +519,7 @@ impl History {
 impl History {
     fn client_turn(&mut self, session: &mut Session<'_>) {
         self.wake = None;
-        self.told = false;
+        self.expects_no_event = false;
         if self.dialled.is_none() {
             self.client_down(session);
         }
@@ -588,7 +588,7 @@ impl History {
         if self.dialled.is_none() {
             return;
         }
-        self.told = true;
+        self.expects_no_event = true;
         self.see_connack(session);
         if !session.has_pending() {
             assert!(!session.space().is_empty(), "nowhere to read to");
@@ -608,7 +608,7 @@ impl History {
     fn client_down(&mut self, session: &mut Session<'_>) {
         // First the events received before the end, then the reason.
         while self.poll(session) {}
-        self.told = true;
+        self.expects_no_event = true;
         if self.now >= self.dial_at {
             self.dial(session);
         }
@@ -659,7 +659,7 @@ impl History {
             return;
         }
         if self.must_reset && !self.clean {
-            // The ids of this session may mean something else to the broker.
+            // The broker may use the ids of this session for other messages.
             return;
         }
         while self.chance(self.plan.up.min(0.8)) {
@@ -686,7 +686,7 @@ impl History {
         }
     }
 
-    /// Removed messages advance the next id to those in flight.
+    /// Publishes and discards messages until the next id is near those in flight.
     fn use_up_ids(&mut self, session: &mut Session<'_>) {
         for _ in 0..self.rng.u32(65_530..65_535) {
             let message = StreamedPublish::New {
@@ -990,7 +990,7 @@ impl History {
             self.saved = None;
         }
         if !self.checkpoints && self.rng.u8(..8) > 0 {
-            if !self.told {
+            if !self.expects_no_event {
                 return false;
             }
             self.save(session);

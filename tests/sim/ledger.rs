@@ -30,10 +30,10 @@ pub(crate) struct Up {
     forgets: u32,
     discards: u32,
     outcome: Option<Outcome>,
-    /// The first connection that took a byte of it.
-    taken_on: Option<usize>,
+    /// The first connection that accepted a byte of it.
+    accepted_on: Option<usize>,
     /// It was provided to a connection that may have accepted a byte of it.
-    maybe_taken: bool,
+    maybe_accepted: bool,
     released: bool,
     delivered: u32,
 }
@@ -45,7 +45,7 @@ pub(crate) struct Down {
     pub(crate) topic: String,
     pub(crate) len: usize,
     pub(crate) retain: bool,
-    /// Its topic is longer than any receive buffer here.
+    /// Its topic is longer than any receive buffer of these tests.
     pub(crate) unreadable: bool,
     /// The broker forgot it.
     pub(crate) lost: bool,
@@ -152,8 +152,8 @@ impl Ledger {
             forgets: self.forgets,
             discards: self.discards,
             outcome: None,
-            taken_on: None,
-            maybe_taken: false,
+            accepted_on: None,
+            maybe_accepted: false,
             released: false,
             delivered: 0,
         }
@@ -177,7 +177,7 @@ impl Ledger {
         request.unwrap_or_else(|| panic!("id {id} completed, for which nobody waits"))
     }
 
-    /// A publish ended.
+    /// Records the end of a publish.
     pub(crate) fn completed(&mut self, id: PacketId, outcome: Outcome) {
         let request = self.close(id);
         let Request::Publish(number) = request else {
@@ -228,7 +228,7 @@ impl Ledger {
         );
     }
 
-    /// The caller receives the event that a SUBSCRIBE or UNSUBSCRIBE was refused, or that its outcome is unknown.
+    /// Records the event that a SUBSCRIBE or UNSUBSCRIBE was refused, or that its outcome is unknown.
     pub(crate) fn unanswered(&mut self, id: PacketId, refused: bool) {
         let (Request::Subscribe { queued_on, .. } | Request::Unsubscribe { queued_on }) =
             self.close(id)
@@ -261,7 +261,7 @@ impl Ledger {
         })
     }
 
-    /// A whole message was delivered to the caller.
+    /// Records a whole message that was delivered to the caller.
     pub(crate) fn message(&mut self, publish: &Received<'_>) {
         assert!(self.chunks.is_none(), "a message within a message");
         let number = number(publish.topic);
@@ -353,7 +353,7 @@ impl Ledger {
         self.downs.len() - 1
     }
 
-    /// The broker forwards a message of the client. `ordered`: the broker keeps their order itself.
+    /// Records that the broker forwards a message of the client. `ordered`: this broker keeps their order.
     pub(crate) fn arrived(&mut self, number: usize, ordered: bool) {
         let up = &mut self.ups[number];
         up.delivered += 1;
@@ -368,7 +368,7 @@ impl Ledger {
         }
     }
 
-    /// The client acknowledges a message, which must have been delivered to its caller.
+    /// Checks that a message was delivered to the caller before the client acknowledges it.
     pub(crate) fn acknowledged(&self, number: usize) {
         let down = &self.downs[number];
         assert!(
@@ -386,7 +386,7 @@ impl Ledger {
         self.refused.push(connection);
     }
 
-    /// The client reports that the broker refused.
+    /// Records that the client has reported the refusal of a connection.
     pub(crate) fn refusal_seen(&mut self, connection: usize) {
         assert!(self.refused.contains(&connection), "nobody refused");
         self.refusals_seen.push(connection);
@@ -409,7 +409,7 @@ impl Ledger {
         }
     }
 
-    /// The device was killed. It restarts with that snapshot, or without any state.
+    /// Restores the state after the device was killed: that of the snapshot, or none.
     pub(crate) fn roll_back(&mut self, snapshot: Option<&Snapshot>) {
         self.chunks = None;
         self.restored = true;
@@ -425,7 +425,7 @@ impl Ledger {
         for (number, up) in self.ups.iter_mut().enumerate().skip(snapshot.ups) {
             if up.qos > QoS::AtMostOnce {
                 assert!(
-                    up.taken_on.is_none(),
+                    up.accepted_on.is_none(),
                     "message {number} left before its checkpoint"
                 );
                 up.outcome = Some(Outcome::Lost);
@@ -436,11 +436,11 @@ impl Ledger {
             if let Request::Publish(number) = *request {
                 let up = &mut self.ups[number];
                 up.outcome = None;
-                up.maybe_taken = true;
+                up.maybe_accepted = true;
             }
         }
         for number in &snapshot.live {
-            // A discard after the snapshot never was.
+            // A discard after the snapshot is undone.
             self.ups[*number].discards = self.discards;
         }
         for (number, down) in self.downs.iter_mut().enumerate() {
@@ -487,7 +487,7 @@ pub(crate) struct Tap {
     partial: Vec<u8>,
     packets: usize,
     disconnected: bool,
-    /// Time at which the last packet was sent, or from which the client is responsible for silence.
+    /// Time at which the last packet was sent, or from which the keep alive of the client is checked.
     quiet_since: Time,
     last: [Option<usize>; 2],
     /// Messages that were provided to the transport, which has not reported whether it accepted a byte.
@@ -515,7 +515,7 @@ impl Tap {
         }
     }
 
-    /// The client is not responsible for silence up to now.
+    /// Does not check the keep alive of the client up to now.
     pub(crate) fn excuse(&mut self, now: Time) {
         self.quiet_since = self.quiet_since.max(now);
     }
@@ -529,14 +529,14 @@ impl Tap {
         );
     }
 
-    /// `bytes` are provided to the transport, which accepts the first `taken` of them. `told` is `true` if the client
+    /// `bytes` are provided to the transport, which accepts the first `taken` of them. `is_informed` is `true` if the client
     /// is informed.
     pub(crate) fn write(
         &mut self,
         ledger: &mut Ledger,
         bytes: &[u8],
         taken: usize,
-        told: bool,
+        is_informed: bool,
         now: Time,
     ) {
         let mut stream = std::mem::take(&mut self.partial);
@@ -551,22 +551,22 @@ impl Tap {
         while at < stream.len() {
             let decoded = Packet::decode(&stream[at..]).expect("what a client writes is valid");
             let (packet, len) = decoded.expect("pending ends with a whole packet");
-            if at == 0 && taken > 0 && told && !is_small(&packet) {
+            if at == 0 && taken > 0 && is_informed && !is_small(&packet) {
                 // Bytes that were provided before and follow these were not accepted.
                 self.lent.clear();
             }
             if let Some(number) = kept(&packet) {
                 if at < taken_end {
                     let up = &mut ledger.ups[number];
-                    up.taken_on.get_or_insert(self.connection);
+                    up.accepted_on.get_or_insert(self.connection);
                 }
-                if at >= taken_end || !told {
+                if at >= taken_end || !is_informed {
                     self.lent.push(number);
                 }
             }
             if at + len <= taken_end {
                 complete = at + len;
-                self.packet(ledger, &packet, told);
+                self.packet(ledger, &packet, is_informed);
                 self.quiet_since = now;
             }
             at += len;
@@ -575,7 +575,7 @@ impl Tap {
         self.partial = stream.split_off(complete);
     }
 
-    fn packet(&mut self, ledger: &mut Ledger, packet: &Packet<'_>, told: bool) {
+    fn packet(&mut self, ledger: &mut Ledger, packet: &Packet<'_>, is_informed: bool) {
         assert!(!self.disconnected, "{packet:?} after DISCONNECT");
         assert_eq!(
             matches!(packet, Packet::Connect(_)),
@@ -584,7 +584,7 @@ impl Tap {
         );
         self.packets += 1;
         match packet {
-            Packet::Publish(publish) => self.publish(ledger, publish, told),
+            Packet::Publish(publish) => self.publish(ledger, publish, is_informed),
             Packet::Pubrel(pubrel) => {
                 if let Some(Request::Publish(number)) = ledger.open.get(&pubrel.packet_id) {
                     ledger.ups[*number].released = true;
@@ -599,7 +599,7 @@ impl Tap {
         }
     }
 
-    fn publish(&mut self, ledger: &mut Ledger, publish: &Publish<'_>, told: bool) {
+    fn publish(&mut self, ledger: &mut Ledger, publish: &Publish<'_>, is_informed: bool) {
         let number = number(publish.topic.as_str());
         let up = &ledger.ups[number];
         assert_eq!(publish.payload, payload(number, up.len));
@@ -615,7 +615,7 @@ impl Tap {
                 up.queued_on, self.connection,
                 "QoS 0 is for one connection only"
             );
-            if told {
+            if is_informed {
                 ledger.zero.sent += 1;
                 self.early += usize::from(!self.connack_seen);
             }
@@ -626,12 +626,12 @@ impl Tap {
             "message {number} goes before CONNACK, and older ones wait"
         );
         let must = up
-            .taken_on
+            .accepted_on
             .is_some_and(|connection| connection < self.connection);
         let dup = publish.delivery.dup();
         assert!(dup || !must, "message {number} goes again without DUP");
         assert!(
-            !dup || must || up.maybe_taken,
+            !dup || must || up.maybe_accepted,
             "message {number} goes for the first time with DUP"
         );
         assert!(!up.released, "message {number} goes again after PUBREL");
@@ -657,10 +657,10 @@ impl Tap {
         self.subscribes.push_back(id);
     }
 
-    /// The connection is closed.
+    /// Checks the end of the connection.
     pub(crate) fn end(&mut self, ledger: &mut Ledger) {
         for number in self.lent.drain(..) {
-            ledger.ups[number].maybe_taken = true;
+            ledger.ups[number].maybe_accepted = true;
         }
         if ledger.refusals_seen.contains(&self.connection) {
             ledger.zero.sent -= std::mem::take(&mut self.early);

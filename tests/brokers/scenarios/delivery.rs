@@ -37,7 +37,10 @@ pub(super) fn each_qos_both_ways<K: Kind>(stage: &Stage<'_, K>) -> Result<()> {
             // The order is guaranteed for each sender and QoS, not between them.
             for payload in &expected {
                 let event = (&*topic, payload.as_bytes());
-                assert!(seen.contains(&event), "{event:?} did not come: {seen:?}");
+                assert!(
+                    seen.contains(&event),
+                    "{event:?} was not received: {seen:?}"
+                );
             }
         }
     }

@@ -14,20 +14,20 @@ pub(crate) const OTHERWISE: &[Otherwise] = &[
         scenario: "will_retained",
         verdict: Breaks("[MQTT-3.3.1-6]"),
         does: "it also sends the retained message to a client before its subscription, so it is received twice",
-        shows: "what is kept",
+        shows: "the retained message",
     },
     QOS_OF_FIRST_SUBSCRIPTION,
     Otherwise {
         scenario: "resume_inbound",
         verdict: Breaks("[MQTT-3.1.2-5]"),
         does: "it stores no messages for clients that log in without a name",
-        shows: "messages came: []",
+        shows: "received messages: []",
     },
     Otherwise {
         scenario: "clean_session",
         verdict: Breaks("[MQTT-3.1.2-5]"),
         does: "it stores no messages for clients that log in without a name",
-        shows: "messages came: []",
+        shows: "received messages: []",
     },
     Otherwise {
         scenario: "take_over",
@@ -46,7 +46,7 @@ pub(crate) const OTHERWISE: &[Otherwise] = &[
         scenario: "keep_alive_expires",
         verdict: Breaks("[MQTT-3.1.2-24]"),
         does: "it leaves the connection open",
-        shows: "a silent client is not cut",
+        shows: "the broker did not close a silent connection",
     },
 ];
 

@@ -71,7 +71,7 @@ fn receive(kind: Kind, broker: SocketAddr, session: &mut Session<'_>) -> usize {
     for connection in 1.. {
         let mut client = kind.connect(session, broker, &OPTIONS).unwrap();
         loop {
-            assert!(start.elapsed() < PATIENCE, "{came} came");
+            assert!(start.elapsed() < PATIENCE, "{came} messages were received");
             let mut hear = |event: Event<'_>| {
                 if let Event::Message(message) = event {
                     assert_eq!(message.payload, u16::to_be_bytes(came));

@@ -20,8 +20,8 @@ const QOS2: QoS = QoS::ExactlyOnce;
 /// Returns the topics of all PUBLISHes that a peer has received.
 type Topics = Rc<RefCell<Vec<String>>>;
 
-/// The server, which notes the topics.
-fn noting_server(world: &World) -> Topics {
+/// Starts a server that records the topics.
+fn recording_server(world: &World) -> Topics {
     let topics = Topics::default();
     let noted = Rc::clone(&topics);
     world.answer(move |packet| {
@@ -38,7 +38,7 @@ fn noting_server(world: &World) -> Topics {
 fn publish_slots_full_waits_in_call_order() {
     for qos in [QOS1, QOS2] {
         let world = World::new();
-        let topics = noting_server(&world);
+        let topics = recording_server(&world);
         let mut storage = Storage::<256, 512, 1>::new();
         let mut device = device(&mut storage, &world);
         let (mqtt, mut runner) = device.split();
@@ -67,7 +67,7 @@ fn publish_slots_full_waits_in_call_order() {
 #[test]
 fn small_publish_after_blocked_large_one_waits() {
     let world = World::new();
-    let topics = noting_server(&world);
+    let topics = recording_server(&world);
     let mut storage = Storage::<256, 128, 8>::new();
     let mut device = device(&mut storage, &world);
     let (mqtt, mut runner) = device.split();
@@ -190,7 +190,7 @@ fn discard_offline_wakes_task_waiting_for_room() {
     world.run(&mut tasks);
 }
 
-/// Readings while the broker is away arrive once, in order, without DUP.
+/// Readings that were published without a connection are received once, in order, without DUP.
 #[test]
 fn thousand_readings_published_offline_arrive_once_in_order() {
     for qos in [QOS1, QOS2] {
@@ -328,7 +328,7 @@ fn more_tasks_than_places_return_error() {
             world.run(mqtt.publish_and_wait(&message("a", b"", QOS1))),
             Err(full)
         );
-        // No place is needed.
+        // This call needs no place.
         world.run(mqtt.publish(&message("a", b"", QOS1))).unwrap();
         tasks.drop_task(1);
         assert_eq!(world.run_for(10, mqtt.connected()), None);
@@ -461,7 +461,7 @@ fn standing_subscription_refused_ends_wait() {
 #[test]
 fn call_inside_handler_is_rejected() {
     let world = World::new();
-    let topics = noting_server(&world);
+    let topics = recording_server(&world);
     let mut storage = Storage::<256, 512, 4>::new();
     let mut device = device(&mut storage, &world);
     let (mqtt, mut runner) = device.split();

@@ -36,7 +36,7 @@ fn bytes_are_identical_under_dropped_futures() {
         run(async {
             let transport = choppy(&broker, seed).await;
             let stream = connector(&pki).connect(transport, NAME).await.unwrap();
-            there_and_back(stream, seed).await.unwrap();
+            echo(stream, seed).await.unwrap();
         });
     }
 }
@@ -57,14 +57,14 @@ fn bytes_are_damaged_without_the_adapter() {
         let mut session = Bare::new(tls(), transport, &SessionConfig::Client(config)).unwrap();
         session.connect().await.unwrap();
         session.flush().await.unwrap();
-        let outcome = timeout(Duration::from_secs(10), there_and_back(session, 1)).await;
+        let outcome = timeout(Duration::from_secs(10), echo(session, 1)).await;
         println!("without the adapter: {outcome:?}");
         assert!(!matches!(outcome, Ok(Ok(()))), "{outcome:?}");
     });
 }
 
 /// Publishes random bytes to itself. Each future of the client is polled once.
-async fn there_and_back<T: Read + Write>(transport: T, seed: u64) -> Result<(), String> {
+async fn echo<T: Read + Write>(transport: T, seed: u64) -> Result<(), String> {
     let mut random = fastrand::Rng::with_seed(seed);
     let sent: Vec<u8> = (0..TOTAL).map(|_| random.u8(..)).collect();
     let mut storage = Storage::<2048, 4096, 8>::new();
