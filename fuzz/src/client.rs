@@ -106,7 +106,7 @@ pub fn run(input: &Input<'_>) {
     }
     line.calm_down();
     for connections in 0.. {
-        assert!(connections < ENOUGH, "nothing comes to rest");
+        assert!(connections < ENOUGH, "requests are still pending");
         let rested = match input.asynchronous {
             true => asynchronous::rest(&mut session, &line),
             false => synchronous::rest(&mut session, &line),
@@ -246,7 +246,7 @@ macro_rules! client {
                 );
                 let mut client = connected.expect("it was not dropped").expect("all is well");
                 for calls in 0.. {
-                    assert!(calls < 1_000, "it comes to no rest");
+                    assert!(calls < 1_000, "requests are still pending");
                     let goes_on = perform(&mut client, line, &Call::Poll, None)
                         && again(&mut client, line, None);
                     assert!(goes_on, "all is well");

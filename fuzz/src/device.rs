@@ -321,7 +321,7 @@ impl History<'_> {
         self.is_calm.set(true);
         self.refusals.set(0);
         for connections in 0.. {
-            assert!(connections < ENOUGH, "nothing comes to rest");
+            assert!(connections < ENOUGH, "requests are still pending");
             self.line.calm_down();
             if self.connection(&mut runner, false).await {
                 return;
@@ -443,7 +443,7 @@ impl<'t> Executor<'t> {
     /// Polls until every task has ended. `idle` makes something happen.
     fn run(&mut self, mut order: &[u8], mut idle: impl FnMut()) {
         for turns in 0.. {
-            assert!(turns < BUSY, "it goes on for ever");
+            assert!(turns < BUSY, "the history does not end");
             if self.tasks.is_empty() {
                 return;
             }

@@ -1,5 +1,5 @@
-//! Images: a restored session continues like the saved one, invalid bytes change nothing, and a constructed consistent
-//! image makes a session that keeps the rules.
+//! Images: a restored session continues like the saved one, and invalid bytes have no effect. A session that was
+//! restored from a constructed consistent image follows the specification.
 
 use arbitrary::Arbitrary;
 use umqtt::{
@@ -100,12 +100,13 @@ pub fn run(input: &Input<'_>) {
             return;
         }
     }
-    let told = resume(&mut session, input.session_present);
+    let resumed = resume(&mut session, input.session_present);
     // (With less room, fewer messages may be received at once.)
     if is_as_saved && !input.smaller {
-        // After fruitless connections, the saved session sends messages one by one. An image does not keep that.
+        // After connections without an acknowledgement, the saved session sends messages one by one. An image does not
+        // contain that.
         let expected = resume(&mut saved, input.session_present);
-        assert_eq!(sorted(told), sorted(expected));
+        assert_eq!(sorted(resumed), sorted(expected));
     }
 }
 
@@ -116,7 +117,7 @@ fn sorted((mut packets, mut events): (Vec<Vec<u8>>, Vec<String>)) -> (Vec<Vec<u8
     (packets, events)
 }
 
-/// Saving a restored session gives the same image.
+/// Checks that saving a restored session gives the same image.
 fn restored(session: &mut Session<'_>, image: &[u8]) {
     let again = image_of(session);
     session.restore(&again).expect("its own image");
@@ -222,10 +223,10 @@ fn resume(session: &mut Session<'_>, session_present: bool) -> (Vec<Vec<u8>>, Ve
         clean_session: false,
         ..Connect::new(CLIENT_ID)
     };
-    let (mut left, mut told) = (Vec::new(), Vec::new());
+    let (mut left, mut resumed) = (Vec::new(), Vec::new());
     if let Err(reason) = session.connect(&options, T) {
-        told.push(format!("{reason:?}"));
-        return (left, told);
+        resumed.push(format!("{reason:?}"));
+        return (left, resumed);
     }
     let mut wire = Wire::default();
     let mut answers = vec![vec![0x20, 2, u8::from(session_present), 0]];
@@ -235,7 +236,7 @@ fn resume(session: &mut Session<'_>, session_present: bool) -> (Vec<Vec<u8>>, Ve
         answers.push(vec![0x62, 2, 0, id + 1]);
     }
     for round in 0.. {
-        assert!(round < 100, "it comes to no rest");
+        assert!(round < 100, "requests are still pending");
         let mut answer = |packet: &Packet<'_>| {
             left.push(as_bytes(packet));
             answers.extend(answer_to(packet));
@@ -244,7 +245,7 @@ fn resume(session: &mut Session<'_>, session_present: bool) -> (Vec<Vec<u8>>, Ve
         if session.payload_left() > 0 {
             send_payload(session, &mut wire, &mut answer);
         }
-        take_events(session, &mut told);
+        take_events(session, &mut resumed);
         if session.has_pending() {
             continue;
         }
@@ -252,9 +253,9 @@ fn resume(session: &mut Session<'_>, session_present: bool) -> (Vec<Vec<u8>>, Ve
             break;
         }
         read(session, &answers.remove(0));
-        take_events(session, &mut told);
+        take_events(session, &mut resumed);
     }
-    (left, told)
+    (left, resumed)
 }
 
 /// Returns the answer of a server.
@@ -284,7 +285,7 @@ fn as_bytes(packet: &Packet<'_>) -> Vec<u8> {
 
 /// Takes all events, and provides the requested payloads. Unsent messages at QoS 0 and incomplete messages are not
 /// kept.
-fn take_events(session: &mut Session<'_>, told: &mut Vec<String>) {
+fn take_events(session: &mut Session<'_>, resumed: &mut Vec<String>) {
     for events in 0.. {
         assert!(events < 100, "the events never end");
         let needed = match session.poll(T) {
@@ -292,16 +293,16 @@ fn take_events(session: &mut Session<'_>, told: &mut Vec<String>) {
             Ok(Some(ready)) => match session.event(ready) {
                 Ok(Some(Event::Qos0Dropped(_) | Event::ChunksAborted)) => None,
                 Ok(Some(event)) => {
-                    told.push(format!("{event:?}"));
+                    resumed.push(format!("{event:?}"));
                     match event {
                         Event::PayloadNeeded(id) => Some(id),
                         _ => None,
                     }
                 }
                 Ok(None) => unreachable!("an event was announced"),
-                Err(reason) => return told.push(format!("{reason:?}")),
+                Err(reason) => return resumed.push(format!("{reason:?}")),
             },
-            Err(reason) => return told.push(format!("{reason:?}")),
+            Err(reason) => return resumed.push(format!("{reason:?}")),
         };
         if let Some(id) = needed {
             hand_over(session, id);

@@ -14,7 +14,7 @@ impl Wire {
         self.unparsed.extend_from_slice(bytes);
         let mut at = 0;
         while let Some((packet, used)) =
-            Packet::decode(&self.unparsed[at..]).expect("what leaves is valid")
+            Packet::decode(&self.unparsed[at..]).expect("sent packets are valid")
         {
             assert_eq!(self.packets == 0, matches!(packet, Packet::Connect(_)));
             on_packet(&packet);

@@ -69,7 +69,7 @@ fn judge_all(
     }
     assert!(
         surprises.is_empty(),
-        "{title} does not do as the list in tests/brokers/start says:\n{}",
+        "{title} differs from the list in tests/brokers/start:\n{}",
         surprises.join("\n")
     );
     if only.is_none() {

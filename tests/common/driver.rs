@@ -348,7 +348,7 @@ impl<'b> Driver<'b> {
 
     pub(crate) fn restore(&mut self, image: &[u8]) {
         let restored = self.session.restore(image);
-        restored.expect("the image fits the storage that it came from");
+        restored.expect("the image fits its storage");
     }
 }
 

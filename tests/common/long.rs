@@ -150,7 +150,7 @@ impl<'s, 'b> Peer<'s, 'b> {
         let mut sizes = Sizes::new(sizes);
         while !bytes.is_empty() {
             let space = self.session.space();
-            assert!(!space.is_empty(), "nowhere to read to");
+            assert!(!space.is_empty(), "no space for received bytes");
             let n = sizes.next().min(space.len()).min(bytes.len());
             space[..n].copy_from_slice(&bytes[..n]);
             self.session.commit(n);
@@ -241,7 +241,10 @@ fn record_event(
             }
         }
         Event::ChunksAborted => {
-            assert!(part.take().is_some(), "the end of what had not begun");
+            assert!(
+                part.take().is_some(),
+                "the end of a message that had not begun"
+            );
             recorded.push(RecordedEvent::Other(format!("{event:?}")));
         }
         other => {

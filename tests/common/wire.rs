@@ -240,7 +240,7 @@ impl<'b> Driven<'b> {
                     events.push(event);
                     ended = None;
                 }
-                Ok(None) => panic!("the connection goes on"),
+                Ok(None) => panic!("the connection is still open"),
                 // The reason is returned before the reports about the connection, and again after them.
                 Err(reason) if ended == Some(reason) => break,
                 Err(reason) => ended = Some(reason),

@@ -277,7 +277,7 @@ impl World {
     pub(crate) fn run<T>(&self, call: impl Future<Output = T>) -> T {
         match self.execute(call, None, true) {
             Some(output) => output,
-            None => panic!("nobody will ever wake this call"),
+            None => panic!("no event can wake this call"),
         }
     }
 
@@ -353,7 +353,7 @@ impl World {
                 return None;
             }
         }
-        panic!("the call is polled again and again, and nothing comes of it");
+        panic!("the call is polled repeatedly without an effect");
     }
 
     /// Lets time pass to the next timer. Returns `false` if there is none until the limit.

@@ -674,7 +674,7 @@ fn defect_19_failed_checks_return_errors() {
     let network = Network::new();
     with_client(&network, |client| {
         network.feed(&PINGRESP);
-        assert_eq!(client.poll(), Ok(None), "nobody asked, nobody is hurt");
+        assert_eq!(client.poll(), Ok(None), "it has no effect");
     });
 }
 

@@ -279,7 +279,7 @@ impl History {
         session.set_checkpoints(self.checkpoints);
         if let Some(saved) = &self.saved {
             let restored = session.restore(&saved.image);
-            restored.expect("the image fits the storage that it came from");
+            restored.expect("the image fits its storage");
         }
         loop {
             self.turn += 1;
@@ -300,7 +300,7 @@ impl History {
                 break;
             }
             let calm_for = self.calm_at.map_or(0, |since| self.turn - since);
-            assert!(calm_for < PATIENCE, "never comes to rest");
+            assert!(calm_for < PATIENCE, "requests are still pending");
         }
         self.ledger.check_at_rest();
         self.check_empty(session);
@@ -337,7 +337,7 @@ impl History {
             Some(next) if next > self.now && self.rng.u8(..4) == 0 => next + self.rng.u64(..100),
             Some(next) => next,
             None if self.calm_at.is_none() => self.now + 1_000,
-            None => panic!("everybody waits for somebody else"),
+            None => panic!("no side can continue"),
         }
     }
 
@@ -591,7 +591,7 @@ impl History {
         self.expects_no_event = true;
         self.see_connack(session);
         if !session.has_pending() {
-            assert!(!session.space().is_empty(), "nowhere to read to");
+            assert!(!session.space().is_empty(), "no space for received bytes");
             if self.tap.connack_seen {
                 self.tap.check_silence(self.now);
             }

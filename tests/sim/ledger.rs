@@ -174,7 +174,7 @@ impl Ledger {
 
     fn close(&mut self, id: PacketId) -> Request {
         let request = self.open.remove(&id);
-        request.unwrap_or_else(|| panic!("id {id} completed, for which nobody waits"))
+        request.unwrap_or_else(|| panic!("id {id} completed without a request"))
     }
 
     /// Records the end of a publish.
@@ -318,7 +318,10 @@ impl Ledger {
             QoS::AtLeastOnce => u32::MAX,
             QoS::ExactlyOnce => 1 + discards - down.discards,
         };
-        assert!(down.delivered <= allowed, "message {number} came again");
+        assert!(
+            down.delivered <= allowed,
+            "message {number} was delivered again"
+        );
         if down.delivered == 1 {
             in_order(&mut self.last_down[down.qos as usize], number, "delivered");
         }
@@ -388,7 +391,10 @@ impl Ledger {
 
     /// Records that the client has reported the refusal of a connection.
     pub(crate) fn refusal_seen(&mut self, connection: usize) {
-        assert!(self.refused.contains(&connection), "nobody refused");
+        assert!(
+            self.refused.contains(&connection),
+            "the broker did not refuse"
+        );
         self.refusals_seen.push(connection);
     }
 }
@@ -453,11 +459,7 @@ impl Ledger {
 // The end.
 impl Ledger {
     pub(crate) fn check_at_rest(&self) {
-        assert!(
-            self.open.is_empty(),
-            "nobody completed these: {:?}",
-            self.open
-        );
+        assert!(self.open.is_empty(), "not completed: {:?}", self.open);
         for up in &self.ups {
             assert_eq!(up.outcome.is_some(), up.qos > QoS::AtMostOnce);
         }
@@ -549,7 +551,7 @@ impl Tap {
         let mut at = 0;
         let mut complete = 0;
         while at < stream.len() {
-            let decoded = Packet::decode(&stream[at..]).expect("what a client writes is valid");
+            let decoded = Packet::decode(&stream[at..]).expect("written packets are valid");
             let (packet, len) = decoded.expect("pending ends with a whole packet");
             if at == 0 && taken > 0 && is_informed && !is_small(&packet) {
                 // Bytes that were provided before and follow these were not accepted.
@@ -580,7 +582,7 @@ impl Tap {
         assert_eq!(
             matches!(packet, Packet::Connect(_)),
             self.packets == 0,
-            "CONNECT comes first, and once: {packet:?}"
+            "CONNECT must be first, and once: {packet:?}"
         );
         self.packets += 1;
         match packet {
@@ -623,7 +625,7 @@ impl Tap {
         }
         assert!(
             self.connack_seen || !ledger.resumes(self.connection),
-            "message {number} goes before CONNACK, and older ones wait"
+            "message {number} is sent before CONNACK, and older ones wait"
         );
         let must = up
             .accepted_on

@@ -7,7 +7,7 @@ use umqtt::{Chunk, Handled};
 /// Receives images.
 pub(crate) struct Firmware {
     installer: Installer<Slot>,
-    /// The first half of an image was received. Nothing more is received until the chip is reset.
+    /// After the first half of an image, nothing more is received until the chip is reset.
     stops_half_way: bool,
 }
 

@@ -7,13 +7,13 @@ use umqtt::codec::QoS;
 
 const EXAMPLES: &str = "\
 Examples:
-  fleet                                       100 sessions against a broker of its own
-  fleet --broker localhost --sessions 5000    5,000 sessions against yours
+  fleet                                       100 sessions on the program's own broker
+  fleet --broker localhost --sessions 5000    5,000 sessions on another broker
   fleet --broker localhost --qos 2 --rate 20000 --seconds 60";
 
 /// Drives many MQTT sessions from one thread, and measures the speed of the broker.
 ///
-/// Each session subscribes to a topic of its own and publishes to it. A message is counted when it was received again.
+/// Each session subscribes to its own topic and publishes to it. A message is counted when it was received again.
 /// All sessions have Clean Session 1, so the broker keeps nothing.
 #[derive(Parser, Clone, Debug)]
 #[command(name = "fleet", version, after_help = EXAMPLES, max_term_width = 100)]

@@ -41,39 +41,39 @@ fn output(program: &str, arguments: &[&str]) -> String {
 
 #[test]
 fn image_is_received() {
-    let said = output(env!("CARGO_BIN_EXE_ota"), &["--kib", "3000"]);
-    assert!(said.contains("The image of 3072000 bytes"), "{said}");
-    assert!(!said.contains("sends it again"), "{said}");
+    let stdout = output(env!("CARGO_BIN_EXE_ota"), &["--kib", "3000"]);
+    assert!(stdout.contains("The image of 3072000 bytes"), "{stdout}");
+    assert!(!stdout.contains("sends it again"), "{stdout}");
 }
 
 #[test]
 fn image_cut_is_received_again() {
     let arguments = ["--kib", "3000", "--cut-after", "1000000"];
-    let said = output(env!("CARGO_BIN_EXE_ota"), &arguments);
-    let mut lines = said.lines().skip(1);
-    assert!(lines.next().unwrap().contains("sends it again"), "{said}");
-    assert!(lines.next().unwrap().starts_with("After 1"), "{said}");
-    assert!(lines.next().unwrap().contains("3072000 bytes"), "{said}");
+    let stdout = output(env!("CARGO_BIN_EXE_ota"), &arguments);
+    let mut lines = stdout.lines().skip(1);
+    assert!(lines.next().unwrap().contains("sends it again"), "{stdout}");
+    assert!(lines.next().unwrap().starts_with("After 1"), "{stdout}");
+    assert!(lines.next().unwrap().contains("3072000 bytes"), "{stdout}");
 }
 
 #[test]
 fn log_of_any_size_is_uploaded_whole() {
-    let said = output(env!("CARGO_BIN_EXE_log_upload"), &[]);
-    assert!(said.contains("2200000 bytes have arrived"), "{said}");
+    let stdout = output(env!("CARGO_BIN_EXE_log_upload"), &[]);
+    assert!(stdout.contains("2200000 bytes have arrived"), "{stdout}");
 
     // A given file, which fits into one packet or does not.
     for len in [0, 50, 12_345] {
         let path = std::env::temp_dir().join(format!("umqtt-test-{}-{len}", std::process::id()));
         fs::write(&path, vec![b'x'; len]).unwrap();
-        let said = output(env!("CARGO_BIN_EXE_log_upload"), &[path.to_str().unwrap()]);
+        let stdout = output(env!("CARGO_BIN_EXE_log_upload"), &[path.to_str().unwrap()]);
         fs::remove_file(&path).unwrap();
         let sum: String = Sha256::digest(vec![b'x'; len])
             .iter()
             .map(|byte| format!("{byte:02x}"))
             .collect();
         assert!(
-            said.contains(&format!("{len} bytes have arrived, with SHA-256 {sum}")),
-            "{said}"
+            stdout.contains(&format!("{len} bytes have arrived, with SHA-256 {sum}")),
+            "{stdout}"
         );
     }
 }
@@ -119,10 +119,10 @@ fn small_message_is_installed_or_rejected_with_reason() {
         ota::publish_image(broker, topic, payload).unwrap();
         let arguments = ["--broker", &broker.to_string(), "--topic", topic];
         let output = ended(env!("CARGO_BIN_EXE_ota"), &arguments);
-        let said = [output.stdout, output.stderr].concat();
-        let said = String::from_utf8(said).unwrap();
-        assert_eq!(output.status.success(), is_installed, "{said}");
-        assert!(said.contains(text), "{said}");
+        let stdout = [output.stdout, output.stderr].concat();
+        let stdout = String::from_utf8(stdout).unwrap();
+        assert_eq!(output.status.success(), is_installed, "{stdout}");
+        assert!(stdout.contains(text), "{stdout}");
     }
 }
 

@@ -136,7 +136,7 @@ impl Ledger {
             }
             Event::PayloadNeeded(id) => self.needed = Some(*id),
             Event::PublishDiscarded(id) | Event::DeliveryUnknown(id) => {
-                panic!("{id:?} is given up, and nobody asked for it")
+                panic!("{id:?} was discarded without a request")
             }
             _ => self.chunk_at = expected,
         }
@@ -158,7 +158,10 @@ impl Ledger {
     pub(crate) fn close(&self) {
         for (number, up) in self.ups.iter().enumerate() {
             let arrived = up.arrived;
-            assert!(up.qos == 1 || arrived <= 1, "message {number} came twice");
+            assert!(
+                up.qos == 1 || arrived <= 1,
+                "message {number} was received twice"
+            );
             assert!(
                 up.qos == 0 || !up.accepted || arrived > 0,
                 "message {number} was lost"

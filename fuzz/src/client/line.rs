@@ -169,7 +169,7 @@ impl Line {
         if woken.is_empty() || self.waits > self.patience {
             self.state = State::Ended;
             woken.append(&mut self.readers);
-            assert!(!woken.is_empty(), "nobody waits for anything");
+            assert!(!woken.is_empty(), "no task waits");
         }
         woken.into_iter().for_each(Waker::wake);
     }

@@ -76,7 +76,7 @@ pub(super) fn retained_cleared<K: Kind>(stage: &Stage<'_, K>) -> Result<()> {
     assert_eq!(
         contents(&messages(&mut client, 1)?),
         [(&*topic, &b""[..])],
-        "who is subscribed hears of it"
+        "subscribers receive it"
     );
     assert_eq!(kept(stage, &topic)?, [], "it is still kept");
     client.disconnect()

@@ -32,7 +32,7 @@ fn assert_queued(seen: &[Seen], topic: &str) {
     let mut seen = contents(seen);
     expected.sort_by_key(|(_, payload)| payload[0] % 2);
     seen.sort_by_key(|(_, payload)| payload[0] % 2);
-    assert_eq!(seen, expected, "what was queued");
+    assert_eq!(seen, expected, "the queued messages");
 }
 
 pub(super) fn resume_inbound<K: Kind>(stage: &Stage<'_, K>) -> Result<()> {

@@ -119,7 +119,7 @@ pub(super) fn overlapping<K: Kind>(stage: &Stage<'_, K>) -> Result<()> {
     }
     assert!(
         (1..=filters.len()).contains(&copies),
-        "{copies} copies came"
+        "{copies} copies were received"
     );
     assert_eq!(
         highest,
@@ -139,7 +139,7 @@ pub(super) fn replaced<K: Kind>(stage: &Stage<'_, K>) -> Result<()> {
         client.publish(&message(&topic, b"x", QoS::ExactlyOnce))?;
         let seen = messages(&mut client, 1)?;
         let [Seen::Message { qos, .. }] = seen[..] else {
-            unreachable!("one message came")
+            unreachable!("one message was received")
         };
         assert_eq!(qos, granted, "the QoS of the last subscription");
     }
@@ -197,7 +197,7 @@ pub(super) fn thousand<K: Kind>(stage: &Stage<'_, K>) -> Result<()> {
         .collect();
     assert!(
         contents(&seen) == expected,
-        "other messages came, or in another order"
+        "other messages were received, or in another order"
     );
     client.disconnect()
 }

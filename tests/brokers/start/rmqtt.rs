@@ -14,7 +14,7 @@ pub(crate) const OTHERWISE: &[Otherwise] = &[
         scenario: "resume_unread_acks",
         verdict: Breaks("[MQTT-4.3.3-2]"),
         does: "a message at QoS 2 that is sent again on the next connection is delivered again",
-        shows: "what was queued",
+        shows: "the queued messages",
     },
     VERSION_WITHOUT_CONNACK,
     Otherwise {

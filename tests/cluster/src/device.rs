@@ -32,7 +32,7 @@ pub(crate) enum Phase {
     ConnectAgain,
 }
 
-/// Starts a device. Returns its tasks that publish, which end.
+/// Starts a device. Returns its tasks that publish. They end.
 pub(crate) fn start(
     number: usize,
     options: Options,
@@ -40,7 +40,7 @@ pub(crate) fn start(
     ledger: &Shared,
     phase: &watch::Receiver<Phase>,
 ) -> Result<Vec<JoinHandle<()>>> {
-    // For as long as the program runs, as on a chip.
+    // It exists until the program ends, as on a chip.
     let storage: &mut Storage<512, 2048, 16> = Box::leak(Box::default());
     let id: &str = format!("device-{number}").leak();
     let topic: &str = format!("cluster/{number}").leak();
@@ -134,7 +134,7 @@ async fn publish(
         .unwrap_or(0);
     let receiver = if options.apart { number } else { neighbour };
     let topic = format!("cluster/{receiver}");
-    // Not all at the same moment.
+    // The devices do not begin at the same moment.
     sleep(options.pace.mul_f32(fastrand::f32())).await;
     for count in 0..options.messages {
         let payload = ledger.borrow_mut().publish(number, qos, count);

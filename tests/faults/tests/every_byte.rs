@@ -65,8 +65,8 @@ impl Log {
 
     fn judge(&self, what: &str) {
         let [zero, one, two] = self.came;
-        assert!(zero <= 1, "{what}: QoS 0 came {zero} times");
-        assert!(one >= 1, "{what}: QoS 1 did not come");
+        assert!(zero <= 1, "{what}: QoS 0 was received {zero} times");
+        assert!(one >= 1, "{what}: QoS 1 was not received");
         assert_eq!(two, 1, "{what}: QoS 2");
     }
 }
@@ -86,7 +86,7 @@ fn listen(
 ) -> Result<()> {
     let start = Instant::now();
     while !done(log) {
-        assert!(start.elapsed() < PATIENCE, "it does not come to an end");
+        assert!(start.elapsed() < PATIENCE, "the exchange does not end");
         client.recv_for(Duration::from_millis(50), &mut |event| log.hear(event))?;
     }
     Ok(())
@@ -115,7 +115,7 @@ fn exchange(mut client: Box<dyn Client<'_> + '_>, name: &str, log: &mut Log) -> 
     // No event reports that the PUBREL was received.
     let start = Instant::now();
     while !remembers_nothing(client.session(), name) {
-        assert!(start.elapsed() < PATIENCE, "the PUBREL does not come");
+        assert!(start.elapsed() < PATIENCE, "the PUBREL was not received");
         client.recv_for(Duration::from_millis(1), &mut |event| log.hear(event))?;
     }
     client.disconnect()

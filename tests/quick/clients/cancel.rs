@@ -100,8 +100,8 @@ impl Run {
         }
     }
 
-    /// Makes a waiting call, which may be dropped. Its outcome is then reported as an event. If it was not polled, it is made
-    /// again.
+    /// Makes a waiting call, which may be dropped. Its outcome is then reported as an event. If it was not polled, it
+    /// is made again.
     fn waiting<'s, 'b, 'w>(
         &self,
         client: &mut AsyncClient<'s, 'b, 'w>,
@@ -127,7 +127,11 @@ impl Run {
                 Outcome::Idle => break,
             }
         }
-        assert_eq!(self.world.unread(), 0, "bytes came, and recv was not woken");
+        assert_eq!(
+            self.world.unread(),
+            0,
+            "bytes were received, and recv was not woken"
+        );
     }
 
     fn trace(&self) -> Trace {

@@ -92,7 +92,7 @@ fn reader_checkpoint_due_returns_error_and_keeps_message() {
             Err(error) => break error,
         }
     };
-    assert_eq!(read, 200, "what was received");
+    assert_eq!(read, 200, "the received bytes");
     let due = Error::Request(RequestError::CheckpointDue);
     assert_eq!(error, due);
     assert_eq!(reader.read(&mut buf), Err(due));

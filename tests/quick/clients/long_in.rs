@@ -476,7 +476,7 @@ fn largest_message_is_delivered_or_skipped() {
             left -= n;
             while let Some(ready) = session.poll(T).unwrap() {
                 let Some(Event::Chunk(chunk)) = session.event(ready).unwrap() else {
-                    unreachable!("only chunks come");
+                    unreachable!("only chunks are received");
                 };
                 assert_eq!((chunk.offset, chunk.total), (seen, REMAINING - 5));
                 seen += chunk.bytes.len();

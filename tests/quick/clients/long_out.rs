@@ -560,7 +560,7 @@ fn payload_discarded_sent_in_part_reserves_id() {
             assert_eq!(
                 send_all(session),
                 publish("n", b"", delivery, false),
-                "what waited"
+                "the pending packets"
             );
             feed(session, &puback(2));
             events(session);
@@ -1051,7 +1051,7 @@ proptest! {
             client.flush().unwrap();
             let sent = network.take_sent();
             if recorded == 0 {
-                let Ok(Event::Message(_)) = client.recv() else { panic!("it came") };
+                let Ok(Event::Message(_)) = client.recv() else { panic!("no message") };
                 client.flush().unwrap();
                 prop_assert_eq!(sent, expected("t", &all, qos, false));
                 prop_assert_eq!(network.take_sent(), vec![0x40, 2, 0, 5]);

@@ -23,7 +23,7 @@ fn keep() -> Connect<'static> {
     }
 }
 
-/// A late client: its message was acknowledged long ago, after these bytes, and it has read nothing.
+/// Returns a client that is late: after these bytes, its message was acknowledged long ago, and it has read nothing.
 fn late<'s, 'b, 'n>(
     session: &'s mut Session<'b>,
     network: &'n Network,
@@ -37,7 +37,7 @@ fn late<'s, 'b, 'n>(
     client
 }
 
-/// All bytes of the peer are waiting to be read: the caller is slow.
+/// If all bytes of the peer wait to be read, a slow caller causes no timeout.
 #[test]
 fn caller_late_all_bytes_received_is_no_timeout() {
     let (network, mut storage) = (Network::new(), Memory::new());
@@ -56,7 +56,7 @@ fn caller_late_all_bytes_received_is_no_timeout() {
     }
 }
 
-/// An unread answer is in time, however late the caller is and however few bytes a read returns.
+/// An unread answer is in time, for a caller of any lateness and reads of any size.
 #[test]
 fn caller_late_any_read_size_receives_answer() {
     for most in [4, 3, 1] {
@@ -73,7 +73,7 @@ fn caller_late_any_read_size_receives_answer() {
     }
 }
 
-/// Two packets. The first read does not return the whole first one: a UART has a FIFO of 16 bytes.
+/// Two packets are received. The first read returns only a part of the first one, as a UART with a FIFO of 16 bytes.
 #[test]
 fn caller_late_message_before_answer_is_no_timeout() {
     let (network, mut storage) = (Network::with_server(), Memory::new());
@@ -87,7 +87,7 @@ fn caller_late_message_before_answer_is_no_timeout() {
     assert_eq!(seen, Ok(true));
 }
 
-/// The same where the late call is a flush that has to wait for the transport.
+/// The same is true if the late call is a flush that must wait for the transport.
 #[test]
 fn flush_late_answer_received_returns_ok() {
     let (network, mut storage) = (Network::with_server(), Memory::new());
@@ -134,8 +134,8 @@ fn deadline_event_pending_is_now() {
     );
 }
 
-/// Each wait of a payload has an end: the transport blocks at each byte of the packet, from slices and from a reader,
-/// with and without keep alive.
+/// Each wait of a payload has an end, if the transport blocks at any byte of the packet. The payload is from slices or
+/// a reader, with and without keep alive.
 #[test]
 fn payload_blocked_at_any_byte_ends_in_time() {
     for keep_alive in [0, 5] {
@@ -189,7 +189,7 @@ fn async_payload_blocked_ends_in_time() {
     );
 }
 
-/// Shows one millisecond more each time it is asked, as a slow chip's would.
+/// A clock that advances by one millisecond at each call, as on a slow chip.
 struct Slow(Cell<u32>);
 
 impl Clock for Slow {
@@ -205,7 +205,7 @@ impl asynch::Sleep for Slow {
     }
 }
 
-/// Always takes all, and always has more: PUBRELs, or the bytes of a payload.
+/// A transport that accepts all bytes and always has more: PUBRELs, or the bytes of a payload.
 struct Endless<'c> {
     begin: Vec<u8>,
     more: Vec<u8>,

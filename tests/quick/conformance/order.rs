@@ -119,7 +119,7 @@ fn mqtt_4_6_0_4_pubrels_are_in_pubrec_order() {
     assert_eq!(
         packets(&driven.sent()),
         [3, 99, 1, 4, 3, 2].map(pubrel),
-        "in the order in which they came"
+        "in the order of receipt"
     );
     driven.lose();
     driven.open(&KEEP, true);

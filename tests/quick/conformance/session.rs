@@ -155,7 +155,7 @@ fn mqtt_3_1_2_6_clean_session_1_discards_older_state() {
             Event::DeliveryUnknown(id(three)),
         ],
     );
-    assert_eq!(driven.sent(), b"", "nothing old goes out");
+    assert_eq!(driven.sent(), b"", "no old packet is sent");
     driven.receive(
         &publish(2, 5, b"other"),
         &[Event::Message(message(2, b"other"))],

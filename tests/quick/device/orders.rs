@@ -702,7 +702,7 @@ impl<const PLACES: usize> Table<'_, '_, PLACES> {
             }
             let turn = options[choose(options.len())];
             trace.push(turn);
-            assert!(trace.len() < MOST_TURNS, "it goes on for ever");
+            assert!(trace.len() < MOST_TURNS, "the history does not end");
             self.take(turn);
         }
     }

@@ -49,7 +49,7 @@ impl Choices {
             self.made.push((0, options));
         }
         let (taken, of) = self.made[self.next];
-        assert_eq!(of, options, "a history is not what it was");
+        assert_eq!(of, options, "a history is not reproducible");
         self.next += 1;
         taken
     }

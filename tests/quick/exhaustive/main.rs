@@ -31,7 +31,7 @@ use umqtt::codec::{
     PublishHeader, TopicFilter, TopicName,
 };
 
-/// All values, or as many as a debug build can try in a moment.
+/// Returns all values, or as many as a debug build can check in a short time.
 const fn all_or<T: Copy>(all: T, some: T) -> T {
     if cfg!(debug_assertions) { some } else { all }
 }
@@ -110,7 +110,8 @@ fn with_all(packet: &mut Vec<u8>, alphabet: &[u8], len: usize, check: &impl Fn(&
     }
 }
 
-/// Packets with this first byte and each body of up to 12 bytes: one of the prefixes, then bytes of the alphabet.
+/// Checks packets with this first byte and each body of up to 12 bytes: one of the prefixes, then bytes of the
+/// alphabet.
 fn bodies(first: u8, fronts: &[&[u8]], alphabet: &[u8], most: usize) {
     for front in fronts {
         for len in 0..=most {
@@ -275,7 +276,7 @@ fn every_short_byte_sequence_is_checked_as_utf8() {
     }
 }
 
-/// All strings over an alphabet, of up to so many characters, and the empty one.
+/// Returns all strings over an alphabet, of up to `most` characters, with the empty one.
 fn strings(alphabet: &str, most: usize) -> Vec<String> {
     let mut strings = vec![String::new()];
     let mut from = 0;

@@ -312,7 +312,7 @@ fn output_pipe_closed_ends_program() {
         while child.try_wait().unwrap().is_none() {
             if Instant::now() > end {
                 child.kill().unwrap();
-                panic!("it goes on");
+                panic!("the program still runs");
             }
             std::thread::sleep(Duration::from_millis(20));
         }

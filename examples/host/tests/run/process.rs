@@ -114,7 +114,9 @@ impl Running {
             {
                 Ok(line) => self.seen.push(line),
                 Err(RecvTimeoutError::Disconnected) => break,
-                Err(RecvTimeoutError::Timeout) => panic!("it goes on: {:#?}", self.seen),
+                Err(RecvTimeoutError::Timeout) => {
+                    panic!("the program still runs: {:#?}", self.seen)
+                }
             }
         }
         let status = self.child.wait().unwrap();

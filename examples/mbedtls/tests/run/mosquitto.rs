@@ -38,12 +38,12 @@ pub(crate) const VERSIONS: [fn(&Pki, &Pair, &str) -> Mosquitto; 2] =
     [Mosquitto::with_tls_1_2, Mosquitto::new];
 
 impl Mosquitto {
-    /// Without TLS.
+    /// Starts mosquitto without TLS.
     pub(crate) fn plain(pki: &Pki) -> Self {
         Self::start(pki, "", Tls::Any)
     }
 
-    /// Starts it with only TLS 1.2, otherwise as [`Self::new`].
+    /// As [`Self::new`], but with only TLS 1.2.
     pub(crate) fn with_tls_1_2(pki: &Pki, pair: &Pair, more: &str) -> Self {
         Self::start(
             pki,
@@ -52,7 +52,7 @@ impl Mosquitto {
         )
     }
 
-    /// With TLS 1.3, this certificate, the others of its chain, and these lines of configuration.
+    /// Starts mosquitto with TLS 1.3, this certificate and its chain, and these lines of configuration.
     pub(crate) fn new(pki: &Pki, pair: &Pair, more: &str) -> Self {
         Self::with_certificate(pki, &pair.chain, &pair.key, more)
     }
@@ -76,7 +76,7 @@ impl Mosquitto {
         };
         let mut command = Command::new(program);
         if tls == Tls::OneTwo {
-            // Mosquitto itself can set the lowest version only.
+            // The configuration of mosquitto can set only the lowest version.
             let file = pki.dir.path().join("openssl.conf");
             fs::write(&file, OPENSSL_CONF).unwrap();
             command.env("OPENSSL_CONF", file);

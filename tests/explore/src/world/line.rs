@@ -116,7 +116,10 @@ impl<const RX: usize, const TX: usize, const IF: usize, const IB: usize> World<'
         let driver = &mut self.client.driver;
         if is_payload {
             let Some(payload) = self.model.payload else {
-                return Err(Finding::new(Kind::Unlawful, "a payload that nobody gives"));
+                return Err(Finding::new(
+                    Kind::Unlawful,
+                    "a payload that is not provided",
+                ));
             };
             let bytes = vec![payload.message; len];
             // The first half from the caller's memory, the rest through the send buffer.
@@ -256,30 +259,30 @@ impl<const RX: usize, const TX: usize, const IF: usize, const IB: usize> World<'
         require!(
             is_open,
             Kind::Twice,
-            "message {message} goes when it is not in flight"
+            "message {message} is sent when it is not in flight"
         );
         let is_discarded = self.model.app.ups[index] == Up::Open { id, declined: true };
         require!(
             !is_discarded,
             Kind::Discarded,
-            "message {message} goes after it was discarded"
+            "message {message} is sent after it was discarded"
         );
         let attempt = self.model.attempts[index];
         require!(
             dup || !attempt.before,
             Kind::Dup,
-            "message {message} goes again without DUP"
+            "message {message} is resent without DUP"
         );
         let may = attempt.before || attempt.lent || self.model.restored;
         require!(
             !dup || may,
             Kind::Dup,
-            "message {message} goes for the first time with DUP"
+            "message {message} is sent for the first time with DUP"
         );
         require!(
             !self.model.app.pubrecs.contains(&(id, true)),
             Kind::Twice,
-            "message {message} goes after its PUBREL [MQTT-4.3.3-1]"
+            "message {message} is sent after its PUBREL [MQTT-4.3.3-1]"
         );
         let line = &mut self.model.line;
         require!(

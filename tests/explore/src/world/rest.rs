@@ -60,7 +60,7 @@ impl<const RX: usize, const TX: usize, const IF: usize, const IB: usize> World<'
             } else {
                 Kind::Asleep
             };
-            return Err(Finding::new(kind, "nobody has anything to do"));
+            return Err(Finding::new(kind, "no step is possible"));
         }
         self.quiet = false;
         self.wait();
