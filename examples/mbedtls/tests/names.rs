@@ -194,7 +194,7 @@ fn mbedtls_sends_name_and_protocols_and_refuses_forgery() {
     let text = seen(port, NAME, &[]).unwrap_err();
     assert!(text.starts_with("connection lost: "), "{text}");
 
-    // The authority has certified this server, but does not allow it to certify others.
+    // The authority has certified a device, but does not allow it to certify others.
     let port = serve(authority.forge(NAME), |link: &mut Link| link.echo());
     let text = seen(port, NAME, &[]).unwrap_err();
     assert!(text.contains("no trusted root signed it"), "{text}");
