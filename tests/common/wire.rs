@@ -2,9 +2,9 @@
 //! packets.
 //!
 //! ```text
-//! let mut driven = Driven::new(&mut storage);
+//! let mut driven = TestSession::new(&mut storage);
 //! driven.open(&KEEP, false);                     // CONNECT, CONNACK, Connected
-//! driven.feed(&publish(1, 7, b"x"));             // the server has sent this
+//! driven.feed(&publish(1, 7, b"x"));             // bytes of the server
 //! driven.expect(&[Event::Message(message(1, b"x"))]); // all events
 //! assert_eq!(driven.sent(), puback(7));          // the bytes sent since then
 //! ```
@@ -35,7 +35,7 @@ pub(crate) const CLEAN: Connect<'static> = Connect {
 };
 
 /// Capacities that are enough for most tests.
-pub(crate) type Room = Storage<64, 256, 8, 4>;
+pub(crate) type TestStorage = Storage<64, 256, 8, 4>;
 
 /// The response timeout, unless a test sets another.
 pub(crate) const TIMEOUT: u32 = umqtt::RESPONSE_TIMEOUT;
@@ -53,8 +53,8 @@ impl<const RX: usize, const TX: usize, const INFLIGHT: usize, const INBOUND: usi
     }
 }
 
-/// A session, and the time.
-pub(crate) struct Driven<'b> {
+/// A session under test, and its clock.
+pub(crate) struct TestSession<'b> {
     pub(crate) session: Session<'b>,
     /// The time of the clock in ms.
     pub(crate) now: u32,
@@ -62,7 +62,7 @@ pub(crate) struct Driven<'b> {
     stuck: bool,
 }
 
-impl<'b> Driven<'b> {
+impl<'b> TestSession<'b> {
     pub(crate) fn new(storage: &'b mut impl Memory) -> Self {
         Self {
             session: storage.session(),
@@ -71,13 +71,13 @@ impl<'b> Driven<'b> {
         }
     }
 
-    /// A session on its first connection, with the options [`KEEP`].
+    /// Returns a session on its first connection, with the options [`KEEP`].
     #[track_caller]
     pub(crate) fn connected(storage: &'b mut impl Memory) -> Self {
         Self::connected_with(storage, &KEEP)
     }
 
-    /// A session on its first connection.
+    /// Returns a session on its first connection.
     #[track_caller]
     pub(crate) fn connected_with(storage: &'b mut impl Memory, options: &Connect<'_>) -> Self {
         let mut driven = Self::new(storage);
@@ -94,7 +94,7 @@ impl<'b> Driven<'b> {
     }
 
     /// Returns the time to the deadline in ms.
-    pub(crate) fn sleep(&self) -> Option<u32> {
+    pub(crate) fn time_to_deadline(&self) -> Option<u32> {
         Some(self.session.deadline()?.millis_after(self.at()))
     }
 
@@ -122,10 +122,10 @@ impl<'b> Driven<'b> {
         );
     }
 
-    /// Breaks the network connection, and takes all events about it.
+    /// Closes the network connection, and returns all events about it.
     pub(crate) fn lose(&mut self) -> Vec<String> {
         self.session.connection_lost();
-        self.last_words().0
+        self.events_and_reason().0
     }
 
     /// Receives these bytes of the server, for which there is room.
@@ -170,8 +170,8 @@ impl<'b> Driven<'b> {
         sent
     }
 
-    /// The transport accepts at most `n` pending bytes, then refuses.
-    pub(crate) fn take(&mut self, n: usize) -> Vec<u8> {
+    /// Returns at most `n` pending bytes, which the transport accepts. It then refuses more.
+    pub(crate) fn send_up_to(&mut self, n: usize) -> Vec<u8> {
         let now = self.at();
         let pending = self.session.pending(now);
         let taken = pending[..n.min(pending.len())].to_vec();
@@ -224,14 +224,14 @@ impl<'b> Driven<'b> {
     /// Checks that exactly these events are pending.
     #[track_caller]
     pub(crate) fn expect(&mut self, expected: &[Event<'_>]) {
-        assert_eq!(self.events(), words(expected));
+        assert_eq!(self.events(), texts(expected));
     }
 
-    /// Returns the reason of the end of the connection, and all events before and after it.
+    /// Returns all remaining events, and the reason why the connection was closed.
     ///
     /// Panics if the connection is still open.
     #[track_caller]
-    pub(crate) fn last_words(&mut self) -> (Vec<String>, ProtocolError) {
+    pub(crate) fn events_and_reason(&mut self) -> (Vec<String>, ProtocolError) {
         let mut events = Vec::new();
         let mut ended = None;
         loop {
@@ -251,10 +251,10 @@ impl<'b> Driven<'b> {
         (events, ended.unwrap())
     }
 
-    /// Returns the reason of the end of the connection, and checks that there is no event.
+    /// Returns the reason why the connection was closed, and checks that there is no event.
     #[track_caller]
-    pub(crate) fn end(&mut self) -> ProtocolError {
-        let (events, reason) = self.last_words();
+    pub(crate) fn close_reason(&mut self) -> ProtocolError {
+        let (events, reason) = self.events_and_reason();
         assert_eq!(events, Vec::<String>::new());
         reason
     }
@@ -295,8 +295,8 @@ impl<'b> Driven<'b> {
     }
 }
 
-/// Events as [`Driven`] returns them.
-pub(crate) fn words(events: &[Event<'_>]) -> Vec<String> {
+/// Returns the texts of events, as [`TestSession`] returns them.
+pub(crate) fn texts(events: &[Event<'_>]) -> Vec<String> {
     events.iter().map(|event| format!("{event:?}")).collect()
 }
 

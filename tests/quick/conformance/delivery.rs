@@ -10,13 +10,13 @@ fn mqtt_3_3_1_1_dup_is_set_on_attempted_publishes_only() {
     let first = publish(1, 1, b"first").len();
     let all = first + publish(2, 2, b"second").len() + publish(1, 3, b"third").len();
     for left in 0..=all {
-        let mut storage = Room::new();
-        let mut driven = Driven::connected(&mut storage);
+        let mut storage = TestStorage::new();
+        let mut driven = TestSession::connected(&mut storage);
         driven.publish(1, b"first");
         driven.publish(2, b"second");
         driven.publish(1, b"third");
         if left > 0 {
-            assert_eq!(driven.take(left).len(), left);
+            assert_eq!(driven.send_up_to(left).len(), left);
         }
         driven.lose();
         driven.open(&KEEP, true);
@@ -41,8 +41,8 @@ fn mqtt_3_3_1_1_dup_is_set_on_attempted_publishes_only() {
 /// accepted.
 #[test]
 fn mqtt_3_3_1_1_bytes_provided_count_as_attempted() {
-    let mut storage = Room::new();
-    let mut driven = Driven::connected(&mut storage);
+    let mut storage = TestStorage::new();
+    let mut driven = TestSession::connected(&mut storage);
     driven.publish(1, b"lent");
     let now = driven.at();
     assert_eq!(driven.session.pending(now), publish(1, 1, b"lent"));
@@ -64,8 +64,8 @@ fn mqtt_3_3_1_1_bytes_provided_count_as_attempted() {
 /// [MQTT-3.3.1-3] A received DUP is reported unchanged and has no effect.
 #[test]
 fn mqtt_3_3_1_3_received_dup_has_no_effect() {
-    let mut storage = Room::new();
-    let mut driven = Driven::connected_with(&mut storage, &CLEAN);
+    let mut storage = TestStorage::new();
+    let mut driven = TestSession::connected_with(&mut storage, &CLEAN);
     let with_dup = |qos| Message {
         dup: true,
         ..message(qos, b"x")
@@ -85,8 +85,8 @@ fn mqtt_3_3_1_3_received_dup_has_no_effect() {
 /// [MQTT-3.3.4-1] QoS 0 is not answered, QoS 1 is answered with PUBACK, QoS 2 with PUBREC.
 #[test]
 fn mqtt_3_3_4_1_publish_is_answered_by_its_qos() {
-    let mut storage = Room::new();
-    let mut driven = Driven::connected_with(&mut storage, &CLEAN);
+    let mut storage = TestStorage::new();
+    let mut driven = TestSession::connected_with(&mut storage, &CLEAN);
     let answers = [(0, vec![]), (1, puback(7)), (2, pubrec(7))];
     for payload in [&b"short"[..], &[b'x'; 200]] {
         for (level, answer) in &answers {
@@ -101,8 +101,8 @@ fn mqtt_3_3_4_1_publish_is_answered_by_its_qos() {
 /// [MQTT-4.3.1-1] QoS 0 sent: PUBLISH with QoS 0 and DUP 0, once.
 #[test]
 fn mqtt_4_3_1_1_qos_0_is_sent_once() {
-    let mut storage = Room::new();
-    let mut driven = Driven::connected(&mut storage);
+    let mut storage = TestStorage::new();
+    let mut driven = TestSession::connected(&mut storage);
     let message = Message {
         dup: true,
         ..message(0, b"x")
@@ -113,8 +113,8 @@ fn mqtt_4_3_1_1_qos_0_is_sent_once() {
     // Sent in part, or only queued: it is not sent again, and that is reported.
     driven.publish(0, b"cut");
     driven.publish(0, b"queued");
-    driven.take(3);
-    assert_eq!(driven.lose(), words(&[Event::Qos0Dropped(2)]));
+    driven.send_up_to(3);
+    assert_eq!(driven.lose(), texts(&[Event::Qos0Dropped(2)]));
     driven.open(&KEEP, true);
     assert_eq!(driven.sent(), b"");
 }
@@ -122,8 +122,8 @@ fn mqtt_4_3_1_1_qos_0_is_sent_once() {
 /// [MQTT-4.3.2-1] QoS 1 sent: unused id, PUBLISH with DUP 0, kept until PUBACK.
 #[test]
 fn mqtt_4_3_2_1_qos_1_is_kept_until_puback() {
-    let mut storage = Room::new();
-    let mut driven = Driven::connected(&mut storage);
+    let mut storage = TestStorage::new();
+    let mut driven = TestSession::connected(&mut storage);
     let other = driven.publish(2, b"other");
     let message = Message {
         dup: true,
@@ -157,8 +157,8 @@ fn mqtt_4_3_2_1_qos_1_is_kept_until_puback() {
 /// [MQTT-4.3.2-1] There is no retransmission on a live connection, however long PUBACK takes.
 #[test]
 fn mqtt_4_3_2_1_open_connection_has_no_retransmission() {
-    let mut storage = Room::new();
-    let mut driven = Driven::new(&mut storage);
+    let mut storage = TestStorage::new();
+    let mut driven = TestSession::new(&mut storage);
     driven.session.set_response_timeout(1_000_000);
     driven.open(&KEEP, false);
     driven.publish(1, b"one");
@@ -174,8 +174,8 @@ fn mqtt_4_3_2_1_open_connection_has_no_retransmission() {
 /// is new.
 #[test]
 fn mqtt_4_3_2_2_puback_is_sent_after_delivery() {
-    let mut storage = Room::new();
-    let mut driven = Driven::connected_with(&mut storage, &CLEAN);
+    let mut storage = TestStorage::new();
+    let mut driven = TestSession::connected_with(&mut storage, &CLEAN);
     for payload in [b"one", b"two"] {
         driven.feed(&publish(1, 7, payload));
         let ready = driven.session.poll(driven.at()).unwrap().unwrap();
@@ -197,8 +197,8 @@ fn mqtt_4_3_2_2_puback_is_sent_after_delivery() {
 /// PUBREC. A repeated PUBREC is answered with PUBREL again.
 #[test]
 fn mqtt_4_3_3_1_qos_2_sent_completes_in_two_steps() {
-    let mut storage = Room::new();
-    let mut driven = Driven::connected(&mut storage);
+    let mut storage = TestStorage::new();
+    let mut driven = TestSession::connected(&mut storage);
     let packet_id = driven.publish(2, b"x");
     assert_eq!(driven.sent(), publish(2, packet_id, b"x"));
     for _ in 0..2 {
@@ -225,11 +225,11 @@ fn mqtt_4_3_3_1_qos_2_sent_completes_in_two_steps() {
 #[test]
 fn mqtt_4_3_3_1_pubrel_cut_is_resent() {
     for left in 0..=4 {
-        let mut storage = Room::new();
-        let mut driven = Driven::connected(&mut storage);
+        let mut storage = TestStorage::new();
+        let mut driven = TestSession::connected(&mut storage);
         driven.publish_and_send(2, b"x");
         driven.receive(&pubrec(1), &[]);
-        driven.take(left);
+        driven.send_up_to(left);
         driven.lose();
         driven.open(&KEEP, true);
         assert_eq!(driven.sent(), pubrel(1));
@@ -240,8 +240,8 @@ fn mqtt_4_3_3_1_pubrel_cut_is_resent() {
 /// PUBREL is also answered with PUBCOMP.
 #[test]
 fn mqtt_4_3_3_2_qos_2_received_is_delivered_once() {
-    let mut storage = Room::new();
-    let mut driven = Driven::connected(&mut storage);
+    let mut storage = TestStorage::new();
+    let mut driven = TestSession::connected(&mut storage);
     driven.feed(&publish(2, 7, b"x"));
     let ready = driven.session.poll(driven.at()).unwrap().unwrap();
     assert!(!driven.session.has_pending(), "not before it was seen");
@@ -274,8 +274,8 @@ fn mqtt_4_3_3_2_qos_2_received_is_delivered_once() {
 #[test]
 fn mqtt_4_3_3_2_chunks_are_delivered_once() {
     let payload = [b'x'; 200];
-    let mut storage = Room::new();
-    let mut driven = Driven::connected(&mut storage);
+    let mut storage = TestStorage::new();
+    let mut driven = TestSession::connected(&mut storage);
     let long = publish(2, 7, &payload);
     let events = driven.stream(&long[..long.len() - 1]);
     assert!(!events.is_empty());
@@ -295,8 +295,8 @@ fn mqtt_4_3_3_2_chunks_are_delivered_once() {
 /// [MQTT-4.3.3-2] Inbound and outbound ids are separate spaces.
 #[test]
 fn mqtt_4_3_3_2_ids_of_both_directions_are_separate() {
-    let mut storage = Room::new();
-    let mut driven = Driven::connected(&mut storage);
+    let mut storage = TestStorage::new();
+    let mut driven = TestSession::connected(&mut storage);
     let packet_id = driven.publish_and_send(2, b"mine");
     driven.receive(
         &publish(2, packet_id, b"theirs"),
@@ -315,8 +315,8 @@ fn mqtt_4_3_3_2_ids_of_both_directions_are_separate() {
 #[test]
 fn mqtt_4_4_0_1_unacknowledged_packets_are_resent() {
     for session_present in [true, false] {
-        let mut storage = Room::new();
-        let mut driven = Driven::connected(&mut storage);
+        let mut storage = TestStorage::new();
+        let mut driven = TestSession::connected(&mut storage);
         for (level, payload) in [(1, b"a"), (2, b"b"), (2, b"c"), (1, b"d"), (2, b"e")] {
             driven.publish(level, payload);
         }
@@ -344,8 +344,8 @@ fn mqtt_4_4_0_1_unacknowledged_packets_are_resent() {
 #[test]
 fn mqtt_4_4_0_1_pubrel_session_lost_is_resent_once() {
     for answered in [true, false] {
-        let mut storage = Room::new();
-        let mut driven = Driven::connected(&mut storage);
+        let mut storage = TestStorage::new();
+        let mut driven = TestSession::connected(&mut storage);
         let packet_id = driven.publish_and_send(2, b"x");
         driven.receive(&pubrec(packet_id), &[]);
         driven.sent();
@@ -356,7 +356,7 @@ fn mqtt_4_4_0_1_pubrel_session_lost_is_resent_once() {
         if answered {
             driven.receive(&pubcomp(packet_id), &[unknown]);
         } else {
-            assert_eq!(driven.lose(), words(&[unknown]));
+            assert_eq!(driven.lose(), texts(&[unknown]));
         }
         assert_eq!(driven.session.in_flight(), 0);
         driven.open(&KEEP, false);
@@ -369,7 +369,7 @@ fn mqtt_4_4_0_1_pubrel_session_lost_is_resent_once() {
 #[test]
 fn mqtt_4_5_0_2_every_publish_is_acknowledged() {
     let mut storage = Storage::<64, 128, 4, 8>::new();
-    let mut driven = Driven::connected_with(&mut storage, &CLEAN);
+    let mut driven = TestSession::connected_with(&mut storage, &CLEAN);
     let topic = "t".repeat(100);
     let mut packet_id = 0;
     for (level, answer) in [(1, puback as fn(u16) -> Vec<u8>), (2, pubrec)] {

@@ -15,11 +15,15 @@ use crate::wire::*;
 /// and no answer, and the state is kept.
 #[track_caller]
 fn ends_the_connection(bytes: &[u8], reason: DecodeError) {
-    let mut storage = Room::new();
-    let mut driven = Driven::connected(&mut storage);
+    let mut storage = TestStorage::new();
+    let mut driven = TestSession::connected(&mut storage);
     driven.publish_and_send(1, b"kept");
     driven.feed(bytes);
-    assert_eq!(driven.end(), ProtocolError::Decode(reason), "{bytes:x?}");
+    assert_eq!(
+        driven.close_reason(),
+        ProtocolError::Decode(reason),
+        "{bytes:x?}"
+    );
     driven.open(&KEEP, true);
     assert_eq!(driven.sent(), dup(publish(1, 1, b"kept")));
 }
@@ -79,14 +83,14 @@ fn mqtt_2_2_2_2_invalid_flags_close_connection() {
     }
     // CONNACK, where it is allowed.
     for flags in 1..16 {
-        let mut storage = Room::new();
-        let mut driven = Driven::new(&mut storage);
+        let mut storage = TestStorage::new();
+        let mut driven = TestSession::new(&mut storage);
         driven.connect(&CLEAN);
         driven.sent();
         driven.feed(&[0x20 | flags, 2, 0, 0]);
         let packet_type = PacketType::Connack;
         let reason = DecodeError::InvalidFlags { packet_type, flags };
-        assert_eq!(driven.end(), ProtocolError::Decode(reason));
+        assert_eq!(driven.close_reason(), ProtocolError::Decode(reason));
     }
 }
 
@@ -103,8 +107,8 @@ fn mqtt_3_3_1_4_qos_3_closes_connection() {
 /// [MQTT-3.1.3-7] An empty client id with Clean Session 0 is refused before anything is sent.
 #[test]
 fn mqtt_3_1_3_7_empty_client_id_sends_nothing() {
-    let mut storage = Room::new();
-    let mut driven = Driven::new(&mut storage);
+    let mut storage = TestStorage::new();
+    let mut driven = TestSession::new(&mut storage);
     let nobody = Connect {
         client_id: "",
         ..KEEP
@@ -115,7 +119,7 @@ fn mqtt_3_1_3_7_empty_client_id_sends_nothing() {
         Err(RequestError::Encode(EncodeError::EmptyClientId))
     );
     assert_eq!(driven.sent(), b"");
-    assert_eq!(driven.sleep(), None);
+    assert_eq!(driven.time_to_deadline(), None);
     driven.open(&Connect::new(""), false);
 }
 
@@ -123,8 +127,8 @@ fn mqtt_3_1_3_7_empty_client_id_sends_nothing() {
 /// chunks.
 #[test]
 fn mqtt_3_3_1_8_retain_is_reported_to_caller() {
-    let mut storage = Room::new();
-    let mut driven = Driven::connected_with(&mut storage, &CLEAN);
+    let mut storage = TestStorage::new();
+    let mut driven = TestSession::connected_with(&mut storage, &CLEAN);
     for retain in [true, false] {
         for level in 0..=2 {
             let flag = u8::from(retain);
@@ -157,8 +161,8 @@ fn mqtt_3_3_1_8_retain_is_reported_to_caller() {
 /// [MQTT-3.3.1-10] An empty retained message can be published and received.
 #[test]
 fn mqtt_3_3_1_10_empty_retained_is_sent_and_received() {
-    let mut storage = Room::new();
-    let mut driven = Driven::connected_with(&mut storage, &CLEAN);
+    let mut storage = TestStorage::new();
+    let mut driven = TestSession::connected_with(&mut storage, &CLEAN);
     for level in 0..=2 {
         let clear = Message {
             retain: true,
@@ -181,8 +185,8 @@ fn mqtt_3_3_2_2_wildcard_topic_is_refused_both_ways() {
         for packet in publishes_on(topic.as_bytes()) {
             ends_the_connection(&packet, DecodeError::TopicName(wildcard));
         }
-        let mut storage = Room::new();
-        let mut driven = Driven::connected_with(&mut storage, &CLEAN);
+        let mut storage = TestStorage::new();
+        let mut driven = TestSession::connected_with(&mut storage, &CLEAN);
         for qos in [QoS::AtMostOnce, QoS::AtLeastOnce, QoS::ExactlyOnce] {
             let message = Message {
                 qos,

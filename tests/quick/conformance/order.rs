@@ -11,8 +11,8 @@ use crate::wire::*;
 /// [MQTT-4.6.0-1] PUBLISHes are resent in their original order, and new QoS 1 and 2 PUBLISHes are sent after them.
 #[test]
 fn mqtt_4_6_0_1_resends_are_in_order_before_new_ones() {
-    let mut storage = Room::new();
-    let mut driven = Driven::connected(&mut storage);
+    let mut storage = TestStorage::new();
+    let mut driven = TestSession::connected(&mut storage);
     for (level, payload) in [(1, b"a"), (2, b"b"), (1, b"c"), (1, b"d")] {
         driven.publish(level, payload);
     }
@@ -46,8 +46,8 @@ fn mqtt_4_6_0_1_resends_are_in_order_before_new_ones() {
 /// [MQTT-4.6.0-1] A pending PUBREL also delays new PUBLISHes until CONNACK.
 #[test]
 fn mqtt_4_6_0_1_publish_pubrel_pending_waits_for_connack() {
-    let mut storage = Room::new();
-    let mut driven = Driven::connected(&mut storage);
+    let mut storage = TestStorage::new();
+    let mut driven = TestSession::connected(&mut storage);
     driven.publish_and_send(2, b"a");
     driven.receive(&pubrec(1), &[]);
     driven.connect(&KEEP);
@@ -72,7 +72,7 @@ fn mqtt_4_6_0_3_pubrecs_are_in_publish_order() {
 /// Messages of all kinds at one level are answered in their order, by a transport that takes a byte now and then.
 fn keeps_the_order(level: u8, answer: fn(u16) -> Vec<u8>) {
     let mut storage = Storage::<64, 128, 4, 32>::new();
-    let mut driven = Driven::connected_with(&mut storage, &CLEAN);
+    let mut driven = TestSession::connected_with(&mut storage, &CLEAN);
     let long_topic = "t".repeat(100);
     let mut expected = Vec::new();
     let mut incoming = Vec::new();
@@ -89,7 +89,7 @@ fn keeps_the_order(level: u8, answer: fn(u16) -> Vec<u8>) {
     let mut sent = Vec::new();
     for piece in incoming.chunks(11) {
         driven.stream(piece);
-        sent.extend(driven.take(3));
+        sent.extend(driven.send_up_to(3));
     }
     sent.extend(driven.sent());
     assert_eq!(packets(&sent), expected);
@@ -99,8 +99,8 @@ fn keeps_the_order(level: u8, answer: fn(u16) -> Vec<u8>) {
 /// the connection is lost in between.
 #[test]
 fn mqtt_4_6_0_4_pubrels_are_in_pubrec_order() {
-    let mut storage = Room::new();
-    let mut driven = Driven::connected(&mut storage);
+    let mut storage = TestStorage::new();
+    let mut driven = TestSession::connected(&mut storage);
     for _ in 0..4 {
         driven.publish(2, b"");
     }
@@ -130,7 +130,7 @@ fn mqtt_4_6_0_4_pubrels_are_in_pubrec_order() {
 #[test]
 fn mqtt_4_6_0_4_older_pubrels_are_sent_first() {
     let mut storage = Storage::<64, 256, 20>::new();
-    let mut driven = Driven::connected(&mut storage);
+    let mut driven = TestSession::connected(&mut storage);
     for _ in 0..20 {
         driven.publish(2, b"");
     }
@@ -145,7 +145,7 @@ fn mqtt_4_6_0_4_older_pubrels_are_sent_first() {
     let mut sent = Vec::new();
     for _ in 0..9 {
         driven.expect(&[]);
-        sent.extend(driven.take(16));
+        sent.extend(driven.send_up_to(16));
     }
     let expected: Vec<_> = (1..=20).rev().chain([99]).map(pubrel).collect();
     assert_eq!(packets(&sent), expected);
@@ -187,8 +187,8 @@ fn mqtt_4_8_0_1_violation_closes_connection_keeps_session() {
         ),
     ];
     for (bytes, expected) in violations {
-        let mut storage = Room::new();
-        let mut driven = Driven::connected(&mut storage);
+        let mut storage = TestStorage::new();
+        let mut driven = TestSession::connected(&mut storage);
         driven.publish(1, b"one");
         driven.publish(2, b"two");
         driven.publish_and_send(2, b"three");
@@ -200,7 +200,7 @@ fn mqtt_4_8_0_1_violation_closes_connection_keeps_session() {
         driven.sent();
 
         driven.feed(&wire(&[&bytes, &puback(1)]));
-        assert_eq!(driven.end(), expected, "{bytes:x?}");
+        assert_eq!(driven.close_reason(), expected, "{bytes:x?}");
         let now = driven.at();
         assert_eq!(driven.session.poll(now), Err(expected), "and again");
 
@@ -223,7 +223,7 @@ fn mqtt_4_8_0_1_violation_closes_connection_keeps_session() {
 #[test]
 fn mqtt_4_8_0_2_packet_too_large_reports_bytes_needed() {
     let mut storage = Storage::<16, 256, 8>::new();
-    let mut driven = Driven::connected(&mut storage);
+    let mut driven = TestSession::connected(&mut storage);
     driven.publish(1, b"kept");
     let filters = [("a", QoS::AtMostOnce); 12];
     let asked = driven.subscribe(&filters);
@@ -234,9 +234,9 @@ fn mqtt_4_8_0_2_packet_too_large_reports_bytes_needed() {
         &[umqtt::codec::SubackReturnCode::Granted(QoS::AtMostOnce); 13],
     );
     driven.feed(&answer[..2]);
-    let (events, reason) = driven.last_words();
+    let (events, reason) = driven.events_and_reason();
     assert_eq!(reason, ProtocolError::ReceiveBufferTooSmall { needed: 17 });
-    assert_eq!(events, words(&[Event::OutcomeUnknown(id(asked))]));
+    assert_eq!(events, texts(&[Event::OutcomeUnknown(id(asked))]));
     driven.open(&KEEP, true);
     assert_eq!(driven.sent(), dup(publish(1, 1, b"kept")));
 }
@@ -246,7 +246,7 @@ fn mqtt_4_8_0_2_packet_too_large_reports_bytes_needed() {
 #[test]
 fn mqtt_4_8_0_2_too_many_inbound_ids_reports_capacity() {
     let mut storage = Storage::<64, 128, 2, 2>::new();
-    let mut driven = Driven::connected(&mut storage);
+    let mut driven = TestSession::connected(&mut storage);
     let incoming = wire(&[
         &publish(2, 1, b"a"),
         &publish(2, 2, b"b"),
@@ -279,7 +279,7 @@ fn mqtt_4_8_0_2_too_many_inbound_ids_reports_capacity() {
     driven.receive(&pubrel(2), &[]);
     assert_eq!(packets(&driven.sent()), [pubcomp(2)]);
     assert_eq!(
-        driven.end(),
+        driven.close_reason(),
         ProtocolError::TooManyQos2Messages { capacity: 2 }
     );
 
@@ -298,7 +298,7 @@ fn mqtt_4_8_0_2_too_many_inbound_ids_reports_capacity() {
         assert_eq!(driven.sent(), pubcomp(packet_id));
     }
     assert_eq!(
-        driven.end(),
+        driven.close_reason(),
         ProtocolError::TooManyQos2Messages { capacity: 2 }
     );
 }
@@ -306,8 +306,8 @@ fn mqtt_4_8_0_2_too_many_inbound_ids_reports_capacity() {
 /// [MQTT-4.8.0-2] An oversized topic is skipped, acknowledged and reported instead.
 #[test]
 fn mqtt_4_8_0_2_oversized_topic_is_skipped() {
-    let mut storage = Room::new();
-    let mut driven = Driven::connected_with(&mut storage, &CLEAN);
+    let mut storage = TestStorage::new();
+    let mut driven = TestSession::connected_with(&mut storage, &CLEAN);
     let topic = "t".repeat(60_000);
     for (level, answer) in [(0, vec![]), (1, puback(7)), (2, pubrec(7))] {
         let mut bytes = publish_head(&topic, level, 7, 10);
@@ -315,7 +315,7 @@ fn mqtt_4_8_0_2_oversized_topic_is_skipped() {
         bytes.extend(publish(0, 0, b"next"));
         assert_eq!(
             driven.stream(&bytes),
-            words(&[
+            texts(&[
                 Event::TopicTooLong { len: 60_000 },
                 Event::Message(message(0, b"next"))
             ])
@@ -346,7 +346,7 @@ fn publish_head(topic: &str, level: u8, packet_id: u16, payload_len: usize) -> V
 #[test]
 fn mqtt_4_8_0_2_in_flight_full_is_returned_to_caller() {
     let mut storage = Storage::<64, 128, 1>::new();
-    let mut driven = Driven::connected_with(&mut storage, &CLEAN);
+    let mut driven = TestSession::connected_with(&mut storage, &CLEAN);
     driven.publish(1, b"");
     let full = RequestError::InflightFull { capacity: 1 };
     assert_eq!(driven.session.publish(&message(2, b"")), Err(full));

@@ -15,7 +15,7 @@ const GRANTED: [SubackReturnCode; 1] = [Granted(QoS::AtMostOnce)];
 
 fn suback_event(packet_id: u16, codes: &[SubackReturnCode]) -> String {
     let suback = Suback::new(id(packet_id), codes).unwrap();
-    words(&[Event::Suback(id(packet_id), suback.codes())]).remove(0)
+    texts(&[Event::Suback(id(packet_id), suback.codes())]).remove(0)
 }
 
 fn unexpected(packet_type: PacketType, packet_id: u16) -> ProtocolError {
@@ -28,8 +28,8 @@ fn unexpected(packet_type: PacketType, packet_id: u16) -> ProtocolError {
 /// [MQTT-2.3.1-2] A new packet has an id that no packet in flight uses, including SUBSCRIBE and UNSUBSCRIBE.
 #[test]
 fn mqtt_2_3_1_2_ids_in_flight_are_not_reused() {
-    let mut storage = Room::new();
-    let mut driven = Driven::connected_with(&mut storage, &CLEAN);
+    let mut storage = TestStorage::new();
+    let mut driven = TestSession::connected_with(&mut storage, &CLEAN);
     // One of each kind stays in flight. One at QoS 2 waits for PUBCOMP.
     let kept = [
         driven.publish(1, b""),
@@ -68,7 +68,7 @@ fn mqtt_2_3_1_2_ids_in_flight_are_not_reused() {
 #[test]
 fn mqtt_2_3_1_3_id_is_in_use_until_final_acknowledgement() {
     let mut storage = Storage::<64, 128, 1>::new();
-    let mut driven = Driven::connected(&mut storage);
+    let mut driven = TestSession::connected(&mut storage);
     let full = Err(RequestError::InflightFull { capacity: 1 });
     let packet_id = driven.publish(2, b"x");
     assert_eq!(driven.sent(), publish(2, packet_id, b"x"));
@@ -92,8 +92,8 @@ fn mqtt_2_3_1_3_id_is_in_use_until_final_acknowledgement() {
 /// [MQTT-2.3.1-6] PUBACK, PUBREC and PUBREL carry the id of the PUBLISH that they answer.
 #[test]
 fn mqtt_2_3_1_6_answers_carry_the_id_of_the_publish() {
-    let mut storage = Room::new();
-    let mut driven = Driven::connected_with(&mut storage, &CLEAN);
+    let mut storage = TestStorage::new();
+    let mut driven = TestSession::connected_with(&mut storage, &CLEAN);
     for packet_id in [1, 255, 256, 0x1234, u16::MAX] {
         driven.receive(
             &publish(1, packet_id, b""),
@@ -120,8 +120,8 @@ fn mqtt_2_3_1_6_answers_carry_the_id_of_the_publish() {
 /// [MQTT-2.3.1-7] SUBACK and UNSUBACK are matched by id. One for an unknown id completes nothing.
 #[test]
 fn mqtt_2_3_1_7_suback_and_unsuback_are_matched_by_id() {
-    let mut storage = Room::new();
-    let mut driven = Driven::connected_with(&mut storage, &CLEAN);
+    let mut storage = TestStorage::new();
+    let mut driven = TestSession::connected_with(&mut storage, &CLEAN);
     let (a, b) = (driven.subscribe(&FILTER), driven.unsubscribe(&["b"]));
     let (c, d) = (driven.subscribe(&FILTER), driven.unsubscribe(&["d"]));
     driven.sent();
@@ -137,9 +137,9 @@ fn mqtt_2_3_1_7_suback_and_unsuback_are_matched_by_id() {
     assert_eq!(
         driven.events(),
         [
-            words(&[Event::Unsuback(id(d))]),
+            texts(&[Event::Unsuback(id(d))]),
             vec![suback_event(c, &[Failure]), suback_event(a, &GRANTED)],
-            words(&[Event::Unsuback(id(b))]),
+            texts(&[Event::Unsuback(id(b))]),
         ]
         .concat()
     );
@@ -151,8 +151,8 @@ fn mqtt_2_3_1_7_suback_and_unsuback_are_matched_by_id() {
 /// [MQTT-3.8.4-2] SUBACK is matched to its SUBSCRIBE by id; no other packet answers it, and it answers no other.
 #[test]
 fn mqtt_3_8_4_2_suback_is_matched_to_its_subscribe() {
-    let mut storage = Room::new();
-    let mut driven = Driven::connected_with(&mut storage, &CLEAN);
+    let mut storage = TestStorage::new();
+    let mut driven = TestSession::connected_with(&mut storage, &CLEAN);
     let (first, second) = (driven.subscribe(&FILTER), driven.subscribe(&FILTER));
     driven.sent();
     driven.feed(&suback(second, &[Failure]));
@@ -162,16 +162,19 @@ fn mqtt_3_8_4_2_suback_is_matched_to_its_subscribe() {
 
     let published = driven.publish_and_send(1, b"");
     driven.feed(&suback(published, &GRANTED));
-    assert_eq!(driven.end(), unexpected(PacketType::Suback, published));
+    assert_eq!(
+        driven.close_reason(),
+        unexpected(PacketType::Suback, published)
+    );
 
     driven.open(&CLEAN, false);
     driven.events();
     let asked = driven.subscribe(&FILTER);
     driven.sent();
     driven.feed(&unsuback(asked));
-    let (events, reason) = driven.last_words();
+    let (events, reason) = driven.events_and_reason();
     assert_eq!(reason, unexpected(PacketType::Unsuback, asked));
-    assert_eq!(events, words(&[Event::OutcomeUnknown(id(asked))]));
+    assert_eq!(events, texts(&[Event::OutcomeUnknown(id(asked))]));
 }
 
 /// [MQTT-3.8.4-5] A SUBACK has one code for each requested filter. Otherwise, it is a protocol violation.
@@ -184,8 +187,8 @@ fn mqtt_3_8_4_5_suback_wrong_code_count_closes_connection() {
     ];
     for expected in 1..=3 {
         for got in 1..=4 {
-            let mut storage = Room::new();
-            let mut driven = Driven::connected(&mut storage);
+            let mut storage = TestStorage::new();
+            let mut driven = TestSession::connected(&mut storage);
             let asked = driven.subscribe(&filters[..expected]);
             driven.sent();
             let codes = [Granted(QoS::AtMostOnce); 4];
@@ -194,9 +197,9 @@ fn mqtt_3_8_4_5_suback_wrong_code_count_closes_connection() {
                 assert_eq!(driven.events(), [suback_event(asked, &codes[..got])]);
                 continue;
             }
-            let (events, reason) = driven.last_words();
+            let (events, reason) = driven.events_and_reason();
             assert_eq!(reason, ProtocolError::SubackCount { expected, got });
-            assert_eq!(events, words(&[Event::OutcomeUnknown(id(asked))]));
+            assert_eq!(events, texts(&[Event::OutcomeUnknown(id(asked))]));
             driven.open(&KEEP, true);
         }
     }
@@ -205,8 +208,8 @@ fn mqtt_3_8_4_5_suback_wrong_code_count_closes_connection() {
 /// [MQTT-3.9.3-1] The codes are reported in the order of the filters.
 #[test]
 fn mqtt_3_9_3_1_codes_are_reported_in_filter_order() {
-    let mut storage = Room::new();
-    let mut driven = Driven::connected_with(&mut storage, &CLEAN);
+    let mut storage = TestStorage::new();
+    let mut driven = TestSession::connected_with(&mut storage, &CLEAN);
     let asked = driven.subscribe(&[
         ("a", QoS::ExactlyOnce),
         ("b", QoS::ExactlyOnce),
@@ -234,8 +237,8 @@ fn mqtt_3_9_3_1_codes_are_reported_in_filter_order() {
 /// [MQTT-3.10.4-4] UNSUBACK is matched to its UNSUBSCRIBE by id; no other packet answers it, and it answers no other.
 #[test]
 fn mqtt_3_10_4_4_unsuback_is_matched_to_its_unsubscribe() {
-    let mut storage = Room::new();
-    let mut driven = Driven::connected_with(&mut storage, &CLEAN);
+    let mut storage = TestStorage::new();
+    let mut driven = TestSession::connected_with(&mut storage, &CLEAN);
     let (first, second) = (driven.unsubscribe(&["a"]), driven.unsubscribe(&["b", "c"]));
     driven.sent();
     driven.receive(
@@ -245,14 +248,17 @@ fn mqtt_3_10_4_4_unsuback_is_matched_to_its_unsubscribe() {
 
     let published = driven.publish_and_send(2, b"");
     driven.feed(&unsuback(published));
-    assert_eq!(driven.end(), unexpected(PacketType::Unsuback, published));
+    assert_eq!(
+        driven.close_reason(),
+        unexpected(PacketType::Unsuback, published)
+    );
 
     driven.open(&CLEAN, false);
     driven.events();
     let asked = driven.unsubscribe(&["a"]);
     driven.sent();
     driven.feed(&suback(asked, &GRANTED));
-    let (events, reason) = driven.last_words();
+    let (events, reason) = driven.events_and_reason();
     assert_eq!(reason, unexpected(PacketType::Suback, asked));
-    assert_eq!(events, words(&[Event::OutcomeUnknown(id(asked))]));
+    assert_eq!(events, texts(&[Event::OutcomeUnknown(id(asked))]));
 }

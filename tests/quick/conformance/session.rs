@@ -21,8 +21,8 @@ const GRANTED: [SubackReturnCode; 1] = [Granted(QoS::AtMostOnce)];
 /// session.
 #[test]
 fn mqtt_3_1_0_1_connect_is_sent_first() {
-    let mut storage = Room::new();
-    let mut driven = Driven::new(&mut storage);
+    let mut storage = TestStorage::new();
+    let mut driven = TestSession::new(&mut storage);
     assert_eq!(
         driven.session.publish(&message(0, b"")),
         Err(RequestError::NotConnected)
@@ -53,7 +53,7 @@ fn mqtt_3_1_0_1_connect_is_sent_first() {
 
     // The same is true if a connection is lost inside the CONNECT.
     driven.connect(&KEEP);
-    driven.take(5);
+    driven.send_up_to(5);
     driven.connect(&KEEP);
     assert_eq!(driven.sent(), connect(&KEEP));
 }
@@ -61,8 +61,8 @@ fn mqtt_3_1_0_1_connect_is_sent_first() {
 /// [MQTT-3.1.0-2] A second CONNECT is never sent on one network connection.
 #[test]
 fn mqtt_3_1_0_2_connect_is_sent_once() {
-    let mut storage = Room::new();
-    let mut driven = Driven::connected_with(&mut storage, &CLEAN);
+    let mut storage = TestStorage::new();
+    let mut driven = TestSession::connected_with(&mut storage, &CLEAN);
     for _ in 0..3 {
         driven.publish(1, b"");
     }
@@ -77,7 +77,7 @@ fn mqtt_3_1_0_2_connect_is_sent_once() {
     assert_eq!(driven.sent(), connect(&CLEAN));
     driven.feed(&PINGRESP);
     assert_eq!(
-        driven.end(),
+        driven.close_reason(),
         ProtocolError::BeforeConnack(PacketType::Pingresp)
     );
 }
@@ -86,8 +86,8 @@ fn mqtt_3_1_0_2_connect_is_sent_once() {
 /// remembered inbound id is forgotten before the next PUBLISH is handled.
 #[test]
 fn mqtt_3_1_2_4_clean_session_0_keeps_state() {
-    let mut storage = Room::new();
-    let mut driven = Driven::connected(&mut storage);
+    let mut storage = TestStorage::new();
+    let mut driven = TestSession::connected(&mut storage);
     driven.publish_and_send(1, b"mine");
     driven.receive(
         &publish(2, 5, b"theirs"),
@@ -124,8 +124,8 @@ fn mqtt_3_1_2_4_clean_session_0_keeps_state() {
 /// Packets that are queued after it belong to the new connection.
 #[test]
 fn mqtt_3_1_2_6_clean_session_1_discards_older_state() {
-    let mut storage = Room::new();
-    let mut driven = Driven::connected(&mut storage);
+    let mut storage = TestStorage::new();
+    let mut driven = TestSession::connected(&mut storage);
     let (one, two) = (driven.publish(1, b"one"), driven.publish(2, b"two"));
     let three = driven.publish(2, b"three");
     let asked = driven.subscribe(&FILTER);
@@ -166,8 +166,8 @@ fn mqtt_3_1_2_6_clean_session_1_discards_older_state() {
 /// [MQTT-3.1.2-6] State of a connection with Clean Session 1 is not used on any later one.
 #[test]
 fn mqtt_3_1_2_6_clean_session_state_is_not_reused() {
-    let mut storage = Room::new();
-    let mut driven = Driven::connected_with(&mut storage, &CLEAN);
+    let mut storage = TestStorage::new();
+    let mut driven = TestSession::connected_with(&mut storage, &CLEAN);
     let old = driven.publish_and_send(1, b"old");
     driven.receive(&publish(2, 5, b""), &[Event::Message(message(2, b""))]);
     driven.lose();
@@ -184,7 +184,7 @@ fn mqtt_3_1_2_6_clean_session_state_is_not_reused() {
 #[test]
 fn mqtt_3_1_2_6_connect_not_queued_discards_nothing() {
     let mut storage = Storage::<64, 64, 4>::new();
-    let mut driven = Driven::connected(&mut storage);
+    let mut driven = TestSession::connected(&mut storage);
     driven.publish_and_send(1, b"kept");
     driven.lose();
     let long = "x".repeat(70);
@@ -205,8 +205,8 @@ fn mqtt_3_1_3_2_session_other_client_id_is_refused() {
         client_id: "other",
         ..KEEP
     };
-    let mut storage = Room::new();
-    let mut driven = Driven::connected(&mut storage);
+    let mut storage = TestStorage::new();
+    let mut driven = TestSession::connected(&mut storage);
     driven.publish_and_send(1, b"x");
     let at = driven.at();
     assert_eq!(
@@ -214,11 +214,11 @@ fn mqtt_3_1_3_2_session_other_client_id_is_refused() {
         Err(RequestError::ClientIdMismatch)
     );
     assert!(driven.session.is_connected(), "nothing has happened");
-    let mut image = [0; Room::IMAGE_LEN];
+    let mut image = [0; TestStorage::IMAGE_LEN];
     let used = driven.session.save(&mut image).unwrap().len;
 
-    let mut second = Room::new();
-    let mut restored = Driven::new(&mut second);
+    let mut second = TestStorage::new();
+    let mut restored = TestSession::new(&mut second);
     restored.session.restore(&image[..used]).unwrap();
     assert_eq!(
         restored.session.connect(&other, at),
@@ -249,8 +249,8 @@ fn mqtt_3_1_3_2_empty_session_accepts_other_client_id() {
         client_id: "other",
         ..KEEP
     };
-    let mut storage = Room::new();
-    let mut driven = Driven::new(&mut storage);
+    let mut storage = TestStorage::new();
+    let mut driven = TestSession::new(&mut storage);
     driven.connect(&KEEP);
     driven.sent();
     driven.connect(&other);
@@ -268,8 +268,8 @@ fn mqtt_3_1_3_2_empty_session_accepts_other_client_id() {
 #[test]
 fn mqtt_3_1_4_5_refusal_reports_failed_requests() {
     for left_before in [true, false] {
-        let mut storage = Room::new();
-        let mut driven = Driven::new(&mut storage);
+        let mut storage = TestStorage::new();
+        let mut driven = TestSession::new(&mut storage);
         driven.connect(&KEEP);
         driven.publish(0, b"zero");
         let one = driven.publish(1, b"one");
@@ -291,17 +291,17 @@ fn mqtt_3_1_4_5_refusal_reports_failed_requests() {
                 ]
             );
         } else {
-            driven.take(connect(&KEEP).len());
+            driven.send_up_to(connect(&KEEP).len());
         }
         driven.feed(&refused(ConnectReturnCode::NotAuthorized));
-        let (events, reason) = driven.last_words();
+        let (events, reason) = driven.events_and_reason();
         assert_eq!(
             reason,
             ProtocolError::Refused(ConnectReturnCode::NotAuthorized)
         );
         assert_eq!(
             events,
-            words(&[
+            texts(&[
                 Event::RequestRejected(id(asked)),
                 Event::RequestRejected(id(given_back)),
                 Event::Qos0Dropped(2)
@@ -322,12 +322,12 @@ fn mqtt_3_1_4_5_refusal_reports_failed_requests() {
 /// [MQTT-3.1.4-5] After a refusal, the next CONNECT discards messages that were published with Clean Session 1.
 #[test]
 fn mqtt_3_1_4_5_clean_session_refused_discards_messages() {
-    let mut storage = Room::new();
-    let mut driven = Driven::new(&mut storage);
+    let mut storage = TestStorage::new();
+    let mut driven = TestSession::new(&mut storage);
     driven.connect(&CLEAN);
     let one = driven.publish_and_send(1, b"one");
     driven.feed(&refused(ConnectReturnCode::ServerUnavailable));
-    assert!(driven.last_words().0.is_empty());
+    assert!(driven.events_and_reason().0.is_empty());
     driven.open(&CLEAN, false);
     driven.expect(&[Event::PublishDiscarded(id(one))]);
     assert_eq!(driven.sent(), b"");
@@ -349,12 +349,15 @@ fn mqtt_3_2_0_1_packet_before_connack_closes_connection() {
     ];
     for (packet_type, bytes) in early {
         for len in [bytes.len(), 2] {
-            let mut storage = Room::new();
-            let mut driven = Driven::new(&mut storage);
+            let mut storage = TestStorage::new();
+            let mut driven = TestSession::new(&mut storage);
             driven.connect(&KEEP);
             driven.publish_and_send(1, b"kept");
             driven.feed(&bytes[..len]);
-            assert_eq!(driven.end(), ProtocolError::BeforeConnack(packet_type));
+            assert_eq!(
+                driven.close_reason(),
+                ProtocolError::BeforeConnack(packet_type)
+            );
             driven.open(&KEEP, true);
             assert_eq!(driven.sent(), dup(publish(1, 1, b"kept")));
         }
@@ -365,21 +368,21 @@ fn mqtt_3_2_0_1_packet_before_connack_closes_connection() {
 /// received before the whole CONNECT was sent.
 #[test]
 fn mqtt_3_2_0_1_long_message_or_early_connack_closes() {
-    let mut storage = Room::new();
-    let mut driven = Driven::new(&mut storage);
+    let mut storage = TestStorage::new();
+    let mut driven = TestSession::new(&mut storage);
     driven.connect(&KEEP);
     driven.sent();
     driven.feed(&publish(1, 1, &[0; 500])[..20]);
     assert_eq!(
-        driven.end(),
+        driven.close_reason(),
         ProtocolError::BeforeConnack(PacketType::Publish)
     );
 
     driven.connect(&KEEP);
-    driven.take(connect(&KEEP).len() - 1);
+    driven.send_up_to(connect(&KEEP).len() - 1);
     driven.feed(&connack(false));
     assert_eq!(
-        driven.end(),
+        driven.close_reason(),
         ProtocolError::BeforeConnack(PacketType::Connack)
     );
 }
@@ -387,12 +390,15 @@ fn mqtt_3_2_0_1_long_message_or_early_connack_closes() {
 /// [MQTT-3.2.2-1] Session Present 1 after Clean Session 1 is a protocol violation.
 #[test]
 fn mqtt_3_2_2_1_session_present_after_clean_session_closes() {
-    let mut storage = Room::new();
-    let mut driven = Driven::new(&mut storage);
+    let mut storage = TestStorage::new();
+    let mut driven = TestSession::new(&mut storage);
     driven.connect(&CLEAN);
     driven.sent();
     driven.feed(&connack(true));
-    assert_eq!(driven.end(), ProtocolError::SessionPresentAfterCleanSession);
+    assert_eq!(
+        driven.close_reason(),
+        ProtocolError::SessionPresentAfterCleanSession
+    );
     assert!(!driven.session.session_present());
     driven.open(&KEEP, true);
 }
@@ -401,8 +407,8 @@ fn mqtt_3_2_2_1_session_present_after_clean_session_closes() {
 #[test]
 fn mqtt_3_2_2_2_session_present_selects_resume_or_restart() {
     for session_present in [true, false] {
-        let mut storage = Room::new();
-        let mut driven = Driven::connected(&mut storage);
+        let mut storage = TestStorage::new();
+        let mut driven = TestSession::connected(&mut storage);
         assert!(!driven.session.session_present());
         let released = driven.publish_and_send(2, b"x");
         driven.feed(&pubrec(released));
@@ -442,8 +448,8 @@ fn mqtt_3_2_2_2_session_present_selects_resume_or_restart() {
 /// [MQTT-3.2.2-2] If a server reports a session that this client does not know, the caller is informed.
 #[test]
 fn mqtt_3_2_2_2_unknown_session_is_reported() {
-    let mut storage = Room::new();
-    let mut driven = Driven::new(&mut storage);
+    let mut storage = TestStorage::new();
+    let mut driven = TestSession::new(&mut storage);
     // From the first connection on, both know it.
     for unknown_session in [true, false] {
         session_is_present(&mut driven, unknown_session);
@@ -456,7 +462,7 @@ fn mqtt_3_2_2_2_unknown_session_is_reported() {
 
 /// Connects with Session Present 1, which is reported.
 #[track_caller]
-fn session_is_present(driven: &mut Driven<'_>, unknown_session: bool) {
+fn session_is_present(driven: &mut TestSession<'_>, unknown_session: bool) {
     driven.connect(&KEEP);
     driven.sent();
     driven.receive(
@@ -472,8 +478,8 @@ fn session_is_present(driven: &mut Driven<'_>, unknown_session: bool) {
 /// [MQTT-3.2.2-3] Session Present 0 is reported to the caller. Unacknowledged PUBLISHes are still resent.
 #[test]
 fn mqtt_3_2_2_3_session_present_0_resends_publishes() {
-    let mut storage = Room::new();
-    let mut driven = Driven::connected(&mut storage);
+    let mut storage = TestStorage::new();
+    let mut driven = TestSession::connected(&mut storage);
     let (one, two) = (
         driven.publish(1, b"one"),
         driven.publish_and_send(2, b"two"),
@@ -508,13 +514,13 @@ fn mqtt_3_2_2_5_refusal_codes_are_reported_by_name() {
         BadUserNameOrPassword, IdentifierRejected, NotAuthorized, ServerUnavailable,
         UnacceptableProtocolVersion,
     };
-    let mut storage = Room::new();
-    let mut driven = Driven::new(&mut storage);
+    let mut storage = TestStorage::new();
+    let mut driven = TestSession::new(&mut storage);
     let mut reason = |bytes: &[u8]| {
         driven.connect(&KEEP);
         driven.sent();
         driven.feed(bytes);
-        driven.end()
+        driven.close_reason()
     };
     for (byte, code) in [
         (1, UnacceptableProtocolVersion),
@@ -540,8 +546,8 @@ fn mqtt_3_2_2_5_refusal_codes_are_reported_by_name() {
 /// [MQTT-3.14.4-2] Nothing is sent after DISCONNECT on that connection.
 #[test]
 fn mqtt_3_14_4_2_nothing_is_sent_after_disconnect() {
-    let mut storage = Room::new();
-    let mut driven = Driven::new(&mut storage);
+    let mut storage = TestStorage::new();
+    let mut driven = TestSession::new(&mut storage);
     let options = Connect {
         keep_alive: 1,
         ..KEEP
@@ -564,9 +570,9 @@ fn mqtt_3_14_4_2_nothing_is_sent_after_disconnect() {
     assert_eq!(driven.session.ping(), Err(RequestError::NotConnected));
     assert_eq!(driven.session.disconnect(), Err(RequestError::NotConnected));
     // Packets that are received while DISCONNECT is partly sent are not answered, and no PINGREQ is sent.
-    let mut sent = driven.take(4);
+    let mut sent = driven.send_up_to(4);
     let before = wire(&[&puback(3), &publish(0, 0, b"before"), &DISCONNECT]);
-    sent.extend(driven.take(before.len() - 5));
+    sent.extend(driven.send_up_to(before.len() - 5));
     driven.receive(&publish(1, 4, b""), &[Event::Message(message(1, b""))]);
     driven.receive(&publish(2, 5, b""), &[Event::Message(message(2, b""))]);
     driven.pass(5_000);
@@ -576,7 +582,7 @@ fn mqtt_3_14_4_2_nothing_is_sent_after_disconnect() {
     driven.pass(999);
     driven.receive(&publish(1, 6, b""), &[]);
     driven.session.connection_lost();
-    assert_eq!(driven.end(), ProtocolError::Closed);
+    assert_eq!(driven.close_reason(), ProtocolError::Closed);
 }
 
 /// [MQTT-3.14.4-2] Nothing follows a DISCONNECT that was sent before CONNACK: no PINGREQ and no answer.
@@ -586,8 +592,8 @@ fn mqtt_3_14_4_2_disconnect_before_connack_is_last_packet() {
         keep_alive: 1,
         ..KEEP
     };
-    let mut storage = Room::new();
-    let mut driven = Driven::new(&mut storage);
+    let mut storage = TestStorage::new();
+    let mut driven = TestSession::new(&mut storage);
     driven.connect(&options);
     driven.session.disconnect().unwrap();
     assert_eq!(driven.sent(), wire(&[&connect(&options), &DISCONNECT]));
@@ -603,19 +609,19 @@ fn mqtt_3_14_4_2_disconnect_before_connack_is_last_packet() {
         }],
     );
     // The end of the stream is awaited.
-    assert_eq!(driven.sleep(), Some(1_000));
+    assert_eq!(driven.time_to_deadline(), Some(1_000));
     driven.pass(1_000);
-    assert_eq!(driven.end(), ProtocolError::Closed);
+    assert_eq!(driven.close_reason(), ProtocolError::Closed);
 }
 
 /// [MQTT-4.1.0-1] Session state lives as long as the session: across connections, and reboots if it is saved.
 #[test]
 fn mqtt_4_1_0_1_state_survives_reconnects_and_reboots() {
-    let mut image = [0; Room::IMAGE_LEN];
+    let mut image = [0; TestStorage::IMAGE_LEN];
     let mut used = 0;
     for round in 0..3 {
-        let mut storage = Room::new();
-        let mut driven = Driven::new(&mut storage);
+        let mut storage = TestStorage::new();
+        let mut driven = TestSession::new(&mut storage);
         if round == 0 {
             driven.open(&KEEP, false);
             driven.publish(1, b"one");
@@ -653,8 +659,8 @@ fn mqtt_4_1_0_1_state_survives_reconnects_and_reboots() {
 /// connection has ended.
 #[test]
 fn mqtt_4_1_0_2_clean_session_state_lasts_until_close() {
-    let mut storage = Room::new();
-    let mut driven = Driven::connected_with(&mut storage, &CLEAN);
+    let mut storage = TestStorage::new();
+    let mut driven = TestSession::connected_with(&mut storage, &CLEAN);
     let (one, two) = (
         driven.publish(1, b"one"),
         driven.publish_and_send(2, b"two"),

@@ -16,16 +16,16 @@ fn kept_alive(seconds: u16) -> Connect<'static> {
     }
 }
 
-impl Driven<'_> {
+impl TestSession<'_> {
     /// Nothing happens until one millisecond before the deadline, which is after `millis`. Then the clock shows the
     /// deadline.
     #[track_caller]
     fn nothing_before(&mut self, millis: u32) {
-        assert_eq!(self.sleep(), Some(millis));
+        assert_eq!(self.time_to_deadline(), Some(millis));
         self.pass(millis - 1);
         self.expect(&[]);
         assert!(!self.session.has_pending(), "a millisecond too early");
-        assert_eq!(self.sleep(), Some(1));
+        assert_eq!(self.time_to_deadline(), Some(1));
         self.pass(1);
     }
 
@@ -33,10 +33,10 @@ impl Driven<'_> {
     #[track_caller]
     fn stuck_until(&mut self, millis: u32) {
         self.refuse();
-        assert_eq!(self.sleep(), Some(millis));
+        assert_eq!(self.time_to_deadline(), Some(millis));
         self.pass(millis - 1);
         self.expect(&[]);
-        assert_eq!(self.sleep(), Some(1));
+        assert_eq!(self.time_to_deadline(), Some(1));
         self.pass(1);
     }
 
@@ -44,7 +44,7 @@ impl Driven<'_> {
     #[track_caller]
     fn ends_after(&mut self, millis: u32, reason: ProtocolError) -> Vec<String> {
         self.stuck_until(millis);
-        let (events, ended) = self.last_words();
+        let (events, ended) = self.events_and_reason();
         assert_eq!(ended, reason);
         events
     }
@@ -52,9 +52,9 @@ impl Driven<'_> {
     /// The last call could decide nothing. 20 ms later, the next one closes the connection.
     #[track_caller]
     fn ends_at_next_look(&mut self, reason: ProtocolError) {
-        assert_eq!(self.sleep(), Some(20));
+        assert_eq!(self.time_to_deadline(), Some(20));
         self.pass(20);
-        assert_eq!(self.last_words().1, reason);
+        assert_eq!(self.events_and_reason().1, reason);
     }
 
     /// Runs a device that sleeps until each deadline for `millis`. Returns the times at which PINGREQ was first offered
@@ -62,7 +62,7 @@ impl Driven<'_> {
     fn pings(&mut self, millis: u32) -> Vec<u32> {
         let (begin, mut slept, mut pings) = (self.now, 0, Vec::new());
         loop {
-            let sleep = self.sleep().unwrap_or(millis);
+            let sleep = self.time_to_deadline().unwrap_or(millis);
             slept += sleep;
             if slept > millis {
                 return pings;
@@ -94,8 +94,8 @@ fn mqtt_3_1_2_23_silent_connection_sends_pingreq() {
     for seconds in [1, 2, 5, 60, 18 * 60 * 60, u16::MAX] {
         let keep_alive = u32::from(seconds) * 1_000;
         for start in [0, 1_000, u32::MAX - keep_alive - 5, u32::MAX] {
-            let mut storage = Room::new();
-            let mut driven = Driven::new(&mut storage);
+            let mut storage = TestStorage::new();
+            let mut driven = TestSession::new(&mut storage);
             driven.now = start;
             driven.open(&kept_alive(seconds), false);
             let pings = driven.pings(keep_alive * 5);
@@ -109,8 +109,8 @@ fn mqtt_3_1_2_23_silent_connection_sends_pingreq() {
 /// [MQTT-3.1.2-23] Received packets do not count: a device that only receives sends PINGREQ as often as a silent one.
 #[test]
 fn mqtt_3_1_2_23_received_packets_do_not_postpone_pingreq() {
-    let mut storage = Room::new();
-    let mut driven = Driven::connected_with(&mut storage, &kept_alive(10));
+    let mut storage = TestStorage::new();
+    let mut driven = TestSession::connected_with(&mut storage, &kept_alive(10));
     let begin = driven.now;
     let mut pings = vec![];
     // A message each 100 ms, which are no multiple of anything, and PINGRESP at once.
@@ -131,8 +131,8 @@ fn mqtt_3_1_2_23_received_packets_do_not_postpone_pingreq() {
 /// [MQTT-3.1.2-23] PINGREQ is sent in time even if an event is pending each time, and no event is lost.
 #[test]
 fn mqtt_3_1_2_23_event_always_pending_sends_pingreq() {
-    let mut storage = Room::new();
-    let mut driven = Driven::connected_with(&mut storage, &kept_alive(1));
+    let mut storage = TestStorage::new();
+    let mut driven = TestSession::connected_with(&mut storage, &kept_alive(1));
     let begin = driven.now;
     let mut pings = vec![];
     for _ in 0..1_000 {
@@ -152,8 +152,8 @@ fn mqtt_3_1_2_23_event_always_pending_sends_pingreq() {
 /// packet.
 #[test]
 fn mqtt_3_1_2_23_frequent_traffic_sends_no_pingreq() {
-    let mut storage = Room::new();
-    let mut driven = Driven::connected_with(&mut storage, &kept_alive(10));
+    let mut storage = TestStorage::new();
+    let mut driven = TestSession::connected_with(&mut storage, &kept_alive(10));
     for level in [0, 1, 2].into_iter().cycle().take(100) {
         driven.pass(7_900);
         driven.expect(&[]);
@@ -181,15 +181,15 @@ fn mqtt_3_1_2_23_frequent_traffic_sends_no_pingreq() {
 /// [MQTT-3.1.2-23] A packet that is sent byte by byte counts from its last byte, and no PINGREQ is sent inside it.
 #[test]
 fn mqtt_3_1_2_23_publish_half_written_delays_pingreq() {
-    let mut storage = Room::new();
-    let mut driven = Driven::connected_with(&mut storage, &kept_alive(2));
+    let mut storage = TestStorage::new();
+    let mut driven = TestSession::connected_with(&mut storage, &kept_alive(2));
     driven.publish(0, b"slow");
     let whole = publish(0, 0, b"slow");
-    let mut sent = driven.take(1);
+    let mut sent = driven.send_up_to(1);
     for _ in 1..whole.len() {
         driven.pass(1_900);
         driven.expect(&[]);
-        sent.extend(driven.take(1));
+        sent.extend(driven.send_up_to(1));
     }
     assert_eq!(sent, whole);
     // The server has been silent for longer than keep alive.
@@ -204,12 +204,12 @@ fn mqtt_3_1_2_23_publish_half_written_delays_pingreq() {
 #[test]
 fn mqtt_3_1_2_23_peer_never_reads_closes_connection() {
     for half in [0, 1] {
-        let mut storage = Room::new();
-        let mut driven = Driven::connected_with(&mut storage, &kept_alive(2));
+        let mut storage = TestStorage::new();
+        let mut driven = TestSession::connected_with(&mut storage, &kept_alive(2));
         driven.nothing_before(1_500);
         driven.expect(&[]);
         assert!(driven.session.has_pending(), "PINGREQ");
-        driven.take(half);
+        driven.send_up_to(half);
         driven.refuse();
         for _ in 0..9 {
             driven.pass(1_000);
@@ -223,8 +223,8 @@ fn mqtt_3_1_2_23_peer_never_reads_closes_connection() {
 /// [MQTT-3.1.2-23] Keep alive continues before the server answers the CONNECT.
 #[test]
 fn mqtt_3_1_2_23_connack_late_keep_alive_continues() {
-    let mut storage = Room::new();
-    let mut driven = Driven::new(&mut storage);
+    let mut storage = TestStorage::new();
+    let mut driven = TestSession::new(&mut storage);
     driven.connect(&kept_alive(2));
     driven.pass(1_000);
     assert_eq!(driven.sent(), connect(&kept_alive(2)));
@@ -238,7 +238,7 @@ fn mqtt_3_1_2_23_connack_late_keep_alive_continues() {
 
     // This does not apply before the CONNECT was sent, or after a DISCONNECT.
     driven.connect(&kept_alive(2));
-    driven.take(3);
+    driven.send_up_to(3);
     driven.pass(5_000);
     driven.expect(&[]);
     driven.session.disconnect().unwrap();
@@ -255,8 +255,8 @@ fn mqtt_3_1_2_23_connack_late_keep_alive_continues() {
 /// the first of them.
 #[test]
 fn mqtt_3_1_2_23_pingreq_unanswered_next_one_is_sent() {
-    let mut storage = Room::new();
-    let mut driven = Driven::connected_with(&mut storage, &kept_alive(2));
+    let mut storage = TestStorage::new();
+    let mut driven = TestSession::connected_with(&mut storage, &kept_alive(2));
     for _ in 0..7 {
         driven.nothing_before(1_500);
         driven.expect(&[]);
@@ -268,10 +268,10 @@ fn mqtt_3_1_2_23_pingreq_unanswered_next_one_is_sent() {
 /// [MQTT-3.1.2-23] PINGREQ is sent between two packets: before DISCONNECT, and while a checkpoint is due.
 #[test]
 fn mqtt_3_1_2_23_pingreq_is_sent_between_two_packets() {
-    let mut storage = Room::new();
-    let mut driven = Driven::connected_with(&mut storage, &kept_alive(2));
+    let mut storage = TestStorage::new();
+    let mut driven = TestSession::connected_with(&mut storage, &kept_alive(2));
     driven.publish(0, b"x");
-    let mut sent = driven.take(2);
+    let mut sent = driven.send_up_to(2);
     driven.session.disconnect().unwrap();
     driven.pass(1_500);
     driven.expect(&[]);
@@ -295,8 +295,8 @@ fn mqtt_3_1_2_23_pingreq_is_sent_between_two_packets() {
 /// nothing was received for the keep alive interval.
 #[test]
 fn dead_peer_while_sending_is_detected() {
-    let mut storage = Room::new();
-    let mut driven = Driven::connected_with(&mut storage, &kept_alive(10));
+    let mut storage = TestStorage::new();
+    let mut driven = TestSession::connected_with(&mut storage, &kept_alive(10));
     for half_seconds in 1..36 {
         driven.pass(500);
         driven.expect(&[]);
@@ -310,36 +310,36 @@ fn dead_peer_while_sending_is_detected() {
 /// [MQTT-3.1.2-24] Keep alive 0 turns it off: an idle session has no deadline at all.
 #[test]
 fn mqtt_3_1_2_24_keep_alive_0_has_no_deadline() {
-    let mut storage = Room::new();
-    let mut driven = Driven::connected_with(&mut storage, &kept_alive(0));
-    assert_eq!(driven.sleep(), None);
+    let mut storage = TestStorage::new();
+    let mut driven = TestSession::connected_with(&mut storage, &kept_alive(0));
+    assert_eq!(driven.time_to_deadline(), None);
     for _ in 0..100 {
         driven.pass(u32::MAX / 50);
         driven.expect(&[]);
         assert!(!driven.session.has_pending());
-        assert_eq!(driven.sleep(), None);
+        assert_eq!(driven.time_to_deadline(), None);
     }
 }
 
 /// [MQTT-3.1.2-24] The PINGRESP deadline starts when PINGREQ was sent, not when it was queued.
 #[test]
 fn mqtt_3_1_2_24_pingresp_deadline_starts_at_sent_pingreq() {
-    let mut storage = Room::new();
-    let mut driven = Driven::connected_with(&mut storage, &kept_alive(60));
+    let mut storage = TestStorage::new();
+    let mut driven = TestSession::connected_with(&mut storage, &kept_alive(60));
     driven.pass(58_000);
     driven.expect(&[]);
     driven.pass(5_000);
-    driven.take(1);
+    driven.send_up_to(1);
     driven.pass(5_000);
-    driven.take(1);
+    driven.send_up_to(1);
     driven.ends_after(TIMEOUT, ProtocolError::PingrespTimeout);
 }
 
 /// [MQTT-3.1.2-24] The PINGRESP deadline restarts with each received piece of a packet.
 #[test]
 fn mqtt_3_1_2_24_partial_packet_restarts_pingresp_deadline() {
-    let mut storage = Room::new();
-    let mut driven = Driven::connected_with(&mut storage, &kept_alive(0));
+    let mut storage = TestStorage::new();
+    let mut driven = TestSession::connected_with(&mut storage, &kept_alive(0));
     driven.session.ping().unwrap();
     assert_eq!(driven.sent(), PINGREQ);
     // Each piece is received as late as possible.
@@ -351,7 +351,7 @@ fn mqtt_3_1_2_24_partial_packet_restarts_pingresp_deadline() {
     }
     driven.pass(TIMEOUT - 1);
     driven.receive(&[], &[]);
-    assert_eq!(driven.sleep(), Some(1), "nothing is no progress");
+    assert_eq!(driven.time_to_deadline(), Some(1), "nothing is no progress");
     let events = driven.ends_after(1, ProtocolError::PingrespTimeout);
     assert_eq!(events, ["ChunksAborted"]);
 }
@@ -359,8 +359,8 @@ fn mqtt_3_1_2_24_partial_packet_restarts_pingresp_deadline() {
 /// [MQTT-3.12.4-1] A PINGRESP without a PINGREQ has no effect, and does not answer a later PINGREQ.
 #[test]
 fn mqtt_3_12_4_1_pingresp_unexpected_has_no_effect() {
-    let mut storage = Room::new();
-    let mut driven = Driven::connected_with(&mut storage, &kept_alive(60));
+    let mut storage = TestStorage::new();
+    let mut driven = TestSession::connected_with(&mut storage, &kept_alive(60));
     for _ in 0..3 {
         driven.receive(&PINGRESP, &[]);
     }
@@ -376,8 +376,8 @@ fn mqtt_3_12_4_1_pingresp_unexpected_has_no_effect() {
 /// after the PINGREQ are sent late.
 #[test]
 fn mqtt_3_12_4_1_pingresp_missing_is_pingresp_timeout() {
-    let mut storage = Room::new();
-    let mut driven = Driven::connected_with(&mut storage, &kept_alive(0));
+    let mut storage = TestStorage::new();
+    let mut driven = TestSession::connected_with(&mut storage, &kept_alive(0));
     driven.session.ping().unwrap();
     driven.sent();
     driven.ends_after(TIMEOUT, ProtocolError::PingrespTimeout);
@@ -387,22 +387,22 @@ fn mqtt_3_12_4_1_pingresp_missing_is_pingresp_timeout() {
     driven.feed(&publish(1, 7, b""));
     assert_eq!(driven.events().len(), 1);
     // PINGREQ was sent, half of the PUBACK after it was not.
-    assert_eq!(driven.take(4), PINGREQ);
-    assert_eq!(driven.take(2), puback(7)[..2]);
+    assert_eq!(driven.send_up_to(4), PINGREQ);
+    assert_eq!(driven.send_up_to(2), puback(7)[..2]);
     driven.receive(&PINGRESP, &[]);
     assert_eq!(driven.sent(), &puback(7)[2..]);
-    assert_eq!(driven.sleep(), None, "nothing is owed");
+    assert_eq!(driven.time_to_deadline(), None, "nothing is owed");
 }
 
 /// The CONNACK deadline starts when CONNECT was sent whole. Later packets do not change it.
 #[test]
 fn connack_deadline_starts_after_connect_is_sent() {
     for left in [0, 5] {
-        let mut storage = Room::new();
-        let mut driven = Driven::new(&mut storage);
+        let mut storage = TestStorage::new();
+        let mut driven = TestSession::new(&mut storage);
         driven.connect(&kept_alive(0));
         driven.pass(100);
-        driven.take(left);
+        driven.send_up_to(left);
         driven.pass(3 * TIMEOUT);
         driven.sent();
         driven.pass(300);
@@ -411,7 +411,7 @@ fn connack_deadline_starts_after_connect_is_sent() {
 
         // An answer to an unsent packet is never late.
         driven.connect(&kept_alive(0));
-        driven.take(left);
+        driven.send_up_to(left);
         driven.ends_after(TIMEOUT, ProtocolError::WriteTimeout);
     }
 }
@@ -423,19 +423,27 @@ fn request_deadline_starts_after_request_is_sent() {
         packet_id: id(packet_id),
     };
     for kind in 0..4 {
-        let mut storage = Room::new();
-        let mut driven = Driven::connected_with(&mut storage, &kept_alive(0));
+        let mut storage = TestStorage::new();
+        let mut driven = TestSession::connected_with(&mut storage, &kept_alive(0));
         let packet_id = match kind {
             0 => driven.publish(1, b"x"),
             1 => driven.publish(2, b"x"),
             2 => driven.subscribe(&FILTER),
             _ => driven.unsubscribe(&["a/#"]),
         };
-        assert_eq!(driven.sleep(), Some(0), "the transport has not been asked");
-        driven.take(1);
+        assert_eq!(
+            driven.time_to_deadline(),
+            Some(0),
+            "the transport has not been asked"
+        );
+        driven.send_up_to(1);
         driven.refuse();
         driven.pass(500);
-        assert_eq!(driven.sleep(), Some(TIMEOUT - 500), "it took a byte");
+        assert_eq!(
+            driven.time_to_deadline(),
+            Some(TIMEOUT - 500),
+            "it took a byte"
+        );
         driven.sent();
         driven.pass(400);
         driven.publish_and_send(1, b"younger");
@@ -447,8 +455,8 @@ fn request_deadline_starts_after_request_is_sent() {
 /// A payload that is being sent extends no deadline while answers can be read.
 #[test]
 fn request_deadline_during_payload_is_unchanged() {
-    let mut storage = Room::new();
-    let mut driven = Driven::connected_with(&mut storage, &kept_alive(0));
+    let mut storage = TestStorage::new();
+    let mut driven = TestSession::connected_with(&mut storage, &kept_alive(0));
     let packet_id = id(driven.subscribe(&FILTER));
     driven.sent();
     driven
@@ -468,8 +476,8 @@ fn request_deadline_during_payload_is_unchanged() {
 /// PUBCOMP has its own deadline, which starts with PUBREL.
 #[test]
 fn pubcomp_deadline_is_separate_from_pubrec_deadline() {
-    let mut storage = Room::new();
-    let mut driven = Driven::connected_with(&mut storage, &kept_alive(0));
+    let mut storage = TestStorage::new();
+    let mut driven = TestSession::connected_with(&mut storage, &kept_alive(0));
     driven.publish_and_send(2, b"x");
     driven.pass(TIMEOUT - 1);
     driven.receive(&pubrec(1), &[]);
@@ -481,8 +489,8 @@ fn pubcomp_deadline_is_separate_from_pubrec_deadline() {
 /// PUBCOMP is not awaited before PUBREL was sent.
 #[test]
 fn pubcomp_deadline_starts_after_pubrel_is_sent() {
-    let mut storage = Room::new();
-    let mut driven = Driven::connected_with(&mut storage, &kept_alive(0));
+    let mut storage = TestStorage::new();
+    let mut driven = TestSession::connected_with(&mut storage, &kept_alive(0));
     driven.publish_and_send(2, b"x");
     driven.receive(&pubrec(1), &[]);
     driven.pass(TIMEOUT);
@@ -496,8 +504,8 @@ fn pubcomp_deadline_starts_after_pubrel_is_sent() {
 /// Received bytes extend a deadline to at most ten response timeouts.
 #[test]
 fn answer_missing_traffic_extends_deadline_to_ten_timeouts() {
-    let mut storage = Room::new();
-    let mut driven = Driven::connected_with(&mut storage, &kept_alive(0));
+    let mut storage = TestStorage::new();
+    let mut driven = TestSession::connected_with(&mut storage, &kept_alive(0));
     driven.session.ping().unwrap();
     driven.sent();
     for _ in 0..19 {
@@ -510,8 +518,8 @@ fn answer_missing_traffic_extends_deadline_to_ten_timeouts() {
 /// After ten response timeouts, a server that never pauses is read for 1 MiB more.
 #[test]
 fn answer_missing_in_flood_is_late_after_one_mebibyte() {
-    let mut storage = Room::new();
-    let mut driven = Driven::connected_with(&mut storage, &kept_alive(0));
+    let mut storage = TestStorage::new();
+    let mut driven = TestSession::connected_with(&mut storage, &kept_alive(0));
     driven.session.ping().unwrap();
     driven.sent();
     driven.expect(&[]);
@@ -540,8 +548,8 @@ fn answer_missing_in_flood_is_late_after_one_mebibyte() {
 #[test]
 fn long_packet_in_progress_extends_deadline() {
     for bytes in [63, 64] {
-        let mut storage = Room::new();
-        let mut driven = Driven::connected_with(&mut storage, &kept_alive(0));
+        let mut storage = TestStorage::new();
+        let mut driven = TestSession::connected_with(&mut storage, &kept_alive(0));
         driven.session.ping().unwrap();
         driven.sent();
         let packet = publish(0, 0, &[b'x'; 2_000]);
@@ -580,8 +588,8 @@ fn caller_absent_answer_is_not_late_at_first() {
     let packet_id = id(1);
     let late = ProtocolError::RequestTimeout { packet_id };
     for answered in [false, true] {
-        let mut storage = Room::new();
-        let mut driven = Driven::connected_with(&mut storage, &kept_alive(0));
+        let mut storage = TestStorage::new();
+        let mut driven = TestSession::connected_with(&mut storage, &kept_alive(0));
         driven.publish_and_send(1, b"x");
         driven.expect(&[]);
         driven.pass(3 * TIMEOUT);
@@ -594,8 +602,8 @@ fn caller_absent_answer_is_not_late_at_first() {
         }
     }
     for absence in [TIMEOUT / 4, TIMEOUT / 4 + 1] {
-        let mut storage = Room::new();
-        let mut driven = Driven::connected_with(&mut storage, &kept_alive(0));
+        let mut storage = TestStorage::new();
+        let mut driven = TestSession::connected_with(&mut storage, &kept_alive(0));
         driven.publish_and_send(1, b"x");
         driven.pass(TIMEOUT - 1);
         driven.expect(&[]);
@@ -608,8 +616,8 @@ fn caller_absent_answer_is_not_late_at_first() {
 #[test]
 fn caller_absent_transport_is_not_late_at_first() {
     for taken in [false, true] {
-        let mut storage = Room::new();
-        let mut driven = Driven::connected_with(&mut storage, &kept_alive(0));
+        let mut storage = TestStorage::new();
+        let mut driven = TestSession::connected_with(&mut storage, &kept_alive(0));
         driven.publish(0, b"x");
         driven.refuse();
         driven.expect(&[]);
@@ -619,7 +627,7 @@ fn caller_absent_transport_is_not_late_at_first() {
             assert_eq!(driven.sent(), publish(0, 0, b"x"));
             driven.pass(20);
             driven.expect(&[]);
-            assert_eq!(driven.sleep(), None);
+            assert_eq!(driven.time_to_deadline(), None);
         } else {
             driven.ends_at_next_look(ProtocolError::WriteTimeout);
         }
@@ -629,8 +637,8 @@ fn caller_absent_transport_is_not_late_at_first() {
 /// Without a read that found nothing, no answer is late.
 #[test]
 fn caller_not_reading_has_no_request_timeout() {
-    let mut storage = Room::new();
-    let mut driven = Driven::connected_with(&mut storage, &kept_alive(0));
+    let mut storage = TestStorage::new();
+    let mut driven = TestSession::connected_with(&mut storage, &kept_alive(0));
     driven.publish_and_send(1, b"x");
     driven.expect(&[]);
     for _ in 0..20 {
@@ -649,8 +657,8 @@ fn clock_set_by_an_hour_causes_no_timeout() {
     let packet_id = id(1);
     let late = ProtocolError::RequestTimeout { packet_id };
     for forth_first in [false, true] {
-        let mut storage = Room::new();
-        let mut driven = Driven::connected_with(&mut storage, &kept_alive(60));
+        let mut storage = TestStorage::new();
+        let mut driven = TestSession::connected_with(&mut storage, &kept_alive(60));
         driven.publish_and_send(1, b"x");
         driven.pass(5_000);
         driven.expect(&[]);
@@ -664,8 +672,8 @@ fn clock_set_by_an_hour_causes_no_timeout() {
         driven.expect(&[]);
         driven.ends_after(TIMEOUT, late);
     }
-    let mut storage = Room::new();
-    let mut driven = Driven::connected_with(&mut storage, &kept_alive(60));
+    let mut storage = TestStorage::new();
+    let mut driven = TestSession::connected_with(&mut storage, &kept_alive(60));
     driven.pass(30_000);
     driven.expect(&[]);
     driven.pass(0_u32.wrapping_sub(HOUR));
@@ -679,44 +687,48 @@ fn clock_set_by_an_hour_causes_no_timeout() {
 /// or the transport has not refused bytes.
 #[test]
 fn deadline_work_pending_is_now() {
-    let mut storage = Room::new();
-    let mut driven = Driven::new(&mut storage);
+    let mut storage = TestStorage::new();
+    let mut driven = TestSession::new(&mut storage);
     driven.session.set_checkpoints(true);
     driven.open(&kept_alive(0), false);
     driven.events();
     driven.sent();
-    assert_eq!(driven.sleep(), None);
+    assert_eq!(driven.time_to_deadline(), None);
     driven.pass(4 * TIMEOUT);
 
     driven.feed(&publish(0, 0, b"x"));
-    assert_eq!(driven.sleep(), Some(0), "a packet");
+    assert_eq!(driven.time_to_deadline(), Some(0), "a packet");
     assert!(driven.session.poll(driven.at()).unwrap().is_some());
-    assert_eq!(driven.sleep(), Some(0), "an event");
+    assert_eq!(driven.time_to_deadline(), Some(0), "an event");
     driven.expect(&[Event::Message(message(0, b"x"))]);
-    assert_eq!(driven.sleep(), None);
+    assert_eq!(driven.time_to_deadline(), None);
 
     driven.publish(1, b"x");
-    assert_eq!(driven.sleep(), Some(0), "a checkpoint");
+    assert_eq!(driven.time_to_deadline(), Some(0), "a checkpoint");
     assert!(driven.events()[0].starts_with("Checkpoint"));
-    assert_eq!(driven.sleep(), Some(0), "bytes to send");
+    assert_eq!(driven.time_to_deadline(), Some(0), "bytes to send");
     driven.refuse();
-    assert_eq!(driven.sleep(), Some(TIMEOUT), "bytes that were refused");
-    driven.take(1);
-    assert_eq!(driven.sleep(), Some(0), "more bytes to send");
+    assert_eq!(
+        driven.time_to_deadline(),
+        Some(TIMEOUT),
+        "bytes that were refused"
+    );
+    driven.send_up_to(1);
+    assert_eq!(driven.time_to_deadline(), Some(0), "more bytes to send");
     driven.sent();
-    assert_eq!(driven.sleep(), Some(TIMEOUT));
+    assert_eq!(driven.time_to_deadline(), Some(TIMEOUT));
     driven.session.connection_lost();
-    assert_eq!(driven.sleep(), Some(0), "the end");
+    assert_eq!(driven.time_to_deadline(), Some(0), "the end");
     driven.lose();
-    assert_eq!(driven.sleep(), None);
+    assert_eq!(driven.time_to_deadline(), None);
 }
 
 /// After DISCONNECT, acknowledgements are received for a second, unless the caller has set another time.
 #[test]
 fn disconnect_timeout_passed_closes_connection() {
     for (set, millis) in [(None, 1_000), (Some(300), 300)] {
-        let mut storage = Room::new();
-        let mut driven = Driven::new(&mut storage);
+        let mut storage = TestStorage::new();
+        let mut driven = TestSession::new(&mut storage);
         if let Some(millis) = set {
             driven.session.set_disconnect_timeout(millis);
         }
@@ -731,51 +743,51 @@ fn disconnect_timeout_passed_closes_connection() {
         );
         driven.ends_after(millis - 200, ProtocolError::Closed);
     }
-    let mut storage = Room::new();
-    let mut driven = Driven::new(&mut storage);
+    let mut storage = TestStorage::new();
+    let mut driven = TestSession::new(&mut storage);
     driven.session.set_disconnect_timeout(0);
     driven.open(&kept_alive(1), false);
     driven.session.disconnect().unwrap();
     assert_eq!(driven.sent(), DISCONNECT);
-    assert_eq!(driven.end(), ProtocolError::Closed);
+    assert_eq!(driven.close_reason(), ProtocolError::Closed);
 }
 
 /// An answer in the receive buffer is in time, however late it is handled.
 #[test]
 fn answer_in_receive_buffer_is_in_time() {
-    let mut storage = Room::new();
-    let mut driven = Driven::connected_with(&mut storage, &kept_alive(0));
+    let mut storage = TestStorage::new();
+    let mut driven = TestSession::connected_with(&mut storage, &kept_alive(0));
     driven.publish_and_send(1, b"x");
     driven.feed(&wire(&[&publish(0, 0, b""), &puback(1)]));
     driven.pass(5 * TIMEOUT);
     driven.expect(&[Event::Message(message(0, b"")), Event::Puback(id(1))]);
-    assert_eq!(driven.sleep(), None);
+    assert_eq!(driven.time_to_deadline(), None);
 }
 
 /// The write deadline starts when bytes are provided and the transport accepts none. It restarts with each accepted
 /// byte.
 #[test]
 fn write_deadline_restarts_with_each_accepted_byte() {
-    let mut storage = Room::new();
-    let mut driven = Driven::connected_with(&mut storage, &kept_alive(0));
+    let mut storage = TestStorage::new();
+    let mut driven = TestSession::connected_with(&mut storage, &kept_alive(0));
     driven.publish(0, b"slow");
     for _ in 0..5 {
         let now = driven.at();
         assert!(!driven.session.pending(now).is_empty());
         driven.pass(TIMEOUT - 1);
         driven.expect(&[]);
-        driven.take(1);
+        driven.send_up_to(1);
     }
     driven.pass(1);
-    driven.take(0);
+    driven.send_up_to(0);
     driven.ends_after(TIMEOUT - 1, ProtocolError::WriteTimeout);
 }
 
 /// Bytes of a payload that were not taken are no progress.
 #[test]
 fn write_deadline_inside_payload_is_unchanged() {
-    let mut storage = Room::new();
-    let mut driven = Driven::connected_with(&mut storage, &kept_alive(0));
+    let mut storage = TestStorage::new();
+    let mut driven = TestSession::connected_with(&mut storage, &kept_alive(0));
     driven
         .session
         .begin_payload(StreamedPublish::new("t"), 5)
@@ -793,8 +805,8 @@ fn write_deadline_inside_payload_is_unchanged() {
 /// A source that provides nothing does not extend the write deadline of its payload.
 #[test]
 fn write_deadline_source_silent_is_unchanged() {
-    let mut storage = Room::new();
-    let mut driven = Driven::connected_with(&mut storage, &kept_alive(0));
+    let mut storage = TestStorage::new();
+    let mut driven = TestSession::connected_with(&mut storage, &kept_alive(0));
     driven
         .session
         .begin_payload(StreamedPublish::new("t"), 9)
@@ -809,10 +821,10 @@ fn write_deadline_source_silent_is_unchanged() {
 /// The write deadline applies while an event is pending, and the event is not lost with the connection.
 #[test]
 fn write_deadline_event_pending_is_unchanged() {
-    let mut storage = Room::new();
-    let mut driven = Driven::connected_with(&mut storage, &kept_alive(0));
+    let mut storage = TestStorage::new();
+    let mut driven = TestSession::connected_with(&mut storage, &kept_alive(0));
     driven.publish(0, b"stuck");
-    driven.take(1);
+    driven.send_up_to(1);
     driven.feed(&publish(0, 0, b"x"));
     driven.refuse();
     driven.pass(TIMEOUT - 1);
@@ -827,18 +839,18 @@ fn write_deadline_event_pending_is_unchanged() {
     driven.expect_end(&[Event::Message(message(0, b"x")), Event::Qos0Dropped(1)]);
 }
 
-impl Driven<'_> {
+impl TestSession<'_> {
     #[track_caller]
     fn expect_end(&mut self, events: &[Event<'_>]) {
-        assert_eq!(self.last_words().0, words(events));
+        assert_eq!(self.events_and_reason().0, texts(events));
     }
 }
 
 /// A deadline of the transport ends with the bytes that it was about.
 #[test]
 fn write_deadline_nothing_to_write_is_none() {
-    let mut storage = Room::new();
-    let mut driven = Driven::connected_with(&mut storage, &kept_alive(0));
+    let mut storage = TestStorage::new();
+    let mut driven = TestSession::connected_with(&mut storage, &kept_alive(0));
     driven.publish_and_send(1, b"x");
     driven.lose();
     driven.open(&kept_alive(0), true);
@@ -846,7 +858,7 @@ fn write_deadline_nothing_to_write_is_none() {
     driven.refuse();
     driven.receive(&puback(1), &[Event::Puback(id(1))]);
     assert!(!driven.session.has_pending());
-    assert_eq!(driven.sleep(), None);
+    assert_eq!(driven.time_to_deadline(), None);
     driven.pass(TIMEOUT);
     driven.expect(&[]);
     // The next bytes have all the time there is.
@@ -858,8 +870,8 @@ fn write_deadline_nothing_to_write_is_none() {
 /// All deadlines are exact if the clock wraps before they pass.
 #[test]
 fn deadlines_clock_wraps_are_exact() {
-    let mut storage = Room::new();
-    let mut driven = Driven::new(&mut storage);
+    let mut storage = TestStorage::new();
+    let mut driven = TestSession::new(&mut storage);
     driven.now = u32::MAX - 100;
     driven.connect(&kept_alive(0));
     driven.sent();
@@ -876,7 +888,7 @@ fn deadlines_clock_wraps_are_exact() {
 #[test]
 fn packet_without_ack_room_is_handled_when_room_is_free() {
     let mut storage = umqtt::Storage::<128, 128, 4>::new();
-    let mut driven = Driven::connected_with(&mut storage, &kept_alive(0));
+    let mut driven = TestSession::connected_with(&mut storage, &kept_alive(0));
     driven.pass(3_000_000_000);
     let ids = 1..=9;
     ids.for_each(|id| driven.feed(&publish(1, id, b"x")));
@@ -885,14 +897,18 @@ fn packet_without_ack_room_is_handled_when_room_is_free() {
         8,
         "there is room for so many answers"
     );
-    assert_eq!(driven.sleep(), Some(0), "the answers wait to be sent");
+    assert_eq!(
+        driven.time_to_deadline(),
+        Some(0),
+        "the answers wait to be sent"
+    );
     driven.refuse();
-    assert_eq!(driven.sleep(), Some(TIMEOUT));
+    assert_eq!(driven.time_to_deadline(), Some(TIMEOUT));
     driven.sent();
-    assert_eq!(driven.sleep(), Some(0));
+    assert_eq!(driven.time_to_deadline(), Some(0));
     driven.expect(&[Event::Message(message(1, b"x"))]);
     driven.sent();
-    assert_eq!(driven.sleep(), None);
+    assert_eq!(driven.time_to_deadline(), None);
 }
 
 /// A deadline is correct after weeks without a step, even if the clock has wrapped.
@@ -900,13 +916,13 @@ fn packet_without_ack_room_is_handled_when_room_is_free() {
 fn deadlines_after_weeks_without_step_are_exact() {
     const DAY: u32 = 86_400_000;
     for days in [10, 24, 25, 30, 40, 49, 50] {
-        let mut storage = Room::new();
-        let mut driven = Driven::connected_with(&mut storage, &kept_alive(0));
+        let mut storage = TestStorage::new();
+        let mut driven = TestSession::connected_with(&mut storage, &kept_alive(0));
         driven.expect(&[]);
         (0..days).for_each(|_| driven.pass(DAY));
         let packet_id = id(driven.publish(1, b"x"));
         driven.sent();
-        assert_eq!(driven.sleep(), Some(TIMEOUT));
+        assert_eq!(driven.time_to_deadline(), Some(TIMEOUT));
         // The caller looks again after weeks: the wait counts from then, and no time is lost in between.
         driven.expect(&[]);
         driven.ends_after(TIMEOUT, ProtocolError::RequestTimeout { packet_id });
@@ -916,8 +932,8 @@ fn deadlines_after_weeks_without_step_are_exact() {
 /// A shorter response timeout also applies to pending answers.
 #[test]
 fn response_timeout_shortened_applies_to_pending_answers() {
-    let mut storage = Room::new();
-    let mut driven = Driven::connected_with(&mut storage, &kept_alive(0));
+    let mut storage = TestStorage::new();
+    let mut driven = TestSession::connected_with(&mut storage, &kept_alive(0));
     let packet_id = id(driven.publish(1, b"x"));
     driven.sent();
     driven.expect(&[]);
@@ -929,8 +945,8 @@ fn response_timeout_shortened_applies_to_pending_answers() {
 /// A response timeout longer than half of the range of the clock is limited to that, and does not pass at once.
 #[test]
 fn response_timeout_over_half_clock_range_is_limited() {
-    let mut storage = Room::new();
-    let mut driven = Driven::new(&mut storage);
+    let mut storage = TestStorage::new();
+    let mut driven = TestSession::new(&mut storage);
     driven.session.set_response_timeout(u32::MAX);
     driven.open(&kept_alive(0), false);
     driven.publish_and_send(1, b"x");
@@ -942,9 +958,9 @@ fn response_timeout_over_half_clock_range_is_limited() {
 /// An idle session wakes only for keep alive, and a closed one never.
 #[test]
 fn idle_session_wakes_for_keep_alive_only() {
-    let mut storage = Room::new();
-    let mut driven = Driven::new(&mut storage);
-    assert_eq!(driven.sleep(), None);
+    let mut storage = TestStorage::new();
+    let mut driven = TestSession::new(&mut storage);
+    assert_eq!(driven.time_to_deadline(), None);
     driven.open(&kept_alive(600), false);
     driven.publish_and_send(2, b"x");
     driven.receive(&pubrec(1), &[]);
@@ -953,21 +969,21 @@ fn idle_session_wakes_for_keep_alive_only() {
     driven.feed(&publish(2, 9, b""));
     assert_eq!(driven.events().len(), 1);
     driven.sent();
-    assert_eq!(driven.sleep(), Some(598_000));
+    assert_eq!(driven.time_to_deadline(), Some(598_000));
     assert_eq!(driven.pings(6_000_000).len(), 10);
     driven.publish_and_send(1, b"unacknowledged");
     driven.lose();
-    assert_eq!(driven.sleep(), None);
+    assert_eq!(driven.time_to_deadline(), None);
 }
 
 /// A peer that sends a forbidden packet in single bytes is detected.
 #[test]
 fn forbidden_packet_header_closes_connection() {
-    let mut storage = Room::new();
-    let mut driven = Driven::connected_with(&mut storage, &kept_alive(0));
+    let mut storage = TestStorage::new();
+    let mut driven = TestSession::connected_with(&mut storage, &kept_alive(0));
     driven.feed(&[0x82, 0xFF, 0xFF, 0x7F]);
     assert_eq!(
-        driven.end(),
+        driven.close_reason(),
         ProtocolError::UnexpectedPacket(PacketType::Subscribe)
     );
 }

@@ -14,7 +14,7 @@ fn payload(len: usize) -> Vec<u8> {
 
 /// Receives the message in `bytes`, in pieces of at most `piece` bytes. Checks that its chunks have the `expected`
 /// payload, and returns their number.
-fn receive(driven: &mut Driven<'_>, bytes: &[u8], piece: usize, expected: &[u8]) -> usize {
+fn receive(driven: &mut TestSession<'_>, bytes: &[u8], piece: usize, expected: &[u8]) -> usize {
     let (mut got, mut chunks, mut rest) = (Vec::new(), 0, bytes);
     while !rest.is_empty() {
         let space = driven.session.space();
@@ -53,7 +53,7 @@ fn long_message_is_delivered_in_chunks() {
         for piece in [1, 2, 3, 7, 16, 100] {
             let expected = payload(len);
             let mut storage = Storage::<16, 64, 1, 4>::new();
-            let mut driven = Driven::connected_with(&mut storage, &CLEAN);
+            let mut driven = TestSession::connected_with(&mut storage, &CLEAN);
             let mut tested = 0;
             for (level, answer) in [
                 (0, None),
@@ -78,7 +78,7 @@ fn long_message_is_delivered_in_chunks() {
 #[test]
 fn long_message_between_others_delays_no_acknowledgement() {
     let mut storage = Storage::<16, 64, 4, 4>::new();
-    let mut driven = Driven::connected_with(&mut storage, &CLEAN);
+    let mut driven = TestSession::connected_with(&mut storage, &CLEAN);
     driven.publish_and_send(1, b"out");
     let long = publish(1, 9, &payload(40));
     let bytes = wire(&[
@@ -103,12 +103,12 @@ fn long_message_between_others_delays_no_acknowledgement() {
 #[test]
 fn chunks_ignored_message_is_skipped() {
     let mut storage = Storage::<16, 64, 1, 4>::new();
-    let mut driven = Driven::connected_with(&mut storage, &CLEAN);
+    let mut driven = TestSession::connected_with(&mut storage, &CLEAN);
     let bytes = wire(&[&publish(2, 9, &payload(100)), &publish(0, 0, b"next")]);
     let events = driven.stream(&bytes);
     assert_eq!(
         events.last(),
-        words(&[Event::Message(message(0, b"next"))]).last()
+        texts(&[Event::Message(message(0, b"next"))]).last()
     );
     assert_eq!(driven.sent(), pubrec(9));
 }
@@ -120,11 +120,11 @@ fn message_cut_is_reported_and_received_again() {
         let bytes = publish(level, 9, &payload(100));
         for cut in 1..bytes.len() {
             let mut storage = Storage::<16, 64, 1, 4>::new();
-            let mut driven = Driven::connected(&mut storage);
+            let mut driven = TestSession::connected(&mut storage);
             let begun = !driven.stream(&bytes[..cut]).is_empty();
             assert_eq!(driven.sent(), b"");
             let expected = if begun {
-                words(&[Event::ChunksAborted])
+                texts(&[Event::ChunksAborted])
             } else {
                 vec![]
             };
@@ -146,7 +146,7 @@ fn message_cut_is_reported_and_received_again() {
 #[test]
 fn chunks_aborted_is_reported_on_next_connection() {
     let mut storage = Storage::<16, 64, 1, 4>::new();
-    let mut driven = Driven::connected(&mut storage);
+    let mut driven = TestSession::connected(&mut storage);
     let bytes = publish(1, 9, &payload(100));
     assert!(!driven.stream(&bytes[..50]).is_empty());
     driven.open(&KEEP, true);
@@ -160,7 +160,7 @@ fn repeated_long_message_is_not_delivered() {
     let bytes = publish(2, 9, &payload(100));
     for piece in [1, 5, 16] {
         let mut storage = Storage::<16, 64, 1, 4>::new();
-        let mut driven = Driven::connected(&mut storage);
+        let mut driven = TestSession::connected(&mut storage);
         receive(&mut driven, &bytes, 16, &payload(100));
         assert_eq!(driven.lose(), Vec::<String>::new());
         driven.open(&KEEP, true);
@@ -185,7 +185,7 @@ fn long_topic_is_skipped_and_reported() {
                 let topic = "t".repeat(len);
                 let bytes = publish_on(&topic, level, 9, &[b'x'; 40]);
                 let mut storage = Storage::<16, 64, 1, 4>::new();
-                let mut driven = Driven::connected(&mut storage);
+                let mut driven = TestSession::connected(&mut storage);
                 let mut events = Vec::new();
                 for part in bytes.chunks(piece) {
                     assert_eq!(driven.sent(), b"", "not before its end");
@@ -195,7 +195,7 @@ fn long_topic_is_skipped_and_reported() {
                 if front <= 16 {
                     assert!(events[0].starts_with("Chunk("), "{len} {level}");
                 } else {
-                    assert_eq!(events, words(&[Event::TopicTooLong { len }]));
+                    assert_eq!(events, texts(&[Event::TopicTooLong { len }]));
                 }
                 let answer = [vec![], puback(9), pubrec(9)][usize::from(level)].clone();
                 assert_eq!(driven.sent(), answer);
@@ -213,7 +213,7 @@ fn long_topic_is_skipped_and_reported() {
 #[test]
 fn other_long_packets_report_bytes_needed() {
     let mut storage = Storage::<16, 128, 4, 4>::new();
-    let mut driven = Driven::connected(&mut storage);
+    let mut driven = TestSession::connected(&mut storage);
     let asked = driven.subscribe(&[("a", QoS::AtMostOnce); 12]);
     driven.sent();
     let codes = [umqtt::codec::SubackReturnCode::Failure; 12];
@@ -226,7 +226,7 @@ fn other_long_packets_report_bytes_needed() {
     ] {
         driven.feed(header);
         assert_eq!(
-            driven.end(),
+            driven.close_reason(),
             ProtocolError::ReceiveBufferTooSmall { needed }
         );
         driven.open(&KEEP, true);
@@ -237,7 +237,7 @@ fn other_long_packets_report_bytes_needed() {
 #[test]
 fn longest_message_is_received_and_acknowledged() {
     let mut storage = Storage::<128, 64, 1, 4>::new();
-    let mut driven = Driven::connected_with(&mut storage, &CLEAN);
+    let mut driven = TestSession::connected_with(&mut storage, &CLEAN);
     // Topic and id take 5 of the 268,435,455 bytes.
     driven.receive(&[0x32, 0xFF, 0xFF, 0xFF, 0x7F, 0, 1, b't', 0, 9], &[]);
     let (total, mut seen) = (268_435_450, 0);
@@ -263,7 +263,7 @@ fn longest_message_is_received_and_acknowledged() {
 #[test]
 fn message_filling_buffer_is_delivered_whole() {
     let mut storage = Storage::<16, 128, 4, 4>::new();
-    let mut driven = Driven::connected(&mut storage);
+    let mut driven = TestSession::connected(&mut storage);
     let payload = [b'x'; 11];
     let whole = publish(0, 0, &payload);
     assert_eq!(whole.len(), 16);
@@ -291,14 +291,14 @@ fn wildcard_in_skipped_topic_is_refused() {
             let mut bytes = publish_on(&"t".repeat(40), level, 9, b"x");
             bytes[4 + at] = b'#';
             let mut storage = Storage::<16, 64, 1, 4>::new();
-            let mut driven = Driven::connected(&mut storage);
+            let mut driven = TestSession::connected(&mut storage);
             let refused = bytes.chunks(5).any(|part| {
                 driven.feed(part);
                 driven.session.poll(driven.at()).is_err()
             });
             assert!(refused, "byte {at} at QoS {level}");
             let wildcard = DecodeError::TopicName(TopicError::Wildcard { at });
-            assert_eq!(driven.end(), ProtocolError::Decode(wildcard));
+            assert_eq!(driven.close_reason(), ProtocolError::Decode(wildcard));
         }
     }
 }

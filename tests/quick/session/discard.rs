@@ -10,7 +10,7 @@ use crate::wire::*;
 const NOT_KEPT: Result<(), RequestError> = Err(RequestError::NotKept);
 const PARTLY_SENT: Result<(), RequestError> = Err(RequestError::PartlySent);
 
-fn discard(driven: &mut Driven<'_>, number: u16) -> Result<(), RequestError> {
+fn discard(driven: &mut TestSession<'_>, number: u16) -> Result<(), RequestError> {
     driven.session.discard_publish(id(number))
 }
 
@@ -24,24 +24,24 @@ fn streamed(level: u8) -> StreamedPublish<'static> {
 
 /// The state after a reboot.
 #[track_caller]
-fn saved_and_restored(session: &Session<'_>, test: impl FnOnce(&mut Driven<'_>)) {
-    let mut image = [0; Room::IMAGE_LEN];
+fn saved_and_restored(session: &Session<'_>, test: impl FnOnce(&mut TestSession<'_>)) {
+    let mut image = [0; TestStorage::IMAGE_LEN];
     let len = session.save(&mut image).unwrap().len;
-    let mut storage = Room::new();
-    let mut driven = Driven::new(&mut storage);
+    let mut storage = TestStorage::new();
+    let mut driven = TestSession::new(&mut storage);
     driven.session.restore(&image[..len]).unwrap();
     test(&mut driven);
 }
 
 /// The ids of the next messages, without the one that is reserved.
-fn next_ids(driven: &mut Driven<'_>, count: usize) -> Vec<u16> {
+fn next_ids(driven: &mut TestSession<'_>, count: usize) -> Vec<u16> {
     (0..count).map(|_| driven.publish(1, b"")).collect()
 }
 
 #[test]
 fn discard_unknown_id_is_not_kept() {
-    let mut storage = Room::new();
-    let mut driven = Driven::new(&mut storage);
+    let mut storage = TestStorage::new();
+    let mut driven = TestSession::new(&mut storage);
     assert_eq!(discard(&mut driven, 1), NOT_KEPT);
     driven.open(&KEEP, false);
     assert_eq!(discard(&mut driven, 1), NOT_KEPT);
@@ -63,8 +63,8 @@ fn discard_unknown_id_is_not_kept() {
 /// The id of a standing SUBSCRIBE, and an acknowledged message whose event was not taken.
 #[test]
 fn discard_standing_subscribe_or_acknowledged_is_not_kept() {
-    let mut storage = Room::new();
-    let mut driven = Driven::new(&mut storage);
+    let mut storage = TestStorage::new();
+    let mut driven = TestSession::new(&mut storage);
     driven
         .session
         .set_subscriptions(&[("f", QoS::AtMostOnce)])
@@ -86,7 +86,7 @@ fn discard_never_sent_frees_id_and_room() {
     for level in [1, 2] {
         for is_offline in [true, false] {
             let mut storage = Storage::<64, 256, 3>::new();
-            let mut driven = Driven::new(&mut storage);
+            let mut driven = TestSession::new(&mut storage);
             driven.session.prepare(&KEEP).unwrap();
             if !is_offline {
                 driven.open(&KEEP, false);
@@ -100,8 +100,8 @@ fn discard_never_sent_frees_id_and_room() {
             let full = driven.session.publish(&message(1, b""));
             assert_eq!(full, Err(RequestError::InflightFull { capacity: 3 }));
             if is_offline {
-                let (events, reason) = driven.last_words();
-                assert_eq!(events, words(&[Event::PublishDiscarded(id(2))]));
+                let (events, reason) = driven.events_and_reason();
+                assert_eq!(events, texts(&[Event::PublishDiscarded(id(2))]));
                 assert_eq!(reason, ProtocolError::Closed);
                 driven.open(&KEEP, false);
             } else {
@@ -128,15 +128,15 @@ fn discard_partly_sent_is_refused() {
     let len = publish(1, 1, b"x").len();
     for level in [1, 2] {
         for cut in 0..=len {
-            let mut storage = Room::new();
-            let mut driven = Driven::connected(&mut storage);
+            let mut storage = TestStorage::new();
+            let mut driven = TestSession::connected(&mut storage);
             driven.publish(level, b"x");
             driven.publish(level, b"y");
             // Offered, and not accepted.
             driven.refuse();
             let mut sent = Vec::new();
             if cut > 0 {
-                sent.extend(driven.take(cut));
+                sent.extend(driven.send_up_to(cut));
             }
             let expected = if cut < len { PARTLY_SENT } else { Ok(()) };
             assert_eq!(discard(&mut driven, 1), expected, "{cut} bytes");
@@ -152,11 +152,11 @@ fn discard_partly_sent_is_refused() {
 #[test]
 fn discard_partly_sent_after_connection_is_accepted() {
     for level in [1, 2] {
-        let mut storage = Room::new();
-        let mut driven = Driven::connected(&mut storage);
+        let mut storage = TestStorage::new();
+        let mut driven = TestSession::connected(&mut storage);
         driven.publish(level, b"x");
         driven.publish(level, b"y");
-        driven.take(3);
+        driven.send_up_to(3);
         assert_eq!(discard(&mut driven, 1), PARTLY_SENT);
         driven.lose();
         discard(&mut driven, 1).unwrap();
@@ -172,8 +172,8 @@ fn discard_partly_sent_after_connection_is_accepted() {
 }
 
 /// A session that has sent three messages at QoS 1, and then discarded the second one.
-fn second_of_three_discarded(storage: &mut Room) -> Driven<'_> {
-    let mut driven = Driven::connected(storage);
+fn second_of_three_discarded(storage: &mut TestStorage) -> TestSession<'_> {
+    let mut driven = TestSession::connected(storage);
     for payload in [b"a", b"b", b"c"] {
         driven.publish_and_send(1, payload);
     }
@@ -183,7 +183,7 @@ fn second_of_three_discarded(storage: &mut Room) -> Driven<'_> {
 
 #[test]
 fn discard_qos_1_sent_puback_is_reported() {
-    let mut storage = Room::new();
+    let mut storage = TestStorage::new();
     let mut driven = second_of_three_discarded(&mut storage);
     assert_eq!(discard(&mut driven, 2), NOT_KEPT);
     // Nothing is reported before the answer of the server or the end of the connection.
@@ -198,11 +198,11 @@ fn discard_qos_1_sent_puback_is_reported() {
 
 #[test]
 fn discard_qos_1_sent_connection_ends_is_discarded() {
-    let mut storage = Room::new();
+    let mut storage = TestStorage::new();
     let mut driven = second_of_three_discarded(&mut storage);
-    let check = |driven: &mut Driven<'_>| {
-        let (events, _) = driven.last_words();
-        assert_eq!(events, words(&[Event::PublishDiscarded(id(2))]));
+    let check = |driven: &mut TestSession<'_>| {
+        let (events, _) = driven.events_and_reason();
+        assert_eq!(events, texts(&[Event::PublishDiscarded(id(2))]));
         driven.open(&KEEP, true);
         assert_eq!(
             driven.sent(),
@@ -218,8 +218,8 @@ fn discard_qos_1_sent_connection_ends_is_discarded() {
 #[test]
 fn discard_sent_id_is_reserved() {
     for level in [1, 2] {
-        let mut storage = Room::new();
-        let mut driven = Driven::connected(&mut storage);
+        let mut storage = TestStorage::new();
+        let mut driven = TestSession::connected(&mut storage);
         let reserved = driven.publish_and_send(level, b"x");
         discard(&mut driven, reserved).unwrap();
         for _ in 0..65_536 {
@@ -233,8 +233,8 @@ fn discard_sent_id_is_reserved() {
 
 #[test]
 fn discard_qos_1_sent_unanswered_is_request_timeout() {
-    let mut storage = Room::new();
-    let mut driven = Driven::connected(&mut storage);
+    let mut storage = TestStorage::new();
+    let mut driven = TestSession::connected(&mut storage);
     driven.publish_and_send(1, b"x");
     discard(&mut driven, 1).unwrap();
     driven.expect(&[]);
@@ -242,15 +242,15 @@ fn discard_qos_1_sent_unanswered_is_request_timeout() {
     driven.expect(&[]);
     driven.pass(1);
     let packet_id = id(1);
-    let (events, reason) = driven.last_words();
-    assert_eq!(events, words(&[Event::PublishDiscarded(packet_id)]));
+    let (events, reason) = driven.events_and_reason();
+    assert_eq!(events, texts(&[Event::PublishDiscarded(packet_id)]));
     assert_eq!(reason, ProtocolError::RequestTimeout { packet_id });
 }
 
 #[test]
 fn discard_qos_2_sent_server_forgets_is_discarded() {
     let mut storage = Storage::<64, 256, 3>::new();
-    let mut driven = Driven::connected(&mut storage);
+    let mut driven = TestSession::connected(&mut storage);
     for payload in [b"a", b"b", b"c"] {
         driven.publish(2, payload);
     }
@@ -276,11 +276,11 @@ fn discard_qos_2_sent_server_forgets_is_discarded() {
 fn discard_qos_2_sent_pubrec_after_all_is_delivered() {
     // On the same connection, on the next one, and after a reboot.
     for step in 0..3 {
-        let mut storage = Room::new();
-        let mut driven = Driven::connected(&mut storage);
+        let mut storage = TestStorage::new();
+        let mut driven = TestSession::connected(&mut storage);
         driven.publish_and_send(2, b"x");
         discard(&mut driven, 1).unwrap();
-        let check = |driven: &mut Driven<'_>| {
+        let check = |driven: &mut TestSession<'_>| {
             driven.receive(&pubrec(1), &[]);
             assert_eq!(driven.sent(), pubrel(1));
             assert_eq!(discard(driven, 1), NOT_KEPT, "PUBREL is owed");
@@ -308,15 +308,15 @@ fn discard_qos_2_sent_pubrec_after_all_is_delivered() {
 #[test]
 fn discard_qos_2_pubrec_after_all_survives_connection() {
     for is_pubrel_sent in [false, true] {
-        let mut storage = Room::new();
-        let mut driven = Driven::connected(&mut storage);
+        let mut storage = TestStorage::new();
+        let mut driven = TestSession::connected(&mut storage);
         driven.publish_and_send(2, b"x");
         discard(&mut driven, 1).unwrap();
         driven.receive(&pubrec(1), &[]);
         if is_pubrel_sent {
             driven.sent();
         }
-        let check = |driven: &mut Driven<'_>| {
+        let check = |driven: &mut TestSession<'_>| {
             driven.open(&KEEP, true);
             assert_eq!(driven.sent(), pubrel(1));
             driven.receive(&pubcomp(1), &[Event::Pubcomp(id(1))]);
@@ -330,8 +330,8 @@ fn discard_qos_2_pubrec_after_all_survives_connection() {
 /// No PUBREL without PUBREC: some servers release another message then.
 #[test]
 fn discard_qos_2_sent_no_pubrel_is_sent() {
-    let mut storage = Room::new();
-    let mut driven = Driven::connected(&mut storage);
+    let mut storage = TestStorage::new();
+    let mut driven = TestSession::connected(&mut storage);
     driven.publish_and_send(2, b"x");
     discard(&mut driven, 1).unwrap();
     for session_present in [true, false] {
@@ -346,8 +346,8 @@ fn discard_qos_2_sent_no_pubrel_is_sent() {
 /// Four ids are kept beside the slots, the others in their slots; each is reported once.
 #[test]
 fn discard_qos_2_more_than_four_ids_keep_their_slots() {
-    let mut storage = Room::new();
-    let mut driven = Driven::connected(&mut storage);
+    let mut storage = TestStorage::new();
+    let mut driven = TestSession::connected(&mut storage);
     for _ in 0..6 {
         driven.publish(2, b"x");
     }
@@ -356,7 +356,7 @@ fn discard_qos_2_more_than_four_ids_keep_their_slots() {
         discard(&mut driven, number).unwrap();
     }
     assert_eq!(driven.session.in_flight(), 2);
-    let check = |driven: &mut Driven<'_>| {
+    let check = |driven: &mut TestSession<'_>| {
         driven.open(&KEEP, true);
         assert_eq!(driven.sent(), b"");
         // One of each kind was received after all.
@@ -371,7 +371,7 @@ fn discard_qos_2_more_than_four_ids_keep_their_slots() {
         let mut events = driven.events();
         events.sort();
         let expected = [1, 3, 4, 6].map(|number| Event::PublishDiscarded(id(number)));
-        assert_eq!(events, words(&expected));
+        assert_eq!(events, texts(&expected));
         assert_eq!(driven.session.in_flight(), 0);
     };
     saved_and_restored(&driven.session, check);
@@ -383,7 +383,7 @@ fn discard_qos_2_more_than_four_ids_keep_their_slots() {
 #[test]
 fn discard_qos_2_pubrec_slots_full_is_released() {
     let mut storage = Storage::<64, 256, 1>::new();
-    let mut driven = Driven::connected(&mut storage);
+    let mut driven = TestSession::connected(&mut storage);
     driven.publish_and_send(2, b"x");
     discard(&mut driven, 1).unwrap();
     assert_eq!(driven.publish(1, b"y"), 2);
@@ -398,8 +398,8 @@ fn discard_qos_2_pubrec_slots_full_is_released() {
 
 #[test]
 fn discard_pubrel_pending_is_not_kept() {
-    let mut storage = Room::new();
-    let mut driven = Driven::connected(&mut storage);
+    let mut storage = TestStorage::new();
+    let mut driven = TestSession::connected(&mut storage);
     driven.publish_and_send(2, b"x");
     driven.receive(&pubrec(1), &[]);
     assert_eq!(discard(&mut driven, 1), NOT_KEPT);
@@ -416,8 +416,8 @@ fn discard_pubrel_pending_is_not_kept() {
 #[test]
 fn discard_then_clean_session_is_reported_once() {
     for level in [1, 2] {
-        let mut storage = Room::new();
-        let mut driven = Driven::connected(&mut storage);
+        let mut storage = TestStorage::new();
+        let mut driven = TestSession::connected(&mut storage);
         driven.publish(level, b"x");
         driven.publish_and_send(level, b"y");
         discard(&mut driven, 1).unwrap();
@@ -425,22 +425,22 @@ fn discard_then_clean_session_is_reported_once() {
         let mut events = driven.events();
         events.sort();
         let expected = [1, 2].map(|number| Event::PublishDiscarded(id(number)));
-        assert_eq!(events, words(&expected));
+        assert_eq!(events, texts(&expected));
     }
 }
 
 /// The server forgot a discarded message, and power was lost before that was reported: it is reported after the reboot.
 #[test]
 fn discard_qos_2_server_forgot_before_reboot_is_reported() {
-    let mut storage = Room::new();
-    let mut driven = Driven::connected(&mut storage);
+    let mut storage = TestStorage::new();
+    let mut driven = TestSession::connected(&mut storage);
     driven.publish_and_send(2, b"x");
     discard(&mut driven, 1).unwrap();
     driven.lose();
     driven.open(&KEEP, false);
     saved_and_restored(&driven.session, |driven| {
-        let (events, _) = driven.last_words();
-        assert_eq!(events, words(&[Event::PublishDiscarded(id(1))]));
+        let (events, _) = driven.events_and_reason();
+        assert_eq!(events, texts(&[Event::PublishDiscarded(id(1))]));
     });
     driven.expect(&[Event::PublishDiscarded(id(1))]);
 }
@@ -450,8 +450,8 @@ fn discard_qos_2_server_forgot_before_reboot_is_reported() {
 fn discard_sent_before_connack_waits_for_it() {
     for level in [1, 2] {
         for session_present in [false, true] {
-            let mut storage = Room::new();
-            let mut driven = Driven::new(&mut storage);
+            let mut storage = TestStorage::new();
+            let mut driven = TestSession::new(&mut storage);
             driven.connect(&KEEP);
             driven.publish(level, b"x");
             driven.publish(level, b"y");
@@ -481,8 +481,8 @@ fn discard_sent_before_connack_waits_for_it() {
 #[test]
 fn discard_never_sent_before_connack_frees_id() {
     for level in [1, 2] {
-        let mut storage = Room::new();
-        let mut driven = Driven::new(&mut storage);
+        let mut storage = TestStorage::new();
+        let mut driven = TestSession::new(&mut storage);
         driven.session.prepare(&KEEP).unwrap();
         driven.publish(level, b"x");
         driven.connect(&KEEP);
@@ -503,8 +503,8 @@ fn discard_never_sent_before_connack_frees_id() {
 #[test]
 fn discard_checkpoints_on_is_due() {
     for level in [1, 2] {
-        let mut storage = Room::new();
-        let mut driven = Driven::new(&mut storage);
+        let mut storage = TestStorage::new();
+        let mut driven = TestSession::new(&mut storage);
         driven.session.set_checkpoints(true);
         driven.open(&KEEP, false);
         driven.publish(level, b"x");
@@ -528,8 +528,8 @@ fn discard_checkpoints_on_is_due() {
 #[test]
 fn discard_streamed_with_source_is_partly_sent() {
     for level in [1, 2] {
-        let mut storage = Room::new();
-        let mut driven = Driven::new(&mut storage);
+        let mut storage = TestStorage::new();
+        let mut driven = TestSession::new(&mut storage);
         let now = driven.at();
         driven.open(&KEEP, false);
         driven.session.begin_payload(streamed(level), 10).unwrap();
@@ -555,8 +555,8 @@ fn discard_streamed_with_source_is_partly_sent() {
 fn discard_streamed_without_source_unblocks_later_messages() {
     for level in [1, 2] {
         for is_asked in [false, true] {
-            let mut storage = Room::new();
-            let mut driven = Driven::new(&mut storage);
+            let mut storage = TestStorage::new();
+            let mut driven = TestSession::new(&mut storage);
             let now = driven.at();
             driven.open(&KEEP, false);
             driven.session.begin_payload(streamed(level), 10).unwrap();
@@ -590,8 +590,8 @@ fn discard_streamed_without_source_unblocks_later_messages() {
 #[test]
 fn discard_streamed_after_payload_in_progress_keeps_it_whole() {
     for size in 1..12 {
-        let mut storage = Room::new();
-        let mut driven = Driven::new(&mut storage);
+        let mut storage = TestStorage::new();
+        let mut driven = TestSession::new(&mut storage);
         let now = driven.at();
         driven.open(&KEEP, false);
         for _ in 0..3 {
@@ -630,12 +630,12 @@ fn discard_streamed_after_payload_in_progress_keeps_it_whole() {
 /// A message that is being sent again, and whose acknowledgement was received meanwhile.
 #[test]
 fn discard_resend_answered_while_partly_sent_is_refused() {
-    let mut storage = Room::new();
-    let mut driven = Driven::connected(&mut storage);
+    let mut storage = TestStorage::new();
+    let mut driven = TestSession::connected(&mut storage);
     driven.publish_and_send(1, b"x");
     driven.lose();
     driven.open(&KEEP, true);
-    driven.take(3);
+    driven.send_up_to(3);
     driven.receive(&puback(1), &[]);
     assert_eq!(discard(&mut driven, 1), PARTLY_SENT);
     driven.sent();
@@ -645,14 +645,14 @@ fn discard_resend_answered_while_partly_sent_is_refused() {
 /// The wrong acknowledgement for a discarded message closes the connection, as for any other.
 #[test]
 fn discard_sent_wrong_acknowledgement_closes() {
-    let mut storage = Room::new();
-    let mut driven = Driven::connected(&mut storage);
+    let mut storage = TestStorage::new();
+    let mut driven = TestSession::connected(&mut storage);
     driven.publish_and_send(1, b"x");
     discard(&mut driven, 1).unwrap();
     driven.feed(&pubrec(1));
     let (packet_type, packet_id) = (PacketType::Pubrec, id(1));
-    let (events, reason) = driven.last_words();
-    assert_eq!(events, words(&[Event::PublishDiscarded(packet_id)]));
+    let (events, reason) = driven.events_and_reason();
+    assert_eq!(events, texts(&[Event::PublishDiscarded(packet_id)]));
     assert_eq!(
         reason,
         ProtocolError::UnexpectedAck {
@@ -671,8 +671,8 @@ fn discard_one_of_several_order_of_others_is_unchanged() {
     let total: usize = all.iter().map(Vec::len).sum();
     for cut in 0..=total {
         for number in 1..=4 {
-            let mut storage = Room::new();
-            let mut driven = Driven::connected(&mut storage);
+            let mut storage = TestStorage::new();
+            let mut driven = TestSession::connected(&mut storage);
             for at in 1..=4 {
                 driven.publish(if at % 2 == 0 { 2 } else { 1 }, &[7; 5]);
             }
@@ -710,8 +710,8 @@ fn discard_one_of_several_order_of_others_is_unchanged() {
 /// The number of ids that are given after a discard is the number of free slots.
 #[test]
 fn discard_frees_slots_for_new_messages() {
-    let mut storage = Room::new();
-    let mut driven = Driven::connected(&mut storage);
+    let mut storage = TestStorage::new();
+    let mut driven = TestSession::connected(&mut storage);
     for _ in 0..8 {
         driven.publish(2, b"x");
     }

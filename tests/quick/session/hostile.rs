@@ -7,8 +7,8 @@ use crate::wire::*;
 /// The library compares no topic with the filters of the caller.
 #[test]
 fn message_on_unsubscribed_topic_is_delivered() {
-    let mut storage = Room::new();
-    let mut driven = Driven::connected(&mut storage);
+    let mut storage = TestStorage::new();
+    let mut driven = TestSession::connected(&mut storage);
     let other = Message::new("not/subscribed", b"x");
     driven.receive(
         &publish_on("not/subscribed", 0, 0, b"x"),
@@ -19,8 +19,8 @@ fn message_on_unsubscribed_topic_is_delivered() {
 /// A QoS 2 message is identified by its packet id only.
 #[test]
 fn qos2_message_with_new_id_is_delivered_again() {
-    let mut storage = Room::new();
-    let mut driven = Driven::connected(&mut storage);
+    let mut storage = TestStorage::new();
+    let mut driven = TestSession::connected(&mut storage);
     let shown = [Event::Message(message(2, b"x"))];
     driven.receive(&publish(2, 7, b"x"), &shown);
     driven.receive(&dup(publish(2, 7, b"x")), &[]);
@@ -35,7 +35,7 @@ fn qos2_message_with_new_id_is_delivered_again() {
 #[test]
 fn nothing_acknowledged_in_flight_is_full() {
     let mut storage = Storage::<64, 256, 2, 1>::new();
-    let mut driven = Driven::connected(&mut storage);
+    let mut driven = TestSession::connected(&mut storage);
     driven.publish_and_send(1, b"first");
     driven.publish_and_send(2, b"second");
     assert_eq!(
@@ -48,8 +48,8 @@ fn nothing_acknowledged_in_flight_is_full() {
 /// After DISCONNECT, nothing is sent. The session continues on the next connection.
 #[test]
 fn answers_after_disconnect_are_used_on_next_connection() {
-    let mut storage = Room::new();
-    let mut driven = Driven::connected(&mut storage);
+    let mut storage = TestStorage::new();
+    let mut driven = TestSession::connected(&mut storage);
     let packet_id = driven.publish_and_send(2, b"x");
     driven.session.disconnect().unwrap();
     assert_eq!(driven.sent(), DISCONNECT);
@@ -66,8 +66,8 @@ fn answers_after_disconnect_are_used_on_next_connection() {
 /// A report that was announced and not taken is announced again on the next connection.
 #[test]
 fn dropped_messages_announced_and_not_taken_are_reported_again() {
-    let mut storage = Room::new();
-    let mut driven = Driven::connected(&mut storage);
+    let mut storage = TestStorage::new();
+    let mut driven = TestSession::connected(&mut storage);
     driven.publish(0, b"lost");
     driven.session.connection_lost();
     let token = driven.session.poll(driven.at()).unwrap();
@@ -80,8 +80,8 @@ fn dropped_messages_announced_and_not_taken_are_reported_again() {
 
 #[test]
 fn response_timeout_set_is_returned() {
-    let mut storage = Room::new();
-    let mut driven = Driven::new(&mut storage);
+    let mut storage = TestStorage::new();
+    let mut driven = TestSession::new(&mut storage);
     assert_eq!(driven.session.response_timeout(), TIMEOUT);
     driven.session.set_response_timeout(3_000);
     assert_eq!(driven.session.response_timeout(), 3_000);
@@ -92,7 +92,7 @@ fn response_timeout_set_is_returned() {
 fn subscribe_sixteen_thousand_filters_answer_too_large_has_its_length() {
     for (filters, needed) in [(16_381, 16_386), (16_382, 16_388)] {
         let mut storage = Box::new(Storage::<64, 70_000, 2>::new());
-        let mut driven = Driven::connected(&mut *storage);
+        let mut driven = TestSession::connected(&mut *storage);
         let filters = vec![("t", qos(0)); filters];
         let capacity = 64;
         assert_eq!(

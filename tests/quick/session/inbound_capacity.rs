@@ -1,10 +1,10 @@
 //! Receiving more QoS 2 messages than the session has room for ids.
 
-use crate::wire::{Driven, KEEP, TIMEOUT, pubcomp, publish, pubrec, pubrel};
+use crate::wire::{KEEP, TIMEOUT, TestSession, pubcomp, publish, pubrec, pubrel};
 use umqtt::{Event, ProtocolError, Storage};
 
 /// Returns the sent packets and the delivered messages until nothing more can be done, or the connection is closed.
-fn run(driven: &mut Driven<'_>) -> (Vec<u8>, Vec<Vec<u8>>, Option<ProtocolError>) {
+fn run(driven: &mut TestSession<'_>) -> (Vec<u8>, Vec<Vec<u8>>, Option<ProtocolError>) {
     let (mut sent, mut payloads) = (Vec::new(), Vec::new());
     loop {
         sent.extend(driven.sent());
@@ -29,7 +29,7 @@ fn run(driven: &mut Driven<'_>) -> (Vec<u8>, Vec<Vec<u8>>, Option<ProtocolError>
 #[test]
 fn mqtt_4_8_0_2_inbound_ids_full_next_connection_continues() {
     let mut storage = Storage::<64, 64, 1, 1>::new();
-    let mut driven = Driven::new(&mut storage);
+    let mut driven = TestSession::new(&mut storage);
     let full = Some(ProtocolError::TooManyQos2Messages { capacity: 1 });
     let burst = |first: u8, dup: u8| -> Vec<u8> {
         (first..=3)
@@ -41,7 +41,7 @@ fn mqtt_4_8_0_2_inbound_ids_full_next_connection_continues() {
     driven.feed(&burst(1, 0));
     assert_eq!(run(&mut driven), (pubrec(1), vec![vec![1]], None));
     // The server has received PUBREC, and does not release the id. The session waits only for a limited time.
-    let deadline = driven.sleep().unwrap();
+    let deadline = driven.time_to_deadline().unwrap();
     assert_eq!(deadline, TIMEOUT);
     driven.pass(deadline - 1);
     assert_eq!(run(&mut driven), (vec![], vec![], None));
@@ -69,7 +69,7 @@ fn mqtt_4_8_0_2_inbound_ids_full_next_connection_continues() {
 #[test]
 fn pubrel_after_long_message_is_handled() {
     let mut storage = Storage::<64, 64, 1, 1>::new();
-    let mut driven = Driven::connected(&mut storage);
+    let mut driven = TestSession::connected(&mut storage);
     for id in 1..=2 {
         driven.feed(&publish(2, id, b"x"));
         run(&mut driven);
@@ -89,7 +89,7 @@ fn pubrel_after_long_message_is_handled() {
 #[test]
 fn skipped_message_inbound_ids_full_is_not_reported() {
     let mut storage = Storage::<16, 64, 1, 1>::new();
-    let mut driven = Driven::connected(&mut storage);
+    let mut driven = TestSession::connected(&mut storage);
     driven.feed(&[0x34, 6, 0, 1, b't', 0, 1, b'x']);
     assert_eq!(run(&mut driven).2, None);
 
@@ -101,14 +101,14 @@ fn skipped_message_inbound_ids_full_is_not_reported() {
     driven.feed(&pubrel(1));
     let full = ProtocolError::TooManyQos2Messages { capacity: 1 };
     assert_eq!(run(&mut driven), (pubcomp(1), vec![], Some(full)));
-    assert_eq!(driven.end(), full, "and nothing else");
+    assert_eq!(driven.close_reason(), full, "and nothing else");
 }
 
 /// A long message after one without room is also skipped, even if there is room by then.
 #[test]
 fn long_message_after_skipped_one_is_skipped() {
     let mut storage = Storage::<64, 64, 1, 1>::new();
-    let mut driven = Driven::connected(&mut storage);
+    let mut driven = TestSession::connected(&mut storage);
     for id in 1..=2 {
         driven.feed(&publish(2, id, b"x"));
         run(&mut driven);

@@ -14,8 +14,8 @@ fn payload(len: usize) -> Vec<u8> {
 /// Two tokens of one event: the second one takes no event.
 #[test]
 fn event_token_used_late_returns_none() {
-    let mut storage = Room::new();
-    let mut driven = Driven::connected(&mut storage);
+    let mut storage = TestStorage::new();
+    let mut driven = TestSession::connected(&mut storage);
     driven.feed(&wire(&[&publish(0, 0, b"one"), &publish(1, 7, b"two")]));
     let first = driven.session.poll(driven.at()).unwrap().unwrap();
     let same = driven.session.poll(driven.at()).unwrap().unwrap();
@@ -31,8 +31,8 @@ fn event_token_used_late_returns_none() {
 /// A token from before the connection was closed takes no event of the next connection.
 #[test]
 fn event_token_of_closed_connection_returns_none() {
-    let mut storage = Room::new();
-    let mut driven = Driven::connected(&mut storage);
+    let mut storage = TestStorage::new();
+    let mut driven = TestSession::connected(&mut storage);
     driven.feed(&publish(1, 7, b"x"));
     let old = driven.session.poll(driven.at()).unwrap().unwrap();
     driven.connect(&KEEP);
@@ -49,7 +49,7 @@ fn long_message_topic_and_nine_bytes_fill_buffer_is_received() {
     for level in 0..3 {
         for len in [100, 20_000, 2_100_000] {
             let mut storage = Storage::<64, 64, 1, 4>::new();
-            let mut driven = Driven::connected(&mut storage);
+            let mut driven = TestSession::connected(&mut storage);
             let (topic, expected) = ("t".repeat(64 - 9), payload(len));
             let mut got = Vec::new();
             let bytes = publish_on(&topic, level, 3, &expected);
@@ -80,22 +80,22 @@ fn long_message_topic_and_nine_bytes_fill_buffer_is_received() {
 #[test]
 fn long_message_topic_one_byte_longer_is_skipped() {
     let mut storage = Storage::<64, 64, 1, 4>::new();
-    let mut driven = Driven::connected(&mut storage);
+    let mut driven = TestSession::connected(&mut storage);
     let topic = "t".repeat(64 - 8);
     let bytes = publish_on(&topic, 1, 3, &payload(2_100_000));
     let events = driven.stream(&bytes);
-    assert_eq!(events, words(&[Event::TopicTooLong { len: 56 }]));
+    assert_eq!(events, texts(&[Event::TopicTooLong { len: 56 }]));
     assert_eq!(driven.sent(), puback(3));
 }
 
 /// A session whose last connection ended after a PUBLISH was sent whole, and that has sent `n` bytes of it again.
-fn resend(driven: &mut Driven<'_>, level: u8, n: usize) -> u16 {
+fn resend(driven: &mut TestSession<'_>, level: u8, n: usize) -> u16 {
     driven.open(&KEEP, false);
     let id = driven.publish_and_send(level, b"12345678");
     driven.connect(&KEEP);
     driven.sent();
     driven.accept(true);
-    assert_eq!(driven.take(n).len(), n);
+    assert_eq!(driven.send_up_to(n).len(), n);
     id
 }
 
@@ -103,8 +103,8 @@ fn resend(driven: &mut Driven<'_>, level: u8, n: usize) -> u16 {
 fn qos1_publish_answered_at_any_byte_of_resend_is_complete() {
     let whole = dup(publish(1, 1, b"12345678"));
     for n in 0..=whole.len() {
-        let mut storage = Room::new();
-        let mut driven = Driven::new(&mut storage);
+        let mut storage = TestStorage::new();
+        let mut driven = TestSession::new(&mut storage);
         let id = resend(&mut driven, 1, n);
         driven.feed(&puback(id));
         let early = driven.events();
@@ -113,7 +113,7 @@ fn qos1_publish_answered_at_any_byte_of_resend_is_complete() {
         assert_eq!(rest, if n == 0 { b"" } else { &whole[n..] }, "{n} bytes");
         let mut events = early;
         events.extend(driven.events());
-        assert_eq!(events, words(&[Event::Puback(PacketId::MIN)]), "{n} bytes");
+        assert_eq!(events, texts(&[Event::Puback(PacketId::MIN)]), "{n} bytes");
         assert_eq!(driven.session.in_flight(), 0);
         // The server also answers the second transmission.
         driven.receive(&puback(id), &[]);
@@ -124,8 +124,8 @@ fn qos1_publish_answered_at_any_byte_of_resend_is_complete() {
 fn qos2_publish_answered_at_any_byte_of_resend_is_released() {
     let whole = dup(publish(2, 1, b"12345678"));
     for n in 0..=whole.len() {
-        let mut storage = Room::new();
-        let mut driven = Driven::new(&mut storage);
+        let mut storage = TestStorage::new();
+        let mut driven = TestSession::new(&mut storage);
         let id = resend(&mut driven, 2, n);
         driven.receive(&pubrec(id), &[]);
         let rest = if n == 0 { b"" } else { &whole[n..] };
@@ -138,8 +138,8 @@ fn qos2_publish_answered_at_any_byte_of_resend_is_released() {
 fn streamed_publish_answered_at_any_byte_of_resend_is_complete() {
     for level in [1, 2] {
         for n in 0..=8 {
-            let mut storage = Room::new();
-            let mut driven = Driven::connected(&mut storage);
+            let mut storage = TestStorage::new();
+            let mut driven = TestSession::connected(&mut storage);
             let message = StreamedPublish::New {
                 topic: TOPIC,
                 qos: qos(level),
@@ -168,7 +168,7 @@ fn streamed_publish_answered_at_any_byte_of_resend_is_complete() {
                 events.extend(driven.events());
             }
             let event = [Event::Puback(id), Event::Pubcomp(id)][usize::from(level) - 1];
-            assert_eq!(events, words(&[event]), "{n} bytes");
+            assert_eq!(events, texts(&[event]), "{n} bytes");
             assert_eq!(driven.session.in_flight(), 0);
         }
     }
@@ -177,8 +177,8 @@ fn streamed_publish_answered_at_any_byte_of_resend_is_complete() {
 /// The answer is forgotten with the connection: the message is sent once more.
 #[test]
 fn publish_answered_in_part_of_resend_then_cut_is_sent_again() {
-    let mut storage = Room::new();
-    let mut driven = Driven::new(&mut storage);
+    let mut storage = TestStorage::new();
+    let mut driven = TestSession::new(&mut storage);
     let id = resend(&mut driven, 1, 3);
     driven.receive(&puback(id), &[]);
     driven.open(&KEEP, true);
@@ -194,8 +194,8 @@ fn report_announced_and_not_taken_is_counted_and_saved() {
         ("Pubcomp", vec![pubrec(1), pubcomp(1)]),
         ("Unsuback", vec![unsuback(1)]),
     ] {
-        let mut storage = Room::new();
-        let mut driven = Driven::connected(&mut storage);
+        let mut storage = TestStorage::new();
+        let mut driven = TestSession::connected(&mut storage);
         match request {
             "Puback" => driven.publish(1, b"x"),
             "Pubcomp" => driven.publish(2, b"x"),
@@ -212,7 +212,7 @@ fn report_announced_and_not_taken_is_counted_and_saved() {
         // The token is dropped, as by a future that is cancelled.
         let _ = driven.session.poll(driven.at()).unwrap().unwrap();
         assert_eq!(driven.session.in_flight(), 1, "{request}");
-        let mut image = [0; Room::IMAGE_LEN];
+        let mut image = [0; TestStorage::IMAGE_LEN];
         let len = driven.session.save(&mut image).unwrap().len;
         let expected = format!("{request}(PacketId(1))");
         // A new connection does not change it.
@@ -223,7 +223,7 @@ fn report_announced_and_not_taken_is_counted_and_saved() {
         assert_eq!(driven.session.in_flight(), 0);
         assert_eq!(driven.events(), [""; 0]);
 
-        let mut storage = Room::new();
+        let mut storage = TestStorage::new();
         let mut restored = Session::new(&mut storage);
         restored.restore(&image[..len]).unwrap();
         let token = restored.poll(driven.at()).unwrap().unwrap();
@@ -238,7 +238,7 @@ fn report_announced_and_not_taken_is_counted_and_saved() {
 #[test]
 fn payload_not_copied_space_called_is_kept() {
     let mut storage = Storage::<16, 64, 2>::new();
-    let mut driven = Driven::connected(&mut storage);
+    let mut driven = TestSession::connected(&mut storage);
     driven.feed(&publish(0, 0, b"0123456789A"));
     let token = driven.session.poll(driven.at()).unwrap().unwrap();
     assert!(driven.session.event(token).unwrap().is_some());
@@ -266,7 +266,7 @@ fn payload_not_copied_space_called_is_kept() {
 #[test]
 fn space_empty_after_poll_returned_none_is_explained() {
     let mut storage = Storage::<16, 128, 2>::new();
-    let mut driven = Driven::connected(&mut storage);
+    let mut driven = TestSession::connected(&mut storage);
     let bytes: Vec<u8> = (1..20).flat_map(|id| publish(1, id, b"")).collect();
     let (mut rest, mut blocked) = (&*bytes, 0);
     while !rest.is_empty() {
@@ -292,7 +292,7 @@ fn space_empty_after_poll_returned_none_is_explained() {
 #[test]
 fn space_empty_before_checkpoint_is_explained() {
     let mut storage = Storage::<16, 128, 2>::new();
-    let mut driven = Driven::new(&mut storage);
+    let mut driven = TestSession::new(&mut storage);
     driven.session.set_checkpoints(true);
     driven.open(&KEEP, false);
     driven.events();
@@ -316,14 +316,14 @@ fn space_empty_before_checkpoint_is_explained() {
 }
 
 /// Redeems `Connected`, and returns its flags Session Present and `connect_unanswered`.
-fn reconnect(driven: &mut Driven<'_>, session_present: bool) -> (bool, bool) {
+fn reconnect(driven: &mut TestSession<'_>, session_present: bool) -> (bool, bool) {
     driven.connect(&KEEP);
     driven.sent();
     driven.feed(&connack(session_present));
     connected(driven)
 }
 
-fn connected(driven: &mut Driven<'_>) -> (bool, bool) {
+fn connected(driven: &mut TestSession<'_>) -> (bool, bool) {
     let token = driven.session.poll(driven.at()).unwrap().unwrap();
     match driven.session.event(token).unwrap() {
         Some(Event::Connected {
@@ -338,8 +338,8 @@ fn connected(driven: &mut Driven<'_>) -> (bool, bool) {
 /// The server forgot the session, and the CONNACK that reports it was lost. The next CONNACK cannot report it.
 #[test]
 fn connect_unanswered_next_connected_reports_it_once() {
-    let mut storage = Room::new();
-    let mut driven = Driven::connected(&mut storage);
+    let mut storage = TestStorage::new();
+    let mut driven = TestSession::connected(&mut storage);
     driven.receive(
         &publish(2, 1, b"old"),
         &[Event::Message(message(2, b"old"))],
@@ -360,33 +360,33 @@ fn connect_unanswered_next_connected_reports_it_once() {
 /// A CONNECT that was not sent whole, or was refused, changed nothing at the server.
 #[test]
 fn connect_not_sent_or_refused_next_connected_reports_none() {
-    let mut storage = Room::new();
-    let mut driven = Driven::connected(&mut storage);
+    let mut storage = TestStorage::new();
+    let mut driven = TestSession::connected(&mut storage);
     driven.connect(&KEEP);
     driven.lose();
     assert_eq!(reconnect(&mut driven, true), (true, false));
     driven.connect(&KEEP);
     driven.sent();
     driven.feed(&refused(ConnectReturnCode::ServerUnavailable));
-    driven.last_words();
+    driven.events_and_reason();
     assert_eq!(reconnect(&mut driven, true), (true, false));
 }
 
 /// The flag is kept until its event was taken. The image contains it, even while the answer is awaited.
 #[test]
 fn connect_unanswered_session_restored_connected_reports_it() {
-    let mut storage = Room::new();
-    let mut driven = Driven::connected(&mut storage);
+    let mut storage = TestStorage::new();
+    let mut driven = TestSession::connected(&mut storage);
     driven.connect(&KEEP);
     driven.sent();
-    let mut image = [0; Room::IMAGE_LEN];
+    let mut image = [0; TestStorage::IMAGE_LEN];
     for lost in [false, true] {
         if lost {
             driven.lose();
         }
         let len = driven.session.save(&mut image).unwrap().len;
-        let mut storage = Room::new();
-        let mut restored = Driven::new(&mut storage);
+        let mut storage = TestStorage::new();
+        let mut restored = TestSession::new(&mut storage);
         restored.session.restore(&image[..len]).unwrap();
         assert_eq!(reconnect(&mut restored, true), (true, true), "lost: {lost}");
     }
@@ -414,7 +414,7 @@ fn connect_unanswered_session_restored_connected_reports_it() {
 fn subscribe_answer_too_large_is_refused() {
     fn check<const RX: usize>(fits: usize, needed: usize) {
         let mut storage = Storage::<RX, 2048, 2>::new();
-        let mut driven = Driven::connected(&mut storage);
+        let mut driven = TestSession::connected(&mut storage);
         let filters = vec![("t", QoS::AtMostOnce); fits + 1];
         let error = driven.session.subscribe(&filters).unwrap_err();
         let capacity = RX;
@@ -438,7 +438,7 @@ fn subscribe_answer_too_large_is_refused() {
 }
 
 /// A streamed PUBLISH at QoS 2 that was sent, and whose payload is requested on the next connection.
-fn sent_and_asked_again(driven: &mut Driven<'_>) -> PacketId {
+fn sent_and_asked_again(driven: &mut TestSession<'_>) -> PacketId {
     let message = StreamedPublish::New {
         topic: TOPIC,
         qos: QoS::ExactlyOnce,
@@ -456,7 +456,7 @@ fn sent_and_asked_again(driven: &mut Driven<'_>) -> PacketId {
 #[test]
 fn discarded_message_never_sent_frees_id_at_once() {
     let mut storage = Storage::<64, 256, 1, 4>::new();
-    let mut driven = Driven::connected(&mut storage);
+    let mut driven = TestSession::connected(&mut storage);
     let message = StreamedPublish::New {
         topic: TOPIC,
         qos: QoS::ExactlyOnce,
@@ -474,7 +474,7 @@ fn discarded_message_never_sent_frees_id_at_once() {
 #[test]
 fn discarded_messages_sent_keep_ids_without_slots() {
     let mut storage = Storage::<64, 256, 1, 4>::new();
-    let mut driven = Driven::connected(&mut storage);
+    let mut driven = TestSession::connected(&mut storage);
     let mut declined = Vec::new();
     for _ in 0..4 {
         let id = sent_and_asked_again(&mut driven);
@@ -486,7 +486,7 @@ fn discarded_messages_sent_keep_ids_without_slots() {
     let mut image = [0; Storage::<64, 256, 1, 4>::IMAGE_LEN];
     let len = driven.session.save(&mut image).unwrap().len;
     let mut storage = Storage::<64, 256, 1, 4>::new();
-    let mut driven = Driven::new(&mut storage);
+    let mut driven = TestSession::new(&mut storage);
     driven.session.restore(&image[..len]).unwrap();
     driven.open(&KEEP, true);
     // Every other id is given, and none of these.
@@ -514,7 +514,7 @@ fn discarded_messages_sent_keep_ids_without_slots() {
 #[test]
 fn discarded_message_received_by_server_is_delivered() {
     let mut storage = Storage::<64, 256, 1, 4>::new();
-    let mut driven = Driven::connected(&mut storage);
+    let mut driven = TestSession::connected(&mut storage);
     let id = sent_and_asked_again(&mut driven);
     driven.session.discard_publish(id).unwrap();
     driven.receive(&pubrec(id.get()), &[]);

@@ -3,9 +3,9 @@
 use std::collections::VecDeque;
 
 use crate::wire::{
-    CLEAN, DISCONNECT, Driven, KEEP, PINGREQ, Room, TIMEOUT, TOPIC, connack, connect, dup, id,
-    message, packets, puback, pubcomp, publish, publish_on, pubrec, pubrel, qos, suback, subscribe,
-    unsubscribe, wire, words,
+    CLEAN, DISCONNECT, KEEP, PINGREQ, TIMEOUT, TOPIC, TestSession, TestStorage, connack, connect,
+    dup, id, message, packets, puback, pubcomp, publish, publish_on, pubrec, pubrel, qos, suback,
+    subscribe, texts, unsubscribe, wire,
 };
 use umqtt::{
     Event, ImageError, InputBlock, Message, ProtocolError, RequestError, Session, Storage,
@@ -23,8 +23,8 @@ const OTHER: Connect<'static> = Connect {
 
 #[test]
 fn publish_prepared_is_sent_after_connack_in_order() {
-    let mut storage = Room::new();
-    let mut driven = Driven::new(&mut storage);
+    let mut storage = TestStorage::new();
+    let mut driven = TestSession::new(&mut storage);
     driven.session.prepare(&KEEP).unwrap();
     assert_eq!(driven.publish(1, b"a"), 1);
     assert_eq!(driven.publish(2, b"b"), 2);
@@ -35,7 +35,7 @@ fn publish_prepared_is_sent_after_connack_in_order() {
     assert_eq!(driven.sent(), b"");
     assert_eq!(driven.session.pending(driven.at()), b"");
     assert_eq!(driven.session.deadline(), None);
-    assert_eq!(driven.end(), ProtocolError::Closed);
+    assert_eq!(driven.close_reason(), ProtocolError::Closed);
 
     driven.open(&KEEP, false);
     assert_eq!(
@@ -59,8 +59,8 @@ fn publish_prepared_is_sent_after_connack_in_order() {
 /// Messages that were queued before and after `connect` are sent in the order of the calls.
 #[test]
 fn publish_before_and_after_connect_keeps_order() {
-    let mut storage = Room::new();
-    let mut driven = Driven::new(&mut storage);
+    let mut storage = TestStorage::new();
+    let mut driven = TestSession::new(&mut storage);
     driven.session.prepare(&KEEP).unwrap();
     driven.publish(2, b"a");
     driven.session.prepare(&KEEP).unwrap();
@@ -86,11 +86,11 @@ fn publish_before_and_after_connect_keeps_order() {
 /// [MQTT-3.3.1-1] Only messages of which a byte was attempted have DUP.
 #[test]
 fn publish_after_connection_loss_has_dup_only_if_attempted() {
-    let mut storage = Room::new();
-    let mut driven = Driven::connected(&mut storage);
+    let mut storage = TestStorage::new();
+    let mut driven = TestSession::connected(&mut storage);
     driven.publish_and_send(1, b"sent");
     driven.publish(2, b"cut");
-    driven.take(3);
+    driven.send_up_to(3);
     driven.publish(1, b"never");
     assert_eq!(driven.lose(), [""; 0]);
     driven.publish(2, b"offline");
@@ -123,14 +123,14 @@ fn publish_after_connection_loss_has_dup_only_if_attempted() {
 /// The server refuses a client that has queued messages: none is lost, and none counts as attempted.
 #[test]
 fn publish_prepared_connection_refused_is_kept() {
-    let mut storage = Room::new();
-    let mut driven = Driven::new(&mut storage);
+    let mut storage = TestStorage::new();
+    let mut driven = TestSession::new(&mut storage);
     driven.session.prepare(&KEEP).unwrap();
     driven.publish(1, b"a");
     driven.connect(&KEEP);
     assert_eq!(driven.sent(), connect(&KEEP));
     driven.feed(&[0x20, 2, 0, 3]);
-    assert!(matches!(driven.end(), ProtocolError::Refused(_)));
+    assert!(matches!(driven.close_reason(), ProtocolError::Refused(_)));
     driven.publish(1, b"b");
     driven.open(&KEEP, false);
     assert_eq!(
@@ -140,7 +140,7 @@ fn publish_prepared_connection_refused_is_kept() {
 }
 
 /// Sends everything to a server that acknowledges everything, and returns the PUBLISHes that it was sent.
-fn publishes_with_server(driven: &mut Driven<'_>, events: &mut Vec<String>) -> Vec<Vec<u8>> {
+fn publishes_with_server(driven: &mut TestSession<'_>, events: &mut Vec<String>) -> Vec<Vec<u8>> {
     let mut publishes = Vec::new();
     let mut sent = VecDeque::from(packets(&driven.sent()));
     while let Some(packet) = sent.pop_front() {
@@ -164,7 +164,7 @@ fn publishes_with_server(driven: &mut Driven<'_>, events: &mut Vec<String>) -> V
 fn thousand_readings_offline_arrive_once_in_order() {
     for level in [1, 2] {
         let mut storage = Storage::<64, 16_384, 1_000>::new();
-        let mut driven = Driven::new(&mut storage);
+        let mut driven = TestSession::new(&mut storage);
         driven.session.prepare(&KEEP).unwrap();
         let readings = (0..1_000_u16).map(u16::to_be_bytes).collect::<Vec<_>>();
         for (reading, expected) in readings.iter().zip(1..) {
@@ -189,7 +189,7 @@ fn thousand_readings_offline_arrive_once_in_order() {
 /// Everything but a message at QoS 1 or 2 of a session that is kept.
 #[test]
 fn request_offline_not_kept_is_not_connected() {
-    fn refused(driven: &mut Driven<'_>, levels: &[u8]) {
+    fn refused(driven: &mut TestSession<'_>, levels: &[u8]) {
         let not_connected = RequestError::NotConnected;
         for level in levels {
             let sent = driven.session.publish(&message(*level, b"x"));
@@ -213,8 +213,8 @@ fn request_offline_not_kept_is_not_connected() {
         assert_eq!(driven.session.disconnect(), Err(not_connected));
         assert_eq!(driven.session.in_flight(), 0);
     }
-    let mut storage = Room::new();
-    let mut driven = Driven::new(&mut storage);
+    let mut storage = TestStorage::new();
+    let mut driven = TestSession::new(&mut storage);
     // No CONNECT was written.
     refused(&mut driven, &[0, 1, 2]);
     // The session is not kept.
@@ -235,8 +235,8 @@ fn request_offline_not_kept_is_not_connected() {
 /// From DISCONNECT until it was sent, there is a connection that takes nothing.
 #[test]
 fn publish_disconnect_queued_is_not_connected_until_it_was_sent() {
-    let mut storage = Room::new();
-    let mut driven = Driven::connected(&mut storage);
+    let mut storage = TestStorage::new();
+    let mut driven = TestSession::connected(&mut storage);
     driven.session.disconnect().unwrap();
     assert_eq!(
         driven.session.publish(&message(1, b"x")),
@@ -253,8 +253,8 @@ fn publish_disconnect_queued_is_not_connected_until_it_was_sent() {
 /// The connection was closed by the session, and an event is pending.
 #[test]
 fn publish_event_of_closed_connection_pending_keeps_both() {
-    let mut storage = Room::new();
-    let mut driven = Driven::connected(&mut storage);
+    let mut storage = TestStorage::new();
+    let mut driven = TestSession::connected(&mut storage);
     driven.publish(0, b"lost");
     driven.subscribe(&[("f", QoS::AtMostOnce)]);
     driven.publish(1, b"a");
@@ -278,7 +278,7 @@ fn publish_event_of_closed_connection_pending_keeps_both() {
     driven.publish(1, b"e");
     let event = driven.session.event(token).unwrap();
     assert_eq!(event, Some(Event::Qos0Dropped(1)));
-    assert_eq!(driven.end(), ProtocolError::WriteTimeout);
+    assert_eq!(driven.close_reason(), ProtocolError::WriteTimeout);
 
     driven.open(&KEEP, true);
     assert_eq!(
@@ -296,8 +296,8 @@ fn publish_event_of_closed_connection_pending_keeps_both() {
 /// A received message is pending, and the transport is closed.
 #[test]
 fn publish_while_ending_keeps_message_and_publish() {
-    let mut storage = Room::new();
-    let mut driven = Driven::connected(&mut storage);
+    let mut storage = TestStorage::new();
+    let mut driven = TestSession::connected(&mut storage);
     driven.publish(1, b"a");
     driven.publish_and_send(1, b"b");
     driven.feed(&wire(&[&puback(1), &publish(1, 7, b"in"), &puback(2)]));
@@ -311,8 +311,8 @@ fn publish_while_ending_keeps_message_and_publish() {
     driven.publish(1, b"e");
     let event = driven.session.event(token).unwrap();
     assert_eq!(event, Some(Event::Message(message(1, b"in"))));
-    let (events, reason) = driven.last_words();
-    assert_eq!(events, words(&[Event::Puback(id(2))]));
+    let (events, reason) = driven.events_and_reason();
+    assert_eq!(events, texts(&[Event::Puback(id(2))]));
     assert_eq!(reason, ProtocolError::Closed);
     driven.open(&KEEP, true);
     assert_eq!(
@@ -328,12 +328,12 @@ fn publish_while_ending_keeps_message_and_publish() {
 /// The acknowledgement of a message that was not sent is no answer to it, in the ending phase neither.
 #[test]
 fn puback_for_publish_queued_while_ending_is_a_protocol_error() {
-    let mut storage = Room::new();
-    let mut driven = Driven::connected(&mut storage);
+    let mut storage = TestStorage::new();
+    let mut driven = TestSession::connected(&mut storage);
     driven.feed(&puback(1));
     driven.session.connection_lost();
     driven.publish(1, b"a");
-    let reason = driven.end();
+    let reason = driven.close_reason();
     assert!(
         matches!(reason, ProtocolError::UnexpectedAck { .. }),
         "{reason:?}"
@@ -346,8 +346,8 @@ fn puback_for_publish_queued_while_ending_is_a_protocol_error() {
 #[test]
 fn publish_while_ending_in_payload_follows_the_payload() {
     for staged in [false, true] {
-        let mut storage = Room::new();
-        let mut driven = Driven::connected(&mut storage);
+        let mut storage = TestStorage::new();
+        let mut driven = TestSession::connected(&mut storage);
         let outgoing = StreamedPublish::New {
             topic: TOPIC,
             qos: QoS::AtLeastOnce,
@@ -363,7 +363,7 @@ fn publish_while_ending_in_payload_follows_the_payload() {
         }
         driven.session.connection_lost();
         driven.publish(1, b"after");
-        assert_eq!(driven.end(), ProtocolError::Closed);
+        assert_eq!(driven.close_reason(), ProtocolError::Closed);
         driven.publish(2, b"last");
         driven.open(&KEEP, true);
         driven.expect(&[Event::PayloadNeeded(id(1))]);
@@ -390,16 +390,16 @@ fn publish_while_ending_in_payload_follows_the_payload() {
 /// A restored message counts as attempted.
 #[test]
 fn publish_offline_saved_and_restored_is_sent_with_dup() {
-    let mut image = [0; Room::IMAGE_LEN];
-    let mut first = Room::new();
-    let mut driven = Driven::new(&mut first);
+    let mut image = [0; TestStorage::IMAGE_LEN];
+    let mut first = TestStorage::new();
+    let mut driven = TestSession::new(&mut first);
     driven.session.prepare(&KEEP).unwrap();
     driven.publish(1, b"a");
     driven.publish(2, b"b");
     let saved = driven.session.save(&mut image).unwrap();
 
-    let mut second = Room::new();
-    let mut driven = Driven::new(&mut second);
+    let mut second = TestStorage::new();
+    let mut driven = TestSession::new(&mut second);
     driven.session.restore(&image[..saved.len]).unwrap();
     assert_eq!(driven.session.in_flight(), 2);
     // The image contains that the server keeps the session.
@@ -418,8 +418,8 @@ fn publish_offline_saved_and_restored_is_sent_with_dup() {
 /// [MQTT-3.1.3-2] Queued messages belong to the client id of the CONNECT that was prepared.
 #[test]
 fn connect_other_id_messages_queued_is_client_id_mismatch() {
-    let mut storage = Room::new();
-    let mut driven = Driven::new(&mut storage);
+    let mut storage = TestStorage::new();
+    let mut driven = TestSession::new(&mut storage);
     driven.session.prepare(&KEEP).unwrap();
     // Without messages, the session belongs to no client id.
     driven.session.prepare(&OTHER).unwrap();
@@ -438,8 +438,8 @@ fn connect_other_id_messages_queued_is_client_id_mismatch() {
 #[test]
 fn clean_session_messages_queued_discards_and_reports_them() {
     for prepares in [false, true] {
-        let mut storage = Room::new();
-        let mut driven = Driven::new(&mut storage);
+        let mut storage = TestStorage::new();
+        let mut driven = TestSession::new(&mut storage);
         driven.session.prepare(&KEEP).unwrap();
         driven.publish(1, b"a");
         driven.publish(2, b"b");
@@ -449,7 +449,7 @@ fn clean_session_messages_queued_discards_and_reports_them() {
         ];
         if prepares {
             driven.session.prepare(&CLEAN).unwrap();
-            assert_eq!(driven.last_words().0, words(&discarded));
+            assert_eq!(driven.events_and_reason().0, texts(&discarded));
             assert_eq!(
                 driven.session.publish(&message(1, b"c")),
                 Err(RequestError::NotConnected)
@@ -460,7 +460,7 @@ fn clean_session_messages_queued_discards_and_reports_them() {
         driven.feed(&connack(false));
         let events = driven.events();
         assert!(events[0].starts_with("Connected"), "{events:?}");
-        let expected = if prepares { vec![] } else { words(&discarded) };
+        let expected = if prepares { vec![] } else { texts(&discarded) };
         assert_eq!(events[1..], expected);
         assert_eq!(driven.sent(), b"");
         assert_eq!(driven.session.in_flight(), 0);
@@ -470,7 +470,7 @@ fn clean_session_messages_queued_discards_and_reports_them() {
 #[test]
 fn publish_offline_slots_taken_is_in_flight_full() {
     let mut storage = Storage::<64, 256, 2>::new();
-    let mut driven = Driven::new(&mut storage);
+    let mut driven = TestSession::new(&mut storage);
     driven.session.prepare(&KEEP).unwrap();
     driven.publish(1, b"a");
     driven.publish(2, b"b");
@@ -492,7 +492,7 @@ fn publish_offline_slots_taken_is_in_flight_full() {
 fn publish_offline_buffer_full_leaves_room_for_connect() {
     let connect_len = connect(&KEEP).len();
     let mut storage = Storage::<64, 64, 8>::new();
-    let mut driven = Driven::new(&mut storage);
+    let mut driven = TestSession::new(&mut storage);
     driven.session.prepare(&KEEP).unwrap();
     let free = 64 - connect_len - DISCONNECT.len();
     driven.publish(1, b"abcde");
@@ -537,12 +537,12 @@ fn publish_offline_buffer_full_leaves_room_for_connect() {
 /// `prepare` ends an older connection, as `connect` does.
 #[test]
 fn prepare_connected_closes_connection() {
-    let mut storage = Room::new();
-    let mut driven = Driven::connected(&mut storage);
+    let mut storage = TestStorage::new();
+    let mut driven = TestSession::connected(&mut storage);
     driven.publish_and_send(1, b"a");
     driven.session.prepare(&KEEP).unwrap();
     assert!(!driven.session.is_connected());
-    assert_eq!(driven.end(), ProtocolError::Closed);
+    assert_eq!(driven.close_reason(), ProtocolError::Closed);
     driven.publish(1, b"b");
     driven.open(&KEEP, true);
     assert_eq!(
@@ -557,8 +557,8 @@ fn prepare_connected_closes_connection() {
 #[test]
 fn message_answered_with_its_payload_follows_acknowledgement() {
     for (level, acknowledgement) in [(0, vec![]), (1, puback(7)), (2, pubrec(7))] {
-        let mut storage = Room::new();
-        let mut driven = Driven::connected(&mut storage);
+        let mut storage = TestStorage::new();
+        let mut driven = TestSession::connected(&mut storage);
         driven.feed(&publish(level, 7, b"question"));
         let token = driven.session.poll(driven.at()).unwrap().unwrap();
         let taken = driven.session.event_and_publisher(token).unwrap();
@@ -590,7 +590,7 @@ fn message_answered_with_its_payload_follows_acknowledgement() {
 #[test]
 fn chunks_answered_with_their_bytes_follow_acknowledgement() {
     let mut storage = Storage::<16, 128, 4>::new();
-    let mut driven = Driven::connected(&mut storage);
+    let mut driven = TestSession::connected(&mut storage);
     let payload = *b"0123456789abcdefghij";
     let mut rest = &publish(1, 7, &payload)[..];
     let mut expected = Vec::new();
@@ -619,8 +619,8 @@ fn chunks_answered_with_their_bytes_follow_acknowledgement() {
 
 #[test]
 fn publisher_requests_are_sent_in_order() {
-    let mut storage = Room::new();
-    let mut driven = Driven::connected(&mut storage);
+    let mut storage = TestStorage::new();
+    let mut driven = TestSession::connected(&mut storage);
     driven.feed(&publish(1, 7, b"x"));
     let token = driven.session.poll(driven.at()).unwrap().unwrap();
     let (_, mut publisher) = driven.session.event_and_publisher(token).unwrap().unwrap();
@@ -661,8 +661,8 @@ fn publisher_requests_are_sent_in_order() {
 #[test]
 fn publisher_offline_queues_kept_messages_only() {
     for options in [KEEP, CLEAN] {
-        let mut storage = Room::new();
-        let mut driven = Driven::connected_with(&mut storage, &options);
+        let mut storage = TestStorage::new();
+        let mut driven = TestSession::connected_with(&mut storage, &options);
         driven.feed(&publish(0, 0, b"x"));
         let token = driven.session.poll(driven.at()).unwrap().unwrap();
         driven.session.connection_lost();
@@ -685,8 +685,8 @@ fn publisher_offline_queues_kept_messages_only() {
 
 #[test]
 fn event_and_publisher_old_token_is_none() {
-    let mut storage = Room::new();
-    let mut driven = Driven::connected(&mut storage);
+    let mut storage = TestStorage::new();
+    let mut driven = TestSession::connected(&mut storage);
     driven.feed(&publish(1, 7, b"x"));
     let now = driven.at();
     let first = driven.session.poll(now).unwrap().unwrap();
@@ -705,8 +705,8 @@ fn event_and_publisher_old_token_is_none() {
 // Saved changes.
 
 /// A session with checkpoints, connected, with nothing due.
-fn with_checkpoints(storage: &mut Room) -> Driven<'_> {
-    let mut driven = Driven::new(storage);
+fn with_checkpoints(storage: &mut TestStorage) -> TestSession<'_> {
+    let mut driven = TestSession::new(storage);
     driven.session.set_checkpoints(true);
     driven.open(&KEEP, false);
     driven.expect(&[Event::CheckpointDue]);
@@ -714,12 +714,15 @@ fn with_checkpoints(storage: &mut Room) -> Driven<'_> {
 }
 
 fn generation(session: &Session<'_>) -> u16 {
-    session.save(&mut [0; Room::IMAGE_LEN]).unwrap().generation
+    session
+        .save(&mut [0; TestStorage::IMAGE_LEN])
+        .unwrap()
+        .generation
 }
 
 #[test]
 fn saved_last_change_clears_checkpoint() {
-    let mut storage = Room::new();
+    let mut storage = TestStorage::new();
     let mut driven = with_checkpoints(&mut storage);
     driven.publish(1, b"a");
     driven.publish(2, b"b");
@@ -738,7 +741,7 @@ fn saved_last_change_clears_checkpoint() {
 
 #[test]
 fn saved_change_since_save_keeps_the_checkpoint_due() {
-    let mut storage = Room::new();
+    let mut storage = TestStorage::new();
     let mut driven = with_checkpoints(&mut storage);
     driven.publish(1, b"a");
     let saved = generation(&driven.session);
@@ -758,7 +761,7 @@ fn saved_change_since_save_keeps_the_checkpoint_due() {
 /// After a failed save, the checkpoint is still due.
 #[test]
 fn save_buffer_too_small_keeps_the_checkpoint_due() {
-    let mut storage = Room::new();
+    let mut storage = TestStorage::new();
     let mut driven = with_checkpoints(&mut storage);
     driven.publish(1, b"a");
     let failed = driven.session.save(&mut [0; 8]);
@@ -772,7 +775,7 @@ fn save_buffer_too_small_keeps_the_checkpoint_due() {
 #[test]
 fn saved_offline_counts_after_connack() {
     for changed in [false, true] {
-        let mut storage = Room::new();
+        let mut storage = TestStorage::new();
         let mut driven = with_checkpoints(&mut storage);
         driven.lose();
         driven.publish(1, b"a");
@@ -783,7 +786,7 @@ fn saved_offline_counts_after_connack() {
         driven.session.saved(saved);
         // Without a connection, nothing can be sent, and no checkpoint is due.
         assert_eq!(driven.session.input_blocked_by(), None);
-        assert_eq!(driven.end(), ProtocolError::Closed);
+        assert_eq!(driven.close_reason(), ProtocolError::Closed);
         driven.open(&KEEP, true);
         if changed {
             assert_eq!(driven.sent(), b"");
@@ -803,13 +806,13 @@ fn saved_offline_counts_after_connack() {
 #[test]
 fn publisher_saved_in_handler_clears_checkpoint() {
     for changed in [false, true] {
-        let mut storage = Room::new();
+        let mut storage = TestStorage::new();
         let mut driven = with_checkpoints(&mut storage);
         driven.feed(&publish(2, 7, b"x"));
         let token = driven.session.poll(driven.at()).unwrap().unwrap();
         let (_, mut publisher) = driven.session.event_and_publisher(token).unwrap().unwrap();
         publisher.publish(&message(1, b"a")).unwrap();
-        let mut image = [0; Room::IMAGE_LEN];
+        let mut image = [0; TestStorage::IMAGE_LEN];
         let saved = publisher.save(&mut image).unwrap();
         if changed {
             publisher.publish(&message(1, b"b")).unwrap();
@@ -825,8 +828,8 @@ fn publisher_saved_in_handler_clears_checkpoint() {
         assert!(sent.starts_with(&wire(&[&pubrec(7), &publish(1, 1, b"a")])));
 
         // The image holds the received id and the answer.
-        let mut second = Room::new();
-        let mut restored = Driven::new(&mut second);
+        let mut second = TestStorage::new();
+        let mut restored = TestSession::new(&mut second);
         restored.session.restore(&image[..saved.len]).unwrap();
         restored.open(&KEEP, true);
         assert_eq!(restored.sent(), dup(publish(1, 1, b"a")));
@@ -839,7 +842,7 @@ fn publisher_saved_in_handler_clears_checkpoint() {
 /// A handler saves when a checkpoint is due, and changes the session after that.
 #[test]
 fn publish_in_checkpoint_handler_makes_another_due() {
-    let mut storage = Room::new();
+    let mut storage = TestStorage::new();
     let mut driven = with_checkpoints(&mut storage);
     driven.publish(1, b"a");
     let token = driven.session.poll(driven.at()).unwrap().unwrap();
@@ -847,7 +850,7 @@ fn publish_in_checkpoint_handler_makes_another_due() {
     let Some((Event::CheckpointDue, mut publisher)) = taken else {
         unreachable!("{taken:?}")
     };
-    let saved = publisher.save(&mut [0; Room::IMAGE_LEN]).unwrap();
+    let saved = publisher.save(&mut [0; TestStorage::IMAGE_LEN]).unwrap();
     publisher.publish(&message(1, b"b")).unwrap();
     publisher.saved(saved.generation);
     assert_eq!(driven.sent(), b"");
@@ -860,8 +863,8 @@ fn publish_in_checkpoint_handler_makes_another_due() {
 
 #[test]
 fn saved_before_restore_does_not_cover_later_changes() {
-    let mut image = [0; Room::IMAGE_LEN];
-    let mut storage = Room::new();
+    let mut image = [0; TestStorage::IMAGE_LEN];
+    let mut storage = TestStorage::new();
     let mut driven = with_checkpoints(&mut storage);
     driven.publish(1, b"a");
     let saved = driven.session.save(&mut image).unwrap();

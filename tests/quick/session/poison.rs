@@ -26,14 +26,14 @@ fn closed_at(number: u16, level: u8, connections: u16) -> ProtocolError {
 
 /// Closes the connection by the server, and returns the reason.
 #[track_caller]
-fn close(driven: &mut Driven<'_>) -> ProtocolError {
+fn close(driven: &mut TestSession<'_>) -> ProtocolError {
     driven.session.connection_lost();
-    driven.last_words().1
+    driven.events_and_reason().1
 }
 
 /// Connects to a server that has kept the session, and returns the sent packets.
 #[track_caller]
-fn reopen(driven: &mut Driven<'_>) -> Vec<Vec<u8>> {
+fn reopen(driven: &mut TestSession<'_>) -> Vec<Vec<u8>> {
     driven.open(&KEEP, true);
     packets(&driven.sent())
 }
@@ -43,8 +43,8 @@ fn reopen(driven: &mut Driven<'_>) -> Vec<Vec<u8>> {
 #[test]
 fn publish_closed_twice_is_named() {
     for level in [1, 2] {
-        let mut storage = Room::new();
-        let mut driven = Driven::connected(&mut storage);
+        let mut storage = TestStorage::new();
+        let mut driven = TestSession::connected(&mut storage);
         driven.publish_and_send(level, b"x");
         assert_eq!(close(&mut driven), ProtocolError::Closed);
         for connections in 2..6 {
@@ -58,8 +58,8 @@ fn publish_closed_twice_is_named() {
 #[test]
 fn publish_sent_in_part_closed_twice_is_named() {
     for cut in 0..8 {
-        let mut storage = Room::new();
-        let mut driven = Driven::connected(&mut storage);
+        let mut storage = TestStorage::new();
+        let mut driven = TestSession::connected(&mut storage);
         driven.publish(1, b"x");
         let mut expected = vec![ProtocolError::Closed, closed_at(1, 1, 2)];
         if cut == 0 {
@@ -67,7 +67,7 @@ fn publish_sent_in_part_closed_twice_is_named() {
         }
         for reason in expected {
             if cut > 0 {
-                driven.take(cut);
+                driven.send_up_to(cut);
             }
             assert_eq!(close(&mut driven), reason);
             driven.open(&KEEP, true);
@@ -77,8 +77,8 @@ fn publish_sent_in_part_closed_twice_is_named() {
 
 #[test]
 fn publish_number_of_connections_saturates() {
-    let mut storage = Room::new();
-    let mut driven = Driven::connected(&mut storage);
+    let mut storage = TestStorage::new();
+    let mut driven = TestSession::connected(&mut storage);
     driven.publish_and_send(1, b"x");
     for _ in 0..300 {
         close(&mut driven);
@@ -89,8 +89,8 @@ fn publish_number_of_connections_saturates() {
 
 #[test]
 fn publishes_on_third_connection_are_sent_one_by_one() {
-    let mut storage = Room::new();
-    let mut driven = Driven::connected(&mut storage);
+    let mut storage = TestStorage::new();
+    let mut driven = TestSession::connected(&mut storage);
     for level in [1, 2, 1] {
         driven.publish(level, b"x");
     }
@@ -117,8 +117,8 @@ fn publishes_on_third_connection_are_sent_one_by_one() {
 
 #[test]
 fn publish_first_of_several_is_named_on_third_connection() {
-    let mut storage = Room::new();
-    let mut driven = Driven::connected(&mut storage);
+    let mut storage = TestStorage::new();
+    let mut driven = TestSession::connected(&mut storage);
     driven.publish(2, b"poison");
     driven.publish_and_send(1, b"fine");
     close(&mut driven);
@@ -141,8 +141,8 @@ fn publish_first_of_several_is_named_on_third_connection() {
 #[test]
 fn publish_acknowledged_count_restarts() {
     for level in [1, 2] {
-        let mut storage = Room::new();
-        let mut driven = Driven::connected(&mut storage);
+        let mut storage = TestStorage::new();
+        let mut driven = TestSession::connected(&mut storage);
         driven.publish(level, b"fine");
         driven.publish_and_send(1, b"x");
         close(&mut driven);
@@ -159,8 +159,8 @@ fn publish_acknowledged_count_restarts() {
 /// A message that was not sent on the connection before is not the reason why that connection was closed.
 #[test]
 fn publish_new_closed_once_is_not_named() {
-    let mut storage = Room::new();
-    let mut driven = Driven::connected(&mut storage);
+    let mut storage = TestStorage::new();
+    let mut driven = TestSession::connected(&mut storage);
     driven.publish_and_send(1, b"old");
     close(&mut driven);
     driven.session.discard_publish(id(1)).unwrap();
@@ -178,8 +178,8 @@ fn publish_new_closed_once_is_not_named() {
 /// A connection on which no message was sent neither counts nor ends the count.
 #[test]
 fn publish_connections_without_it_do_not_count() {
-    let mut storage = Room::new();
-    let mut driven = Driven::connected(&mut storage);
+    let mut storage = TestStorage::new();
+    let mut driven = TestSession::connected(&mut storage);
     driven.publish_and_send(1, b"x");
     close(&mut driven);
     for _ in 0..5 {
@@ -196,8 +196,8 @@ fn publish_connections_without_it_do_not_count() {
 /// A device that sleeps without waiting for the acknowledgement closes the connection itself.
 #[test]
 fn publish_own_disconnect_does_not_count() {
-    let mut storage = Room::new();
-    let mut driven = Driven::connected(&mut storage);
+    let mut storage = TestStorage::new();
+    let mut driven = TestSession::connected(&mut storage);
     driven.publish(1, b"a");
     driven.publish(1, b"b");
     for _ in 0..4 {
@@ -212,8 +212,8 @@ fn publish_own_disconnect_does_not_count() {
 
 #[test]
 fn publish_timeout_does_not_count() {
-    let mut storage = Room::new();
-    let mut driven = Driven::connected(&mut storage);
+    let mut storage = TestStorage::new();
+    let mut driven = TestSession::connected(&mut storage);
     driven.publish(1, b"x");
     for _ in 0..3 {
         driven.sent();
@@ -222,7 +222,10 @@ fn publish_timeout_does_not_count() {
         driven.expect(&[]);
         driven.pass(1);
         let packet_id = id(1);
-        assert_eq!(driven.end(), ProtocolError::RequestTimeout { packet_id });
+        assert_eq!(
+            driven.close_reason(),
+            ProtocolError::RequestTimeout { packet_id }
+        );
         driven.open(&KEEP, true);
     }
     driven.sent();
@@ -232,8 +235,8 @@ fn publish_timeout_does_not_count() {
 /// If the server has sent an error before it closed the connection, that is the reason, not the message.
 #[test]
 fn publish_reason_in_received_bytes_is_not_named() {
-    let mut storage = Room::new();
-    let mut driven = Driven::connected(&mut storage);
+    let mut storage = TestStorage::new();
+    let mut driven = TestSession::connected(&mut storage);
     driven.publish_and_send(1, b"x");
     close(&mut driven);
     reopen(&mut driven);
@@ -244,8 +247,8 @@ fn publish_reason_in_received_bytes_is_not_named() {
     driven.feed(&puback(1));
     driven.session.connection_lost();
     assert_eq!(
-        driven.last_words(),
-        (words(&[Event::Puback(id(1))]), ProtocolError::Closed)
+        driven.events_and_reason(),
+        (texts(&[Event::Puback(id(1))]), ProtocolError::Closed)
     );
 }
 
@@ -253,8 +256,8 @@ fn publish_reason_in_received_bytes_is_not_named() {
 #[test]
 fn publishes_one_by_one_disconnect_is_not_delayed() {
     for is_early in [true, false] {
-        let mut storage = Room::new();
-        let mut driven = Driven::connected(&mut storage);
+        let mut storage = TestStorage::new();
+        let mut driven = TestSession::connected(&mut storage);
         driven.publish(1, b"a");
         driven.publish_and_send(2, b"b");
         close(&mut driven);
@@ -269,7 +272,7 @@ fn publishes_one_by_one_disconnect_is_not_delayed() {
         }
         driven.accept(true);
         if !is_early {
-            assert_eq!(driven.take(3), a[..3]);
+            assert_eq!(driven.send_up_to(3), a[..3]);
             sent.extend(&a[..3]);
             driven.session.disconnect().unwrap();
         }
@@ -280,8 +283,8 @@ fn publishes_one_by_one_disconnect_is_not_delayed() {
 
 #[test]
 fn publishes_one_by_one_later_requests_and_qos_0_follow() {
-    let mut storage = Room::new();
-    let mut driven = Driven::connected(&mut storage);
+    let mut storage = TestStorage::new();
+    let mut driven = TestSession::connected(&mut storage);
     driven.publish(1, b"a");
     driven.publish_and_send(1, b"b");
     close(&mut driven);
@@ -316,10 +319,10 @@ fn publishes_one_by_one_later_requests_and_qos_0_follow() {
     let asked = driven.subscribe(&[("f", QoS::AtMostOnce)]);
     driven.sent();
     driven.session.connection_lost();
-    let (events, _) = driven.last_words();
+    let (events, _) = driven.events_and_reason();
     assert_eq!(
         events,
-        words(&[Event::OutcomeUnknown(id(asked)), Event::Qos0Dropped(1)])
+        texts(&[Event::OutcomeUnknown(id(asked)), Event::Qos0Dropped(1)])
     );
 }
 
@@ -327,8 +330,8 @@ fn publishes_one_by_one_later_requests_and_qos_0_follow() {
 #[test]
 fn publishes_one_by_one_any_pieces_stay_whole() {
     for size in 1..40 {
-        let mut storage = Room::new();
-        let mut driven = Driven::new(&mut storage);
+        let mut storage = TestStorage::new();
+        let mut driven = TestSession::new(&mut storage);
         send_one_by_one_next(&mut driven);
         driven.open(&KEEP, true);
         driven.publish(0, b"zero");
@@ -337,9 +340,9 @@ fn publishes_one_by_one_any_pieces_stay_whole() {
         driven.publish(0, b"one");
         let second = driven.publish(1, b"second");
         let mut sent = Vec::new();
-        let pieces = |driven: &mut Driven<'_>, sent: &mut Vec<u8>| {
+        let pieces = |driven: &mut TestSession<'_>, sent: &mut Vec<u8>| {
             while driven.session.has_pending() {
-                sent.extend(driven.take(size));
+                sent.extend(driven.send_up_to(size));
             }
         };
         pieces(&mut driven, &mut sent);
@@ -362,15 +365,15 @@ fn publishes_one_by_one_any_pieces_stay_whole() {
 }
 
 /// A session whose next connection sends one by one, and that keeps nothing.
-fn send_one_by_one_next(driven: &mut Driven<'_>) {
+fn send_one_by_one_next(driven: &mut TestSession<'_>) {
     driven.open(&KEEP, false);
     let poison = driven.publish_and_send(1, b"poison");
     close(driven);
     reopen(driven);
     close(driven);
     driven.session.discard_publish(id(poison)).unwrap();
-    let (events, _) = driven.last_words();
-    assert_eq!(events, words(&[Event::PublishDiscarded(id(poison))]));
+    let (events, _) = driven.events_and_reason();
+    assert_eq!(events, texts(&[Event::PublishDiscarded(id(poison))]));
 }
 
 /// A message with a streamed payload at QoS 0 is between others.
@@ -382,8 +385,8 @@ fn publishes_one_by_one_streamed_payload_before_them_is_whole() {
         retain: false,
     };
     for size in 1..30 {
-        let mut storage = Room::new();
-        let mut driven = Driven::new(&mut storage);
+        let mut storage = TestStorage::new();
+        let mut driven = TestSession::new(&mut storage);
         send_one_by_one_next(&mut driven);
         driven.open(&KEEP, true);
         driven.publish(0, b"zero");
@@ -394,7 +397,7 @@ fn publishes_one_by_one_streamed_payload_before_them_is_whole() {
         let mut sent = Vec::new();
         loop {
             if driven.session.has_pending() {
-                sent.extend(driven.take(size));
+                sent.extend(driven.send_up_to(size));
             } else if let left @ 1.. = driven.session.payload_left() {
                 let n = size.min(left);
                 driven.session.payload_sent(n, now);
@@ -420,8 +423,8 @@ fn publishes_one_by_one_streamed_payload_before_them_is_whole() {
 #[test]
 fn publish_streamed_payload_closed_twice_is_named() {
     for (level, provided) in [(1, 0), (1, 5), (1, 10), (2, 5), (2, 10)] {
-        let mut storage = Room::new();
-        let mut driven = Driven::new(&mut storage);
+        let mut storage = TestStorage::new();
+        let mut driven = TestSession::new(&mut storage);
         let now = driven.at();
         driven.open(&KEEP, false);
         let streamed = StreamedPublish::New {
@@ -449,10 +452,10 @@ fn publish_streamed_payload_closed_twice_is_named() {
 /// If messages are sent one by one, streamed payloads are requested one by one.
 #[test]
 fn publishes_one_by_one_streamed_payloads_are_needed_one_by_one() {
-    let mut storage = Room::new();
-    let mut driven = Driven::new(&mut storage);
+    let mut storage = TestStorage::new();
+    let mut driven = TestSession::new(&mut storage);
     let now = driven.at();
-    let provide = |driven: &mut Driven<'_>| {
+    let provide = |driven: &mut TestSession<'_>| {
         let mut sent = driven.sent();
         sent.extend([b'p'].repeat(driven.session.payload_left()));
         driven.session.payload_sent(10, now);
@@ -500,8 +503,8 @@ fn publishes_one_by_one_streamed_payloads_are_needed_one_by_one() {
 /// A message whose payload is not provided was not sent on this connection.
 #[test]
 fn publish_streamed_payload_not_provided_is_not_named() {
-    let mut storage = Room::new();
-    let mut driven = Driven::connected(&mut storage);
+    let mut storage = TestStorage::new();
+    let mut driven = TestSession::connected(&mut storage);
     let streamed = StreamedPublish::New {
         topic: TOPIC,
         qos: QoS::AtLeastOnce,
@@ -518,7 +521,7 @@ fn publish_streamed_payload_not_provided_is_not_named() {
 // Subscriptions.
 
 /// A session with a standing list whose connection was closed before the answer.
-fn with_unanswered(driven: &mut Driven<'_>) {
+fn with_unanswered(driven: &mut TestSession<'_>) {
     driven.session.set_subscriptions(THREE).unwrap();
     driven.open(&KEEP, false);
     assert_eq!(driven.sent()[..4], [0x82, 14, 0, 1]);
@@ -527,7 +530,7 @@ fn with_unanswered(driven: &mut Driven<'_>) {
 
 /// Checks that a SUBSCRIBE for only this filter is sent, and returns its id.
 #[track_caller]
-fn expect_alone(driven: &mut Driven<'_>, filter: &str) -> u16 {
+fn expect_alone(driven: &mut TestSession<'_>, filter: &str) -> u16 {
     let sent = driven.sent();
     let number = u16::from_be_bytes([sent[2], sent[3]]);
     assert_eq!(sent, subscribe(number, filter));
@@ -537,8 +540,8 @@ fn expect_alone(driven: &mut Driven<'_>, filter: &str) -> u16 {
 #[test]
 fn subscription_closed_twice_is_named() {
     for poison in 0..3 {
-        let mut storage = Room::new();
-        let mut driven = Driven::new(&mut storage);
+        let mut storage = TestStorage::new();
+        let mut driven = TestSession::new(&mut storage);
         with_unanswered(&mut driven);
         for connections in 2..5 {
             driven.open(&KEEP, true);
@@ -568,8 +571,8 @@ fn subscription_closed_twice_is_named() {
 /// If the server has granted all filters one by one, later lists are sent together.
 #[test]
 fn subscriptions_one_by_one_granted_are_together_next_time() {
-    let mut storage = Room::new();
-    let mut driven = Driven::new(&mut storage);
+    let mut storage = TestStorage::new();
+    let mut driven = TestSession::new(&mut storage);
     with_unanswered(&mut driven);
     driven.open(&KEEP, true);
     for (filter, _) in THREE {
@@ -589,18 +592,18 @@ fn subscriptions_one_by_one_granted_are_together_next_time() {
 
 #[test]
 fn subscription_not_sent_whole_is_not_named() {
-    let mut storage = Room::new();
-    let mut driven = Driven::new(&mut storage);
+    let mut storage = TestStorage::new();
+    let mut driven = TestSession::new(&mut storage);
     with_unanswered(&mut driven);
     driven.open(&KEEP, true);
-    driven.take(3);
+    driven.send_up_to(3);
     assert_eq!(close(&mut driven), ProtocolError::Closed);
 }
 
 #[test]
 fn subscription_own_disconnect_or_timeout_does_not_count() {
-    let mut storage = Room::new();
-    let mut driven = Driven::new(&mut storage);
+    let mut storage = TestStorage::new();
+    let mut driven = TestSession::new(&mut storage);
     driven.session.set_subscriptions(THREE).unwrap();
     for _ in 0..3 {
         driven.open(&KEEP, true);
@@ -614,7 +617,7 @@ fn subscription_own_disconnect_or_timeout_does_not_count() {
         driven.pass(TIMEOUT - 1);
         driven.expect(&[]);
         driven.pass(1);
-        let (_, reason) = driven.last_words();
+        let (_, reason) = driven.events_and_reason();
         assert!(matches!(reason, ProtocolError::RequestTimeout { .. }));
     }
 }
@@ -622,8 +625,8 @@ fn subscription_own_disconnect_or_timeout_does_not_count() {
 /// If a SUBSCRIBE and a message are unanswered, the SUBSCRIBE is named, because it was sent first.
 #[test]
 fn subscription_and_publish_unanswered_subscription_is_named() {
-    let mut storage = Room::new();
-    let mut driven = Driven::new(&mut storage);
+    let mut storage = TestStorage::new();
+    let mut driven = TestSession::new(&mut storage);
     driven.session.set_subscriptions(&THREE[..1]).unwrap();
     driven.open(&KEEP, false);
     driven.publish_and_send(1, b"x");
@@ -653,7 +656,7 @@ fn reasons_displayed_name_id_and_index() {
 #[test]
 fn publish_all_slots_taken_is_named() {
     let mut storage = Storage::<64, 256, 1>::new();
-    let mut driven = Driven::connected(&mut storage);
+    let mut driven = TestSession::connected(&mut storage);
     driven.publish_and_send(1, b"x");
     close(&mut driven);
     assert_eq!(
@@ -663,7 +666,7 @@ fn publish_all_slots_taken_is_named() {
     reopen(&mut driven);
     assert_eq!(close(&mut driven), closed_at(1, 1, 2));
     driven.session.discard_publish(id(1)).unwrap();
-    let (events, _) = driven.last_words();
-    assert_eq!(events, words(&[Event::PublishDiscarded(id(1))]));
+    let (events, _) = driven.events_and_reason();
+    assert_eq!(events, texts(&[Event::PublishDiscarded(id(1))]));
     driven.publish(1, b"y");
 }

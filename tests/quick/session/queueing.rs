@@ -15,10 +15,10 @@ fn streamed(level: u8) -> StreamedPublish<'static> {
 }
 
 /// A session with a send buffer of this size.
-fn with_tx<R>(len: usize, test: impl FnOnce(&mut Driven<'_>) -> R) -> R {
-    fn run<const N: usize, R>(test: impl FnOnce(&mut Driven<'_>) -> R) -> R {
+fn with_tx<R>(len: usize, test: impl FnOnce(&mut TestSession<'_>) -> R) -> R {
+    fn run<const N: usize, R>(test: impl FnOnce(&mut TestSession<'_>) -> R) -> R {
         let mut storage = Storage::<64, N, 8>::new();
-        test(&mut Driven::new(&mut storage))
+        test(&mut TestSession::new(&mut storage))
     }
     match len {
         30 => run::<30, R>(test),
@@ -30,7 +30,7 @@ fn with_tx<R>(len: usize, test: impl FnOnce(&mut Driven<'_>) -> R) -> R {
 }
 
 /// Copies the next piece of the payload into the send buffer; how many bytes.
-fn stage(driven: &mut Driven<'_>, payload: &[u8], size: usize) -> usize {
+fn stage(driven: &mut TestSession<'_>, payload: &[u8], size: usize) -> usize {
     let left = driven.session.payload_left();
     let rest = &payload[payload.len() - left..];
     let space = driven.session.payload_space();
@@ -58,7 +58,13 @@ fn queued_inside_payload_any_sizes_follow_it_in_order() {
     }
 }
 
-fn one_payload(driven: &mut Driven<'_>, payload: &[u8], piece: usize, write: usize, level: u8) {
+fn one_payload(
+    driven: &mut TestSession<'_>,
+    payload: &[u8],
+    piece: usize,
+    write: usize,
+    level: u8,
+) {
     driven.open(&KEEP, false);
     driven.session.begin_payload(streamed(level), 40).unwrap();
     let number = u16::from(level > 0);
@@ -97,7 +103,7 @@ fn one_payload(driven: &mut Driven<'_>, payload: &[u8], piece: usize, write: usi
             driven.session.ping().unwrap();
         }
         if driven.session.has_pending() {
-            sent.extend(driven.take(write));
+            sent.extend(driven.send_up_to(write));
         } else if is_in_payload {
             assert!(stage(driven, payload, piece) > 0, "no deadlock");
         } else {
@@ -313,12 +319,12 @@ fn abandon_payload_sent_in_part_later_packets_are_kept() {
                 driven.publish(0, b"zero");
                 let asked = driven.subscribe(&[("f", QoS::AtMostOnce)]);
                 driven.session.abandon_payload();
-                let (events, reason) = driven.last_words();
+                let (events, reason) = driven.events_and_reason();
                 assert_eq!(reason, ProtocolError::PayloadAborted);
                 let dropped = if level == 0 { 2 } else { 1 };
                 assert_eq!(
                     events,
-                    words(&[
+                    texts(&[
                         Event::OutcomeUnknown(id(asked)),
                         Event::Qos0Dropped(dropped)
                     ])

@@ -14,8 +14,8 @@ const FILTER: [(&str, QoS); 1] = [("a/#", QoS::AtMostOnce)];
 /// Connections that are lost before CONNACK, at any byte, do not change the session.
 #[test]
 fn connections_without_connack_keep_session() {
-    let mut storage = Room::new();
-    let mut driven = Driven::connected(&mut storage);
+    let mut storage = TestStorage::new();
+    let mut driven = TestSession::connected(&mut storage);
     driven.publish(1, b"left");
     driven.publish_and_send(2, b"released");
     driven.receive(&pubrec(2), &[]);
@@ -23,19 +23,19 @@ fn connections_without_connack_keep_session() {
     let connect = connect(&KEEP);
     for left in 0..=connect.len() {
         driven.connect(&KEEP);
-        driven.take(left);
+        driven.send_up_to(left);
         assert_eq!(driven.lose(), Vec::<String>::new());
     }
     driven.connect(&KEEP);
     driven.sent();
     driven.feed(&refused(ConnectReturnCode::ServerUnavailable));
-    driven.end();
+    driven.close_reason();
     driven.connect(&KEEP);
     driven.sent();
     driven.pass(TIMEOUT - 1);
     driven.expect(&[]);
     driven.pass(1);
-    assert_eq!(driven.end(), ProtocolError::ConnackTimeout);
+    assert_eq!(driven.close_reason(), ProtocolError::ConnackTimeout);
     driven.open(&KEEP, true);
     assert_eq!(
         packets(&driven.sent()),
@@ -53,16 +53,16 @@ fn connections_without_connack_keep_session() {
 fn resend_cut_is_sent_again() {
     let packet = publish(1, 1, b"a").len();
     for left in 0..3 * packet {
-        let mut storage = Room::new();
-        let mut driven = Driven::connected(&mut storage);
+        let mut storage = TestStorage::new();
+        let mut driven = TestSession::connected(&mut storage);
         for payload in [b"a", b"b", b"c"] {
             driven.publish(1, payload);
         }
-        driven.take(packet + 1);
+        driven.send_up_to(packet + 1);
         driven.lose();
         driven.open(&KEEP, true);
         if left > 0 {
-            driven.take(left);
+            driven.send_up_to(left);
         }
         driven.lose();
         driven.open(&KEEP, true);
@@ -90,8 +90,8 @@ fn resend_cut_is_sent_again() {
 /// requests are reported.
 #[test]
 fn connection_closed_discards_acks_pings_and_qos_0() {
-    let mut storage = Room::new();
-    let mut driven = Driven::connected(&mut storage);
+    let mut storage = TestStorage::new();
+    let mut driven = TestSession::connected(&mut storage);
     let (asked, given_back) = (driven.subscribe(&FILTER), driven.unsubscribe(&["a/#"]));
     driven.sent();
     let unsent = driven.subscribe(&FILTER);
@@ -107,7 +107,7 @@ fn connection_closed_discards_acks_pings_and_qos_0() {
     driven.session.ping().unwrap();
     assert_eq!(
         driven.lose(),
-        words(&[
+        texts(&[
             Event::OutcomeUnknown(id(asked)),
             Event::OutcomeUnknown(id(given_back)),
             Event::OutcomeUnknown(id(unsent)),
@@ -124,8 +124,8 @@ fn connection_closed_discards_acks_pings_and_qos_0() {
 /// All pending reports are kept, even if the caller connects again at once without a poll.
 #[test]
 fn reports_pending_survive_immediate_reconnect() {
-    let mut storage = Room::new();
-    let mut driven = Driven::connected(&mut storage);
+    let mut storage = TestStorage::new();
+    let mut driven = TestSession::connected(&mut storage);
     let published = driven.publish(1, b"x");
     let asked = driven.subscribe(&FILTER);
     driven.sent();
@@ -155,8 +155,8 @@ fn reports_pending_survive_immediate_reconnect() {
 /// A CONNACK that was received and not handled has no effect on the next connection.
 #[test]
 fn connack_of_old_connection_is_ignored() {
-    let mut storage = Room::new();
-    let mut driven = Driven::new(&mut storage);
+    let mut storage = TestStorage::new();
+    let mut driven = TestSession::new(&mut storage);
     driven.connect(&KEEP);
     driven.sent();
     driven.feed(&connack(false));
@@ -170,14 +170,14 @@ fn connack_of_old_connection_is_ignored() {
 /// A pending event is returned once, even if the connection is lost.
 #[test]
 fn event_pending_survives_connection_loss() {
-    let mut storage = Room::new();
-    let mut driven = Driven::connected(&mut storage);
+    let mut storage = TestStorage::new();
+    let mut driven = TestSession::connected(&mut storage);
     driven.feed(&publish(2, 5, b"x"));
     let ready = driven.session.poll(driven.at()).unwrap().unwrap();
     driven.session.connection_lost();
     let event = driven.session.event(ready).unwrap();
     assert_eq!(event, Some(Event::Message(message(2, b"x"))));
-    assert_eq!(driven.end(), ProtocolError::Closed);
+    assert_eq!(driven.close_reason(), ProtocolError::Closed);
     driven.open(&KEEP, true);
     assert_eq!(
         driven.sent(),
@@ -191,8 +191,8 @@ fn event_pending_survives_connection_loss() {
 /// A token that was used, or whose event was discarded with its connection, returns no event.
 #[test]
 fn event_token_stale_returns_none() {
-    let mut storage = Room::new();
-    let mut driven = Driven::connected(&mut storage);
+    let mut storage = TestStorage::new();
+    let mut driven = TestSession::connected(&mut storage);
     driven.feed(&publish(1, 5, b"x"));
     let first = driven.session.poll(driven.at()).unwrap().unwrap();
     let second = driven.session.poll(driven.at()).unwrap().unwrap();
@@ -208,8 +208,8 @@ fn event_token_stale_returns_none() {
 /// reported.
 #[test]
 fn pipelined_packets_are_one_slice() {
-    let mut storage = Room::new();
-    let mut driven = Driven::new(&mut storage);
+    let mut storage = TestStorage::new();
+    let mut driven = TestSession::new(&mut storage);
     driven.connect(&KEEP);
     let asked = driven.subscribe(&[("a", QoS::AtMostOnce)]);
     driven.publish(0, b"zero");
@@ -231,11 +231,11 @@ fn pipelined_packets_are_one_slice() {
     );
     driven.feed(&connack(false));
     driven.session.connection_lost();
-    let (events, reason) = driven.last_words();
+    let (events, reason) = driven.events_and_reason();
     assert_eq!(reason, ProtocolError::Closed);
     assert_eq!(
         events,
-        words(&[
+        texts(&[
             Event::Connected {
                 session_present: false,
                 unknown_session: false,
@@ -251,8 +251,8 @@ fn pipelined_packets_are_one_slice() {
 /// The same with a refusal: every failed request is reported.
 #[test]
 fn pipelined_packets_refused_are_all_reported() {
-    let mut storage = Room::new();
-    let mut driven = Driven::new(&mut storage);
+    let mut storage = TestStorage::new();
+    let mut driven = TestSession::new(&mut storage);
     driven.connect(&KEEP);
     let asked = driven.subscribe(&FILTER);
     driven.publish(0, b"zero");
@@ -260,14 +260,14 @@ fn pipelined_packets_refused_are_all_reported() {
     driven.session.disconnect().unwrap();
     driven.sent();
     driven.feed(&refused(ConnectReturnCode::BadUserNameOrPassword));
-    let (events, reason) = driven.last_words();
+    let (events, reason) = driven.events_and_reason();
     assert_eq!(
         reason,
         ProtocolError::Refused(ConnectReturnCode::BadUserNameOrPassword)
     );
     assert_eq!(
         events,
-        words(&[Event::RequestRejected(id(asked)), Event::Qos0Dropped(1)])
+        texts(&[Event::RequestRejected(id(asked)), Event::Qos0Dropped(1)])
     );
 }
 
@@ -275,10 +275,10 @@ fn pipelined_packets_refused_are_all_reported() {
 #[test]
 fn in_flight_table_full_returns_error() {
     let mut storage = Storage::<64, 256, 2>::new();
-    let mut driven = Driven::connected(&mut storage);
+    let mut driven = TestSession::connected(&mut storage);
     let (one, two) = (driven.publish(1, b"one"), driven.publish(2, b"two"));
     let full = RequestError::InflightFull { capacity: 2 };
-    let before = |driven: &mut Driven<'_>| {
+    let before = |driven: &mut TestSession<'_>| {
         assert_eq!(driven.session.publish(&message(1, b"x")), Err(full));
         assert_eq!(driven.session.publish(&message(2, b"x")), Err(full));
         assert_eq!(driven.session.subscribe(&FILTER), Err(full));
@@ -309,7 +309,7 @@ fn in_flight_table_full_returns_error() {
 #[test]
 fn send_buffer_full_returns_error_with_sizes() {
     let mut storage = Storage::<64, 64, 8>::new();
-    let mut driven = Driven::connected(&mut storage);
+    let mut driven = TestSession::connected(&mut storage);
     let capacity = 64 - 2 - connect(&KEEP).len();
     let payload = [b'x'; 15];
     driven.publish(1, &payload);
@@ -369,7 +369,7 @@ fn send_buffer_full_returns_error_with_sizes() {
 #[test]
 fn largest_packet_fits_into_empty_send_buffer() {
     let mut storage = Storage::<64, 64, 8>::new();
-    let mut driven = Driven::connected(&mut storage);
+    let mut driven = TestSession::connected(&mut storage);
     let capacity = 64 - 2 - connect(&KEEP).len();
     let payload = vec![b'x'; capacity - 7];
     driven.publish(1, b"");
@@ -386,8 +386,8 @@ fn largest_packet_fits_into_empty_send_buffer() {
 /// A message that is acknowledged late, before it was resent, is omitted. The others are sent.
 #[test]
 fn resend_acknowledged_before_it_begins_is_omitted() {
-    let mut storage = Room::new();
-    let mut driven = Driven::connected(&mut storage);
+    let mut storage = TestStorage::new();
+    let mut driven = TestSession::connected(&mut storage);
     for payload in [b"one", b"two", b"six"] {
         driven.publish(1, payload);
     }
@@ -405,7 +405,7 @@ fn resend_acknowledged_before_it_begins_is_omitted() {
 #[test]
 fn longer_connect_keeps_unacknowledged_messages() {
     let mut storage = Storage::<64, 64, 8>::new();
-    let mut driven = Driven::connected(&mut storage);
+    let mut driven = TestSession::connected(&mut storage);
     let capacity = 64 - 2 - connect(&KEEP).len();
     let payload = vec![b'x'; capacity - 7];
     driven.publish_and_send(1, &payload);
@@ -438,8 +438,8 @@ fn longer_connect_keeps_unacknowledged_messages() {
 /// If a message is acknowledged before it was resent, the payload after it is still requested from its caller.
 #[test]
 fn payload_after_late_acknowledgement_is_requested() {
-    let mut storage = Room::new();
-    let mut driven = Driven::connected(&mut storage);
+    let mut storage = TestStorage::new();
+    let mut driven = TestSession::connected(&mut storage);
     driven.publish_and_send(1, b"one");
     driven.lose();
     driven.connect(&KEEP);
@@ -458,7 +458,7 @@ fn payload_after_late_acknowledgement_is_requested() {
 #[test]
 fn disconnect_send_buffer_full_is_queued() {
     let mut storage = Storage::<64, 32, 8>::new();
-    let mut driven = Driven::connected(&mut storage);
+    let mut driven = TestSession::connected(&mut storage);
     let mut expected = Vec::new();
     while driven.session.publish(&message(0, b"")).is_ok() {
         expected.extend(publish(0, 0, b""));
@@ -473,7 +473,7 @@ fn disconnect_send_buffer_full_is_queued() {
 fn peers_with_full_buffers_do_not_deadlock() {
     for taken in [1, 2, 5, 64] {
         let mut storage = Storage::<32, 64, 3, 4>::new();
-        let mut driven = Driven::connected(&mut storage);
+        let mut driven = TestSession::connected(&mut storage);
         let mut peer = Peer::default();
         let (mut published, mut done, mut received) = (0, 0, 0);
         for _ in 0..20_000 {
@@ -487,7 +487,7 @@ fn peers_with_full_buffers_do_not_deadlock() {
             peer.publish();
             // The network holds few bytes in either direction.
             let room = 20_usize.saturating_sub(peer.unread.len());
-            let sent = driven.take(taken.min(room));
+            let sent = driven.send_up_to(taken.min(room));
             peer.unread.extend(sent);
             peer.read();
             let n = peer.out.len().min(taken).min(driven.session.space().len());
@@ -567,8 +567,8 @@ impl Peer {
 /// forever, and all other messages are delivered.
 #[test]
 fn pubrel_refused_by_server_causes_no_livelock() {
-    let mut storage = Room::new();
-    let mut driven = Driven::connected(&mut storage);
+    let mut storage = TestStorage::new();
+    let mut driven = TestSession::connected(&mut storage);
     let released = [driven.publish(2, b"a"), driven.publish(2, b"b")];
     let waiting = driven.publish_and_send(1, b"c");
     driven.receive(
@@ -579,10 +579,10 @@ fn pubrel_refused_by_server_causes_no_livelock() {
     driven.lose();
 
     driven.open(&KEEP, false);
-    assert_eq!(driven.take(8), released.map(pubrel).concat());
+    assert_eq!(driven.send_up_to(8), released.map(pubrel).concat());
     assert_eq!(
         driven.lose(),
-        words(&released.map(|packet_id| Event::DeliveryUnknown(id(packet_id))))
+        texts(&released.map(|packet_id| Event::DeliveryUnknown(id(packet_id))))
     );
     driven.open(&KEEP, true);
     assert_eq!(driven.sent(), dup(publish(1, waiting, b"c")));
@@ -592,8 +592,8 @@ fn pubrel_refused_by_server_causes_no_livelock() {
 /// A PUBREL that was not sent because the connection was lost before CONNACK is not discarded.
 #[test]
 fn pubrel_never_sent_is_not_discarded() {
-    let mut storage = Room::new();
-    let mut driven = Driven::connected(&mut storage);
+    let mut storage = TestStorage::new();
+    let mut driven = TestSession::connected(&mut storage);
     driven.publish_and_send(2, b"a");
     driven.receive(&pubrec(1), &[]);
     driven.lose();
@@ -608,8 +608,8 @@ fn pubrel_never_sent_is_not_discarded() {
 /// A message that was published after Session Present 0 is not reported as forgotten.
 #[test]
 fn publish_after_session_lost_is_reported_delivered() {
-    let mut storage = Room::new();
-    let mut driven = Driven::connected(&mut storage);
+    let mut storage = TestStorage::new();
+    let mut driven = TestSession::connected(&mut storage);
     driven.publish_and_send(2, b"resent");
     driven.lose();
     driven.open(&KEEP, false);
@@ -625,8 +625,8 @@ fn publish_after_session_lost_is_reported_delivered() {
 /// New messages are sent after a pending PUBREL, which waits for CONNACK. A pending report blocks nothing.
 #[test]
 fn publish_pubrel_pending_is_sent_after_it() {
-    let mut storage = Room::new();
-    let mut driven = Driven::connected(&mut storage);
+    let mut storage = TestStorage::new();
+    let mut driven = TestSession::connected(&mut storage);
     driven.publish_and_send(2, b"first");
     driven.feed(&pubrec(1));
     assert_eq!(driven.next(), Ok(None));

@@ -1,6 +1,6 @@
 //! A session saved to an image and restored from it: the kept state, refused images, and the guarantees of checkpoints.
 
-use crate::wire::{Driven, Memory, connack, packets, pubcomp, pubrec};
+use crate::wire::{Memory, TestSession, connack, packets, pubcomp, pubrec};
 use umqtt::{
     Event, ImageError, Message, ProtocolError, RequestError, Session, Storage, StreamedPublish,
     codec::{Connect, Credentials, QoS},
@@ -16,36 +16,36 @@ fn options(client_id: &str) -> Connect<'_> {
 }
 
 /// A connection of the client `device`.
-fn open(driven: &mut Driven<'_>, session_present: bool) {
+fn open(driven: &mut TestSession<'_>, session_present: bool) {
     driven.open(&options("device"), session_present);
 }
 
 /// A session restored from an image, without a connection.
 #[track_caller]
-fn restored<'b>(storage: &'b mut Small, saved: &[u8]) -> Driven<'b> {
-    let mut driven = Driven::new(storage);
+fn restored<'b>(storage: &'b mut Small, saved: &[u8]) -> TestSession<'b> {
+    let mut driven = TestSession::new(storage);
     driven.session.restore(saved).unwrap();
     driven
 }
 
 /// A session with checkpoints on its first connection, with all events taken.
-fn with_checkpoints(storage: &mut impl Memory) -> Driven<'_> {
-    let mut driven = Driven::new(storage);
+fn with_checkpoints(storage: &mut impl Memory) -> TestSession<'_> {
+    let mut driven = TestSession::new(storage);
     driven.session.set_checkpoints(true);
     open(&mut driven, false);
     driven.events();
     driven
 }
 
-fn image(driven: &Driven<'_>) -> Vec<u8> {
+fn image(driven: &TestSession<'_>) -> Vec<u8> {
     let mut out = [0; Small::IMAGE_LEN];
     let used = driven.session.save(&mut out).unwrap().len;
     out[..used].to_vec()
 }
 
 /// A session with something in every state that is saved.
-fn busy(storage: &mut Small) -> Driven<'_> {
-    let mut driven = Driven::new(storage);
+fn busy(storage: &mut Small) -> TestSession<'_> {
+    let mut driven = TestSession::new(storage);
     open(&mut driven, false);
     driven.publish(1, b"one");
     driven.publish(2, b"two");
@@ -137,7 +137,7 @@ fn image_restored_and_saved_again_is_identical() {
 #[test]
 fn session_never_connected_is_saved_and_restored() {
     let mut first = Small::new();
-    let saved = image(&Driven::new(&mut first));
+    let saved = image(&TestSession::new(&mut first));
     let mut second = Small::new();
     let mut driven = restored(&mut second, &saved);
     open(&mut driven, false);
@@ -146,7 +146,7 @@ fn session_never_connected_is_saved_and_restored() {
 #[test]
 fn image_largest_fits_image_len_and_one_byte_less_fails() {
     let mut storage = Small::new();
-    let mut driven = Driven::new(&mut storage);
+    let mut driven = TestSession::new(&mut storage);
     let long_id = "i".repeat(40);
     driven.open(&options(&long_id), false);
     for number in 1..=4 {
@@ -169,7 +169,7 @@ fn image_largest_fits_image_len_and_one_byte_less_fails() {
         );
     }
     let mut second = Small::new();
-    let mut restored = Driven::new(&mut second);
+    let mut restored = TestSession::new(&mut second);
     restored.session.restore(&out[..needed]).unwrap();
     restored.open(&options(&long_id), true);
 }
@@ -188,7 +188,7 @@ fn image_changed_or_truncated_is_refused_without_effect() {
     let mut first = Small::new();
     let saved = image(&busy(&mut first));
     let mut second = Small::new();
-    let mut driven = Driven::new(&mut second);
+    let mut driven = TestSession::new(&mut second);
     open(&mut driven, false);
     for len in 0..saved.len() {
         assert!(
@@ -230,7 +230,7 @@ fn image_foreign_newer_or_invalid_returns_named_error() {
     let mut first = Small::new();
     let saved = image(&busy(&mut first));
     let mut second = Small::new();
-    let mut driven = Driven::new(&mut second);
+    let mut driven = TestSession::new(&mut second);
     assert_eq!(
         forged(&saved, 0, b"uMQ"),
         saved,
@@ -284,7 +284,7 @@ fn image_foreign_newer_or_invalid_returns_named_error() {
 #[test]
 fn session_saved_inside_payload_requests_it_again() {
     let mut first = Small::new();
-    let mut driven = Driven::new(&mut first);
+    let mut driven = TestSession::new(&mut first);
     open(&mut driven, false);
     let message = StreamedPublish::New {
         topic: "t",
@@ -328,7 +328,7 @@ fn restore_connected_closes_connection() {
     let mut first = Small::new();
     let saved = image(&busy(&mut first));
     let mut second = Small::new();
-    let mut driven = Driven::new(&mut second);
+    let mut driven = TestSession::new(&mut second);
     open(&mut driven, false);
     driven.session.restore(&saved).unwrap();
     assert!(!driven.session.is_connected());
@@ -336,7 +336,7 @@ fn restore_connected_closes_connection() {
 }
 
 /// Saves when a checkpoint is due; anything else is returned.
-fn checkpoint(driven: &mut Driven<'_>, saved: &mut Vec<u8>) -> Option<String> {
+fn checkpoint(driven: &mut TestSession<'_>, saved: &mut Vec<u8>) -> Option<String> {
     let ready = driven.session.poll(driven.at()).unwrap()?;
     match driven.session.event(ready).unwrap().unwrap() {
         Event::CheckpointDue => {
@@ -350,7 +350,7 @@ fn checkpoint(driven: &mut Driven<'_>, saved: &mut Vec<u8>) -> Option<String> {
 #[test]
 fn checkpoints_on_nothing_is_sent_before_save_is_possible() {
     let mut storage = Small::new();
-    let mut driven = Driven::new(&mut storage);
+    let mut driven = TestSession::new(&mut storage);
     driven.session.set_checkpoints(true);
     driven.connect(&options("device"));
     driven.publish(2, b"a");
@@ -461,7 +461,7 @@ fn checkpoint_is_due_between_chunks() {
 #[test]
 fn pubrel_unknown_to_server_is_reported_after_reboot() {
     let mut first = Small::new();
-    let mut driven = Driven::new(&mut first);
+    let mut driven = TestSession::new(&mut first);
     open(&mut driven, false);
     driven.publish_and_send(2, b"x");
     driven.feed(&[0x50, 2, 0, 1]);
@@ -484,7 +484,7 @@ fn pubrel_unknown_to_server_is_reported_after_reboot() {
 #[test]
 fn mqtt_3_1_2_6_restored_clean_session_is_not_reused() {
     let mut first = Small::new();
-    let mut driven = Driven::connected_with(&mut first, &Connect::new("device"));
+    let mut driven = TestSession::connected_with(&mut first, &Connect::new("device"));
     driven.publish_and_send(1, b"x");
     let saved = image(&driven);
 
@@ -518,7 +518,7 @@ fn mqtt_2_3_1_2_ids_wrapped_skip_ids_in_flight() {
 #[test]
 fn restored_session_never_connected_is_unknown() {
     let mut first = Small::new();
-    let mut driven = Driven::new(&mut first);
+    let mut driven = TestSession::new(&mut first);
     driven.connect(&options("device"));
     driven.publish(1, b"x");
     let saved = image(&driven);
@@ -593,7 +593,7 @@ fn checkpoint_and_report_pending_are_both_reported() {
 #[test]
 fn mqtt_3_1_3_7_kept_image_without_client_id_is_refused() {
     let mut first = Small::new();
-    let driven = Driven::connected_with(&mut first, &Connect::new(""));
+    let driven = TestSession::connected_with(&mut first, &Connect::new(""));
     let saved = image(&driven);
     let mut second = Small::new();
     let mut driven = restored(&mut second, &saved);
@@ -637,7 +637,7 @@ fn image_contains_messages_and_no_credentials() {
     };
     let contains = |bytes: &[u8], part: &[u8]| bytes.windows(part.len()).any(|w| w == part);
     let mut storage = Small::new();
-    let mut driven = Driven::new(&mut storage);
+    let mut driven = TestSession::new(&mut storage);
     driven.session.prepare(&connect).unwrap();
     driven.publish(1, b"reading");
     let mut images = vec![image(&driven)];
@@ -666,7 +666,7 @@ fn image_forged_in_any_byte_never_panics() {
         let bits = (0..8).map(|bit| saved[at] ^ (1 << bit));
         for byte in bits.chain([0, u8::MAX]) {
             let mut second = Small::new();
-            let mut driven = Driven::new(&mut second);
+            let mut driven = TestSession::new(&mut second);
             let forgery = forged(&saved, at, &[byte]);
             if driven.session.restore(&forgery).is_err()
                 || driven
@@ -695,7 +695,7 @@ fn image_forged_in_any_byte_never_panics() {
 fn mqtt_2_3_1_3_id_is_reused_after_final_acknowledgement_only() {
     for answers in [&[][..], &[pubrec(1)], &[pubrec(1), pubcomp(1)]] {
         let mut first = Small::new();
-        let mut driven = Driven::new(&mut first);
+        let mut driven = TestSession::new(&mut first);
         open(&mut driven, false);
         assert_eq!(driven.publish(2, b"x"), 1);
         driven.sent();
@@ -707,7 +707,7 @@ fn mqtt_2_3_1_3_id_is_reused_after_final_acknowledgement_only() {
         // The next id is 1, unless it is in use.
         let saved = forged(&image(&driven), 9, &u16::MAX.to_be_bytes());
         let mut second = Small::new();
-        let mut driven = Driven::new(&mut second);
+        let mut driven = TestSession::new(&mut second);
         driven.session.restore(&saved).unwrap();
         open(&mut driven, true);
         driven.sent();

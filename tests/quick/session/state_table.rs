@@ -185,13 +185,13 @@ fn in_words(events: &[String], left: &[Vec<u8>], withdrawn: &[Vec<u8>]) -> Strin
         other => return format!("sends {other:x?}"),
     };
     let suback = Suback::new(id(1), &GRANTED).unwrap();
-    let done = words(&[
+    let done = texts(&[
         Event::Puback(id(1)),
         Event::Pubcomp(id(1)),
         Event::Suback(id(1), suback.codes()),
         Event::Unsuback(id(1)),
     ]);
-    let unknown = words(&[Event::DeliveryUnknown(id(1))]);
+    let unknown = texts(&[Event::DeliveryUnknown(id(1))]);
     let told = match events {
         [] => "",
         [one] if done.contains(one) => "done",
@@ -214,8 +214,12 @@ fn in_words(events: &[String], left: &[Vec<u8>], withdrawn: &[Vec<u8>]) -> Strin
 
 /// Returns a session with request 1 in this state, and the sent part of a partly sent packet. If requested, a message
 /// at QoS 2 with id 1 was also received.
-fn in_state<'b>(storage: &'b mut Memory, state: &str, message_came: bool) -> (Driven<'b>, Vec<u8>) {
-    let mut driven = Driven::connected(storage);
+fn in_state<'b>(
+    storage: &'b mut Memory,
+    state: &str,
+    message_came: bool,
+) -> (TestSession<'b>, Vec<u8>) {
+    let mut driven = TestSession::connected(storage);
     if message_came {
         driven.receive(&publish(2, 1, b"in"), &[Event::Message(message(2, b"in"))]);
         driven.sent();
@@ -231,7 +235,7 @@ fn in_state<'b>(storage: &'b mut Memory, state: &str, message_came: bool) -> (Dr
     before_resume(&mut driven, state);
     driven.session.connection_lost();
     if state != "unsubscribe unseen" {
-        driven.last_words();
+        driven.events_and_reason();
     }
     driven.open(&KEEP, session_present);
     if message_came && !session_present {
@@ -243,7 +247,7 @@ fn in_state<'b>(storage: &'b mut Memory, state: &str, message_came: bool) -> (Dr
 }
 
 /// States on the connection on which the request was made.
-fn bring_into(driven: &mut Driven<'_>, state: &str) -> Vec<u8> {
+fn bring_into(driven: &mut TestSession<'_>, state: &str) -> Vec<u8> {
     match state {
         "nothing in flight" => return vec![],
         _ if state.starts_with("qos 1") => driven.publish(1, b"out"),
@@ -252,7 +256,7 @@ fn bring_into(driven: &mut Driven<'_>, state: &str) -> Vec<u8> {
         _ => driven.publish(2, b"out"),
     };
     if state.ends_with("half sent") {
-        return driven.take(3);
+        return driven.send_up_to(3);
     }
     if state.ends_with("queued") && !state.starts_with("pubrel") {
         return vec![];
@@ -279,7 +283,7 @@ fn bring_into(driven: &mut Driven<'_>, state: &str) -> Vec<u8> {
 }
 
 /// Makes the steps of a state on the first connection.
-fn before_resume(driven: &mut Driven<'_>, state: &str) {
+fn before_resume(driven: &mut TestSession<'_>, state: &str) {
     match state {
         "was subscribe" => driven.subscribe(&FILTER),
         "was unsubscribe" | "unsubscribe unseen" => driven.unsubscribe(&["a"]),
@@ -296,15 +300,15 @@ fn before_resume(driven: &mut Driven<'_>, state: &str) {
 }
 
 /// Makes the steps of a state on the second connection.
-fn after_resume(driven: &mut Driven<'_>, state: &str) -> Vec<u8> {
+fn after_resume(driven: &mut TestSession<'_>, state: &str) -> Vec<u8> {
     if state == "unsubscribe unseen" {
         driven.expect(&[Event::OutcomeUnknown(id(1))]);
     } else if state.ends_with("half resent") {
         // The answer to a message is sent before it.
         if driven.session.pending(driven.at()).starts_with(&pubrec(1)) {
-            driven.take(4);
+            driven.send_up_to(4);
         }
-        return driven.take(3);
+        return driven.send_up_to(3);
     } else if state.ends_with("resent") {
         driven.sent();
     }

@@ -59,7 +59,7 @@ fn granted(filters: &[(&str, QoS)]) -> Vec<u8> {
 
 /// Grants all filters of the SUBSCRIBE with this id.
 #[track_caller]
-fn grant(driven: &mut Driven<'_>, id: u16, filters: &[(&str, QoS)]) {
+fn grant(driven: &mut TestSession<'_>, id: u16, filters: &[(&str, QoS)]) {
     let codes = granted(filters);
     driven.feed(&answer(id, &codes));
     assert_eq!(driven.events(), [subscribed(filters, &codes)]);
@@ -67,7 +67,7 @@ fn grant(driven: &mut Driven<'_>, id: u16, filters: &[(&str, QoS)]) {
 
 /// Connects. Checks that the session sends only one SUBSCRIBE with the whole list, and returns its id.
 #[track_caller]
-fn open_subscribing(driven: &mut Driven<'_>, session_present: bool, filters: Filters) -> u16 {
+fn open_subscribing(driven: &mut TestSession<'_>, session_present: bool, filters: Filters) -> u16 {
     driven.open(&KEEP, session_present);
     assert_eq!(
         driven.session.subscriptions(),
@@ -82,7 +82,7 @@ fn open_subscribing(driven: &mut Driven<'_>, session_present: bool, filters: Fil
 
 /// Connects, and grants this list.
 #[track_caller]
-fn with_granted(driven: &mut Driven<'_>, filters: Filters) {
+fn with_granted(driven: &mut TestSession<'_>, filters: Filters) {
     driven.session.set_subscriptions(filters).unwrap();
     let id = open_subscribing(driven, false, filters);
     grant(driven, id, filters);
@@ -91,7 +91,7 @@ fn with_granted(driven: &mut Driven<'_>, filters: Filters) {
 
 /// Connects, and checks that nothing is sent.
 #[track_caller]
-fn open_silent(driven: &mut Driven<'_>, session_present: bool) {
+fn open_silent(driven: &mut TestSession<'_>, session_present: bool) {
     driven.open(&KEEP, session_present);
     assert_eq!(driven.session.subscriptions(), SubscriptionState::Granted);
     assert_eq!(driven.sent(), b"");
@@ -101,8 +101,8 @@ fn open_silent(driven: &mut Driven<'_>, session_present: bool) {
 
 #[test]
 fn subscriptions_new_session_are_sent_before_publishes() {
-    let mut storage = Room::new();
-    let mut driven = Driven::new(&mut storage);
+    let mut storage = TestStorage::new();
+    let mut driven = TestSession::new(&mut storage);
     driven.session.set_subscriptions(THREE).unwrap();
     assert_eq!(driven.session.subscriptions(), SubscriptionState::Pending);
     driven.session.prepare(&KEEP).unwrap();
@@ -127,8 +127,8 @@ fn subscriptions_new_session_are_sent_before_publishes() {
 
 #[test]
 fn subscriptions_resend_are_sent_before_it() {
-    let mut storage = Room::new();
-    let mut driven = Driven::new(&mut storage);
+    let mut storage = TestStorage::new();
+    let mut driven = TestSession::new(&mut storage);
     driven.session.set_subscriptions(ONE).unwrap();
     driven.open(&KEEP, false);
     driven.publish_and_send(2, b"kept");
@@ -142,8 +142,8 @@ fn subscriptions_resend_are_sent_before_it() {
 
 #[test]
 fn subscriptions_granted_session_present_are_not_sent() {
-    let mut storage = Room::new();
-    let mut driven = Driven::new(&mut storage);
+    let mut storage = TestStorage::new();
+    let mut driven = TestSession::new(&mut storage);
     with_granted(&mut driven, THREE);
     for _ in 0..3 {
         driven.lose();
@@ -157,8 +157,8 @@ fn subscriptions_granted_session_present_are_not_sent() {
 
 #[test]
 fn subscriptions_session_lost_are_sent_again() {
-    let mut storage = Room::new();
-    let mut driven = Driven::new(&mut storage);
+    let mut storage = TestStorage::new();
+    let mut driven = TestSession::new(&mut storage);
     with_granted(&mut driven, THREE);
     driven.lose();
     let id = open_subscribing(&mut driven, false, THREE);
@@ -170,8 +170,8 @@ fn subscriptions_session_lost_are_sent_again() {
 
 #[test]
 fn subscriptions_connect_unanswered_are_sent_again() {
-    let mut storage = Room::new();
-    let mut driven = Driven::new(&mut storage);
+    let mut storage = TestStorage::new();
+    let mut driven = TestSession::new(&mut storage);
     with_granted(&mut driven, THREE);
     driven.lose();
     // A CONNECT without its last byte was not sent.
@@ -186,7 +186,7 @@ fn subscriptions_connect_unanswered_are_sent_again() {
         }
         driven.lose();
     }
-    let mut image = [0; Room::IMAGE_LEN];
+    let mut image = [0; TestStorage::IMAGE_LEN];
     driven.connect(&KEEP);
     driven.sent();
     let during = driven.session.save(&mut image).unwrap().len;
@@ -197,8 +197,8 @@ fn subscriptions_connect_unanswered_are_sent_again() {
     open_silent(&mut driven, true);
 
     // The image also contains it.
-    let mut storage = Room::new();
-    let mut driven = Driven::new(&mut storage);
+    let mut storage = TestStorage::new();
+    let mut driven = TestSession::new(&mut storage);
     driven.session.set_subscriptions(THREE).unwrap();
     driven.session.restore(&image[..during]).unwrap();
     open_subscribing(&mut driven, true, THREE);
@@ -206,22 +206,22 @@ fn subscriptions_connect_unanswered_are_sent_again() {
 
 #[test]
 fn subscriptions_refused_connection_are_not_sent_again() {
-    let mut storage = Room::new();
-    let mut driven = Driven::new(&mut storage);
+    let mut storage = TestStorage::new();
+    let mut driven = TestSession::new(&mut storage);
     with_granted(&mut driven, ONE);
     driven.lose();
     driven.connect(&KEEP);
     driven.sent();
     driven.feed(&[0x20, 2, 0, 3]);
-    assert!(matches!(driven.end(), ProtocolError::Refused(_)));
+    assert!(matches!(driven.close_reason(), ProtocolError::Refused(_)));
     open_silent(&mut driven, true);
 }
 
 #[test]
 fn subscriptions_saved_after_grant_are_not_sent_after_restore() {
-    let (mut before, mut after) = ([0; Room::IMAGE_LEN], [0; Room::IMAGE_LEN]);
-    let mut storage = Room::new();
-    let mut driven = Driven::new(&mut storage);
+    let (mut before, mut after) = ([0; TestStorage::IMAGE_LEN], [0; TestStorage::IMAGE_LEN]);
+    let mut storage = TestStorage::new();
+    let mut driven = TestSession::new(&mut storage);
     driven.session.set_subscriptions(THREE).unwrap();
     let id = open_subscribing(&mut driven, false, THREE);
     let before_len = driven.session.save(&mut before).unwrap().len;
@@ -237,8 +237,8 @@ fn subscriptions_saved_after_grant_are_not_sent_after_restore() {
             (after, ONE, true),
             (after, &THREE[1..], true),
         ] {
-            let mut storage = Room::new();
-            let mut driven = Driven::new(&mut storage);
+            let mut storage = TestStorage::new();
+            let mut driven = TestSession::new(&mut storage);
             if list_first {
                 driven.session.set_subscriptions(list).unwrap();
             }
@@ -254,11 +254,11 @@ fn subscriptions_saved_after_grant_are_not_sent_after_restore() {
         }
     }
     // Without a list, the checksum is kept.
-    let mut storage = Room::new();
-    let mut driven = Driven::new(&mut storage);
+    let mut storage = TestStorage::new();
+    let mut driven = TestSession::new(&mut storage);
     driven.session.restore(after).unwrap();
     open_silent(&mut driven, true);
-    let mut again = [0; Room::IMAGE_LEN];
+    let mut again = [0; TestStorage::IMAGE_LEN];
     let len = driven.session.save(&mut again).unwrap().len;
     assert_eq!(len, after.len());
 }
@@ -266,8 +266,8 @@ fn subscriptions_saved_after_grant_are_not_sent_after_restore() {
 #[test]
 fn subscriptions_list_changed_are_sent() {
     const QOS_CHANGED: Filters = &[("a/#", QoS::ExactlyOnce)];
-    let mut storage = Room::new();
-    let mut driven = Driven::new(&mut storage);
+    let mut storage = TestStorage::new();
+    let mut driven = TestSession::new(&mut storage);
     with_granted(&mut driven, ONE);
     driven.lose();
     for list in [THREE, QOS_CHANGED, ONE] {
@@ -284,20 +284,20 @@ fn subscriptions_list_changed_are_sent() {
 #[test]
 fn subscriptions_other_list_interrupted_old_list_is_sent() {
     const LOWER: Filters = &[("a/#", QoS::AtMostOnce)];
-    let mut storage = Room::new();
-    let mut driven = Driven::new(&mut storage);
+    let mut storage = TestStorage::new();
+    let mut driven = TestSession::new(&mut storage);
     with_granted(&mut driven, ONE);
     driven.lose();
     driven.session.set_subscriptions(LOWER).unwrap();
     open_subscribing(&mut driven, true, LOWER);
-    let mut image = [0; Room::IMAGE_LEN];
+    let mut image = [0; TestStorage::IMAGE_LEN];
     let len = driven.session.save(&mut image).unwrap().len;
     driven.lose();
     driven.session.set_subscriptions(ONE).unwrap();
     open_subscribing(&mut driven, true, ONE);
 
-    let mut storage = Room::new();
-    let mut driven = Driven::new(&mut storage);
+    let mut storage = TestStorage::new();
+    let mut driven = TestSession::new(&mut storage);
     driven.session.set_subscriptions(ONE).unwrap();
     driven.session.restore(&image[..len]).unwrap();
     open_subscribing(&mut driven, true, ONE);
@@ -306,8 +306,8 @@ fn subscriptions_other_list_interrupted_old_list_is_sent() {
 /// With checkpoints, an image is due before the SUBSCRIBE. In it, the old list is not granted any more.
 #[test]
 fn subscriptions_other_list_checkpoint_is_due_before_subscribe() {
-    let mut storage = Room::new();
-    let mut driven = Driven::new(&mut storage);
+    let mut storage = TestStorage::new();
+    let mut driven = TestSession::new(&mut storage);
     driven.session.set_checkpoints(true);
     driven.session.set_subscriptions(ONE).unwrap();
     driven.open(&KEEP, false);
@@ -328,8 +328,8 @@ fn subscriptions_other_list_checkpoint_is_due_before_subscribe() {
 
 #[test]
 fn subscriptions_clean_session_are_sent_on_each_connection() {
-    let mut storage = Room::new();
-    let mut driven = Driven::new(&mut storage);
+    let mut storage = TestStorage::new();
+    let mut driven = TestSession::new(&mut storage);
     driven.session.set_subscriptions(ONE).unwrap();
     for number in 1..4 {
         driven.open(&CLEAN, false);
@@ -347,7 +347,7 @@ fn subscriptions_clean_session_are_sent_on_each_connection() {
 fn subscriptions_filter_refused_is_reported_and_sent_again() {
     let list = numbered(10);
     let mut storage = Storage::<64, 512, 4>::new();
-    let mut driven = Driven::new(&mut storage);
+    let mut driven = TestSession::new(&mut storage);
     driven.session.set_subscriptions(list).unwrap();
     for connection in 0..3 {
         driven.open(&KEEP, connection > 0);
@@ -378,8 +378,8 @@ fn subscriptions_filter_refused_is_reported_and_sent_again() {
 
 #[test]
 fn subscriptions_lower_qos_is_granted() {
-    let mut storage = Room::new();
-    let mut driven = Driven::new(&mut storage);
+    let mut storage = TestStorage::new();
+    let mut driven = TestSession::new(&mut storage);
     driven.session.set_subscriptions(THREE).unwrap();
     let id = open_subscribing(&mut driven, false, THREE);
     driven.feed(&answer(id, &[0, 1, 0]));
@@ -394,7 +394,7 @@ fn subscriptions_many_are_sent_eight_per_subscribe_in_turn() {
     for count in [1, 7, 8, 9, 16, 17, 40] {
         let list = numbered(count);
         let mut storage = Storage::<64, 1024, 1>::new();
-        let mut driven = Driven::new(&mut storage);
+        let mut driven = TestSession::new(&mut storage);
         driven.session.set_subscriptions(list).unwrap();
         driven.open(&KEEP, false);
         for (chunk, number) in list.chunks(8).zip(1..) {
@@ -436,10 +436,10 @@ fn subscriptions_little_room_are_sent_as_many_as_fit() {
 }
 
 /// A session with a send buffer of this size.
-fn with_tx<R>(len: usize, test: impl FnOnce(&mut Driven<'_>) -> R) -> R {
-    fn run<const N: usize, R>(test: impl FnOnce(&mut Driven<'_>) -> R) -> R {
+fn with_tx<R>(len: usize, test: impl FnOnce(&mut TestSession<'_>) -> R) -> R {
+    fn run<const N: usize, R>(test: impl FnOnce(&mut TestSession<'_>) -> R) -> R {
         let mut storage = Storage::<64, N, 4>::new();
-        test(&mut Driven::new(&mut storage))
+        test(&mut TestSession::new(&mut storage))
     }
     match len {
         60 => run::<60, R>(test),
@@ -453,7 +453,7 @@ fn with_tx<R>(len: usize, test: impl FnOnce(&mut Driven<'_>) -> R) -> R {
 }
 
 /// Grants the whole list, and returns the number of filters in each SUBSCRIBE.
-fn sizes_of_round(driven: &mut Driven<'_>, list: Filters) -> Vec<usize> {
+fn sizes_of_round(driven: &mut TestSession<'_>, list: Filters) -> Vec<usize> {
     driven.open(&KEEP, false);
     let (mut rest, mut sizes) = (list, Vec::new());
     while !rest.is_empty() {
@@ -503,12 +503,12 @@ fn subscriptions_invalid_suback_closes() {
         }),
     ];
     for (bytes, expected) in cases {
-        let mut storage = Room::new();
-        let mut driven = Driven::new(&mut storage);
+        let mut storage = TestStorage::new();
+        let mut driven = TestSession::new(&mut storage);
         driven.session.set_subscriptions(THREE).unwrap();
         assert_eq!(open_subscribing(&mut driven, false, THREE), 1);
         driven.feed(&bytes);
-        let (events, reason) = driven.last_words();
+        let (events, reason) = driven.events_and_reason();
         assert!(expected(reason), "{bytes:?}: {reason:?}");
         assert_eq!(events, [""; 0]);
         // Nothing counts as granted.
@@ -522,17 +522,17 @@ fn subscriptions_invalid_suback_closes() {
 fn subscriptions_suback_before_whole_subscribe_closes() {
     let len = subscribe_all(1, THREE).len();
     for sent in 0..len {
-        let mut storage = Room::new();
-        let mut driven = Driven::new(&mut storage);
+        let mut storage = TestStorage::new();
+        let mut driven = TestSession::new(&mut storage);
         driven.session.set_subscriptions(THREE).unwrap();
         driven.open(&KEEP, false);
         if sent > 0 {
-            driven.take(sent);
+            driven.send_up_to(sent);
         }
         driven.feed(&answer(1, &[1, 2, 0]));
         let (packet_type, packet_id) = (PacketType::Suback, id(1));
         assert_eq!(
-            driven.end(),
+            driven.close_reason(),
             ProtocolError::UnexpectedAck {
                 packet_type,
                 packet_id
@@ -544,8 +544,8 @@ fn subscriptions_suback_before_whole_subscribe_closes() {
 /// A second answer, or one after the round, completes nothing.
 #[test]
 fn subscriptions_suback_repeated_is_ignored() {
-    let mut storage = Room::new();
-    let mut driven = Driven::new(&mut storage);
+    let mut storage = TestStorage::new();
+    let mut driven = TestSession::new(&mut storage);
     with_granted(&mut driven, ONE);
     driven.receive(&answer(1, &[0x80]), &[]);
     assert_eq!(driven.session.subscriptions(), SubscriptionState::Granted);
@@ -553,21 +553,24 @@ fn subscriptions_suback_repeated_is_ignored() {
 
 #[test]
 fn subscriptions_suback_late_is_request_timeout() {
-    let mut storage = Room::new();
-    let mut driven = Driven::new(&mut storage);
+    let mut storage = TestStorage::new();
+    let mut driven = TestSession::new(&mut storage);
     driven.session.set_subscriptions(ONE).unwrap();
     driven.open(&KEEP, false);
-    driven.take(3);
+    driven.send_up_to(3);
     driven.pass(TIMEOUT - 1);
     driven.expect(&[]);
     // The time begins when it was sent whole.
     driven.sent();
     driven.pass(TIMEOUT - 1);
     driven.expect(&[]);
-    assert_eq!(driven.sleep(), Some(1));
+    assert_eq!(driven.time_to_deadline(), Some(1));
     driven.pass(1);
     let packet_id = id(1);
-    assert_eq!(driven.end(), ProtocolError::RequestTimeout { packet_id });
+    assert_eq!(
+        driven.close_reason(),
+        ProtocolError::RequestTimeout { packet_id }
+    );
     open_subscribing(&mut driven, true, ONE);
 }
 
@@ -576,7 +579,7 @@ fn subscriptions_suback_late_is_request_timeout() {
 #[test]
 fn subscriptions_everything_full_are_sent_first() {
     let mut storage = Storage::<64, 128, 2, 4>::new();
-    let mut driven = Driven::new(&mut storage);
+    let mut driven = TestSession::new(&mut storage);
     driven.session.set_subscriptions(THREE).unwrap();
     driven.session.prepare(&KEEP).unwrap();
     let mut filling = 64;
@@ -609,8 +612,8 @@ fn subscriptions_everything_full_are_sent_first() {
 /// No request has the id of the unanswered SUBSCRIBE, even after all ids were used.
 #[test]
 fn subscriptions_unanswered_id_is_not_reused() {
-    let mut storage = Room::new();
-    let mut driven = Driven::new(&mut storage);
+    let mut storage = TestStorage::new();
+    let mut driven = TestSession::new(&mut storage);
     driven.session.set_subscriptions(ONE).unwrap();
     let standing = open_subscribing(&mut driven, false, ONE);
     for _ in 0..66_000 {
@@ -631,7 +634,7 @@ fn subscriptions_unanswered_id_is_not_reused() {
 }
 
 /// Connects to a server without a session. Returns the id of the SUBSCRIBE, which is sent first.
-fn open_subscribing_beside(driven: &mut Driven<'_>) -> u16 {
+fn open_subscribing_beside(driven: &mut TestSession<'_>) -> u16 {
     driven.open(&KEEP, false);
     let sent = driven.sent();
     assert_eq!(sent[0], 0x82);
@@ -640,8 +643,8 @@ fn open_subscribing_beside(driven: &mut Driven<'_>) -> u16 {
 
 #[test]
 fn subscriptions_caller_subscribes_too_answers_are_separate() {
-    let mut storage = Room::new();
-    let mut driven = Driven::new(&mut storage);
+    let mut storage = TestStorage::new();
+    let mut driven = TestSession::new(&mut storage);
     driven.session.set_subscriptions(ONE).unwrap();
     driven.open(&KEEP, false);
     let own = driven.subscribe(&[("own", QoS::AtMostOnce)]);
@@ -667,14 +670,14 @@ fn subscriptions_in_parts_between_acks_and_pings_stay_whole() {
     let total = subscribe_all(1, list).len() + publish(1, 2, b"x").len() + 30;
     for size in [1, 2, 3, 5, 7, 64] {
         for at in 0..total {
-            let mut storage = Room::new();
-            let mut driven = Driven::new(&mut storage);
+            let mut storage = TestStorage::new();
+            let mut driven = TestSession::new(&mut storage);
             driven.session.set_subscriptions(list).unwrap();
             driven.open(&KEEP, false);
             driven.publish(1, b"x");
             let mut sent = Vec::new();
             while sent.len() < at {
-                let taken = driven.take(size);
+                let taken = driven.send_up_to(size);
                 if taken.is_empty() {
                     break;
                 }
@@ -685,7 +688,7 @@ fn subscriptions_in_parts_between_acks_and_pings_stay_whole() {
             driven.session.ping().unwrap();
             driven.publish(0, b"last");
             while driven.session.has_pending() {
-                sent.extend(driven.take(size));
+                sent.extend(driven.send_up_to(size));
             }
             let mut sent = packets(&sent);
             let subscribe = subscribe_all(1, list);
@@ -707,17 +710,17 @@ fn subscriptions_in_parts_between_acks_and_pings_stay_whole() {
 fn subscriptions_disconnect_queued_is_sent_last() {
     let list = numbered(9);
     let mut storage = Storage::<64, 512, 4>::new();
-    let mut driven = Driven::new(&mut storage);
+    let mut driven = TestSession::new(&mut storage);
     driven.session.set_subscriptions(list).unwrap();
     let first = subscribe_all(1, &list[..8]);
     for cut in 0..first.len() {
         let mut storage = Storage::<64, 512, 4>::new();
-        let mut driven = Driven::new(&mut storage);
+        let mut driven = TestSession::new(&mut storage);
         driven.session.set_subscriptions(list).unwrap();
         driven.open(&KEEP, false);
         let mut sent = Vec::new();
         if cut > 0 {
-            sent.extend(driven.take(cut));
+            sent.extend(driven.send_up_to(cut));
         }
         driven.session.disconnect().unwrap();
         sent.extend(driven.sent());
@@ -728,7 +731,7 @@ fn subscriptions_disconnect_queued_is_sent_last() {
         assert_eq!(driven.events(), [subscribed(&list[..8], &codes)]);
         assert_eq!(driven.sent(), b"");
         driven.session.connection_lost();
-        assert_eq!(driven.end(), ProtocolError::Closed);
+        assert_eq!(driven.close_reason(), ProtocolError::Closed);
         // The round was not complete.
         driven.open(&KEEP, true);
         assert_eq!(driven.sent(), subscribe_all(3, &list[..8]));
@@ -741,14 +744,14 @@ fn subscriptions_disconnect_waits_none_is_sent_after_it() {
     let list = numbered(9);
     for cut in 0..2 {
         let mut storage = Storage::<64, 512, 4>::new();
-        let mut driven = Driven::new(&mut storage);
+        let mut driven = TestSession::new(&mut storage);
         driven.session.set_subscriptions(list).unwrap();
         driven.open(&KEEP, false);
         driven.sent();
         driven.session.disconnect().unwrap();
         let mut sent = Vec::new();
         if cut > 0 {
-            sent.extend(driven.take(cut));
+            sent.extend(driven.send_up_to(cut));
         }
         let codes = [1; 8];
         driven.feed(&answer(1, &codes));
@@ -763,8 +766,8 @@ fn subscriptions_disconnect_waits_none_is_sent_after_it() {
 /// [MQTT-3.14.4-2] DISCONNECT was sent before CONNACK: no SUBSCRIBE follows it.
 #[test]
 fn subscriptions_disconnect_sent_before_connack_are_not_sent() {
-    let mut storage = Room::new();
-    let mut driven = Driven::new(&mut storage);
+    let mut storage = TestStorage::new();
+    let mut driven = TestSession::new(&mut storage);
     driven.session.set_subscriptions(ONE).unwrap();
     driven.connect(&KEEP);
     driven.session.disconnect().unwrap();
@@ -773,17 +776,17 @@ fn subscriptions_disconnect_sent_before_connack_are_not_sent() {
     assert_eq!(driven.sent(), b"");
     driven.expect(&[]);
     assert_eq!(driven.sent(), b"");
-    assert_eq!(driven.sleep(), Some(1_000));
+    assert_eq!(driven.time_to_deadline(), Some(1_000));
     driven.session.connection_lost();
-    assert_eq!(driven.end(), ProtocolError::Closed);
+    assert_eq!(driven.close_reason(), ProtocolError::Closed);
     open_subscribing(&mut driven, true, ONE);
 }
 
 /// DISCONNECT waits for CONNACK, because messages are sent again: the SUBSCRIBE is before it.
 #[test]
 fn subscriptions_disconnect_awaits_connack_are_sent_before() {
-    let mut storage = Room::new();
-    let mut driven = Driven::new(&mut storage);
+    let mut storage = TestStorage::new();
+    let mut driven = TestSession::new(&mut storage);
     driven.session.set_subscriptions(ONE).unwrap();
     driven.session.prepare(&KEEP).unwrap();
     driven.publish(1, b"x");
@@ -801,8 +804,8 @@ fn subscriptions_disconnect_awaits_connack_are_sent_before() {
 
 #[test]
 fn set_subscriptions_connection_open_is_not_connected_error() {
-    let mut storage = Room::new();
-    let mut driven = Driven::new(&mut storage);
+    let mut storage = TestStorage::new();
+    let mut driven = TestSession::new(&mut storage);
     with_granted(&mut driven, ONE);
     let open = Err(RequestError::NotConnected);
     assert_eq!(driven.session.set_subscriptions(THREE), open);
@@ -819,8 +822,8 @@ fn set_subscriptions_too_large_changes_nothing() {
     let long: &'static str = "f".repeat(300).leak();
     let too_long: Filters = vec![("a", QoS::AtMostOnce), (long, QoS::AtMostOnce)].leak();
     let too_long_beside: Filters = vec![(&long[..230], QoS::AtMostOnce)].leak();
-    let mut storage = Room::new();
-    let mut driven = Driven::new(&mut storage);
+    let mut storage = TestStorage::new();
+    let mut driven = TestSession::new(&mut storage);
     with_granted(&mut driven, ONE);
     let kept = driven.publish(1, &[7; 100]);
     driven.sent();
@@ -856,8 +859,8 @@ fn set_subscriptions_too_large_changes_nothing() {
 /// The longest filter that fits, to the byte, with messages, CONNECT and DISCONNECT beside it.
 #[test]
 fn set_subscriptions_fills_buffer_everything_is_sent() {
-    let mut storage = Room::new();
-    let mut driven = Driven::new(&mut storage);
+    let mut storage = TestStorage::new();
+    let mut driven = TestSession::new(&mut storage);
     driven.session.prepare(&KEEP).unwrap();
     driven.publish(1, &[7; 50]);
     let free = 256 - 2 - connect(&KEEP).len() - publish(1, 1, &[7; 50]).len();
@@ -885,7 +888,7 @@ fn set_subscriptions_fills_buffer_everything_is_sent() {
 /// A shorter list frees room. Without a list, all its room is free.
 #[test]
 fn set_subscriptions_empty_frees_room() {
-    let largest = |driven: &mut Driven<'_>| {
+    let largest = |driven: &mut TestSession<'_>| {
         driven.open(&KEEP, true);
         let result = driven.session.publish(&message(0, &[0; 300]));
         let Err(RequestError::PacketTooLarge { capacity, .. }) = result else {
@@ -894,8 +897,8 @@ fn set_subscriptions_empty_frees_room() {
         driven.lose();
         capacity
     };
-    let mut storage = Room::new();
-    let mut driven = Driven::new(&mut storage);
+    let mut storage = TestStorage::new();
+    let mut driven = TestSession::new(&mut storage);
     let without = largest(&mut driven);
     driven.session.set_subscriptions(THREE).unwrap();
     let reserved = subscribe_all(1, THREE).len();
@@ -920,8 +923,8 @@ fn set_subscriptions_no_room_for_connect_is_reported() {
         }),
         ..KEEP
     };
-    let mut storage = Room::new();
-    let mut driven = Driven::new(&mut storage);
+    let mut storage = TestStorage::new();
+    let mut driven = TestSession::new(&mut storage);
     driven.session.set_subscriptions(list).unwrap();
     let capacity = 256 - 2 - (3 + 2 + 2 + 200 + 1);
     let needed = connect(&long).len();
@@ -938,7 +941,7 @@ fn set_subscriptions_no_room_for_connect_is_reported() {
 fn subscriptions_connection_replaced_round_restarts() {
     let list = numbered(9);
     let mut storage = Storage::<64, 512, 4>::new();
-    let mut driven = Driven::new(&mut storage);
+    let mut driven = TestSession::new(&mut storage);
     driven.session.set_subscriptions(list).unwrap();
     driven.open(&KEEP, false);
     driven.sent();
@@ -956,8 +959,8 @@ fn subscriptions_connection_replaced_round_restarts() {
 /// A message of the caller is not lost on a session with a list.
 #[test]
 fn subscriptions_answer_in_handler_is_sent_after_subscribe() {
-    let mut storage = Room::new();
-    let mut driven = Driven::new(&mut storage);
+    let mut storage = TestStorage::new();
+    let mut driven = TestSession::new(&mut storage);
     driven.session.set_subscriptions(ONE).unwrap();
     driven.open(&KEEP, true);
     driven.feed(&publish(1, 9, b"in"));
