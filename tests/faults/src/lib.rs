@@ -7,15 +7,6 @@
 //!
 //! The runs are the tests of this package: a sample of each in `cargo test`, more in `.ci/faults`, and the whole with
 //! `.ci/faults --all`. Random runs print their seed. `FAULTS_SEED` sets it.
-#![allow(
-    clippy::arithmetic_side_effects,
-    clippy::cast_possible_truncation,
-    clippy::expect_used,
-    clippy::indexing_slicing,
-    clippy::panic,
-    clippy::unwrap_used,
-    reason = "tests are all that this is for"
-)]
 
 mod clients;
 mod memory;

@@ -3,12 +3,6 @@
 //! When the device reconnects, mosquitto 2.0.11 first observes `max_inflight_messages`. When these messages are
 //! complete, it sends all others at once. Each connection must deliver as many messages as there is room for, each
 //! message once and in order.
-#![allow(
-    clippy::arithmetic_side_effects,
-    clippy::panic,
-    clippy::unwrap_used,
-    reason = "helpers of a test"
-)]
 
 use std::{
     net::SocketAddr,

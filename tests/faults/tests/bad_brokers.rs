@@ -1,12 +1,4 @@
 //! Faulty brokers and silent networks: each ends in an error that names it, within its deadline.
-#![allow(
-    clippy::arithmetic_side_effects,
-    clippy::expect_used,
-    clippy::indexing_slicing,
-    clippy::panic,
-    clippy::unwrap_used,
-    reason = "helpers of a test"
-)]
 
 use std::{
     io::{Read, Write},

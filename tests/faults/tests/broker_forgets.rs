@@ -2,12 +2,6 @@
 //!
 //! The device notices that its session was lost. It resends unacknowledged messages. For a message at QoS 2 between
 //! PUBREC and PUBCOMP, it reports that the delivery is unknown.
-#![allow(
-    clippy::arithmetic_side_effects,
-    clippy::panic,
-    clippy::unwrap_used,
-    reason = "helpers of a test"
-)]
 
 use std::time::{Duration, Instant};
 

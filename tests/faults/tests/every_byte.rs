@@ -3,14 +3,6 @@
 //! The device publishes to a topic to which it is subscribed, so that each message is sent and received. For every
 //! byte, each message must be received exactly once at QoS 2, and at least once at QoS 1. In the end, neither side may
 //! keep any state.
-#![allow(
-    clippy::arithmetic_side_effects,
-    clippy::cast_possible_truncation,
-    clippy::indexing_slicing,
-    clippy::panic,
-    clippy::unwrap_used,
-    reason = "helpers of a test"
-)]
 
 use std::{
     net::SocketAddr,

@@ -2,13 +2,6 @@
 //! does not grow.
 //!
 //! The packet ids wrap, at QoS 1 and 2. `cargo test` runs a sample.
-#![allow(
-    clippy::arithmetic_side_effects,
-    clippy::indexing_slicing,
-    clippy::panic,
-    clippy::unwrap_used,
-    reason = "helpers of a test"
-)]
 
 use std::{
     net::{SocketAddr, TcpStream},

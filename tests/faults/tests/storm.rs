@@ -4,13 +4,6 @@
 //! The device is a separate process. At each checkpoint, it saves its session together with its progress. When it is
 //! killed, the next process continues from there. Each message must be received exactly once at QoS 2, at least once at
 //! QoS 1, and in order. In the end, neither side may keep any state.
-#![allow(
-    clippy::arithmetic_side_effects,
-    clippy::indexing_slicing,
-    clippy::panic,
-    clippy::unwrap_used,
-    reason = "helpers of a test"
-)]
 
 use std::{
     collections::{HashMap, HashSet},

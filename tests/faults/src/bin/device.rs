@@ -1,11 +1,6 @@
 //! A party as a separate process, which can be killed: `device ADDRESS FILE QOS COUNT blocking|async`.
 //!
 //! At the end, it prints its progress, or its error.
-#![allow(
-    clippy::expect_used,
-    clippy::indexing_slicing,
-    reason = "tests are all that this is for"
-)]
 
 use std::{env, process::ExitCode};
 
