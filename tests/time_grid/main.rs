@@ -40,7 +40,7 @@ use common::{Network, pubrel};
 use findings::{FINDINGS, Finding};
 use rules::{Facts, Time};
 use situations::{Kind, Situation, Traffic, situations, traffic};
-use subject::{Blocking, Direct, Memory, Subject};
+use subject::{Blocking, Direct, Memory, Start, Subject};
 use umqtt::Session;
 use world::{Difference, Happening, Over, Report, World};
 
@@ -171,34 +171,20 @@ impl Setting {
         let mut session;
         let mut direct;
         let mut blocking;
-        let &Self {
-            keep_alive,
-            timeout,
-            origin,
-            ..
-        } = self;
+        let start = Start {
+            keep_alive: self.keep_alive,
+            timeout: self.timeout,
+            now: self.origin,
+        };
         let subject: &mut dyn Subject = if self.subject != Tested::Session {
             let byte_by_byte = self.subject == Tested::ClientByteByByte;
             session = Session::new(&mut memory);
-            blocking = Blocking::new(
-                &mut session,
-                &network,
-                keep_alive,
-                timeout,
-                origin,
-                byte_by_byte,
-            );
+            blocking = Blocking::new(&mut session, &network, start, byte_by_byte);
             &mut blocking
         } else {
             direct = match kind {
-                Kind::Resumed => Direct::resumed(&mut memory, keep_alive, timeout, origin),
-                _ => Direct::new(
-                    &mut memory,
-                    keep_alive,
-                    timeout,
-                    origin,
-                    kind == Kind::Checkpoints,
-                ),
+                Kind::Resumed => Direct::resumed(&mut memory, start),
+                _ => Direct::new(&mut memory, start, kind == Kind::Checkpoints),
             };
             &mut direct
         };
@@ -214,7 +200,7 @@ impl Setting {
             report,
             texts,
             facts,
-            Time::from(origin),
+            Time::from(start.now),
         ));
     }
 

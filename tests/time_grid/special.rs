@@ -9,8 +9,8 @@ use umqtt::{
 
 use crate::{
     common::{Network, connack, message, puback, publish},
-    driver::{Driver, Options},
-    subject::Memory,
+    driver::Driver,
+    subject::{Memory, Start},
     world::{Difference, Report},
 };
 
@@ -22,20 +22,10 @@ struct Between<'b> {
 
 impl<'b> Between<'b> {
     /// A connected session that has nothing to do.
-    fn new(
-        memory: &'b mut Memory,
-        keep_alive: u16,
-        timeout: u32,
-        now: u32,
-        checkpoints: bool,
-    ) -> Self {
-        let mut driver = Driver::new(memory, checkpoints);
-        driver.set_response_timeout(timeout);
-        let options = Options {
-            clean_session: false,
-            keep_alive,
-        };
-        driver.connect(options, now).unwrap();
+    fn new(memory: &'b mut Memory, start: Start, checkpoints: bool) -> Self {
+        let mut driver = start.driver(memory, checkpoints);
+        start.connect(&mut driver);
+        let now = start.now;
         let mut this = Self { driver, now };
         this.send();
         this.driver.receive(&connack(false));
@@ -111,9 +101,14 @@ pub(crate) fn check(keep_alive: u16, timeout: u32, now: u32, report: &mut Report
             });
         }
     };
+    let start = Start {
+        keep_alive,
+        timeout,
+        now,
+    };
     for (name, busy, reach) in CASES {
         let mut memory = Memory::new();
-        let mut between = Between::new(&mut memory, keep_alive, timeout, now, false);
+        let mut between = Between::new(&mut memory, start, false);
         reach(&mut between);
         let difference = if busy {
             Difference::DeadlineNotNow
@@ -123,7 +118,7 @@ pub(crate) fn check(keep_alive: u16, timeout: u32, now: u32, report: &mut Report
         compare(name, difference, between.deadline_is_now() == busy);
     }
     let mut memory = Memory::new();
-    let mut between = Between::new(&mut memory, keep_alive, timeout, now, true);
+    let mut between = Between::new(&mut memory, start, true);
     between.driver.publish(1, b"x").unwrap();
     compare(
         "checkpoint due, not announced",

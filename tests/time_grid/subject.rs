@@ -62,6 +62,34 @@ pub(crate) trait Subject {
     fn is_streaming(&self) -> bool;
 }
 
+/// The settings and the first moment of a session.
+#[derive(Clone, Copy)]
+pub(crate) struct Start {
+    /// In seconds.
+    pub(crate) keep_alive: u16,
+    /// Response timeout in ms.
+    pub(crate) timeout: u32,
+    pub(crate) now: u32,
+}
+
+impl Start {
+    /// Returns a session with this response timeout, without a connection.
+    pub(crate) fn driver(self, memory: &mut Memory, checkpoints: bool) -> Driver<'_> {
+        let mut driver = Driver::new(memory, checkpoints);
+        driver.set_response_timeout(self.timeout);
+        driver
+    }
+
+    /// Begins a connection.
+    pub(crate) fn connect(self, driver: &mut Driver<'_>) {
+        let options = Options {
+            clean_session: false,
+            keep_alive: self.keep_alive,
+        };
+        driver.connect(options, self.now).unwrap();
+    }
+}
+
 /// A session and a line without a client.
 pub(crate) struct Direct<'b> {
     driver: Driver<'b>,
@@ -71,42 +99,31 @@ pub(crate) struct Direct<'b> {
 }
 
 impl<'b> Direct<'b> {
-    pub(crate) fn new(
-        memory: &'b mut Memory,
-        keep_alive: u16,
-        timeout: u32,
-        now: u32,
-        checkpoints: bool,
-    ) -> Self {
-        let mut driver = Driver::new(memory, checkpoints);
-        driver.set_response_timeout(timeout);
+    pub(crate) fn new(memory: &'b mut Memory, start: Start, checkpoints: bool) -> Self {
+        let driver = start.driver(memory, checkpoints);
         let mut direct = Self {
             driver,
             arrived: VecDeque::new(),
             room: usize::MAX,
             sent: Vec::new(),
         };
-        direct.connect(keep_alive, now);
+        direct.connect(start);
         direct
     }
 
     /// A session with an unacknowledged message of an earlier connection.
-    pub(crate) fn resumed(memory: &'b mut Memory, keep_alive: u16, timeout: u32, now: u32) -> Self {
-        let mut direct = Self::new(memory, keep_alive, timeout, now, false);
+    pub(crate) fn resumed(memory: &'b mut Memory, start: Start) -> Self {
+        let mut direct = Self::new(memory, start, false);
         direct.feed(&connack(false));
-        direct.call(now, false).result.unwrap();
+        direct.call(start.now, false).result.unwrap();
         direct.driver.publish(1, b"x").unwrap();
-        direct.connect(keep_alive, now);
+        direct.connect(start);
         direct.sent.clear();
         direct
     }
 
-    fn connect(&mut self, keep_alive: u16, now: u32) {
-        let options = Options {
-            clean_session: false,
-            keep_alive,
-        };
-        self.driver.connect(options, now).unwrap();
+    fn connect(&mut self, start: Start) {
+        start.connect(&mut self.driver);
     }
 
     /// Offers all pending data to the transport.
@@ -229,18 +246,16 @@ impl<'s, 'b, 'n> Blocking<'s, 'b, 'n> {
     pub(crate) fn new(
         session: &'s mut Session<'b>,
         network: &'n Network,
-        keep_alive: u16,
-        timeout: u32,
-        now: u32,
+        start: Start,
         byte_by_byte: bool,
     ) -> Self {
         if byte_by_byte {
             network.reads(&[], Step::Bytes(1));
         }
-        network.pass(now.wrapping_sub(network.millis()));
-        session.set_response_timeout(timeout);
+        network.pass(start.now.wrapping_sub(network.millis()));
+        session.set_response_timeout(start.timeout);
         let options = Connect {
-            keep_alive,
+            keep_alive: start.keep_alive,
             clean_session: false,
             ..Connect::new("c")
         };

@@ -56,11 +56,21 @@ pub(super) fn resume_inbound<K: Kind>(stage: &Stage<'_, K>) -> Result<()> {
     receiver.disconnect()
 }
 
+/// Connects a client that receives the messages of a topic.
+fn subscribed<'s, 'b: 's, K: Kind>(
+    stage: &Stage<'_, K>,
+    session: &'s mut Session<'b>,
+    topic: &str,
+) -> Result<K::Client<'s, 'b>> {
+    let mut receiver = stage.client(session, "receiver")?;
+    receiver.subscribe_and_wait(&[(topic, QoS::ExactlyOnce)], ignore)?;
+    Ok(receiver)
+}
+
 pub(super) fn resume_outbound<K: Kind>(stage: &Stage<'_, K>) -> Result<()> {
     let topic = stage.topic("queued");
     let (mut session_a, mut session_b) = (session(), session());
-    let mut receiver = stage.client(&mut session_b, "receiver")?;
-    receiver.subscribe_and_wait(&[(&topic, QoS::ExactlyOnce)], ignore)?;
+    let mut receiver = subscribed(stage, &mut session_b, &topic)?;
 
     let id = stage.id("sender");
     let mut sender = stage.connect(&mut session_a, &lasting(&id))?;
@@ -77,8 +87,7 @@ pub(super) fn resume_outbound<K: Kind>(stage: &Stage<'_, K>) -> Result<()> {
 pub(super) fn resume_unread_acks<K: Kind>(stage: &Stage<'_, K>) -> Result<()> {
     let topic = stage.topic("sent");
     let (mut session_a, mut session_b) = (session(), session());
-    let mut receiver = stage.client(&mut session_b, "receiver")?;
-    receiver.subscribe_and_wait(&[(&topic, QoS::ExactlyOnce)], ignore)?;
+    let mut receiver = subscribed(stage, &mut session_b, &topic)?;
 
     let id = stage.id("sender");
     let mut sender = stage.connect(&mut session_a, &lasting(&id))?;

@@ -1,7 +1,5 @@
 //! A session between connection and caller, and defects that can be planted there.
 
-use umqtt::Storage;
-
 use crate::{
     driver::{Driver, Outcome, Seen},
     wire::{Filters, Packet, Publish},
@@ -72,18 +70,9 @@ pub(crate) struct Memory {
 }
 
 impl<'b> Client<'b> {
-    pub(crate) fn new<
-        const RX: usize,
-        const TX: usize,
-        const INFLIGHT: usize,
-        const INBOUND: usize,
-    >(
-        storage: &'b mut Storage<RX, TX, INFLIGHT, INBOUND>,
-        checkpoints: bool,
-        defect: Option<Defect>,
-    ) -> Self {
+    pub(crate) fn new(driver: Driver<'b>, defect: Option<Defect>) -> Self {
         Self {
-            driver: Driver::new(storage, checkpoints),
+            driver,
             memory: Memory {
                 defect,
                 resumed: false,

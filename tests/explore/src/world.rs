@@ -148,7 +148,7 @@ impl<'b, const RX: usize, const TX: usize, const IF: usize, const IB: usize>
     ) -> Self {
         let mut spare = storages.iter_mut();
         let storage = spare.next().expect("a storage for each life");
-        let mut client = Client::new(storage, setup.losses > 0, defect);
+        let mut client = Client::new(Driver::new(storage, setup.losses > 0), defect);
         client.driver.set_response_timeout(TIMEOUT);
         configure(setup, 0, &mut client.driver);
         Self {
@@ -468,7 +468,7 @@ impl<'b, const RX: usize, const TX: usize, const IF: usize, const IB: usize>
             self.over(Reason::Closed);
         }
         let memory = self.client.memory.clone();
-        self.client = Client::new(storage, true, self.defect);
+        self.client = Client::new(Driver::new(storage, true), self.defect);
         self.client.memory = memory;
         self.client.driver.set_response_timeout(TIMEOUT);
         let model = &mut self.model;

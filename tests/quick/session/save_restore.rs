@@ -2,7 +2,7 @@
 
 use crate::wire::{Memory, TestSession, connack, packets, pubcomp, pubrec};
 use umqtt::{
-    Event, ImageError, Message, ProtocolError, RequestError, Session, Storage, StreamedPublish,
+    Event, ImageError, Message, ProtocolError, RequestError, Session, Storage,
     codec::{Connect, Credentials, QoS},
 };
 
