@@ -62,9 +62,9 @@ impl Mosquitto {
         let Some(program) = program else {
             assert!(
                 env::var_os("CI").is_none(),
-                "mosquitto has to be there in CI"
+                "mosquitto must be installed in CI"
             );
-            eprintln!("skipped: there is no mosquitto here; `apt-get install mosquitto` brings it");
+            eprintln!("skipped: mosquitto is missing; apt-get install mosquitto");
             return None;
         };
         for _ in 0..5 {
@@ -161,7 +161,7 @@ impl Received {
     }
 
     /// Adds a part. Returns `true` when the message is complete.
-    fn hear(&mut self, event: &Event<'_>) -> bool {
+    fn add_event(&mut self, event: &Event<'_>) -> bool {
         let Event::Chunk(chunk) = event else {
             return false;
         };
@@ -197,10 +197,10 @@ fn over_blocking(mosquitto: &Mosquitto) -> (Sha, Sha) {
     let (mut source, mut received) = (Generated::new(), Received::new());
     client
         .publish_from(outgoing(), LEN, &mut source, |event, _| {
-            assert!(!received.hear(&event))
+            assert!(!received.add_event(&event))
         })
         .unwrap();
-    while !received.hear(&client.recv().unwrap()) {}
+    while !received.add_event(&client.recv().unwrap()) {}
     client.disconnect().unwrap();
     (source.sum.finalize().into(), received.sum.finalize().into())
 }
@@ -221,11 +221,11 @@ async fn over_async(mosquitto: &Mosquitto) -> (Sha, Sha) {
     let (mut source, mut received) = (Generated::new(), Received::new());
     client
         .publish_from(outgoing(), LEN, &mut source, |event, _| {
-            assert!(!received.hear(&event))
+            assert!(!received.add_event(&event))
         })
         .await
         .unwrap();
-    while !received.hear(&client.recv().await.unwrap()) {}
+    while !received.add_event(&client.recv().await.unwrap()) {}
     client.disconnect().await.unwrap();
     (source.sum.finalize().into(), received.sum.finalize().into())
 }
@@ -305,12 +305,12 @@ fn payload_of_64_mebibytes_fits_through_128_bytes() {
     let before = resident();
     for run in ["blocking", "async"] {
         let start = StdInstant::now();
-        let (went, came) = match run {
+        let (sent, received) = match run {
             "blocking" => over_blocking(&mosquitto),
             _ => block_on(over_async(&mosquitto)),
         };
-        assert_eq!(went, came, "{run}");
-        eprintln!("{run}: there and back in {:?}", start.elapsed());
+        assert_eq!(sent, received, "{run}");
+        eprintln!("{run}: sent and received in {:?}", start.elapsed());
     }
     match (before, resident()) {
         (Some(before), Some(after)) => {

@@ -181,19 +181,19 @@ fn listen(
         let codes = client.subscribe_and_wait(&filters, |_, _| {}).unwrap();
         assert!(codes.all_granted());
         is_ready.store(true, Ordering::SeqCst);
-        let mut heard = Vec::new();
+        let mut recorded = Vec::new();
         let mut end = Instant::now() + LIMIT;
         while Instant::now() < end {
             if let Some(Event::Message(message)) = client.poll().unwrap() {
-                heard.push(message.payload.to_vec());
-                if heard.len() == count {
+                recorded.push(message.payload.to_vec());
+                if recorded.len() == count {
                     end = Instant::now() + Duration::from_millis(300);
                 }
             } else {
                 thread::sleep(Duration::from_micros(200));
             }
         }
-        heard
+        recorded
     });
     while !ready.load(Ordering::SeqCst) {
         assert!(!thread.is_finished(), "the listener ended");
@@ -247,17 +247,17 @@ fn readings_of_an_outage_arrive_once_in_order(broker: &Broker, name: &str, run: 
         },
     };
     run(gate.address, work);
-    let mut heard = listener.join().unwrap();
+    let mut recorded = listener.join().unwrap();
     if qos == QoS::AtLeastOnce {
         // Messages that were unacknowledged at a cut may be received twice. Their first receipts are in order.
         let mut seen = std::collections::HashSet::new();
-        heard.retain(|payload| seen.insert(payload.clone()));
+        recorded.retain(|payload| seen.insert(payload.clone()));
     }
     assert!(
-        heard == payloads,
+        recorded == payloads,
         "{id} on {}: {} messages",
         broker.name,
-        heard.len()
+        recorded.len()
     );
 }
 

@@ -16,7 +16,7 @@ pub(crate) fn connect(broker: SocketAddr, packet: &'static [u8]) -> SocketAddr {
     thread::spawn(move || {
         let (mut client, _) = listener.accept().unwrap();
         let mut server = TcpStream::connect(broker).unwrap();
-        swallow(&mut client);
+        discard_input(&mut client);
         server.write_all(packet).unwrap();
         let (from, to) = (server.try_clone().unwrap(), client.try_clone().unwrap());
         thread::spawn(|| carry(from, to));
@@ -26,7 +26,7 @@ pub(crate) fn connect(broker: SocketAddr, packet: &'static [u8]) -> SocketAddr {
 }
 
 /// Reads one packet.
-fn swallow(client: &mut TcpStream) {
+fn discard_input(client: &mut TcpStream) {
     let mut packet = Vec::new();
     while Packet::decode(&packet).unwrap().is_none() {
         let mut byte = [0];

@@ -51,16 +51,16 @@ pub(crate) struct Socket {
 
 /// The faults of a network.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Mood {
+pub(crate) struct NetworkFaults {
     /// Percentage of calls that find the socket not ready.
     pub(crate) pauses: u8,
     /// Maximum number of bytes of one read, write or delivery.
     pub(crate) most: usize,
 }
 
-impl Mood {
+impl NetworkFaults {
     /// Everything at once.
-    pub(crate) const CALM: Self = Self {
+    pub(crate) const NONE: Self = Self {
         pauses: 0,
         most: usize::MAX,
     };
@@ -68,7 +68,7 @@ impl Mood {
 
 struct Wire {
     rng: Rng,
-    mood: Mood,
+    network_faults: NetworkFaults,
     arrived: VecDeque<u8>,
     on_its_way: VecDeque<u8>,
     ended: bool,
@@ -126,14 +126,14 @@ pub(crate) enum Outcome<T> {
 impl World {
     /// Creates a network that moves all bytes at once. The peer sends only the bytes of [`Self::feed`].
     pub(crate) fn new() -> Self {
-        Self::with(0, Mood::CALM)
+        Self::with(0, NetworkFaults::NONE)
     }
 
     /// Creates a network with these faults, which are random by the seed.
-    pub(crate) fn with(seed: u64, mood: Mood) -> Self {
+    pub(crate) fn with(seed: u64, network_faults: NetworkFaults) -> Self {
         let wire = Wire {
             rng: Rng::with_seed(seed),
-            mood,
+            network_faults,
             arrived: VecDeque::new(),
             on_its_way: VecDeque::new(),
             ended: false,
@@ -412,7 +412,7 @@ impl Wire {
     }
 
     fn send(&mut self, bytes: &[u8]) {
-        if self.mood.pauses == 0 {
+        if self.network_faults.pauses == 0 {
             self.arrived.extend(bytes);
             self.read.wake();
         } else {
@@ -421,8 +421,8 @@ impl Wire {
     }
 
     fn some_of(&mut self, len: usize) -> usize {
-        let most = len.min(self.mood.most);
-        if self.mood.pauses == 0 || most < 2 {
+        let most = len.min(self.network_faults.most);
+        if self.network_faults.pauses == 0 || most < 2 {
             most
         } else {
             self.rng.usize(1..=most)
@@ -431,7 +431,7 @@ impl Wire {
 
     /// Returns `true` if the direction of a call is paused, or becomes paused now.
     fn pauses(&mut self, side: fn(&mut Self) -> &mut Side) -> bool {
-        let begins = self.rng.u8(..100) < self.mood.pauses;
+        let begins = self.rng.u8(..100) < self.network_faults.pauses;
         let side = side(self);
         // A call that waits for bytes does not also wait for the end of a pause.
         side.paused |= begins && side.waker.is_none();

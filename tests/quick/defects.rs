@@ -405,15 +405,15 @@ fn defect_10_message_larger_than_memory_is_received() {
         let mut out = [0; 16];
         network.feed(header.encode(&mut out).unwrap());
         network.feed(&[b'x'; 10_000]);
-        let mut came = 0;
+        let mut received = 0;
         while let Some(event) = client.poll().unwrap() {
             let Event::Chunk(chunk) = event else {
                 panic!("{event:?}")
             };
-            assert_eq!((chunk.offset, chunk.total), (came, total));
-            came += chunk.bytes.len();
+            assert_eq!((chunk.offset, chunk.total), (received, total));
+            received += chunk.bytes.len();
         }
-        assert_eq!(came, 10_000);
+        assert_eq!(received, 10_000);
         client.publish(&Message::new("still", b"here")).unwrap();
     });
 }

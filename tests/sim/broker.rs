@@ -275,16 +275,16 @@ impl Broker {
                 self.publish(index, publish, world);
             }
             (LinkState::Open { .. }, Packet::Puback(ack)) => {
-                let owed = self.links[index].pubacks.pop_front();
-                assert_eq!(owed, Some(ack.packet_id), "PUBACKs in order");
+                let expected = self.links[index].pubacks.pop_front();
+                assert_eq!(expected, Some(ack.packet_id), "PUBACKs in order");
                 self.finish(ack.packet_id, QoS::AtLeastOnce, Step::Publish, world.ledger);
             }
             (LinkState::Open { .. }, Packet::Pubrec(ack)) => {
                 self.pubrec(index, ack.packet_id, world);
             }
             (LinkState::Open { .. }, Packet::Pubcomp(ack)) => {
-                let owed = self.links[index].pubcomps.pop_front();
-                assert_eq!(owed, Some(ack.packet_id), "PUBCOMPs in order");
+                let expected = self.links[index].pubcomps.pop_front();
+                assert_eq!(expected, Some(ack.packet_id), "PUBCOMPs in order");
                 self.finish(ack.packet_id, QoS::ExactlyOnce, Step::Pubrel, world.ledger);
             }
             (LinkState::Open { .. }, Packet::Pubrel(ack)) => {
@@ -401,8 +401,8 @@ impl Broker {
     }
 
     fn pubrec(&mut self, index: usize, id: PacketId, world: &mut World<'_>) {
-        let owed = self.links[index].pubrecs.pop_front();
-        assert_eq!(owed, Some(id), "PUBRECs in order");
+        let expected = self.links[index].pubrecs.pop_front();
+        assert_eq!(expected, Some(id), "PUBRECs in order");
         let out = self.out(id);
         out.step = Step::Pubrel;
         let number = out.number;

@@ -759,7 +759,7 @@ impl History {
 
     /// Checks that the reason of a refused call is true.
     fn check_refusal(&self, error: RequestError, session: &mut Session<'_>) {
-        let honest = match error {
+        let is_justified = match error {
             RequestError::InflightFull { capacity } => {
                 capacity == self.capacities.inflight && session.in_flight() == capacity
             }
@@ -770,7 +770,11 @@ impl History {
             RequestError::NotConnected => session.disconnect().is_err(),
             _ => false,
         };
-        assert!(honest, "{error:?} with {} in flight", session.in_flight());
+        assert!(
+            is_justified,
+            "{error:?} with {} in flight",
+            session.in_flight()
+        );
     }
 
     fn write(&mut self, session: &mut Session<'_>) -> bool {

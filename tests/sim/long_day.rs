@@ -29,10 +29,13 @@ struct Arrivals {
 }
 
 impl Arrivals {
-    fn came(&mut self, qos: QoS, number: u32) {
+    fn record_received(&mut self, qos: QoS, number: u32) {
         match qos {
             // It may be lost with its connection.
-            QoS::AtMostOnce => assert!(number >= self.next, "{number} came again at QoS 0"),
+            QoS::AtMostOnce => assert!(
+                number >= self.next,
+                "{number} record_received again at QoS 0"
+            ),
             QoS::AtLeastOnce => {
                 assert!(number <= self.next, "{} was lost at QoS 1", self.next);
                 self.repeated += u32::from(number < self.next);
@@ -77,7 +80,7 @@ impl Server {
             .extend_from_slice(packet.encode(&mut buffer).unwrap());
     }
 
-    fn hear(&mut self, bytes: &[u8], now: u32) {
+    fn record_bytes(&mut self, bytes: &[u8], now: u32) {
         self.unread.extend_from_slice(bytes);
         let unread = core::mem::take(&mut self.unread);
         let mut rest = &unread[..];
@@ -130,14 +133,14 @@ impl Server {
         let qos = publish.delivery.qos();
         let arrivals = &mut self.arrivals[usize::from(qos as u8)];
         match publish.delivery {
-            Delivery::AtMostOnce => arrivals.came(qos, number),
+            Delivery::AtMostOnce => arrivals.record_received(qos, number),
             Delivery::AtLeastOnce { packet_id, .. } => {
-                arrivals.came(qos, number);
+                arrivals.record_received(qos, number);
                 self.say(&Packet::Puback(Puback::new(packet_id)));
             }
             Delivery::ExactlyOnce { packet_id, .. } => {
                 if self.ids.insert(packet_id) {
-                    arrivals.came(qos, number);
+                    arrivals.record_received(qos, number);
                 }
                 self.say(&Packet::Pubrec(Pubrec::new(packet_id)));
             }
@@ -244,7 +247,7 @@ impl Day<'_, '_> {
         // A packet may be received in two pieces.
         let n = self.rng.usize(pending.len().min(1)..=pending.len());
         self.session.consume(n, now);
-        self.server.hear(&pending[..n], self.now);
+        self.server.record_bytes(&pending[..n], self.now);
         !pending.is_empty()
     }
 
@@ -253,7 +256,8 @@ impl Day<'_, '_> {
             match self.session.event(ready).unwrap() {
                 Some(Event::Message(message)) => {
                     let number = u32::from_be_bytes(message.payload.try_into().unwrap());
-                    self.arrivals[usize::from(message.qos as u8)].came(message.qos, number);
+                    self.arrivals[usize::from(message.qos as u8)]
+                        .record_received(message.qos, number);
                 }
                 Some(Event::Puback(_) | Event::Pubcomp(_)) => self.acknowledged += 1,
                 Some(Event::Connected {
@@ -351,7 +355,7 @@ fn day_with_faults_keeps_all_rules() {
     }
     day.exchange();
     println!(
-        "{:?} sent, {:?} came, {} cuts, {} pings, {} and {} packet ids used",
+        "{:?} sent, {:?} record_received, {} cuts, {} pings, {} and {} packet ids used",
         day.numbers,
         day.server.numbers,
         day.cuts,

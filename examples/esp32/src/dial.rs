@@ -1,4 +1,4 @@
-//! The way to the broker.
+//! Opens connections to the broker.
 
 use embassy_net::{
     Stack,
@@ -19,8 +19,8 @@ use crate::{
 /// Time that embassy-net waits for the answer of a name server, before it asks the next one.
 const QUERY_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// Longest time to open a connection.
-const PATIENCE: Duration = Duration::from_secs(10);
+/// Maximum time to open a connection.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// Number of attempts without any answer after which the Wi-Fi network is joined again.
 const MAX_SILENCES: u32 = 3;
@@ -83,7 +83,7 @@ async fn attempt<'h>(
             Some(_) => DialError::UnknownName(host),
         });
     };
-    match with_timeout(PATIENCE, socket.connect((address, port))).await {
+    match with_timeout(CONNECT_TIMEOUT, socket.connect((address, port))).await {
         Ok(Ok(())) => Ok(()),
         Ok(Err(ConnectError::ConnectionReset)) => Err(DialError::Refused(host, port)),
         Ok(Err(ConnectError::NoRoute)) => Err(DialError::NoRoute(host)),

@@ -17,8 +17,7 @@
 //! - The server must prove its name with a chain of certificates that ends at one of the roots. This cannot be turned
 //!   off.
 //! - **Without the feature `clock`, the dates of certificates are not checked:** an expired certificate is accepted,
-//!   and the
-//!   log has a warning. With the feature, see [`Clock`].
+//!   and the log has a warning. With the feature, see [`Clock`].
 //! - This Mbed TLS does not support several threads. Use all its connections in one thread.
 //! - An allocator is needed: about 48 KB for a connection, and 59 KB during its handshake.
 #![no_std]
@@ -75,8 +74,8 @@ impl<'a> Connector<'a> {
 
     /// Sends this certificate to servers that request one.
     ///
-    /// In PEM form, the certificates of intermediate authorities may follow it. The key is copied. Whether it belongs
-    /// to the certificate is not checked here: the server refuses it.
+    /// In PEM form, the certificates of intermediate authorities may follow it. The key is copied. This call does
+    /// not check whether it belongs to the certificate. If not, the server refuses it.
     ///
     /// # Errors
     ///

@@ -83,7 +83,7 @@ fn mosquitto() -> Option<PathBuf> {
             std::env::var_os("CI").is_none(),
             "mosquitto must be installed in CI"
         );
-        eprintln!("skipped: there is no mosquitto here; `apt-get install mosquitto` brings it");
+        eprintln!("skipped: mosquitto is missing; apt-get install mosquitto");
     }
     program
 }

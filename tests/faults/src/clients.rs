@@ -34,27 +34,27 @@ const NAP: Duration = Duration::from_micros(100);
 pub enum Kind {
     /// `umqtt::blocking::Client` on a stream of the standard library.
     Blocking,
-    /// `umqtt::asynch::Client` on a stream of tokio's.
+    /// `umqtt::asynch::Client` on a stream of tokio.
     Async,
 }
 
 /// The calls of a client that the runs use.
 pub trait Client<'b> {
-    /// The session.
+    /// Returns the session.
     fn session(&mut self) -> &mut Session<'b>;
 
-    /// As the client's own.
+    /// As the method of the client.
     ///
     /// # Errors
     ///
-    /// As the client's own.
+    /// As the method of the client.
     fn publish(&mut self, message: &Message<'_>) -> Result<Option<PacketId>>;
 
-    /// As the client's own.
+    /// As the method of the client.
     ///
     /// # Errors
     ///
-    /// As the client's own.
+    /// As the method of the client.
     fn subscribe(&mut self, filters: &[(&str, QoS)]) -> Result<PacketId>;
 
     /// Waits up to this time for the next event. Returns `false` if there was none.
@@ -64,11 +64,11 @@ pub trait Client<'b> {
     /// The connection is closed.
     fn recv_for(&mut self, time: Duration, on_event: &mut dyn FnMut(Event<'_>)) -> Result<bool>;
 
-    /// As the client's own.
+    /// As the method of the client.
     ///
     /// # Errors
     ///
-    /// As the client's own.
+    /// As the method of the client.
     fn disconnect(self: Box<Self>) -> Result<()>;
 }
 

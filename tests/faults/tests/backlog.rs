@@ -32,8 +32,8 @@ fn fill(broker: SocketAddr, session: &mut Session<'_>) {
     client.subscribe(&[("t", QoS::ExactlyOnce)]).unwrap();
     let mut granted = false;
     while !granted {
-        let hear = &mut |event: Event<'_>| granted |= matches!(event, Event::Suback(..));
-        client.recv_for(WAIT, hear).unwrap();
+        let on_event = &mut |event: Event<'_>| granted |= matches!(event, Event::Suback(..));
+        client.recv_for(WAIT, on_event).unwrap();
     }
     client.disconnect().unwrap();
 
@@ -51,8 +51,8 @@ fn fill(broker: SocketAddr, session: &mut Session<'_>) {
         client.publish(&message).unwrap();
         let mut complete = false;
         while !complete {
-            let hear = &mut |event: Event<'_>| complete |= matches!(event, Event::Pubcomp(_));
-            client.recv_for(WAIT, hear).unwrap();
+            let on_event = &mut |event: Event<'_>| complete |= matches!(event, Event::Pubcomp(_));
+            client.recv_for(WAIT, on_event).unwrap();
         }
     }
     client.disconnect().unwrap();
@@ -60,20 +60,23 @@ fn fill(broker: SocketAddr, session: &mut Session<'_>) {
 
 /// Returns the number of connections that were needed.
 fn receive(kind: Kind, broker: SocketAddr, session: &mut Session<'_>) -> usize {
-    let mut came = 0;
+    let mut received = 0;
     let start = Instant::now();
     for connection in 1.. {
         let mut client = kind.connect(session, broker, &OPTIONS).unwrap();
         loop {
-            assert!(start.elapsed() < PATIENCE, "{came} messages were received");
-            let mut hear = |event: Event<'_>| {
+            assert!(
+                start.elapsed() < PATIENCE,
+                "{received} messages were received"
+            );
+            let mut on_event = |event: Event<'_>| {
                 if let Event::Message(message) = event {
-                    assert_eq!(message.payload, u16::to_be_bytes(came));
-                    came += 1;
+                    assert_eq!(message.payload, u16::to_be_bytes(received));
+                    received += 1;
                 }
             };
-            match client.recv_for(WAIT, &mut hear) {
-                Ok(_) if came == WAITING && remembers_nothing(client.session(), NAME) => {
+            match client.recv_for(WAIT, &mut on_event) {
+                Ok(_) if received == WAITING && remembers_nothing(client.session(), NAME) => {
                     client.disconnect().unwrap();
                     return connection;
                 }

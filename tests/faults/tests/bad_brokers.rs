@@ -289,7 +289,7 @@ fn echo(kind: Kind, address: SocketAddr) {
     let options = Connect::new("slow");
     let mut client = kind.connect(&mut session, address, &options).unwrap();
     client.subscribe(&[("slow", QoS::ExactlyOnce)]).unwrap();
-    let mut came = 0;
+    let mut count = 0;
     for qos in [QoS::AtMostOnce, QoS::AtLeastOnce, QoS::ExactlyOnce] {
         let message = Message {
             qos,
@@ -297,9 +297,9 @@ fn echo(kind: Kind, address: SocketAddr) {
         };
         client.publish(&message).unwrap();
     }
-    while came < 3 {
+    while count < 3 {
         let received = client.recv_for(Duration::from_secs(5), &mut |event| {
-            came += u32::from(matches!(event, umqtt::Event::Message(_)));
+            count += u32::from(matches!(event, umqtt::Event::Message(_)));
         });
         assert!(received.unwrap(), "{kind:?}: the message was not received");
     }

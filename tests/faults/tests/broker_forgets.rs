@@ -58,23 +58,23 @@ fn heard_after_the_kill(kind: Kind, arrive: usize) -> Option<Vec<String>> {
         .connect(&mut session, broker.address, &OPTIONS)
         .unwrap();
     assert!(!client.session().session_present());
-    let mut heard = Vec::new();
+    let mut recorded = Vec::new();
     let start = Instant::now();
     while !remembers_nothing(client.session(), NAME) {
-        assert!(start.elapsed() < PATIENCE, "{heard:?}");
-        let hear = &mut |event: Event<'_>| heard.push(format!("{event:?}"));
-        client.recv_for(WAIT, hear).unwrap();
+        assert!(start.elapsed() < PATIENCE, "{recorded:?}");
+        let on_event = &mut |event: Event<'_>| recorded.push(format!("{event:?}"));
+        client.recv_for(WAIT, on_event).unwrap();
     }
     client.disconnect().unwrap();
-    Some(heard)
+    Some(recorded)
 }
 
 #[test]
 fn unacknowledged_messages_are_resent() {
     for kind in Kind::BOTH {
-        if let Some(heard) = heard_after_the_kill(kind, ACCEPTED) {
+        if let Some(recorded) = heard_after_the_kill(kind, ACCEPTED) {
             let expected = ["Puback(PacketId(1))", "Pubcomp(PacketId(2))"];
-            assert_eq!(heard, expected, "{kind:?}");
+            assert_eq!(recorded, expected, "{kind:?}");
         }
     }
 }
@@ -82,8 +82,8 @@ fn unacknowledged_messages_are_resent() {
 #[test]
 fn qos_2_message_received_then_forgotten_is_unknown() {
     for kind in Kind::BOTH {
-        if let Some(heard) = heard_after_the_kill(kind, TAKEN_OVER) {
-            assert_eq!(heard, ["DeliveryUnknown(PacketId(2))"], "{kind:?}");
+        if let Some(recorded) = heard_after_the_kill(kind, TAKEN_OVER) {
+            assert_eq!(recorded, ["DeliveryUnknown(PacketId(2))"], "{kind:?}");
         }
     }
 }

@@ -9,7 +9,7 @@ use std::cell::{Cell, RefCell};
 
 use crate::common::{
     Error, Seen, message, packet_id, packets, publish, record, server,
-    world::{AsyncClient, Mood, Outcome, World},
+    world::{AsyncClient, NetworkFaults, Outcome, World},
 };
 use umqtt::{
     Clock, Event, Session, Storage,
@@ -52,9 +52,9 @@ struct Trace {
 }
 
 impl Run {
-    fn new(seed: u64, mood: Mood, drops: Drops) -> Self {
-        let world = World::with(seed, mood);
-        world.answer(talkative);
+    fn new(seed: u64, network_faults: NetworkFaults, drops: Drops) -> Self {
+        let world = World::with(seed, network_faults);
+        world.answer(publishing_server);
         Self {
             world,
             drops,
@@ -143,7 +143,7 @@ impl Run {
 }
 
 /// Answers every packet. After each message on the topic "go", publishes short and long messages at every QoS.
-fn talkative(packet: &Packet<'_>) -> Vec<u8> {
+fn publishing_server(packet: &Packet<'_>) -> Vec<u8> {
     let answer = server(packet);
     match packet {
         Packet::Publish(request) if request.topic.as_str() == "go" => {
@@ -327,13 +327,13 @@ fn poll_all(run: &Run, client: &mut AsyncClient<'_, '_, '_>) {
 }
 
 fn undisturbed() -> Trace {
-    program(&Run::new(0, Mood::CALM, Drops::Never))
+    program(&Run::new(0, NetworkFaults::NONE, Drops::Never))
 }
 
-fn check(expected: &Trace, seed: u64, mood: Mood, drops: Drops) -> Run {
-    let run = Run::new(seed, mood, drops);
+fn check(expected: &Trace, seed: u64, network_faults: NetworkFaults, drops: Drops) -> Run {
+    let run = Run::new(seed, network_faults, drops);
     let trace = program(&run);
-    let context = format!("seed {seed}, {mood:?}, {drops:?}");
+    let context = format!("seed {seed}, {network_faults:?}, {drops:?}");
     same(&packets(&trace.sent), &packets(&expected.sent), &context);
     for (seen, expected) in trace.seen.iter().zip(&expected.seen) {
         assert_eq!(seen, expected, "{context}");
@@ -394,7 +394,12 @@ fn any_schedule_yields_same_stream_and_events() {
     for most in [1, 2, 3, 8, usize::MAX] {
         for pauses in [5, 30, 80] {
             for seed in 0..8 {
-                check(&expected, seed, Mood { pauses, most }, Drops::Never);
+                check(
+                    &expected,
+                    seed,
+                    NetworkFaults { pauses, most },
+                    Drops::Never,
+                );
             }
         }
     }
@@ -408,7 +413,7 @@ fn calls_dropped_at_random_lose_nothing() {
             for seed in 0..8 {
                 let percent = 1 + (seed as u8 * 7) % 60;
                 let drops = Drops::Often(percent);
-                let run = check(&expected, seed, Mood { pauses, most }, drops);
+                let run = check(&expected, seed, NetworkFaults { pauses, most }, drops);
                 assert!(run.dropped.get() > 0);
             }
         }
@@ -420,11 +425,13 @@ fn call_dropped_at_any_poll_loses_nothing() {
     let expected = undisturbed();
     // Byte by byte there are thousands of polls. Only some of them are tested, others for each call.
     for (seed, most, stride) in [(1, 1, 29), (2, 3, 11), (3, 8, 3), (4, usize::MAX, 1)] {
-        let mood = Mood { pauses: 30, most };
-        let calls = check(&expected, seed, mood, Drops::Never).calls.get();
+        let network_faults = NetworkFaults { pauses: 30, most };
+        let calls = check(&expected, seed, network_faults, Drops::Never)
+            .calls
+            .get();
         for call in 0..calls {
             for polls in (call % stride..).step_by(stride as usize) {
-                let run = check(&expected, seed, mood, Drops::Once { call, polls });
+                let run = check(&expected, seed, network_faults, Drops::Once { call, polls });
                 if run.dropped.get() == 0 {
                     break;
                 }
@@ -440,7 +447,7 @@ fn connect_dropped_at_any_poll_resumes_on_next_connection() {
         for polls in 0.. {
             let run = Run::new(
                 polls.into(),
-                Mood { pauses: 30, most },
+                NetworkFaults { pauses: 30, most },
                 Drops::Once { call: 0, polls },
             );
             let mut storage = Storage::<RX, 256, 4>::new();

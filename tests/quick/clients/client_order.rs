@@ -36,7 +36,7 @@ fn id(number: u16) -> PacketId {
     PacketId::new(number).unwrap()
 }
 
-/// A PUBLISH at QoS 1 under id 7.
+/// Returns a PUBLISH at QoS 1 with id 7.
 fn incoming(topic: &str, payload: &[u8]) -> Vec<u8> {
     let delivery = Delivery::AtLeastOnce {
         packet_id: id(7),
@@ -56,7 +56,7 @@ fn connect<'s, 'b, 'n>(session: &'s mut Session<'b>, network: &'n Network) -> Cl
     Client::connect(session, network.transport(), network, &options()).unwrap()
 }
 
-/// A client that has opened a connection, with a message of an older one to resend. The answer is late.
+/// Opens a connection that must resend a message of an older one. CONNACK is received later.
 fn reopen<'s, 'b, 'n>(session: &'s mut Session<'b>, network: &'n Network) -> Client<'s, 'b, 'n> {
     let older = Network::new();
     connect(session, &older)
@@ -106,11 +106,11 @@ fn reader_checkpoint_due_returns_error_and_keeps_message() {
         read += reader.read(&mut buf).unwrap();
     }
     drop(reader);
-    // The acknowledgement of the message is a change as well.
+    // The acknowledgement of the message is also a change of the session.
     assert!(matches!(client.poll().unwrap(), Some(Event::CheckpointDue)));
 }
 
-/// A publish between two chunks of a QoS 2 message: the reader gets all received bytes, and nothing is skipped.
+/// After a publish between two chunks of a QoS 2 message, the reader gets all received bytes.
 #[test]
 fn reader_checkpoint_due_message_received_is_read_whole() {
     let (network, mut storage) = (Network::new(), Memory::new());
@@ -292,7 +292,7 @@ fn skipped_topic_is_checked_byte_by_byte() {
     }
 }
 
-/// The acknowledgement of a long message is reported after its id is known, however fast the server is.
+/// The acknowledgement of a long message is reported after its id is known, even if the server answers at once.
 #[test]
 fn streamed_publish_acknowledged_early_returns_id_first() {
     for pieces in [1, 7, 1_000] {
@@ -328,7 +328,7 @@ fn streamed_publish_acknowledged_early_returns_id_first() {
     }
 }
 
-/// A client with a closed connection returns that error from every call.
+/// On a closed connection, every call of a client returns `Closed`.
 #[test]
 fn calls_connection_closed_return_closed() {
     let (network, mut storage) = (Network::new(), Memory::new());
@@ -342,7 +342,7 @@ fn calls_connection_closed_return_closed() {
     assert_eq!(subscribed.err(), Some(Error::Closed));
 }
 
-/// A change of the session while the last bytes of a message are sent does not refuse that message.
+/// If the session changes while the last bytes of a message are sent, the call returns `Ok`.
 #[test]
 fn publish_sent_while_session_changes_returns_ok() {
     let (network, mut storage) = (Network::new(), Memory::new());
@@ -364,7 +364,7 @@ fn publish_sent_while_session_changes_returns_ok() {
     assert_eq!(network.take_sent(), left);
 }
 
-/// A reader after a SUBACK reads none of its codes.
+/// After a SUBACK, a reader returns no bytes of it.
 #[test]
 fn reader_after_suback_returns_no_bytes() {
     let (network, mut storage) = (Network::with_server(), Memory::new());
@@ -428,5 +428,5 @@ fn flush_payload_needed_returns_error() {
     assert_eq!(network.take_sent(), []);
     assert!(client.disconnect().is_ok());
     assert_eq!(network.take_sent(), DISCONNECT);
-    assert_eq!(session.in_flight(), 1, "it is asked for again");
+    assert_eq!(session.in_flight(), 1, "its payload is requested again");
 }

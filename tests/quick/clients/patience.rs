@@ -48,10 +48,10 @@ fn caller_late_all_bytes_received_is_no_timeout() {
         network.feed(&publish("t", &[0; 35], QoS::AtMostOnce, 0));
     }
     for message in 0..10 {
-        let came = client
+        let has_event = client
             .recv()
             .map(|event| matches!(event, Event::Message(_)));
-        assert_eq!(came, Ok(true), "message {message}");
+        assert_eq!(has_event, Ok(true), "message {message}");
         network.pass(15_000); // it erases a sector of its flash
     }
 }

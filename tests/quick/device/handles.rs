@@ -120,10 +120,10 @@ fn publish_permanent_error_returns_at_once() {
             subscribed,
             Err(DeviceError::Request(RequestError::NotConnected))
         );
-        ends.borrow_mut().push("told");
+        ends.borrow_mut().push("reported");
     });
     assert_eq!(world.run_for(1_000, &mut tasks), None);
-    assert_eq!(*ends.borrow(), ["told"]);
+    assert_eq!(*ends.borrow(), ["reported"]);
     let second = mqtt.try_publish(&message("large", &[0; 200], QOS1));
     assert!(
         matches!(
@@ -431,13 +431,13 @@ fn standing_subscription_refused_ends_wait() {
     let mut device: Device<'_, &World> =
         Device::new(&mut storage, &world, &config(&[("secret", QOS1)])).unwrap();
     let (mqtt, mut runner) = device.split();
-    let told = Cell::new(false);
+    let was_reported = Cell::new(false);
     let mut tasks = Tasks::new();
     tasks.spawn(async {
         serve(&world, &mut runner, |event, _| {
             if let Event::Subscribed { codes, .. } = event {
                 assert!(!codes.all_granted());
-                told.set(true);
+                was_reported.set(true);
             }
         })
         .await;
@@ -454,7 +454,7 @@ fn standing_subscription_refused_ends_wait() {
         );
     });
     world.run(&mut tasks);
-    assert!(told.get());
+    assert!(was_reported.get());
 }
 
 /// Calls inside a handler return an error. The publisher of the handler has the same functions.

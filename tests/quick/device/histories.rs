@@ -30,7 +30,7 @@ use umqtt::{
 use super::tasks::{Tasks, pause};
 use crate::common::{
     connack, message, publish_as, pubrel, server,
-    world::{Mood, World},
+    world::{NetworkFaults, World},
 };
 
 /// Seeds that failed once.
@@ -365,9 +365,9 @@ impl Ledger {
     }
 
     /// The handler receives the end of a request.
-    fn told(&mut self, id: PacketId) {
+    fn record_reported(&mut self, id: PacketId) {
         if self.open.remove(&id).is_none() {
-            assert!(self.dropped_calls > 0, "the end of {id} was told to two");
+            assert!(self.dropped_calls > 0, "the end of {id} was reported twice");
             self.dropped_calls -= 1;
         }
     }
@@ -668,7 +668,7 @@ impl History<'_> {
                     | Event::PublishDiscarded(id)
                     | Event::DeliveryUnknown(id)
                     | Event::OutcomeUnknown(id)
-                    | Event::Suback(id, _) => self.ledger.borrow_mut().told(id),
+                    | Event::Suback(id, _) => self.ledger.borrow_mut().record_reported(id),
                     Event::PayloadNeeded(id) => panic!("payload of {id}: its task provides it"),
                     _ => {}
                 }
@@ -833,11 +833,11 @@ fn run(seed: u64) -> Kinds {
         cut_every: [500, 5_000, 30_000][rng.usize(..3)],
         ending,
     };
-    let mood = Mood {
+    let network_faults = NetworkFaults {
         pauses: [0, 10, 40][rng.usize(..3)],
         most: [7, 60, usize::MAX][rng.usize(..3)],
     };
-    let world = World::with(seed, mood);
+    let world = World::with(seed, network_faults);
     let ledger = Ledger {
         has_chunks,
         ..Ledger::default()

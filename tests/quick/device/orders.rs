@@ -403,9 +403,9 @@ impl Broker {
     }
 
     /// The handler receives the end of a request.
-    fn told(&mut self, id: PacketId) {
+    fn record_reported(&mut self, id: PacketId) {
         if !self.open.remove(&id) {
-            assert!(self.dropped_calls > 0, "the end of {id} was told to two");
+            assert!(self.dropped_calls > 0, "the end of {id} was reported twice");
             self.dropped_calls -= 1;
         }
     }
@@ -592,7 +592,7 @@ impl<'h, const PLACES: usize> History<'h, PLACES> {
                     | Event::Pubcomp(id)
                     | Event::PublishDiscarded(id)
                     | Event::OutcomeUnknown(id)
-                    | Event::Suback(id, _) => broker.told(id),
+                    | Event::Suback(id, _) => broker.record_reported(id),
                     _ => {}
                 }
                 Handled::Done

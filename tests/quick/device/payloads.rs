@@ -15,7 +15,7 @@ use umqtt::{
 use super::tasks::{Tasks, device, pause, serve, serve_all};
 use crate::common::{
     Fault, connack, message, packet_id, publish, server,
-    world::{Mood, World},
+    world::{NetworkFaults, World},
 };
 
 const QOS1: QoS = QoS::AtLeastOnce;
@@ -99,7 +99,7 @@ fn payloads_of_all_sizes_arrive_while_others_publish() {
         for qos in ALL {
             let world = World::with(
                 seed as u64,
-                Mood {
+                NetworkFaults {
                     pauses: 30,
                     most: 50,
                 },
@@ -257,7 +257,7 @@ fn payload_dropped_at_any_poll_keeps_others_whole() {
         for polls in 0..40 {
             let world = World::with(
                 polls,
-                Mood {
+                NetworkFaults {
                     pauses: 30,
                     most: 40,
                 },

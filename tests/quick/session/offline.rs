@@ -83,7 +83,7 @@ fn publish_before_and_after_connect_keeps_order() {
     );
 }
 
-/// [MQTT-3.3.1-1] Only messages of which a byte was attempted have DUP.
+/// [MQTT-3.3.1-1] Only messages of which a byte was offered to a transport have DUP.
 #[test]
 fn publish_after_connection_loss_has_dup_only_if_attempted() {
     let mut storage = TestStorage::new();
@@ -94,7 +94,7 @@ fn publish_after_connection_loss_has_dup_only_if_attempted() {
     driven.publish(1, b"never");
     assert_eq!(driven.lose(), [""; 0]);
     driven.publish(2, b"offline");
-    // An attempt of which nothing but the CONNECT was sent changes nothing.
+    // A connection on which only the CONNECT was sent does not count.
     driven.connect(&KEEP);
     driven.sent();
     driven.lose();
@@ -111,7 +111,7 @@ fn publish_after_connection_loss_has_dup_only_if_attempted() {
             publish(1, 5, b"later"),
         ]
     );
-    // Now all were attempted. One is acknowledged, so that the others are not sent one by one.
+    // All messages were offered to a transport. One is acknowledged, so that the others are not sent one by one.
     driven.receive(&puback(1), &[Event::Puback(id(1))]);
     driven.lose();
     driven.open(&KEEP, true);
@@ -120,7 +120,7 @@ fn publish_after_connection_loss_has_dup_only_if_attempted() {
     assert!(again.iter().all(|packet| packet[0] & 8 != 0));
 }
 
-/// The server refuses a client that has queued messages: none is lost, and none counts as attempted.
+/// The server refuses a client that has queued messages: none is lost, and none has DUP later.
 #[test]
 fn publish_prepared_connection_refused_is_kept() {
     let mut storage = TestStorage::new();
@@ -139,7 +139,7 @@ fn publish_prepared_connection_refused_is_kept() {
     );
 }
 
-/// Sends everything to a server that acknowledges everything, and returns the PUBLISHes that it was sent.
+/// Sends all pending packets to a server that acknowledges them, and returns the PUBLISHes.
 fn publishes_with_server(driven: &mut TestSession<'_>, events: &mut Vec<String>) -> Vec<Vec<u8>> {
     let mut publishes = Vec::new();
     let mut sent = VecDeque::from(packets(&driven.sent()));
@@ -186,7 +186,7 @@ fn thousand_readings_offline_arrive_once_in_order() {
     }
 }
 
-/// Everything but a message at QoS 1 or 2 of a session that is kept.
+/// Without a connection, only messages at QoS 1 and 2 of a kept session are accepted.
 #[test]
 fn request_offline_not_kept_is_not_connected() {
     fn refused(driven: &mut TestSession<'_>, levels: &[u8]) {
@@ -232,7 +232,7 @@ fn request_offline_not_kept_is_not_connected() {
     driven.publish(1, b"x");
 }
 
-/// From DISCONNECT until it was sent, there is a connection that takes nothing.
+/// After DISCONNECT was queued, the connection accepts no requests.
 #[test]
 fn publish_disconnect_queued_is_not_connected_until_it_was_sent() {
     let mut storage = TestStorage::new();
@@ -325,7 +325,7 @@ fn publish_while_ending_keeps_message_and_publish() {
     );
 }
 
-/// The acknowledgement of a message that was not sent is no answer to it, in the ending phase neither.
+/// An acknowledgement of a message that was not sent is refused, even while the connection ends.
 #[test]
 fn puback_for_publish_queued_while_ending_is_a_protocol_error() {
     let mut storage = TestStorage::new();
@@ -387,7 +387,7 @@ fn publish_while_ending_in_payload_follows_the_payload() {
     }
 }
 
-/// A restored message counts as attempted.
+/// A restored message counts as sent, and has DUP.
 #[test]
 fn publish_offline_saved_and_restored_is_sent_with_dup() {
     let mut image = [0; TestStorage::IMAGE_LEN];
@@ -551,7 +551,7 @@ fn prepare_connected_closes_connection() {
     );
 }
 
-// A publisher beside an event.
+// A publisher that is used while an event is borrowed.
 
 /// [MQTT-4.3.2-2] The message is acknowledged before the answer is sent.
 #[test]
@@ -704,7 +704,7 @@ fn event_and_publisher_old_token_is_none() {
 
 // Saved changes.
 
-/// A session with checkpoints, connected, with nothing due.
+/// Returns a connected session with checkpoints, of which none is due.
 fn with_checkpoints(storage: &mut TestStorage) -> TestSession<'_> {
     let mut driven = TestSession::new(storage);
     driven.session.set_checkpoints(true);

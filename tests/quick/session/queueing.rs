@@ -68,7 +68,7 @@ fn one_payload(
     driven.open(&KEEP, false);
     driven.session.begin_payload(streamed(level), 40).unwrap();
     let number = u16::from(level > 0);
-    let mut behind = Vec::new();
+    let mut following = Vec::new();
     let mut sent = Vec::new();
     let (mut kind, mut was_in_payload) = (0_usize, false);
     loop {
@@ -95,7 +95,7 @@ fn one_payload(
                     .map(|id| unsubscribe(id.get(), "f")),
             };
             match queued {
-                Ok(packet) => behind.push(packet),
+                Ok(packet) => following.push(packet),
                 Err(RequestError::SendBufferFull { .. } | RequestError::InflightFull { .. }) => {}
                 Err(error) => panic!("{error}"),
             }
@@ -110,8 +110,12 @@ fn one_payload(
             break;
         }
     }
-    assert!(was_in_payload && !behind.is_empty());
-    let whole = wire(&[&publish(level, number, payload), &PINGREQ, &behind.concat()]);
+    assert!(was_in_payload && !following.is_empty());
+    let whole = wire(&[
+        &publish(level, number, payload),
+        &PINGREQ,
+        &following.concat(),
+    ]);
     assert_eq!(sent, whole, "pieces of {piece}, writes of {write}");
     assert!(!driven.session.is_payload_open());
 }
@@ -125,13 +129,13 @@ fn queued_inside_payload_buffer_full_payload_goes_on() {
             driven.open(&KEEP, false);
             driven.session.begin_payload(streamed(2), 30).unwrap();
             let mut sent = driven.sent();
-            let mut behind = Vec::new();
+            let mut following = Vec::new();
             // One packet of this size, and then all that still fit.
             for size in std::iter::once(fill).chain((0..100).rev()) {
-                while behind.len() < 7
+                while following.len() < 7
                     && driven.session.publish(&message(0, &vec![7; size])).is_ok()
                 {
-                    behind.push(publish(0, 0, &vec![7; size]));
+                    following.push(publish(0, 0, &vec![7; size]));
                     if size == fill {
                         break;
                     }
@@ -143,7 +147,7 @@ fn queued_inside_payload_buffer_full_payload_goes_on() {
                 sent.extend(driven.sent());
             }
             sent.extend(driven.sent());
-            let whole = wire(&[&publish(2, 1, &payload), &behind.concat()]);
+            let whole = wire(&[&publish(2, 1, &payload), &following.concat()]);
             assert_eq!(sent, whole, "filled with {fill}");
         });
     }
@@ -189,10 +193,10 @@ fn queued_inside_payload_piece_staged_is_not_overwritten() {
             driven.session.begin_payload(streamed(1), 50).unwrap();
             let mut sent = driven.sent();
             assert_eq!(stage(driven, &payload, piece), piece);
-            let mut behind = Vec::new();
+            let mut following = Vec::new();
             for size in (0..60).rev() {
                 if driven.session.publish(&message(0, &vec![7; size])).is_ok() {
-                    behind.push(publish(0, 0, &vec![7; size]));
+                    following.push(publish(0, 0, &vec![7; size]));
                 }
             }
             while driven.session.payload_left() > 0 {
@@ -200,7 +204,7 @@ fn queued_inside_payload_piece_staged_is_not_overwritten() {
                 stage(driven, &payload, piece);
             }
             sent.extend(driven.sent());
-            let whole = wire(&[&publish(1, 1, &payload), &behind.concat()]);
+            let whole = wire(&[&publish(1, 1, &payload), &following.concat()]);
             assert_eq!(sent, whole, "pieces of {piece}");
         });
     }
@@ -217,7 +221,7 @@ fn queued_inside_payload_older_acknowledged_room_is_used() {
             driven.sent();
             driven.session.begin_payload(streamed(1), 30).unwrap();
             let mut sent = driven.sent();
-            let mut behind = vec![];
+            let mut following = vec![];
             let mut provided = 0;
             while driven.session.payload_left() > 0 {
                 provided += stage(driven, &payload, 1);
@@ -227,12 +231,12 @@ fn queued_inside_payload_older_acknowledged_room_is_used() {
                     driven.receive(&puback(older), &[Event::Puback(id(older))]);
                     // A piece is at the end of the buffer.
                     let number = driven.publish(1, &[8; 60]);
-                    behind = publish(1, number, &[8; 60]);
+                    following = publish(1, number, &[8; 60]);
                 }
                 sent.extend(driven.sent());
             }
             sent.extend(driven.sent());
-            assert_eq!(sent, wire(&[&publish(1, 2, &payload), &behind]), "{at}");
+            assert_eq!(sent, wire(&[&publish(1, 2, &payload), &following]), "{at}");
         });
     }
 }

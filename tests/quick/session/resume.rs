@@ -199,9 +199,9 @@ fn event_token_stale_returns_none() {
     assert!(driven.session.event(first).unwrap().is_some());
     assert_eq!(driven.session.event(second), Ok(None));
     driven.feed(&publish(1, 5, b"x"));
-    let gone = driven.session.poll(driven.at()).unwrap().unwrap();
+    let stale = driven.session.poll(driven.at()).unwrap().unwrap();
     driven.connect(&KEEP);
-    assert_eq!(driven.session.event(gone), Ok(None));
+    assert_eq!(driven.session.event(stale), Ok(None));
 }
 
 /// CONNECT, SUBSCRIBE, PUBLISH and DISCONNECT that are queued at once are returned as one slice, and their answers are

@@ -192,21 +192,21 @@ fn in_words(events: &[String], left: &[Vec<u8>], withdrawn: &[Vec<u8>]) -> Strin
         Event::Unsuback(id(1)),
     ]);
     let unknown = texts(&[Event::DeliveryUnknown(id(1))]);
-    let told = match events {
+    let reported = match events {
         [] => "",
         [one] if done.contains(one) => "done",
         [one] if unknown.contains(one) => "unknown",
         [one] if one.starts_with("Message(") => "msg+",
         other => return format!("tells {other:?}"),
     };
-    let gone = match withdrawn {
+    let discarded = match withdrawn {
         [] => "",
         // A request that has ended is not sent any more, and neither is its unsent PUBREL.
-        _ if told == "done" || told == "unknown" => "",
+        _ if reported == "done" || reported == "unknown" => "",
         [_] => "-",
         other => return format!("withdraws {other:x?}"),
     };
-    match format!("{told}{answer}{gone}").as_str() {
+    match format!("{reported}{answer}{discarded}").as_str() {
         "" => ".".into(),
         word => word.into(),
     }
