@@ -1,12 +1,14 @@
 //! Rows of the codec: every packet type, decoded and encoded by each crate.
 
 use std::hint::black_box;
+use std::sync::Arc;
 
 use bytes::BytesMut;
-use mqtt_protocol_core::mqtt::packet::v3_1_1 as core_packet;
+use mqtt_protocol_core::mqtt::packet::{GenericPacket, GenericPacketTrait, v3_1_1};
 use tokio_util::codec::{Decoder, Encoder};
 use umqtt::codec::{Delivery, Packet, Puback, Subscribe};
 
+use crate::floor;
 use crate::measure::Jobs;
 use crate::packets::{self, KINDS};
 
@@ -14,9 +16,15 @@ pub fn add(jobs: &mut Jobs) {
     for kind in KINDS {
         let bytes: &'static [u8] = packets::with(kind, |packet| packets::encoded(&packet)).leak();
         umqtt(jobs, kind, bytes);
+        floor::add(jobs, kind, bytes);
         mqttrs(jobs, kind, bytes);
         mqttbytes(jobs, kind, bytes);
         rmqtt(jobs, kind, bytes);
+        rumqttc(jobs, kind, bytes);
+        // It supports one return code in a SUBACK.
+        if kind != "SUBACK x 4" {
+            tiny(jobs, kind, bytes);
+        }
         protocol_core(jobs, kind, bytes);
     }
     parts(jobs);
@@ -129,6 +137,50 @@ fn mqttbytes(jobs: &mut Jobs, kind: &str, bytes: &'static [u8]) {
     );
 }
 
+fn rumqttc(jobs: &mut Jobs, kind: &str, bytes: &'static [u8]) {
+    use rumqttc::Packet;
+
+    jobs.add(
+        decode(kind, "rumqttc-v4-next"),
+        move || BytesMut::from(bytes),
+        |stream| Packet::read(stream, usize::MAX),
+    );
+    let packet = Packet::read(&mut BytesMut::from(bytes), usize::MAX).expect("valid");
+    let mut out = BytesMut::with_capacity(1 << 17);
+    jobs.add(
+        encode(kind, "rumqttc-v4-next"),
+        || (),
+        move |()| {
+            out.clear();
+            packet.write(&mut out, usize::MAX)
+        },
+    );
+}
+
+/// It reads from an iterator of bytes, and encodes as one.
+fn tiny(jobs: &mut Jobs, kind: &str, bytes: &'static [u8]) {
+    use mqtt_tiny::Packet;
+    use mqtt_tiny::packets::TryFromIterator;
+
+    let read = |bytes: &'static [u8]| Packet::try_from_iter(bytes.iter().copied());
+    jobs.add(
+        decode(kind, "mqtt-tiny"),
+        move || bytes,
+        move |bytes| read(bytes),
+    );
+    let packet = read(bytes).expect("valid");
+    let mut out = Vec::with_capacity(1 << 17);
+    jobs.add(
+        encode(kind, "mqtt-tiny"),
+        move || Some(packet.clone()),
+        move |packet| {
+            out.clear();
+            out.extend(packet.take().into_iter().flatten());
+            out.len()
+        },
+    );
+}
+
 fn rmqtt(jobs: &mut Jobs, kind: &str, bytes: &'static [u8]) {
     use rmqtt_codec::v3::Codec;
 
@@ -150,47 +202,66 @@ fn rmqtt(jobs: &mut Jobs, kind: &str, bytes: &'static [u8]) {
     );
 }
 
-/// Decodes the body of a packet of known type. The connection reads the fixed header, which is not counted.
+/// It decodes the body of a packet whose type is known. The row reads the fixed header before it, as the others do.
 fn protocol_core(jobs: &mut Jobs, kind: &str, bytes: &'static [u8]) {
-    use std::sync::Arc;
+    let (_, _, body) = split(bytes).expect("whole");
+    let shared: Arc<[u8]> = body.into();
+    jobs.add(
+        decode(kind, "mqtt-protocol-core"),
+        move || (bytes, Some(shared.clone())),
+        |(bytes, shared)| {
+            let (kind, flags, body) = split(bytes)?;
+            core_packet(kind, flags, body, shared)
+        },
+    );
+    let (kind_of, flags, body) = split(bytes).expect("whole");
+    let packet = core_packet(kind_of, flags, body, &mut Some(body.into())).expect("valid");
+    jobs.add(
+        encode(kind, "mqtt-protocol-core"),
+        || (),
+        move |()| packet.to_continuous_buffer(),
+    );
+}
 
-    let start = bytes
-        .iter()
-        .skip(1)
-        .position(|byte| *byte < 0x80)
-        .expect("whole")
-        + 2;
-    let flags = bytes[0] & 0x0F;
-    let body = &bytes[start..];
-    let name = decode(kind, "mqtt-protocol-core");
-    let write = encode(kind, "mqtt-protocol-core");
-    macro_rules! both {
+/// Returns type, flags and body of a whole packet.
+fn split(bytes: &[u8]) -> Option<(u8, u8, &[u8])> {
+    let (&first, rest) = bytes.split_first()?;
+    let (mut length, mut shift) = (0, 0);
+    for (at, &byte) in rest.iter().enumerate().take(4) {
+        length |= usize::from(byte & 0x7F) << shift;
+        shift += 7;
+        if byte < 0x80 {
+            let body = rest.get(at + 1..at + 1 + length)?;
+            return Some((first >> 4, first & 0x0F, body));
+        }
+    }
+    None
+}
+
+/// Decodes a body. That of a PUBLISH is shared with the packet, and was allocated by the receiver.
+fn core_packet(
+    kind: u8,
+    flags: u8,
+    body: &[u8],
+    shared: &mut Option<Arc<[u8]>>,
+) -> Option<GenericPacket<u16>> {
+    macro_rules! parse {
         ($packet:ident) => {{
-            jobs.add(name, move || body, |body| core_packet::$packet::parse(body));
-            let (packet, _) = core_packet::$packet::parse(body).expect("valid");
-            jobs.add(write, || (), move |()| packet.to_continuous_buffer());
+            let (packet, _) = v3_1_1::$packet::parse(body).ok()?;
+            Some(packet.into())
         }};
     }
-    match bytes[0] >> 4 {
-        1 => both!(Connect),
-        2 => both!(Connack),
+    match kind {
+        1 => parse!(Connect),
+        2 => parse!(Connack),
         3 => {
-            let shared: Arc<[u8]> = body.into();
-            let again = shared.clone();
-            jobs.add(
-                name,
-                move || Some(again.clone()),
-                move |body| {
-                    body.take()
-                        .map(|body| core_packet::Publish::parse(flags, body))
-                },
-            );
-            let (packet, _) = core_packet::Publish::parse(flags, shared).expect("valid");
-            jobs.add(write, || (), move |()| packet.to_continuous_buffer());
+            let (packet, _) = v3_1_1::Publish::parse(flags, shared.take()?).ok()?;
+            Some(packet.into())
         }
-        4 => both!(Puback),
-        8 => both!(Subscribe),
-        9 => both!(Suback),
-        _ => both!(Pingresp),
+        4 => parse!(Puback),
+        8 => parse!(Subscribe),
+        9 => parse!(Suback),
+        13 => parse!(Pingresp),
+        _ => None,
     }
 }

@@ -4,13 +4,17 @@
 //! README of the library, and the plots. `--instructions` omits nanoseconds.
 
 mod codec;
+mod floor;
 mod growth;
+mod line;
 mod measure;
 mod minimq;
+mod mqttrust;
 mod packets;
 mod plot;
 mod report;
 mod run;
+mod rust_mqtt;
 mod session;
 
 use std::error::Error;
@@ -27,25 +31,35 @@ fn main() -> Result<ExitCode, Box<dyn Error>> {
         run::once(&mut jobs());
         return Ok(ExitCode::SUCCESS);
     }
+    if has("--once-codec") {
+        let mut jobs = jobs();
+        jobs.retain(|job| run::is_codec(job.name()) || job.name() == run::NOTHING);
+        run::once(&mut jobs);
+        return Ok(ExitCode::SUCCESS);
+    }
     if has("--often") {
         let out = arguments.last().ok_or("--often DIRECTORY")?;
         run::often(&mut jobs(), Path::new(out));
         return Ok(ExitCode::SUCCESS);
     }
-    let (names, instructions) = run::instructions();
+    floor::verify();
+    let (names, instructions) = run::instructions(&std::env::current_exe()?, "--once");
+    let (codec_names, plain) = run::instructions(&run::plain(), "--once-codec");
     let nanoseconds = match has("--instructions") {
         true => run::Found::default(),
         false => run::nanoseconds(&names),
     };
     let table = report::table(&names, &instructions, &nanoseconds, |_| true);
-    let (verdicts, all) = report::verdicts(&instructions);
-    println!("{table}\n{}\n{verdicts}", report::NOTES);
+    let plain_table = report::plain_table(&codec_names, &plain);
+    let (verdicts, all) = report::verdicts(&instructions, &plain);
+    let text = report::text(&table, &plain_table, &verdicts, !nanoseconds.is_empty());
+    println!("{text}");
     if has("--write") {
         let here = Path::new(env!("CARGO_MANIFEST_DIR"));
         plot::compare(&here.join("plot.svg"), &names, &instructions)?;
         plot::growth(&here.join("growth.svg"), &instructions)?;
-        write(&here.join("README.md"), &table, &verdicts)?;
-        let common = report::table(&names, &instructions, &nanoseconds, report::is_common);
+        fs::write(here.join("README.md"), text)?;
+        let common = report::table(&names, &instructions, &run::Found::new(), report::is_common);
         insert(&here.join("../README.md"), &common)?;
     }
     Ok(if all {
@@ -63,19 +77,6 @@ fn jobs() -> Vec<Box<dyn Work>> {
     session::add(&mut jobs);
     growth::add(&mut jobs);
     jobs.0
-}
-
-/// Writes the whole table, with the verdicts.
-fn write(path: &Path, table: &str, verdicts: &str) -> Result<(), Box<dyn Error>> {
-    let text = format!(
-        "# Speed\n\n\
-        Instructions for each packet or step, and the median time in ns, on x86-64. In brackets: the ratio to umqtt.\n\
-        Written by `cargo run --release --manifest-path benches/Cargo.toml -- --write`.\n\n\
-        {table}\n{}\n![instructions of each row](plot.svg)\n\n## Targets and growth\n\n```text\n{verdicts}```\n\n{}\n![growth of cost](growth.svg)\n",
-        report::NOTES,
-        report::MISSED
-    );
-    Ok(fs::write(path, text)?)
 }
 
 /// Writes the common rows between two marks in the README.

@@ -10,16 +10,21 @@ use crate::run::Found;
 
 const COLOURS: [RGBColor; peers().len()] = [
     RGBColor(200, 30, 30),
+    BLACK,
     RGBColor(40, 90, 160),
     RGBColor(90, 150, 60),
     RGBColor(140, 90, 170),
     RGBColor(120, 120, 120),
     RGBColor(220, 140, 20),
+    RGBColor(60, 170, 180),
+    RGBColor(230, 110, 160),
+    RGBColor(140, 90, 40),
+    RGBColor(160, 190, 40),
 ];
 
 type Drawn = Result<(), Box<dyn std::error::Error>>;
 
-/// Draws the instructions of every row, on a logarithmic scale.
+/// Draws the instructions of every row as a multiple of those of umqtt, on a logarithmic scale.
 pub fn compare(path: &Path, names: &[String], instructions: &Found) -> Drawn {
     let mut rows = rows(names);
     rows.reverse();
@@ -30,20 +35,23 @@ pub fn compare(path: &Path, names: &[String], instructions: &Found) -> Drawn {
         .margin(10)
         .x_label_area_size(36)
         .y_label_area_size(340)
-        .build_cartesian_2d((5f64..100_000_000f64).log_scale(), -1..top)?;
+        .build_cartesian_2d((0.1f64..30f64).log_scale(), -1..top)?;
     chart
         .configure_mesh()
         .disable_x_mesh()
         .light_line_style(WHITE)
         .y_labels(rows.len() + 2)
         .y_label_formatter(&|at| label_at(&rows, *at))
-        .x_desc("instructions, x86-64 (further left is better)")
-        .x_label_formatter(&|x| format!("{x:.0}"))
+        .x_desc(
+            "times the instructions of umqtt, x86-64 (further left is better; at most 30 is shown)",
+        )
+        .x_label_formatter(&|x| format!("{x}"))
         .draw()?;
     for (peer, colour) in peers().into_iter().zip(COLOURS).rev() {
         let dots = (0..).zip(&rows).filter_map(|(at, row)| {
             let cost = instructions.get(&format!("{row}/{peer}"))?;
-            Some(Circle::new((cost.max(5.0), at), 5, colour.filled()))
+            let ratio = cost / instructions.get(&format!("{row}/umqtt"))?;
+            Some(Circle::new((ratio.min(30.0), at), 5, colour.filled()))
         });
         let drawn = chart.draw_series(dots)?;
         drawn

@@ -3,28 +3,42 @@
 use crate::growth::{CLAIMS, unit};
 use crate::run::{Found, is_row};
 
-const PEERS: [&str; 6] = [
+const PEERS: [&str; 11] = [
     "umqtt",
+    "floor",
     "mqttrs",
+    "rumqttc-v4-next",
     "mqttbytes",
+    "mqtt-tiny",
     "rmqtt-codec",
     "mqtt-protocol-core",
+    "mqttrust",
     "minimq",
+    "rust-mqtt",
 ];
 
 /// Differences between the crates that the table does not show.
-pub const NOTES: &str = "\
-- Decoding: umqtt makes all checks of MQTT 3.1.1. The others accept NUL and wildcards in the topic of a PUBLISH. mqttbytes (the codec of
-  rumqttc), rmqtt-codec and mqtt-protocol-core return owned fields. Their allocations are counted, the release of that memory is not.
-- mqtt-protocol-core decodes the body of a packet whose type is known. Reading the fixed header is counted only in its session rows.
+const NOTES: &str = "\
+- floor: the least work that makes the checks of umqtt, written by hand for one packet without `unsafe` (src/floor.rs). In brackets: umqtt as
+  a multiple of it. Each run checks that both accept the same packets if one of the first 120 bytes takes any value.
+- Decoding: umqtt makes all checks of MQTT 3.1.1. The others accept NUL and wildcards in the topic of a PUBLISH. mqttbytes, rumqttc-v4-next,
+  rmqtt-codec, mqtt-tiny and mqtt-protocol-core return owned fields. Their allocations are counted, the release of that memory is not.
+- mqttbytes is an old crate. rumqttc has a copy of it. rumqttc-v4-next is a continuation of rumqttc, and its codec is measured here.
+- mqtt-protocol-core decodes the body of a packet whose type is known. The rows read the fixed header before it and choose the type, as the
+  other crates do. The buffer that a decoded PUBLISH shares was allocated before.
 - Encoding: mqtt-protocol-core allocates a buffer for each packet. All others write to an existing buffer.
-- minimq supports only MQTT 5. It is given the same packets with the bytes for properties that MQTT 5 needs. Its codec is not public: the
-  rows use its functions for fuzzers, which build a packet from parts and drop a decoded packet. Its session runs on a transport in memory.
+- mqtt-tiny reads and writes through iterators of bytes. Its fields are vectors of `std`, because its default holds 256 bytes. It supports one
+  return code in a SUBACK.
+- minimq and rust-mqtt support only MQTT 5, which is another protocol version. They are given the same packets with the bytes for properties
+  that MQTT 5 needs. The codec of minimq is not public: the rows use its functions for fuzzers, which build a packet from parts and drop a
+  decoded packet.
+- The codecs of mqttrust and rust-mqtt are not public, so they have rows of the session alone. mqttrust uses MQTT 3.1.1 (feature `mqttv3`).
+  The sessions of mqttrust, minimq and rust-mqtt run on a transport in memory. Their rows contain the copies of it.
 - callgrind counts a copy of 64 KiB byte by byte if the C library uses `rep movsb`. mqttrs copies with its own loop.
 ";
 
 /// Remarks on missed targets: attempts, and further possibilities.
-pub const MISSED: &str = "\
+const MISSED: &str = "\
 - Decoding a PUBLISH: a shortcut (src/codec/fast.rs) splits a PUBLISH with a plain topic. Without it, decoding takes 90 instructions more. The
   rest is the check of the topic, and the copy of the result, an enum of fourteen variants. One function reads or writes the Remaining Length
   in a loop, for all targets. That costs 2 to 6 instructions a packet.
@@ -45,6 +59,17 @@ const TARGETS: [(&str, f64); 7] = [
     ("encode/PUBLISH QoS 1, 1 KiB/umqtt", 250.0),
     ("decode/PUBACK, body alone/umqtt", 20.0),
     ("encode/PUBACK/umqtt", 16.0),
+];
+
+/// Maximum instructions of each row that has a goal in a plain release.
+const PLAIN_GOALS: [(&str, f64); 7] = [
+    ("decode/PUBLISH QoS 0, 64 B", 110.0),
+    ("encode/PUBLISH QoS 0, 64 B", 115.0),
+    ("decode/PUBLISH QoS 1, 1 KiB", 140.0),
+    ("encode/PUBLISH QoS 1, 1 KiB", 250.0),
+    ("encode/CONNECT, will+user+password", 300.0),
+    ("decode/PUBACK", 60.0),
+    ("encode/SUBSCRIBE x 4", 600.0),
 ];
 
 /// Returns the rows in their order, as `codec/row`.
@@ -84,14 +109,17 @@ pub fn table(
     nanoseconds: &Found,
     shown: impl Fn(&str) -> bool,
 ) -> String {
-    let mut table = format!(
-        "| | {} |\n|---{}|\n",
-        PEERS.join(" | "),
-        "|---:".repeat(PEERS.len())
-    );
-    for row in rows(names).into_iter().filter(|row| shown(row)) {
+    let rows: Vec<_> = rows(names).into_iter().filter(|row| shown(row)).collect();
+    // Crates that have a row.
+    let peers = PEERS.into_iter().filter(|peer| {
+        let mut names = rows.iter().map(|row| format!("{row}/{peer}"));
+        names.any(|name| instructions.contains_key(&name))
+    });
+    let peers: Vec<_> = peers.collect();
+    let mut table = head(&peers);
+    for row in rows {
         table += &format!("| {}", label(&row));
-        for peer in PEERS {
+        for peer in &peers {
             table += " | ";
             table += &cell(&row, peer, instructions, "");
             let time = cell(&row, peer, nanoseconds, " ns");
@@ -104,6 +132,54 @@ pub fn table(
     table
 }
 
+/// Returns the table of the codec in a plain release: a goal for some rows, and instructions.
+pub fn plain_table(names: &[String], instructions: &Found) -> String {
+    let mut peers = vec!["umqtt", "goal"];
+    peers.extend(PEERS.into_iter().filter(|peer| {
+        let mut found = names
+            .iter()
+            .filter(|name| name.ends_with(&format!("/{peer}")));
+        *peer != "umqtt" && found.next().is_some()
+    }));
+    let mut table = head(&peers);
+    for row in rows(names) {
+        table += &format!("| {}", label(&row));
+        for peer in &peers {
+            table += " | ";
+            table += &match (*peer, PLAIN_GOALS.iter().find(|goal| goal.0 == row)) {
+                ("goal", Some((_, goal))) => format!("{goal}"),
+                _ => cell(&row, peer, instructions, ""),
+            };
+        }
+        table += " |\n";
+    }
+    table
+}
+
+fn head(columns: &[&str]) -> String {
+    let names = columns.join(" | ");
+    format!("| | {names} |\n|---{}|\n", "|---:".repeat(columns.len()))
+}
+
+/// Returns the whole report.
+pub fn text(table: &str, plain_table: &str, verdicts: &str, has_times: bool) -> String {
+    let times = match has_times {
+        true => ", and the median time in ns",
+        false => "",
+    };
+    format!(
+        "# Speed\n\n\
+        Instructions for each packet or step{times}, on x86-64. In brackets: the ratio to umqtt.\n\
+        Written by `cargo run --release --manifest-path benches/Cargo.toml -- --write`.\n\n\
+        {table}\n{NOTES}\n![instructions of each row](plot.svg)\n\n\
+        ## Plain release\n\n\
+        Instructions of the codec in a release with the default settings of cargo, without LTO and with 16 codegen units, as most users build.\n\
+        The table above is measured with LTO.\n\n\
+        {plain_table}\n\
+        ## Targets and growth\n\n```text\n{verdicts}```\n\n{MISSED}\n![growth of cost](growth.svg)\n"
+    )
+}
+
 fn cell(row: &str, peer: &str, found: &Found, unit: &str) -> String {
     let Some(cost) = found.get(&format!("{row}/{peer}")) else {
         return String::new();
@@ -111,6 +187,7 @@ fn cell(row: &str, peer: &str, found: &Found, unit: &str) -> String {
     let ours = found.get(&format!("{row}/umqtt")).copied().unwrap_or(*cost);
     match peer {
         "umqtt" => format!("**{}{unit}**", grouped(*cost)),
+        "floor" => format!("{}{unit} (×{:.1})", grouped(*cost), ours / cost),
         _ => format!("{}{unit} ({:.1})", grouped(*cost), cost / ours),
     }
 }
@@ -129,7 +206,7 @@ fn grouped(number: f64) -> String {
 }
 
 /// Returns one line for each target and claim, and `true` if all hold.
-pub fn verdicts(instructions: &Found) -> (String, bool) {
+pub fn verdicts(instructions: &Found, plain: &Found) -> (String, bool) {
     let (mut lines, mut all) = (String::new(), true);
     let mut line = |holds: bool, text: String| {
         all &= holds;
@@ -140,6 +217,13 @@ pub fn verdicts(instructions: &Found) -> (String, bool) {
         line(
             cost <= target,
             format!("{name}: {cost:.0}, at most {target:.0}"),
+        );
+    }
+    for (row, goal) in PLAIN_GOALS {
+        let cost = plain[&format!("{row}/umqtt")];
+        line(
+            cost <= goal,
+            format!("{row}/umqtt, plain release: {cost:.0}, at most {goal:.0}"),
         );
     }
     for claim in CLAIMS {
@@ -167,6 +251,6 @@ pub fn series(name: &str, instructions: &Found) -> Vec<(f64, f64)> {
 }
 
 /// Returns the crates in the order of the table.
-pub const fn peers() -> [&'static str; 6] {
+pub const fn peers() -> [&'static str; 11] {
     PEERS
 }

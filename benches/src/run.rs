@@ -24,8 +24,8 @@ pub fn once(jobs: &mut [Box<dyn Work>]) {
     }
 }
 
-/// Returns the instructions of every routine, and the names in their order.
-pub fn instructions() -> (Vec<String>, Found) {
+/// Returns the instructions of every routine that `program` runs with this argument, and the names in their order.
+pub fn instructions(program: &Path, argument: &str) -> (Vec<String>, Found) {
     let out = scratch("callgrind");
     // Callgrind writes a file at the end of each call: out.1, out.2, ...
     let measured = "benches::measure::measured";
@@ -37,8 +37,8 @@ pub fn instructions() -> (Vec<String>, Found) {
             "--callgrind-out-file={}",
             out.join("out").display()
         ))
-        .arg(std::env::current_exe().expect("it runs"))
-        .arg("--once")
+        .arg(program)
+        .arg(argument)
         .stderr(Stdio::inherit())
         .output()
         .expect("valgrind is installed");
@@ -65,6 +65,26 @@ pub fn instructions() -> (Vec<String>, Found) {
     (names, found)
 }
 
+/// Builds this program with the settings of cargo for a release, as most users build, and returns its path.
+pub fn plain() -> PathBuf {
+    let target = std::env::current_exe().expect("it runs");
+    let target = target.ancestors().nth(2).expect("cargo has built it");
+    let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
+    let built = Command::new(cargo)
+        .args(["build", "--locked", "--profile", "plain", "--target-dir"])
+        .arg(target)
+        .args([
+            "--manifest-path",
+            concat!(env!("CARGO_MANIFEST_DIR"), "/Cargo.toml"),
+        ])
+        // As by default. The environment of a developer may differ.
+        .env("CARGO_INCREMENTAL", "0")
+        .status()
+        .expect("cargo is installed");
+    assert!(built.success(), "the plain release does not build");
+    target.join("plain/benches")
+}
+
 /// Argument of the child without callgrind. It runs each routine many times.
 pub fn often(jobs: &mut [Box<dyn Work>], out: &Path) {
     let mut criterion = Criterion::default()
@@ -81,6 +101,11 @@ pub fn often(jobs: &mut [Box<dyn Work>], out: &Path) {
 /// Returns `true` if the table has a row for it.
 pub fn is_row(name: &str) -> bool {
     name != NOTHING && !name.starts_with("growth/")
+}
+
+/// Returns `true` for the rows of the codec.
+pub fn is_codec(name: &str) -> bool {
+    name.starts_with("decode/") || name.starts_with("encode/")
 }
 
 /// Returns the median time of every row in ns.

@@ -12,9 +12,12 @@ use tokio_util::codec::Decoder;
 use umqtt::codec::{Connect, Delivery, Packet, PacketId, Puback, Pubcomp, Pubrec, Pubrel, QoS};
 use umqtt::{Instant, Message, Session, Storage};
 
+use crate::floor;
 use crate::measure::Jobs;
 use crate::minimq::Minimq;
+use crate::mqttrust::Mqttrust;
 use crate::packets::{self, TOPIC};
+use crate::rust_mqtt::RustMqtt;
 
 const NOW: Instant = Instant::from_millis(0);
 const CONNACK: [u8; 4] = [0x20, 2, 0, 0];
@@ -38,12 +41,15 @@ pub fn add(jobs: &mut Jobs) {
             || (),
             move |()| core.receive(qos),
         );
+        let mut other = Mqttrust::connected(message);
+        let name = format!("session/{row}/mqttrust");
+        jobs.add(name, || (), move |()| other.receive(qos as usize));
         let mut other = Minimq::connected(256);
-        jobs.add(
-            format!("session/{row}/minimq"),
-            || (),
-            move |()| other.receive(qos as usize),
-        );
+        let name = format!("session/{row}/minimq");
+        jobs.add(name, || (), move |()| other.receive(qos as usize));
+        let mut other = RustMqtt::connected();
+        let name = format!("session/{row}/rust-mqtt");
+        jobs.add(name, || (), move |()| other.receive(qos as usize));
     }
     for qos in LEVELS {
         let row = format!("send QoS {}, 64 B", qos as u8);
@@ -59,12 +65,15 @@ pub fn add(jobs: &mut Jobs) {
             || (),
             move |()| core.send(qos),
         );
+        let mut other = Mqttrust::connected(message);
+        let name = format!("session/{row}/mqttrust");
+        jobs.add(name, || (), move |()| other.send(qos as usize));
         let mut other = Minimq::connected(256);
-        jobs.add(
-            format!("session/{row}/minimq"),
-            || (),
-            move |()| other.send(qos as usize),
-        );
+        let name = format!("session/{row}/minimq");
+        jobs.add(name, || (), move |()| other.send(qos as usize));
+        let mut other = RustMqtt::connected();
+        let name = format!("session/{row}/rust-mqtt");
+        jobs.add(name, || (), move |()| other.send(qos as usize));
     }
     let bytes: &'static [u8] = stream().leak();
     for read in READS {
@@ -84,6 +93,8 @@ pub fn add(jobs: &mut Jobs) {
             || (),
             move |()| decode(bytes, read, umqtt),
         );
+        let name = format!("session/{row}/floor");
+        jobs.add(name, || (), move |()| decode(bytes, read, floor::next));
         jobs.add(
             format!("session/{row}/mqttrs"),
             || (),
@@ -99,6 +110,11 @@ pub fn add(jobs: &mut Jobs) {
             || (),
             move |()| rmqtt(bytes, read),
         );
+        jobs.add(
+            format!("session/{row}/rumqttc-v4-next"),
+            || (),
+            move |()| rumqttc(bytes, read),
+        );
     }
 }
 
@@ -109,6 +125,11 @@ fn delivery(qos: QoS, packet_id: PacketId) -> Delivery {
         QoS::AtLeastOnce => Delivery::AtLeastOnce { packet_id, dup },
         QoS::ExactlyOnce => Delivery::ExactlyOnce { packet_id, dup },
     }
+}
+
+/// Returns an encoded PUBLISH, as it is sent to the clients on a line.
+fn message(qos: u8, payload: &[u8]) -> Vec<u8> {
+    incoming(QoS::try_from(qos).expect("it is one"), 9, payload)
 }
 
 /// Returns an encoded PUBLISH.
@@ -385,6 +406,24 @@ fn mqttbytes(bytes: &[u8], read: usize) -> usize {
                     packets += 1;
                 }
                 Err(mqttbytes::Error::InsufficientBytes(_)) => break,
+                Err(error) => panic!("{error:?}"),
+            }
+        }
+    }
+    packets
+}
+
+fn rumqttc(bytes: &[u8], read: usize) -> usize {
+    let (mut kept, mut packets) = (BytesMut::with_capacity(4096), 0);
+    for read in bytes.chunks(read) {
+        kept.extend_from_slice(read);
+        loop {
+            match rumqttc::Packet::read(&mut kept, usize::MAX) {
+                Ok(packet) => {
+                    std::hint::black_box(packet);
+                    packets += 1;
+                }
+                Err(rumqttc::Error::InsufficientBytes(_)) => break,
                 Err(error) => panic!("{error:?}"),
             }
         }

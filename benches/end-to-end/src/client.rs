@@ -33,7 +33,7 @@ struct Worker {
     run: fn(&Case) -> Result<Sample>,
 }
 
-const WORKERS: [Worker; 3] = [
+const WORKERS: [Worker; 6] = [
     Worker {
         name: "umqtt blocking",
         arguments: &["worker", "blocking"],
@@ -43,6 +43,21 @@ const WORKERS: [Worker; 3] = [
         name: "umqtt async",
         arguments: &["worker", "async"],
         run: worker::asynch::run,
+    },
+    Worker {
+        name: "umqtt blocking device",
+        arguments: &["worker", "blocking-device"],
+        run: worker::blocking_device::run,
+    },
+    Worker {
+        name: "umqtt async device",
+        arguments: &["worker", "async-device"],
+        run: worker::async_device::run,
+    },
+    Worker {
+        name: "floor",
+        arguments: &["worker", "floor"],
+        run: worker::floor::run,
     },
     Worker {
         name: "rumqttc",

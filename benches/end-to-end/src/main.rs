@@ -4,8 +4,8 @@
 //! the table to `results.md`.
 //!
 //! Messages to be received are stored in the broker before the client connects, so that no client waits for a
-//! publisher. The order of the clients changes with each round, and the table has medians. Broker and client run on one
-//! CPU each.
+//! publisher. The order of the clients changes with each round, and the table has medians. A ratio is that of two clients
+//! in one round. Broker and client run on one CPU each.
 
 mod broker;
 mod case;
@@ -30,7 +30,7 @@ use self::{
     worker::{Sample, TOPIC, blocking},
 };
 
-const ROUNDS: usize = 3;
+const ROUNDS: usize = 5;
 const WINDOWS: [usize; 2] = [1, 16];
 const SIZES: [usize; 2] = [64, 16 * 1024];
 const LIMIT: Duration = Duration::from_secs(1);
@@ -79,17 +79,22 @@ fn measure(quick: bool) -> Result<String> {
             port: broker.port,
             ..case.clone()
         };
-        let mut samples: Vec<Vec<Sample>> = vec![Vec::new(); clients.len()];
+        let mut samples: Vec<Vec<Option<Sample>>> = vec![Vec::new(); clients.len()];
         for round in 0..rounds {
             play(&case, &clients, round, &mut samples)?;
         }
-        table.add(&case, &samples);
+        table.add(&case, samples);
     }
     table.finish()
 }
 
 /// Runs one round of every client. Each round begins with another client.
-fn play(case: &Case, clients: &[Client], round: usize, samples: &mut [Vec<Sample>]) -> Result<()> {
+fn play(
+    case: &Case,
+    clients: &[Client],
+    round: usize,
+    samples: &mut [Vec<Option<Sample>>],
+) -> Result<()> {
     let named = |number: usize| Case {
         client_id: format!("client-{number}"),
         ..case.clone()
@@ -112,8 +117,11 @@ fn play(case: &Case, clients: &[Client], round: usize, samples: &mut [Vec<Sample
             continue;
         };
         match client.run(&named(number)) {
-            Ok(sample) => samples.push(sample),
-            Err(why) => eprintln!("{why}"),
+            Ok(sample) => samples.push(Some(sample)),
+            Err(why) => {
+                eprintln!("{why}");
+                samples.push(None);
+            }
         }
     }
     if case.direction == Direction::Receive {

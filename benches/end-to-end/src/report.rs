@@ -8,14 +8,21 @@ use crate::{broker, case::Case, client::Client, worker::Sample};
 
 /// Remarks that explain the figures.
 const REMARKS: &str = "
-- At QoS 0, a window of 16 means that 16 messages are queued before they are written. umqtt sends them in one write.
+- floor: a loop on a socket that writes bytes encoded before, and counts the bytes that come back. It checks nothing.
+- At QoS 0, a window of 16 means that 16 messages are queued before they are written. umqtt sends them in one write. The
+  blocking device and the floor differ: the device writes each message at once, the floor sends 16 in one write.
 - Receiving at QoS 1 and 2, several acknowledgements are sent in one write. umqtt acknowledges together the messages that the
   caller has taken, at most eight. rumqttc acknowledges together all messages of one read.
 - With a window of 1, most of the time is spent in the operating system, which wakes the two processes in turn.
 ";
 
+/// Clients that others are compared with.
+const RUMQTTC: &str = "rumqttc";
+const FLOOR: &str = "floor";
+
 pub(crate) struct Table {
-    text: String,
+    names: Vec<String>,
+    rows: Vec<(Case, Vec<Vec<Option<Sample>>>)>,
     rounds: usize,
     /// Load of the machine before the measurement.
     load: String,
@@ -23,45 +30,79 @@ pub(crate) struct Table {
 
 impl Table {
     pub(crate) fn new(clients: &[Client], rounds: usize) -> Self {
-        let names: Vec<&str> = clients.iter().map(|client| client.name.as_str()).collect();
-        let mut text = format!(
-            "| messages per second (µs of CPU time per message) | {} |\n",
-            names.join(" | ")
-        );
-        text.push_str("| --- |");
-        text.push_str(&" ---: |".repeat(clients.len()));
-        text.push('\n');
         let load = fs::read_to_string("/proc/loadavg").unwrap_or_default();
-        let load = load.split(' ').next().unwrap_or_default().to_owned();
-        Self { text, rounds, load }
+        Self {
+            names: clients.iter().map(|client| client.name.clone()).collect(),
+            rows: Vec::new(),
+            rounds,
+            load: load.split(' ').next().unwrap_or_default().to_owned(),
+        }
     }
 
     /// Adds a row with the results of each client in each round.
-    pub(crate) fn add(&mut self, case: &Case, samples: &[Vec<Sample>]) {
-        let _ = write!(self.text, "| {case} |");
-        for samples in samples {
-            let rate = median(samples, |sample| {
-                sample.messages as f64 / sample.wall.as_secs_f64()
-            });
-            let cpu = median(samples, |sample| {
-                sample.cpu.as_secs_f64() * 1e6 / sample.messages as f64
-            });
-            let _ = match (rate, cpu) {
-                (Some(rate), Some(cpu)) => write!(self.text, " {} ({cpu:.1}) |", thousands(rate)),
-                _ => write!(self.text, " failed |"),
-            };
-        }
-        self.text.push('\n');
+    pub(crate) fn add(&mut self, case: &Case, samples: Vec<Vec<Option<Sample>>>) {
+        self.rows.push((case.clone(), samples));
     }
 
-    pub(crate) fn finish(mut self) -> Result<String> {
-        let cpu = fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
-        let model = cpu
+    /// Returns medians of messages per second and CPU time.
+    fn medians(&self) -> String {
+        let mut text = head(
+            "messages per second (µs of CPU time per message)",
+            &self.names,
+        );
+        for (case, samples) in &self.rows {
+            let _ = write!(text, "| {case} |");
+            for samples in samples {
+                let values = |of: fn(&Sample) -> f64| samples.iter().flatten().map(of).collect();
+                let _ = match (median(values(rate)), median(values(cpu))) {
+                    (Some(rate), Some(cpu)) => write!(text, " {} ({cpu:.1}) |", thousands(rate)),
+                    _ => write!(text, " failed |"),
+                };
+            }
+            text.push('\n');
+        }
+        text
+    }
+
+    /// Returns ratios of the clients of umqtt to another client: the median of all rounds, the lowest and the highest.
+    fn ratios(&self, title: &str, base: &str, of: fn(&Sample) -> f64) -> String {
+        let base = self.names.iter().position(|name| name.starts_with(base));
+        let ours = |name: &&String| name.starts_with("umqtt");
+        let names: Vec<String> = self.names.iter().filter(ours).cloned().collect();
+        let mut text = head(title, &names);
+        for (case, samples) in &self.rows {
+            let _ = write!(text, "| {case} |");
+            let base = base.and_then(|base| samples.get(base));
+            for (name, samples) in self.names.iter().zip(samples) {
+                if !ours(&name) {
+                    continue;
+                }
+                let pairs = samples.iter().zip(base.into_iter().flatten());
+                let ratios =
+                    pairs.filter_map(|(ours, base)| Some(of(ours.as_ref()?) / of(base.as_ref()?)));
+                let mut ratios: Vec<f64> = ratios.collect();
+                ratios.sort_by(f64::total_cmp);
+                let _ = match (ratios.first(), median(ratios.clone()), ratios.last()) {
+                    (Some(lowest), Some(median), Some(highest)) => {
+                        write!(text, " {median:.2} ({lowest:.2} to {highest:.2}) |")
+                    }
+                    _ => write!(text, " failed |"),
+                };
+            }
+            text.push('\n');
+        }
+        text
+    }
+
+    pub(crate) fn finish(self) -> Result<String> {
+        let info = fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
+        let model = info
             .lines()
             .find_map(|line| line.strip_prefix("model name")?.split_once(": "));
         let (_, model) = model.unwrap_or(("", "an unknown processor"));
+        let mut text = self.medians();
         writeln!(
-            self.text,
+            text,
             "\nMedians of {} rounds, broker and client on a CPU each. {}, {} cores, load {} before, Linux {}; {}; {}.",
             self.rounds,
             model,
@@ -73,9 +114,34 @@ impl Table {
             broker::version()?,
             compiler()?,
         )?;
-        self.text.push_str(REMARKS);
-        Ok(self.text)
+        text.push_str(REMARKS);
+        let title = "median of the ratios in each round (lowest to highest)";
+        text.push_str("\n## CPU time, as a multiple of rumqttc (lower is better)\n\n");
+        text.push_str(&self.ratios(title, RUMQTTC, cpu));
+        text.push_str("\n## Messages per second, as a multiple of rumqttc (higher is better)\n\n");
+        text.push_str(&self.ratios(title, RUMQTTC, rate));
+        text.push_str("\n## CPU time, as a multiple of the floor (lower is better)\n\n");
+        text.push_str(&self.ratios(title, FLOOR, cpu));
+        Ok(text)
     }
+}
+
+fn head(title: &str, columns: &[String]) -> String {
+    format!(
+        "| {title} | {} |\n| --- |{}\n",
+        columns.join(" | "),
+        " ---: |".repeat(columns.len())
+    )
+}
+
+/// Messages per second.
+fn rate(sample: &Sample) -> f64 {
+    sample.messages as f64 / sample.wall.as_secs_f64()
+}
+
+/// CPU time per message in µs.
+fn cpu(sample: &Sample) -> f64 {
+    sample.cpu.as_secs_f64() * 1e6 / sample.messages as f64
 }
 
 fn compiler() -> Result<String> {
@@ -83,8 +149,7 @@ fn compiler() -> Result<String> {
     Ok(String::from_utf8_lossy(&version).trim().to_owned())
 }
 
-fn median(samples: &[Sample], value: impl Fn(&Sample) -> f64) -> Option<f64> {
-    let mut values: Vec<f64> = samples.iter().map(value).collect();
+fn median(mut values: Vec<f64>) -> Option<f64> {
     values.sort_by(f64::total_cmp);
     values.get(values.len() / 2).copied()
 }

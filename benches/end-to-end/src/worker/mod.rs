@@ -1,9 +1,12 @@
 //! The workers. Each runs a client in a process of its own, whose CPU time is measured.
 //!
-//! All do the same work: they number and send every payload, or read every byte of it.
+//! All except the floor do the same work: they number and send every payload, or read every byte of it.
 
+pub(crate) mod async_device;
 pub(crate) mod asynch;
 pub(crate) mod blocking;
+pub(crate) mod blocking_device;
+pub(crate) mod floor;
 pub(crate) mod rumqttc;
 
 use std::{

@@ -1,0 +1,52 @@
+//! Rows of rust-mqtt, which supports only MQTT 5. Its codec is not public, so it has rows of the session alone.
+
+use rust_mqtt::Bytes;
+use rust_mqtt::buffer::AllocBuffer;
+use rust_mqtt::client;
+use rust_mqtt::client::options::{ConnectOptions, PublicationOptions, TopicReference};
+use rust_mqtt::config::KeepAlive;
+use rust_mqtt::types::{MqttString, QoS, TopicName};
+
+use crate::line::{CONNACK_5, Client, Connected, Line, PAYLOAD, once, publish_5};
+use crate::packets::TOPIC;
+
+/// A client of rust-mqtt, with up to eight messages in flight in both directions.
+pub struct RustMqtt(client::Client<'static, 'static, Line, AllocBuffer, 1, 8, 8, 1, 0, 0, 0>);
+
+impl RustMqtt {
+    pub fn connected() -> Connected<Self> {
+        let mut client = client::Client::new(Box::leak(Box::new(AllocBuffer)));
+        let line = Line::default();
+        line.receive(&CONNACK_5);
+        let options = ConnectOptions::new()
+            .clean_start()
+            .keep_alive(KeepAlive::Infinite);
+        let id = MqttString::from_str("bench").expect("it is short");
+        let connected = once(client.connect(line.clone(), &options, Some(id)));
+        connected
+            .expect("all bytes are in memory")
+            .expect("it is accepted");
+        line.take_sent_len();
+        Connected::new(Self(client), line, publish_5)
+    }
+}
+
+impl Client for RustMqtt {
+    fn handle(&mut self) {
+        while let Some(event) = once(self.0.poll()) {
+            std::hint::black_box(event.expect("nothing is wrong"));
+        }
+    }
+
+    fn send(&mut self, line: &Line, qos: usize) -> usize {
+        let level = [QoS::AtMostOnce, QoS::AtLeastOnce, QoS::ExactlyOnce][qos];
+        let topic = MqttString::from_str(TOPIC).ok().and_then(TopicName::new);
+        let topic = TopicReference::Name(topic.expect("it is valid"));
+        let options = PublicationOptions::new(topic).qos(level);
+        let published = once(self.0.publish(&options, Bytes::from(&PAYLOAD[..])));
+        published
+            .expect("the transport accepts all bytes")
+            .expect("there is room");
+        line.acknowledge(qos, || self.handle())
+    }
+}
