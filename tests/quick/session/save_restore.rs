@@ -2,7 +2,7 @@
 
 use crate::wire::{Memory, TestSession, connack, packets, pubcomp, pubrec};
 use umqtt::{
-    Event, ImageError, Message, ProtocolError, RequestError, Session, Storage,
+    Event, ImageError, Message, ProtocolError, RequestError, Session, Storage, StreamedPublish,
     codec::{Connect, Credentials, QoS},
 };
 
