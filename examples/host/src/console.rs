@@ -24,10 +24,9 @@ pub(crate) const GAVE_UP: End = ("Given up.", 1);
 
 /// Prints the last line, and returns the exit code.
 pub(crate) fn finish((line, code): End, is_disconnected: bool) -> u8 {
-    let suffix = if is_disconnected {
-        " Disconnected."
-    } else {
-        ""
+    let suffix = match is_disconnected {
+        true => " Disconnected.",
+        false => "",
     };
     drop(writeln!(io::stdout(), "{line}{suffix}"));
     code
