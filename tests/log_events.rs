@@ -107,6 +107,7 @@ fn log_reports_each_step_in_order() {
     session.ping().unwrap();
     send(&mut session);
     receive(&mut session, &[0xD0, 0]);
+    receive(&mut session, b"\x30\x04\0\x01tx");
     session.disconnect().unwrap();
     send(&mut session);
     session.connection_lost();
@@ -133,6 +134,7 @@ fn log_reports_each_step_in_order() {
             "DEBUG sent Pubcomp 9",
             "DEBUG sent Pingreq",
             "DEBUG received Pingresp",
+            "DEBUG received Publish: QoS 0, 6 bytes",
             "DEBUG sent Disconnect",
             "DEBUG connection closed after Disconnect",
         ]

@@ -9,11 +9,11 @@ use umqtt::{
     Event, Message, ProtocolError, RequestError, Session, Storage, StreamedPublish,
     blocking::Client,
     client::Error,
-    codec::{Connect, QoS},
+    codec::{Connect, Packet, QoS, SubackReturnCode},
 };
 
 use crate::common::{
-    Fault, Network, PINGRESP, Step, Transport, connack, packets, publish,
+    Fault, Network, PINGRESP, Step, Transport, connack, packets, publish, suback,
     world::{self, Flush, World},
 };
 
@@ -98,6 +98,10 @@ fn write_refused_slowly_messages_are_received_first() {
         assert!(matches!(client.recv(), Ok(Event::Message(_))));
     }
     assert!(refused.get() < 4, "{} attempts", refused.get());
+    while network.unread() > 0 {
+        assert_eq!(client.poll(), Ok(None));
+    }
+    assert_eq!(client.poll(), Ok(None));
     accepts.set(true);
     client.flush().unwrap();
     assert_eq!(
@@ -213,4 +217,19 @@ fn publish_and_wait_at_qos0_write_late_is_sent() {
         .publish_and_wait(&Message::new("t", b"x"), |event, _| panic!("{event}"))
         .unwrap();
     assert_eq!(network.take_sent(), publish("t", b"x", QoS::AtMostOnce, 0));
+}
+
+/// The same for a packet that is invalid only for its request: a return code too many.
+#[test]
+fn disconnect_server_sends_invalid_suback_returns_error() {
+    let network = Network::new();
+    let mut storage = Storage::<64, 256, 4>::new();
+    let mut session = Session::new(&mut storage);
+    let mut client = crate::common::connected(&mut session, &network, &options());
+    let id = client.subscribe(&[("t", QoS::AtMostOnce)]).unwrap().get();
+    network.answer(move |packet| match packet {
+        Packet::Disconnect => suback(id, &[SubackReturnCode::Granted(QoS::AtMostOnce); 2]),
+        _ => Vec::new(),
+    });
+    assert!(matches!(client.disconnect(), Err(Error::Protocol(_))));
 }

@@ -10,7 +10,10 @@ use umqtt::{
 };
 
 use super::tasks::{Tasks, config, pause, serve};
-use crate::common::{Network, Step, message, publish, refused, server, world::World};
+use crate::{
+    common::{Network, Step, message, publish, refused, server, world::World},
+    wire::TestSession,
+};
 
 const QOS1: QoS = QoS::AtLeastOnce;
 
@@ -223,10 +226,22 @@ fn blocking_device_slices_empty_are_sent() {
     );
 }
 
-/// A SUBSCRIBE that was queued before CONNACK ends with the refusal of the connection.
+/// A SUBSCRIBE that was queued before CONNACK ends with the refusal of the connection. The task learns it on the next
+/// connection.
 #[test]
 fn subscribe_connection_refused_is_rejected() {
     let world = World::new();
+    let connections = Cell::new(0);
+    // The first connection is not answered by itself.
+    world.answer(move |packet| {
+        let is_connect = matches!(packet, Packet::Connect(_));
+        connections.set(connections.get() + u32::from(is_connect));
+        if connections.get() == 1 {
+            Vec::new()
+        } else {
+            server(packet)
+        }
+    });
     let mut storage = Memory::new();
     let mut device: asynch::Device<'_, &World> =
         asynch::Device::new(&mut storage, &world, &config(&[])).unwrap();
@@ -247,4 +262,52 @@ fn subscribe_connection_refused_is_rejected() {
         world.feed(&refused(ConnectReturnCode::NotAuthorized));
     });
     world.run(&mut tasks);
+}
+
+/// A payload that was not sent before a reboot is requested from the handler, and any task can provide it.
+#[test]
+fn payload_of_restored_message_is_requested_from_handler() {
+    let mut first = Memory::new();
+    let mut driven = TestSession::new(&mut first);
+    driven.open(&config(&[]).connect, false);
+    let message = StreamedPublish::New {
+        topic: "long",
+        qos: QOS1,
+        retain: false,
+    };
+    driven.session.begin_payload(message, 5).unwrap();
+    let mut image = [0; Memory::IMAGE_LEN];
+    let len = driven.session.save(&mut image).unwrap().len;
+
+    let world = World::new();
+    world.answer(server);
+    let mut second = Memory::new();
+    let mut device: asynch::Device<'_, &World> =
+        asynch::Device::new(&mut second, &world, &config(&[])).unwrap();
+    device.session().restore(&image[..len]).unwrap();
+    let (mqtt, mut runner) = device.split();
+    let needed = Cell::new(None);
+    let mut tasks = Tasks::new();
+    tasks.spawn(async {
+        serve(&world, &mut runner, |event, _| {
+            if let Event::PayloadNeeded(id) = event {
+                needed.set(Some(id));
+            }
+        })
+        .await;
+    });
+    tasks.spawn(async {
+        let id = loop {
+            if let Some(id) = needed.get() {
+                break id;
+            }
+            pause(&world, 10).await;
+        };
+        let resend = StreamedPublish::Resend(id);
+        mqtt.publish_slices(resend, &[b"he", b"llo"]).await.unwrap();
+        mqtt.shut_down();
+    });
+    world.run(&mut tasks);
+    let sent = world.take_sent();
+    assert!(sent.windows(5).any(|window| window == b"hello"));
 }

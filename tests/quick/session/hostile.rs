@@ -101,3 +101,18 @@ fn subscribe_sixteen_thousand_filters_answer_too_large_has_its_length() {
         );
     }
 }
+
+/// A PINGREQ does not divide an acknowledgement that the transport accepted in part.
+#[test]
+fn ping_acknowledgement_sent_in_part_is_sent_after_it() {
+    let mut storage = TestStorage::new();
+    let mut driven = TestSession::connected(&mut storage);
+    for accepted in 1..4 {
+        driven.receive(&publish(1, 7, b"x"), &[Event::Message(message(1, b"x"))]);
+        assert_eq!(driven.send_up_to(accepted), puback(7)[..accepted]);
+        driven.session.ping().unwrap();
+        let rest = &puback(7)[accepted..];
+        assert_eq!(driven.sent(), [rest, &PINGREQ].concat());
+        driven.receive(&PINGRESP, &[]);
+    }
+}
