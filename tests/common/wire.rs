@@ -15,7 +15,7 @@ pub(crate) use super::common::{
     refused, suback, subscribe, unsuback, unsubscribe,
 };
 use umqtt::{
-    Event, Instant, Message, ProtocolError, Session, Storage,
+    Event, Instant, Message, ProtocolError, Session, Storage, StreamedPublish,
     codec::{Connect, Packet, PacketId, QoS},
 };
 
@@ -309,6 +309,15 @@ pub(crate) fn message(number: u8, payload: &[u8]) -> Message<'_> {
     Message {
         qos: qos(number),
         ..Message::new(TOPIC, payload)
+    }
+}
+
+/// A message whose payload is streamed.
+pub(crate) fn streamed(number: u8) -> StreamedPublish<'static> {
+    StreamedPublish::New {
+        topic: TOPIC,
+        qos: qos(number),
+        retain: false,
     }
 }
 

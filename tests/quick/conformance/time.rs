@@ -1,7 +1,7 @@
 //! The statements of MQTT 3.1.1 about keep alive, and the documented deadlines, to the millisecond.
 
 use umqtt::{
-    Event, ProtocolError, StreamedPublish,
+    Event, ProtocolError,
     codec::{Connect, PacketType, QoS},
 };
 
@@ -14,6 +14,13 @@ fn kept_alive(seconds: u16) -> Connect<'static> {
         keep_alive: seconds,
         ..KEEP
     }
+}
+
+/// Begins a payload of `len` bytes at QoS 0, and sends the bytes before it.
+fn begin_payload(driven: &mut TestSession<'_>, len: usize) {
+    let begun = driven.session.begin_payload(streamed(0), len);
+    begun.unwrap();
+    driven.sent();
 }
 
 impl TestSession<'_> {
@@ -459,11 +466,7 @@ fn request_deadline_during_payload_is_unchanged() {
     let mut driven = TestSession::connected_with(&mut storage, &kept_alive(0));
     let packet_id = id(driven.subscribe(&FILTER));
     driven.sent();
-    driven
-        .session
-        .begin_payload(StreamedPublish::new("t"), 9)
-        .unwrap();
-    driven.sent();
+    begin_payload(&mut driven, 9);
     driven.pass(TIMEOUT - 1);
     let now = driven.at();
     driven.session.payload_sent(1, now);
@@ -788,11 +791,7 @@ fn write_deadline_restarts_with_each_accepted_byte() {
 fn write_deadline_inside_payload_is_unchanged() {
     let mut storage = TestStorage::new();
     let mut driven = TestSession::connected_with(&mut storage, &kept_alive(0));
-    driven
-        .session
-        .begin_payload(StreamedPublish::new("t"), 5)
-        .unwrap();
-    driven.sent();
+    begin_payload(&mut driven, 5);
     for _ in 0..9 {
         driven.pass(TIMEOUT / 10);
         let now = driven.at();
@@ -807,11 +806,7 @@ fn write_deadline_inside_payload_is_unchanged() {
 fn write_deadline_source_silent_is_unchanged() {
     let mut storage = TestStorage::new();
     let mut driven = TestSession::connected_with(&mut storage, &kept_alive(0));
-    driven
-        .session
-        .begin_payload(StreamedPublish::new("t"), 9)
-        .unwrap();
-    driven.sent();
+    begin_payload(&mut driven, 9);
     driven.pass(TIMEOUT - 1);
     driven.session.payload_commit(0);
     driven.expect(&[]);

@@ -11,7 +11,7 @@ use umqtt::{
     codec::{Connect, ConnectReturnCode, Packet, QoS, SubackReturnCode},
 };
 
-use super::tasks::{Tasks, config, device, only_connected, pause, serve, serve_all};
+use super::tasks::{Tasks, config, device, pause, serve, serve_all, serve_quiet};
 use crate::common::{connack, message, publish, refused, server, suback, world::World};
 
 const QOS1: QoS = QoS::AtLeastOnce;
@@ -31,6 +31,14 @@ fn recording_server(world: &World) -> Topics {
         server(packet)
     });
     topics
+}
+
+/// A server that accepts connections, and answers nothing else.
+fn accepting_server(world: &World) {
+    world.answer(|packet| match packet {
+        Packet::Connect(_) => connack(true),
+        _ => Vec::new(),
+    });
 }
 
 /// Every task that waits for the only slot is woken, and they are served in order.
@@ -258,7 +266,7 @@ fn publish_and_wait_continues_over_reconnects() {
             mqtt.shut_down();
         });
         tasks.spawn(async {
-            *ends.borrow_mut() = serve(&world, &mut runner, only_connected).await;
+            *ends.borrow_mut() = serve_quiet(&world, &mut runner).await;
         });
         world.run(&mut tasks);
         assert_eq!(connections.get(), 3);
@@ -359,9 +367,7 @@ fn subscribe_returns_codes_and_unsubscribe_returns() {
     let mut device = device(&mut storage, &world);
     let (mqtt, mut runner) = device.split();
     let mut tasks = Tasks::new();
-    tasks.spawn(async {
-        serve(&world, &mut runner, only_connected).await;
-    });
+    tasks.spawn(serve_quiet(&world, &mut runner));
     tasks.spawn(async {
         mqtt.connected().await.unwrap();
         let granted = mqtt.subscribe(&[("a", QOS1), ("b", QOS2)]).await.unwrap();
@@ -388,17 +394,12 @@ fn subscribe_returns_codes_and_unsubscribe_returns() {
 #[test]
 fn subscribe_connection_closed_has_unknown_outcome() {
     let world = World::new();
-    world.answer(|packet| match packet {
-        Packet::Connect(_) => connack(true),
-        _ => Vec::new(),
-    });
+    accepting_server(&world);
     let mut storage = Storage::<256, 512, 4>::new();
     let mut device = device(&mut storage, &world);
     let (mqtt, mut runner) = device.split();
     let mut tasks = Tasks::new();
-    tasks.spawn(async {
-        serve(&world, &mut runner, only_connected).await;
-    });
+    tasks.spawn(serve_quiet(&world, &mut runner));
     tasks.spawn(async {
         mqtt.connected().await.unwrap();
         let subscribed = mqtt.subscribe(&[("a", QOS1)]).await;

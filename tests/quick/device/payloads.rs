@@ -52,6 +52,13 @@ fn noting_server(world: &World) -> Messages {
     messages
 }
 
+/// Breaks the connection after this time in ms. The next one accepts all bytes.
+async fn cut_after(world: &World, millis: u32) {
+    pause(world, millis).await;
+    world.cut();
+    world.set_room(usize::MAX);
+}
+
 fn bytes(len: usize, first: u8) -> Vec<u8> {
     (0..len).map(|at| first.wrapping_add(at as u8)).collect()
 }
@@ -61,6 +68,16 @@ struct Source<'b> {
     rest: &'b [u8],
     most: usize,
     end: End,
+}
+
+impl<'b> Source<'b> {
+    fn new(rest: &'b [u8], end: End) -> Self {
+        Self {
+            rest,
+            most: 64,
+            end,
+        }
+    }
 }
 
 /// The behaviour of a [`Source`] at its end.
@@ -209,11 +226,7 @@ fn payload_cut_at_any_byte_returns_reason() {
                 mqtt.connected().await.unwrap();
                 world.set_room(room);
                 let published = if from_reader {
-                    let source = Source {
-                        rest: &payload,
-                        most: 64,
-                        end: End::Eof,
-                    };
+                    let source = Source::new(&payload, End::Eof);
                     mqtt.publish_from(new("long", qos), 150, source).await
                 } else {
                     mqtt.publish_slices(new("long", qos), &[&payload]).await
@@ -225,11 +238,7 @@ fn payload_cut_at_any_byte_returns_reason() {
                     .unwrap();
                 mqtt.shut_down();
             });
-            tasks.spawn(async {
-                pause(&world, 100).await;
-                world.cut();
-                world.set_room(usize::MAX);
-            });
+            tasks.spawn(cut_after(&world, 100));
             tasks.spawn(serve_all(&world, &mut runner));
             world.run(&mut tasks);
             drop(tasks);
@@ -383,11 +392,7 @@ fn source_too_short_ends_call_with_its_error() {
         let mut tasks = Tasks::new();
         tasks.spawn(async {
             mqtt.connected().await.unwrap();
-            let source = Source {
-                rest: &payload,
-                most: 64,
-                end,
-            };
+            let source = Source::new(&payload, end);
             let published = mqtt.publish_from(new("long", QOS1), 100, source).await;
             assert_eq!(published, Err(expected));
             mqtt.publish_and_wait(&message("after", b"", QOS1))
@@ -426,11 +431,7 @@ fn qos0_after_open_payload_waits_for_it() {
     let mut tasks = Tasks::new();
     tasks.spawn(async {
         mqtt.connected().await.unwrap();
-        let source = Source {
-            rest: &payload,
-            most: 64,
-            end: End::IsSilent,
-        };
+        let source = Source::new(&payload, End::IsSilent);
         let published = mqtt
             .publish_from(new("long", QoS::AtMostOnce), 100, source)
             .await;
@@ -488,11 +489,7 @@ fn payload_resend_precedes_task_waiting_for_room() {
                 .unwrap();
         }
     });
-    tasks.spawn(async {
-        pause(&world, 100).await;
-        world.cut();
-        world.set_room(usize::MAX);
-    });
+    tasks.spawn(cut_after(&world, 100));
     tasks.spawn(serve_all(&world, &mut runner));
     world.run(&mut tasks);
     drop(tasks);
@@ -563,11 +560,7 @@ fn payload_task_polled_late_keeps_next_payload_unchanged() {
         let mut device = device(&mut storage, &world);
         let (mqtt, mut runner) = device.split();
         let (late_payload, payload) = (bytes(150, 3), bytes(150, 90));
-        let source = Source {
-            rest: &late_payload,
-            most: 64,
-            end: End::Eof,
-        };
+        let source = Source::new(&late_payload, End::Eof);
         let mut late = Box::pin(mqtt.publish_from(new("late", qos), 150, source));
         let mut tasks = Tasks::new();
         tasks.spawn(async {

@@ -59,11 +59,12 @@ impl<'t> Tasks<'t> {
         }
     }
 
-    pub(crate) fn spawn(&mut self, task: impl Future<Output = ()> + 't) -> &mut Self {
+    pub(crate) fn spawn<T>(&mut self, task: impl Future<Output = T> + 't) -> &mut Self {
         let flag = Flag {
             is_ready: AtomicBool::new(true),
             executor: Mutex::new(None),
         };
+        let task = async { drop(task.await) };
         self.tasks.push((Some(Box::pin(task)), Arc::new(flag)));
         self
     }
@@ -127,17 +128,23 @@ pub(crate) fn device<'d, 'w, const RX: usize, const TX: usize, const INFLIGHT: u
     Device::new(storage, world, &config(&[])).unwrap()
 }
 
-/// A handler of a device that receives no event other than `Connected`.
-pub(crate) fn only_connected(event: Event<'_>, _: &mut Publisher<'_, '_>) {
-    assert!(matches!(event, Event::Connected { .. }), "{event}");
+/// As [`serve`]. The device receives no event other than `Connected`.
+pub(crate) async fn serve_quiet<'d, const N: usize>(
+    world: &World,
+    runner: &mut Runner<'d, &World, N>,
+) -> Vec<Ended<Fault>> {
+    serve(world, runner, |event, _| {
+        assert!(matches!(event, Event::Connected { .. }), "{event}");
+    })
+    .await
 }
 
 /// As [`serve`]. All events are ignored.
 pub(crate) async fn serve_all<'d, const N: usize>(
     world: &World,
     runner: &mut Runner<'d, &World, N>,
-) {
-    serve(world, runner, |_, _| {}).await;
+) -> Vec<Ended<Fault>> {
+    serve(world, runner, |_, _| {}).await
 }
 
 /// Runs one connection after the other, a second apart, until the device is shut down. Returns how they ended.

@@ -5,6 +5,8 @@ use umqtt::{
     codec::{Connect, DecodeError, QoS, TopicError},
 };
 
+use crate::wire::streamed;
+
 const T: Instant = Instant::from_millis(5);
 
 fn connect(session: &mut Session<'_>) {
@@ -66,12 +68,7 @@ fn mqtt_3_1_0_1_message_aborted_before_send_keeps_connect() {
     let mut session = Session::new(&mut storage);
     session.connect(&Connect::new("device"), T).unwrap();
     let connect = session.pending(T).to_vec();
-    let message = StreamedPublish::New {
-        topic: "t",
-        qos: QoS::AtMostOnce,
-        retain: false,
-    };
-    session.begin_payload(message, 9).unwrap();
+    session.begin_payload(streamed(0), 9).unwrap();
     session.abandon_payload();
     assert_eq!(session.pending(T), connect);
 
@@ -151,12 +148,7 @@ fn payload_needed_without_connection_is_none() {
     let mut storage = Storage::<64, 64, 1>::new();
     let mut session = Session::new(&mut storage);
     connect(&mut session);
-    let message = StreamedPublish::New {
-        topic: "t",
-        qos: QoS::AtLeastOnce,
-        retain: false,
-    };
-    session.begin_payload(message, 9).unwrap();
+    session.begin_payload(streamed(1), 9).unwrap();
     session.connection_lost();
     assert_eq!(session.payload_needed(), None);
 }

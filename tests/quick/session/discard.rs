@@ -14,14 +14,6 @@ fn discard(driven: &mut TestSession<'_>, number: u16) -> Result<(), RequestError
     driven.session.discard_publish(id(number))
 }
 
-fn streamed(level: u8) -> StreamedPublish<'static> {
-    StreamedPublish::New {
-        topic: TOPIC,
-        qos: qos(level),
-        retain: false,
-    }
-}
-
 /// The state after a reboot.
 #[track_caller]
 fn saved_and_restored(session: &Session<'_>, test: impl FnOnce(&mut TestSession<'_>)) {

@@ -140,12 +140,11 @@ fn streamed_publish_answered_at_any_byte_of_resend_is_complete() {
         for n in 0..=8 {
             let mut storage = TestStorage::new();
             let mut driven = TestSession::connected(&mut storage);
-            let message = StreamedPublish::New {
-                topic: TOPIC,
-                qos: qos(level),
-                retain: false,
-            };
-            let id = driven.session.begin_payload(message, 8).unwrap().unwrap();
+            let id = driven
+                .session
+                .begin_payload(streamed(level), 8)
+                .unwrap()
+                .unwrap();
             driven.sent();
             driven.session.payload_sent(8, driven.at());
             assert!(!driven.session.is_payload_open());
@@ -439,12 +438,11 @@ fn subscribe_answer_too_large_is_refused() {
 
 /// A streamed PUBLISH at QoS 2 that was sent, and whose payload is requested on the next connection.
 fn sent_and_asked_again(driven: &mut TestSession<'_>) -> PacketId {
-    let message = StreamedPublish::New {
-        topic: TOPIC,
-        qos: QoS::ExactlyOnce,
-        retain: false,
-    };
-    let id = driven.session.begin_payload(message, 8).unwrap().unwrap();
+    let id = driven
+        .session
+        .begin_payload(streamed(2), 8)
+        .unwrap()
+        .unwrap();
     driven.sent();
     driven.session.payload_sent(8, driven.at());
     driven.open(&KEEP, true);
@@ -457,12 +455,11 @@ fn sent_and_asked_again(driven: &mut TestSession<'_>) -> PacketId {
 fn discarded_message_never_sent_frees_id_at_once() {
     let mut storage = Storage::<64, 256, 1, 4>::new();
     let mut driven = TestSession::connected(&mut storage);
-    let message = StreamedPublish::New {
-        topic: TOPIC,
-        qos: QoS::ExactlyOnce,
-        retain: false,
-    };
-    let id = driven.session.begin_payload(message, 8).unwrap().unwrap();
+    let id = driven
+        .session
+        .begin_payload(streamed(2), 8)
+        .unwrap()
+        .unwrap();
     driven.open(&KEEP, true);
     driven.expect(&[Event::PayloadNeeded(id)]);
     driven.session.discard_publish(id).unwrap();

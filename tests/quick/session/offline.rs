@@ -4,8 +4,8 @@ use std::collections::VecDeque;
 
 use crate::wire::{
     CLEAN, DISCONNECT, KEEP, PINGREQ, TIMEOUT, TOPIC, TestSession, TestStorage, connack, connect,
-    dup, id, message, packets, puback, pubcomp, publish, publish_on, pubrec, pubrel, qos, suback,
-    subscribe, texts, unsubscribe, wire,
+    dup, id, message, packets, puback, pubcomp, publish, publish_on, pubrec, pubrel, qos, streamed,
+    suback, subscribe, texts, unsubscribe, wire,
 };
 use umqtt::{
     Event, ImageError, InputBlock, Message, ProtocolError, RequestError, Session, Storage,
@@ -196,13 +196,8 @@ fn request_offline_not_kept_is_not_connected() {
             assert_eq!(sent, Err(not_connected), "QoS {level}");
         }
         for level in [0, 1, 2] {
-            let outgoing = StreamedPublish::New {
-                topic: TOPIC,
-                qos: qos(level),
-                retain: false,
-            };
             assert_eq!(
-                driven.session.begin_payload(outgoing, 4),
+                driven.session.begin_payload(streamed(level), 4),
                 Err(not_connected)
             );
         }
@@ -348,12 +343,7 @@ fn publish_while_ending_in_payload_follows_the_payload() {
     for staged in [false, true] {
         let mut storage = TestStorage::new();
         let mut driven = TestSession::connected(&mut storage);
-        let outgoing = StreamedPublish::New {
-            topic: TOPIC,
-            qos: QoS::AtLeastOnce,
-            retain: false,
-        };
-        driven.session.begin_payload(outgoing, 6).unwrap();
+        driven.session.begin_payload(streamed(1), 6).unwrap();
         driven.sent();
         let now = driven.at();
         driven.session.payload_sent(2, now);

@@ -38,6 +38,21 @@ fn reopen(driven: &mut TestSession<'_>) -> Vec<Vec<u8>> {
     packets(&driven.sent())
 }
 
+/// The server closes the connection, and accepts the next one. Returns the packets that are sent on it.
+#[track_caller]
+fn reconnect(driven: &mut TestSession<'_>) -> Vec<Vec<u8>> {
+    close(driven);
+    reopen(driven)
+}
+
+/// The session needs this payload of 10 bytes again, and gets it.
+#[track_caller]
+fn resend_needed(driven: &mut TestSession<'_>, number: u16) {
+    driven.expect(&[Event::PayloadNeeded(id(number))]);
+    let resend = StreamedPublish::Resend(id(number));
+    driven.session.begin_payload(resend, 10).unwrap();
+}
+
 // Publishes.
 
 #[test]
@@ -81,8 +96,7 @@ fn publish_number_of_connections_saturates() {
     let mut driven = TestSession::connected(&mut storage);
     driven.publish_and_send(1, b"x");
     for _ in 0..300 {
-        close(&mut driven);
-        reopen(&mut driven);
+        reconnect(&mut driven);
     }
     assert_eq!(close(&mut driven), closed_at(1, 1, 256));
 }
@@ -121,8 +135,7 @@ fn publish_first_of_several_is_named_on_third_connection() {
     let mut driven = TestSession::connected(&mut storage);
     driven.publish(2, b"poison");
     driven.publish_and_send(1, b"fine");
-    close(&mut driven);
-    reopen(&mut driven);
+    reconnect(&mut driven);
     assert_eq!(close(&mut driven), ProtocolError::Closed);
     assert_eq!(reopen(&mut driven), [dup(publish(2, 1, b"poison"))]);
     assert_eq!(close(&mut driven), closed_at(1, 2, 3));
@@ -133,8 +146,7 @@ fn publish_first_of_several_is_named_on_third_connection() {
     driven.publish(1, b"a");
     driven.publish(1, b"b");
     assert_eq!(packets(&driven.sent()).len(), 1, "on this connection");
-    close(&mut driven);
-    assert_eq!(reopen(&mut driven).len(), 2, "all at once");
+    assert_eq!(reconnect(&mut driven).len(), 2, "all at once");
 }
 
 /// An acknowledgement, of QoS 1 or 2, ends the count.
@@ -145,8 +157,7 @@ fn publish_acknowledged_count_restarts() {
         let mut driven = TestSession::connected(&mut storage);
         driven.publish(level, b"fine");
         driven.publish_and_send(1, b"x");
-        close(&mut driven);
-        reopen(&mut driven);
+        reconnect(&mut driven);
         driven.feed(&if level == 1 { puback(1) } else { pubrec(1) });
         driven.events();
         driven.sent();
@@ -238,8 +249,7 @@ fn publish_reason_in_received_bytes_is_not_named() {
     let mut storage = TestStorage::new();
     let mut driven = TestSession::connected(&mut storage);
     driven.publish_and_send(1, b"x");
-    close(&mut driven);
-    reopen(&mut driven);
+    reconnect(&mut driven);
     driven.feed(&[0xF0, 0]);
     assert!(matches!(close(&mut driven), ProtocolError::Decode(_)));
     // The message is acknowledged in the last received bytes.
@@ -260,8 +270,7 @@ fn publishes_one_by_one_disconnect_is_not_delayed() {
         let mut driven = TestSession::connected(&mut storage);
         driven.publish(1, b"a");
         driven.publish_and_send(2, b"b");
-        close(&mut driven);
-        reopen(&mut driven);
+        reconnect(&mut driven);
         close(&mut driven);
         let (a, b) = (dup(publish(1, 1, b"a")), dup(publish(2, 2, b"b")));
         driven.connect(&KEEP);
@@ -287,10 +296,8 @@ fn publishes_one_by_one_later_requests_and_qos_0_follow() {
     let mut driven = TestSession::connected(&mut storage);
     driven.publish(1, b"a");
     driven.publish_and_send(1, b"b");
-    close(&mut driven);
-    reopen(&mut driven);
-    close(&mut driven);
-    assert_eq!(reopen(&mut driven), [dup(publish(1, 1, b"a"))]);
+    reconnect(&mut driven);
+    assert_eq!(reconnect(&mut driven), [dup(publish(1, 1, b"a"))]);
     driven.publish(0, b"zero");
     let asked = driven.subscribe(&[("f", QoS::AtMostOnce)]);
     driven.session.ping().unwrap();
@@ -311,10 +318,8 @@ fn publishes_one_by_one_later_requests_and_qos_0_follow() {
     // If the connection is closed before they are sent, events report it.
     driven.publish(1, b"c");
     driven.publish_and_send(1, b"d");
-    close(&mut driven);
-    reopen(&mut driven);
-    close(&mut driven);
-    reopen(&mut driven);
+    reconnect(&mut driven);
+    reconnect(&mut driven);
     driven.publish(0, b"zero");
     let asked = driven.subscribe(&[("f", QoS::AtMostOnce)]);
     driven.sent();
@@ -331,8 +336,7 @@ fn publishes_one_by_one_later_requests_and_qos_0_follow() {
 fn publishes_one_by_one_any_pieces_stay_whole() {
     for size in 1..40 {
         let mut storage = TestStorage::new();
-        let mut driven = TestSession::new(&mut storage);
-        send_one_by_one_next(&mut driven);
+        let mut driven = send_one_by_one_next(&mut storage);
         driven.open(&KEEP, true);
         driven.publish(0, b"zero");
         let asked = driven.subscribe(&[("f", QoS::AtMostOnce)]);
@@ -365,32 +369,26 @@ fn publishes_one_by_one_any_pieces_stay_whole() {
 }
 
 /// A session whose next connection sends one by one, and that keeps nothing.
-fn send_one_by_one_next(driven: &mut TestSession<'_>) {
-    driven.open(&KEEP, false);
+fn send_one_by_one_next(storage: &mut TestStorage) -> TestSession<'_> {
+    let mut driven = TestSession::connected(storage);
     let poison = driven.publish_and_send(1, b"poison");
-    close(driven);
-    reopen(driven);
-    close(driven);
+    reconnect(&mut driven);
+    close(&mut driven);
     driven.session.discard_publish(id(poison)).unwrap();
     let (events, _) = driven.events_and_reason();
     assert_eq!(events, texts(&[Event::PublishDiscarded(id(poison))]));
+    driven
 }
 
 /// A message with a streamed payload at QoS 0 is between others.
 #[test]
 fn publishes_one_by_one_streamed_payload_before_them_is_whole() {
-    let streamed = StreamedPublish::New {
-        topic: TOPIC,
-        qos: QoS::AtMostOnce,
-        retain: false,
-    };
     for size in 1..30 {
         let mut storage = TestStorage::new();
-        let mut driven = TestSession::new(&mut storage);
-        send_one_by_one_next(&mut driven);
+        let mut driven = send_one_by_one_next(&mut storage);
         driven.open(&KEEP, true);
         driven.publish(0, b"zero");
-        driven.session.begin_payload(streamed, 10).unwrap();
+        driven.session.begin_payload(streamed(0), 10).unwrap();
         let first = driven.publish(1, b"first");
         let second = driven.publish(2, b"second");
         let now = driven.at();
@@ -427,12 +425,7 @@ fn publish_streamed_payload_closed_twice_is_named() {
         let mut driven = TestSession::new(&mut storage);
         let now = driven.at();
         driven.open(&KEEP, false);
-        let streamed = StreamedPublish::New {
-            topic: TOPIC,
-            qos: qos(level),
-            retain: false,
-        };
-        driven.session.begin_payload(streamed, 10).unwrap();
+        driven.session.begin_payload(streamed(level), 10).unwrap();
         for reason in [
             ProtocolError::Closed,
             closed_at(1, level, 2),
@@ -442,9 +435,7 @@ fn publish_streamed_payload_closed_twice_is_named() {
             driven.session.payload_sent(provided, now);
             assert_eq!(close(&mut driven), reason);
             driven.open(&KEEP, true);
-            driven.expect(&[Event::PayloadNeeded(id(1))]);
-            let resend = StreamedPublish::Resend(id(1));
-            driven.session.begin_payload(resend, 10).unwrap();
+            resend_needed(&mut driven, 1);
         }
     }
 }
@@ -463,30 +454,21 @@ fn publishes_one_by_one_streamed_payloads_are_needed_one_by_one() {
         sent
     };
     driven.open(&KEEP, false);
-    let streamed = StreamedPublish::New {
-        topic: TOPIC,
-        qos: QoS::AtLeastOnce,
-        retain: false,
-    };
     for _ in 0..2 {
-        driven.session.begin_payload(streamed, 10).unwrap();
+        driven.session.begin_payload(streamed(1), 10).unwrap();
         provide(&mut driven);
     }
     driven.publish_and_send(1, b"short");
     close(&mut driven);
     driven.open(&KEEP, true);
     for number in [1, 2] {
-        driven.expect(&[Event::PayloadNeeded(id(number))]);
-        let resend = StreamedPublish::Resend(id(number));
-        driven.session.begin_payload(resend, 10).unwrap();
+        resend_needed(&mut driven, number);
         provide(&mut driven);
     }
     assert_eq!(close(&mut driven), ProtocolError::Closed);
     driven.open(&KEEP, true);
     for number in [1, 2] {
-        driven.expect(&[Event::PayloadNeeded(id(number))]);
-        let resend = StreamedPublish::Resend(id(number));
-        driven.session.begin_payload(resend, 10).unwrap();
+        resend_needed(&mut driven, number);
         let sent = provide(&mut driven);
         assert_eq!(sent, dup(publish(1, number, b"pppppppppp")));
         driven.expect(&[]);
@@ -505,12 +487,7 @@ fn publishes_one_by_one_streamed_payloads_are_needed_one_by_one() {
 fn publish_streamed_payload_not_provided_is_not_named() {
     let mut storage = TestStorage::new();
     let mut driven = TestSession::connected(&mut storage);
-    let streamed = StreamedPublish::New {
-        topic: TOPIC,
-        qos: QoS::AtLeastOnce,
-        retain: false,
-    };
-    driven.session.begin_payload(streamed, 10).unwrap();
+    driven.session.begin_payload(streamed(1), 10).unwrap();
     driven.sent();
     close(&mut driven);
     driven.open(&KEEP, true);
@@ -521,11 +498,13 @@ fn publish_streamed_payload_not_provided_is_not_named() {
 // Subscriptions.
 
 /// A session with a standing list whose connection was closed before the answer.
-fn with_unanswered(driven: &mut TestSession<'_>) {
+fn with_unanswered(storage: &mut TestStorage) -> TestSession<'_> {
+    let mut driven = TestSession::new(storage);
     driven.session.set_subscriptions(THREE).unwrap();
     driven.open(&KEEP, false);
     assert_eq!(driven.sent()[..4], [0x82, 14, 0, 1]);
-    assert_eq!(close(driven), ProtocolError::Closed);
+    assert_eq!(close(&mut driven), ProtocolError::Closed);
+    driven
 }
 
 /// Checks that a SUBSCRIBE for only this filter is sent, and returns its id.
@@ -537,18 +516,23 @@ fn expect_alone(driven: &mut TestSession<'_>, filter: &str) -> u16 {
     number
 }
 
+/// The server grants this filter, which the session subscribes alone.
+#[track_caller]
+fn grant_alone(driven: &mut TestSession<'_>, filter: &str) {
+    let number = expect_alone(driven, filter);
+    driven.feed(&suback(number, &[GRANTED]));
+    assert_eq!(driven.events().len(), 1);
+}
+
 #[test]
 fn subscription_closed_twice_is_named() {
     for poison in 0..3 {
         let mut storage = TestStorage::new();
-        let mut driven = TestSession::new(&mut storage);
-        with_unanswered(&mut driven);
+        let mut driven = with_unanswered(&mut storage);
         for connections in 2..5 {
             driven.open(&KEEP, true);
             for (filter, _) in &THREE[..poison] {
-                let number = expect_alone(&mut driven, filter);
-                driven.feed(&suback(number, &[GRANTED]));
-                assert_eq!(driven.events().len(), 1);
+                grant_alone(&mut driven, filter);
             }
             expect_alone(&mut driven, THREE[poison].0);
             let index = poison;
@@ -572,13 +556,10 @@ fn subscription_closed_twice_is_named() {
 #[test]
 fn subscriptions_one_by_one_granted_are_together_next_time() {
     let mut storage = TestStorage::new();
-    let mut driven = TestSession::new(&mut storage);
-    with_unanswered(&mut driven);
+    let mut driven = with_unanswered(&mut storage);
     driven.open(&KEEP, true);
     for (filter, _) in THREE {
-        let number = expect_alone(&mut driven, filter);
-        driven.feed(&suback(number, &[GRANTED]));
-        assert_eq!(driven.events().len(), 1);
+        grant_alone(&mut driven, filter);
     }
     close(&mut driven);
     driven.open(&KEEP, false);
@@ -593,8 +574,7 @@ fn subscriptions_one_by_one_granted_are_together_next_time() {
 #[test]
 fn subscription_not_sent_whole_is_not_named() {
     let mut storage = TestStorage::new();
-    let mut driven = TestSession::new(&mut storage);
-    with_unanswered(&mut driven);
+    let mut driven = with_unanswered(&mut storage);
     driven.open(&KEEP, true);
     driven.send_up_to(3);
     assert_eq!(close(&mut driven), ProtocolError::Closed);
@@ -630,8 +610,7 @@ fn subscription_and_publish_unanswered_subscription_is_named() {
     driven.session.set_subscriptions(&THREE[..1]).unwrap();
     driven.open(&KEEP, false);
     driven.publish_and_send(1, b"x");
-    close(&mut driven);
-    reopen(&mut driven);
+    reconnect(&mut driven);
     let (index, connections) = (0, 2);
     let reason = ProtocolError::ClosedAtSubscribe { index, connections };
     assert_eq!(close(&mut driven), reason);

@@ -6,14 +6,6 @@ use crate::{long::pattern, wire::*};
 
 const CONNECT_LEN: usize = 15;
 
-fn streamed(level: u8) -> StreamedPublish<'static> {
-    StreamedPublish::New {
-        topic: TOPIC,
-        qos: qos(level),
-        retain: false,
-    }
-}
-
 /// A session with a send buffer of this size.
 fn with_tx<R>(len: usize, test: impl FnOnce(&mut TestSession<'_>) -> R) -> R {
     fn run<const N: usize, R>(test: impl FnOnce(&mut TestSession<'_>) -> R) -> R {

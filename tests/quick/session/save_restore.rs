@@ -1,8 +1,8 @@
 //! A session saved to an image and restored from it: the kept state, refused images, and the guarantees of checkpoints.
 
-use crate::wire::{Memory, TestSession, connack, packets, pubcomp, pubrec};
+use crate::wire::{Memory, TestSession, connack, packets, pubcomp, pubrec, streamed};
 use umqtt::{
-    Event, ImageError, Message, ProtocolError, RequestError, Session, Storage, StreamedPublish,
+    Event, ImageError, Message, ProtocolError, RequestError, Session, Storage,
     codec::{Connect, Credentials, QoS},
 };
 
@@ -286,12 +286,7 @@ fn session_saved_inside_payload_requests_it_again() {
     let mut first = Small::new();
     let mut driven = TestSession::new(&mut first);
     open(&mut driven, false);
-    let message = StreamedPublish::New {
-        topic: "t",
-        qos: QoS::ExactlyOnce,
-        retain: false,
-    };
-    driven.session.begin_payload(message, 500).unwrap();
+    driven.session.begin_payload(streamed(2), 500).unwrap();
     let before = image(&driven);
     assert_eq!(driven.sent().len(), 3 + 3 + 2);
     driven.session.payload_sent(77, driven.at());
@@ -608,12 +603,7 @@ fn mqtt_3_1_3_7_kept_image_without_client_id_is_refused() {
 fn payload_aborted_makes_checkpoint_due() {
     let mut storage = Small::new();
     let mut driven = with_checkpoints(&mut storage);
-    let long = StreamedPublish::New {
-        topic: "t",
-        qos: QoS::AtLeastOnce,
-        retain: false,
-    };
-    driven.session.begin_payload(long, 5).unwrap();
+    driven.session.begin_payload(streamed(1), 5).unwrap();
     assert_eq!(driven.events().len(), 1, "accepted");
     driven.session.abandon_payload();
     assert_eq!(driven.events().len(), 1, "taken back");

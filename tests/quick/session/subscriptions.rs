@@ -80,13 +80,21 @@ fn open_subscribing(driven: &mut TestSession<'_>, session_present: bool, filters
     id
 }
 
-/// Connects, and grants this list.
-#[track_caller]
-fn with_granted(driven: &mut TestSession<'_>, filters: Filters) {
+/// A session with this list, without a connection.
+fn with_list(storage: &mut impl Memory, filters: Filters) -> TestSession<'_> {
+    let mut driven = TestSession::new(storage);
     driven.session.set_subscriptions(filters).unwrap();
-    let id = open_subscribing(driven, false, filters);
-    grant(driven, id, filters);
+    driven
+}
+
+/// A session whose server has granted this list.
+#[track_caller]
+fn with_granted(storage: &mut impl Memory, filters: Filters) -> TestSession<'_> {
+    let mut driven = with_list(storage, filters);
+    let id = open_subscribing(&mut driven, false, filters);
+    grant(&mut driven, id, filters);
     assert_eq!(driven.session.subscriptions(), SubscriptionState::Granted);
+    driven
 }
 
 /// Connects, and checks that nothing is sent.
@@ -102,8 +110,7 @@ fn open_silent(driven: &mut TestSession<'_>, session_present: bool) {
 #[test]
 fn subscriptions_new_session_are_sent_before_publishes() {
     let mut storage = TestStorage::new();
-    let mut driven = TestSession::new(&mut storage);
-    driven.session.set_subscriptions(THREE).unwrap();
+    let mut driven = with_list(&mut storage, THREE);
     assert_eq!(driven.session.subscriptions(), SubscriptionState::Pending);
     driven.session.prepare(&KEEP).unwrap();
     driven.publish(1, b"offline");
@@ -128,8 +135,7 @@ fn subscriptions_new_session_are_sent_before_publishes() {
 #[test]
 fn subscriptions_resend_are_sent_before_it() {
     let mut storage = TestStorage::new();
-    let mut driven = TestSession::new(&mut storage);
-    driven.session.set_subscriptions(ONE).unwrap();
+    let mut driven = with_list(&mut storage, ONE);
     driven.open(&KEEP, false);
     driven.publish_and_send(2, b"kept");
     driven.lose();
@@ -143,8 +149,7 @@ fn subscriptions_resend_are_sent_before_it() {
 #[test]
 fn subscriptions_granted_session_present_are_not_sent() {
     let mut storage = TestStorage::new();
-    let mut driven = TestSession::new(&mut storage);
-    with_granted(&mut driven, THREE);
+    let mut driven = with_granted(&mut storage, THREE);
     for _ in 0..3 {
         driven.lose();
         open_silent(&mut driven, true);
@@ -158,8 +163,7 @@ fn subscriptions_granted_session_present_are_not_sent() {
 #[test]
 fn subscriptions_session_lost_are_sent_again() {
     let mut storage = TestStorage::new();
-    let mut driven = TestSession::new(&mut storage);
-    with_granted(&mut driven, THREE);
+    let mut driven = with_granted(&mut storage, THREE);
     driven.lose();
     let id = open_subscribing(&mut driven, false, THREE);
     // Without an answer, it is sent again, for any Session Present.
@@ -171,8 +175,7 @@ fn subscriptions_session_lost_are_sent_again() {
 #[test]
 fn subscriptions_connect_unanswered_are_sent_again() {
     let mut storage = TestStorage::new();
-    let mut driven = TestSession::new(&mut storage);
-    with_granted(&mut driven, THREE);
+    let mut driven = with_granted(&mut storage, THREE);
     driven.lose();
     // A CONNECT without its last byte was not sent.
     let len = connect(&KEEP).len();
@@ -198,8 +201,7 @@ fn subscriptions_connect_unanswered_are_sent_again() {
 
     // The image also contains it.
     let mut storage = TestStorage::new();
-    let mut driven = TestSession::new(&mut storage);
-    driven.session.set_subscriptions(THREE).unwrap();
+    let mut driven = with_list(&mut storage, THREE);
     driven.session.restore(&image[..during]).unwrap();
     open_subscribing(&mut driven, true, THREE);
 }
@@ -207,8 +209,7 @@ fn subscriptions_connect_unanswered_are_sent_again() {
 #[test]
 fn subscriptions_refused_connection_are_not_sent_again() {
     let mut storage = TestStorage::new();
-    let mut driven = TestSession::new(&mut storage);
-    with_granted(&mut driven, ONE);
+    let mut driven = with_granted(&mut storage, ONE);
     driven.lose();
     driven.connect(&KEEP);
     driven.sent();
@@ -221,8 +222,7 @@ fn subscriptions_refused_connection_are_not_sent_again() {
 fn subscriptions_saved_after_grant_are_not_sent_after_restore() {
     let (mut before, mut after) = ([0; TestStorage::IMAGE_LEN], [0; TestStorage::IMAGE_LEN]);
     let mut storage = TestStorage::new();
-    let mut driven = TestSession::new(&mut storage);
-    driven.session.set_subscriptions(THREE).unwrap();
+    let mut driven = with_list(&mut storage, THREE);
     let id = open_subscribing(&mut driven, false, THREE);
     let before_len = driven.session.save(&mut before).unwrap().len;
     grant(&mut driven, id, THREE);
@@ -267,8 +267,7 @@ fn subscriptions_saved_after_grant_are_not_sent_after_restore() {
 fn subscriptions_list_changed_are_sent() {
     const QOS_CHANGED: Filters = &[("a/#", QoS::ExactlyOnce)];
     let mut storage = TestStorage::new();
-    let mut driven = TestSession::new(&mut storage);
-    with_granted(&mut driven, ONE);
+    let mut driven = with_granted(&mut storage, ONE);
     driven.lose();
     for list in [THREE, QOS_CHANGED, ONE] {
         driven.session.set_subscriptions(list).unwrap();
@@ -285,8 +284,7 @@ fn subscriptions_list_changed_are_sent() {
 fn subscriptions_other_list_interrupted_old_list_is_sent() {
     const LOWER: Filters = &[("a/#", QoS::AtMostOnce)];
     let mut storage = TestStorage::new();
-    let mut driven = TestSession::new(&mut storage);
-    with_granted(&mut driven, ONE);
+    let mut driven = with_granted(&mut storage, ONE);
     driven.lose();
     driven.session.set_subscriptions(LOWER).unwrap();
     open_subscribing(&mut driven, true, LOWER);
@@ -297,8 +295,7 @@ fn subscriptions_other_list_interrupted_old_list_is_sent() {
     open_subscribing(&mut driven, true, ONE);
 
     let mut storage = TestStorage::new();
-    let mut driven = TestSession::new(&mut storage);
-    driven.session.set_subscriptions(ONE).unwrap();
+    let mut driven = with_list(&mut storage, ONE);
     driven.session.restore(&image[..len]).unwrap();
     open_subscribing(&mut driven, true, ONE);
 }
@@ -329,8 +326,7 @@ fn subscriptions_other_list_checkpoint_is_due_before_subscribe() {
 #[test]
 fn subscriptions_clean_session_are_sent_on_each_connection() {
     let mut storage = TestStorage::new();
-    let mut driven = TestSession::new(&mut storage);
-    driven.session.set_subscriptions(ONE).unwrap();
+    let mut driven = with_list(&mut storage, ONE);
     for number in 1..4 {
         driven.open(&CLEAN, false);
         assert_eq!(driven.sent(), subscribe_all(number, ONE));
@@ -347,8 +343,7 @@ fn subscriptions_clean_session_are_sent_on_each_connection() {
 fn subscriptions_filter_refused_is_reported_and_sent_again() {
     let list = numbered(10);
     let mut storage = Storage::<64, 512, 4>::new();
-    let mut driven = TestSession::new(&mut storage);
-    driven.session.set_subscriptions(list).unwrap();
+    let mut driven = with_list(&mut storage, list);
     for connection in 0..3 {
         driven.open(&KEEP, connection > 0);
         let first = connection * 2 + 1;
@@ -379,8 +374,7 @@ fn subscriptions_filter_refused_is_reported_and_sent_again() {
 #[test]
 fn subscriptions_lower_qos_is_granted() {
     let mut storage = TestStorage::new();
-    let mut driven = TestSession::new(&mut storage);
-    driven.session.set_subscriptions(THREE).unwrap();
+    let mut driven = with_list(&mut storage, THREE);
     let id = open_subscribing(&mut driven, false, THREE);
     driven.feed(&answer(id, &[0, 1, 0]));
     assert_eq!(driven.events(), [subscribed(THREE, &[0, 1, 0])]);
@@ -394,8 +388,7 @@ fn subscriptions_many_are_sent_eight_per_subscribe_in_turn() {
     for count in [1, 7, 8, 9, 16, 17, 40] {
         let list = numbered(count);
         let mut storage = Storage::<64, 1024, 1>::new();
-        let mut driven = TestSession::new(&mut storage);
-        driven.session.set_subscriptions(list).unwrap();
+        let mut driven = with_list(&mut storage, list);
         driven.open(&KEEP, false);
         for (chunk, number) in list.chunks(8).zip(1..) {
             assert_eq!(driven.session.subscriptions(), SubscriptionState::Pending);
@@ -504,8 +497,7 @@ fn subscriptions_invalid_suback_closes() {
     ];
     for (bytes, expected) in cases {
         let mut storage = TestStorage::new();
-        let mut driven = TestSession::new(&mut storage);
-        driven.session.set_subscriptions(THREE).unwrap();
+        let mut driven = with_list(&mut storage, THREE);
         assert_eq!(open_subscribing(&mut driven, false, THREE), 1);
         driven.feed(&bytes);
         let (events, reason) = driven.events_and_reason();
@@ -523,8 +515,7 @@ fn subscriptions_suback_before_whole_subscribe_closes() {
     let len = subscribe_all(1, THREE).len();
     for sent in 0..len {
         let mut storage = TestStorage::new();
-        let mut driven = TestSession::new(&mut storage);
-        driven.session.set_subscriptions(THREE).unwrap();
+        let mut driven = with_list(&mut storage, THREE);
         driven.open(&KEEP, false);
         if sent > 0 {
             driven.send_up_to(sent);
@@ -545,8 +536,7 @@ fn subscriptions_suback_before_whole_subscribe_closes() {
 #[test]
 fn subscriptions_suback_repeated_is_ignored() {
     let mut storage = TestStorage::new();
-    let mut driven = TestSession::new(&mut storage);
-    with_granted(&mut driven, ONE);
+    let mut driven = with_granted(&mut storage, ONE);
     driven.receive(&answer(1, &[0x80]), &[]);
     assert_eq!(driven.session.subscriptions(), SubscriptionState::Granted);
 }
@@ -554,8 +544,7 @@ fn subscriptions_suback_repeated_is_ignored() {
 #[test]
 fn subscriptions_suback_late_is_request_timeout() {
     let mut storage = TestStorage::new();
-    let mut driven = TestSession::new(&mut storage);
-    driven.session.set_subscriptions(ONE).unwrap();
+    let mut driven = with_list(&mut storage, ONE);
     driven.open(&KEEP, false);
     driven.send_up_to(3);
     driven.pass(TIMEOUT - 1);
@@ -579,8 +568,7 @@ fn subscriptions_suback_late_is_request_timeout() {
 #[test]
 fn subscriptions_everything_full_are_sent_first() {
     let mut storage = Storage::<64, 128, 2, 4>::new();
-    let mut driven = TestSession::new(&mut storage);
-    driven.session.set_subscriptions(THREE).unwrap();
+    let mut driven = with_list(&mut storage, THREE);
     driven.session.prepare(&KEEP).unwrap();
     let mut filling = 64;
     let mut kept = Vec::new();
@@ -613,8 +601,7 @@ fn subscriptions_everything_full_are_sent_first() {
 #[test]
 fn subscriptions_unanswered_id_is_not_reused() {
     let mut storage = TestStorage::new();
-    let mut driven = TestSession::new(&mut storage);
-    driven.session.set_subscriptions(ONE).unwrap();
+    let mut driven = with_list(&mut storage, ONE);
     let standing = open_subscribing(&mut driven, false, ONE);
     for _ in 0..66_000 {
         let number = driven.publish(1, b"x");
@@ -644,8 +631,7 @@ fn open_subscribing_beside(driven: &mut TestSession<'_>) -> u16 {
 #[test]
 fn subscriptions_caller_subscribes_too_answers_are_separate() {
     let mut storage = TestStorage::new();
-    let mut driven = TestSession::new(&mut storage);
-    driven.session.set_subscriptions(ONE).unwrap();
+    let mut driven = with_list(&mut storage, ONE);
     driven.open(&KEEP, false);
     let own = driven.subscribe(&[("own", QoS::AtMostOnce)]);
     assert_eq!(
@@ -671,8 +657,7 @@ fn subscriptions_in_parts_between_acks_and_pings_stay_whole() {
     for size in [1, 2, 3, 5, 7, 64] {
         for at in 0..total {
             let mut storage = TestStorage::new();
-            let mut driven = TestSession::new(&mut storage);
-            driven.session.set_subscriptions(list).unwrap();
+            let mut driven = with_list(&mut storage, list);
             driven.open(&KEEP, false);
             driven.publish(1, b"x");
             let mut sent = Vec::new();
@@ -709,14 +694,10 @@ fn subscriptions_in_parts_between_acks_and_pings_stay_whole() {
 #[test]
 fn subscriptions_disconnect_queued_is_sent_last() {
     let list = numbered(9);
-    let mut storage = Storage::<64, 512, 4>::new();
-    let mut driven = TestSession::new(&mut storage);
-    driven.session.set_subscriptions(list).unwrap();
     let first = subscribe_all(1, &list[..8]);
     for cut in 0..first.len() {
         let mut storage = Storage::<64, 512, 4>::new();
-        let mut driven = TestSession::new(&mut storage);
-        driven.session.set_subscriptions(list).unwrap();
+        let mut driven = with_list(&mut storage, list);
         driven.open(&KEEP, false);
         let mut sent = Vec::new();
         if cut > 0 {
@@ -744,8 +725,7 @@ fn subscriptions_disconnect_waits_none_is_sent_after_it() {
     let list = numbered(9);
     for cut in 0..2 {
         let mut storage = Storage::<64, 512, 4>::new();
-        let mut driven = TestSession::new(&mut storage);
-        driven.session.set_subscriptions(list).unwrap();
+        let mut driven = with_list(&mut storage, list);
         driven.open(&KEEP, false);
         driven.sent();
         driven.session.disconnect().unwrap();
@@ -767,8 +747,7 @@ fn subscriptions_disconnect_waits_none_is_sent_after_it() {
 #[test]
 fn subscriptions_disconnect_sent_before_connack_are_not_sent() {
     let mut storage = TestStorage::new();
-    let mut driven = TestSession::new(&mut storage);
-    driven.session.set_subscriptions(ONE).unwrap();
+    let mut driven = with_list(&mut storage, ONE);
     driven.connect(&KEEP);
     driven.session.disconnect().unwrap();
     assert_eq!(driven.sent(), wire(&[&connect(&KEEP), &DISCONNECT]));
@@ -786,8 +765,7 @@ fn subscriptions_disconnect_sent_before_connack_are_not_sent() {
 #[test]
 fn subscriptions_disconnect_awaits_connack_are_sent_before() {
     let mut storage = TestStorage::new();
-    let mut driven = TestSession::new(&mut storage);
-    driven.session.set_subscriptions(ONE).unwrap();
+    let mut driven = with_list(&mut storage, ONE);
     driven.session.prepare(&KEEP).unwrap();
     driven.publish(1, b"x");
     driven.connect(&KEEP);
@@ -805,8 +783,7 @@ fn subscriptions_disconnect_awaits_connack_are_sent_before() {
 #[test]
 fn set_subscriptions_connection_open_is_not_connected_error() {
     let mut storage = TestStorage::new();
-    let mut driven = TestSession::new(&mut storage);
-    with_granted(&mut driven, ONE);
+    let mut driven = with_granted(&mut storage, ONE);
     let open = Err(RequestError::NotConnected);
     assert_eq!(driven.session.set_subscriptions(THREE), open);
     driven.lose();
@@ -823,8 +800,7 @@ fn set_subscriptions_too_large_changes_nothing() {
     let too_long: Filters = vec![("a", QoS::AtMostOnce), (long, QoS::AtMostOnce)].leak();
     let too_long_beside: Filters = vec![(&long[..230], QoS::AtMostOnce)].leak();
     let mut storage = TestStorage::new();
-    let mut driven = TestSession::new(&mut storage);
-    with_granted(&mut driven, ONE);
+    let mut driven = with_granted(&mut storage, ONE);
     let kept = driven.publish(1, &[7; 100]);
     driven.sent();
     driven.lose();
@@ -924,8 +900,7 @@ fn set_subscriptions_no_room_for_connect_is_reported() {
         ..KEEP
     };
     let mut storage = TestStorage::new();
-    let mut driven = TestSession::new(&mut storage);
-    driven.session.set_subscriptions(list).unwrap();
+    let mut driven = with_list(&mut storage, list);
     let capacity = 256 - 2 - (3 + 2 + 2 + 200 + 1);
     let needed = connect(&long).len();
     assert_eq!(
@@ -941,8 +916,7 @@ fn set_subscriptions_no_room_for_connect_is_reported() {
 fn subscriptions_connection_replaced_round_restarts() {
     let list = numbered(9);
     let mut storage = Storage::<64, 512, 4>::new();
-    let mut driven = TestSession::new(&mut storage);
-    driven.session.set_subscriptions(list).unwrap();
+    let mut driven = with_list(&mut storage, list);
     driven.open(&KEEP, false);
     driven.sent();
     driven.feed(&answer(1, &[1; 8]));
@@ -960,8 +934,7 @@ fn subscriptions_connection_replaced_round_restarts() {
 #[test]
 fn subscriptions_answer_in_handler_is_sent_after_subscribe() {
     let mut storage = TestStorage::new();
-    let mut driven = TestSession::new(&mut storage);
-    driven.session.set_subscriptions(ONE).unwrap();
+    let mut driven = with_list(&mut storage, ONE);
     driven.open(&KEEP, true);
     driven.feed(&publish(1, 9, b"in"));
     let event = |session: &mut Session<'_>, now| {
