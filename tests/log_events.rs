@@ -18,7 +18,7 @@ thread_local! {
     static LINES: RefCell<Vec<String>> = const { RefCell::new(Vec::new()) };
 }
 
-/// Keeps the lines of each thread, which is those of each test.
+/// A logger that stores the lines of each thread. Each test has its own thread.
 struct Lines;
 
 impl Log for Lines {
@@ -29,7 +29,7 @@ impl Log for Lines {
     fn log(&self, record: &Record<'_>) {
         assert!(
             record.target().starts_with("umqtt"),
-            "RUST_LOG=umqtt=debug shows it"
+            "RUST_LOG=umqtt=debug must show this event"
         );
         let line = format!("{} {}", record.level(), record.args());
         LINES.with_borrow_mut(|lines| lines.push(line));
@@ -39,7 +39,7 @@ impl Log for Lines {
 }
 
 fn start() {
-    // The second test of this program finds it set.
+    // This fails if another test has set the logger before.
     let _ = log::set_logger(&Lines);
     log::set_max_level(LevelFilter::Trace);
 }
@@ -141,8 +141,8 @@ fn log_reports_each_step_in_order() {
     );
 }
 
-/// The end of a connection with its reason, a message that is sent again, one in parts, one whose topic is too long, and
-/// the SUBSCRIBE of the standing subscriptions.
+/// The log reports the reason of the end of a connection, a resent message, one that is received in parts, one whose topic
+/// is too long, and the SUBSCRIBE of the standing subscriptions.
 #[test]
 fn log_connection_closed_reports_reason_and_next_steps() {
     start();

@@ -101,8 +101,8 @@ fn first_example_reports_connection_changes() {
         scope.spawn(refused_names_the_reason_and_waits);
         scope.spawn(accepted_and_closed_reports_each_end_and_waits_longer);
         scope.spawn(on_forgotten_session_subscribes_again_and_answers);
-        scope.spawn(while_broker_restarts_says_so_and_connects_again);
-        scope.spawn(with_refused_subscription_says_so_and_publishes);
+        scope.spawn(while_broker_restarts_reports_it_and_connects_again);
+        scope.spawn(with_refused_subscription_reports_it_and_publishes);
         scope.spawn(without_answer_names_the_late_answer);
     });
 }
@@ -162,7 +162,7 @@ fn on_forgotten_session_subscribes_again_and_answers() {
     assert!(broker.join().unwrap().is_some());
 }
 
-fn while_broker_restarts_says_so_and_connects_again() {
+fn while_broker_restarts_reports_it_and_connects_again() {
     let (listener, address) = listener();
     spawn(move || {
         Client::accept(&listener).subscribed(0);
@@ -185,7 +185,7 @@ fn while_broker_restarts_says_so_and_connects_again() {
     console(address, &texts, PATIENCE);
 }
 
-fn with_refused_subscription_says_so_and_publishes() {
+fn with_refused_subscription_reports_it_and_publishes() {
     let (listener, address) = listener();
     let broker = spawn(move || {
         let mut client = Client::accept(&listener);

@@ -109,7 +109,7 @@ fn ends_in_time(
 ) {
     let (mut storage, world) = (storage(), World::new());
     let mut session = Session::new(&mut storage);
-    // The clock wraps on the way.
+    // The clock wraps during the wait.
     world.run_for(u32::MAX - 5_000, core::future::pending::<()>());
     let mut client = connected(&mut session, &world, &options());
     world.run_for(300, core::future::pending::<()>());
@@ -288,7 +288,7 @@ fn transport_never_flushes_is_write_timeout() {
     assert_eq!(world.millis(), RESPONSE_TIMEOUT + LOOK_AGAIN);
 }
 
-/// [MQTT-3.14.4-1] The async client gives the transport back after DISCONNECT has been flushed, however long that takes.
+/// [MQTT-3.14.4-1] The async client returns the transport only after DISCONNECT was flushed.
 #[test]
 fn mqtt_3_14_4_1_disconnect_flush_slow_is_completed() {
     let (mut storage, world) = (storage(), World::new());
@@ -308,7 +308,7 @@ fn mqtt_3_14_4_1_disconnect_flush_slow_is_completed() {
     assert!(!world.is_dropped());
     drop(socket);
     assert_eq!(world.take_sent(), b"");
-    // The server does not close, and is not waited for longer.
+    // The server does not close the connection. The client does not wait longer.
     assert_eq!(world.millis(), 1_000);
 }
 
@@ -328,7 +328,7 @@ fn peers_with_full_buffers_do_not_deadlock() {
         .unwrap();
     world.run(client.flush()).unwrap();
 
-    // Messages are handed over; their acknowledgements wait in the lane until the peer takes them.
+    // Messages are delivered. Their acknowledgements wait in the queue until the peer accepts them.
     world.take_nothing_until_read();
     for id in 1..=8 {
         world.feed(&publish("in", &[b'x'; 50], QoS::AtLeastOnce, id));
@@ -521,7 +521,7 @@ fn recv_in_select_loses_no_event_between_publishes() {
     assert_eq!(world.millis(), 10_000);
 }
 
-/// Pending reports of one connection are returned on the next, however it begins.
+/// Pending reports of a connection are returned on the next one.
 #[test]
 fn acknowledgement_not_taken_is_reported_after_reconnect() {
     let (mut storage, world) = (storage(), World::new());
@@ -689,7 +689,7 @@ fn interrupted_source_and_transport_are_retried() {
     );
 }
 
-/// The end of a connection is no end of a payload, in either direction.
+/// If a connection ends inside a payload, that is an error and not the end of the payload, in either direction.
 #[test]
 fn connection_closed_inside_payload_is_an_error() {
     let (mut storage, world) = (storage(), World::new());
@@ -718,7 +718,7 @@ fn connection_closed_inside_payload_is_an_error() {
     assert!(sent.is_err_and(|error| error.is_fatal()));
 }
 
-/// The end of the stream is noticed although a packet without an event was handled just before.
+/// The end of the stream is noticed, even if a packet without an event was handled just before.
 #[test]
 fn stream_end_after_eventless_packet_is_reported_at_once() {
     for end in [World::end, World::cut] {

@@ -13,12 +13,12 @@ use std::{
     task::{Context, Poll, Wake, Waker},
 };
 
-/// Which histories there are.
+/// The set of histories that are run.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Bound {
-    /// The first so many choices are free. After them, the first option is taken.
+    /// This number of choices are free. After them, the first option is taken.
     Depth(usize),
-    /// At most so many choices, anywhere, are another option than the first.
+    /// At most this number of choices are not the first option.
     Deviations(usize),
 }
 
@@ -40,7 +40,7 @@ impl Choices {
         }
     }
 
-    /// Chooses one of so many options.
+    /// Chooses one of this number of options.
     pub(crate) fn choose(&mut self, options: usize) -> usize {
         if options < 2 {
             return 0;
@@ -99,7 +99,7 @@ struct Token {
 impl Wake for Token {
     fn wake(self: Arc<Self>) {
         let mut queue = self.queue.lock().unwrap();
-        // An older waker need not wake the task.
+        // An older waker does not have to wake the task.
         if queue.polls[self.task] == self.poll && !queue.ready.contains(&self.task) {
             queue.ready.push_back(self.task);
         }

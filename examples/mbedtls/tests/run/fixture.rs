@@ -58,7 +58,7 @@ fn pem(path: &Path) -> &'static CStr {
     leak(CString::new(fs::read(path).unwrap()).unwrap())
 }
 
-/// A test is short.
+/// Leaks a text. The process of a test is short-lived.
 fn leak(text: CString) -> &'static CStr {
     Box::leak(text.into_boxed_c_str())
 }
@@ -76,14 +76,10 @@ pub(crate) async fn exchange(connector: &Connector<'_>, address: SocketAddr) -> 
     let stream = dial(connector, address)
         .await
         .map_err(|error| error.to_string())?;
-    there_and_back(stream)
-        .await
-        .map_err(|error| error.to_string())
+    echo(stream).await.map_err(|error| error.to_string())
 }
 
-async fn there_and_back(
-    stream: Stream<'_, TcpTransport>,
-) -> Result<(), umqtt::client::Error<Error>> {
+async fn echo(stream: Stream<'_, TcpTransport>) -> Result<(), umqtt::client::Error<Error>> {
     let mut storage = Storage::<256, 256, 4>::new();
     let mut session = Session::new(&mut storage);
     let clock = TokioClock::new();
