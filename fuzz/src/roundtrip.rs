@@ -2,7 +2,7 @@
 
 use umqtt::codec::{Packet, Suback, Subscribe, Unsubscribe};
 
-/// Any bytes.
+/// Decodes these bytes. Checks that a decoded packet can be encoded and decoded again.
 pub fn run(bytes: &[u8]) {
     let Ok(Some((packet, used))) = Packet::decode(bytes) else {
         return;
@@ -20,19 +20,19 @@ pub fn run(bytes: &[u8]) {
             assert_eq!([&front, publish.payload].concat(), again);
         }
         // A received list is encoded unchanged. A list of its items has the same encoding.
-        Packet::Subscribe(came) => {
-            let filters: Vec<_> = came.filters().collect();
-            let own = Subscribe::new(came.packet_id(), &filters).expect("not empty");
+        Packet::Subscribe(decoded) => {
+            let filters: Vec<_> = decoded.filters().collect();
+            let own = Subscribe::new(decoded.packet_id(), &filters).expect("not empty");
             assert_eq!(own.encode(&mut out), Ok(again));
         }
-        Packet::Unsubscribe(came) => {
-            let filters: Vec<_> = came.filters().collect();
-            let own = Unsubscribe::new(came.packet_id(), &filters).expect("not empty");
+        Packet::Unsubscribe(decoded) => {
+            let filters: Vec<_> = decoded.filters().collect();
+            let own = Unsubscribe::new(decoded.packet_id(), &filters).expect("not empty");
             assert_eq!(own.encode(&mut out), Ok(again));
         }
-        Packet::Suback(came) => {
-            let codes: Vec<_> = came.codes().iter().collect();
-            let own = Suback::new(came.packet_id(), &codes).expect("not empty");
+        Packet::Suback(decoded) => {
+            let codes: Vec<_> = decoded.codes().iter().collect();
+            let own = Suback::new(decoded.packet_id(), &codes).expect("not empty");
             assert_eq!(own.encode(&mut out), Ok(again));
         }
         _ => {}

@@ -25,7 +25,7 @@ pub(crate) struct Broker {
 }
 
 impl Broker {
-    /// A broker that stores any number of messages for disconnected clients, and sends up to a number of them at once.
+    /// Starts a broker that stores any number of messages for disconnected clients, and sends at most `inflight` at once.
     pub(crate) fn start(inflight: usize) -> Result<Self> {
         let folder = TempDir::new()?;
         let port = TcpListener::bind("127.0.0.1:0")?.local_addr()?.port();

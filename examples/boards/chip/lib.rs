@@ -49,7 +49,7 @@ pub fn start_random(generator: Peri<'static, RNG>) {
     GENERATOR.lock(|slot| slot.replace(Some(generator)));
 }
 
-/// A number of the chip's generator; 0 before it was started.
+/// Returns a number from the generator of the chip; 0 before it was started.
 pub fn random() -> u32 {
     GENERATOR.lock(|slot| slot.borrow_mut().as_mut().map_or(0, Rng::next_u32))
 }

@@ -25,13 +25,13 @@ use time::UtcDateTime;
 #[derive(Debug)]
 pub struct Clock<F>(pub F);
 
-/// Checks the dates of certificates by this clock from now on. Before the first call every certificate is refused.
+/// From now on, checks the dates of certificates by this clock. Before the first call, every certificate is refused.
 pub fn check_dates_by<F>(clock: &'static Clock<F>)
 where
     F: Fn() -> Option<u64> + Send + Sync,
 {
     // SAFETY: the clock lives as long as the program. The hooks are set in a critical section. Mbed TLS reads the time
-    // at each use, so a clock that is set later misleads no call.
+    // at each use, so a clock that is set later affects only later uses.
     #[expect(unsafe_code)]
     unsafe {
         hook_wall_clock(Some(clock));

@@ -15,9 +15,9 @@ use crate::device::Outcome;
 struct Entry {
     qos: QoS,
     outcome: Outcome,
-    /// How often a broker sent it to the receiver.
+    /// Number of times that a broker sent it to the receiver.
     sent: u32,
-    /// How often as a new message: at QoS 2, the id was not in use.
+    /// Number of these times as a new message: at QoS 2, the id was not in use.
     sent_as_new: u32,
     /// Number of deliveries to the handler of the receiver.
     received: u32,
@@ -50,9 +50,9 @@ pub(crate) struct Ledger {
     subscribed: usize,
     /// Messages that were received only on one more connection.
     late: usize,
-    /// From the end of a connection to the next CONNACK.
+    /// Longest time from the end of a connection to the next CONNACK.
     longest_away: Duration,
-    /// From a publish to its acknowledgement.
+    /// Longest time from a publish to its acknowledgement.
     longest_answer: Duration,
     ends: BTreeMap<String, u32>,
 }
@@ -72,7 +72,7 @@ impl Ledger {
         }
     }
 
-    /// The payload of a new message.
+    /// Creates the payload of a new message.
     pub(crate) fn publish(&mut self, device: usize, qos: QoS, count: u32) -> String {
         let payload = format!("{device} {} {count}", qos as u8);
         let entry = Entry {
@@ -143,7 +143,7 @@ impl Ledger {
         self.connections
     }
 
-    /// Nothing has been received for a while.
+    /// Returns `true` if nothing was received for some time.
     pub(crate) fn is_quiet(&self) -> bool {
         self.last_received.elapsed() > Duration::from_secs(15)
     }
@@ -152,7 +152,7 @@ impl Ledger {
         self.messages.values().filter(|it| it.received == 0).count()
     }
 
-    /// So many messages were missing before each device connected once more.
+    /// Records the number of messages that were missing before each device connected once more.
     pub(crate) fn connected_again(&mut self, missing: usize) {
         self.late = missing.saturating_sub(self.missing());
     }
@@ -171,7 +171,7 @@ impl Ledger {
         })
     }
 
-    /// Each message was answered, and no device lost or repeated one.
+    /// Returns `true` if each message was answered, and no device lost or repeated one.
     pub(crate) fn is_kept(&self, apart: bool) -> bool {
         [QoS::AtLeastOnce, QoS::ExactlyOnce].iter().all(|qos| {
             // Without a common session, the next broker sends a message again that the killed one had sent.

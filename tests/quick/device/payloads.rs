@@ -32,8 +32,8 @@ fn new(topic: &str, qos: QoS) -> StreamedPublish<'_> {
 /// Returns topic and payload of the messages that a peer has received.
 type Messages = Rc<RefCell<Vec<(String, Vec<u8>)>>>;
 
-/// The server, which notes messages, and keeps the session.
-fn noting_server(world: &World) -> Messages {
+/// Starts a server that records messages and keeps the session.
+fn recording_server(world: &World) -> Messages {
     let messages = Messages::default();
     let noted = Rc::clone(&messages);
     let mut connections = 0;
@@ -52,7 +52,7 @@ fn noting_server(world: &World) -> Messages {
     messages
 }
 
-/// Breaks the connection after this time in ms. The next one accepts all bytes.
+/// Closes the connection after this time in ms. The next one accepts all bytes.
 async fn cut_after(world: &World, millis: u32) {
     pause(world, millis).await;
     world.cut();
@@ -109,7 +109,7 @@ impl Read for Source<'_> {
     }
 }
 
-/// Payloads of all sizes pass while other tasks publish and messages arrive. Several tasks with payloads take turns.
+/// Payloads of all sizes are sent while other tasks publish and messages are received. Several tasks with payloads take turns.
 #[test]
 fn payloads_of_all_sizes_arrive_while_others_publish() {
     for (seed, len) in [0, 1, 63, 64, 65, 300, 5_000].into_iter().enumerate() {
@@ -121,7 +121,7 @@ fn payloads_of_all_sizes_arrive_while_others_publish() {
                     most: 50,
                 },
             );
-            let messages = noting_server(&world);
+            let messages = recording_server(&world);
             let mut storage = Storage::<256, 256, 4>::new();
             let mut device = device(&mut storage, &world);
             let (mqtt, mut runner) = device.split();
@@ -215,7 +215,7 @@ fn payload_cut_at_any_byte_returns_reason() {
     for qos in ALL {
         for (room, from_reader) in (0..170).flat_map(|room| [(room, false), (room, true)]) {
             let world = World::new();
-            let messages = noting_server(&world);
+            let messages = recording_server(&world);
             let mut storage = Storage::<256, 256, 4>::new();
             let mut device = device(&mut storage, &world);
             let (mqtt, mut runner) = device.split();
@@ -271,7 +271,7 @@ fn payload_dropped_at_any_poll_keeps_others_whole() {
                     most: 40,
                 },
             );
-            let messages = noting_server(&world);
+            let messages = recording_server(&world);
             let mut storage = Storage::<256, 256, 4>::new();
             let mut device = device(&mut storage, &world);
             let (mqtt, mut runner) = device.split();
@@ -383,7 +383,7 @@ fn source_too_short_ends_call_with_its_error() {
         (End::IsSilent, DeviceError::PayloadInterrupted),
     ] {
         let world = World::new();
-        let messages = noting_server(&world);
+        let messages = recording_server(&world);
         let mut storage = Storage::<256, 256, 4>::new();
         let mut device = device(&mut storage, &world);
         let (mqtt, mut runner) = device.split();
@@ -423,7 +423,7 @@ fn source_too_short_ends_call_with_its_error() {
 #[test]
 fn qos0_after_open_payload_waits_for_it() {
     let world = World::new();
-    noting_server(&world);
+    recording_server(&world);
     let mut storage = Storage::<256, 256, 4>::new();
     let mut device = device(&mut storage, &world);
     let (mqtt, mut runner) = device.split();
@@ -452,7 +452,7 @@ fn qos0_after_open_payload_waits_for_it() {
 #[test]
 fn payload_resend_precedes_task_waiting_for_room() {
     let world = World::new();
-    let messages = noting_server(&world);
+    let messages = recording_server(&world);
     let mut storage = Storage::<256, 200, 2>::new();
     let mut device = device(&mut storage, &world);
     let (mqtt, mut runner) = device.split();
@@ -507,7 +507,7 @@ fn payload_resend_precedes_task_waiting_for_room() {
 #[test]
 fn payloads_are_sent_in_call_order() {
     let world = World::new();
-    let messages = noting_server(&world);
+    let messages = recording_server(&world);
     let mut storage = Storage::<256, 256, 8>::new();
     let mut device = device(&mut storage, &world);
     let (mqtt, mut runner) = device.split();
@@ -555,7 +555,7 @@ fn payload_task_polled_late_keeps_next_payload_unchanged() {
         (QoS::AtMostOnce, true),
     ] {
         let world = World::new();
-        let messages = noting_server(&world);
+        let messages = recording_server(&world);
         let mut storage = Storage::<256, 256, 8>::new();
         let mut device = device(&mut storage, &world);
         let (mqtt, mut runner) = device.split();
