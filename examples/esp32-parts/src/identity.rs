@@ -9,6 +9,9 @@ use uuid::Uuid;
 /// Longest topic of a light, in bytes.
 const TOPIC_CAPACITY: usize = 256;
 
+/// The part of the topic of firmware images after the topic of the light.
+const FIRMWARE_SUFFIX: &str = "/firmware";
+
 /// The names of a device. They derive from the MAC address of the chip, so they are the same after each boot.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Identity {
@@ -64,6 +67,12 @@ impl Identity {
     pub fn topic(&self) -> &str {
         &self.topic
     }
+
+    /// The topic of firmware images.
+    pub fn firmware(&self) -> String<{ TOPIC_CAPACITY + FIRMWARE_SUFFIX.len() }> {
+        let parts = [self.topic(), FIRMWARE_SUFFIX];
+        parts.into_iter().collect()
+    }
 }
 
 #[cfg(test)]
@@ -83,6 +92,8 @@ mod tests {
         );
         let other = Identity::new([0x24, 0x0A, 0xC4, 0x00, 0x01, 0x03], None).unwrap();
         assert_ne!(other.topic(), identity.topic());
+        let firmware = "82c50a21-b781-5f63-baae-b46a05c8e79e/living_room/light/firmware";
+        assert_eq!(identity.firmware(), firmware);
     }
 
     #[test]
