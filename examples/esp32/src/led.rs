@@ -1,0 +1,68 @@
+//! The LED of the board.
+
+use esp_hal::{
+    Blocking,
+    gpio::{AnyPin, Level, Output, OutputConfig},
+    peripherals::RMT,
+    rmt::{Channel, PulseCode, Rmt, Tx, TxChannelConfig, TxChannelCreator as _},
+    time::Rate,
+};
+
+use crate::settings;
+
+/// The LED of the board.
+pub enum Led {
+    /// None.
+    Absent,
+    /// A plain one, and the level at which it is lit.
+    Plain(Output<'static>, Level),
+    /// An RGB one with a WS2812. It has no channel while it cannot be written to.
+    Rgb(Option<Channel<'static, Blocking, Tx>>),
+}
+
+impl Led {
+    pub(crate) fn new(pin: Option<AnyPin<'static>>, rmt: RMT<'static>) -> Self {
+        let Some(pin) = pin else {
+            return Self::Absent;
+        };
+        let level = match settings::LED_LIT_BY {
+            "low" => Level::Low,
+            "high" => Level::High,
+            _ => {
+                let rmt = Rmt::new(rmt, Rate::from_mhz(80));
+                let config = TxChannelConfig::default()
+                    .with_clk_divider(1)
+                    .with_idle_output(true);
+                let channel = rmt
+                    .ok()
+                    .and_then(|rmt| rmt.channel0.configure_tx(&config).ok());
+                return Self::Rgb(channel.map(|channel| channel.with_pin(pin)));
+            }
+        };
+        Self::Plain(Output::new(pin, !level, OutputConfig::default()), level)
+    }
+
+    /// Switches the LED.
+    pub fn set(&mut self, on: bool) {
+        match self {
+            Self::Absent => {}
+            Self::Plain(pin, lit) => pin.set_level(if on { *lit } else { !*lit }),
+            Self::Rgb(channel) => {
+                // A bit is 1.2 us: 0.8 us or 0.4 us high. A colour is a byte; half is bright enough.
+                let dark = PulseCode::new(Level::High, 32, Level::Low, 64);
+                let mut pulses = [dark; 25];
+                for color in pulses.chunks_exact_mut(8) {
+                    if let (true, [_, bright, ..]) = (on, color) {
+                        *bright = PulseCode::new(Level::High, 64, Level::Low, 32);
+                    }
+                }
+                pulses[24] = PulseCode::end_marker();
+                if let Some(Ok(sending)) = channel.take().map(|channel| channel.transmit(&pulses)) {
+                    *channel = sending
+                        .wait()
+                        .map_or_else(|(_, channel)| Some(channel), Some);
+                }
+            }
+        }
+    }
+}
