@@ -10,6 +10,7 @@ use embassy_net::{
 };
 use embassy_time::{Duration, TimeoutError, Timer, with_timeout};
 
+/// The port, if the broker is named without one.
 const PORT: u16 = 1883;
 
 /// Maximum time of one attempt.
@@ -18,7 +19,8 @@ const ATTEMPT_TIMEOUT: Duration = Duration::from_secs(5);
 /// Time between attempts.
 const RETRY_DELAY: Duration = Duration::from_secs(1);
 
-/// Opens a connection to the broker with this name or address. It tries again until it succeeds.
+/// Opens a connection to the broker with this name or address, and optionally a port after a colon. It tries again until
+/// it succeeds.
 pub(crate) async fn dial(host: &str, stack: Stack<'static>, socket: &mut TcpSocket<'_>) {
     socket.abort();
     // With Nagle's algorithm, a message would wait for the TCP acknowledgement of the one before.
@@ -42,9 +44,11 @@ async fn attempt(
     stack: Stack<'static>,
     socket: &mut TcpSocket<'_>,
 ) -> Result<(), DialError> {
-    let found = stack.dns_query(host, DnsQueryType::A).await?;
+    let (name, port) = host.split_once(':').unwrap_or((host, ""));
+    let found = stack.dns_query(name, DnsQueryType::A).await?;
     let address = *found.first().ok_or(DialError::NoAddress)?;
-    Ok(socket.connect((address, PORT)).await?)
+    let port = port.parse().unwrap_or(PORT);
+    Ok(socket.connect((address, port)).await?)
 }
 
 enum DialError {
@@ -77,7 +81,7 @@ impl fmt::Display for DialError {
         match self {
             Self::Dns(error) => write!(f, "the name cannot be resolved: {error:?}"),
             Self::NoAddress => f.write_str("the name has no address"),
-            Self::Connect(error) => write!(f, "no connection to port {PORT}: {error}"),
+            Self::Connect(error) => write!(f, "no connection: {error}"),
             Self::TimedOut => f.write_str("no answer from the name server or the broker"),
         }
     }

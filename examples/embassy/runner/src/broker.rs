@@ -21,10 +21,16 @@ pub(crate) struct Broker {
 
 impl Broker {
     pub(crate) fn start() -> Result<Self> {
-        let dir = TempDir::new()?;
+        Self::start_with(TempDir::new()?, "")
+    }
+
+    /// Starts it with further settings, which name files in this directory.
+    pub(crate) fn start_with(dir: TempDir, settings: &str) -> Result<Self> {
+        let own =
+            "user root\nlistener 1883 127.0.0.1\nallow_anonymous true\nset_tcp_nodelay true\n";
         fs::write(
             dir.path().join("mosquitto.conf"),
-            "user root\nlistener 1883 127.0.0.1\nallow_anonymous true\nset_tcp_nodelay true\n",
+            format!("{own}{settings}"),
         )?;
         let child = launch(dir.path())?;
         Ok(Self { dir, child })
@@ -61,7 +67,8 @@ fn launch(dir: &Path) -> Result<Child> {
     };
     let mut child = Command::new(program)
         .arg("-c")
-        .arg(dir.join("mosquitto.conf"))
+        .arg("mosquitto.conf")
+        .current_dir(dir)
         .stdin(Stdio::null())
         .stdout(Stdio::null())
         .stderr(Stdio::null())

@@ -29,7 +29,11 @@ pub(crate) struct Chip {
 
 impl Chip {
     pub(crate) fn start(image: &Path) -> Result<Self> {
-        let dir = TempDir::new()?;
+        Self::start_in(TempDir::new()?, image, &[])
+    }
+
+    /// Starts it in a directory with its files, and with further options of QEMU.
+    pub(crate) fn start_in(dir: TempDir, image: &Path, options: &[&str]) -> Result<Self> {
         let path = dir.path().join("monitor");
         let dump = format!(
             "filter-dump,id=dump,netdev=net,file={}",
@@ -38,6 +42,7 @@ impl Chip {
         let mut child = Command::new(concat!(env!("CARGO_MANIFEST_DIR"), "/../emulate"))
             .arg(fs::canonicalize(image)?)
             .args(["-object", &dump])
+            .args(options)
             .env(
                 "MONITOR",
                 format!("unix:{},server=on,wait=off", path.display()),
@@ -84,6 +89,13 @@ impl Chip {
                 *time
             }))
         })
+    }
+
+    /// Returns the first line of the console that begins with this text, without it.
+    pub(crate) fn line(&self, beginning: &str) -> Option<String> {
+        let console = lock(&self.console);
+        let mut lines = console.iter();
+        lines.find_map(|(_, line)| line.strip_prefix(beginning).map(str::to_owned))
     }
 
     /// Returns the number of lines of the console with this text.

@@ -31,7 +31,7 @@ pub(crate) fn run(image: &Path, table: &mut Table) -> Result<()> {
     Ok(())
 }
 
-fn expect_state(host: &mut Host, state: &str, chip: &mut Chip) -> Result<()> {
+pub(crate) fn expect_state(host: &mut Host, state: &str, chip: &mut Chip) -> Result<()> {
     let message = host.receive("light-7/state", chip)?;
     if message.payload != state.as_bytes() || message.qos != QoS::AtLeastOnce {
         return Err(format!("the light is not {state}: {:?}", message.payload).into());
@@ -55,7 +55,7 @@ fn stack(image: &Path, chip: &mut Chip) -> Result<u64> {
 }
 
 /// Returns flash and static RAM in bytes.
-fn size(image: &Path) -> Result<(u64, u64)> {
+pub(crate) fn size(image: &Path) -> Result<(u64, u64)> {
     let sections = output("size", &["-A"], image)?;
     let sum = |prefixes: &[&str]| {
         sections

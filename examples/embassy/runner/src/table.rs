@@ -21,6 +21,19 @@ pub(crate) struct Table {
     pub(crate) in_ms: u128,
     pub(crate) out_ms: u128,
     pub(crate) noticed_ms: u128,
+    /// Instructions per message of `check`, network stack included.
+    pub(crate) instructions: Vec<(String, f64)>,
+    pub(crate) tls: Tls,
+}
+
+/// The light over TLS.
+#[derive(Default)]
+pub(crate) struct Tls {
+    pub(crate) flash: u64,
+    pub(crate) ram: u64,
+    pub(crate) heap: u64,
+    pub(crate) heap_peak: u64,
+    pub(crate) handshake_ms: u64,
 }
 
 impl Table {
@@ -45,6 +58,40 @@ impl Table {
         ];
         let mut table = String::from("| measured | |\n| --- | ---: |\n");
         for (name, value, unit) in rows {
+            table.push_str(&format!("| {name} | {value} {unit} |\n"));
+        }
+        for (name, instructions) in &self.instructions {
+            table.push_str(&format!(
+                "| a message {name}, network stack included | {instructions:.0} instructions |\n"
+            ));
+        }
+        for (name, value, unit) in [
+            (
+                "flash of `light-tls`, Mbed TLS included",
+                self.tls.flash,
+                "bytes",
+            ),
+            (
+                "static RAM of `light-tls`, 80 KiB of heap included",
+                self.tls.ram,
+                "bytes",
+            ),
+            (
+                "heap of `light-tls` while connected",
+                self.tls.heap,
+                "bytes",
+            ),
+            (
+                "heap of `light-tls`, most in the handshake",
+                self.tls.heap_peak,
+                "bytes",
+            ),
+            (
+                "TLS handshake, chain of three RSA-2048 certificates",
+                self.tls.handshake_ms,
+                "ms",
+            ),
+        ] {
             table.push_str(&format!("| {name} | {value} {unit} |\n"));
         }
         print!("{table}");

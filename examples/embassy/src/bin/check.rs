@@ -8,7 +8,12 @@ mod dial;
 #[path = "../firmware.rs"]
 mod firmware;
 
-use core::fmt::Write as _;
+use core::{
+    fmt::Write as _,
+    future::poll_fn,
+    sync::atomic::{AtomicU32, Ordering::Relaxed},
+    task::Poll,
+};
 
 use board::{println, storage};
 use embassy_executor::{Spawner, main, task};
@@ -52,7 +57,11 @@ static COUNT_A: Order = Signal::new();
 static COUNT_B: Order = Signal::new();
 static UPLOAD: Order = Signal::new();
 static REMEMBER: Order = Signal::new();
+static SPIN: Order = Signal::new();
 static END: Order = Signal::new();
+
+/// Turns of the task that keeps the chip awake.
+static TURNS: AtomicU32 = AtomicU32::new(0);
 
 #[main]
 async fn main(spawner: Spawner) {
@@ -93,6 +102,7 @@ async fn main(spawner: Spawner) {
     spawner.spawn(count(mqtt, "count-b", QoS::ExactlyOnce, &COUNT_B).expect("spawned twice"));
     spawner.spawn(upload(mqtt).expect("spawned once"));
     spawner.spawn(remember(mqtt).expect("spawned once"));
+    spawner.spawn(spin().expect("spawned once"));
     END.wait().await;
     mqtt.shut_down();
 }
@@ -174,7 +184,17 @@ fn answer(message: &Message<'_>, ticks: &mut u32, publisher: &mut Publisher<'_, 
             COUNT_A.signal(());
             COUNT_B.signal(());
         }
+        "count-a" => COUNT_A.signal(()),
+        "count-b" => COUNT_B.signal(()),
         "upload" => UPLOAD.signal(()),
+        "spin" => SPIN.signal(()),
+        "instructions" => {
+            let mut counts = [0; 12];
+            let (instructions, turns) = counts.split_at_mut(8);
+            instructions.copy_from_slice(&board::instructions().to_be_bytes());
+            turns.copy_from_slice(&TURNS.load(Relaxed).to_be_bytes());
+            publish(name, &counts, QoS::AtLeastOnce, publisher);
+        }
         "remember" => REMEMBER.signal(()),
         "end" => END.signal(()),
         "tick" => *ticks = ticks.saturating_add(1),
@@ -203,22 +223,24 @@ fn topic(name: &str) -> String<64> {
 /// Publishes numbers while messages are received.
 #[task(pool_size = 2)]
 async fn count(mqtt: Mqtt<'static>, name: &'static str, qos: QoS, start: &'static Order) {
-    start.wait().await;
     let topic = topic(name);
-    for number in 0..COUNT {
-        let number = number.to_be_bytes();
-        let message = Message {
-            qos,
-            ..Message::new(&topic, &number)
-        };
-        // One task waits for room, the other for the acknowledgement.
-        let published = if qos == QoS::ExactlyOnce {
-            mqtt.publish_and_wait(&message).await
-        } else {
-            mqtt.publish(&message).await.map(drop)
-        };
-        if let Err(error) = published {
-            println!("{name} not published: {error}");
+    loop {
+        start.wait().await;
+        for number in 0..COUNT {
+            let number = number.to_be_bytes();
+            let message = Message {
+                qos,
+                ..Message::new(&topic, &number)
+            };
+            // One task waits for room, the other for the acknowledgement.
+            let published = if qos == QoS::ExactlyOnce {
+                mqtt.publish_and_wait(&message).await
+            } else {
+                mqtt.publish(&message).await.map(drop)
+            };
+            if let Err(error) = published {
+                println!("{name} not published: {error}");
+            }
         }
     }
 }
@@ -261,6 +283,18 @@ async fn remember(mqtt: Mqtt<'static>) {
     storage::write(image.get(..saved.len).unwrap_or_default()).expect("not stored");
     mqtt.saved(saved.generation).expect("not in a handler");
     println!("remembered");
+}
+
+/// Keeps the chip awake, and counts its turns: an emulator counts no instructions during a sleep, but the time.
+#[task]
+async fn spin() {
+    SPIN.wait().await;
+    poll_fn(|context| {
+        TURNS.store(TURNS.load(Relaxed).wrapping_add(1), Relaxed);
+        context.waker().wake_by_ref();
+        Poll::<()>::Pending
+    })
+    .await;
 }
 
 /// Returns the bytes of large messages. `runner` has the same function.

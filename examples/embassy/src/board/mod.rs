@@ -61,6 +61,12 @@ pub fn random() -> u32 {
     (x.wrapping_mul(0xbf58_476d_1ce4_e5b9) >> 32) as u32
 }
 
+/// Returns the number of executed instructions. It counts them only with `-icount shift=0`, and while the chip does not
+/// sleep.
+pub fn instructions() -> u64 {
+    register::minstret::read64()
+}
+
 /// Ends the emulator, with this exit code.
 pub fn exit(code: i32) -> ! {
     process::exit(code)

@@ -22,8 +22,13 @@ pub fn write(bytes: &[u8]) -> Result<()> {
 
 /// Reads the stored bytes. The result is empty if nothing was stored.
 pub fn read(space: &mut [u8]) -> &[u8] {
+    read_file(NAME, space)
+}
+
+/// Reads a file that was there before the start.
+pub fn read_file<'a>(name: &CStr, space: &'a mut [u8]) -> &'a [u8] {
     let mut len = 0;
-    if let Ok(mut file) = File::open(NAME) {
+    if let Ok(mut file) = File::open(name) {
         while let Some(rest) = space.get_mut(len..) {
             match file.read(rest) {
                 Ok(n) if n > 0 => len = n.saturating_add(len),
