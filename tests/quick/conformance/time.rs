@@ -982,3 +982,18 @@ fn forbidden_packet_header_closes_connection() {
         ProtocolError::UnexpectedPacket(PacketType::Subscribe)
     );
 }
+
+/// If several answers are late, the reason names the one awaited longest, not the first that is checked.
+#[test]
+fn several_answers_late_longest_wait_is_named() {
+    let mut storage = TestStorage::new();
+    let mut driven = TestSession::connected_with(&mut storage, &kept_alive(0));
+    let packet_id = id(driven.publish_and_send(1, b"x"));
+    driven.pass(5_000);
+    // Received bytes extend the wait for PUBACK, and that for PINGRESP begins now.
+    driven.receive(&publish(0, 0, b"y"), &[Event::Message(message(0, b"y"))]);
+    driven.session.ping().unwrap();
+    assert_eq!(driven.sent(), PINGREQ);
+    driven.expect(&[]);
+    driven.ends_after(TIMEOUT, ProtocolError::RequestTimeout { packet_id });
+}
