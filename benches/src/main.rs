@@ -49,7 +49,7 @@ fn main() -> Result<ExitCode, Box<dyn Error>> {
         true => run::Found::default(),
         false => run::nanoseconds(&names),
     };
-    let table = report::table(&names, &instructions, &nanoseconds, |_| true);
+    let table = report::table(&names, &instructions, &nanoseconds);
     let plain_table = report::plain_table(&codec_names, &plain);
     let (verdicts, all) = report::verdicts(&instructions, &plain);
     let text = report::text(&table, &plain_table, &verdicts, !nanoseconds.is_empty());
@@ -59,8 +59,8 @@ fn main() -> Result<ExitCode, Box<dyn Error>> {
         plot::compare(&here.join("plot.svg"), &names, &instructions)?;
         plot::growth(&here.join("growth.svg"), &instructions)?;
         fs::write(here.join("README.md"), text)?;
-        let common = report::table(&names, &instructions, &run::Found::new(), report::is_common);
-        insert(&here.join("../README.md"), &common)?;
+        let summary = report::summary(&names, &instructions);
+        insert(&here.join("../README.md"), &summary)?;
     }
     Ok(if all {
         ExitCode::SUCCESS

@@ -91,7 +91,7 @@ pub fn label(row: &str) -> String {
 }
 
 /// Returns `true` for the eight rows in the README of the library.
-pub fn is_common(row: &str) -> bool {
+fn is_common(row: &str) -> bool {
     let common = [
         "PUBLISH QoS 0, 64 B",
         "PUBLISH QoS 1, 1 KiB",
@@ -103,14 +103,9 @@ pub fn is_common(row: &str) -> bool {
     common.iter().any(|common| row.ends_with(common))
 }
 
-/// Returns the table of the rows that `shown` selects: instructions, nanoseconds if measured, and the ratio to umqtt.
-pub fn table(
-    names: &[String],
-    instructions: &Found,
-    nanoseconds: &Found,
-    shown: impl Fn(&str) -> bool,
-) -> String {
-    let rows: Vec<_> = rows(names).into_iter().filter(|row| shown(row)).collect();
+/// Returns the table of all rows: instructions, nanoseconds if measured, and the ratio to umqtt.
+pub fn table(names: &[String], instructions: &Found, nanoseconds: &Found) -> String {
+    let rows = rows(names);
     // Crates that have a row.
     let peers = PEERS.into_iter().filter(|peer| {
         let mut names = rows.iter().map(|row| format!("{row}/{peer}"));
@@ -131,6 +126,40 @@ pub fn table(
         table += " |\n";
     }
     table
+}
+
+/// Returns the table of the eight common rows: instructions of umqtt, and the costs of the others as multiples of it.
+pub fn summary(names: &[String], instructions: &Found) -> String {
+    let mut table = "| | umqtt | floor | next | others |\n|---|---:|---:|---|---|\n".to_owned();
+    for row in rows(names).into_iter().filter(|row| is_common(row)) {
+        let cost = |peer: &str| instructions.get(&format!("{row}/{peer}")).copied();
+        let ours = cost("umqtt").expect("each row has umqtt");
+        let mut others: Vec<(&str, f64)> = PEERS[2..]
+            .iter()
+            .filter_map(|peer| Some((*peer, cost(peer)? / ours)))
+            .collect();
+        others.sort_by(|a, b| a.1.total_cmp(&b.1));
+        let mut texts = others
+            .iter()
+            .map(|(peer, ratio)| format!("{peer} {}", multiple(*ratio)));
+        let next = texts.next().unwrap_or_default();
+        let floor = cost("floor").map_or_else(String::new, |floor| multiple(floor / ours));
+        table += &format!(
+            "| {} | **{}** | {floor} | {next} | {} |\n",
+            label(&row),
+            grouped(ours),
+            texts.collect::<Vec<_>>().join(", ")
+        );
+    }
+    table
+}
+
+/// Formats a multiple with one decimal place, and a large one without.
+fn multiple(ratio: f64) -> String {
+    match ratio {
+        ..10.0 => format!("{ratio:.1}"),
+        _ => format!("{ratio:.0}"),
+    }
 }
 
 /// Returns the table of the codec in a plain release: a goal for some rows, and instructions.
