@@ -157,15 +157,11 @@ impl Session<'_> {
     /// Closes the connection if a timeout has run out.
     pub(super) fn check_timeouts(&mut self, now: Instant) -> Result<(), ConnectionClosed> {
         let input_handled = self.is_input_handled();
-        let in_payload = self.payload_left() > 0;
         let ids_capacity = self.received_ids.capacity();
-        match self.timers.check(
-            input_handled,
-            in_payload,
-            &self.sender.in_flight,
-            ids_capacity,
-            now,
-        ) {
+        match self
+            .timers
+            .check(input_handled, &self.sender.in_flight, ids_capacity, now)
+        {
             None => Ok(()),
             Some(reason) => Err(self.link.close(reason)),
         }

@@ -378,17 +378,15 @@ impl Timers {
     /// Returns the reason to close the connection, if a timer has run out. If several answers are late, the reason
     /// names the one awaited longest.
     ///
-    /// `input_handled` is `true` if all packets that were received whole were handled. `in_payload` is `true` if the
-    /// caller must provide the next bytes.
+    /// `input_handled` is `true` if all packets that were received whole were handled.
     pub(super) fn check(
         &self,
         input_handled: bool,
-        in_payload: bool,
         in_flight: &InFlight<'_>,
         ids_capacity: usize,
         now: Instant,
     ) -> Option<ProtocolError> {
-        if (self.may_judge_writes || (self.was_here && in_payload))
+        if self.may_judge_writes
             && let Some(since) = self.write_blocked_since
             && age(since, now) >= self.response_timeout
         {
