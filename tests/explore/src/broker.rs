@@ -1,4 +1,4 @@
-//! A server for one client, as in the specification.
+//! A server for one client. It follows the specification.
 
 use crate::{
     finding::{Finding, Kind, require},
@@ -11,8 +11,9 @@ pub(crate) struct Broker {
     /// Number of sessions that have begun.
     pub(crate) epoch: u8,
     kept: Option<Kept>,
-    /// Number of receipts of each message of the client: in this session, and in all sessions.
+    /// Number of receipts of each message of the client in this session, at most 2.
     pub(crate) arrived: Vec<u8>,
+    /// Messages of the client that were received in any session.
     pub(crate) ever: Vec<bool>,
     /// Messages to the client that were lost with a session.
     pub(crate) lost: Vec<bool>,
@@ -24,9 +25,9 @@ pub(crate) struct Broker {
 struct Kept {
     queue: Vec<u8>,
     out: Vec<Out>,
-    /// QoS 2 messages that were accepted and not released: id and message.
+    /// QoS 2 messages that the client has not released: id and message.
     received: Vec<(u16, u8)>,
-    /// Filters and the granted QoS.
+    /// Filters, each with the granted QoS.
     subscriptions: Vec<(u8, u8)>,
 }
 
@@ -99,7 +100,7 @@ impl Broker {
         kept.is_none_or(|kept| kept.queue.is_empty() && kept.out.is_empty())
     }
 
-    /// Returns `true` if a resumed session may begin with a PUBLISH or with a PUBREL.
+    /// Returns `true` if the server must resend both, and can begin with the PUBLISHes or with the PUBRELs.
     pub(crate) fn has_choice(&self) -> bool {
         self.kept.as_ref().is_some_and(|kept| {
             let pubrels = kept.out.iter().filter(|out| out.step == Step::Pubrel);
@@ -108,7 +109,7 @@ impl Broker {
         })
     }
 
-    /// Returns `true` if an undelivered message matches this test.
+    /// Returns `true` if a PUBLISH in flight to the client has a wanted message.
     pub(crate) fn has_unsent(&self, wanted: impl Fn(u8) -> bool) -> bool {
         self.kept.as_ref().is_some_and(|kept| {
             let mut out = kept.out.iter();
@@ -233,7 +234,7 @@ impl Broker {
         Ok(self.pump(setup))
     }
 
-    /// [MQTT-4.4.0-1] Resends everything unacknowledged, PUBLISHes and PUBRELs each in their order.
+    /// [MQTT-4.4.0-1] Resends the unacknowledged PUBLISHes and PUBRELs. Each kind keeps its order.
     fn connect(&mut self, setup: &Setup, publishes_first: bool) -> Vec<Packet> {
         let session_present = self.kept.is_some();
         if !session_present {
@@ -315,11 +316,12 @@ fn first(ids: &mut Vec<u16>) -> Option<u16> {
     (!ids.is_empty()).then(|| ids.remove(0))
 }
 
-/// The client's messages are numbered from 1, those to it from 129.
+/// Returns the index of a message from the client. These messages are numbered from 1.
 pub(crate) fn index_of_up(message: u8) -> usize {
     usize::from(message).wrapping_sub(1)
 }
 
+/// Returns the index of a message to the client. These messages are numbered from 129.
 pub(crate) fn index_of_down(message: u8) -> usize {
     usize::from(message).wrapping_sub(129)
 }

@@ -1,4 +1,4 @@
-//! A session between connection and caller, and defects that can be planted there.
+//! A session, and defects that can be planted between it and the connection or the caller.
 
 use crate::{
     driver::{Driver, Outcome, Seen},
@@ -14,15 +14,17 @@ pub(crate) enum Defect {
     ForgottenId,
     /// A repeated message is not acknowledged.
     LostAck,
-    /// A QoS 2 message without room for its id closes the connection at once.
+    /// A QoS 2 message closes the connection at once if there is no room for its id.
     ClosedForLackOfRoom,
-    /// The first two PUBLISHes of a resumed session are exchanged.
+    /// The first two PUBLISHes of a resumed session are swapped.
     WrongOrder,
     /// A PUBLISH is resent without DUP.
     DupMissing,
+    /// A delivery is reported twice.
     ReportedTwice,
     /// After the first connection, nothing is reported.
     NeverReported,
+    /// Each deadline is 30 s too late.
     LateDeadline,
     /// The caller is asked to save the session only once.
     SkippedCheckpoint,
@@ -30,7 +32,7 @@ pub(crate) enum Defect {
     RefusalIgnored,
     /// A discarded message is still sent.
     DiscardIgnored,
-    /// A saved image also counts for later changes.
+    /// Changes after an image was made count as saved with it.
     SavedTooMuch,
 }
 
@@ -57,15 +59,20 @@ pub(crate) struct Client<'b> {
     pub(crate) memory: Memory,
 }
 
-/// The state of a defect.
+/// The state of the planted defect.
 #[derive(Clone, Hash, Debug)]
 pub(crate) struct Memory {
     defect: Option<Defect>,
+    /// A connection has ended.
     resumed: bool,
     checkpointed: bool,
+    /// The PUBLISH that is sent after the next one.
     held: Option<Packet>,
+    /// Messages that the caller has received.
     shown: Vec<u8>,
+    /// Ids that were received with DUP.
     repeated: Vec<u16>,
+    /// Ids of QoS 2 messages that the server has not released.
     open: Vec<u16>,
 }
 
@@ -91,7 +98,7 @@ impl Memory {
         self.defect == Some(defect)
     }
 
-    /// Returns the packets that are received instead of this one.
+    /// Returns the packet that is received instead of this one.
     pub(crate) fn arrives(&self, packet: Packet) -> Packet {
         match packet {
             Packet::Suback(id, Filters(codes)) if self.has(Defect::RefusalIgnored) => {
@@ -107,7 +114,7 @@ impl Memory {
         self.has(Defect::DiscardIgnored)
     }
 
-    /// Returns the number of the last change that an image counts for.
+    /// Returns the number of the last change that counts as saved with an image.
     pub(crate) fn generation(&self, generation: u16, last: impl Fn() -> u16) -> u16 {
         if self.has(Defect::SavedTooMuch) {
             last()
@@ -156,7 +163,7 @@ impl Memory {
         }
     }
 
-    /// Returns the event that the caller receives instead of this one.
+    /// Returns the events that the caller receives instead of this one.
     pub(crate) fn shows(&mut self, seen: Seen) -> Vec<Seen> {
         let Some(defect) = self.defect else {
             return vec![seen];
@@ -173,7 +180,7 @@ impl Memory {
         }
     }
 
-    /// Returns the events before those of this packet; `None` closes the connection.
+    /// Returns additional events before those of this packet, or `None` if the connection must be closed.
     pub(crate) fn receives(&mut self, packet: Packet, inbound: usize) -> Option<Vec<Seen>> {
         if self.defect.is_none() {
             return Some(vec![]);

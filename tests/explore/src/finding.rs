@@ -13,21 +13,21 @@ pub(crate) enum Kind {
     Lost,
     /// The order of section 4.6 was violated.
     Order,
-    /// A PUBLISH was resent without DUP, or sent first with it.
+    /// A PUBLISH was resent without DUP, or sent for the first time with DUP.
     Dup,
     /// Two requests had the same id at the same time.
     IdInUse,
-    /// A request was reported twice, or one that was not made.
+    /// A request was reported twice, or was reported but not made.
     ReportedTwice,
-    /// Nothing more can happen, and a request was not reported.
+    /// No further step is possible, but a request was not reported.
     NeverReported,
-    /// Nothing more can happen, and a message was not delivered.
+    /// No further step is possible, but a message was not delivered.
     NeverDelivered,
-    /// The deadline is later than a necessary step.
+    /// The deadline is later than the time of a necessary step.
     Deadline,
     /// Every connection is closed for this reason.
     NoProgress { reason: Reason, long: bool },
-    /// A necessary step will never be done.
+    /// A step is necessary, but no action and no deadline leads to it.
     Asleep,
     /// Invalid bytes, or a packet that a client must not send at that time.
     Unlawful,
@@ -56,7 +56,7 @@ impl Finding {
     }
 }
 
-/// Returns a [`Finding`] if the condition is false.
+/// If the condition is false, returns a [`Finding`] from the calling function.
 macro_rules! require {
     ($condition:expr, $kind:expr, $($text:tt)*) => {
         if !$condition {

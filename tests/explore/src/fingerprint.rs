@@ -2,7 +2,7 @@
 
 use std::hash::{Hash, Hasher};
 
-/// Instants farther away than this, in ms, are equal. It is longer than any wait.
+/// Maximum distance of an instant in ms. Instants beyond it count as equal. It is longer than any wait.
 const FAR: i32 = 100_000;
 
 struct Fingerprint {
@@ -48,7 +48,7 @@ impl Hasher for Fingerprint {
         self.fold(value as u64);
     }
 
-    /// Hashes an instant: no other value is hashed as this type.
+    /// Hashes an instant. Only instants are hashed as `i32`.
     fn write_i32(&mut self, instant: i32) {
         let distance = instant.wrapping_sub(self.now.cast_signed());
         self.fold(u64::from(distance.clamp(-FAR, FAR).cast_unsigned()));

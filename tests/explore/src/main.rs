@@ -30,8 +30,9 @@ use search::{Limits, Report, explore};
 use setup::Setup;
 use world::{ACTIONS, Action};
 
-/// Maximum states of each world, and total time, unless everything is explored.
+/// Maximum states of each world without `--all`.
 const STATES: usize = 80_000;
+/// Maximum time for all worlds without `--all`.
 const TIME: Duration = Duration::from_secs(110);
 
 fn main() -> ExitCode {
@@ -115,7 +116,7 @@ fn print(setup: &Setup, report: &Report, took: Duration) {
     println!("{text}");
 }
 
-/// Returns `true` if there is no finding, and each action occurred.
+/// Returns `true` if there is no finding. If the run is `complete`, each action must also have occurred.
 fn judge(results: &[Report], complete: bool) -> bool {
     let mut is_sound = true;
     for (finding, ..) in results.iter().flat_map(|report| &report.findings) {

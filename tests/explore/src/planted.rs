@@ -1,4 +1,4 @@
-//! Thirteen defects, one of each kind, each in a world in which it must be found.
+//! The thirteen planted defects, each with a world in which the search must find it.
 
 use crate::{
     client::Defect,

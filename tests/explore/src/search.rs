@@ -26,7 +26,7 @@ const PATIENCE: usize = 10;
 /// Maximum number of steps of these connections.
 const STEPS: usize = 1_000;
 
-/// Memory of the device, one part for each restart.
+/// Number of storages of a device: one for its start, and one for each power loss.
 const LIVES: usize = 3;
 
 /// The limits of an exploration.
@@ -64,7 +64,7 @@ struct Node {
 type Set = HashSet<u64, BuildHasherDefault<AsIs>>;
 type Map = HashMap<u64, bool, BuildHasherDefault<AsIs>>;
 
-/// Fingerprints are hashes already.
+/// A hasher that returns the number that it receives. Fingerprints are hashes already.
 #[derive(Default)]
 struct AsIs(u64);
 
@@ -97,8 +97,8 @@ struct Search<const IF: usize, const IB: usize> {
     defect: Option<Defect>,
     nodes: Vec<Node>,
     seen: Set,
-    /// States from which all deliveries can be completed, for each order that a broker may choose. The `bool` is `true`
-    /// if it had a choice.
+    /// States from which all deliveries can be completed: a map for each order that the broker can choose. The `bool`
+    /// is `true` if the broker had a choice.
     rests: [Map; 2],
     report: Report,
 }
@@ -153,7 +153,7 @@ impl<const IF: usize, const IB: usize> Search<IF, IB> {
         path
     }
 
-    /// Returns the state at the end of this path, whose last step is new.
+    /// Visits the state at the end of this path. Only the last step of the path is new.
     fn reach(&mut self, parent: usize, path: &[Action]) {
         self.report.steps += 1;
         let mut memory = storages::<IF, IB>();
@@ -199,6 +199,7 @@ impl<const IF: usize, const IB: usize> Search<IF, IB> {
         }
     }
 
+    /// Records a finding.
     fn find(&mut self, finding: Finding, path: &[Action]) {
         let mut known = self.report.findings.iter_mut();
         if let Some((_, count, _)) = known.find(|(known, ..)| known.kind == finding.kind) {

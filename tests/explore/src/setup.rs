@@ -24,10 +24,13 @@ pub(crate) const fn long(qos: u8) -> Message {
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Setup {
     pub(crate) name: &'static str,
+    /// Capacity for requests in flight.
     pub(crate) inflight: usize,
+    /// Capacity for ids of received QoS 2 messages.
     pub(crate) inbound: usize,
-    /// Messages that the client publishes, in this order, and those published to it.
+    /// Messages that the client publishes, in this order.
     pub(crate) ups: &'static [Message],
+    /// Messages that are published to the client, in this order.
     pub(crate) downs: &'static [Message],
     /// Maximum number of messages in flight to the client.
     pub(crate) window: usize,
@@ -35,8 +38,9 @@ pub(crate) struct Setup {
     pub(crate) faults: u8,
     /// Connections are also cut inside packets.
     pub(crate) inside: bool,
+    /// Number of times that the server forgets the session.
     pub(crate) forgets: u8,
-    /// Power losses; with any, checkpoints are on.
+    /// Number of power losses. If it is above 0, checkpoints are on.
     pub(crate) losses: u8,
     /// Number of payloads that are discarded or aborted.
     pub(crate) refusals: u8,
@@ -47,12 +51,13 @@ pub(crate) struct Setup {
     /// The client publishes while it waits for CONNACK.
     pub(crate) early: bool,
     pub(crate) keep_alive: u16,
-    /// There are standing subscriptions, and the server refuses one this number of times.
+    /// There are standing subscriptions.
     pub(crate) subscribes: bool,
+    /// Number of times that the server refuses a subscription.
     pub(crate) refused: u8,
     /// Number of changes of the list of standing subscriptions.
     pub(crate) changes: u8,
-    /// Number of messages that are published without a connection.
+    /// Messages are also published without a connection.
     pub(crate) offline: bool,
     /// Number of messages that are discarded by their id.
     pub(crate) discards: u8,

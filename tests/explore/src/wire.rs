@@ -20,7 +20,7 @@ pub(crate) enum Packet {
     Disconnect,
 }
 
-/// Up to two filters of one letter, each with the requested QoS; or the letters with the return codes.
+/// Up to two filters of one letter, each with the requested QoS. In a SUBACK, each has the return code instead.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub(crate) struct Filters(pub(crate) [Option<(u8, u8)>; 2]);
 
@@ -114,7 +114,7 @@ impl Packet {
     }
 }
 
-/// The filters in a SUBSCRIBE, each of one letter.
+/// Returns the filters of a SUBSCRIBE, each of one letter.
 fn filters(mut bytes: &[u8]) -> Option<Filters> {
     let mut filters = [None; 2];
     for place in &mut filters {
@@ -130,7 +130,7 @@ fn filters(mut bytes: &[u8]) -> Option<Filters> {
     (bytes.is_empty() && filters[0].is_some()).then_some(Filters(filters))
 }
 
-/// The payload of a message.
+/// Returns the payload of a message: its number, repeated.
 pub(crate) fn payload(message: u8, is_long: bool) -> Vec<u8> {
     vec![message; if is_long { LONG } else { 1 }]
 }

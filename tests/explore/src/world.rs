@@ -24,7 +24,7 @@ use crate::{
 /// Response timeout in ms.
 const TIMEOUT: u32 = 10_000;
 
-/// Start time of a world: all its instants are later than those of a new session.
+/// Start time of a world in ms. It is later than every instant in a new session.
 const START: u32 = 1_000_000;
 
 /// A possible next action.
@@ -45,7 +45,7 @@ pub(crate) enum Action {
     Give,
     /// A step of the session and its event.
     Turn,
-    /// The same, but the event is announced and not taken.
+    /// The same, but the caller does not take the event.
     Announce,
     Timeout,
     Decline,
@@ -127,11 +127,11 @@ pub(crate) struct World<'b, const RX: usize, const TX: usize, const IF: usize, c
     defect: Option<Defect>,
     now: u32,
     model: Model,
-    /// The reason of the end of the last connection.
+    /// Reason for the end of the last connection.
     pub(crate) reason: Option<Reason>,
     /// Number of connections.
     pub(crate) connections: usize,
-    /// The session has no step and no event until something happens.
+    /// The session has no step and no event until the next action.
     quiet: bool,
     /// The last action announced an event.
     announced: bool,
@@ -303,7 +303,7 @@ impl<'b, const RX: usize, const TX: usize, const IF: usize, const IB: usize>
                 self.quiet = is_quiet;
                 true
             }
-            // A turn handles the end of a connection.
+            // An error is the end of the connection, which the next turn handles.
             Action::Announce => self.client.driver.announce(self.now).unwrap_or(false),
             Action::Timeout => {
                 self.model.faults -= 1;
@@ -353,7 +353,7 @@ impl<'b, const RX: usize, const TX: usize, const IF: usize, const IB: usize>
         set.is_ok()
     }
 
-    /// The last image is in permanent memory.
+    /// Completes the writing of an image, and reports it to the session.
     fn written(&mut self) -> bool {
         let Some((image, app, generation)) = self.model.writing.take() else {
             return false;
@@ -386,6 +386,7 @@ impl<'b, const RX: usize, const TX: usize, const IF: usize, const IB: usize>
         Ok(())
     }
 
+    /// Does steps of the session until it has nothing to do.
     fn settle(&mut self) -> Result<(), Finding> {
         for _ in 0..100 {
             if self.turn()? {
@@ -486,8 +487,8 @@ impl<'b, const RX: usize, const TX: usize, const IF: usize, const IB: usize>
         true
     }
 
-    /// Lets time pass up to the deadline. The caller also polls shortly before, because after an absence no answer
-    /// counts as late.
+    /// Lets time pass up to the deadline. The caller also polls 1 ms before it. Without that poll, the session would
+    /// count no answer as late.
     fn wait(&mut self) -> bool {
         self.find_nothing();
         let deadline = self.client.driver.deadline();
@@ -511,7 +512,7 @@ impl<'b, const RX: usize, const TX: usize, const IF: usize, const IB: usize>
     }
 }
 
-/// The calls of a program at its start.
+/// Makes the calls of a program at its start.
 fn configure(setup: &Setup, list: usize, driver: &mut Driver<'_>) {
     if setup.subscribes {
         let set = driver.set_subscriptions(LISTS[list]);

@@ -67,6 +67,7 @@ const fn refusing(setup: Setup, faults: u8, refusals: u8) -> Setup {
     }
 }
 
+/// Each step of the session is a separate action.
 const fn lazy(setup: Setup, faults: u8) -> Setup {
     Setup {
         faults,
@@ -75,6 +76,7 @@ const fn lazy(setup: Setup, faults: u8) -> Setup {
     }
 }
 
+/// The client publishes while it waits for CONNACK.
 const fn early(setup: Setup, faults: u8) -> Setup {
     Setup {
         faults,
@@ -95,7 +97,7 @@ const fn skipping(setup: Setup, faults: u8) -> Setup {
     }
 }
 
-/// The server has this number of messages in flight.
+/// The server has at most this number of messages in flight.
 const fn window(setup: Setup, window: usize) -> Setup {
     Setup { window, ..setup }
 }
@@ -400,7 +402,7 @@ pub(crate) const WORLDS: &[Setup] = &[
         1,
         0,
     ),
-    // The large ones: if time is short, these are cut.
+    // The largest worlds are last. If time runs out, these are incomplete.
     cut(
         Setup::new("out 2 2, in 2 2, one id", (2, 1), UP_22, UP_22),
         2,

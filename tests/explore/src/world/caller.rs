@@ -86,7 +86,7 @@ impl<const RX: usize, const TX: usize, const IF: usize, const IB: usize> World<'
         Ok(true)
     }
 
-    /// Discards the first message that can be.
+    /// Discards the first message that can be discarded.
     pub(super) fn discard(&mut self) -> Result<bool, Finding> {
         for index in 0..self.model.app.ups.len() {
             let Up::Open {
@@ -157,7 +157,7 @@ impl<const RX: usize, const TX: usize, const IF: usize, const IB: usize> World<'
             Seen::Connected { session_present } => {
                 let epoch = self.model.broker.epoch;
                 let known = self.model.app.epoch.replace(epoch);
-                // Subscriptions are sent again then.
+                // Without messages, only subscriptions can be lost, and the session sends them again.
                 let has_messages = !self.setup.ups.is_empty() || !self.setup.downs.is_empty();
                 let may_know = !has_messages && !self.model.restored;
                 if session_present && known.is_some_and(|known| known != epoch) && !may_know {
@@ -205,7 +205,7 @@ impl<const RX: usize, const TX: usize, const IF: usize, const IB: usize> World<'
             }
             Seen::Ended(id, outcome) => self.ended(id, outcome)?,
             Seen::Checkpoint(image) => {
-                // The image is written after an older one.
+                // This image replaces an older one that is still being written.
                 self.model.writing = None;
                 self.model.saved = Some((image, self.model.app.clone()));
             }

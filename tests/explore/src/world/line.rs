@@ -1,4 +1,4 @@
-//! Packets on the connection: sent, received, and cuts in both directions.
+//! Sent and received packets, and cuts of the connection in both directions.
 
 use super::{
     World,
@@ -66,7 +66,7 @@ impl<const RX: usize, const TX: usize, const IF: usize, const IB: usize> World<'
             let left = self.client.driver.payload_left();
             return Ok((left > 0).then_some((left, true)));
         }
-        // Only whole packets of the provided bytes are checked: the rest of a partly sent one is first.
+        // Records the PUBLISHes in the provided bytes. After a partly sent packet, these begin with its rest.
         if self.model.up.is_empty() {
             let mut rest = &pending[..];
             while let Some(len) = wire::packet_len(rest) {
@@ -86,7 +86,7 @@ impl<const RX: usize, const TX: usize, const IF: usize, const IB: usize> World<'
         Ok(Some((len.saturating_sub(begun).min(pending.len()), false)))
     }
 
-    /// Returns the message of a PUBLISH of the client above QoS 0. The payload may be missing.
+    /// Returns the message of a PUBLISH at QoS 1 or 2 from the client. The payload may be missing.
     pub(super) fn message_in(&self, packet: &[u8]) -> Option<u8> {
         let first = *packet.first()?;
         if first & 0xF0 != 0x30 || first & 6 == 0 {
@@ -122,7 +122,7 @@ impl<const RX: usize, const TX: usize, const IF: usize, const IB: usize> World<'
                 ));
             };
             let bytes = vec![payload.message; len];
-            // The first half from the caller's memory, the rest through the send buffer.
+            // The first half is sent from the caller's memory, the rest through the send buffer.
             let half = len / 2;
             driver.payload_sent(half, self.now);
             let mut at = half;
@@ -213,7 +213,7 @@ impl<const RX: usize, const TX: usize, const IF: usize, const IB: usize> World<'
                     "PUBREL {id} after a later one"
                 );
                 line.pubrels = place;
-                // Without a free slot, no answer is awaited for a discarded message.
+                // If no slot is free, the session does not wait for the PUBCOMP of a discarded message.
                 if !self.model.app.is_discarded(id) {
                     line.waits.push((Wait::Pubcomp(id), now));
                 }

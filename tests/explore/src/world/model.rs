@@ -1,4 +1,4 @@
-//! The state of a world without the session.
+//! The parts of a world outside of the session: connection, broker and caller.
 
 use std::collections::VecDeque;
 
@@ -17,18 +17,22 @@ pub(super) struct Model {
     /// Bytes of a packet to the broker that was not sent whole.
     pub(super) up: Vec<u8>,
     pub(super) payload: Option<Payload>,
-    /// The payload that the session has asked for on this connection.
+    /// Id of the message whose payload the session needs again, as reported on this connection.
     pub(super) asked: Option<u16>,
     pub(super) broker: Broker,
     pub(super) app: App,
+    /// The image in permanent memory, and the state of the caller at that time.
     pub(super) saved: Option<(Vec<u8>, App)>,
     pub(super) line: Line,
-    /// State of each message of the client, and `true` if it was provided to a transport.
+    /// Attempts to send each message of the client.
     pub(super) attempts: Vec<Attempt>,
     /// Messages that the caller has skipped. They may be received again.
     pub(super) skipped: Vec<bool>,
+    /// The session was restored from an image.
     pub(super) restored: bool,
+    /// The server has forgotten the session.
     pub(super) forgot: bool,
+    /// Number of messages that were published to the client.
     pub(super) offered: u8,
     /// Numbers of faults and actions of each kind that may still occur, as in [`Setup`].
     pub(super) faults: u8,
@@ -37,6 +41,7 @@ pub(super) struct Model {
     pub(super) refusals: u8,
     /// The current list of standing subscriptions.
     pub(super) list: usize,
+    /// Further numbers, as above.
     pub(super) refused: u8,
     pub(super) changes: u8,
     pub(super) discards: u8,
@@ -48,6 +53,7 @@ pub(super) struct Model {
 #[derive(Clone, Hash, Debug)]
 pub(super) struct App {
     pub(super) ups: Vec<Up>,
+    /// Number of deliveries of each message to the caller, at most 2.
     pub(super) downs: Vec<u8>,
     /// The last new message at each QoS.
     pub(super) last_new: [u8; 3],
@@ -55,20 +61,20 @@ pub(super) struct App {
     pub(super) partial: Option<(u8, usize)>,
     /// Ids whose PUBREC was received, in order, with `true` if PUBREL was sent.
     pub(super) pubrecs: Vec<(u16, bool)>,
-    /// The session of the server that the client knows.
+    /// Number of the server's session at the last CONNACK.
     pub(super) epoch: Option<u8>,
 }
 
 /// The state of a message to the broker.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub(super) enum Up {
-    /// It was not published yet.
+    /// Not published yet.
     New,
-    /// It was published at QoS 1 or 2. `declined`: it was discarded.
+    /// Published at QoS 1 or 2. `declined`: the caller has discarded it.
     Open { id: u16, declined: bool },
-    /// Its end was reported.
+    /// The session has reported its end.
     Ended,
-    /// At QoS 0, or removed.
+    /// Published at QoS 0, or abandoned before its first byte was sent.
     Gone,
 }
 
@@ -76,13 +82,16 @@ pub(super) enum Up {
 #[derive(Clone, Copy, Hash, Debug)]
 pub(super) struct Payload {
     pub(super) message: u8,
+    /// The message is resent.
     pub(super) again: bool,
 }
 
+/// The attempts to send a message.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Default)]
 pub(super) struct Attempt {
-    /// A byte was sent on this or an earlier connection.
+    /// A byte was sent on this connection.
     pub(super) now: bool,
+    /// A byte was sent on an earlier connection.
     pub(super) before: bool,
     /// It was provided to a transport, which may have sent it.
     pub(super) lent: bool,
@@ -91,16 +100,21 @@ pub(super) struct Attempt {
 /// The packets on this connection.
 #[derive(Clone, Hash, Debug)]
 pub(super) struct Line {
+    /// The last message that was sent at QoS 1 or 2.
     pub(super) last_publish: u8,
+    /// Position of the last PUBREL in [`App::pubrecs`].
     pub(super) pubrels: usize,
-    /// Times at which the unanswered packets were sent.
+    /// The expected answers, and the times at which their requests were sent.
     pub(super) waits: Vec<(Wait, Moment)>,
-    /// Times at which CONNECT was sent, the last packet was sent, and the last bytes were received.
+    /// Time at which CONNECT was sent.
     pub(super) connected: Moment,
+    /// Time at which the last packet was sent.
     pub(super) sent: Moment,
+    /// Time at which the last bytes were received.
     pub(super) came: Moment,
 }
 
+/// An expected answer.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub(super) enum Wait {
     Connack,
@@ -156,6 +170,7 @@ impl App {
         self.ups.contains(&Up::Open { id, declined: true })
     }
 
+    /// Returns the index of the next message to publish.
     pub(super) fn next_up(&self) -> Option<usize> {
         self.ups.iter().position(|up| *up == Up::New)
     }

@@ -1,4 +1,4 @@
-//! Deadlines, and the continuation without faults.
+//! Checks of deadlines, and the continuation without faults.
 
 use super::{
     Action, TIMEOUT, World,
@@ -9,12 +9,12 @@ use crate::{
     finding::{Finding, Kind, require},
 };
 
-/// Maximum time in ms until a caller must poll again.
+/// Maximum time in ms until the deadline if an answer is late already.
 const SOON: u32 = TIMEOUT / 4;
 
 impl<const RX: usize, const TX: usize, const IF: usize, const IB: usize> World<'_, RX, TX, IF, IB> {
-    /// Returns the next action of a client and a connection without faults; `None` if all deliveries are complete.
-    /// Actions that have just turned out to be nothing are passed over.
+    /// Returns the next action if no more faults occur, or `None` if all deliveries are complete. Skips the actions in
+    /// `nothing`, which had no effect.
     pub(crate) fn fair(&self, publishes_first: bool, nothing: &[Action]) -> Option<Action> {
         let may = |action: &Action| !nothing.contains(action) && self.may(*action);
         let mut moves = [
@@ -49,13 +49,12 @@ impl<const RX: usize, const TX: usize, const IF: usize, const IB: usize> World<'
     /// Lets time pass, because nothing else can happen.
     pub(crate) fn wait_fairly(&mut self) -> Result<(), Finding> {
         if self.client.driver.deadline().is_none() && self.model.is_broken {
-            // Without keep alive, the transport notices it.
+            // Without keep alive, only the transport notices the broken connection.
             self.client.driver.connection_lost();
             self.over(Reason::Closed);
         } else if self.client.driver.deadline().is_none() {
-            let is_reported = self.client.driver.in_flight() > 0;
-            let kind = if self.model.broker.is_idle() && self.model.down.is_empty() && !is_reported
-            {
+            let in_flight = self.client.driver.in_flight() > 0;
+            let kind = if self.model.broker.is_idle() && self.model.down.is_empty() && !in_flight {
                 Kind::NeverReported
             } else {
                 Kind::Asleep
@@ -70,7 +69,7 @@ impl<const RX: usize, const TX: usize, const IF: usize, const IB: usize> World<'
         Ok(())
     }
 
-    /// Checks that nothing is missing after all deliveries are complete.
+    /// Checks that no message is missing after all deliveries are complete.
     pub(crate) fn check_rest(&self) -> Result<(), Finding> {
         let model = &self.model;
         for index in 0..usize::from(model.offered) {
@@ -86,7 +85,7 @@ impl<const RX: usize, const TX: usize, const IF: usize, const IB: usize> World<'
         Ok(())
     }
 
-    /// Returns `true` if a long QoS 2 message blocks the connection, after a lack of room.
+    /// Returns `true` if a long QoS 2 message is in flight to the client. It may lack room for its id.
     pub(crate) fn has_long_waiting(&self) -> bool {
         let is_long = |message| {
             let down = self.setup.down(message);
@@ -95,13 +94,13 @@ impl<const RX: usize, const TX: usize, const IF: usize, const IB: usize> World<'
         self.model.broker.has_unsent(is_long)
     }
 
-    /// Returns `true` if the broker has a choice of order next.
+    /// Returns `true` if the broker can choose an order in the next step.
     pub(crate) fn has_choice(&self) -> bool {
         self.may(Action::UpPublishesFirst)
     }
 
-    /// Checks that the deadline is not later than the limit of any answer, or than the next PINGREQ. If one of them is
-    /// late and the last call decided nothing, the deadline must be soon.
+    /// Checks that the deadline is not later than the time limit of any answer or of the next PINGREQ. If a limit has
+    /// passed already, the deadline must be within [`SOON`].
     pub(super) fn check_deadline(&self) -> Result<(), Finding> {
         let driver = &self.client.driver;
         if !self.model.is_open {
