@@ -32,7 +32,7 @@ pub(crate) enum Phase {
     ConnectAgain,
 }
 
-/// Starts a device. Returns its tasks that publish. They end.
+/// Starts a device. Returns its publishing tasks, which end after the last message.
 pub(crate) fn start(
     number: usize,
     options: Options,
@@ -63,7 +63,7 @@ pub(crate) fn start(
     Ok(vec![publish(QoS::AtLeastOnce), publish(QoS::ExactlyOnce)])
 }
 
-/// Stays connected, and receives.
+/// Keeps the device connected, and records the received messages.
 async fn network(
     mut runner: Runner<'static, TokioClock>,
     broker: SocketAddr,
@@ -94,7 +94,7 @@ async fn network(
                 let ended = tokio::select! {
                     ended = run => ended,
                     _ = phase.wait_for(|phase| *phase == Phase::ConnectAgain), if !is_again => {
-                        // The connection ends here.
+                        // This drops the transport, which closes the connection.
                         is_again = true;
                         away_since = Instant::now();
                         continue;

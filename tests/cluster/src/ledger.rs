@@ -17,24 +17,24 @@ struct Entry {
     outcome: Outcome,
     /// Number of times that a broker sent it to the receiver.
     sent: u32,
-    /// Number of these times as a new message: at QoS 2, the id was not in use.
+    /// Number of these times as a new message. At QoS 2, its id was not in use.
     sent_as_new: u32,
     /// Number of deliveries to the handler of the receiver.
     received: u32,
 }
 
 impl Entry {
-    /// A broker acknowledged it, and no broker sent it.
+    /// Returns `true` if a broker acknowledged the message, but no broker sent it.
     fn is_lost_by_broker(&self) -> bool {
         self.outcome == Outcome::Acknowledged && self.sent == 0
     }
 
-    /// The device read it, but did not deliver it to its handler.
+    /// Returns `true` if the device read the message, but did not deliver it to its handler.
     const fn is_lost_by_device(&self) -> bool {
         self.sent > 0 && self.received == 0
     }
 
-    /// The handler received it more often than the brokers sent it as a new message.
+    /// Returns `true` if the handler received the message more often than the brokers sent it as new.
     const fn is_repeated_by_device(&self) -> bool {
         self.received > self.sent_as_new
     }
@@ -48,7 +48,7 @@ pub(crate) struct Ledger {
     connections: u32,
     kept_sessions: u32,
     subscribed: usize,
-    /// Messages that were received only on one more connection.
+    /// Messages that were received only after each device had connected once more.
     late: usize,
     /// Longest time from the end of a connection to the next CONNACK.
     longest_away: Duration,
@@ -103,7 +103,7 @@ impl Ledger {
         self.messages.get_mut(payload)
     }
 
-    /// A broker sent this message, which the transport of the receiver has read.
+    /// Counts a message that a broker sent. The transport of the receiver has read it.
     pub(crate) fn sent(&mut self, payload: &[u8], is_new: bool) {
         if let Some(entry) = self.entry(payload) {
             entry.sent = entry.sent.saturating_add(1);
@@ -129,7 +129,7 @@ impl Ledger {
         self.subscribed = self.subscribed.saturating_add(1);
     }
 
-    /// Counts granted subscriptions, first ones and repeated ones.
+    /// Returns the number of granted subscriptions, with the repeated ones.
     pub(crate) const fn subscriptions(&self) -> usize {
         self.subscribed
     }
@@ -164,14 +164,15 @@ impl Ledger {
             .count()
     }
 
-    /// Returns the messages at this QoS whose publisher received no answer, or an error.
+    /// Returns the number of messages at this QoS whose publisher received no answer, or an error.
     fn unanswered(&self, qos: QoS) -> usize {
         self.count(qos, |it| {
             matches!(it.outcome, Outcome::Pending | Outcome::Failed)
         })
     }
 
-    /// Returns `true` if each message was answered, and no device lost or repeated one.
+    /// Returns `true` if each message was answered, and no device lost or repeated one. If the brokers are `apart`,
+    /// repetitions are allowed.
     pub(crate) fn is_kept(&self, apart: bool) -> bool {
         [QoS::AtLeastOnce, QoS::ExactlyOnce].iter().all(|qos| {
             // Without a common session, the next broker sends a message again that the killed one had sent.

@@ -30,7 +30,7 @@ pub(crate) struct Options {
     pub(crate) pace: Duration,
     /// The brokers share nothing, so each device publishes to itself.
     pub(crate) apart: bool,
-    /// The table is kept.
+    /// The table is written to its file.
     write: bool,
 }
 
@@ -79,7 +79,7 @@ fn main() -> ExitCode {
     }
 }
 
-/// Returns `true` if the devices kept their promises.
+/// Runs the scenario. Returns `true` if no device lost or repeated a message.
 fn run() -> Result<bool> {
     let options = Options::parse()?;
     let mut servers = Servers::start(options.apart)?;
@@ -103,7 +103,7 @@ fn run() -> Result<bool> {
     Ok(ledger.is_kept(options.apart))
 }
 
-/// Longest time for all devices to connect, and for all messages to be answered after the last was due.
+/// Maximum time until all devices have subscribed. Also the maximum time from the last message to the last answer.
 const PATIENCE: Duration = Duration::from_secs(120);
 const NAP: Duration = Duration::from_millis(100);
 
@@ -132,7 +132,7 @@ async fn scenario(
     }
     phase.send(Phase::Publish)?;
     let start = Instant::now();
-    // In the middle of the messages.
+    // The broker is killed after half of the messages.
     let working = options.pace.saturating_mul(options.messages);
     sleep(working.mul_f32(0.5)).await;
     println!(

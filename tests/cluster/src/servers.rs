@@ -13,7 +13,7 @@ use tempfile::TempDir;
 
 use crate::Result;
 
-/// How long a process may take to accept connections.
+/// Maximum time until a process accepts connections.
 const START: Duration = Duration::from_secs(20);
 const NAP: Duration = Duration::from_millis(20);
 
@@ -52,9 +52,9 @@ impl Server {
     }
 }
 
-/// All of them.
+/// All processes of a cluster.
 pub(crate) struct Servers {
-    /// The load balancer.
+    /// Address of the load balancer.
     pub(crate) address: SocketAddr,
     brokers: Vec<Server>,
     _others: [Server; 2],
@@ -62,7 +62,7 @@ pub(crate) struct Servers {
 }
 
 impl Servers {
-    /// Starts them. Brokers that are `apart` share nothing.
+    /// Starts all processes. Brokers that are `apart` share nothing.
     pub(crate) fn start(apart: bool) -> Result<Self> {
         let dir = TempDir::new()?;
         let redis_at = free_port()?;

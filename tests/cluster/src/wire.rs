@@ -1,4 +1,4 @@
-//! A transport that notes each message of the broker, before the device handles it.
+//! A transport that records each message of the broker before the device handles it.
 
 use std::{cell::RefCell, collections::HashSet, rc::Rc};
 
@@ -7,7 +7,7 @@ use umqtt::codec::{Connack, Packet, PacketId, QoS};
 
 use crate::ledger::Ledger;
 
-/// The ids of messages at QoS 2 that the broker has sent and not released. They outlive a connection.
+/// Ids of QoS 2 messages that the broker has sent and not released. They are kept when a connection ends.
 pub(crate) type OpenIds = Rc<RefCell<HashSet<PacketId>>>;
 
 pub(crate) struct Noted<T> {

@@ -1,7 +1,7 @@
-"""Decodes packets of umqtt with scapy, and writes packets of scapy, whole and damaged.
+"""Decodes packets of umqtt with scapy. Also writes packets of scapy, valid ones and damaged ones.
 
   scapy_mqtt.py decode <LINES          adds the fields that scapy decodes
-  scapy_mqtt.py generate SEED COUNT    writes packets of its own
+  scapy_mqtt.py generate SEED COUNT    writes packets of scapy
 """
 
 import random
@@ -123,7 +123,7 @@ def topic_filter(rng):
 
 
 def make(rng, number):
-    """Returns a packet of scapy."""
+    """Returns a random packet of scapy. Its type depends on the number."""
     kind = 1 + number % 14
     packet_id = rng.randint(1, 65535)
     if kind in BARE:

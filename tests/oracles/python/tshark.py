@@ -1,4 +1,4 @@
-"""Decodes packets of umqtt with tshark: tshark.py <LINES adds the fields.
+"""Decodes packets of umqtt with tshark. `tshark.py <LINES` adds the decoded fields to each line.
 
 Each packet is on a separate TCP connection in a generated capture file.
 """

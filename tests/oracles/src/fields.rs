@@ -1,11 +1,11 @@
-//! A packet as JSON, for every language.
+//! The fields of a packet as JSON. The drivers of all oracles write the same fields.
 
 use std::fmt::Write;
 
 use serde_json::{Value, json};
 use umqtt::codec::{Connack, Connect, Packet, Publish, SubackReturnCode};
 
-/// The fields of a packet.
+/// Returns the fields of a packet.
 pub(crate) fn of(packet: &Packet<'_>) -> Value {
     match packet {
         Packet::Connect(connect) => of_connect(connect),

@@ -2,12 +2,16 @@
 //!
 //! ```text
 //! oracles write SEED COUNT     valid packets of all fourteen types, one a line, as bytes and as fields
-//! oracles compare ORACLE FILE  the result of an oracle for some bytes, against that of umqtt
+//! oracles compare ORACLE FILE  compares the results of an oracle, one a line, with those of umqtt
 //! ```
 //!
-//! A line is `{"bytes": .., "sent": .., "theirs": ..}`: the encoded packet in hex; its fields, or null if it was
-//! damaged on purpose; and the fields that the oracle decodes, or its error as a string. Strings and payloads are also
-//! in hex. Every disagreement must be listed in `disagreements.tsv`, with the deciding rule of the specification.
+//! A line is `{"bytes": .., "sent": .., "theirs": ..}`. Strings and payloads are in hex, too.
+//!
+//! - `bytes`: the encoded packet in hex.
+//! - `sent`: its fields, or null if it was damaged on purpose.
+//! - `theirs`: the fields that the oracle decoded, or its error as a string.
+//!
+//! Every disagreement must be listed in `disagreements.tsv`, with the deciding rule of the specification.
 
 #[path = "../../checker/mod.rs"]
 mod checker;

@@ -7,7 +7,7 @@ use umqtt::codec::{
     Unsuback, Unsubscribe, Will,
 };
 
-/// Returns a packet of the given type, 0 to 13 in the order of their numbers.
+/// Passes a random packet to `take`. `kind` is 0 to 13, in the order of the packet types.
 pub(crate) fn packet(rng: &mut Rng, kind: usize, take: impl FnOnce(&Packet<'_>)) {
     let id = packet_id(rng);
     match kind {
@@ -146,7 +146,7 @@ fn character(rng: &mut Rng, latin: bool) -> char {
     }
 }
 
-/// A topic name.
+/// Returns a topic name.
 fn name(rng: &mut Rng) -> String {
     Some(text(rng, "+#"))
         .filter(|name| !name.is_empty())

@@ -111,7 +111,7 @@ fn device() {
     if let Ok(mut device) = Device::<_>::new(black_box(&mut storage), Anything, &config()) {
         hide(device.session());
         let (mqtt, runner) = device.split();
-        // One is polled while the other waits.
+        // Both share one task, so each is polled while the other waits.
         hide(run(async {
             let mut serve = pin!(serve(runner));
             let mut requests = pin!(requests(mqtt));

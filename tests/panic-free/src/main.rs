@@ -45,7 +45,7 @@ fn small() {
     hide(backoff);
 }
 
-/// An index that may be out of bounds.
+/// Contains a planted index that may be out of bounds. `.ci/panic-free` must find it.
 #[cfg(feature = "seeded")]
 #[inline(never)]
 #[allow(clippy::indexing_slicing, reason = "it is to be found")]

@@ -62,7 +62,7 @@ mod asynch {
         task::Poll,
     };
 
-    /// Returns ready or not.
+    /// Returns a future that may be ready or pending.
     fn later<T: Default>() -> impl Future<Output = Result<T, ErrorKind>> {
         poll_fn(|_| black_box(Poll::Ready(outcome())))
     }
