@@ -1,4 +1,4 @@
-//! Links with the memory layout of the machine, from `firmware`.
+//! Passes linker scripts to the linker. The package `firmware` provides `memory.x` for the machine.
 
 fn main() {
     for script in ["memory.x", "link.x"] {

@@ -21,7 +21,7 @@ pub fn add(jobs: &mut Jobs) {
         mqttbytes(jobs, kind, bytes);
         rmqtt(jobs, kind, bytes);
         rumqttc(jobs, kind, bytes);
-        // It supports one return code in a SUBACK.
+        // mqtt-tiny supports only one return code in a SUBACK.
         if kind != "SUBACK x 4" {
             tiny(jobs, kind, bytes);
         }
@@ -63,7 +63,7 @@ fn umqtt(jobs: &mut Jobs, kind: &str, bytes: &'static [u8]) {
         Packet::Publish(packet) => encode_own!(jobs, name, packet),
         Packet::Puback(packet) => encode_own!(jobs, name, packet),
         Packet::Suback(packet) => encode_own!(jobs, name, packet),
-        // From a list of filters, not from the wire.
+        // Encodes a list of filters, not a decoded SUBSCRIBE.
         Packet::Subscribe(packet) => {
             let filters = packet.filters().collect::<Vec<_>>().leak();
             encode_own!(
@@ -157,7 +157,7 @@ fn rumqttc(jobs: &mut Jobs, kind: &str, bytes: &'static [u8]) {
     );
 }
 
-/// It reads from an iterator of bytes, and encodes as one.
+/// Adds mqtt-tiny, which decodes from an iterator of bytes and encodes to one.
 fn tiny(jobs: &mut Jobs, kind: &str, bytes: &'static [u8]) {
     use mqtt_tiny::Packet;
     use mqtt_tiny::packets::TryFromIterator;
@@ -202,7 +202,7 @@ fn rmqtt(jobs: &mut Jobs, kind: &str, bytes: &'static [u8]) {
     );
 }
 
-/// It decodes the body of a packet whose type is known. The row reads the fixed header before it, as the others do.
+/// Adds mqtt-protocol-core. It decodes the body of a packet with a known type, so the row reads the fixed header first.
 fn protocol_core(jobs: &mut Jobs, kind: &str, bytes: &'static [u8]) {
     let (_, _, body) = split(bytes).expect("whole");
     let shared: Arc<[u8]> = body.into();
@@ -238,7 +238,7 @@ fn split(bytes: &[u8]) -> Option<(u8, u8, &[u8])> {
     None
 }
 
-/// Decodes a body. That of a PUBLISH is shared with the packet, and was allocated by the receiver.
+/// Decodes a body. A PUBLISH shares its body, which was allocated before.
 fn core_packet(
     kind: u8,
     flags: u8,

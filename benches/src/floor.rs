@@ -1,6 +1,6 @@
-//! The floor: for each row the least work that makes the checks of umqtt, written by hand for this packet alone.
+//! The floor: the least work that makes the checks of umqtt. For each row, it is written by hand for this packet alone.
 //!
-//! A result refers to the received bytes, as in umqtt. [`verify`] compares the checks.
+//! A result refers to the received bytes, as in umqtt. [`verify`] compares the checks with those of umqtt.
 
 use std::hint::black_box;
 
@@ -174,7 +174,7 @@ const PROTOCOL: [u8; 7] = *b"\0\x04MQTT\x04";
 fn publish(bytes: &[u8]) -> Option<Message<'_>> {
     let (first, body, used) = split(bytes)?;
     let flags = first & 0x0F;
-    // QoS 3, and DUP at QoS 0.
+    // QoS 3 is invalid, and DUP at QoS 0.
     if first >> 4 != 3 || flags & 0b0110 == 0b0110 || flags & 0b1110 == 0b1000 {
         return None;
     }
@@ -329,7 +329,7 @@ fn split(bytes: &[u8]) -> Option<(u8, &[u8], usize)> {
     None
 }
 
-/// Splits off a field with a length of two bytes.
+/// Splits off a field. The first two bytes are its length.
 #[inline(always)]
 fn field(bytes: &[u8]) -> Option<(&[u8], &[u8])> {
     let (len, rest) = bytes.split_first_chunk()?;
@@ -348,7 +348,7 @@ fn string(bytes: &[u8]) -> Option<&str> {
     all(bytes, |byte| byte != 0).then(|| std::str::from_utf8(bytes).ok())?
 }
 
-/// Returns `true` for ASCII without NUL and wildcards, at least one character.
+/// Returns `true` for one or more ASCII characters without NUL and wildcards.
 #[inline(always)]
 fn is_plain(bytes: &[u8]) -> bool {
     all(bytes, |byte| {
@@ -356,7 +356,7 @@ fn is_plain(bytes: &[u8]) -> bool {
     }) && !bytes.is_empty()
 }
 
-/// Checks blocks of 16 or 8 bytes, of which the last may overlap the one before it.
+/// Checks blocks of 16 or 8 bytes. The last block may overlap the one before it.
 #[inline(always)]
 fn all(bytes: &[u8], is_valid: impl Fn(u8) -> bool + Copy) -> bool {
     fn block<const N: usize>(block: &[u8; N], is_valid: impl Fn(u8) -> bool) -> bool {
@@ -516,7 +516,7 @@ fn put_field<'o>(out: &'o mut [u8], bytes: &[u8]) -> Option<&'o mut [u8]> {
     Some(rest)
 }
 
-/// Copies the first and the last block, which together are the whole.
+/// Copies the first and the last block. Together, they cover all bytes.
 #[inline(always)]
 fn copy_blocks<const N: usize>(to: &mut [u8], from: &[u8]) -> Option<()> {
     *to.first_chunk_mut::<N>()? = *from.first_chunk()?;

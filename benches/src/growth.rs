@@ -11,7 +11,7 @@ use crate::session::{Ours, connected, stream};
 const PAYLOADS: [usize; 6] = [0, 100, 1_000, 10_000, 100_000, 1_000_000];
 /// Sizes of a read, in bytes.
 const READS: [usize; 6] = [64, 100, 200, 400, 800, 1460];
-/// Slots in flight, and filters.
+/// Numbers of slots in flight, and of filters.
 const COUNTS: [usize; 7] = [1, 3, 10, 30, 100, 300, 1_000];
 
 /// A claim about a series of costs.
@@ -27,7 +27,7 @@ pub const CLAIMS: [Claim; 5] = [
     Claim {
         series: "decode a PUBLISH",
         of: "payload, B",
-        // Only more bytes of the Remaining Length may add cost.
+        // Only a longer Remaining Length may add cost.
         holds: |costs| most(costs) - least(costs) <= 40.0,
         says: "the cost does not depend on the payload",
     },

@@ -135,7 +135,7 @@ impl Driver for Still {
 
 embassy_time_driver::time_driver_impl!(static STILL: Still = Still);
 
-/// A transport in memory: the bytes of the server, and the bytes that it received.
+/// A transport in memory: the bytes from the server, and the bytes to it.
 #[derive(Clone, Default)]
 pub struct Line(Rc<RefCell<Ends>>);
 

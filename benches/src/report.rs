@@ -73,7 +73,7 @@ const PLAIN_GOALS: [(&str, f64); 7] = [
     ("encode/SUBSCRIBE x 4", 600.0),
 ];
 
-/// Returns the rows in their order, as `codec/row`.
+/// Returns the rows in their order, as `table/row`.
 pub fn rows(names: &[String]) -> Vec<String> {
     let mut rows: Vec<String> = Vec::new();
     for name in names.iter().filter(|name| is_row(name)) {

@@ -16,7 +16,7 @@ pub const NOTHING: &str = "nothing/at all/umqtt";
 /// Results: a number for each name.
 pub type Found = HashMap<String, f64>;
 
-/// Argument of the child under callgrind. It runs each routine once, in order.
+/// Runs each routine once, in order. Only the child under callgrind calls this.
 pub fn once(jobs: &mut [Box<dyn Work>]) {
     for job in jobs {
         println!("{}", job.name());
@@ -77,7 +77,7 @@ pub fn plain() -> PathBuf {
             "--manifest-path",
             concat!(env!("CARGO_MANIFEST_DIR"), "/Cargo.toml"),
         ])
-        // As by default. The environment of a developer may differ.
+        // The default of a release. A developer's environment may set another value.
         .env("CARGO_INCREMENTAL", "0")
         .status()
         .expect("cargo is installed");
@@ -85,7 +85,7 @@ pub fn plain() -> PathBuf {
     target.join("plain/benches")
 }
 
-/// Argument of the child without callgrind. It runs each routine many times.
+/// Runs the routine of each row many times. Only the child without callgrind calls this.
 pub fn often(jobs: &mut [Box<dyn Work>], out: &Path) {
     let mut criterion = Criterion::default()
         .without_plots()
@@ -98,7 +98,7 @@ pub fn often(jobs: &mut [Box<dyn Work>], out: &Path) {
     }
 }
 
-/// Returns `true` if the table has a row for it.
+/// Returns `true` if the table has a row for the routine with this name.
 pub fn is_row(name: &str) -> bool {
     name != NOTHING && !name.starts_with("growth/")
 }

@@ -343,7 +343,7 @@ impl Core {
     }
 }
 
-/// Writes the packets that the connection requests.
+/// Encodes the packets that the connection wants to send. Returns their length.
 fn written(events: Vec<CoreEvent>) -> usize {
     let mut sent = 0;
     for event in std::hint::black_box(events) {
@@ -380,7 +380,7 @@ fn umqtt(bytes: &[u8]) -> Option<usize> {
     Some(used)
 }
 
-/// It does not return the length of the packet, so the fixed header is read once more.
+/// Decodes with mqttrs. It does not return the length of the packet, so the fixed header is read once more.
 fn mqttrs(bytes: &[u8]) -> Option<usize> {
     let packet = mqttrs::decode_slice(bytes).expect("it is valid")?;
     std::hint::black_box(packet);

@@ -23,7 +23,7 @@ struct Incoming {
 }
 
 impl Wire {
-    /// Adds packets of the peer. Each read returns one.
+    /// Replaces the packets of the peer. Each read returns one.
     pub(crate) fn feed(&self, packets: &[&[u8]]) -> Result<(), Failure> {
         let mut incoming = self.incoming.borrow_mut();
         incoming.packets.clear();

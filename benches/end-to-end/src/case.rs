@@ -14,8 +14,7 @@ pub(crate) struct Case {
     pub(crate) qos: QoS,
     /// Payload, in bytes.
     pub(crate) size: usize,
-    /// Maximum number of messages that were passed to the client and are not complete. At QoS 1 and 2, they are in
-    /// flight.
+    /// Maximum number of messages that the client has accepted, but not completed. At QoS 1 and 2, they are in flight.
     pub(crate) window: usize,
     pub(crate) count: usize,
     /// Maximum time of a worker.
@@ -29,7 +28,7 @@ pub(crate) enum Direction {
 }
 
 impl Case {
-    /// The command line of the program of the worker.
+    /// Returns the arguments of the worker's command line.
     pub(crate) fn arguments(&self) -> [String; 8] {
         [
             self.direction.to_string(),
@@ -65,7 +64,8 @@ impl Case {
         })
     }
 
-    /// At QoS 0, the last message is sent at QoS 1. Its acknowledgement proves that the broker has all of them.
+    /// Returns the QoS of a message. At QoS 0, the last one is sent at QoS 1. Its acknowledgement proves that the
+    /// broker has all messages.
     pub(crate) fn qos_of(&self, last: bool) -> QoS {
         match self.qos {
             QoS::AtMostOnce if last => QoS::AtLeastOnce,

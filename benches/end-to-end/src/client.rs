@@ -66,7 +66,7 @@ const WORKERS: [Worker; 6] = [
     },
 ];
 
-/// Runs in the process of a worker.
+/// Runs a case in the process of a worker, and prints the result.
 pub(crate) fn work(name: &str, arguments: &[String]) -> Result<()> {
     let worker = WORKERS
         .iter()
@@ -87,7 +87,7 @@ pub(crate) fn all(folder: &Path) -> Result<Vec<Client>> {
     let mut clients: Vec<_> = WORKERS
         .iter()
         .map(|worker| Client {
-            // umqtt is the one in this repository.
+            // umqtt has no version here: it is the one in this repository.
             name: match locked(worker.name) {
                 Some(version) => format!("{} {version}", worker.name),
                 None => worker.name.to_owned(),

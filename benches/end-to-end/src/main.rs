@@ -4,8 +4,8 @@
 //! the table to `results.md`.
 //!
 //! Messages to be received are stored in the broker before the client connects, so that no client waits for a
-//! publisher. The order of the clients changes with each round, and the table has medians. A ratio is that of two clients
-//! in one round. Broker and client run on one CPU each.
+//! publisher. The order of the clients changes with each round, and the table has medians. Each ratio compares two
+//! clients in the same round. Broker and client run on one CPU each.
 
 mod broker;
 mod case;
@@ -178,7 +178,7 @@ fn cases(quick: bool) -> Vec<Case> {
     cases
 }
 
-/// Returns the number of messages, so that a run takes some tenths of a second.
+/// Returns the number of messages for a run of some tenths of a second.
 const fn count(qos: QoS, size: usize, window: usize) -> usize {
     match (qos, size, window) {
         (QoS::AtMostOnce, 64, _) => 50_000,

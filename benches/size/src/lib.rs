@@ -9,16 +9,16 @@ use umqtt::{Clock, Instant};
 unsafe extern "C" {
     safe fn transport_read_ready() -> bool;
     safe fn transport_write_ready() -> bool;
-    /// Writes up to `len` received bytes to the address, and returns their number; below 0 if the transport has failed.
+    /// Writes up to `len` received bytes to `to`, and returns their number. Below 0: the transport has failed.
     safe fn transport_read(to: *mut u8, len: usize) -> isize;
-    /// Sends up to `len` bytes from the address, and returns their number; below 0 if the transport has failed.
+    /// Sends up to `len` bytes from `from`, and returns their number. Below 0: the transport has failed.
     safe fn transport_write(from: *const u8, len: usize) -> isize;
     safe fn clock_now() -> u32;
     safe fn show_bytes(from: *const u8, len: usize);
     safe fn halt() -> !;
 }
 
-/// The rest of the firmware uses the received message.
+/// Passes a received message to the rest of the firmware, which is not counted.
 pub fn show(bytes: &[u8]) {
     show_bytes(bytes.as_ptr(), bytes.len());
 }

@@ -60,7 +60,7 @@ async fn publish<'d>(case: &Case, device: &'d mut Device<'d, TokioClock>) -> Res
         while let Some(message) = source.next(&meter) {
             mqtt.publish(&message).await?;
             queued += 1;
-            // At QoS 0 nothing waits for the server.
+            // At QoS 0, `publish` does not wait for the server, so this lets the runner send.
             if case.qos == QoS::AtMostOnce && queued % case.window == 0 {
                 yield_now().await;
             }

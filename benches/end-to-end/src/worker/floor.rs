@@ -1,6 +1,6 @@
-//! The floor: a loop on a socket that writes bytes encoded before, and counts the bytes that come back.
+//! The floor: a loop on a socket that writes prepared bytes, and counts the received bytes.
 //!
-//! It answers with the packet id of each received packet, and checks nothing.
+//! It acknowledges each received packet with the packet id in it, and checks nothing.
 
 use std::{
     io::{Read, Write},

@@ -23,9 +23,9 @@ use crate::case::{Case, Direction};
 pub(crate) const TOPIC: &str = "end/to/end/benchmark";
 pub(crate) const KEEP_ALIVE: u16 = 60;
 
-/// The storage of umqtt: messages of 16 KiB in both directions, and twice a window of 16, because acknowledged packets
-/// free their room only from the front. It has as many QoS 2 ids as there are stored messages, because mosquitto 2.0.11
-/// sends all of them after the first are complete, regardless of its window.
+/// The storage of umqtt, for messages of 16 KiB in both directions. The send buffer has room for two windows of 16
+/// messages, because an acknowledged packet frees its room only after all packets before it. There is a QoS 2 id for
+/// each message in the broker: mosquitto 2.0.11 ignores its window after the first messages are complete.
 pub(crate) type Memory = umqtt::Storage<{ 20 * 1024 }, { 33 * 17 * 1024 }, 16, 10_016>;
 
 /// The result of a run.

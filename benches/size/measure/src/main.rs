@@ -33,7 +33,7 @@ const PROGRAMS: [&str; 6] = [
     "device",
     "device-async",
 ];
-/// Own code, in bytes, by program and chip. The smaller of the two levels counts.
+/// Goals for own code in bytes, by program and chip. It is sufficient if one of the two levels reaches the goal.
 const GOALS: [(&str, &str, u64); 5] = [
     ("codec-loop", "thumbv6m", 1350),
     ("codec-loop", "riscv32imc", 1500),
@@ -72,7 +72,8 @@ impl Programs {
             for target in TARGETS {
                 for level in LEVELS {
                     let elf = self.read(level, target, program)?;
-                    // A program has no code of the parts that it does not use, whichever function the compiler has put it into.
+                    // `codec-loop` must have no code of the session, and all others must have it. A path or a
+                    // symbol shows even inlined code.
                     let has_session = elf.contains(b"src/session") || elf.contains(b"7session");
                     let chip = chip(target);
                     if has_session == (program == "codec-loop") {
@@ -191,7 +192,7 @@ fn whole_table(programs: &Programs, paths: bool) -> Result<Vec<String>> {
     Ok(lines)
 }
 
-/// The first figure of each row, by the name of the row.
+/// Returns the first figure of each row, by the name of the row.
 fn figures<'l>(lines: impl IntoIterator<Item = &'l str>) -> BTreeMap<&'l str, u64> {
     let rows = lines.into_iter().filter_map(|line| line.strip_prefix("| "));
     rows.filter_map(|row| {
@@ -201,7 +202,7 @@ fn figures<'l>(lines: impl IntoIterator<Item = &'l str>) -> BTreeMap<&'l str, u6
     .collect()
 }
 
-/// The rows of the README: own code at opt-level z, RAM, and the deepest stack of all.
+/// Returns the section of the README: own code at opt-level z, RAM, and the deepest stack of all calls.
 fn readme_section(kept: &str) -> Result<String> {
     let figures = figures(kept.lines());
     let figure = |name: &str| {

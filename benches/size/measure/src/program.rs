@@ -56,7 +56,7 @@ impl Program {
         })
     }
 
-    /// The section with this name. It is empty if there is none.
+    /// Returns the section with this name, or an empty one if there is none.
     pub fn section(&self, name: &str) -> Result<Section> {
         let Some(section) = self.file.section_by_name(name) else {
             return Ok(Section {
@@ -80,7 +80,7 @@ impl Program {
         functions.filter(|it| it.section == ".text")
     }
 
-    /// Bytes of own code, and of the functions that the compiler calls.
+    /// Returns the bytes of own code, and of the functions that the compiler calls.
     pub fn flash(&self) -> Result<(u64, u64)> {
         let mut total = 0;
         for name in FLASH {
@@ -98,7 +98,7 @@ impl Program {
         Ok((total - builtin, builtin))
     }
 
-    /// The size of a static whose name begins with `SIZE_OF_`.
+    /// Returns the size of the static `SIZE_OF_` and this name.
     pub fn size_of(&self, name: &str) -> Result<u64> {
         let found = self
             .symbols

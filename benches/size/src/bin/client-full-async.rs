@@ -30,7 +30,7 @@ fn run(storage: &mut Storage<256, 256, 4>, log: &[u8]) {
 async fn device(storage: &mut Storage<256, 256, 4>, log: &[u8]) {
     let mut session = Session::new(storage);
     loop {
-        // With the same session, so unacknowledged messages are sent again.
+        // The session is the same, so it resends unacknowledged messages.
         let _ = connection(&mut session, log).await;
     }
 }

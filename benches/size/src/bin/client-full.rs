@@ -1,4 +1,4 @@
-//! A program that uses all of the blocking client: QoS 2, resume with retained messages, keep alive, deadlines,
+//! A program that uses all of the blocking client: QoS 2, resume with unacknowledged messages, keep alive, deadlines,
 //! payloads larger than the buffers in both directions.
 #![no_std]
 #![no_main]
@@ -19,7 +19,7 @@ const LOG: StreamedPublish<'_> = StreamedPublish::New {
 fn run(storage: &mut Storage<256, 256, 4>, log: &[u8]) {
     let mut session = Session::new(storage);
     loop {
-        // With the same session, so unacknowledged messages are sent again.
+        // The session is the same, so it resends unacknowledged messages.
         let _ = connection(&mut session, log);
     }
 }
