@@ -68,7 +68,7 @@ async fn run_network(mut runner: Runner<'static, ppp::Device<'static>>) -> ! {
     runner.run().await
 }
 
-/// Dials, and carries packets until the line ends.
+/// Dials, and transfers packets until the connection ends. Then it dials again.
 #[embassy_executor::task]
 async fn run_line(
     mut line: ppp::Runner<'static>,

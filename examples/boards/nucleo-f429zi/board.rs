@@ -61,7 +61,7 @@ async fn run_network(mut runner: Runner<'static, Interface>) -> ! {
     runner.run().await
 }
 
-/// A locally administered address, made of the chip's number.
+/// Returns a locally administered address, made of the unique id of the chip.
 fn mac_address() -> [u8; 6] {
     let [a, b, c, d, e, .., f] = uid();
     [2, a ^ f, b, c, d, e]

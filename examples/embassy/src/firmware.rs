@@ -1,4 +1,4 @@
-//! Writes a new firmware image from a message that is larger than the memory to the unused slot.
+//! Writes a new firmware image to the unused slot. The image is a message that is larger than the memory.
 
 use board::{flash::Slot, println};
 use ota_slot::{Installer, Progress, installed};

@@ -1,5 +1,5 @@
-//! The C functions that Mbed TLS needs and tinyrlibc has not: `calloc` and `free`, on a heap whose use is counted, and
-//! the functions of its log, which is off.
+//! C functions that Mbed TLS needs and tinyrlibc lacks: `calloc` and `free`, on a heap whose use is counted, and the
+//! functions of its log, which is off.
 
 use core::{
     alloc::Layout,
@@ -16,7 +16,7 @@ use static_cell::StaticCell;
 /// Size of the heap in bytes.
 const SIZE: usize = 80 * 1024;
 
-/// The length of an allocation is stored before it.
+/// Number of bytes before an allocation. They store its length.
 const HEADER: usize = 8;
 
 static HEAP: Mutex<RefCell<Counted>> = Mutex::new(RefCell::new(Counted {
@@ -36,7 +36,7 @@ pub(crate) fn start() {
     critical_section::with(|cs| HEAP.borrow_ref_mut(cs).heap.init_from_slice(memory));
 }
 
-/// Returns the bytes in use now, and the most that were.
+/// Returns the bytes in use now, and their maximum since the start.
 pub(crate) fn used() -> (usize, usize) {
     critical_section::with(|cs| {
         let counted = HEAP.borrow_ref(cs);

@@ -2,7 +2,8 @@
 
 use umqtt::{Ended, client::Error};
 
-/// Returns the end of a sentence about a connection that ended before the server accepted it; otherwise nothing.
+/// Returns a hint for the end of a sentence, if the connection ended before the server accepted it. Otherwise, the hint
+/// is empty.
 pub const fn hint<E>(ended: &Ended<E>) -> &'static str {
     match ended {
         Ended::Lost {

@@ -29,8 +29,8 @@ impl PrefixTooLong {
 }
 
 impl Identity {
-    /// Creates the names for this MAC address. Without a prefix, the topic begins with a UUID: version 5, of `mac:` and
-    /// the address in hex, in the namespace of URLs.
+    /// Creates the names for this MAC address. Without a prefix, the topic begins with a UUID of version 5 in the
+    /// namespace of URLs. The name of the UUID is `mac:` and the address in hex.
     ///
     /// # Errors
     ///
@@ -68,7 +68,7 @@ impl Identity {
         &self.topic
     }
 
-    /// The topic of firmware images.
+    /// Returns the topic of firmware images.
     pub fn firmware(&self) -> String<{ TOPIC_CAPACITY + FIRMWARE_SUFFIX.len() }> {
         let parts = [self.topic(), FIRMWARE_SUFFIX];
         parts.into_iter().collect()

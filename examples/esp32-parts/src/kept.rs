@@ -12,7 +12,7 @@ pub const HEADER: usize = 1;
 const OFF: u8 = 1;
 const ON: u8 = 2;
 
-/// Saves both to `memory`, of [`HEADER`] bytes and those that the image needs.
+/// Saves the light and the session to `memory`. It must have [`HEADER`] bytes and room for the image.
 ///
 /// # Errors
 ///
@@ -32,7 +32,7 @@ pub fn save(mqtt: Mqtt<'_>, on: bool, memory: &mut [u8]) -> Result<(), DeviceErr
 ///
 /// # Errors
 ///
-/// The memory holds something else. The session is as it was.
+/// The memory contains something else. The session is unchanged.
 pub fn restore(session: &mut Session<'_>, memory: &[u8]) -> Result<Option<bool>, ImageError> {
     let (on, image) = match memory {
         [0, ..] => return Ok(None),

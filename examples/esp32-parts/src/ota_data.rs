@@ -7,8 +7,8 @@
 //! 28..32   CRC-32 of the number
 //! ```
 //!
-//! There are two entries, each in a sector of its own. A change is written to the sector of the older entry, so the newer one
-//! is valid until the change is complete.
+//! There are two entries, each in a sector of its own. A change is written to the sector of the older entry, so the
+//! newer one is valid until the change is complete.
 
 use embedded_storage::nor_flash::NorFlash;
 use ota_slot::{ImageState, Slots};
@@ -22,7 +22,7 @@ const VALID: u32 = 2;
 const INVALID: u32 = 3;
 const ABORTED: u32 = 4;
 
-/// The label of an entry whose trial is ended by the image. Without it, the bootloader ends the trial.
+/// The label of an entry if the image itself ends its trial. Without this label, the bootloader ends the trial.
 const TRIAL: [u8; 20] = *b"trial without loader";
 const NO_LABEL: [u8; 20] = [0xFF; 20];
 
@@ -127,7 +127,7 @@ impl<F: NorFlash> Slots for OtaData<F> {
 
     fn state(&mut self) -> Result<ImageState, F::Error> {
         let newest = self.newest()?;
-        // Otherwise, the bootloader could not start the image in that slot.
+        // If the newest entry is for the other slot, the bootloader could not start the image there.
         let entry = newest.filter(|entry| entry.slot() == self.running);
         Ok(match entry.map(|entry| (entry.state, entry.label)) {
             Some((PENDING, TRIAL)) => ImageState::Trial,
@@ -158,7 +158,7 @@ impl<F: NorFlash> Slots for OtaData<F> {
     }
 }
 
-/// CRC-32, as the ROM of the chips computes it for the bootloader: without inversion at its beginning.
+/// Returns the CRC-32 as the ROM of the chips computes it for the bootloader: without the inversion at the start.
 fn crc_of(bytes: &[u8; 4]) -> u32 {
     let mut crc = 0;
     for &byte in bytes {

@@ -8,7 +8,7 @@ use umqtt::{
     asynch::{Mqtt, Runner, Sleep},
 };
 
-/// Connects on this transport, and disconnects when this number of messages at QoS 1 is acknowledged.
+/// Connects on this transport, and disconnects when `waiting` messages at QoS 1 are acknowledged.
 ///
 /// If the connection ends or this future is dropped, unacknowledged messages stay in the session.
 pub async fn deliver<T: Read + Write, C: Sleep>(

@@ -1,4 +1,4 @@
-//! A chip that is updated, with a bootloader with and without rollback, and with power lost at any write.
+//! Updates of a chip: the bootloader has rollback or not, and power is lost at any write.
 #![allow(
     clippy::arithmetic_side_effects,
     clippy::indexing_slicing,
@@ -14,14 +14,14 @@ use ota_slot::{ImageState, Slots, Start, confirm, start};
 
 const SECTOR: usize = 4_096;
 
-/// The numbers of the states that the bootloader has in addition.
+/// Numbers of two states of an entry.
 const PENDING: u8 = 1;
 const ABORTED: u8 = 4;
 
 #[derive(Clone)]
 struct SimFlash {
     cells: Vec<u8>,
-    /// Power is lost after so many erases and written words.
+    /// Number of erases and written words until power is lost.
     steps_left: usize,
 }
 
@@ -129,7 +129,7 @@ impl NorFlash for SimFlash {
     }
 }
 
-/// Resets the chip, and returns the slot that runs and what its image has to do.
+/// Resets the chip. Returns the slot that runs, and the task of its image.
 fn reset(flash: &mut SimFlash, has_rollback: bool) -> (u32, Result<Start, PowerLost>) {
     let slot = flash.boot(has_rollback);
     let mut data = OtaData::new(flash.clone(), slot);
@@ -246,7 +246,7 @@ fn power_loss_at_any_write_leaves_the_old_or_the_new_image() {
                 "{steps} steps"
             );
         }
-        // The old image, until the new one is complete. Then never again, unless the trial fails.
+        // The old image starts until the new one is complete. After that, it starts only if the trial fails.
         let switched = ends.iter().position(|end| end.0 == new).unwrap();
         assert!(switched > 0 && ends.len() > switched, "{ends:?}");
         for end in &ends[..switched] {

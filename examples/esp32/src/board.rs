@@ -1,4 +1,4 @@
-//! What the programs need of the board: a console, an LED, the flash, the Wi-Fi network, and their settings.
+//! The parts of the board that the programs need: console, LED, flash and Wi-Fi network. Also their settings.
 #![no_std]
 
 mod dial;
@@ -40,7 +40,7 @@ macro_rules! info {
     }};
 }
 
-/// As [`info!`], about something that failed.
+/// Shows a line about a failure on the console.
 #[macro_export]
 macro_rules! warning {
     ($text:literal $(, $value:expr)* $(,)?) => {{
@@ -67,14 +67,14 @@ pub struct Board {
     pub watchdog: Rwdt,
 }
 
-/// Starts the chip. If a setting is missing, it says so and does not return.
+/// Starts the chip. If a setting is missing, shows that on the console and does not return.
 pub async fn start() -> Board {
     let board = init();
     check().await;
     board
 }
 
-/// If a setting is missing, it says so and does not return.
+/// Checks the settings. If one is missing, shows that on the console and does not return.
 pub async fn check() {
     if let Some(problem) = settings::MISSING {
         stop(problem).await
@@ -86,7 +86,7 @@ pub fn init() -> Board {
     #[cfg(feature = "log")]
     esp_println::logger::init_logger(log::LevelFilter::Info);
     let chip = esp_hal::init(esp_hal::Config::default().with_cpu_clock(CpuClock::max()));
-    // The radio needs it, and TLS; MQTT does not.
+    // The radio and TLS need a heap. MQTT does not.
     esp_alloc::heap_allocator!(#[ram(reclaimed)] size: 64 * 1024);
     esp_alloc::heap_allocator!(size: if cfg!(feature = "tls") { 64 } else { 36 } * 1024);
     esp_rtos::start(TimerGroup::new(chip.TIMG0).timer0, chip.FROM_CPU_INTR0);

@@ -48,7 +48,7 @@ pub async fn dial<'h>(
     port: u16,
 ) -> Result<(), DialError<'h>> {
     socket.abort();
-    // A message does not wait for the acknowledgement of the one before.
+    // With Nagle's algorithm, a message would wait for the TCP acknowledgement of the one before.
     socket.set_nagle_enabled(false);
     stack.wait_config_up().await;
     info!("Connecting to {}:{}", host, port);

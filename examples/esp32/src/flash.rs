@@ -1,4 +1,4 @@
-//! The partitions of the flash that firmware images are in.
+//! The partitions of the flash for firmware images.
 
 use core::cell::RefCell;
 

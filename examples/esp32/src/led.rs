@@ -12,11 +12,11 @@ use crate::settings;
 
 /// The LED of the board.
 pub enum Led {
-    /// None.
+    /// There is no LED.
     Absent,
-    /// A plain one, and the level at which it is lit.
+    /// A plain LED, and the level at which it is lit.
     Plain(Output<'static>, Level),
-    /// An RGB one with a WS2812. It has no channel while it cannot be written to.
+    /// An RGB LED with a WS2812. It has no channel while it cannot be written to.
     Rgb(Option<Channel<'static, Blocking, Tx>>),
 }
 
@@ -48,7 +48,8 @@ impl Led {
             Self::Absent => {}
             Self::Plain(pin, lit) => pin.set_level(if on { *lit } else { !*lit }),
             Self::Rgb(channel) => {
-                // A bit is 1.2 us: 0.8 us or 0.4 us high. A colour is a byte; half is bright enough.
+                // A bit takes 1.2 us. It is high for 0.8 us (1) or 0.4 us (0).
+                // A colour is a byte. A quarter of its maximum is bright enough.
                 let dark = PulseCode::new(Level::High, 32, Level::Low, 64);
                 let mut pulses = [dark; 25];
                 for color in pulses.chunks_exact_mut(8) {

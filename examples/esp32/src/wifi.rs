@@ -22,7 +22,7 @@ use crate::{
 
 /// Time after which the console reports that there is no answer yet.
 const PATIENCE: Duration = Duration::from_secs(10);
-/// Maximum time of an attempt to join, and then to get an address.
+/// Maximum further time of an attempt to join. Also the maximum time to get an address.
 const LONGEST: Duration = Duration::from_secs(30);
 /// Time from one attempt to the next.
 const PAUSE: Duration = Duration::from_secs(5);

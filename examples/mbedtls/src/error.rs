@@ -58,7 +58,7 @@ impl Refusal {
     }
 }
 
-/// The most serious ones first.
+/// Flags and their texts, the most serious ones first.
 const REASONS: [(u32, &str); 13] = [
     (
         sys::MBEDTLS_X509_BADCERT_NOT_TRUSTED,

@@ -46,7 +46,7 @@ impl ResolvesServerCert for ByName {
     }
 }
 
-/// A broker that requires the name, and one of these protocols if there are any. It accepts the CONNECT.
+/// Starts a broker that requires the name, and one of these protocols if there are any. It accepts the CONNECT.
 fn broker(authority: &Authority, protocols: &[&[u8]]) -> u16 {
     let key = authority.certified_key(&[NAME, "127.0.0.1"]);
     let mut config = ServerConfig::builder_with_provider(Arc::new(ring::default_provider()))
@@ -59,7 +59,7 @@ fn broker(authority: &Authority, protocols: &[&[u8]]) -> u16 {
     serve(config, move |link: &mut Link| {
         let StreamOwned { conn, sock } = &mut **link;
         conn.complete_io(sock)?;
-        // The server of rustls accepts a client that offers none.
+        // The server of rustls also accepts a client that offers no protocol.
         if wants_protocol && conn.alpn_protocol().is_none() {
             return Err(io::ErrorKind::ConnectionRefused.into());
         }
@@ -154,7 +154,7 @@ async fn over_mbedtls(connector: &Connector<'_>, port: u16, name: &str) -> Resul
         .map_err(|error| format!("connection lost: {error}"))
 }
 
-/// One test, because Mbed TLS is used by one thread.
+/// All cases are one test, because only one thread may use Mbed TLS.
 #[test]
 fn mbedtls_sends_name_and_protocols_and_refuses_forgery() {
     #[cfg(feature = "clock")]

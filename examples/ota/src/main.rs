@@ -106,7 +106,7 @@ fn run(options: &Options) -> Result<()> {
     device.set_backoff(Backoff::new(500, 5_000));
 
     let transport = std_io::connect(address)?;
-    let cable = transport.get_ref().try_clone()?;
+    let socket = transport.get_ref().try_clone()?;
     device.connect(transport)?;
     while device.subscriptions() == SubscriptionState::Pending {
         device.recv(1_000, |event, _| update.handle(event))?;
@@ -120,7 +120,7 @@ fn run(options: &Options) -> Result<()> {
         println!("Waiting for an image on {}.", options.topic);
     }
 
-    let mut pull_at = options.cut_after;
+    let mut cut_at = options.cut_after;
     while !update.is_installed && update.failed.is_none() {
         if let Err(error) = device.recv(1_000, |event, _| update.handle(event)) {
             let len = update.received;
@@ -129,8 +129,8 @@ fn run(options: &Options) -> Result<()> {
             }
             println!("After {len} bytes: {error}. Connecting again.");
         }
-        if pull_at.take_if(|at| update.received >= *at).is_some() {
-            cable.shutdown(Shutdown::Both)?;
+        if cut_at.take_if(|at| update.received >= *at).is_some() {
+            socket.shutdown(Shutdown::Both)?;
         }
         if let Err(error) = device.dial(|| std_io::connect(address)) {
             println!("{error}. Connecting again.");

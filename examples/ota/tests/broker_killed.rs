@@ -19,7 +19,7 @@ use ota::publish_image;
 use sha2::{Digest, Sha256};
 
 const TOPIC: &str = "firmware/image";
-/// More than the operating system buffers of a stream that was cut.
+/// Length of the image in bytes. It is larger than the buffers of the operating system for a connection.
 const IMAGE: usize = 32 << 20;
 
 /// A mosquitto that stores its state in a folder.
@@ -109,8 +109,8 @@ fn free_address() -> SocketAddr {
         .unwrap()
 }
 
-/// Forwards bytes to and from `broker`. It sends the number of bytes from the broker to a channel without capacity, so
-/// it waits until the number is read.
+/// Forwards bytes to and from `broker`. After bytes from the broker, it sends their number to a channel without
+/// capacity. It then waits until the test reads the number.
 fn relay(broker: SocketAddr) -> (SocketAddr, Receiver<usize>) {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = listener.local_addr().unwrap();

@@ -22,9 +22,9 @@ pub(crate) struct Connection {
     unanswered: BTreeMap<(Side, String), (String, Instant)>,
     /// The last packet as printed.
     last: Option<String>,
-    /// The start of a packet of each side.
+    /// The incomplete packet of each side.
     incomplete: BTreeMap<Side, Vec<u8>>,
-    /// Sides with an error that hides the start of the next packet.
+    /// Sides whose next packets cannot be found after an error.
     undecodable: Vec<Side>,
     connected: bool,
     closed: bool,

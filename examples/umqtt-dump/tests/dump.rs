@@ -24,7 +24,7 @@ use umqtt::{
 /// Longer than any step takes on a busy machine.
 const LONG: Duration = Duration::from_secs(60);
 
-/// The program, running. It ends with the test.
+/// The running program. It is killed at the end of the test.
 struct Dump {
     process: Child,
     address: SocketAddr,

@@ -24,7 +24,7 @@ impl Broker {
         Self::start_with(TempDir::new()?, "")
     }
 
-    /// Starts it with further settings, which name files in this directory.
+    /// Starts it with further settings. The files that they name are in this directory.
     pub(crate) fn start_with(dir: TempDir, settings: &str) -> Result<Self> {
         let own =
             "user root\nlistener 1883 127.0.0.1\nallow_anonymous true\nset_tcp_nodelay true\n";

@@ -1,4 +1,4 @@
-//! The client at the other side of `check`.
+//! The test of `check`: a client that sends messages to it, and checks its answers.
 
 use std::{
     path::Path,
@@ -20,7 +20,7 @@ const COUNT: u32 = 200;
 const QOS: [QoS; 3] = [QoS::AtMostOnce, QoS::AtLeastOnce, QoS::ExactlyOnce];
 
 pub(crate) fn run(image: &Path, table: &mut Table) -> Result<()> {
-    // tshark 4.0 did not end for a few of about fifty recordings, for an unknown reason. Another one is made then.
+    // tshark 4.0 did not end for a few of about fifty recordings, for an unknown reason. Then the run is repeated.
     for _ in 0..3 {
         println!("{}", image.display());
         if run_once(image, table)? {

@@ -91,7 +91,7 @@ impl Chip {
         })
     }
 
-    /// Returns the first line of the console that begins with this text, without it.
+    /// Returns the rest of the first line of the console that begins with this text.
     pub(crate) fn line(&self, beginning: &str) -> Option<String> {
         let console = lock(&self.console);
         let mut lines = console.iter();

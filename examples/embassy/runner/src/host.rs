@@ -28,7 +28,7 @@ struct Received {
     large: Option<Random>,
 }
 
-/// A received message. An undamaged large one has only its topic.
+/// A received message. For an undamaged large one, the payload is not stored.
 pub(crate) struct Inbound {
     pub(crate) topic: String,
     pub(crate) payload: Vec<u8>,
@@ -149,7 +149,7 @@ fn random(len: usize) -> Vec<u8> {
     (0..len).map(|_| random.byte()).collect()
 }
 
-/// Returns the bytes of large messages. `check` has the same function.
+/// A generator of the bytes of large messages. `check` has the same one.
 pub(crate) struct Random(u32);
 
 impl Random {

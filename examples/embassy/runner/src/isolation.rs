@@ -11,7 +11,7 @@ use std::{
 
 use crate::Result;
 
-/// Environment variable of the process inside.
+/// Environment variable that marks the process inside the namespace.
 const INSIDE: &str = "EMBASSY_RUNNER_IS_INSIDE";
 
 /// Address of the emulating machine in the network of QEMU: 127.0.0.1 of the namespace.

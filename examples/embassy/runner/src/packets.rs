@@ -38,8 +38,7 @@ const FROM_CHIP: usize = 415;
 /// Number of messages to the chip: 200 ticks, 8 echoes, and 6 orders, without firmware images.
 const TO_CHIP: usize = 214;
 
-/// Compares the packets with the output of the program. Returns `false` if tshark did not end in
-/// time.
+/// Compares the packets with the output of the program. Returns `false` if tshark did not end in time.
 pub(crate) fn check(chip: &Chip) -> Result<bool> {
     let Some(lines) = tshark(&chip.pcap())? else {
         return Ok(false);
@@ -86,10 +85,10 @@ pub(crate) fn check(chip: &Chip) -> Result<bool> {
     Ok(true)
 }
 
-/// Runs tshark with a limit of its processor time, so that a busy machine does not end it. It takes 5 s.
+/// Runs tshark with a limit of its processor time, so that a busy machine does not end it. It needs 5 s.
 const TSHARK: &str = "ulimit -t 30; exec tshark \"$@\"";
 
-/// Maximum time, in case that it waits for something.
+/// Maximum time of tshark, in case that it waits and uses no processor time.
 const TSHARK_LIMIT: Duration = Duration::from_secs(120);
 
 /// Returns a line for each frame with MQTT: the sender, the types of its packets, and a mark if it is malformed,

@@ -285,7 +285,7 @@ async fn remember(mqtt: Mqtt<'static>) {
     println!("remembered");
 }
 
-/// Keeps the chip awake, and counts its turns: an emulator counts no instructions during a sleep, but the time.
+/// Keeps the chip awake, and counts its turns. During a sleep, the emulator would count time instead of instructions.
 #[task]
 async fn spin() {
     SPIN.wait().await;
@@ -297,7 +297,7 @@ async fn spin() {
     .await;
 }
 
-/// Returns the bytes of large messages. `runner` has the same function.
+/// A generator of the bytes of large messages. `runner` has the same one.
 struct Random(u32);
 
 impl Random {

@@ -61,8 +61,8 @@ pub fn random() -> u32 {
     (x.wrapping_mul(0xbf58_476d_1ce4_e5b9) >> 32) as u32
 }
 
-/// Returns the number of executed instructions. It counts them only with `-icount shift=0`, and while the chip does not
-/// sleep.
+/// Returns the number of executed instructions. The emulator counts them only with `-icount shift=0`, and while the
+/// chip does not sleep.
 pub fn instructions() -> u64 {
     register::minstret::read64()
 }

@@ -25,7 +25,7 @@ pub fn read(space: &mut [u8]) -> &[u8] {
     read_file(NAME, space)
 }
 
-/// Reads a file that was there before the start.
+/// Reads a file of the emulating machine. The result is empty if there is none.
 pub fn read_file<'a>(name: &CStr, space: &'a mut [u8]) -> &'a [u8] {
     let mut len = 0;
     if let Ok(mut file) = File::open(name) {

@@ -1,8 +1,8 @@
-//! A device that is updated by MQTT: a message on its topic with `/firmware` is the SHA-256 of an image, and the image.
+//! A device that is updated by MQTT. A message on its topic with `/firmware` is the SHA-256 of an image and the image.
 //!
-//! The message is far larger than the memory, so it arrives in chunks, which are written to the slot that does not run. The
-//! new image is on trial until its first connection. If there is none in five minutes, the old image starts again, also
-//! when the new one hangs: a watchdog of the chip ends the trial.
+//! The message is far larger than the memory, so it is received in chunks. They are written to the slot that does not
+//! run. The new image is on trial until its first connection. If there is none within five minutes, a watchdog resets
+//! the chip, and the old image starts again. This includes a new image that hangs.
 #![no_std]
 #![no_main]
 
@@ -118,7 +118,7 @@ impl Update<'_> {
         Handled::Done
     }
 
-    /// The image works: it stays.
+    /// Confirms the image that runs: it has connected, so it stays.
     fn end_trial(&mut self) {
         let Some(mut watchdog) = self.trial.take() else {
             return;

@@ -1,7 +1,7 @@
-//! A sensor that sleeps: it publishes one reading at QoS 1, connects until everything is acknowledged, and sleeps.
+//! A sensor that publishes a reading at QoS 1, stays connected until all readings are acknowledged, and sleeps.
 //!
-//! The reading is queued before there is a network, and the session lies in memory that keeps its power. So a reading
-//! that could not be delivered is delivered after a later sleep.
+//! The reading is queued before there is a network, and the session is stored in memory that stays powered. A reading
+//! that is not delivered in time is delivered after a later sleep.
 #![no_std]
 #![no_main]
 
@@ -98,7 +98,7 @@ async fn main(spawner: Spawner) -> ! {
         Ok(()) => info!("All readings are delivered"),
         Err(_) => warning!("Readings that wait for the next time: {}", waiting.get()),
     }
-    // The connection has ended, so nothing more is sent that the image would not contain.
+    // The connection has ended, so nothing is sent after the image is made.
     let mut memory = [0; LEN];
     if let Err(error) = kept::save(mqtt, on, &mut memory) {
         warning!("The session is not kept: {}", error);

@@ -110,7 +110,7 @@ fn device_reconnects_and_publishes_each_message() {
                 message.qos = QoS::ExactlyOnce;
                 mqtt.publish_and_wait(&message).await.unwrap();
             }
-            // The last message was sent back, and is not received yet.
+            // The broker sends the last message back, which takes some time.
             sleep(std::time::Duration::from_millis(300)).await;
         };
         select! {
@@ -136,7 +136,7 @@ fn close_sends_close_notify() {
         let connector = connector(&pki);
         let stream = dial(&connector, relay.address).await.unwrap();
         stream.close().await.unwrap();
-        // The relay reads it.
+        // The relay needs time to read it.
         sleep(std::time::Duration::from_millis(200)).await;
     });
     let records = relay.records();

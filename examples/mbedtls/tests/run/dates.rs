@@ -1,4 +1,4 @@
-//! The dates of certificates: checked with a clock, and not without.
+//! The dates of certificates. They are checked only with a clock.
 
 use crate::{
     fixture::{NAME, connector, exchange, run},

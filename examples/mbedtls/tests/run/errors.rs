@@ -143,7 +143,7 @@ fn corrupted_record_is_reported_by_each_call() {
         run(async {
             let connector = connector(&pki);
             let mut stream = dial(&connector, relay.address).await.unwrap();
-            // CONNECT, CONNACK: past the tickets, which are part of TLS 1.3's handshake.
+            // After CONNACK, the session tickets are received. They are part of the handshake of TLS 1.3.
             stream
                 .write_all(b"\x10\x0d\0\x04MQTT\x04\x02\0\0\0\x01a")
                 .await

@@ -41,7 +41,7 @@ pub(crate) fn tls() -> TlsReference<'static> {
     TLS.reference()
 }
 
-/// Trusts the root of `pki`, in PEM form.
+/// Returns a connector that trusts the root of `pki`, in PEM form.
 pub(crate) fn connector(pki: &Pki) -> Connector<'static> {
     Connector::new(tls(), X509::PEM(leak(pki.root()))).unwrap()
 }

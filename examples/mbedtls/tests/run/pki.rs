@@ -42,10 +42,10 @@ pub(crate) struct Pki {
     intermediate: CertifiedIssuer<'static, KeyPair>,
 }
 
-/// A certificate, those of the authorities below the root, and its key: paths of PEM files.
+/// Paths of the PEM files of a certificate and its key. `chain` also contains the authorities below the root.
 pub(crate) struct Pair {
     pub(crate) chain: PathBuf,
-    /// Without the authorities.
+    /// The certificate without the authorities.
     pub(crate) leaf: PathBuf,
     pub(crate) key: PathBuf,
 }
@@ -65,12 +65,12 @@ impl Pki {
         }
     }
 
-    /// The root's certificate, in PEM form.
+    /// Returns the root's certificate, in PEM form.
     pub(crate) fn root(&self) -> CString {
         CString::new(self.root.pem()).unwrap()
     }
 
-    /// The root's certificate, in DER form.
+    /// Returns the root's certificate, in DER form.
     pub(crate) fn root_der(&self) -> &[u8] {
         self.root.der()
     }
@@ -79,7 +79,7 @@ impl Pki {
         self.sign(name, CertificateParams::new([name.to_owned()]).unwrap())
     }
 
-    /// Valid only in the year 2000.
+    /// Issues a certificate that is valid only in the year 2000.
     pub(crate) fn issue_expired(&self, name: &str) -> Pair {
         let mut params = CertificateParams::new([name.to_owned()]).unwrap();
         params.not_before = date_time_ymd(2000, 1, 1);
@@ -108,7 +108,7 @@ fn authority(name: &str) -> CertificateParams {
     let mut params = CertificateParams::default();
     params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
     params.distinguished_name.push(DnType::CommonName, name);
-    // Roots are old, so that a clock of a test may run behind.
+    // Authorities are old, so that a test can set its clock back.
     params.not_before = date_time_ymd(1990, 1, 1);
     params
 }

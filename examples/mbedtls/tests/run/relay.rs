@@ -65,7 +65,7 @@ impl Relay {
         relay
     }
 
-    /// Flips a bit of the last byte that the broker sends next.
+    /// Flips a bit in the last byte of the next piece from the broker.
     pub(crate) fn corrupt(&self) {
         self.state.corrupts.store(true, Ordering::SeqCst);
     }
@@ -77,7 +77,7 @@ impl Relay {
         }
     }
 
-    /// The types of the TLS records that the client sent on each connection. The last record may be incomplete.
+    /// Returns the types of the TLS records that the client sent on each connection. The last record may be incomplete.
     #[track_caller]
     pub(crate) fn records(&self) -> Vec<Vec<u8>> {
         let sent = self.state.sent.lock().unwrap();

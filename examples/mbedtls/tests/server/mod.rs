@@ -44,8 +44,8 @@ impl Authority {
         CertifiedKey::new(vec![certificate.der().clone()], key)
     }
 
-    /// A server whose certificate was issued by a device: the authority has signed the certificate of the device, but
-    /// not as an authority.
+    /// Returns the settings of a server whose certificate was issued by a device. The authority has signed the device's
+    /// certificate, but does not allow the device to sign others.
     pub(crate) fn forge(&self, name: &str) -> ServerConfig {
         let device_key = KeyPair::generate().unwrap();
         let device = params("lamp").signed_by(&device_key, &self.0).unwrap();

@@ -17,7 +17,7 @@ const SECTOR: usize = 512;
 const SIZE: usize = 8 * SECTOR;
 const CAPACITY: usize = SIZE - SECTOR;
 
-/// Flash that loses power after so many writes and erases.
+/// Flash that loses power after a number of writes and erases.
 struct SimFlash {
     cells: Vec<u8>,
     steps_left: usize,
@@ -99,7 +99,7 @@ fn image(len: usize) -> Vec<u8> {
     (1..=250).cycle().take(len).collect()
 }
 
-/// The payload of a message with this image.
+/// Returns the payload of a message with this image.
 fn payload(image: &[u8]) -> Vec<u8> {
     let mut payload = Sha256::digest(image).to_vec();
     payload.extend_from_slice(image);
@@ -307,7 +307,7 @@ fn unconfirmed_image_is_replaced_by_old_one() {
         writes_left: usize::MAX,
     };
     assert_eq!(start(&mut data), Ok(Start::Trial));
-    // Reset, without a connection before.
+    // The chip is reset, and had no connection before.
     assert_eq!(start(&mut data), Ok(Start::Reset));
     assert_eq!(data.running, 0);
     assert_eq!(start(&mut data), Ok(Start::Normal));

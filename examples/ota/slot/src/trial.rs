@@ -3,7 +3,7 @@
 //! ```text
 //! installed -> New -- start --> Trial -- confirm --> Confirmed
 //!                                 |
-//!                                 + start (reset before it was confirmed) --> Rejected, the old image starts
+//!                                 + start (reset before it was confirmed) --> the old image starts
 //! ```
 
 /// The state of the image that the bootloader starts. It is kept in flash.
@@ -56,11 +56,11 @@ pub enum Start {
     Reset,
 }
 
-/// Call it first after each reset.
+/// Returns the task of the image that runs. Call this first after each reset.
 ///
 /// # Errors
 ///
-/// The flash failed. Go on as after [`Start::Normal`].
+/// The flash failed. Continue as after [`Start::Normal`].
 pub fn start<S: Slots>(slots: &mut S) -> Result<Start, S::Error> {
     match slots.state()? {
         ImageState::Confirmed => Ok(Start::Normal),
