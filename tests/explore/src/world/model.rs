@@ -28,7 +28,7 @@ pub(super) struct Model {
     pub(super) attempts: Vec<Attempt>,
     /// Messages that the caller has skipped. They may be received again.
     pub(super) skipped: Vec<bool>,
-    /// The session was restored from an image.
+    /// The device has restarted after a power loss.
     pub(super) restored: bool,
     /// The server has forgotten the session.
     pub(super) forgot: bool,
