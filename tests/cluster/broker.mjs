@@ -6,14 +6,14 @@ import persistence from 'aedes-persistence-redis'
 import emitter from 'mqemitter-redis'
 
 const [name, port, redisPort] = process.argv.slice(2)
-// The check of ioredis fails on a connection that has subscribed meanwhile, and ends the process.
+// The ready check of ioredis fails on a connection that has already subscribed, and ends the process.
 const redis = { host: '127.0.0.1', port: Number(redisPort), enableReadyCheck: false }
 const shared = redisPort && { mq: emitter({ ...redis }), persistence: persistence({ ...redis }) }
 
 const aedes = await Aedes.createBroker({
   ...shared,
   id: name,
-  // The queue holds what waits for a client, 42 messages if nothing else is said.
+  // Maximum number of messages that wait for a client. The default is 42.
   queueLimit: 2000
 })
 

@@ -1,4 +1,4 @@
-// Decodes packets of umqtt with mqtt-packet, and writes packets of mqtt-packet, whole and damaged.
+// Decodes packets of umqtt with mqtt-packet. Also writes packets of mqtt-packet, valid ones and damaged ones.
 //
 //   driver.js decode <LINES          adds the fields that mqtt-packet decodes
 //   driver.js generate SEED COUNT    writes packets of mqtt-packet
