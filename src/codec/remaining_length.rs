@@ -9,7 +9,7 @@ pub const MAX_REMAINING_LENGTH: u32 = 268_435_455;
 
 /// Decodes the Remaining Length at the start of `bytes`.
 ///
-/// Returns it with the length of the fixed header, which is one byte longer, or `None` if it is incomplete.
+/// Returns its value and the length of the fixed header that it ends, or `None` if it is incomplete.
 pub(super) fn decode(bytes: &[u8]) -> Result<Option<(u32, usize)>, DecodeError> {
     let mut length = 0;
     let mut header_len = 1_u8;

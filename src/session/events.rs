@@ -35,7 +35,7 @@ pub(super) struct EventQueue {
     /// Number of the pending event, by which a token recognizes it.
     generation: u16,
     pending: PendingEvent,
-    /// An event of an older connection that was not taken.
+    /// An event of an older connection that the caller has not received.
     carried_over: PendingEvent,
 }
 
@@ -48,8 +48,8 @@ pub struct EventToken {
 }
 
 impl EventToken {
-    /// Returns the id of the request whose end this event reports: its PUBACK, PUBCOMP, SUBACK or UNSUBACK, or that
-    /// none will be received.
+    /// Returns the id of the request that ends with this event. Its PUBACK, PUBCOMP, SUBACK or UNSUBACK was received,
+    /// or will never be.
     pub const fn completed_request(&self) -> Option<PacketId> {
         self.completes
     }

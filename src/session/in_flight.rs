@@ -439,7 +439,7 @@ impl InFlight<'_> {
         }
     }
 
-    /// Returns the times at which the requests were sent that wait for an answer.
+    /// Returns the times at which the waiting requests were sent.
     pub(super) fn sent_times(&mut self) -> impl Iterator<Item = &mut Instant> {
         self.slots
             .iter_mut()

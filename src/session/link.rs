@@ -145,7 +145,7 @@ impl Link {
         is_silent && !self.disconnected
     }
 
-    /// Returns why the connection was closed.
+    /// Returns the reason why the connection was closed.
     pub(super) const fn close_reason(&self) -> ProtocolError {
         match self.state {
             State::Closed(reason) => reason,
@@ -160,7 +160,7 @@ impl Link {
         clean_session || self.clean_session
     }
 
-    /// Records that a CONNECT was written, of which nothing is sent yet.
+    /// Records that a CONNECT was written, of which no byte was sent.
     pub(super) const fn prepare(&mut self, clean_session: bool) {
         let begins_new = self.begins_new_session(clean_session);
         self.server_has_session &= !begins_new;
@@ -188,7 +188,7 @@ impl Link {
         self.unknown_session = session_present && !self.server_has_session;
         self.server_has_session = !self.clean_session;
         self.awaits_connack = false;
-        // [MQTT-3.2.2-2]
+        // [MQTT-3.2.2-2] The flag is reported to the caller.
         self.session_present = session_present;
         self.state = State::Connected;
     }
@@ -211,7 +211,7 @@ impl Link {
     }
 
     /// Returns `true`, for [`Event::Connected`](super::Event::Connected), if an earlier CONNECT was not answered, and
-    /// resets it.
+    /// resets the flag.
     pub(super) const fn take_connect_unanswered(&mut self) -> bool {
         core::mem::replace(&mut self.connect_unanswered, false)
     }
@@ -252,7 +252,7 @@ impl Link {
 
     /// Closes the connection because the packet of a pending event is invalid.
     ///
-    /// The reason replaces that of a connection which closed after the packet was received.
+    /// If the connection was closed after the packet was received, the new reason replaces the old one.
     #[inline(never)] // called for four reasons
     pub(super) fn reject_event(&mut self, reason: ProtocolError) -> ProtocolError {
         debug!("connection closed: {}", reason);

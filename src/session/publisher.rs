@@ -29,7 +29,7 @@ pub struct Publisher<'a, 'b> {
     pub(super) receive_capacity: usize,
 }
 
-/// The error of a request that must wait because others wait longer.
+/// The error of a request that must wait because others have waited longer.
 #[cfg(feature = "async")]
 const NOT_IN_TURN: RequestError = RequestError::SendBufferFull { needed: 0, free: 0 };
 

@@ -30,11 +30,13 @@ use crate::{
 ///
 /// 1. [`connect`](Self::connect) queues CONNECT.
 /// 2. [`poll`](Self::poll) and [`event`](Self::event), until `poll` returns `None`.
-/// 3. While [`pending`](Self::pending) returns bytes, write them, and report with [`consume`](Self::consume).
-/// 4. Read into [`space`](Self::space), and report with [`commit`](Self::commit). If there is nothing to read, wait for the
-///    transport or until [`deadline`](Self::deadline).
+/// 3. While [`pending`](Self::pending) returns bytes, write them, and report their number with
+///    [`consume`](Self::consume).
+/// 4. Read into [`space`](Self::space), and report the number of bytes with [`commit`](Self::commit). If there is
+///    nothing to read, wait for the transport or until [`deadline`](Self::deadline).
 /// 5. Continue with step 2. Requests can be made at any time.
-/// 6. If the transport fails or ends, [`connection_lost`](Self::connection_lost), then step 2 until `poll` returns an error.
+/// 6. If the transport fails or ends, call [`connection_lost`](Self::connection_lost), and repeat step 2 until `poll`
+///    returns an error.
 ///
 /// ```
 /// use umqtt::{Event, Instant, Session, Storage, codec::Connect};
@@ -135,7 +137,7 @@ impl Session<'_> {
                 SentPacket::Connect => self.timers.on_connect_sent(now),
                 SentPacket::Disconnect => {
                     self.timers.on_disconnect_sent();
-                    // Before CONNACK the server may still refuse the connection: its answer closes it.
+                    // Before CONNACK, the server may still refuse the connection. The session waits for its answer.
                     if !is_connecting {
                         self.timers.await_end(now);
                         self.link.finish_disconnect();
@@ -187,9 +189,9 @@ pub(super) fn queue_ping(sender: &mut Sender<'_>, timers: &mut Timers) {
     timers.on_ping_queued();
 }
 
-/// Queues the acknowledgement of a message that the caller was given \[MQTT-3.3.4-1\], with its id
-/// \[MQTT-2.3.1-6\], in order \[MQTT-4.6.0-2\] \[MQTT-4.6.0-3\] and not before \[MQTT-4.3.2-2\]. The id of a QoS 2
-/// message is kept.
+/// Queues the acknowledgement of a message, with its id \[MQTT-2.3.1-6\], in the order of the messages
+/// \[MQTT-4.6.0-2\] \[MQTT-4.6.0-3\]. The caller was given the message before \[MQTT-3.3.4-1\] \[MQTT-4.3.2-2\].
+/// The id of a QoS 2 message is kept.
 pub(super) fn acknowledge_message(
     qos: QoS,
     id: Option<PacketId>,

@@ -10,10 +10,10 @@ use crate::codec::PacketId;
 /// - `RX`, in bytes: the largest packet that is received whole, at least 16. A larger PUBLISH is received in chunks.
 /// - `TX`, in bytes: holds the CONNECT, everything queued, and each QoS 1 and 2 PUBLISH until it is acknowledged;
 ///   at least 16.
-/// - `INFLIGHT`: how many publishes at QoS 1 and 2, subscribes and unsubscribes can wait for their acknowledgement at
-///   the same time (8 bytes each).
-/// - `INBOUND`: how many QoS 2 messages can be received at the same time (2 bytes each). Brokers send 20 (mosquitto) to
-///   100 (rumqttd) before they wait.
+/// - `INFLIGHT`: maximum number of publishes at QoS 1 and 2, subscribes and unsubscribes that wait for their
+///   acknowledgement at the same time (8 bytes each).
+/// - `INBOUND`: maximum number of QoS 2 messages that are received at the same time (2 bytes each). Brokers send 20
+///   (mosquitto) to 100 (rumqttd) before they wait.
 #[derive(Debug)]
 #[doc(alias = "max_inflight_messages_set")] // Paho
 #[doc(alias = "set_inflight")] // rumqttc
@@ -57,7 +57,7 @@ impl<const RX: usize, const TX: usize, const INFLIGHT: usize, const INBOUND: usi
         }
     }
 
-    /// Returns the parts without their capacities, empty.
+    /// Empties the parts, and returns them without their capacities.
     pub(super) fn parts(&mut self) -> StorageParts<'_> {
         self.slots.clear();
         self.received_ids.clear();
@@ -78,7 +78,7 @@ impl<const RX: usize, const TX: usize, const INFLIGHT: usize, const INBOUND: usi
     }
 }
 
-/// The parts of a storage. Without its capacities, the session is compiled once.
+/// The parts of a storage, without its capacities, so that the session is compiled only once.
 pub(super) struct StorageParts<'b> {
     pub(super) rx: &'b mut [u8],
     pub(super) tx: &'b mut [u8],

@@ -96,7 +96,7 @@ impl Snapshot<'_> {
             let state = slot.state_to_save() as u8;
             image.put(&[high, low, state, u8::from(slot.is_forgotten())]);
         }
-        // With DUP, because they may have been sent before the image is read.
+        // The packets have DUP, because they may have been sent before the image is read.
         for (first, rest) in sender.buffer.kept_publishes() {
             image.put(&[first]);
             image.put(rest);

@@ -26,7 +26,7 @@ pub(super) struct Receiver<'b> {
     bytes_needed: usize,
     /// Unread bytes that the caller was given. The next call releases them.
     borrowed_len: usize,
-    /// Number of payload bytes at their end that [`Self::read_payload`] has not copied.
+    /// Number of payload bytes, at the end of the borrowed bytes, that [`Self::read_payload`] has not copied.
     payload_uncopied: usize,
     /// The packet that [`Self::next_frame`] found last.
     packet: ReceivedPacket,
@@ -38,9 +38,9 @@ pub(super) enum Frame {
     Packet,
     /// The beginning of a PUBLISH that is larger than the buffer, for [`Receiver::begin_oversized`].
     Oversized,
-    /// A part of its payload, for [`Receiver::borrow_chunk`].
+    /// A part of the payload of such a PUBLISH, for [`Receiver::borrow_chunk`].
     Chunk,
-    /// The last part of it was skipped.
+    /// The last part of an oversized PUBLISH was skipped.
     Skipped(Skipped),
 }
 
@@ -171,7 +171,7 @@ impl Receiver<'_> {
         self.body()
     }
 
-    /// Takes back the bytes that the caller was given, who will be given them again.
+    /// Takes back the bytes that the caller was given. They will be given to the caller again.
     pub(super) const fn return_borrowed(&mut self) {
         self.borrowed_len = 0;
         self.payload_uncopied = 0;
@@ -195,7 +195,7 @@ impl Receiver<'_> {
         let len = self.buffer.unread_len().min(self.oversized.remaining);
         self.borrowed_len = len;
         self.payload_uncopied = len;
-        // It was decoded before, at the start of the message.
+        // This header was decoded before, at the start of the message.
         let (message, _) =
             PublishHeader::decode_body(&self.packet.header, self.buffer.prefix()).ok()??;
         let offset = message.payload_len.saturating_sub(self.oversized.remaining);
@@ -214,7 +214,8 @@ impl Receiver<'_> {
         len
     }
 
-    /// Returns `true` if [`Self::read_payload`] has copied a part of the payload that the caller was given, and not all.
+    /// Returns `true` if [`Self::read_payload`] has copied a part of the payload that the caller was given, and not
+    /// all.
     pub(super) const fn is_partly_copied(&self) -> bool {
         self.is_partly_copied
     }
@@ -237,7 +238,7 @@ impl Receiver<'_> {
         self.oversized.skip_rest();
     }
 
-    /// Discards the message, or the rest of it, whose event was pending.
+    /// Discards the message whose event was pending, or the rest of that message.
     pub(super) fn discard_message(&mut self) {
         if self.is_streaming() {
             self.release();
@@ -275,7 +276,7 @@ impl Receiver<'_> {
             self.bytes_needed = 1;
             return Ok(None);
         };
-        // Checked before the rest was received, for which there may be no room.
+        // The type is checked before the rest is received, because there may be no room for it.
         check_allowed(is_connected, header.packet_type)?;
         let [header_len, ..] = header_len.to_le_bytes();
         self.packet = ReceivedPacket { header, header_len };
@@ -304,7 +305,7 @@ impl Receiver<'_> {
 fn check_allowed(is_connected: bool, packet_type: PacketType) -> Result<(), ProtocolError> {
     match packet_type {
         PacketType::Connack if !is_connected => Ok(()),
-        // [MQTT-3.2.0-1]
+        // [MQTT-3.2.0-1] The first packet of the server is CONNACK.
         _ if !is_connected => Err(ProtocolError::BeforeConnack(packet_type)),
         PacketType::Connect
         | PacketType::Connack

@@ -74,7 +74,7 @@ impl Oversized {
         }
         let part = raw_packet::payload_offset(header.flags, body);
         if header_len.saturating_add(part) > buffer.capacity() {
-            // Checked before all of it was received.
+            // This is checked before the whole packet was received.
             if part > body_len {
                 return Err(DecodeError::Truncated);
             }
@@ -187,7 +187,7 @@ impl Oversized {
 
 /// Checks the next bytes of a topic of which `remaining` bytes were not checked yet.
 ///
-/// The buffer never holds the whole topic, so single bytes are checked only.
+/// The buffer never contains the whole topic, so only single bytes are checked.
 fn check_topic(unread: &[u8], topic_len: usize, remaining: usize) -> Result<(), DecodeError> {
     let begin = topic_len.saturating_sub(remaining);
     for (offset, byte) in unread.iter().take(remaining).enumerate() {
@@ -207,7 +207,7 @@ fn topic_len(buffer: &ReceiveBuffer<'_>) -> u16 {
     raw_packet::u16_at(buffer.prefix(), 0)
 }
 
-/// Returns the packet id, which the prefix ends with; `None` at QoS 0.
+/// Returns the packet id, which is at the end of the prefix; `None` at QoS 0.
 fn packet_id(packet: ReceivedPacket, buffer: &ReceiveBuffer<'_>) -> Option<PacketId> {
     match packet.header.qos() {
         QoS::AtMostOnce => None,

@@ -9,7 +9,7 @@ use crate::{
 /// Length of each acknowledgement, in bytes.
 const ACK_LEN: usize = 4;
 
-/// Eight acknowledgements, in bytes.
+/// Length of the queue, in bytes: eight acknowledgements.
 const CAPACITY: usize = 8 * ACK_LEN;
 
 /// Acknowledgements for one connection.
@@ -38,7 +38,7 @@ impl AckQueue {
         self.len == 0
     }
 
-    /// Returns `true` if no acknowledgement is sent in part.
+    /// Returns `true` if no acknowledgement is partly sent.
     pub(super) const fn is_between_packets(&self) -> bool {
         self.sent == 0
     }

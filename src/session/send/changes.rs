@@ -43,7 +43,7 @@ impl Changes {
         self.saved = self.last.wrapping_sub(1);
     }
 
-    /// Records that every change up to this one was saved. An older number than before is ignored.
+    /// Records that every change up to this one was saved. Does nothing if a later change was saved before.
     pub(in crate::session) const fn mark_saved_up_to(&mut self, change: u16) {
         if self.last.wrapping_sub(change) < self.last.wrapping_sub(self.saved) {
             self.saved = change;
@@ -51,7 +51,7 @@ impl Changes {
     }
 }
 
-/// Hashes only whether a change was not saved: the numbers change nothing else.
+/// Hashes only whether a change was not saved, because the behaviour does not depend on the numbers.
 #[cfg(feature = "fingerprint")]
 impl core::hash::Hash for Changes {
     fn hash<H: core::hash::Hasher>(&self, state: &mut H) {

@@ -46,7 +46,7 @@ pub(super) enum SmallPacket {
 #[cfg_attr(feature = "fingerprint", derive(Hash))]
 pub(super) struct Sender<'b> {
     pub(super) changes: Changes,
-    /// Bytes of a PINGREQ that are not sent.
+    /// Number of unsent bytes of a queued PINGREQ.
     ping_left: u8,
     lent: Lent,
     /// Connections in a row that ended before the server acknowledged a PUBLISH.
@@ -103,7 +103,7 @@ impl<'b> Sender<'b> {
         }
         self.qos0_sent_before_connack = 0;
         self.buffer.set_blocked(false);
-        // If the server closes the connection at one of several, it must be found which one.
+        // If the server closes each connection because of one PUBLISH, sending one by one shows which one.
         self.buffer
             .set_one_by_one(self.fruitless > 1 && !disconnecting);
         if !session_present {
@@ -114,7 +114,7 @@ impl<'b> Sender<'b> {
         }
     }
 
-    /// Handles the codes with which the SUBSCRIBE of the standing subscriptions was answered.
+    /// Handles the answer to the SUBSCRIBE of the standing subscriptions.
     pub(super) fn on_subscribed(&mut self, codes: SubackCodes<'_>) {
         if let Some(code) = self.subscriptions.code {
             (code.on_answer)(self, codes);
@@ -124,8 +124,8 @@ impl<'b> Sender<'b> {
     /// Returns the error for a connection that was closed without a reason. It names the request at which the server
     /// seems to close every connection, if there is one.
     ///
-    /// It names a PUBLISH if that was sent before, no other was unacknowledged on this connection, and none was
-    /// acknowledged on the last one.
+    /// It names a PUBLISH that was also sent before, if no other was unacknowledged on this connection. In addition,
+    /// the last connection must have ended without an acknowledgement.
     #[inline(never)] // called once, from a function that is inlined
     pub(super) fn close_reason(&self) -> ProtocolError {
         if let Some(code) = self.subscriptions.code
@@ -238,15 +238,15 @@ impl Sender<'_> {
         self.ping_left > 0 && self.is_between_packets()
     }
 
-    /// Returns `true` if no packet is sent in part, except a PINGREQ.
+    /// Returns `true` if no packet is partly sent, except a PINGREQ.
     fn is_between_packets(&self) -> bool {
         self.buffer.is_between_packets()
             && self.acks.is_between_packets()
             && self.subscriptions.is_between_packets()
     }
 
-    /// Returns the bytes that are sent next. The order is the rest of a packet, PINGREQ, acknowledgements, the
-    /// SUBSCRIBE of the standing subscriptions, queued packets.
+    /// Returns the bytes that are sent next. The order is the rest of a partly sent packet, PINGREQ,
+    /// acknowledgements, the SUBSCRIBE of the standing subscriptions, queued packets.
     pub(super) fn lend(&mut self) -> &[u8] {
         if self.can_send_ping() {
             self.lent = Lent::Ping;
@@ -380,8 +380,8 @@ impl Sender<'_> {
         self.changes.add();
     }
 
-    /// Handles a PUBREC for an id without a slot. Returns `true` if a PUBREL follows from a slot, because it is the id
-    /// of a discarded PUBLISH that the server has received.
+    /// Handles a PUBREC for an id without a slot. If the id is that of a discarded PUBLISH that the server has
+    /// received, a slot is occupied for the PUBREL. Returns `true` in that case.
     pub(super) fn revive_declined(&mut self, id: PacketId) -> bool {
         let revived = self.in_flight.revive_declined(id);
         if revived {

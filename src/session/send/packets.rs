@@ -136,7 +136,7 @@ impl Packets<'_> {
         self.is_streaming = true;
     }
 
-    /// Marks the current packet again.
+    /// Marks the current packet as one with a streamed payload again.
     pub(super) fn end_streaming(&mut self) {
         if core::mem::take(&mut self.is_streaming) {
             self.set_type(self.current, raw_packet::STREAMED_TYPE);
@@ -149,7 +149,8 @@ impl Packets<'_> {
         }
     }
 
-    /// Inserts a DISCONNECT at the end, or before the first payload without a source. The caller has checked that it fits.
+    /// Inserts a DISCONNECT at the end, or before the first payload without a source. The caller has checked that it
+    /// fits.
     pub(super) fn insert_disconnect(&mut self) {
         let packet = wire::DISCONNECT_PACKET;
         let at = self.next_streamed().unwrap_or(self.span.end);
@@ -162,7 +163,7 @@ impl Packets<'_> {
         }
     }
 
-    /// Removes a packet that is not sent in part. Usually it is the first packet, and no byte is moved.
+    /// Removes a packet that is not partly sent. Usually it is the first packet, and no byte is moved.
     pub(super) fn remove(&mut self, at: usize) {
         let RawPacket {
             is_streamed, end, ..

@@ -9,7 +9,7 @@
 //! After the room for DISCONNECT follows the room for a SUBSCRIBE of the standing subscriptions, if there are any.
 //!
 //! Packets lie back to back in the order in which they were queued. A PUBLISH at QoS 0 and a DISCONNECT are removed
-//! when they were sent. Packets with a packet id stay until they are acknowledged. Only the CONNECT uses the room at
+//! after they were sent. Packets with a packet id stay until they are acknowledged. Only the CONNECT uses the room at
 //! the front, so that a client with a full buffer can reconnect. The last CONNECT stays there, because the session
 //! belongs to its client id.
 
@@ -138,8 +138,8 @@ impl SendBuffer<'_> {
         }
     }
 
-    /// Queues a DISCONNECT, for which there is always room: after everything, but before a payload that the caller may
-    /// never provide. The caller has checked that no payload is being provided.
+    /// Queues a DISCONNECT, for which there is always room. It is queued after all packets, but before one whose
+    /// payload the caller may never provide. The caller has checked that no payload is being provided.
     pub(super) fn push_disconnect(&mut self) {
         self.packets.insert_disconnect();
     }
@@ -147,7 +147,7 @@ impl SendBuffer<'_> {
 
 /// Sending packets.
 impl SendBuffer<'_> {
-    /// Allows only the CONNECT to be sent, or everything.
+    /// Allows only the CONNECT to be sent, or all packets.
     pub(super) fn set_blocked(&mut self, is_blocked: bool) {
         self.packets.is_blocked = is_blocked;
     }
@@ -199,13 +199,13 @@ impl SendBuffer<'_> {
         self.packets.write_pos >= self.sendable_end()
     }
 
-    /// Returns `true` if no packet is sent in part.
+    /// Returns `true` if no packet is partly sent.
     pub(super) fn is_between_packets(&self) -> bool {
         self.packets.write_pos == self.packets.current
     }
 
-    /// Returns the bytes that are sent next: all that are queued or, if `current_only` is `true`, those of the current
-    /// packet.
+    /// Returns the bytes to send next: all that may be sent at present. If `current_only` is `true`, returns only those
+    /// of the current packet.
     pub(super) fn lend(&mut self, current_only: bool) -> &[u8] {
         if self.is_in_payload() {
             return self.streamed.staged.of(self.packets.bytes);
@@ -358,8 +358,8 @@ impl SendBuffer<'_> {
         }
     }
 
-    /// Returns the end of the first PUBLISH at QoS 1 or 2, before which there is nothing unacknowledged. A packet that is
-    /// sent in part is always completed.
+    /// Returns the limit for sending one by one. A partly sent packet is completed. While a packet is unacknowledged,
+    /// no other is sent. Otherwise, the first PUBLISH at QoS 1 or 2 is sent, and all packets before it.
     fn one_by_one_end(&self) -> usize {
         let current = self.packets.current;
         if !self.is_between_packets() {
@@ -434,8 +434,8 @@ impl SendBuffer<'_> {
         self.streamed.consume(n);
     }
 
-    /// Returns at most `max` bytes of free memory for payload, at the end; none until the staged bytes were sent. Packets can
-    /// be queued before them.
+    /// Returns at most `max` bytes for payload, from the end of the free memory. Returns none until the staged bytes
+    /// were sent. Packets can still be queued before them.
     pub(in crate::session) fn payload_space(&mut self, max: usize) -> &mut [u8] {
         let missing = self.payload_missing();
         if !self.streamed.staged.is_empty() {
@@ -453,7 +453,7 @@ impl SendBuffer<'_> {
         self.streamed.staged.is_empty()
     }
 
-    /// Stages the first `n` bytes of the [payload space](Self::payload_space), whose last call returned some.
+    /// Stages the first `n` bytes of the [payload space](Self::payload_space) that was returned last.
     pub(in crate::session) fn payload_commit(&mut self, n: usize) {
         let start = self.streamed.staged.start;
         // A packet that was queued since the call may have taken the space.
@@ -481,8 +481,9 @@ impl SendBuffer<'_> {
         Abandoned::Withdrawn(id)
     }
 
-    /// Removes the PUBLISH with this id. Returns `true` if it was sent, at least in part, on this connection or an earlier
-    /// one. It stays while it is being sent, and if it was sent on a connection that the server has not accepted.
+    /// Removes the PUBLISH with this id. Returns `true` if it was sent, at least in part, on this connection or an
+    /// earlier one. It stays while it is being sent, and if it was sent on a connection that the server has not
+    /// accepted.
     pub(super) fn discard_publish(
         &mut self,
         id: PacketId,
@@ -636,7 +637,7 @@ impl SendBuffer<'_> {
     }
 }
 
-/// All but the bytes that belong to no packet.
+/// Hashes all but the bytes that belong to no packet.
 #[cfg(feature = "fingerprint")]
 impl core::hash::Hash for SendBuffer<'_> {
     fn hash<H: core::hash::Hasher>(&self, state: &mut H) {
