@@ -151,8 +151,8 @@ where
     ///
     /// # Cancel safety
     ///
-    /// If the future is dropped after it was first polled, the message stays queued, and its acknowledgement is reported
-    /// as an event.
+    /// If the future is dropped after it was first polled, the message stays queued, and its acknowledgement is
+    /// reported as an event.
     #[doc(alias = "wait_for_publish")] // Paho
     pub async fn publish_and_wait(
         &mut self,
@@ -361,7 +361,7 @@ where
     ///
     /// # Cancel safety
     ///
-    /// If the future is dropped, DISCONNECT stays queued. Another call continues.
+    /// If the future is dropped, DISCONNECT stays queued. Another call of this function continues.
     pub async fn disconnect(&mut self) -> Result<bool, Error<T::Error>> {
         self.driver.start_disconnect()?;
         self.flush().await?;
@@ -450,7 +450,7 @@ where
         .await;
     }
 
-    /// Repeats `step` until it is done. In between, the transport wakes the task, or the clock at a deadline.
+    /// Repeats `step` until it is done. The transport wakes the task for the next step, or the clock at a deadline.
     async fn drive_until<R>(
         &mut self,
         mut step: impl FnMut(&mut Driver<'s, 'b, AsyncTransport<T>>, &Context<'_, C, Waker>) -> Step<R>,

@@ -36,7 +36,7 @@ impl<T: ErrorType> Driver<'_, '_, T> {
         }
     }
 
-    /// Returns the event of a step that is not repeated, if it reached one.
+    /// Returns the event of a step that the client does not repeat, if the step has produced one.
     pub(super) fn polled(
         &mut self,
         step: Step<EventToken>,
@@ -157,15 +157,16 @@ impl<'b, T: PollTransport> Driver<'_, 'b, T> {
         }
     }
 
-    /// Sends a payload that is written to [`Session::payload_space`](crate::Session::payload_space) in pieces. It is
-    /// done when there is space for the next piece, or when all of it was sent. Events are delivered.
+    /// Sends a payload that is written to [`Session::payload_space`](crate::Session::payload_space) in pieces. The step
+    /// is done when there is space for the next piece, or when the whole payload was sent. Events are delivered.
     pub(super) fn send_pieces(
         &mut self,
         on_event: &mut dyn FnMut(Event<'_>, &mut Publisher<'_, 'b>),
         cx: &Context<'_, impl Clock, T::Waker>,
     ) -> Step<()> {
         self.write(cx);
-        // A read may wait for a timeout of the transport, so none is made between pieces that are accepted at once.
+        // A read may wait for the timeout of the transport. So nothing is read between pieces that the transport
+        // accepts at once.
         if self.is_flushed() && !self.session.payload_space().is_empty() {
             return Ok(Progress::Done(()));
         }

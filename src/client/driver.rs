@@ -135,7 +135,7 @@ impl<'s, 'b, T: ErrorType> Driver<'s, 'b, T> {
         }
     }
 
-    /// Queues a request. If the connection is closed, the error is the reason for that.
+    /// Queues a request. If the connection is closed, returns the reason why it was closed.
     pub(super) fn request<R>(
         &mut self,
         request: impl FnOnce(&mut Session<'b>) -> Result<R, RequestError>,
@@ -323,7 +323,7 @@ impl<'b, T: PollTransport> Driver<'_, 'b, T> {
         }
     }
 
-    /// Reads after DISCONNECT, until the end of the stream. It is done when the connection is closed. Events are
+    /// Reads after DISCONNECT, until the end of the stream. The step is done when the connection is closed. Events are
     /// dropped.
     pub(super) fn await_end(&mut self, cx: &Context<'_, impl Clock, T::Waker>) -> Step<()> {
         match self.drive(cx) {
@@ -338,7 +338,7 @@ impl<'b, T: PollTransport> Driver<'_, 'b, T> {
         }
     }
 
-    /// Reads while a payload is being sent, up to the next event to deliver. It is done when the whole packet was
+    /// Reads while a payload is being sent, up to the next event to deliver. The step is done when the whole packet was
     /// flushed.
     ///
     /// After the last byte of the payload, it reads nothing. The caller does not know the packet id yet, so it could

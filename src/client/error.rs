@@ -20,8 +20,8 @@ pub enum Error<E> {
     /// The reader of a payload failed with this kind of error. The rest of the packet cannot be sent, so the connection
     /// is closed.
     Source(ErrorKind),
-    /// The reader of a payload ended before the announced length. The rest of the packet cannot be sent, so the connection is
-    /// closed.
+    /// The reader of a payload ended before the announced length. The rest of the packet cannot be sent, so the
+    /// connection is closed.
     SourceEnded {
         /// Number of bytes that were not provided.
         missing: usize,

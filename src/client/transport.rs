@@ -6,7 +6,7 @@ use embedded_io::{Error, ErrorKind, ErrorType};
 
 /// A transport whose calls make one attempt each, and return `Pending` if it cannot move data now.
 pub(super) trait PollTransport: ErrorType {
-    /// It is woken when an attempt that was `Pending` should be repeated.
+    /// The transport wakes it when an attempt that was `Pending` should be repeated.
     type Waker;
 
     /// Returns 0 at the end of the stream.

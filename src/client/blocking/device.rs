@@ -187,8 +187,8 @@ impl<'d, T: ErrorType, C: Clock> Device<'d, T, C> {
     ///
     /// # Errors
     ///
-    /// As [`Session::connect`], and [`RequestError::NotConnected`]: the device was shut down. The transport is dropped, and
-    /// the next dial is due after a delay.
+    /// As [`Session::connect`], and [`RequestError::NotConnected`]: the device was shut down. On an error, the
+    /// transport is dropped, and the next dial is due after a delay.
     pub fn connect(&mut self, transport: T) -> Result<(), RequestError> {
         let connect = self.connect;
         self.connect_with(&connect, transport)
@@ -241,14 +241,14 @@ impl<'d, T: ErrorType, C: Clock> Device<'d, T, C> {
         self.session.is_connected()
     }
 
-    /// Returns how far the server has answered for the standing subscriptions on this connection.
+    /// Returns whether the server has granted the standing subscriptions on this connection.
     pub fn subscriptions(&self) -> SubscriptionState {
         self.session.subscriptions()
     }
 
-    /// Returns the time of the next call that is needed even if nothing is received: [`Self::poll`], or a dial. `None`
-    /// means that only received bytes need a call. An event that the handler has postponed needs no call before
-    /// [`Self::resume`].
+    /// Returns the time at which [`Self::poll`] or a dial is needed, even if nothing is received before. `None` means
+    /// that a call is needed only after bytes were received. An event that the handler has postponed needs no call
+    /// before [`Self::resume`].
     pub fn deadline(&self) -> Option<Instant> {
         if self.is_paused {
             // The pending event waits for the caller.
@@ -307,7 +307,8 @@ where
     T: Read + Write + ReadReady + WriteReady,
     C: Clock,
 {
-    /// Publishes a message. At QoS 1 and 2, returns the packet id that [`Event::Puback`] or [`Event::Pubcomp`] will report.
+    /// Publishes a message. At QoS 1 and 2, returns the packet id that [`Event::Puback`] or [`Event::Pubcomp`] will
+    /// report.
     ///
     /// Without a connection, messages at QoS 1 and 2 are queued if the CONNECT has Clean Session 0.
     ///
@@ -411,7 +412,8 @@ where
     /// stream, for at most 1 s ([`Session::set_disconnect_timeout`]). Returns `true` if the server has closed the
     /// connection, and `false` if there was none.
     ///
-    /// Meanwhile, events are passed to the handler. A message for which it returns [`Handled::NotNow`] is not acknowledged.
+    /// Meanwhile, events are passed to the handler. A message for which it returns [`Handled::NotNow`] is not
+    /// acknowledged.
     ///
     /// # Errors
     ///
@@ -424,12 +426,12 @@ where
         if self.connection.is_none() {
             return Ok(false);
         }
-        let mut is_refused = false;
+        let mut is_postponed = false;
         loop {
             self.is_paused = false;
-            // On an error, a payload that is needed again must be sent first.
+            // This fails while a payload must be sent again first.
             let _ = self.session.disconnect();
-            let discards = core::mem::take(&mut is_refused);
+            let discards = core::mem::take(&mut is_postponed);
             let step = self.step(
                 &mut |event, publisher| {
                     // A message that cannot be handled now is not acknowledged. A checkpoint cannot wait.
@@ -440,7 +442,7 @@ where
                 },
                 discards,
             );
-            is_refused = self.is_paused;
+            is_postponed = self.is_paused;
             match step {
                 Ok(Turn::Blocked) => self.clock.idle(),
                 Ok(_) => {}

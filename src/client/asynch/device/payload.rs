@@ -36,7 +36,7 @@ struct Sending<'t, 'd, const N: usize> {
 /// Progress of a payload that is copied to the session.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Stage {
-    /// It is being provided.
+    /// The payload is being provided.
     Open,
     /// The connection was closed after a part of it.
     Incomplete,
@@ -275,7 +275,7 @@ impl<const N: usize> Drop for Sending<'_, '_, N> {
         let Some(id) = self.id else { return };
         match stage {
             Stage::Open | Stage::Incomplete => shared.discard(id),
-            // It may be acknowledged.
+            // The server may still acknowledge the message.
             Stage::Sent => shared.lose_source(id),
             Stage::Over => {}
         }

@@ -60,7 +60,7 @@ struct Connection<'r, 'd, T: Read + Write, C, H, const N: usize> {
     state: DriverState<T::Error>,
     /// Time of CONNACK.
     connected_at: Option<Instant>,
-    /// The handler could not handle an event, and the device was shut down.
+    /// The pending event is discarded: the handler postponed it after the device was shut down.
     discards_event: bool,
 }
 

@@ -29,7 +29,7 @@ pub enum DeviceState {
     RunnerGone,
 }
 
-/// The session is borrowed within one poll, and never across an await.
+/// The shared state. The session is borrowed within one poll, and never across an await.
 pub(super) struct Shared<'d, const N: usize> {
     session: RefCell<Session<'d>>,
     waiters: RefCell<Waiters<N>>,
@@ -241,7 +241,7 @@ impl<'d, const N: usize> Ticket<'d, N> {
             return Poll::Ready(Ok(outcome));
         }
         if let Err(error) = self.shared.check_alive() {
-            // Acknowledgements still arrive while the connection is shut down.
+            // Acknowledgements are still received while the device shuts down its connection.
             if error != DeviceError::ShutDown || !self.shared.is_online() {
                 return Poll::Ready(Err(error));
             }
@@ -279,7 +279,7 @@ pub(super) enum Attempt {
 /// Makes a request, unless it is the turn of another task. That is a task that has waited longer for room or, if this
 /// request has a payload, for the end of an earlier payload.
 ///
-/// `request` is passed `true` if it is its turn. If not, it must return a permanent error, or the error that there is
+/// `request` receives `true` if it is its turn. If not, it must return a permanent error, or the error that there is
 /// no room.
 pub(super) fn try_request<'d, R, const N: usize>(
     shared: &Shared<'d, N>,
@@ -320,7 +320,7 @@ pub(super) fn try_request<'d, R, const N: usize>(
 
 impl<const N: usize> Drop for Ticket<'_, N> {
     fn drop(&mut self) {
-        // A waker may drop a task that has a ticket, so it is dropped after the borrow.
+        // Dropping a waker may drop a task that has a ticket, so the waker is dropped after the borrow.
         let freed = self
             .shared
             .with_waiters(|waiters| waiters.free(self.number));

@@ -45,7 +45,7 @@ pub(super) struct Waiter {
     /// The request whose end this task waits for.
     request: Option<PacketId>,
     outcome: Option<Outcome>,
-    /// Taken when the task is woken.
+    /// The waker of the task. It is taken when the task is woken.
     waker: Option<Waker>,
 }
 
@@ -107,7 +107,7 @@ impl<const N: usize> Waiters<N> {
         Ok(ticket)
     }
 
-    /// Frees a place, and returns who had it.
+    /// Frees a place, and returns its waiter.
     pub(super) fn free(&mut self, ticket: u32) -> Option<Waiter> {
         let mut places = self.places.iter_mut();
         let place =
@@ -181,6 +181,7 @@ impl<const N: usize> Waiters<N> {
         self.tell(id, |waiter| waiter.outcome = Some(Outcome::PayloadNeeded))
     }
 
+    /// Calls `news` with the waiter of this request. Returns `true` if there is one.
     fn tell(&mut self, id: PacketId, news: impl FnOnce(&mut Waiter)) -> bool {
         let mut waiters = self.iter_mut();
         let waiter = waiters.find(|waiter| waiter.request == Some(id));
@@ -220,7 +221,7 @@ impl<const N: usize> Waiters<N> {
 
     /// Orders that this message is discarded later.
     pub(super) fn order_discard(&mut self, id: PacketId) {
-        // At most one message for each task can be aborted and still be sent.
+        // For each task, at most one aborted message is still being sent.
         if let Some(order) = self.discards.iter_mut().find(|order| order.is_none()) {
             *order = Some(id);
         }
@@ -262,7 +263,7 @@ impl<const N: usize> Waiters<N> {
 pub(super) struct Changed {
     /// There may be more room for requests or payload.
     pub(super) room: bool,
-    /// The state of the connection.
+    /// The state of the connection. Tasks that wait for room are woken, too.
     pub(super) everything: bool,
     /// The device was shut down, or its runner was dropped.
     pub(super) gone: bool,
