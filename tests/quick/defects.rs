@@ -1,4 +1,5 @@
-//! The defects of `umqttsimple`, one by one: each test fails with the behaviour of the original.
+//! The defects of umqtt.simple and umqtt.robust. A comment describes each defect. Its test fails with the behaviour of
+//! the original.
 
 use std::{cell::RefCell, rc::Rc};
 
@@ -133,7 +134,7 @@ fn defect_03_qos_2_message_is_delivered_once() {
     });
 }
 
-/// The body of a packet that was not expected was read as packets: the id 0x0030 as the beginning of a PUBLISH.
+/// The body of an unexpected packet was read as further packets. For example, the id 0x0030 looked like a PUBLISH.
 #[test]
 fn defect_04_late_acknowledgement_is_read_whole() {
     let late = 0x0030;
@@ -148,7 +149,7 @@ fn defect_04_late_acknowledgement_is_read_whole() {
             network.feed(&ack);
             network.feed(&publish("t", b"x", QoS::AtMostOnce, 0));
             assert_eq!(client.recv(), Ok(Event::Message(Message::new("t", b"x"))));
-            // Neither is a publish of ours taken in by it.
+            // The packet is also ignored while the client waits for another PUBACK.
             network.feed(&ack);
             network.feed(&puback(1));
             client
@@ -174,7 +175,7 @@ fn defect_04_client_only_packet_closes_connection() {
     }
 }
 
-/// A SUBACK with another id was an assertion.
+/// A SUBACK with another id failed an assertion.
 #[test]
 fn defect_05_suback_with_other_id_is_ignored() {
     let network = Network::new();
@@ -215,8 +216,8 @@ fn defect_05_suback_wrong_code_count_closes_connection() {
 #[test]
 fn defect_05_acknowledgements_malformed_close_connection() {
     for packet_type in [4_u8, 5, 6, 7, 11] {
-        let lawful = if packet_type == 6 { 2 } else { 0 };
-        let first = packet_type << 4 | lawful;
+        let required = if packet_type == 6 { 2 } else { 0 };
+        let first = packet_type << 4 | required;
         assert_eq!(
             error_after(&[first, 1, 0]),
             ProtocolError::Decode(DecodeError::Truncated)
@@ -230,7 +231,7 @@ fn defect_05_acknowledgements_malformed_close_connection() {
             error_after(&[first, 2, 0, 0]),
             ProtocolError::Decode(DecodeError::PacketIdZero)
         );
-        for flags in (0..16).filter(|flags| *flags != lawful) {
+        for flags in (0..16).filter(|flags| *flags != required) {
             let error = error_after(&[packet_type << 4 | flags, 2, 0, 1]);
             assert!(matches!(
                 error,
@@ -253,7 +254,7 @@ fn defect_05_acknowledgements_malformed_close_connection() {
     );
 }
 
-/// There was no deadline anywhere. (When exactly each ends is tested with the blocking client.)
+/// No call had a deadline. The tests of the blocking client check the exact times.
 #[test]
 fn defect_06_server_silent_returns_timeout() {
     let network = Network::new();
@@ -317,7 +318,7 @@ fn defect_07_poll_keeps_deadline() {
     );
 }
 
-/// No PINGREQ was sent, and PINGRESP looked like silence.
+/// No PINGREQ was sent. After a PINGRESP, `check_msg` returned the same as after no input.
 #[test]
 fn defect_08_pingreq_is_automatic_and_pingresp_required() {
     for answers in [true, false] {
@@ -363,7 +364,7 @@ fn defect_09_stream_end_inside_packet_is_an_error() {
     }
 }
 
-/// Lengths that the peer sent were believed.
+/// Received lengths were not checked.
 #[test]
 fn defect_10_wrong_lengths_are_refused() {
     let decode = |bytes: &[u8]| match error_after(bytes) {
@@ -481,7 +482,7 @@ fn defect_12_invalid_strings_are_refused() {
         let nothing = Err(Error::Request(RequestError::Encode(EncodeError::NoFilters)));
         assert_eq!(client.subscribe(&[]), nothing);
         assert!(network.take_sent().is_empty());
-        // Nothing was used up either.
+        // The refused requests used no packet id.
         let codes = client
             .subscribe_and_wait(&[("a/#", QoS::AtMostOnce)], |_, _| panic!())
             .unwrap();
@@ -516,7 +517,7 @@ fn defect_12_invalid_strings_are_refused() {
     }
 }
 
-/// The buffer of the fixed header held a Remaining Length of three bytes.
+/// The buffer of the fixed header had room for only three bytes of Remaining Length.
 #[test]
 fn defect_13_publish_over_two_megabytes_is_encoded() {
     for remaining in [2_097_151, 2_097_152, 3_000_000] {
@@ -643,7 +644,7 @@ fn defect_18_refused_connect_closes_transport() {
     assert!(network.is_dropped());
 }
 
-/// Every check was an `assert`: with optimization there was none. Here they are values, which no build loses.
+/// Every check was an `assert`, which optimization removes. Here, a failed check returns an error in every build.
 #[test]
 fn defect_19_failed_checks_return_errors() {
     for (connack, expected) in [
@@ -678,15 +679,15 @@ fn defect_19_failed_checks_return_errors() {
     });
 }
 
-/// The callback ran before the PUBACK and could publish at QoS 1 inside itself, which waited for its own PUBACK and ran
-/// the callback. Here a callback cannot reach the client, so that a flood of messages is handled one after the other.
+/// The callback ran before the PUBACK. If it published at QoS 1, this call waited for its own PUBACK, and ran the
+/// callback again for the next message. Here, a callback cannot call the client. Messages are handled one by one.
 #[test]
 fn defect_20_messages_are_handled_one_by_one() {
     let network = Network::new();
-    let floods = 20_000;
+    let count = 20_000;
     let depth = Rc::new(RefCell::new((0, 0)));
     with_client(&network, |client| {
-        for n in 0..floods {
+        for n in 0..count {
             network.feed(&publish("t", b"", QoS::AtLeastOnce, n + 1));
         }
         network.feed(&puback(1));
@@ -701,13 +702,13 @@ fn defect_20_messages_are_handled_one_by_one() {
             })
             .unwrap();
         let sent = network.take_sent();
-        let acks: Vec<Vec<u8>> = (1..=floods).map(puback).collect();
+        let acks: Vec<Vec<u8>> = (1..=count).map(puback).collect();
         assert_eq!(packets(&sent).0[1..], acks);
     });
-    assert_eq!(depth.borrow().1, i32::from(floods));
+    assert_eq!(depth.borrow().1, i32::from(count));
 }
 
-/// The acknowledgement follows the message: before the last chunk was delivered, it is not acknowledged.
+/// A message is acknowledged only after it was delivered.
 #[test]
 fn defect_20_message_is_acknowledged_after_delivery() {
     let network = Network::new();
@@ -757,8 +758,8 @@ fn defect_21_message_is_resent_with_its_id() {
     }
 }
 
-/// umqtt.robust did not subscribe again where the server had forgotten. A task that waits for events is informed in
-/// time.
+/// umqtt.robust did not subscribe again if the server had lost the session. Here, an event reports the loss to a caller
+/// that waits.
 #[test]
 fn defect_21_lost_session_is_reported() {
     let mut storage = Storage::<128, 256, 4>::new();

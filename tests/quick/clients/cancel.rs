@@ -1,9 +1,10 @@
 //! Dropping the future of any call of the async client at any of its polls loses no event, repeats no QoS 2 message,
 //! and leaves the byte stream intact. `long_cancel.rs` tests long payloads.
 //!
-//! A program with all calls runs against a scripted server, first without faults. Then reads, writes and deliveries
-//! have a few bytes, with pauses, and calls are dropped at some polls. The bytes that the server receives and the
-//! events of the caller must stay the same. No step waits for a time, so a call that is not woken omits a step.
+//! A program with all calls runs against a scripted server, first without faults. In later runs, reads, writes and
+//! deliveries have a few bytes, with pauses between them, and calls are dropped at some polls. The bytes that the
+//! server receives and the events of the caller must stay the same. No step waits for a time. If a call is not woken,
+//! the program fails or its events differ.
 
 use std::cell::{Cell, RefCell};
 
@@ -34,13 +35,16 @@ enum Drops {
     Often(u8),
 }
 
-/// Runs the program once, and returns the result.
+/// One run of the program.
 struct Run {
     world: World,
     drops: Drops,
     chance: RefCell<fastrand::Rng>,
+    /// No call is dropped at present.
     spared: Cell<bool>,
+    /// Number of calls so far.
     calls: Cell<u32>,
+    /// Number of dropped calls so far.
     dropped: Cell<u32>,
     seen: RefCell<Vec<Seen>>,
 }
@@ -152,7 +156,7 @@ fn publishing_server(packet: &Packet<'_>) -> Vec<u8> {
                 Delivery::AtLeastOnce { .. } => {
                     [messages(110, b"short"), messages(115, &LONG), answer].concat()
                 }
-                // First the PUBREC: between answers, the place of the PUBREL would depend on the schedule.
+                // The PUBREC is first. After the messages, the position of the PUBREL would depend on the schedule.
                 Delivery::ExactlyOnce { .. } => {
                     [answer, messages(120, b"short"), messages(125, &LONG)].concat()
                 }
@@ -266,7 +270,7 @@ fn program(run: &Run) -> Trace {
         .session()
         .publish(&message("out", b"bye", QoS::AtMostOnce))
         .unwrap();
-    // If it is dropped, another call continues.
+    // If the call is dropped, the next one continues.
     loop {
         match run.drive(client.disconnect()) {
             Outcome::Done(ended) => {
@@ -284,7 +288,7 @@ fn program(run: &Run) -> Trace {
 fn connect(run: &Run, session: &mut Session<'_>) {
     for attempt in 0.. {
         let socket = run.world.dial();
-        // A call that starts from the beginning each time ends only if it is not dropped.
+        // Each call starts from the beginning. After ten attempts, no more calls are dropped, so that one succeeds.
         run.spared.set(attempt > 9);
         match run.drive(AsyncClient::connect(
             session,
@@ -384,7 +388,7 @@ fn undisturbed_program_covers_packets_and_events() {
     // Each message at QoS 1 is acknowledged once. Each one at QoS 2 was received twice, and each PUBLISH and PUBREL is
     // answered.
     assert_eq!((counted(4), counted(5), counted(7)), (8, 16, 16));
-    // Ten messages of our own, two of them at QoS 2.
+    // The client published eleven messages, two of them at QoS 2.
     assert_eq!((counted(3), counted(6)), (11, 2));
 }
 
@@ -423,7 +427,7 @@ fn calls_dropped_at_random_lose_nothing() {
 #[test]
 fn call_dropped_at_any_poll_loses_nothing() {
     let expected = undisturbed();
-    // Byte by byte there are thousands of polls. Only some of them are tested, others for each call.
+    // Byte by byte, there are thousands of polls. Only some of them are tested, and different ones for each call.
     for (seed, most, stride) in [(1, 1, 29), (2, 3, 11), (3, 8, 3), (4, usize::MAX, 1)] {
         let network_faults = NetworkFaults { pauses: 30, most };
         let calls = check(&expected, seed, network_faults, Drops::Never)

@@ -357,7 +357,7 @@ fn send_buffer_enlarged_by_reported_bytes_fits_packet() {
     assert_eq!((needed, capacity), (49, 42));
     assert!(publish::<70>(&options).is_err());
     assert_eq!(publish::<71>(&options), Ok(None));
-    // The same for the CONNECT.
+    // The number is also exact if the CONNECT does not fit.
     let error = publish::<16>(&options).unwrap_err().to_string();
     assert!(error.ends_with("must be 6 bytes larger"), "{error}");
     let connected = |error| !matches!(error, RequestError::PacketTooLarge { needed: 20, .. });
@@ -612,7 +612,7 @@ fn valid_values_display_their_content() {
     );
 }
 
-/// The log contains no payload and no password.
+/// The `Debug` output contains no payload and no password.
 #[test]
 fn debug_output_hides_password_and_payload() {
     let connect = Connect {

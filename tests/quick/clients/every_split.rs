@@ -31,7 +31,7 @@ struct Outcome {
     error: Option<ProtocolError>,
 }
 
-/// A session that has sent a CONNECT, and then, before CONNACK, one request of each kind: ids 1 to 5.
+/// Calls `test` with a session that has sent a CONNECT and, before CONNACK, requests of each kind with ids 1 to 5.
 fn with_requests<const RX: usize>(test: impl FnOnce(&mut Session<'_>)) {
     let mut storage = Storage::<RX, 1024, 8>::new();
     let mut session = Session::new(&mut storage);
@@ -85,7 +85,7 @@ fn feed_piece(
             return Ok(());
         }
         let space = session.space();
-        assert!(!space.is_empty(), "no event waits");
+        assert!(!space.is_empty(), "there is space if no event is pending");
         let n = space.len().min(piece.len());
         space[..n].copy_from_slice(&piece[..n]);
         session.commit(n);
@@ -205,7 +205,7 @@ fn outcome<const RX: usize>(stream: &[u8], cuts: &[usize]) -> Outcome {
     outcome
 }
 
-/// The same events and the same end, with and without the cuts.
+/// Checks that the events and the end are the same with and without the cuts.
 fn assert_cuts_change_nothing(stream: &[u8], cuts: &[usize]) {
     let mut whole = Outcome::default();
     with_requests::<64>(|session| whole = feed(session, stream, &[]));
@@ -219,7 +219,7 @@ fn assert_cuts_change_nothing(stream: &[u8], cuts: &[usize]) {
 proptest! {
     #![proptest_config(ProptestConfig { cases: 64, failure_persistence: None, ..ProptestConfig::default() })]
 
-    /// Every single cut of a short stream, and every byte alone.
+    /// A short stream is cut at each single place, and into single bytes.
     #[test]
     fn short_stream_any_single_cut_yields_same_events(stream in server_stream(5)) {
         let whole = outcome::<512>(&stream, &[]);
@@ -241,7 +241,7 @@ proptest! {
         prop_assert_eq!(&outcome::<128>(&stream, &[]), &whole);
     }
 
-    /// The same through a buffer that holds the topics but not the messages: in chunks that are the same messages.
+    /// The buffer has room for the topics, but not for the messages. The joined chunks are the same messages.
     #[test]
     fn messages_larger_than_buffer_any_cuts_yield_same_events(stream in server_stream(30), cuts in cuts()) {
         let cuts = places(&cuts, stream.len());
@@ -272,11 +272,11 @@ proptest! {
     fn arbitrary_bytes_never_panic(
         stream in server_stream(4),
         bytes in vec(any::<u8>(), 0..300),
-        behind in any::<Option<Index>>(),
+        valid_until in any::<Option<Index>>(),
         cuts in cuts(),
     ) {
-        let lawful = behind.map_or(0, |place| place.index(stream.len() + 1));
-        let stream = [&stream[..lawful], &bytes].concat();
+        let valid_len = valid_until.map_or(0, |place| place.index(stream.len() + 1));
+        let stream = [&stream[..valid_len], &bytes].concat();
         let cuts = places(&cuts, stream.len());
         assert_cuts_change_nothing(&stream, &cuts);
         with_requests::<16>(|session| { feed(session, &stream, &cuts); });
@@ -290,8 +290,8 @@ proptest! {
     ) {
         let mut stream = connack(false);
         for (packet_type, flags, body) in packets {
-            let lawful = if matches!(packet_type, 6 | 8 | 10) { 2 } else { 0 };
-            stream.push(packet_type << 4 | flags.map_or(lawful, |flags| flags & 15));
+            let required = if matches!(packet_type, 6 | 8 | 10) { 2 } else { 0 };
+            stream.push(packet_type << 4 | flags.map_or(required, |flags| flags & 15));
             stream.push(body.len() as u8);
             stream.extend(body);
         }
@@ -300,7 +300,7 @@ proptest! {
     }
 }
 
-// A client, on a transport that does as it likes.
+// A client, on a transport with random behaviour.
 
 /// Allowed behaviour of a transport.
 fn harmless() -> impl Strategy<Value = Step> {

@@ -14,7 +14,7 @@ const ALL: [QoS; 3] = [QoS::AtMostOnce, QoS::AtLeastOnce, QoS::ExactlyOnce];
 const PUBREL: [u8; 4] = [0x62, 2, 0, 5];
 const PUBCOMP: [u8; 4] = [0x70, 2, 0, 5];
 
-/// A message, and everything that the session makes of it.
+/// A message, and the event and answer that it must cause.
 #[derive(Clone, Debug)]
 struct Case {
     topic: usize,
@@ -75,7 +75,7 @@ impl Case {
         peer.sent.clear();
         peer.feed(&self.bytes(), sizes);
         assert_eq!(peer.recorded, [self.expected(rx)], "{self:?}");
-        // [MQTT-3.3.4-1] The answer, once, and not before all has been handed over.
+        // [MQTT-3.3.4-1] The message is acknowledged once, after the caller was given all of it.
         assert!(
             peer.before.iter().all(|(_, sent)| sent.is_empty()),
             "acknowledged too early"
@@ -89,7 +89,7 @@ impl Case {
     }
 }
 
-/// Payload lengths at which the packet with this topic just fits, just does not, or its header changes.
+/// Returns payload lengths around those at which the packet with this topic just fits, or its header changes.
 fn boundaries(rx: usize, topic: usize, qos: QoS) -> Vec<usize> {
     let part = 2 + topic + if qos == QoS::AtMostOnce { 0 } else { 2 };
     let mut around: Vec<usize> = [rx, 2 * rx, 127 + 2, 128 + 3, 16_383 + 3, 16_384 + 4]
@@ -102,14 +102,14 @@ fn boundaries(rx: usize, topic: usize, qos: QoS) -> Vec<usize> {
     around
 }
 
-/// Every size around every boundary, in one piece a time and byte by byte.
+/// Messages of every size around each boundary are received in one piece, and byte by byte.
 #[test]
 fn chunks_at_size_boundaries_equal_message() {
     for rx in RX {
         with_rx(rx, |session| {
             let mut peer = Peer::connect(session, false);
             for topic in [1, 7, rx - 9, rx - 5, rx - 3, rx, 200] {
-                // Three and four bytes of Remaining Length take their time.
+                // Messages with three bytes of Remaining Length are slow, so only some of them are tested.
                 let most = if topic == 1 && rx > 100 {
                     20_000
                 } else {
@@ -176,7 +176,7 @@ proptest! {
     }
 }
 
-/// Cut at every byte, before and after the answer was sent.
+/// The stream is cut at every byte, before and after the answer was sent.
 #[test]
 fn message_cut_at_each_byte_is_received_again_whole() {
     for rx in [16, 19, 31] {
@@ -238,7 +238,7 @@ fn cut_and_resume(rx: usize, case: &Case, at: usize, answered: bool, sizes: &[us
             return;
         }
         if complete && case.qos == QoS::ExactlyOnce {
-            // [MQTT-4.3.3-2] It had been delivered: swallowed whole, and answered.
+            // [MQTT-4.3.3-2] The message was delivered before. It is skipped, and answered.
             peer.feed(&again.bytes(), sizes);
             assert!(peer.recorded.is_empty(), "delivered twice");
             assert_eq!(peer.sent, ack(case.delivery()));
@@ -283,14 +283,14 @@ fn chunks_ignored_are_skipped_and_acknowledged() {
     }
 }
 
-/// `skip_message` after every number of chunks, the due one included.
+/// Calls `skip_message` after any number of chunks, or while one is pending.
 #[test]
 fn skip_message_after_any_chunk_skips_rest() {
     for qos in ALL {
         for chunks in 0..12 {
-            for redeemed in [false, true] {
+            for event_taken in [false, true] {
                 // A message cannot be skipped before its event was taken.
-                if chunks == 0 && !redeemed {
+                if chunks == 0 && !event_taken {
                     continue;
                 }
                 with_rx(16, |session| {
@@ -307,7 +307,7 @@ fn skip_message_after_any_chunk_skips_rest() {
                         rest = &rest[n..];
                         peer.send();
                         while let Some(ready) = peer.session.poll(T).unwrap() {
-                            if seen == chunks && !redeemed {
+                            if seen == chunks && !event_taken {
                                 peer.session.skip_message();
                                 assert_eq!(peer.session.event(ready), Ok(None), "a stale token");
                             } else {
@@ -318,7 +318,7 @@ fn skip_message_after_any_chunk_skips_rest() {
                             }
                             seen += 1;
                         }
-                        assert!(seen <= chunks + 1, "shown although it was skipped");
+                        assert!(seen <= chunks + 1, "delivered although it was skipped");
                     }
                     peer.listen();
                     assert_eq!(
@@ -336,7 +336,7 @@ fn skip_message_after_any_chunk_skips_rest() {
     }
 }
 
-/// [MQTT-4.8.0-2] The error of another packet that does not fit has the needed room.
+/// [MQTT-4.8.0-2] If another packet does not fit, the error has the number of bytes needed.
 #[test]
 fn suback_larger_than_buffer_reports_bytes_needed() {
     // A SUBACK for thirteen filters.
@@ -516,7 +516,8 @@ fn next<'c>(client: &'c mut Client<'_, '_, '_>) -> Event<'c> {
     client.recv().unwrap()
 }
 
-/// A whole message and one in chunks, read in buffers of every size, dropped after every byte.
+/// A message, whole or in chunks, is read with buffers of several sizes. The reader is dropped after any number of
+/// bytes.
 #[test]
 fn reader_dropped_at_any_byte_loses_nothing() {
     for qos in ALL {
@@ -569,7 +570,7 @@ fn reader_without_message_returns_zero() {
     assert_eq!(client.payload().read(&mut []).unwrap(), 0);
 }
 
-/// A connection that ends inside a message: the reader fails, as often as it is asked, and never looks complete.
+/// If the connection ends inside a message, each read returns an error. The payload never looks complete.
 #[test]
 fn reader_message_cut_returns_error() {
     for at in 10..48 {

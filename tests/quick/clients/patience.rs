@@ -23,7 +23,7 @@ fn keep() -> Connect<'static> {
     }
 }
 
-/// Returns a client that is late: after these bytes, its message was acknowledged long ago, and it has read nothing.
+/// Returns a client that has read nothing for 20 s. These bytes and the acknowledgement of its message wait to be read.
 fn late<'s, 'b, 'n>(
     session: &'s mut Session<'b>,
     network: &'n Network,
@@ -52,11 +52,11 @@ fn caller_late_all_bytes_received_is_no_timeout() {
             .recv()
             .map(|event| matches!(event, Event::Message(_)));
         assert_eq!(has_event, Ok(true), "message {message}");
-        network.pass(15_000); // it erases a sector of its flash
+        network.pass(15_000); // the caller erases a sector of its flash
     }
 }
 
-/// An unread answer is in time, for a caller of any lateness and reads of any size.
+/// An unread answer is in time, for reads of any size.
 #[test]
 fn caller_late_any_read_size_receives_answer() {
     for most in [4, 3, 1] {
@@ -73,7 +73,8 @@ fn caller_late_any_read_size_receives_answer() {
     }
 }
 
-/// Two packets are received. The first read returns only a part of the first one, as a UART with a FIFO of 16 bytes.
+/// Two packets are received. The first read returns only a part of the first one, as that
+/// of a UART with a FIFO of 16 bytes.
 #[test]
 fn caller_late_message_before_answer_is_no_timeout() {
     let (network, mut storage) = (Network::with_server(), Memory::new());
@@ -87,7 +88,7 @@ fn caller_late_message_before_answer_is_no_timeout() {
     assert_eq!(seen, Ok(true));
 }
 
-/// The same is true if the late call is a flush that must wait for the transport.
+/// An unread answer is also in time if the next call is a flush that must wait for the transport.
 #[test]
 fn flush_late_answer_received_returns_ok() {
     let (network, mut storage) = (Network::with_server(), Memory::new());
@@ -171,7 +172,7 @@ fn payload_blocked_at_any_byte_ends_in_time() {
     }
 }
 
-/// The same with the async client, and a transport that never wakes it again.
+/// The wait of a payload of the async client also has an end, if the transport never wakes the task.
 #[test]
 fn async_payload_blocked_ends_in_time() {
     let (mut storage, world) = (Memory::new(), common::world::World::new());

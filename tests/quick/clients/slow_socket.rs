@@ -1,4 +1,4 @@
-//! Sockets that take their time: refused writes with a timeout, a runtime that waits for the task to yield, a slow flush.
+//! Slow sockets: refused writes with a timeout, a runtime that waits for the task to yield, a slow flush.
 
 use std::cell::Cell;
 
@@ -91,7 +91,7 @@ fn write_refused_slowly_messages_are_received_first() {
     client.publish(&Message::new("out", b"x")).unwrap();
     for _ in 0..MESSAGES {
         network.feed(&publish("t", b"x", QoS::AtMostOnce, 0));
-        // Also received bytes without an event.
+        // Bytes without an event are received, too.
         network.feed(&PINGRESP.repeat(20));
     }
     for _ in 0..MESSAGES {
@@ -160,7 +160,7 @@ fn payload_flush_slow_is_sent_whole() {
     );
 }
 
-/// As with the blocking client: the reader fails as often as it is called.
+/// As with the blocking client, each read returns an error.
 #[test]
 fn async_reader_message_cut_returns_error() {
     for at in 10..48 {
@@ -219,7 +219,7 @@ fn publish_and_wait_at_qos0_write_late_is_sent() {
     assert_eq!(network.take_sent(), publish("t", b"x", QoS::AtMostOnce, 0));
 }
 
-/// The same for a packet that is invalid only for its request: a return code too many.
+/// A SUBACK with too many return codes, which is invalid only for its request, is also detected after DISCONNECT.
 #[test]
 fn disconnect_server_sends_invalid_suback_returns_error() {
     let network = Network::new();

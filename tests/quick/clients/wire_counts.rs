@@ -20,7 +20,7 @@ const QOS: [QoS; 3] = [QoS::AtMostOnce, QoS::AtLeastOnce, QoS::ExactlyOnce];
 /// A topic of 20 bytes and a payload of 64.
 const TOPIC: &str = "home/room/1/sensor/2";
 const PAYLOAD: [u8; 64] = [b'x'; 64];
-/// The packets of a burst.
+/// The payload of each packet in a burst.
 const SMALL: &[u8] = b"21.5";
 const KEEP_ALIVE: u16 = 30;
 
@@ -44,7 +44,7 @@ trait Calls<'b> {
     fn subscribe_and_wait(&mut self, filters: &[(&str, QoS)]);
     fn unsubscribe_and_wait(&mut self, filters: &[&str]);
     fn ping(&mut self);
-    /// Polls once; false if there was no event.
+    /// Polls once. Returns `true` if there was an event.
     fn poll(&mut self) -> bool;
     fn disconnect(self);
 
@@ -157,7 +157,7 @@ fn measure<K: Kind>(kind: &K) -> Vec<Row> {
     rows
 }
 
-/// Accepts, and answers nothing else.
+/// Accepts the connection, and answers no other packet.
 fn silent(packet: &Packet<'_>) -> Vec<u8> {
     match packet {
         Packet::Connect(_) => connack(true),
@@ -184,7 +184,7 @@ impl Row {
     }
 }
 
-/// The packets of a write in words: "Connect + 2 Publish".
+/// Returns the packets of a write in words: "Connect + 2 Publish".
 fn words(mut write: &[u8]) -> String {
     let mut names = Vec::new();
     while let Ok(Some((header, _))) = FixedHeader::decode(write)
@@ -199,7 +199,7 @@ fn words(mut write: &[u8]) -> String {
     counted(&names, " ", " + ")
 }
 
-/// Words that follow themselves once, with their number.
+/// Joins words. Equal words in a row are written once, with their number.
 fn counted(words: &[String], times: &str, between: &str) -> String {
     let runs = words.chunk_by(|one, next| one == next);
     let counted: Vec<_> = runs

@@ -90,7 +90,7 @@ fn acknowledgement_with_trailing_bytes_is_refused() {
     for first in [0x40, 0x50, 0x62, 0x70, 0xB0] {
         let expected = Some(DecodeError::TrailingBytes { extra: 1 });
         assert_eq!(error(&[first, 3, 0, 1, 0]), expected);
-        // Also before they are received.
+        // The extra bytes are refused before they are received.
         assert_eq!(error(&[first, 3]), expected);
     }
 }
@@ -304,7 +304,7 @@ fn decode_body_refuses_short_and_long_bodies() {
 
 #[test]
 fn decode_body_refuses_invalid_flags_of_header() {
-    let judge = |flags| {
+    let error_with = |flags| {
         let packet_type = PacketType::Publish;
         let header = FixedHeader {
             packet_type,
@@ -313,9 +313,9 @@ fn decode_body_refuses_invalid_flags_of_header() {
         };
         PublishHeader::decode_body(&header, b"\0\x01a\0\x01").err()
     };
-    assert_eq!(judge(0b0110), Some(DecodeError::PublishQosThree));
-    assert_eq!(judge(0b1000), Some(DecodeError::DupAtQosZero));
-    assert_eq!(judge(0b1010), None);
+    assert_eq!(error_with(0b0110), Some(DecodeError::PublishQosThree));
+    assert_eq!(error_with(0b1000), Some(DecodeError::DupAtQosZero));
+    assert_eq!(error_with(0b1010), None);
 }
 
 /// Long strings are checked in blocks. The position of the first invalid byte is still reported.

@@ -9,14 +9,14 @@ use crate::wire::*;
 fn mqtt_3_3_1_1_dup_is_set_on_attempted_publishes_only() {
     let first = publish(1, 1, b"first").len();
     let all = first + publish(2, 2, b"second").len() + publish(1, 3, b"third").len();
-    for left in 0..=all {
+    for sent_len in 0..=all {
         let mut storage = TestStorage::new();
         let mut driven = TestSession::connected(&mut storage);
         driven.publish(1, b"first");
         driven.publish(2, b"second");
         driven.publish(1, b"third");
-        if left > 0 {
-            assert_eq!(driven.send_up_to(left).len(), left);
+        if sent_len > 0 {
+            assert_eq!(driven.send_up_to(sent_len).len(), sent_len);
         }
         driven.lose();
         driven.open(&KEEP, true);
@@ -28,12 +28,12 @@ fn mqtt_3_3_1_1_dup_is_set_on_attempted_publishes_only() {
         ]
         .into_iter()
         .map(|packet| {
-            let attempted = left > begin;
+            let attempted = sent_len > begin;
             begin += packet.len();
             if attempted { dup(packet) } else { packet }
         })
         .collect();
-        assert_eq!(packets(&driven.sent()), expected, "after {left} bytes");
+        assert_eq!(packets(&driven.sent()), expected, "after {sent_len} bytes");
     }
 }
 
@@ -70,11 +70,11 @@ fn mqtt_3_3_1_3_received_dup_has_no_effect() {
         dup: true,
         ..message(qos, b"x")
     };
-    // With DUP, but new at both QoS. At QoS 1, each message is new.
+    // These messages have DUP, but are new. At QoS 1, each message is new.
     driven.receive(&dup(publish(1, 1, b"x")), &[Event::Message(with_dup(1))]);
     driven.receive(&publish(1, 1, b"x"), &[Event::Message(message(1, b"x"))]);
     driven.receive(&dup(publish(2, 1, b"x")), &[Event::Message(with_dup(2))]);
-    // Repeated, although without DUP.
+    // This message is a repetition, although it has no DUP.
     driven.receive(&publish(2, 1, b"x"), &[]);
     assert_eq!(
         packets(&driven.sent()),
@@ -110,7 +110,7 @@ fn mqtt_4_3_1_1_qos_0_is_sent_once() {
     assert_eq!(driven.session.publish(&message), Ok(None));
     assert_eq!(driven.sent(), publish(0, 0, b"x"));
     assert_eq!(driven.session.in_flight(), 0);
-    // Sent in part, or only queued: it is not sent again, and that is reported.
+    // Messages that were partly sent, or only queued, are not sent again. Their number is reported.
     driven.publish(0, b"cut");
     driven.publish(0, b"queued");
     driven.send_up_to(3);
@@ -224,12 +224,12 @@ fn mqtt_4_3_3_1_qos_2_sent_completes_in_two_steps() {
 /// [MQTT-4.3.3-1] A PUBREL that was cut, or never sent, is resent. The PUBLISH is not.
 #[test]
 fn mqtt_4_3_3_1_pubrel_cut_is_resent() {
-    for left in 0..=4 {
+    for sent_len in 0..=4 {
         let mut storage = TestStorage::new();
         let mut driven = TestSession::connected(&mut storage);
         driven.publish_and_send(2, b"x");
         driven.receive(&pubrec(1), &[]);
-        driven.send_up_to(left);
+        driven.send_up_to(sent_len);
         driven.lose();
         driven.open(&KEEP, true);
         assert_eq!(driven.sent(), pubrel(1));
@@ -386,7 +386,7 @@ fn mqtt_4_5_0_2_every_publish_is_acknowledged() {
             let header = packets(&packet)[0].len() - remaining(&packet);
             let topic_len = usize::from(u16::from_be_bytes([packet[header], packet[header + 1]]));
             packet[header + 2 + topic_len + 1] = packet_id;
-            // One token is dropped, as by a caller that ignores the event.
+            // The caller takes each event, and ignores it.
             let mut rest = &packet[..];
             while !rest.is_empty() {
                 rest = driven.feed_part(rest);

@@ -1,4 +1,4 @@
-//! The statements of MQTT 3.1.1 about strings, flags and topics, as the session keeps them, one test each.
+//! The statements of MQTT 3.1.1 about strings, flags and topics that the session enforces, one test each.
 //!
 //! The tests of the codec are in `codec.rs`.
 
@@ -11,8 +11,8 @@ use umqtt::{
 
 use crate::wire::*;
 
-/// The server sends this to a session with state. The connection is closed with this reason, the packet has no event
-/// and no answer, and the state is kept.
+/// Checks that these bytes close the connection with this reason, without an event or an answer. The session keeps its
+/// state.
 #[track_caller]
 fn ends_the_connection(bytes: &[u8], reason: DecodeError) {
     let mut storage = TestStorage::new();
@@ -81,7 +81,7 @@ fn mqtt_2_2_2_2_invalid_flags_close_connection() {
             ends_the_connection(&[first], reason);
         }
     }
-    // CONNACK, where it is allowed.
+    // CONNACK is tested after CONNECT, where it is allowed.
     for flags in 1..16 {
         let mut storage = TestStorage::new();
         let mut driven = TestSession::new(&mut storage);
@@ -109,13 +109,13 @@ fn mqtt_3_3_1_4_qos_3_closes_connection() {
 fn mqtt_3_1_3_7_empty_client_id_sends_nothing() {
     let mut storage = TestStorage::new();
     let mut driven = TestSession::new(&mut storage);
-    let nobody = Connect {
+    let without_id = Connect {
         client_id: "",
         ..KEEP
     };
     let at = driven.at();
     assert_eq!(
-        driven.session.connect(&nobody, at),
+        driven.session.connect(&without_id, at),
         Err(RequestError::Encode(EncodeError::EmptyClientId))
     );
     assert_eq!(driven.sent(), b"");

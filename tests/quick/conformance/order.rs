@@ -57,19 +57,19 @@ fn mqtt_4_6_0_1_publish_pubrel_pending_waits_for_connack() {
     assert_eq!(driven.sent(), wire(&[&pubrel(1), &publish(1, 2, b"new")]));
 }
 
-/// [MQTT-4.6.0-2] PUBACKs go in the order of the PUBLISHes received.
+/// [MQTT-4.6.0-2] PUBACKs are sent in the order of the received PUBLISHes.
 #[test]
 fn mqtt_4_6_0_2_pubacks_are_in_publish_order() {
     keeps_the_order(1, puback);
 }
 
-/// [MQTT-4.6.0-3] PUBRECs go in the order of the PUBLISHes received.
+/// [MQTT-4.6.0-3] PUBRECs are sent in the order of the received PUBLISHes.
 #[test]
 fn mqtt_4_6_0_3_pubrecs_are_in_publish_order() {
     keeps_the_order(2, pubrec);
 }
 
-/// Messages of all kinds at one level are answered in their order, by a transport that takes a byte now and then.
+/// Checks that messages of all kinds at one QoS are answered in order, if the transport accepts few bytes at a time.
 fn keeps_the_order(level: u8, answer: fn(u16) -> Vec<u8>) {
     let mut storage = Storage::<64, 128, 4, 32>::new();
     let mut driven = TestSession::connected_with(&mut storage, &CLEAN);
@@ -81,7 +81,7 @@ fn keeps_the_order(level: u8, answer: fn(u16) -> Vec<u8>) {
             0 => publish(level, packet_id, b"x"),
             1 => publish(level, packet_id, &[b'x'; 100]),
             2 => publish_on(&long_topic, level, packet_id, b"x"),
-            // At QoS 2 this one is a repetition, which is not reported.
+            // At QoS 2, this message is a repetition, which is not reported.
             _ => publish(level, 9, b"x"),
         });
         expected.push(answer(if n % 4 == 3 { 9 } else { packet_id }));
@@ -168,7 +168,7 @@ fn mqtt_4_8_0_1_violation_closes_connection_keeps_session() {
         (connect(&KEEP), unexpected(PacketType::Connect)),
         (subscribe(1, "a"), unexpected(PacketType::Subscribe)),
         (unsubscribe(1, "a"), unexpected(PacketType::Unsubscribe)),
-        // Longer than the receive buffer: its type decides, not its length.
+        // This packet is longer than the receive buffer. The error is about its type, not its length.
         (vec![0x82, 0xFF, 0x01], unexpected(PacketType::Subscribe)),
         (puback(2), wrong(PacketType::Puback, 2)),
         (pubrec(1), wrong(PacketType::Pubrec, 1)),
@@ -218,8 +218,8 @@ fn mqtt_4_8_0_1_violation_closes_connection_keeps_session() {
     }
 }
 
-/// [MQTT-4.8.0-2] An inbound packet that cannot be processed for lack of room ends the connection with the size needed
-/// and keeps the session.
+/// [MQTT-4.8.0-2] If a packet is larger than the receive buffer, the connection is closed. The error has the size
+/// needed, and the session is kept.
 #[test]
 fn mqtt_4_8_0_2_packet_too_large_reports_bytes_needed() {
     let mut storage = Storage::<16, 256, 8>::new();
@@ -228,7 +228,7 @@ fn mqtt_4_8_0_2_packet_too_large_reports_bytes_needed() {
     let filters = [("a", QoS::AtMostOnce); 12];
     let asked = driven.subscribe(&filters);
     driven.sent();
-    // A code too many.
+    // One return code too many.
     let answer = suback(
         asked,
         &[umqtt::codec::SubackReturnCode::Granted(QoS::AtMostOnce); 13],
@@ -241,8 +241,8 @@ fn mqtt_4_8_0_2_packet_too_large_reports_bytes_needed() {
     assert_eq!(driven.sent(), dup(publish(1, 1, b"kept")));
 }
 
-/// [MQTT-4.8.0-2] More inbound ids than there is room for end the connection with the capacity, and reconnecting makes
-/// progress.
+/// [MQTT-4.8.0-2] If there is no room for the ids of QoS 2 messages, the connection is closed. The error has the
+/// capacity. The next connection makes progress.
 #[test]
 fn mqtt_4_8_0_2_too_many_inbound_ids_reports_capacity() {
     let mut storage = Storage::<64, 128, 2, 2>::new();
@@ -259,7 +259,7 @@ fn mqtt_4_8_0_2_too_many_inbound_ids_reports_capacity() {
             Event::Message(message(2, b"b")),
         ],
     );
-    // The messages that found room are completed first. Otherwise, the next connection would begin with the same
+    // The messages with a kept id are completed first. Otherwise, the next connection would begin with the same
     // messages.
     assert_eq!(packets(&driven.sent()), [pubrec(1), pubrec(2)]);
     driven.expect(&[]);
@@ -270,7 +270,8 @@ fn mqtt_4_8_0_2_too_many_inbound_ids_reports_capacity() {
         driven.receive(&packet, &[]);
         assert_eq!(packets(&driven.sent()), [answer]);
     }
-    // There is room again, but this one was received after one without room. Another QoS has its own order.
+    // There is room again. But QoS 2 messages are acknowledged in order, and an earlier one had no room. QoS 1 messages
+    // have their own order.
     driven.receive(
         &wire(&[&publish(2, 4, b"d"), &publish(1, 5, b"e")]),
         &[Event::Message(message(1, b"e"))],
@@ -290,7 +291,7 @@ fn mqtt_4_8_0_2_too_many_inbound_ids_reports_capacity() {
     ]));
     assert_eq!(driven.events().len(), 2);
     assert_eq!(packets(&driven.sent()), [pubrec(3), pubrec(4)]);
-    // A long one is skipped, and those with room are completed.
+    // A long message without room is skipped. The messages with a kept id are completed.
     assert_eq!(driven.stream(&publish(2, 6, &[0; 100])), [""; 0]);
     assert_eq!(driven.sent(), b"");
     for packet_id in [3, 4] {
@@ -324,7 +325,7 @@ fn mqtt_4_8_0_2_oversized_topic_is_skipped() {
     }
 }
 
-/// All of a PUBLISH but its payload, for topics that [`encoded`] has no room for.
+/// Returns a PUBLISH without its payload. Its topic may be too long for [`encoded`].
 fn publish_head(topic: &str, level: u8, packet_id: u16, payload_len: usize) -> Vec<u8> {
     let mut body = u16::try_from(topic.len()).unwrap().to_be_bytes().to_vec();
     body.extend(topic.as_bytes());
@@ -342,7 +343,7 @@ fn publish_head(topic: &str, level: u8, packet_id: u16, payload_len: usize) -> V
     bytes
 }
 
-/// [MQTT-4.8.0-2] The answer to a full session is given to the caller, who caused it, and ends nothing.
+/// [MQTT-4.8.0-2] If no more requests fit, the caller gets an error, and the connection stays open.
 #[test]
 fn mqtt_4_8_0_2_in_flight_full_is_returned_to_caller() {
     let mut storage = Storage::<64, 128, 1>::new();

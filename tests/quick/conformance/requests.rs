@@ -41,7 +41,7 @@ fn mqtt_2_3_1_2_ids_in_flight_are_not_reused() {
     driven.sent();
     driven.receive(&pubrec(kept[4]), &[]);
     driven.sent();
-    // More requests than there are ids.
+    // The client makes more requests than there are ids.
     let mut last = kept[4];
     for round in 0..66_000_u32 {
         let packet_id = match round % 3 {
@@ -143,7 +143,7 @@ fn mqtt_2_3_1_7_suback_and_unsuback_are_matched_by_id() {
         ]
         .concat()
     );
-    // A repeated one has no effect.
+    // A repeated answer has no effect.
     driven.receive(&wire(&[&suback(a, &GRANTED), &unsuback(b)]), &[]);
     assert_eq!(driven.sent(), b"");
 }
@@ -169,12 +169,12 @@ fn mqtt_3_8_4_2_suback_is_matched_to_its_subscribe() {
 
     driven.open(&CLEAN, false);
     driven.events();
-    let asked = driven.subscribe(&FILTER);
+    let request_id = driven.subscribe(&FILTER);
     driven.sent();
-    driven.feed(&unsuback(asked));
+    driven.feed(&unsuback(request_id));
     let (events, reason) = driven.events_and_reason();
-    assert_eq!(reason, unexpected(PacketType::Unsuback, asked));
-    assert_eq!(events, texts(&[Event::OutcomeUnknown(id(asked))]));
+    assert_eq!(reason, unexpected(PacketType::Unsuback, request_id));
+    assert_eq!(events, texts(&[Event::OutcomeUnknown(id(request_id))]));
 }
 
 /// [MQTT-3.8.4-5] A SUBACK has one code for each requested filter. Otherwise, it is a protocol violation.
@@ -189,17 +189,17 @@ fn mqtt_3_8_4_5_suback_wrong_code_count_closes_connection() {
         for got in 1..=4 {
             let mut storage = TestStorage::new();
             let mut driven = TestSession::connected(&mut storage);
-            let asked = driven.subscribe(&filters[..expected]);
+            let request_id = driven.subscribe(&filters[..expected]);
             driven.sent();
             let codes = [Granted(QoS::AtMostOnce); 4];
-            driven.feed(&suback(asked, &codes[..got]));
+            driven.feed(&suback(request_id, &codes[..got]));
             if got == expected {
-                assert_eq!(driven.events(), [suback_event(asked, &codes[..got])]);
+                assert_eq!(driven.events(), [suback_event(request_id, &codes[..got])]);
                 continue;
             }
             let (events, reason) = driven.events_and_reason();
             assert_eq!(reason, ProtocolError::SubackCount { expected, got });
-            assert_eq!(events, texts(&[Event::OutcomeUnknown(id(asked))]));
+            assert_eq!(events, texts(&[Event::OutcomeUnknown(id(request_id))]));
             driven.open(&KEEP, true);
         }
     }
@@ -210,7 +210,7 @@ fn mqtt_3_8_4_5_suback_wrong_code_count_closes_connection() {
 fn mqtt_3_9_3_1_codes_are_reported_in_filter_order() {
     let mut storage = TestStorage::new();
     let mut driven = TestSession::connected_with(&mut storage, &CLEAN);
-    let asked = driven.subscribe(&[
+    let request_id = driven.subscribe(&[
         ("a", QoS::ExactlyOnce),
         ("b", QoS::ExactlyOnce),
         ("c", QoS::AtLeastOnce),
@@ -219,7 +219,7 @@ fn mqtt_3_9_3_1_codes_are_reported_in_filter_order() {
     driven.sent();
     driven.feed(&[0x90, 6, 0, 1, 2, 0x80, 1, 0]);
     let ready = driven.session.poll(driven.at()).unwrap().unwrap();
-    assert_eq!(ready.completed_request(), Some(id(asked)));
+    assert_eq!(ready.completed_request(), Some(id(request_id)));
     let Some(Event::Suback(_, codes)) = driven.session.event(ready).unwrap() else {
         panic!("no SUBACK");
     };
@@ -255,10 +255,10 @@ fn mqtt_3_10_4_4_unsuback_is_matched_to_its_unsubscribe() {
 
     driven.open(&CLEAN, false);
     driven.events();
-    let asked = driven.unsubscribe(&["a"]);
+    let request_id = driven.unsubscribe(&["a"]);
     driven.sent();
-    driven.feed(&suback(asked, &GRANTED));
+    driven.feed(&suback(request_id, &GRANTED));
     let (events, reason) = driven.events_and_reason();
-    assert_eq!(reason, unexpected(PacketType::Suback, asked));
-    assert_eq!(events, texts(&[Event::OutcomeUnknown(id(asked))]));
+    assert_eq!(reason, unexpected(PacketType::Suback, request_id));
+    assert_eq!(events, texts(&[Event::OutcomeUnknown(id(request_id))]));
 }

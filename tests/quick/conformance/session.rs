@@ -1,8 +1,7 @@
 //! The statements of MQTT 3.1.1 about connecting, session state and the end of a connection, one test each.
 //!
-//! The tests carry the ids of the specification's Appendix B. Statements about the delivery of messages are in
-//! `delivery.rs` and `order.rs`, those about packet ids and requests in
-//! `requests.rs`, those about time in `time.rs`.
+//! The tests have the ids of the specification's Appendix B. Statements about the delivery of messages are in
+//! `delivery.rs` and `order.rs`, those about packet ids and requests in `requests.rs`, those about time in `time.rs`.
 
 use umqtt::{
     Event, ProtocolError, RequestError, Storage,
@@ -128,7 +127,7 @@ fn mqtt_3_1_2_6_clean_session_1_discards_older_state() {
     let mut driven = TestSession::connected(&mut storage);
     let (one, two) = (driven.publish(1, b"one"), driven.publish(2, b"two"));
     let three = driven.publish(2, b"three");
-    let asked = driven.subscribe(&FILTER);
+    let subscribe_id = driven.subscribe(&FILTER);
     driven.sent();
     driven.feed(&pubrec(three));
     driven.receive(&publish(2, 5, b""), &[Event::Message(message(2, b""))]);
@@ -136,7 +135,7 @@ fn mqtt_3_1_2_6_clean_session_1_discards_older_state() {
 
     driven.connect(&CLEAN);
     let new = driven.publish(1, b"new");
-    assert!(![one, two, three, asked].contains(&new));
+    assert!(![one, two, three, subscribe_id].contains(&new));
     assert_eq!(
         driven.sent(),
         wire(&[&connect(&CLEAN), &publish(1, new, b"new")])
@@ -151,7 +150,7 @@ fn mqtt_3_1_2_6_clean_session_1_discards_older_state() {
             },
             Event::PublishDiscarded(id(one)),
             Event::PublishDiscarded(id(two)),
-            Event::OutcomeUnknown(id(asked)),
+            Event::OutcomeUnknown(id(subscribe_id)),
             Event::DeliveryUnknown(id(three)),
         ],
     );
@@ -262,30 +261,29 @@ fn mqtt_3_1_3_2_empty_session_accepts_other_client_id() {
     );
 }
 
-/// [MQTT-3.1.4-5] Packets may be queued before CONNACK. A refusal reports each failed request by its id. With Clean
-/// Session
-/// 0, it keeps publishes at QoS 1 and 2.
+/// [MQTT-3.1.4-5] Packets may be queued before CONNACK. A refusal reports each failed request by its id. With
+/// Clean Session 0, the session keeps publishes at QoS 1 and 2.
 #[test]
 fn mqtt_3_1_4_5_refusal_reports_failed_requests() {
-    for left_before in [true, false] {
+    for all_sent in [true, false] {
         let mut storage = TestStorage::new();
         let mut driven = TestSession::new(&mut storage);
         driven.connect(&KEEP);
         driven.publish(0, b"zero");
         let one = driven.publish(1, b"one");
-        let asked = driven.subscribe(&FILTER);
-        let given_back = driven.unsubscribe(&["a/#"]);
+        let subscribe_id = driven.subscribe(&FILTER);
+        let unsubscribe_id = driven.unsubscribe(&["a/#"]);
         driven.publish(0, b"another");
         let two = driven.publish(2, b"two");
-        if left_before {
+        if all_sent {
             assert_eq!(
                 packets(&driven.sent()),
                 [
                     connect(&KEEP),
                     publish(0, 0, b"zero"),
                     publish(1, one, b"one"),
-                    subscribe(asked, "a/#"),
-                    unsubscribe(given_back, "a/#"),
+                    subscribe(subscribe_id, "a/#"),
+                    unsubscribe(unsubscribe_id, "a/#"),
                     publish(0, 0, b"another"),
                     publish(2, two, b"two"),
                 ]
@@ -302,15 +300,15 @@ fn mqtt_3_1_4_5_refusal_reports_failed_requests() {
         assert_eq!(
             events,
             texts(&[
-                Event::RequestRejected(id(asked)),
-                Event::RequestRejected(id(given_back)),
+                Event::RequestRejected(id(subscribe_id)),
+                Event::RequestRejected(id(unsubscribe_id)),
                 Event::Qos0Dropped(2)
             ])
         );
 
         driven.open(&KEEP, false);
         let again = [publish(1, one, b"one"), publish(2, two, b"two")];
-        let expected = if left_before {
+        let expected = if all_sent {
             again.map(dup).concat()
         } else {
             again.concat()
@@ -333,7 +331,8 @@ fn mqtt_3_1_4_5_clean_session_refused_discards_messages() {
     assert_eq!(driven.sent(), b"");
 }
 
-/// [MQTT-3.2.0-1] Any packet before CONNACK is a protocol violation, and is one as soon as its first bytes are there.
+/// [MQTT-3.2.0-1] A packet before CONNACK is a protocol violation. The connection is closed as soon as its first two
+/// bytes are received.
 #[test]
 fn mqtt_3_2_0_1_packet_before_connack_closes_connection() {
     let early: [(PacketType, Vec<u8>); 9] = [
@@ -403,7 +402,7 @@ fn mqtt_3_2_2_1_session_present_after_clean_session_closes() {
     driven.open(&KEEP, true);
 }
 
-/// [MQTT-3.2.2-2] Session Present is given to the caller, and decides between resume and a fresh start.
+/// [MQTT-3.2.2-2] Session Present is reported to the caller. It decides whether the old session is resumed.
 #[test]
 fn mqtt_3_2_2_2_session_present_selects_resume_or_restart() {
     for session_present in [true, false] {
@@ -450,12 +449,12 @@ fn mqtt_3_2_2_2_session_present_selects_resume_or_restart() {
 fn mqtt_3_2_2_2_unknown_session_is_reported() {
     let mut storage = TestStorage::new();
     let mut driven = TestSession::new(&mut storage);
-    // From the first connection on, both know it.
+    // After the first connection, client and server know the session.
     for unknown_session in [true, false] {
         session_is_present(&mut driven, unknown_session);
         assert_eq!(driven.session.unknown_session(), unknown_session);
     }
-    // A session that began with Clean Session 1 is not known again.
+    // After Clean Session 1, the client knows no session of the server.
     driven.open(&CLEAN, false);
     session_is_present(&mut driven, true);
 }
@@ -608,7 +607,7 @@ fn mqtt_3_14_4_2_disconnect_before_connack_is_last_packet() {
             connect_unanswered: false,
         }],
     );
-    // The end of the stream is awaited.
+    // The session waits for the end of the stream, for 1 s.
     assert_eq!(driven.time_to_deadline(), Some(1_000));
     driven.pass(1_000);
     assert_eq!(driven.close_reason(), ProtocolError::Closed);
@@ -670,7 +669,7 @@ fn mqtt_4_1_0_2_clean_session_state_lasts_until_close() {
         &[Event::Message(message(2, b"theirs"))],
     );
     driven.sent();
-    // A day of traffic that has nothing to do with them, in which the server may take as long as it likes.
+    // Other messages are exchanged for a day. The response timeout is longer than that.
     driven.session.set_response_timeout(90_000_000);
     for _ in 0..1_000 {
         driven.pass(86_400);

@@ -24,8 +24,8 @@ fn begin_payload(driven: &mut TestSession<'_>, len: usize) {
 }
 
 impl TestSession<'_> {
-    /// Nothing happens until one millisecond before the deadline, which is after `millis`. Then the clock shows the
-    /// deadline.
+    /// Checks that nothing happens until 1 ms before the deadline, which is in `millis` ms. Then advances the clock to
+    /// the deadline.
     #[track_caller]
     fn nothing_before(&mut self, millis: u32) {
         assert_eq!(self.time_to_deadline(), Some(millis));
@@ -36,7 +36,7 @@ impl TestSession<'_> {
         self.pass(1);
     }
 
-    /// As [`Self::nothing_before`], where the transport takes nothing.
+    /// As [`Self::nothing_before`], while the transport accepts no bytes.
     #[track_caller]
     fn stuck_until(&mut self, millis: u32) {
         self.refuse();
@@ -47,7 +47,7 @@ impl TestSession<'_> {
         self.pass(1);
     }
 
-    /// The connection ends now, and did not a millisecond before.
+    /// Checks that the connection ends after `millis` ms, and not 1 ms earlier. Returns the events.
     #[track_caller]
     fn ends_after(&mut self, millis: u32, reason: ProtocolError) -> Vec<String> {
         self.stuck_until(millis);
@@ -56,7 +56,7 @@ impl TestSession<'_> {
         events
     }
 
-    /// The last call could decide nothing. 20 ms later, the next one closes the connection.
+    /// Checks that the last call did not close the connection, and that the next one, 20 ms later, does.
     #[track_caller]
     fn ends_at_next_look(&mut self, reason: ProtocolError) {
         assert_eq!(self.time_to_deadline(), Some(20));
@@ -84,7 +84,7 @@ impl TestSession<'_> {
     }
 }
 
-/// Each packet is first offered to the transport within the keep alive after the end of the one before.
+/// Checks that each packet is offered to the transport within the keep alive after the end of the one before.
 #[track_caller]
 fn assert_kept_alive(begin: u32, moments: &[u32], keep_alive: u32) {
     let mut last = begin;
@@ -120,7 +120,7 @@ fn mqtt_3_1_2_23_received_packets_do_not_postpone_pingreq() {
     let mut driven = TestSession::connected_with(&mut storage, &kept_alive(10));
     let begin = driven.now;
     let mut pings = vec![];
-    // A message each 100 ms, which are no multiple of anything, and PINGRESP at once.
+    // A message is received every 99 ms, of which no other time is a multiple. PINGRESP is received at once.
     for _ in 0..1_000 {
         driven.pass(99);
         driven.receive(&publish(0, 0, b"x"), &[Event::Message(message(0, b"x"))]);
@@ -258,8 +258,8 @@ fn mqtt_3_1_2_23_connack_late_keep_alive_continues() {
     assert_eq!(driven.sent(), b"");
 }
 
-/// [MQTT-3.1.2-23] PINGREQ is sent in each keep alive interval, even if one is unanswered. PINGRESP is awaited since
-/// the first of them.
+/// [MQTT-3.1.2-23] PINGREQ is sent in each keep alive interval, even if one is unanswered. The wait for
+/// PINGRESP begins with the first of them.
 #[test]
 fn mqtt_3_1_2_23_pingreq_unanswered_next_one_is_sent() {
     let mut storage = TestStorage::new();
@@ -398,7 +398,7 @@ fn mqtt_3_12_4_1_pingresp_missing_is_pingresp_timeout() {
     assert_eq!(driven.send_up_to(2), puback(7)[..2]);
     driven.receive(&PINGRESP, &[]);
     assert_eq!(driven.sent(), &puback(7)[2..]);
-    assert_eq!(driven.time_to_deadline(), None, "nothing is owed");
+    assert_eq!(driven.time_to_deadline(), None, "no answer is pending");
 }
 
 /// The CONNACK deadline starts when CONNECT was sent whole. Later packets do not change it.
@@ -423,7 +423,7 @@ fn connack_deadline_starts_after_connect_is_sent() {
     }
 }
 
-/// The deadline of each request starts when it was sent whole. The session has that of the oldest.
+/// The deadline of each request starts when it was sent whole. The deadline of the session is that of the oldest one.
 #[test]
 fn request_deadline_starts_after_request_is_sent() {
     let overdue = |packet_id| ProtocolError::RequestTimeout {
@@ -441,7 +441,7 @@ fn request_deadline_starts_after_request_is_sent() {
         assert_eq!(
             driven.time_to_deadline(),
             Some(0),
-            "the transport has not been asked"
+            "no byte was offered to the transport"
         );
         driven.send_up_to(1);
         driven.refuse();
@@ -449,7 +449,7 @@ fn request_deadline_starts_after_request_is_sent() {
         assert_eq!(
             driven.time_to_deadline(),
             Some(TIMEOUT - 500),
-            "it took a byte"
+            "the transport accepted a byte"
         );
         driven.sent();
         driven.pass(400);
@@ -561,7 +561,7 @@ fn long_packet_in_progress_extends_deadline() {
         driven.events();
         let mut ended = None;
         for half in 1..=30 {
-            // More than a quarter of the timeout would be an absence.
+            // If more than a quarter of the timeout passed, the caller would count as absent.
             driven.pass(TIMEOUT / 4);
             driven.events();
             driven.pass(TIMEOUT / 4);
@@ -569,7 +569,7 @@ fn long_packet_in_progress_extends_deadline() {
             rest = later;
             driven.feed(piece);
             driven.events();
-            // A read that finds nothing.
+            // This read finds nothing.
             if let Err(reason) = driven.next() {
                 ended = Some((half, reason));
                 break;
@@ -615,7 +615,7 @@ fn caller_absent_answer_is_not_late_at_first() {
     }
 }
 
-/// As `caller_absent_answer_is_not_late_at_first`, with a transport that took nothing before.
+/// As `caller_absent_answer_is_not_late_at_first`, with a transport that accepted nothing before.
 #[test]
 fn caller_absent_transport_is_not_late_at_first() {
     for taken in [false, true] {
@@ -786,7 +786,7 @@ fn write_deadline_restarts_with_each_accepted_byte() {
     driven.ends_after(TIMEOUT - 1, ProtocolError::WriteTimeout);
 }
 
-/// Bytes of a payload that were not taken are no progress.
+/// If the transport accepts no bytes of a payload, the write deadline does not change.
 #[test]
 fn write_deadline_inside_payload_is_unchanged() {
     let mut storage = TestStorage::new();
@@ -841,7 +841,7 @@ impl TestSession<'_> {
     }
 }
 
-/// A deadline of the transport ends with the bytes that it was about.
+/// If no bytes are left to write, there is no write deadline.
 #[test]
 fn write_deadline_nothing_to_write_is_none() {
     let mut storage = TestStorage::new();
@@ -849,14 +849,14 @@ fn write_deadline_nothing_to_write_is_none() {
     driven.publish_and_send(1, b"x");
     driven.lose();
     driven.open(&kept_alive(0), true);
-    // Provided to the transport, not accepted, and acknowledged before it was sent again.
+    // The transport does not accept the PUBLISH. It is acknowledged before it was sent again.
     driven.refuse();
     driven.receive(&puback(1), &[Event::Puback(id(1))]);
     assert!(!driven.session.has_pending());
     assert_eq!(driven.time_to_deadline(), None);
     driven.pass(TIMEOUT);
     driven.expect(&[]);
-    // The next bytes have all the time there is.
+    // The next bytes have the whole response timeout.
     driven.publish(1, b"y");
     driven.refuse();
     driven.ends_after(TIMEOUT, ProtocolError::WriteTimeout);
@@ -918,7 +918,7 @@ fn deadlines_after_weeks_without_step_are_exact() {
         let packet_id = id(driven.publish(1, b"x"));
         driven.sent();
         assert_eq!(driven.time_to_deadline(), Some(TIMEOUT));
-        // The caller looks again after weeks: the wait counts from then, and no time is lost in between.
+        // The caller polls again after these weeks. The wait is measured from the PUBLISH.
         driven.expect(&[]);
         driven.ends_after(TIMEOUT, ProtocolError::RequestTimeout { packet_id });
     }
@@ -971,7 +971,7 @@ fn idle_session_wakes_for_keep_alive_only() {
     assert_eq!(driven.time_to_deadline(), None);
 }
 
-/// A peer that sends a forbidden packet in single bytes is detected.
+/// A forbidden packet is detected by its header, before its body is received.
 #[test]
 fn forbidden_packet_header_closes_connection() {
     let mut storage = TestStorage::new();

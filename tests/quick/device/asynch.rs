@@ -17,7 +17,7 @@ use crate::common::{connack, message, packets, publish, server, world::World};
 
 const QOS1: QoS = QoS::AtLeastOnce;
 
-/// The server, which notes each packet.
+/// Starts a server that records each packet, and returns the records.
 fn noting_server(world: &World) -> Rc<RefCell<Vec<String>>> {
     let seen = Rc::new(RefCell::new(Vec::new()));
     let noted = Rc::clone(&seen);
@@ -145,8 +145,8 @@ fn refused_message_is_delivered_again_after_resume() {
     assert_eq!(acknowledged, 2);
 }
 
-/// A transport that fails while an event is refused does not make the runner spin. The message is reported before the
-/// end.
+/// If the transport fails while an event is postponed, the runner does not poll without end. The message is reported
+/// before the end of the connection.
 #[test]
 fn failure_while_message_is_refused_is_reported_after_resume() {
     let world = World::new();
@@ -195,7 +195,7 @@ fn failure_while_message_is_refused_is_reported_after_resume() {
     assert_eq!(given.get(), 2);
 }
 
-/// A message that is refused in chunks, or whose rest is skipped.
+/// The handler postpones a chunk of a message, or skips the rest of the message.
 #[test]
 fn refused_chunk_is_repeated_and_skipped_rest_acknowledged() {
     for answer in [Handled::NotNow, Handled::SkipRest] {
@@ -244,7 +244,7 @@ fn refused_chunk_is_repeated_and_skipped_rest_acknowledged() {
     }
 }
 
-/// The handler postpones a checkpoint for a task. A save that a change has overtaken does not count.
+/// The handler postpones a checkpoint until a task saves. A save without the latest change does not count.
 #[test]
 fn checkpoint_postponed_ends_with_save_of_all_changes() {
     let world = World::new();
@@ -286,7 +286,7 @@ fn checkpoint_postponed_ends_with_save_of_all_changes() {
         pause(&world, 1).await;
         assert!(
             !seen.borrow().contains(&"publish 1".to_owned()),
-            "overtaken"
+            "the save is too old"
         );
         while !seen.borrow().contains(&"publish 2".to_owned()) {
             mqtt.saved(save()).unwrap();
@@ -548,7 +548,7 @@ fn run_dropped_at_any_poll_loses_nothing() {
     }
 }
 
-/// Another CONNECT for one connection: another password, but no other client id.
+/// The CONNECT of one connection may have another password, but not another client id.
 #[test]
 fn run_other_password_connects_other_client_id_is_refused() {
     let world = World::new();
@@ -600,7 +600,7 @@ fn run_other_password_connects_other_client_id_is_refused() {
     assert_eq!(*users.borrow(), [Some("new".to_owned())]);
 }
 
-/// A publish that is dropped at each of its polls was made or not, and its place is free.
+/// If a publish is dropped at any of its polls, its message is sent at most once, and its place is free again.
 #[test]
 fn publish_dropped_at_any_poll_frees_its_place() {
     for polls in 0..6 {
@@ -645,8 +645,8 @@ fn publish_dropped_at_any_poll_frees_its_place() {
         let dropped = count("publish dropped");
         assert!(dropped <= 1);
         assert_eq!((count("publish first"), count("publish last")), (1, 1));
-        // If a call does not wait, the handler receives the end of its request. The call may have had its own before it
-        // was dropped.
+        // If no call waits for a request, the handler receives its end. The dropped call may have received that of its
+        // own request before.
         assert!((1..=1 + dropped).contains(&completed.get()), "{polls}");
     }
 }

@@ -153,7 +153,7 @@ fn recv_returns_after_the_first_event_or_in_time() {
     assert!(network.millis() < 1_000);
 }
 
-/// A reader with these results, then the end.
+/// A reader that returns these results, and then the end of the payload.
 struct Reader(Vec<Result<u8, Fault>>);
 
 impl ErrorType for Reader {

@@ -1,7 +1,7 @@
 //! Both devices with brokers that have the limits of cloud services: their actions and their messages.
 //!
 //! Each row is a scripted broker, a device with its filters and messages, and the lines that are printed for its user.
-//! The services and the sources of their limits are in `docs/cloud.md`. No service was asked.
+//! The services and the sources of their limits are in `docs/cloud.md`. The tests connect to none of them.
 
 use std::{
     cell::{Cell, RefCell},
@@ -33,9 +33,9 @@ const TIME: u32 = 90_000;
 /// The reaction of a broker to a request that violates its limits.
 #[derive(Clone, Copy, PartialEq)]
 enum Against {
-    /// It closes the connection without a word.
+    /// It closes the connection without an answer.
     Closes,
-    /// It answers: a lower QoS, or a refusal.
+    /// It grants a lower QoS, or refuses the request.
     Answers,
     /// It does not answer.
     Ignores,
@@ -46,21 +46,22 @@ enum Against {
 struct Rules {
     connect_limit: usize,
     packet_limit: usize,
-    /// Filters in one SUBSCRIBE. More: it closes.
+    /// Maximum number of filters in one SUBSCRIBE. If there are more, the broker closes the connection.
     filter_limit: usize,
-    /// A message at QoS 2.
+    /// The reaction to a message at QoS 2, unless it is allowed.
     publish_qos2: Option<Against>,
-    /// A filter at QoS 2.
+    /// The reaction to a filter at QoS 2, unless it is allowed.
     subscribe_qos2: Option<Against>,
-    /// A message with the retain flag: it closes.
+    /// If this is `false`, the broker closes the connection after a message with the retain flag.
     has_retained: bool,
-    /// Filters of topics that the device may use; none: all. A message elsewhere: it closes.
+    /// Filters of the topics that the device may use. An empty list allows all topics. After a message on another
+    /// topic, the broker closes the connection.
     policy: &'static [&'static str],
-    /// A filter against the policy.
+    /// The reaction to a filter that the policy does not allow.
     subscribe_policy: Against,
-    /// The user name and the length of the password.
+    /// The user name and the length of the password that the broker requires.
     login: Option<(&'static str, Option<usize>)>,
-    /// A message that it sends after SUBACK.
+    /// Topic and payload of a message that the broker sends after SUBACK.
     sends: Option<(&'static str, &'static str)>,
 }
 
@@ -85,7 +86,7 @@ struct Row {
     filters: &'static [(&'static str, QoS)],
     /// Published on the first connection.
     messages: &'static [Message<'static>],
-    /// The device answers each message that it is sent on this topic.
+    /// The topic on which the device answers each received message.
     answer: Option<&'static str>,
     /// Parts of the output, in this order.
     sees: &'static [&'static str],
@@ -122,7 +123,9 @@ const fn of(topic: &'static str, payload: &'static [u8], qos: QoS) -> Message<'s
     }
 }
 
+/// A payload of 128 KiB.
 static MEGA: [u8; 128 * 1024] = [b'x'; 128 * 1024];
+/// A long password.
 static TOKEN: [u8; 3000] = [b't'; 3000];
 
 const ROWS: &[Row] = &[
@@ -430,7 +433,7 @@ const ROWS: &[Row] = &[
 
 type Lines = Rc<RefCell<Vec<String>>>;
 
-/// The broker by these rules. It records the accepted packets.
+/// Returns a broker with these rules, which records the accepted packets.
 fn broker(
     rules: Rules,
     accepted: Lines,
@@ -536,7 +539,7 @@ impl Row {
         }
     }
 
-    /// Handles an event, as the program of the device.
+    /// Handles an event as the program of a device would.
     fn handle(&self, lines: &Lines, event: Event<'_>, publisher: &mut Publisher<'_, '_>) {
         lines.borrow_mut().push(event.to_string());
         match event {
@@ -644,7 +647,7 @@ fn async_device_with_cloud_limits_behaves_as_in_table() {
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
 }
 
-/// A token that the send buffer cannot hold is no matter of the broker.
+/// If a password does not fit into the send buffer, the device returns the error before it connects.
 #[test]
 fn token_larger_than_send_buffer_reports_bytes_needed() {
     let credentials = Some(Credentials {

@@ -1,4 +1,4 @@
-//! Single promises of both devices: their text, granted QoS, deadlines, answers of handlers, ends.
+//! Single properties of both devices: text, granted QoS, deadlines, results of handlers, ends of connections.
 
 use std::cell::{Cell, RefCell};
 
@@ -194,7 +194,7 @@ fn blocking_device_payload_event_postponed_connection_lost_returns_error() {
     });
     sent.unwrap_err();
     assert_eq!(postponed.get(), 1);
-    // The message is still there.
+    // The message is still pending.
     device.resume();
     let received = device.recv(10, |event, _| {
         assert!(matches!(event, Event::Message(_)), "{event}");
@@ -226,13 +226,13 @@ fn blocking_device_slices_empty_are_sent() {
     );
 }
 
-/// A SUBSCRIBE that was queued before CONNACK ends with the refusal of the connection. The task learns it on the next
-/// connection.
+/// If the server refuses the connection, a SUBSCRIBE that was queued before CONNACK fails. The task receives the error
+/// on the next connection.
 #[test]
 fn subscribe_connection_refused_is_rejected() {
     let world = World::new();
     let connections = Cell::new(0);
-    // The first connection is not answered by itself.
+    // The server does not answer on the first connection. The test feeds its CONNACK.
     world.answer(move |packet| {
         let is_connect = matches!(packet, Packet::Connect(_));
         connections.set(connections.get() + u32::from(is_connect));

@@ -74,11 +74,12 @@ const KINDS: &[(&str, u64)] = &[
     ("OutcomeUnknown", 10),
 ];
 
-/// Places for tasks that wait.
+/// Number of places for tasks that wait.
 const PLACES: usize = 4;
 
-/// Virtual times in ms: the end of the faults, and the end of all tasks.
+/// Virtual time in ms at which the faults end.
 const CALM_AT: u32 = 60_000;
+/// Virtual time in ms until which all tasks must end.
 const END_AT: u32 = 900_000;
 
 #[test]
@@ -126,13 +127,13 @@ fn recorded_failed_histories_pass() {
     }
 }
 
-/// How often each kind of thing has happened.
+/// The counts of each kind of event.
 type Kinds = BTreeMap<&'static str, u64>;
 
-/// How a history ends.
+/// The end of a history.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Ending {
-    /// Everything arrives, and the device is shut down.
+    /// All messages are received, and the device is shut down.
     Calm,
     /// At this time, in ms, the device is shut down.
     ShutDown(u32),
@@ -146,7 +147,7 @@ struct Up {
     task: usize,
     qos: QoS,
     len: usize,
-    /// How often the broker had forgotten the session.
+    /// Number of times that the broker had lost the session before.
     forgets: u32,
     arrived: u32,
     /// It has to arrive.
@@ -215,7 +216,7 @@ impl Ledger {
         self.ups.len() - 1
     }
 
-    /// The broker has a new message.
+    /// Records a message that the broker has received.
     fn arrived(&mut self, topic: &str, bytes: &[u8], qos: QoS) {
         let number: usize = topic.strip_prefix("u/").unwrap().parse().unwrap();
         let forgets = self.forgets;
@@ -294,13 +295,13 @@ impl Ledger {
         publish_as(&topic, &bytes, delivery, false)
     }
 
-    /// The length of a message to the device.
+    /// Returns the length of a message to the device.
     fn down_len(&self, number: usize) -> usize {
         let is_large = self.has_chunks && number % 4 == 3;
         number % 90 + if is_large { 200 } else { 0 }
     }
 
-    /// The broker publishes something to the device, if it is connected.
+    /// Publishes a message to the device, if it is connected. Returns the packet.
     fn offer(&mut self, qos: QoS) -> Vec<u8> {
         if !self.is_online || self.out.len() >= 3 {
             return Vec::new();
@@ -327,7 +328,7 @@ impl Ledger {
         bytes
     }
 
-    /// The broker forgets the session, which is not connected.
+    /// Makes the broker forget the session, unless the device is connected.
     fn forget(&mut self) {
         if !self.is_online {
             self.has_session = false;
@@ -340,7 +341,7 @@ impl Ledger {
         }
     }
 
-    /// The handler has handled a message.
+    /// Records that the handler has handled a message.
     fn handled(&mut self, topic: &str, bytes: &[u8]) {
         let number: usize = topic.strip_prefix("d/").unwrap().parse().unwrap();
         assert!(
@@ -364,7 +365,7 @@ impl Ledger {
         }
     }
 
-    /// The handler receives the end of a request.
+    /// Records that the handler has received the end of a request.
     fn record_reported(&mut self, id: PacketId) {
         if self.open.remove(&id).is_none() {
             assert!(self.dropped_calls > 0, "the end of {id} was reported twice");
@@ -377,7 +378,7 @@ impl Ledger {
     }
 }
 
-/// Rates in percent, drawn for each history.
+/// The random settings of a history. Rates are in percent.
 struct Plan {
     drops: u8,
     refusals: u8,
@@ -420,7 +421,7 @@ impl History<'_> {
         self.ledger.borrow_mut().count(kind);
     }
 
-    /// Counts an error. Only with this plan may the device be dropped before its tasks have ended.
+    /// Counts an error. Checks that the device is shut down, or its runner dropped, only if the plan requires it.
     fn note(&self, error: DeviceError) {
         let kind = match error {
             DeviceError::TooManyTasks { .. } => "all places were taken",
@@ -472,7 +473,7 @@ impl History<'_> {
         result
     }
 
-    /// One task of the application.
+    /// Runs one task of the application.
     async fn task(&self, number: usize, mqtt: Mqtt<'_, PLACES>) {
         for _ in 0..8 {
             match self.below(10) {
@@ -573,7 +574,7 @@ impl History<'_> {
         self.end_publish(number, result);
     }
 
-    /// A call has ended that waited for the end of its message.
+    /// Records the end of a call that waited for its message.
     fn end_publish(&self, number: usize, result: Option<Result<(), DeviceError>>) {
         let ledger = &mut *self.ledger.borrow_mut();
         let up = &mut ledger.ups[number];
@@ -613,7 +614,7 @@ impl History<'_> {
         }
     }
 
-    /// One connection after the other. Some are dropped.
+    /// Runs one connection after the other, and drops some of them.
     async fn network(&self, mut runner: Runner<'_, &World, PLACES>) {
         let mut chunks = Vec::new();
         loop {
@@ -695,7 +696,7 @@ impl History<'_> {
         }
     }
 
-    /// The handler publishes.
+    /// Publishes a message in the handler.
     fn answer(&self, publisher: &mut umqtt::Publisher<'_, '_>) {
         let (qos, len) = (self.qos(), self.below(20));
         let ledger = &mut *self.ledger.borrow_mut();
@@ -712,7 +713,7 @@ impl History<'_> {
         }
     }
 
-    /// The faults of the network, and the messages of other clients.
+    /// Causes faults of the network, and sends messages of other clients.
     async fn chaos(&self) {
         while !self.is_calm() {
             let millis = 1 + self.below(self.plan.cut_every as usize) as u32;
@@ -749,7 +750,7 @@ impl History<'_> {
         self.world.set_room(usize::MAX);
     }
 
-    /// A task that saves, and lets the handler continue.
+    /// Runs a task that saves, and lets the handler continue.
     async fn save_and_resume(&self, mqtt: Mqtt<'_, PLACES>) {
         let (mut image, mut newer) = ([0; 4_000], [0; 4_000]);
         loop {

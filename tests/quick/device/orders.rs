@@ -3,7 +3,8 @@
 //! at any of these places.
 //!
 //! No time passes, and a task is polled only if it was woken. A task that is not woken therefore waits without end.
-//! These tests detect that. The others: each message arrives once and in order, and each place is given back.
+//! These tests detect that. They also check that each message arrives once and in order, and that each place is free
+//! again.
 //!
 //! A debug build tries fewer orders than a release build (`.ci/exhaustive`). `ORDERS_DEPTH=n` and `ORDERS_DEVIATIONS=n`
 //! choose how many. The number of histories is printed.
@@ -38,8 +39,9 @@ const QOS2: QoS = QoS::ExactlyOnce;
 /// More turns than any history needs.
 const MOST_TURNS: usize = 1_000;
 
-/// Free choices at the beginning, and choices anywhere that differ from the usual.
+/// Number of free choices at the beginning of a history.
 const DEPTH: usize = if cfg!(debug_assertions) { 4 } else { 6 };
+/// Number of choices, anywhere in a history, that differ from the usual one.
 const DEVIATIONS: usize = if cfg!(debug_assertions) { 1 } else { 2 };
 
 /// The work of a task.
@@ -257,11 +259,11 @@ enum Turn {
     Drop(usize),
 }
 
-/// A message from the device; its number is its place.
+/// A message from the device. Its number is its index in `ups`.
 struct Up {
     qos: QoS,
     len: usize,
-    /// Its position among the messages that wait for their turn.
+    /// It arrives in order with all other plain messages.
     is_plain: bool,
     arrived: usize,
     fate: Fate,
@@ -376,7 +378,7 @@ impl Broker {
         }
     }
 
-    /// The number of a message that a task is about to publish.
+    /// Returns the number of a message that a task is about to publish.
     fn begin(&mut self, qos: QoS, len: usize, is_plain: bool) -> usize {
         self.ups.push(Up {
             qos,
@@ -402,7 +404,7 @@ impl Broker {
         assert!(is_expected, "{error:?}");
     }
 
-    /// The handler receives the end of a request.
+    /// Records that the handler has received the end of a request.
     fn record_reported(&mut self, id: PacketId) {
         if !self.open.remove(&id) {
             assert!(self.dropped_calls > 0, "the end of {id} was reported twice");
@@ -437,12 +439,12 @@ struct History<'h, const PLACES: usize> {
 }
 
 impl<'h, const PLACES: usize> History<'h, PLACES> {
-    /// Calls that may find all places taken.
+    /// Returns `true` if a call may find all places occupied.
     fn is_crowded(&self) -> bool {
         self.scenario.tasks.len() > PLACES
     }
 
-    /// The outcome of a call: its result, or `None` for an expected error.
+    /// Returns the result of a call, or `None` for an expected error. Panics at any other error.
     fn expect<R>(&self, result: Result<R, DeviceError>) -> Option<R> {
         result
             .inspect_err(|error| self.broker.borrow().check(*error, self.is_crowded()))
@@ -565,7 +567,7 @@ impl<'h, const PLACES: usize> History<'h, PLACES> {
         }
     }
 
-    /// One connection after the other.
+    /// Runs one connection after the other.
     async fn network(&self, mut runner: Runner<'_, &World, PLACES>) {
         let mut refusals = 1;
         loop {
@@ -626,8 +628,7 @@ struct Table<'t, 'h, const PLACES: usize> {
 }
 
 impl<const PLACES: usize> Table<'_, '_, PLACES> {
-    /// Returns the possible next steps. The first one is the usual step. If it is a fault, no other step can happen
-    /// before it.
+    /// Returns the possible next steps. The first one is the usual step. Faults are the last ones.
     fn options(&self) -> Vec<Turn> {
         let line = self.history.line;
         let mut options: Vec<_> = self.turns.ready().into_iter().map(Turn::Poll).collect();
@@ -786,7 +787,7 @@ fn play<const INFLIGHT: usize, const PLACES: usize>(
     assert!(table.turns.has_ended(network), "the runner waits for ever");
 }
 
-/// Every place is free: as many calls as there are places can wait. They need to be without a connection for this.
+/// Checks that every place is free: without a connection, as many calls can wait as there are places.
 fn check_places<const PLACES: usize>(
     table: &mut Table<'_, '_, PLACES>,
     mqtt: Mqtt<'_, PLACES>,
@@ -813,7 +814,7 @@ fn check_places<const PLACES: usize>(
     table.run(trace, |_| 0);
 }
 
-/// Everything has ended, on a connection that works.
+/// Checks the messages after all tasks have ended on a working connection.
 fn check_messages(broker: &Broker, scenario: &Scenario) {
     for (number, up) in broker.ups.iter().enumerate() {
         let is_lost = up.arrived == 0 && up.fate == Fate::Accepted;

@@ -1,4 +1,4 @@
-//! Tasks of an executor that polls each only when it was woken itself, in an order that a seed decides.
+//! An executor that polls a task only if that task was woken. A seed determines the order.
 
 use std::{
     future::Future,
@@ -21,13 +21,13 @@ use crate::common::{Fault, world::World};
 
 type Task<'t> = Pin<Box<dyn Future<Output = ()> + 't>>;
 
-/// Tasks that end together with the last of them.
+/// A future of several tasks. It ends when all of them have ended.
 pub(crate) struct Tasks<'t> {
     tasks: Vec<(Option<Task<'t>>, Arc<Flag>)>,
     rng: Option<Rng>,
 }
 
-/// Set when a task is woken. It wakes the executor.
+/// A flag that is set when a task is woken. This also wakes the executor.
 struct Flag {
     is_ready: AtomicBool,
     executor: Mutex<Option<Waker>>,
@@ -43,7 +43,7 @@ impl Wake for Flag {
 }
 
 impl<'t> Tasks<'t> {
-    /// Tasks that are polled in the order in which they were added.
+    /// Creates tasks that are polled in the order in which they were added.
     pub(crate) fn new() -> Self {
         Self {
             tasks: Vec::new(),
@@ -51,7 +51,7 @@ impl<'t> Tasks<'t> {
         }
     }
 
-    /// Tasks that are polled in a random order.
+    /// Creates tasks that are polled in a random order.
     pub(crate) fn with_seed(seed: u64) -> Self {
         Self {
             rng: Some(Rng::with_seed(seed)),
@@ -69,7 +69,7 @@ impl<'t> Tasks<'t> {
         self
     }
 
-    /// The task with this number is dropped.
+    /// Drops the task with this number.
     pub(crate) fn drop_task(&mut self, task: usize) {
         self.tasks[task].0 = None;
     }
@@ -120,7 +120,7 @@ pub(crate) fn config(subscriptions: &'static [(&'static str, QoS)]) -> Config<'s
     }
 }
 
-/// A device with the settings [`config`], and without subscriptions.
+/// Creates a device with the settings [`config`], and without subscriptions.
 pub(crate) fn device<'d, 'w, const RX: usize, const TX: usize, const INFLIGHT: usize>(
     storage: &'d mut Storage<RX, TX, INFLIGHT>,
     world: &'w World,
@@ -147,7 +147,8 @@ pub(crate) async fn serve_all<'d, const N: usize>(
     serve(world, runner, |_, _| {}).await
 }
 
-/// Runs one connection after the other, a second apart, until the device is shut down. Returns how they ended.
+/// Runs one connection after the other, a second apart, until the device is shut down. Returns the end of
+/// each one.
 pub(crate) async fn serve<'d, const N: usize, H: Into<Handled>>(
     world: &World,
     runner: &mut Runner<'d, &World, N>,
@@ -164,7 +165,7 @@ pub(crate) async fn serve<'d, const N: usize, H: Into<Handled>>(
     }
 }
 
-/// Waits so many milliseconds.
+/// Waits for `millis` milliseconds.
 pub(crate) async fn pause(world: &World, millis: u32) {
     use umqtt::{Clock, asynch::Sleep};
     world.sleep_until(world.now().add_millis(millis)).await;

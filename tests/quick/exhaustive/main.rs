@@ -1,6 +1,6 @@
-//! Exhaustive inputs, compared with checkers that share no code with the library. They are every Remaining Length,
-//! small body, character, possible byte sequence of a character, and every filter with every topic. A debug build tries
-//! a part of each; `.ci/exhaustive` tries all.
+//! Exhaustive inputs, compared with checkers that share no code with the library. The inputs are every Remaining
+//! Length, small body, character, possible byte sequence of a character, and every filter with every topic. A debug
+//! build tries a part of each; `.ci/exhaustive` tries all.
 //!
 //! A release build also runs 10,000 histories of an async device, of which the quick tests run 200. It explores the
 //! orders of the turns of its tasks to a greater depth.
@@ -36,7 +36,7 @@ const fn all_or<T: Copy>(all: T, some: T) -> T {
     if cfg!(debug_assertions) { some } else { all }
 }
 
-/// The bytes of a Remaining Length (section 2.2.3), seven bits at a time.
+/// Returns the bytes of a Remaining Length (section 2.2.3) and their number. Each byte has seven bits of it.
 fn digits(mut length: u32) -> ([u8; 4], usize) {
     let mut digits = [0; 4];
     let mut used = 0;
@@ -168,8 +168,8 @@ fn every_small_suback_matches_the_checker() {
     bodies(0x90, &IDS, &[0, 1, 2, 3, 0x80], all_or(10, 4));
 }
 
-/// All flags, and all possible bytes after a keep alive, up to 12. With a will, a user name and a password, the
-/// smallest CONNECT has 11.
+/// CONNECTs with all flags and up to 12 bytes after the keep alive. With a will, a user name and a password, at least
+/// 11 bytes are needed.
 #[test]
 fn every_small_connect_matches_the_checker() {
     let most = all_or(12, 5);
@@ -179,7 +179,7 @@ fn every_small_connect_matches_the_checker() {
     }
 }
 
-/// A packet with a string in each field that is one, and the string that is decoded.
+/// A field of a packet that contains a string: the bytes before and after it, and the rule for the string.
 struct Place {
     front: Vec<u8>,
     back: &'static [u8],
@@ -253,8 +253,8 @@ fn every_scalar_value_is_accepted_where_valid() {
     }
 }
 
-/// Every string of up to three bytes, and every class of strings of four bytes: all first and second bytes, and then
-/// those on both sides of each boundary in the definition of UTF-8.
+/// Every string of up to three bytes, and of the strings of four bytes one of each class. All first and second bytes
+/// are followed by the bytes on both sides of each boundary in the definition of UTF-8.
 #[test]
 fn every_short_byte_sequence_is_checked_as_utf8() {
     let places = places();

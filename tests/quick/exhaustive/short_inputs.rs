@@ -1,4 +1,5 @@
-//! Every byte string of up to three bytes, in a release build of up to four, is decoded as the checker does.
+//! The codec and the checker have the same result for every byte string of up to three bytes. A release build tests
+//! those of four bytes, too.
 
 use crate::checker::{Verdict, judge};
 use umqtt::codec::Packet;
@@ -32,7 +33,7 @@ fn inputs_of_up_to_three_bytes_match_the_checker() {
     }
 }
 
-/// 4,294,967,296 inputs: some minutes of one core, and in a release build only. All cores take part.
+/// These 4,294,967,296 inputs take minutes, so only a release build tests them. All cores take part.
 #[cfg(not(debug_assertions))]
 #[test]
 fn inputs_of_four_bytes_match_the_checker() {
@@ -51,7 +52,7 @@ fn inputs_of_four_bytes_match_the_checker() {
     });
 }
 
-/// Longer packets: in one packet of each type, each byte takes every value, and the byte after it those that matter.
+/// In one longer packet of each type, each byte has every value, and the next byte each relevant value.
 #[test]
 fn packets_with_one_or_two_changed_bytes_match_the_checker() {
     let packets: [&[u8]; 9] = [

@@ -20,7 +20,7 @@ fn feed(session: &mut Session<'_>, bytes: &[u8]) {
     session.commit(bytes.len());
 }
 
-/// Bytes that were read too late belong to their old connection.
+/// Bytes that are committed after the connection was closed are discarded.
 #[test]
 fn bytes_committed_after_close_are_discarded() {
     let mut storage = Storage::<64, 64, 1>::new();
@@ -39,7 +39,7 @@ fn bytes_committed_after_close_are_discarded() {
     ));
 }
 
-/// There is no more room than there is.
+/// If the caller commits more bytes than the space has, only the bytes of the space count.
 #[test]
 fn commit_larger_than_space_fills_buffer() {
     for too_many in [64, 1_000, usize::MAX - 1, usize::MAX] {
@@ -82,7 +82,7 @@ fn mqtt_3_1_0_1_message_aborted_before_send_keeps_connect() {
     assert!(!session.has_pending());
 }
 
-/// A DISCONNECT would land in the payload that is being handed over.
+/// While a payload is being provided, a DISCONNECT would be sent as a part of it.
 #[test]
 fn disconnect_inside_payload_is_refused() {
     let mut storage = Storage::<64, 64, 1>::new();
@@ -101,7 +101,7 @@ fn disconnect_inside_payload_is_refused() {
     assert_eq!(session.pending(T), [0xE0, 0]);
 }
 
-/// Several unsent pings are one PINGREQ, which takes no room from acknowledgements.
+/// Several queued pings are sent as one PINGREQ, which uses no room for acknowledgements.
 #[test]
 fn repeated_pings_leave_room_for_acknowledgement() {
     let mut storage = Storage::<64, 64, 1>::new();
@@ -125,7 +125,7 @@ fn repeated_pings_leave_room_for_acknowledgement() {
     assert_eq!(sent, [0xC0, 0, 0x40, 2, 0, 9]);
 }
 
-/// A repeated message is no less checked than a new one.
+/// A repeated message is checked like a new one.
 #[test]
 fn repeated_message_malformed_closes_connection() {
     let mut storage = Storage::<64, 64, 1>::new();
@@ -142,7 +142,7 @@ fn repeated_message_malformed_closes_connection() {
     assert_eq!(session.poll(T), Err(ProtocolError::Decode(wildcard)));
 }
 
-/// No payload is requested without a connection for it.
+/// Without a connection, no payload is requested.
 #[test]
 fn payload_needed_without_connection_is_none() {
     let mut storage = Storage::<64, 64, 1>::new();

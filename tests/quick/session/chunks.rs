@@ -37,7 +37,7 @@ fn receive(driven: &mut TestSession<'_>, bytes: &[u8], piece: usize, expected: &
                 }
                 other => panic!("{other:?}"),
             }
-            // It is acknowledged only after the last chunk.
+            // The message is acknowledged only after its last chunk.
             assert!(rest.is_empty() || !driven.session.has_pending());
         }
     }
@@ -45,8 +45,8 @@ fn receive(driven: &mut TestSession<'_>, bytes: &[u8], piece: usize, expected: &
     chunks
 }
 
-/// Every size around that of the buffer, read in pieces of any size: the payload is received whole, and acknowledged
-/// once, after its last byte.
+/// A payload of any size, read in pieces of any size, is received whole. The message is acknowledged once, after its
+/// last byte.
 #[test]
 fn long_message_is_delivered_in_chunks() {
     for len in [10, 11, 12, 30, 500, 5_000] {
@@ -99,7 +99,7 @@ fn long_message_between_others_delays_no_acknowledgement() {
     assert_eq!(packets(&driven.sent()), [puback(8), puback(9), puback(10)]);
 }
 
-/// If the caller takes each event and ignores it, the message is skipped.
+/// If the caller ignores the events of the chunks, the message is skipped.
 #[test]
 fn chunks_ignored_message_is_skipped() {
     let mut storage = Storage::<16, 64, 1, 4>::new();
@@ -113,7 +113,8 @@ fn chunks_ignored_message_is_skipped() {
     assert_eq!(driven.sent(), pubrec(9));
 }
 
-/// If a message is cut after its first chunk, that is reported once. It is received again from its beginning.
+/// If the connection is lost after the first chunk, that is reported once. The message is then received from its
+/// beginning.
 #[test]
 fn message_cut_is_reported_and_received_again() {
     for level in [1, 2] {
@@ -142,7 +143,7 @@ fn message_cut_is_reported_and_received_again() {
     }
 }
 
-/// The same, when the caller connects again at once.
+/// `ChunksAborted` is also reported if the caller connects again before it takes the event.
 #[test]
 fn chunks_aborted_is_reported_on_next_connection() {
     let mut storage = Storage::<16, 64, 1, 4>::new();
@@ -153,8 +154,8 @@ fn chunks_aborted_is_reported_on_next_connection() {
     driven.expect(&[Event::ChunksAborted]);
 }
 
-/// If only the acknowledgement of a complete message was lost, at QoS 2 the message is not delivered again, in
-/// pieces of any size.
+/// If only the PUBREC of a message is lost, the server sends the message again. It is not delivered again, in pieces of
+/// any size.
 #[test]
 fn repeated_long_message_is_not_delivered() {
     let bytes = publish(2, 9, &payload(100));
@@ -178,7 +179,7 @@ fn repeated_long_message_is_not_delivered() {
 /// A topic that does not fit is skipped, acknowledged and reported, in any pieces. A repeated one is only acknowledged.
 #[test]
 fn long_topic_is_skipped_and_reported() {
-    // A topic of 10 bytes fits with the fixed header, the length and an id, or one of 12 without an id.
+    // Fixed header, topic length and packet id leave 10 bytes for the topic. Without an id, they leave 12.
     for len in 1..40 {
         for level in [0, 1, 2] {
             for piece in [1, 3, 16] {
@@ -188,7 +189,7 @@ fn long_topic_is_skipped_and_reported() {
                 let mut driven = TestSession::connected(&mut storage);
                 let mut events = Vec::new();
                 for part in bytes.chunks(piece) {
-                    assert_eq!(driven.sent(), b"", "not before its end");
+                    assert_eq!(driven.sent(), b"", "answered before its end");
                     events.extend(driven.stream(part));
                 }
                 let front = 2 + 2 + len + if level > 0 { 2 } else { 0 };
@@ -259,7 +260,7 @@ fn longest_message_is_received_and_acknowledged() {
     assert_eq!(driven.sent(), puback(9));
 }
 
-/// A message that just fits is delivered whole, and another packet is handled, in any number of pieces.
+/// A message or another packet that just fits is received whole, even in two pieces.
 #[test]
 fn message_filling_buffer_is_delivered_whole() {
     let mut storage = Storage::<16, 128, 4, 4>::new();

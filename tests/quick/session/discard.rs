@@ -14,7 +14,7 @@ fn discard(driven: &mut TestSession<'_>, number: u16) -> Result<(), RequestError
     driven.session.discard_publish(id(number))
 }
 
-/// The state after a reboot.
+/// Calls `test` with a session that is restored from an image of this session.
 #[track_caller]
 fn saved_and_restored(session: &Session<'_>, test: impl FnOnce(&mut TestSession<'_>)) {
     let mut image = [0; TestStorage::IMAGE_LEN];
@@ -25,7 +25,7 @@ fn saved_and_restored(session: &Session<'_>, test: impl FnOnce(&mut TestSession<
     test(&mut driven);
 }
 
-/// The ids of the next messages, without the one that is reserved.
+/// Publishes `count` messages and returns their ids.
 fn next_ids(driven: &mut TestSession<'_>, count: usize) -> Vec<u16> {
     (0..count).map(|_| driven.publish(1, b"")).collect()
 }
@@ -37,22 +37,25 @@ fn discard_unknown_id_is_not_kept() {
     assert_eq!(discard(&mut driven, 1), NOT_KEPT);
     driven.open(&KEEP, false);
     assert_eq!(discard(&mut driven, 1), NOT_KEPT);
-    let asked = driven.subscribe(&[("f", QoS::AtMostOnce)]);
-    let given_back = driven.unsubscribe(&["f"]);
-    for number in [asked, given_back, 9] {
+    let subscribe_id = driven.subscribe(&[("f", QoS::AtMostOnce)]);
+    let unsubscribe_id = driven.unsubscribe(&["f"]);
+    for number in [subscribe_id, unsubscribe_id, 9] {
         assert_eq!(discard(&mut driven, number), NOT_KEPT);
     }
     assert_eq!(
         driven.sent(),
-        wire(&[&subscribe(asked, "f"), &unsubscribe(given_back, "f")])
+        wire(&[
+            &subscribe(subscribe_id, "f"),
+            &unsubscribe(unsubscribe_id, "f")
+        ])
     );
-    for number in [asked, given_back] {
+    for number in [subscribe_id, unsubscribe_id] {
         assert_eq!(discard(&mut driven, number), NOT_KEPT);
     }
     driven.session.set_subscriptions(&[]).unwrap_err();
 }
 
-/// The id of a standing SUBSCRIBE, and an acknowledged message whose event was not taken.
+/// A standing SUBSCRIBE cannot be discarded. Neither can an acknowledged message, even before its event was taken.
 #[test]
 fn discard_standing_subscribe_or_acknowledged_is_not_kept() {
     let mut storage = TestStorage::new();
@@ -88,7 +91,7 @@ fn discard_never_sent_frees_id_and_room() {
             }
             discard(&mut driven, 2).unwrap();
             assert_eq!(discard(&mut driven, 2), NOT_KEPT);
-            // Its slot is free when it was reported.
+            // The slot is free after the discard was reported.
             let full = driven.session.publish(&message(1, b""));
             assert_eq!(full, Err(RequestError::InflightFull { capacity: 3 }));
             if is_offline {
@@ -105,7 +108,7 @@ fn discard_never_sent_frees_id_and_room() {
                 wire(&[&publish(level, 1, b"a"), &publish(level, 3, b"c")])
             );
             driven.publish(level, b"d");
-            // Nothing waits for it.
+            // No answer to the discarded message is expected.
             driven.feed(&wire(&[&puback(1), &puback(3)]));
             if level == 1 {
                 driven.expect(&[Event::Puback(id(1)), Event::Puback(id(3))]);
@@ -114,7 +117,7 @@ fn discard_never_sent_frees_id_and_room() {
     }
 }
 
-/// From the first byte that was offered until the last one was accepted.
+/// A message is partly sent from the first offered byte until the last one was accepted.
 #[test]
 fn discard_partly_sent_is_refused() {
     let len = publish(1, 1, b"x").len();
@@ -124,7 +127,7 @@ fn discard_partly_sent_is_refused() {
             let mut driven = TestSession::connected(&mut storage);
             driven.publish(level, b"x");
             driven.publish(level, b"y");
-            // Offered, and not accepted.
+            // The bytes are offered, and not accepted.
             driven.refuse();
             let mut sent = Vec::new();
             if cut > 0 {
@@ -163,7 +166,7 @@ fn discard_partly_sent_after_connection_is_accepted() {
     }
 }
 
-/// A session that has sent three messages at QoS 1, and then discarded the second one.
+/// Returns a session that has sent three messages at QoS 1, and then discarded the second one.
 fn second_of_three_discarded(storage: &mut TestStorage) -> TestSession<'_> {
     let mut driven = TestSession::connected(storage);
     for payload in [b"a", b"b", b"c"] {
@@ -206,7 +209,7 @@ fn discard_qos_1_sent_connection_ends_is_discarded() {
     check(&mut driven);
 }
 
-/// The id is not given to another message, of which the server would then seem to know.
+/// The id is not given to another message. The server could take that for the discarded one.
 #[test]
 fn discard_sent_id_is_reserved() {
     for level in [1, 2] {
@@ -249,11 +252,11 @@ fn discard_qos_2_sent_server_forgets_is_discarded() {
     driven.sent();
     discard(&mut driven, 2).unwrap();
     assert_eq!(discard(&mut driven, 2), NOT_KEPT);
-    assert_eq!(driven.session.in_flight(), 2, "it takes no slot");
+    assert_eq!(driven.session.in_flight(), 2, "it uses no slot");
     driven.expect(&[]);
     let kept = wire(&[&dup(publish(2, 1, b"a")), &dup(publish(2, 3, b"c"))]);
     driven.lose();
-    // A server that remembers changes nothing.
+    // If the server has kept the session, nothing changes.
     driven.open(&KEEP, true);
     assert_eq!(driven.sent(), kept);
     driven.expect(&[]);
@@ -266,7 +269,7 @@ fn discard_qos_2_sent_server_forgets_is_discarded() {
 
 #[test]
 fn discard_qos_2_sent_pubrec_after_all_is_delivered() {
-    // On the same connection, on the next one, and after a reboot.
+    // PUBREC is received on the same connection, on the next one, or after a restart.
     for step in 0..3 {
         let mut storage = TestStorage::new();
         let mut driven = TestSession::connected(&mut storage);
@@ -275,7 +278,7 @@ fn discard_qos_2_sent_pubrec_after_all_is_delivered() {
         let check = |driven: &mut TestSession<'_>| {
             driven.receive(&pubrec(1), &[]);
             assert_eq!(driven.sent(), pubrel(1));
-            assert_eq!(discard(driven, 1), NOT_KEPT, "PUBREL is owed");
+            assert_eq!(discard(driven, 1), NOT_KEPT, "PUBREL is pending");
             driven.receive(&pubcomp(1), &[Event::Pubcomp(id(1))]);
             assert_eq!(driven.session.in_flight(), 0);
         };
@@ -296,7 +299,7 @@ fn discard_qos_2_sent_pubrec_after_all_is_delivered() {
     }
 }
 
-/// PUBREC was received, and the connection broke before PUBREL or PUBCOMP: the second step continues.
+/// If the connection is lost after PUBREC, PUBREL is sent on the next one.
 #[test]
 fn discard_qos_2_pubrec_after_all_survives_connection() {
     for is_pubrel_sent in [false, true] {
@@ -319,7 +322,7 @@ fn discard_qos_2_pubrec_after_all_survives_connection() {
     }
 }
 
-/// No PUBREL without PUBREC: some servers release another message then.
+/// Without a PUBREC, no PUBREL is sent, because some servers would release another message.
 #[test]
 fn discard_qos_2_sent_no_pubrel_is_sent() {
     let mut storage = TestStorage::new();
@@ -335,7 +338,7 @@ fn discard_qos_2_sent_no_pubrel_is_sent() {
     assert_eq!(driven.sent(), b"");
 }
 
-/// Four ids are kept beside the slots, the others in their slots; each is reported once.
+/// Four discarded ids are kept without a slot. The others keep their slots. Each one is reported once.
 #[test]
 fn discard_qos_2_more_than_four_ids_keep_their_slots() {
     let mut storage = TestStorage::new();
@@ -351,7 +354,7 @@ fn discard_qos_2_more_than_four_ids_keep_their_slots() {
     let check = |driven: &mut TestSession<'_>| {
         driven.open(&KEEP, true);
         assert_eq!(driven.sent(), b"");
-        // One of each kind was received after all.
+        // The server has received one message of each kind.
         driven.receive(&wire(&[&pubrec(5), &pubrec(2)]), &[]);
         assert_eq!(driven.sent(), wire(&[&pubrel(5), &pubrel(2)]));
         driven.receive(
@@ -371,7 +374,7 @@ fn discard_qos_2_more_than_four_ids_keep_their_slots() {
     check(&mut driven);
 }
 
-/// All slots are in use when PUBREC is received for an id without a slot: PUBREL is still sent.
+/// If all slots are in use, and PUBREC is received for an id without a slot, PUBREL is still sent.
 #[test]
 fn discard_qos_2_pubrec_slots_full_is_released() {
     let mut storage = Storage::<64, 256, 1>::new();
@@ -404,7 +407,7 @@ fn discard_pubrel_pending_is_not_kept() {
     driven.receive(&pubcomp(1), &[Event::Pubcomp(id(1))]);
 }
 
-/// With Clean Session 1, everything that was discarded is reported, and once.
+/// With Clean Session 1, each discarded message is reported once.
 #[test]
 fn discard_then_clean_session_is_reported_once() {
     for level in [1, 2] {
@@ -421,7 +424,7 @@ fn discard_then_clean_session_is_reported_once() {
     }
 }
 
-/// The server forgot a discarded message, and power was lost before that was reported: it is reported after the reboot.
+/// The server has lost the session, and the device restarts before the discard is reported. It is reported then.
 #[test]
 fn discard_qos_2_server_forgot_before_reboot_is_reported() {
     let mut storage = TestStorage::new();
@@ -437,7 +440,7 @@ fn discard_qos_2_server_forgot_before_reboot_is_reported() {
     driven.expect(&[Event::PublishDiscarded(id(1))]);
 }
 
-/// Sent before CONNACK, on a connection that the server may still refuse: it cannot be discarded yet.
+/// A message that was sent before CONNACK cannot be discarded yet, because the server may still refuse the connection.
 #[test]
 fn discard_sent_before_connack_waits_for_it() {
     for level in [1, 2] {
@@ -469,7 +472,7 @@ fn discard_sent_before_connack_waits_for_it() {
     }
 }
 
-/// Discarded before CONNACK, and never sent: as at any other time.
+/// A message that was never sent can also be discarded before CONNACK.
 #[test]
 fn discard_never_sent_before_connack_frees_id() {
     for level in [1, 2] {
@@ -508,7 +511,7 @@ fn discard_checkpoints_on_is_due() {
         driven.expect(&[Event::CheckpointDue]);
         assert_eq!(driven.sent(), publish(0, 0, b"later"));
         if level == 2 {
-            // So is the PUBREC that is received nevertheless.
+            // The PUBREC that is received nevertheless is saved, too.
             driven.receive(&pubrec(1), &[Event::CheckpointDue]);
             assert_eq!(driven.sent(), pubrel(1));
         }
@@ -578,7 +581,7 @@ fn discard_streamed_without_source_unblocks_later_messages() {
     }
 }
 
-/// One payload is being sent, and an older message after it needs its payload.
+/// While a payload is being sent, a later message that needs its payload is discarded.
 #[test]
 fn discard_streamed_after_payload_in_progress_keeps_it_whole() {
     for size in 1..12 {
@@ -619,7 +622,7 @@ fn discard_streamed_after_payload_in_progress_keeps_it_whole() {
     }
 }
 
-/// A message that is being sent again, and whose acknowledgement was received meanwhile.
+/// A message cannot be discarded while it is being sent again, even if its acknowledgement was received meanwhile.
 #[test]
 fn discard_resend_answered_while_partly_sent_is_refused() {
     let mut storage = TestStorage::new();
@@ -668,7 +671,7 @@ fn discard_one_of_several_order_of_others_is_unchanged() {
             for at in 1..=4 {
                 driven.publish(if at % 2 == 0 { 2 } else { 1 }, &[7; 5]);
             }
-            // Not offered as a whole: a transport that is asked packet by packet.
+            // The transport accepts `cut` bytes. The others do not count as offered any more.
             let now = driven.at();
             let mut sent = Vec::new();
             if cut > 0 {
@@ -699,7 +702,7 @@ fn discard_one_of_several_order_of_others_is_unchanged() {
     }
 }
 
-/// The number of ids that are given after a discard is the number of free slots.
+/// After two discards, there is room for two new messages.
 #[test]
 fn discard_frees_slots_for_new_messages() {
     let mut storage = TestStorage::new();

@@ -3,7 +3,8 @@
 use crate::wire::{KEEP, TIMEOUT, TestSession, pubcomp, publish, pubrec, pubrel};
 use umqtt::{Event, ProtocolError, Storage};
 
-/// Returns the sent packets and the delivered messages until nothing more can be done, or the connection is closed.
+/// Runs the session until nothing more can be done, or the connection is closed. Returns the sent packets, the
+/// delivered messages, and the reason if the connection was closed.
 fn run(driven: &mut TestSession<'_>) -> (Vec<u8>, Vec<Vec<u8>>, Option<ProtocolError>) {
     let (mut sent, mut payloads) = (Vec::new(), Vec::new());
     loop {

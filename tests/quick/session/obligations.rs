@@ -53,7 +53,7 @@ fn long_message_topic_and_nine_bytes_fill_buffer_is_received() {
             let (topic, expected) = ("t".repeat(64 - 9), payload(len));
             let mut got = Vec::new();
             let bytes = publish_on(&topic, level, 3, &expected);
-            // The first kilobytes of the longest, which is received in pieces of two bytes.
+            // The longest message is received in pieces of two bytes, so only its first 30,000 bytes are tested.
             let mut rest = &bytes[..bytes.len().min(30_000)];
             let is_whole = rest.len() == bytes.len();
             while !rest.is_empty() {
@@ -88,7 +88,7 @@ fn long_message_topic_one_byte_longer_is_skipped() {
     assert_eq!(driven.sent(), puback(3));
 }
 
-/// A session whose last connection ended after a PUBLISH was sent whole, and that has sent `n` bytes of it again.
+/// Sends a PUBLISH, connects again, and sends the first `n` bytes of the PUBLISH again. Returns its id.
 fn resend(driven: &mut TestSession<'_>, level: u8, n: usize) -> u16 {
     driven.open(&KEEP, false);
     let id = driven.publish_and_send(level, b"12345678");
@@ -109,7 +109,7 @@ fn qos1_publish_answered_at_any_byte_of_resend_is_complete() {
         driven.feed(&puback(id));
         let early = driven.events();
         let rest = driven.sent();
-        // Once begun, it is sent whole.
+        // If a byte was sent again, the others must follow.
         assert_eq!(rest, if n == 0 { b"" } else { &whole[n..] }, "{n} bytes");
         let mut events = early;
         events.extend(driven.events());
@@ -173,7 +173,7 @@ fn streamed_publish_answered_at_any_byte_of_resend_is_complete() {
     }
 }
 
-/// The answer is forgotten with the connection: the message is sent once more.
+/// If the connection is lost during the resend, the session forgets the PUBACK. It sends the message again.
 #[test]
 fn publish_answered_in_part_of_resend_then_cut_is_sent_again() {
     let mut storage = TestStorage::new();
@@ -185,7 +185,7 @@ fn publish_answered_in_part_of_resend_then_cut_is_sent_again() {
     driven.receive(&puback(id), &[Event::Puback(PacketId::MIN)]);
 }
 
-/// Each end of a request counts as in flight, and is in the image, until its event was taken.
+/// A completed request counts as in flight, and its result is in the image, until the caller takes the event.
 #[test]
 fn report_announced_and_not_taken_is_counted_and_saved() {
     for (request, answers) in [
@@ -250,7 +250,7 @@ fn payload_not_copied_space_called_is_kept() {
     assert_eq!(driven.session.input_blocked_by(), None);
     assert!(!driven.session.space().is_empty());
 
-    // Beside a short one there is room.
+    // After a short payload, there is still room.
     driven.events();
     driven.feed(&publish(0, 0, b"abc"));
     let token = driven.session.poll(driven.at()).unwrap().unwrap();
@@ -287,7 +287,7 @@ fn space_empty_after_poll_returned_none_is_explained() {
     assert!(blocked > 0);
 }
 
-/// While a checkpoint is due, it is named as that for which the session waits.
+/// While a checkpoint is due, `input_blocked_by` returns `Checkpoint`.
 #[test]
 fn space_empty_before_checkpoint_is_explained() {
     let mut storage = Storage::<16, 128, 2>::new();
@@ -314,7 +314,7 @@ fn space_empty_before_checkpoint_is_explained() {
     assert!(driven.session.event(message).unwrap().is_some());
 }
 
-/// Redeems `Connected`, and returns its flags Session Present and `connect_unanswered`.
+/// Connects again, and returns the flags Session Present and `connect_unanswered` of the event `Connected`.
 fn reconnect(driven: &mut TestSession<'_>, session_present: bool) -> (bool, bool) {
     driven.connect(&KEEP);
     driven.sent();
@@ -344,14 +344,14 @@ fn connect_unanswered_next_connected_reports_it_once() {
         &[Event::Message(message(2, b"old"))],
     );
     assert_eq!(reconnect(&mut driven, true), (true, false));
-    // Two that are not answered.
+    // Two CONNECTs are not answered.
     for _ in 0..2 {
         driven.connect(&KEEP);
         driven.sent();
         driven.lose();
     }
     assert_eq!(reconnect(&mut driven, true), (true, true));
-    // Ids are kept: this may be the old message.
+    // The session keeps its ids, because this may be the old message.
     driven.receive(&publish(2, 1, b"new"), &[]);
     assert_eq!(reconnect(&mut driven, true), (true, false));
 }
@@ -398,7 +398,7 @@ fn connect_unanswered_session_restored_connected_reports_it() {
         (true, true),
         "not taken before"
     );
-    // A new session has nothing to be unsure of.
+    // With Clean Session 1, there is no older session of which the client could be unsure.
     driven.connect(&KEEP);
     driven.sent();
     driven.lose();
@@ -436,7 +436,7 @@ fn subscribe_answer_too_large_is_refused() {
     check::<131>(126, 132);
 }
 
-/// A streamed PUBLISH at QoS 2 that was sent, and whose payload is requested on the next connection.
+/// Sends a streamed PUBLISH at QoS 2, and connects again, so that its payload is requested. Returns its id.
 fn sent_and_asked_again(driven: &mut TestSession<'_>) -> PacketId {
     let id = driven
         .session
@@ -450,7 +450,7 @@ fn sent_and_asked_again(driven: &mut TestSession<'_>) -> PacketId {
     id
 }
 
-/// A message of which nothing was sent is discarded at once: the server cannot know its id.
+/// A message of which nothing was sent frees its id at once, because the server cannot know the id.
 #[test]
 fn discarded_message_never_sent_frees_id_at_once() {
     let mut storage = Storage::<64, 256, 1, 4>::new();
@@ -467,18 +467,18 @@ fn discarded_message_never_sent_frees_id_at_once() {
     assert_eq!(driven.session.in_flight(), 0);
 }
 
-/// Declined messages take no slot, keep their ids, survive a reboot, and are reported when the server has forgotten.
+/// Discarded messages use no slot. Their ids stay in use, also after a restart, until the server has lost the session.
 #[test]
 fn discarded_messages_sent_keep_ids_without_slots() {
     let mut storage = Storage::<64, 256, 1, 4>::new();
     let mut driven = TestSession::connected(&mut storage);
-    let mut declined = Vec::new();
+    let mut kept_ids = Vec::new();
     for _ in 0..4 {
         let id = sent_and_asked_again(&mut driven);
         driven.session.discard_publish(id).unwrap();
         driven.expect(&[]);
         assert_eq!(driven.session.in_flight(), 0);
-        declined.push(id);
+        kept_ids.push(id);
     }
     let mut image = [0; Storage::<64, 256, 1, 4>::IMAGE_LEN];
     let len = driven.session.save(&mut image).unwrap().len;
@@ -486,20 +486,20 @@ fn discarded_messages_sent_keep_ids_without_slots() {
     let mut driven = TestSession::new(&mut storage);
     driven.session.restore(&image[..len]).unwrap();
     driven.open(&KEEP, true);
-    // Every other id is given, and none of these.
+    // New messages get every other id, and none of these.
     for _ in 0..65_600 {
         let id = driven.publish(1, b"");
-        assert!(!declined.contains(&wire::id(id)));
+        assert!(!kept_ids.contains(&wire::id(id)));
         driven.sent();
         driven.receive(&puback(id), &[Event::Puback(wire::id(id))]);
     }
     driven.open(&KEEP, false);
-    let discarded: Vec<_> = declined
+    let discarded: Vec<_> = kept_ids
         .iter()
         .map(|id| Event::PublishDiscarded(*id))
         .collect();
     driven.expect(&discarded);
-    // Places are free again; a fifth message keeps its slot.
+    // There is room for four such ids again. A fifth message keeps its slot.
     for n in 1..=5 {
         let id = sent_and_asked_again(&mut driven);
         driven.session.discard_publish(id).unwrap();
@@ -507,7 +507,7 @@ fn discarded_messages_sent_keep_ids_without_slots() {
     }
 }
 
-/// If the server has received a declined message after all, its release follows, also on the next connection.
+/// If the server has received a discarded message, the session sends PUBREL, also on the next connection.
 #[test]
 fn discarded_message_received_by_server_is_delivered() {
     let mut storage = Storage::<64, 256, 1, 4>::new();

@@ -120,7 +120,7 @@ fn publish_after_connection_loss_has_dup_only_if_attempted() {
     assert!(again.iter().all(|packet| packet[0] & 8 != 0));
 }
 
-/// The server refuses a client that has queued messages: none is lost, and none has DUP later.
+/// If the server refuses the connection, no queued message is lost, and none has DUP later.
 #[test]
 fn publish_prepared_connection_refused_is_kept() {
     let mut storage = TestStorage::new();
@@ -245,7 +245,7 @@ fn publish_disconnect_queued_is_not_connected_until_it_was_sent() {
     assert_eq!(driven.sent(), publish(1, 1, b"x"));
 }
 
-/// The connection was closed by the session, and an event is pending.
+/// While events of a closed connection are pending, messages can be published.
 #[test]
 fn publish_event_of_closed_connection_pending_keeps_both() {
     let mut storage = TestStorage::new();
@@ -262,7 +262,7 @@ fn publish_event_of_closed_connection_pending_keeps_both() {
         }
     };
     assert_eq!(reason, ProtocolError::WriteTimeout);
-    // Before the report is announced, while it is pending, and after it was taken.
+    // Messages are published before the report is announced, while it is pending, and after it was taken.
     driven.publish(1, b"b");
     let token = driven.session.poll(driven.at()).unwrap().unwrap();
     driven.publish(2, b"c");
@@ -288,7 +288,7 @@ fn publish_event_of_closed_connection_pending_keeps_both() {
     );
 }
 
-/// A received message is pending, and the transport is closed.
+/// While received packets of a lost connection are handled, messages can be published.
 #[test]
 fn publish_while_ending_keeps_message_and_publish() {
     let mut storage = TestStorage::new();
@@ -337,7 +337,8 @@ fn puback_for_publish_queued_while_ending_is_a_protocol_error() {
     assert_eq!(driven.sent(), publish(1, 1, b"a"));
 }
 
-/// A streamed payload was cut: it is requested again, and the message that was queued meanwhile follows it.
+/// If the connection is lost inside a streamed payload, the payload is requested again. A message that was queued
+/// meanwhile follows it.
 #[test]
 fn publish_while_ending_in_payload_follows_the_payload() {
     for staged in [false, true] {
@@ -392,7 +393,7 @@ fn publish_offline_saved_and_restored_is_sent_with_dup() {
     let mut driven = TestSession::new(&mut second);
     driven.session.restore(&image[..saved.len]).unwrap();
     assert_eq!(driven.session.in_flight(), 2);
-    // The image contains that the server keeps the session.
+    // The image also records that the session is kept.
     assert_eq!(driven.publish(1, b"c"), 3);
     driven.open(&KEEP, false);
     assert_eq!(
@@ -737,7 +738,7 @@ fn saved_change_since_save_keeps_the_checkpoint_due() {
     let saved = generation(&driven.session);
     driven.publish(1, b"b");
     driven.session.saved(saved);
-    assert_eq!(driven.sent(), b"", "nothing is sent before it");
+    assert_eq!(driven.sent(), b"", "nothing is sent before the checkpoint");
     driven.expect(&[Event::CheckpointDue]);
     // An older image changes nothing.
     driven.session.saved(saved);
@@ -817,7 +818,7 @@ fn publisher_saved_in_handler_clears_checkpoint() {
         let sent = driven.sent();
         assert!(sent.starts_with(&wire(&[&pubrec(7), &publish(1, 1, b"a")])));
 
-        // The image holds the received id and the answer.
+        // The image contains the received id and the answer.
         let mut second = TestStorage::new();
         let mut restored = TestSession::new(&mut second);
         restored.session.restore(&image[..saved.len]).unwrap();
@@ -829,7 +830,7 @@ fn publisher_saved_in_handler_clears_checkpoint() {
     }
 }
 
-/// A handler saves when a checkpoint is due, and changes the session after that.
+/// If a handler changes the session after it has saved, another checkpoint is due.
 #[test]
 fn publish_in_checkpoint_handler_makes_another_due() {
     let mut storage = TestStorage::new();

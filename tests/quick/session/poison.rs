@@ -24,7 +24,7 @@ fn closed_at(number: u16, level: u8, connections: u16) -> ProtocolError {
     }
 }
 
-/// Closes the connection by the server, and returns the reason.
+/// Lets the server close the connection, and returns the reason.
 #[track_caller]
 fn close(driven: &mut TestSession<'_>) -> ProtocolError {
     driven.session.connection_lost();
@@ -45,7 +45,7 @@ fn reconnect(driven: &mut TestSession<'_>) -> Vec<Vec<u8>> {
     reopen(driven)
 }
 
-/// The session needs this payload of 10 bytes again, and gets it.
+/// Checks that this payload of 10 bytes is needed again, and begins to provide it.
 #[track_caller]
 fn resend_needed(driven: &mut TestSession<'_>, number: u16) {
     driven.expect(&[Event::PayloadNeeded(id(number))]);
@@ -117,13 +117,13 @@ fn publishes_on_third_connection_are_sent_one_by_one() {
     assert_eq!(close(&mut driven), ProtocolError::Closed);
     assert_eq!(reopen(&mut driven), all);
     assert_eq!(close(&mut driven), ProtocolError::Closed, "one of several");
-    // One by one: acknowledged messages do not wait for the others.
+    // Messages are sent one by one. After each acknowledgement, the next one is sent.
     assert_eq!(reopen(&mut driven), all[..1]);
     driven.receive(&puback(1), &[Event::Puback(id(1))]);
     assert_eq!(driven.sent(), all[1]);
     driven.receive(&pubrec(2), &[]);
     assert_eq!(packets(&driven.sent()), [pubrel(2), all[2].clone()]);
-    // The last one is the reason. The acknowledgements ended the count: it is named on the next connection.
+    // The last message is the reason. The acknowledgements have ended the count, so it is named one connection later.
     assert_eq!(close(&mut driven), ProtocolError::Closed);
     assert_eq!(reopen(&mut driven), [pubrel(2), all[2].clone()]);
     assert_eq!(close(&mut driven), closed_at(3, 1, 2));
@@ -204,7 +204,7 @@ fn publish_connections_without_it_do_not_count() {
     assert_eq!(close(&mut driven), closed_at(1, 1, 2));
 }
 
-/// A device that sleeps without waiting for the acknowledgement closes the connection itself.
+/// A device that sleeps without waiting for the acknowledgement closes the connection itself. That does not count.
 #[test]
 fn publish_own_disconnect_does_not_count() {
     let mut storage = TestStorage::new();
@@ -243,7 +243,7 @@ fn publish_timeout_does_not_count() {
     assert_eq!(close(&mut driven), ProtocolError::Closed);
 }
 
-/// If the server has sent an error before it closed the connection, that is the reason, not the message.
+/// If received bytes are the reason why the connection was closed, or acknowledge the message, it is not named.
 #[test]
 fn publish_reason_in_received_bytes_is_not_named() {
     let mut storage = TestStorage::new();
@@ -299,7 +299,7 @@ fn publishes_one_by_one_later_requests_and_qos_0_follow() {
     reconnect(&mut driven);
     assert_eq!(reconnect(&mut driven), [dup(publish(1, 1, b"a"))]);
     driven.publish(0, b"zero");
-    let asked = driven.subscribe(&[("f", QoS::AtMostOnce)]);
+    let subscribe_id = driven.subscribe(&[("f", QoS::AtMostOnce)]);
     driven.session.ping().unwrap();
     driven.feed(&publish(1, 9, b"in"));
     assert_eq!(driven.events().len(), 1);
@@ -310,9 +310,9 @@ fn publishes_one_by_one_later_requests_and_qos_0_follow() {
     driven.receive(&puback(2), &[Event::Puback(id(2))]);
     assert_eq!(
         driven.sent(),
-        wire(&[&publish(0, 0, b"zero"), &subscribe(asked, "f")])
+        wire(&[&publish(0, 0, b"zero"), &subscribe(subscribe_id, "f")])
     );
-    driven.feed(&suback(asked, &[GRANTED]));
+    driven.feed(&suback(subscribe_id, &[GRANTED]));
     assert_eq!(driven.events().len(), 1);
 
     // If the connection is closed before they are sent, events report it.
@@ -321,13 +321,16 @@ fn publishes_one_by_one_later_requests_and_qos_0_follow() {
     reconnect(&mut driven);
     reconnect(&mut driven);
     driven.publish(0, b"zero");
-    let asked = driven.subscribe(&[("f", QoS::AtMostOnce)]);
+    let subscribe_id = driven.subscribe(&[("f", QoS::AtMostOnce)]);
     driven.sent();
     driven.session.connection_lost();
     let (events, _) = driven.events_and_reason();
     assert_eq!(
         events,
-        texts(&[Event::OutcomeUnknown(id(asked)), Event::Qos0Dropped(1)])
+        texts(&[
+            Event::OutcomeUnknown(id(subscribe_id)),
+            Event::Qos0Dropped(1)
+        ])
     );
 }
 
@@ -339,7 +342,7 @@ fn publishes_one_by_one_any_pieces_stay_whole() {
         let mut driven = send_one_by_one_next(&mut storage);
         driven.open(&KEEP, true);
         driven.publish(0, b"zero");
-        let asked = driven.subscribe(&[("f", QoS::AtMostOnce)]);
+        let subscribe_id = driven.subscribe(&[("f", QoS::AtMostOnce)]);
         let first = driven.publish(1, b"first");
         driven.publish(0, b"one");
         let second = driven.publish(1, b"second");
@@ -351,7 +354,7 @@ fn publishes_one_by_one_any_pieces_stay_whole() {
         };
         pieces(&mut driven, &mut sent);
         packets(&sent);
-        driven.feed(&suback(asked, &[GRANTED]));
+        driven.feed(&suback(subscribe_id, &[GRANTED]));
         driven.events();
         pieces(&mut driven, &mut sent);
         driven.feed(&puback(first));
@@ -359,7 +362,7 @@ fn publishes_one_by_one_any_pieces_stay_whole() {
         pieces(&mut driven, &mut sent);
         let expected = wire(&[
             &publish(0, 0, b"zero"),
-            &subscribe(asked, "f"),
+            &subscribe(subscribe_id, "f"),
             &publish(1, first, b"first"),
             &publish(0, 0, b"one"),
             &publish(1, second, b"second"),
@@ -368,7 +371,7 @@ fn publishes_one_by_one_any_pieces_stay_whole() {
     }
 }
 
-/// A session whose next connection sends one by one, and that keeps nothing.
+/// Returns a session without messages, whose next connection sends one by one.
 fn send_one_by_one_next(storage: &mut TestStorage) -> TestSession<'_> {
     let mut driven = TestSession::connected(storage);
     let poison = driven.publish_and_send(1, b"poison");
@@ -497,7 +500,7 @@ fn publish_streamed_payload_not_provided_is_not_named() {
 
 // Subscriptions.
 
-/// A session with a standing list whose connection was closed before the answer.
+/// Returns a session with standing subscriptions, whose connection was closed before the answer.
 fn with_unanswered(storage: &mut TestStorage) -> TestSession<'_> {
     let mut driven = TestSession::new(storage);
     driven.session.set_subscriptions(THREE).unwrap();
@@ -516,7 +519,7 @@ fn expect_alone(driven: &mut TestSession<'_>, filter: &str) -> u16 {
     number
 }
 
-/// The server grants this filter, which the session subscribes alone.
+/// Checks that a SUBSCRIBE for only this filter is sent, and grants it.
 #[track_caller]
 fn grant_alone(driven: &mut TestSession<'_>, filter: &str) {
     let number = expect_alone(driven, filter);
@@ -631,7 +634,7 @@ fn reasons_displayed_name_id_and_index() {
     );
 }
 
-/// A full table does not hide the reason.
+/// If the in-flight table is full, the message is still named.
 #[test]
 fn publish_all_slots_taken_is_named() {
     let mut storage = Storage::<64, 256, 1>::new();

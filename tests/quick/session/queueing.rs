@@ -6,7 +6,7 @@ use crate::{long::pattern, wire::*};
 
 const CONNECT_LEN: usize = 15;
 
-/// A session with a send buffer of this size.
+/// Calls `test` with a session that has a send buffer of this size.
 fn with_tx<R>(len: usize, test: impl FnOnce(&mut TestSession<'_>) -> R) -> R {
     fn run<const N: usize, R>(test: impl FnOnce(&mut TestSession<'_>) -> R) -> R {
         let mut storage = Storage::<64, N, 8>::new();
@@ -21,7 +21,7 @@ fn with_tx<R>(len: usize, test: impl FnOnce(&mut TestSession<'_>) -> R) -> R {
     }
 }
 
-/// Copies the next piece of the payload into the send buffer; how many bytes.
+/// Copies the next piece of the payload into the send buffer. Returns the number of bytes.
 fn stage(driven: &mut TestSession<'_>, payload: &[u8], size: usize) -> usize {
     let left = driven.session.payload_left();
     let rest = &payload[payload.len() - left..];
@@ -64,7 +64,7 @@ fn one_payload(
     let mut sent = Vec::new();
     let (mut kind, mut was_in_payload) = (0_usize, false);
     loop {
-        // One more packet, as long as there is room.
+        // One more packet is queued in each turn, as long as there is room.
         let is_in_payload = driven.session.payload_left() > 0;
         was_in_payload |= is_in_payload;
         if is_in_payload {
@@ -175,7 +175,7 @@ fn queued_inside_payload_smallest_buffer_has_two_bytes() {
     });
 }
 
-/// A piece is in the buffer: packets use the room before it, and not its own.
+/// While a piece of the payload is in the buffer, packets use the room before it, and do not overwrite it.
 #[test]
 fn queued_inside_payload_piece_staged_is_not_overwritten() {
     let payload = pattern(50);
@@ -279,7 +279,7 @@ fn queued_inside_payload_payload_and_disconnect_are_refused() {
     });
 }
 
-/// No byte of the packet was sent: it is removed, and those after it are sent.
+/// If no byte of the packet was sent, the packet is removed. Later packets are sent.
 #[test]
 fn abandon_payload_not_sent_later_packets_are_sent() {
     for level in [0, 1, 2] {
@@ -298,7 +298,7 @@ fn abandon_payload_not_sent_later_packets_are_sent() {
     }
 }
 
-/// Sent in part: the connection is closed, and kept messages are sent on the next one.
+/// If the packet is partly sent, the connection is closed. Kept messages are sent on the next one.
 #[test]
 fn abandon_payload_sent_in_part_later_packets_are_kept() {
     for level in [0, 1, 2] {
@@ -313,7 +313,7 @@ fn abandon_payload_sent_in_part_later_packets_are_kept() {
                 }
                 let number = driven.publish(1, b"behind");
                 driven.publish(0, b"zero");
-                let asked = driven.subscribe(&[("f", QoS::AtMostOnce)]);
+                let subscribe_id = driven.subscribe(&[("f", QoS::AtMostOnce)]);
                 driven.session.abandon_payload();
                 let (events, reason) = driven.events_and_reason();
                 assert_eq!(reason, ProtocolError::PayloadAborted);
@@ -321,7 +321,7 @@ fn abandon_payload_sent_in_part_later_packets_are_kept() {
                 assert_eq!(
                     events,
                     texts(&[
-                        Event::OutcomeUnknown(id(asked)),
+                        Event::OutcomeUnknown(id(subscribe_id)),
                         Event::Qos0Dropped(dropped)
                     ])
                 );
@@ -329,7 +329,7 @@ fn abandon_payload_sent_in_part_later_packets_are_kept() {
                 let mut sent = driven.sent();
                 let mut expected = publish(1, number, b"behind");
                 if level > 0 {
-                    // The older one is first: its payload is needed again.
+                    // The older message is sent first. Its payload is needed again.
                     assert_eq!(sent, b"");
                     driven.expect(&[Event::PayloadNeeded(id(1))]);
                     let resend = StreamedPublish::Resend(id(1));
@@ -345,7 +345,7 @@ fn abandon_payload_sent_in_part_later_packets_are_kept() {
     }
 }
 
-/// A requested payload is aborted before its first byte: the session asks again, and later messages wait.
+/// If a requested payload is aborted before its first byte, the session requests it again. Later messages wait.
 #[test]
 fn abandon_resend_not_sent_later_packets_wait() {
     with_tx(128, |driven| {

@@ -52,7 +52,7 @@ fn connections_without_connack_keep_session() {
 #[test]
 fn resend_cut_is_sent_again() {
     let packet = publish(1, 1, b"a").len();
-    for left in 0..3 * packet {
+    for sent_len in 0..3 * packet {
         let mut storage = TestStorage::new();
         let mut driven = TestSession::connected(&mut storage);
         for payload in [b"a", b"b", b"c"] {
@@ -61,15 +61,15 @@ fn resend_cut_is_sent_again() {
         driven.send_up_to(packet + 1);
         driven.lose();
         driven.open(&KEEP, true);
-        if left > 0 {
-            driven.send_up_to(left);
+        if sent_len > 0 {
+            driven.send_up_to(sent_len);
         }
         driven.lose();
         driven.open(&KEEP, true);
         let third = publish(1, 3, b"c");
         let mut again = packets(&driven.sent());
         // After two connections without an acknowledgement, messages are sent one by one.
-        assert_eq!(again.len(), if left > 0 { 1 } else { 3 });
+        assert_eq!(again.len(), if sent_len > 0 { 1 } else { 3 });
         while again.len() < 3 {
             driven.feed(&puback(again.len().try_into().unwrap()));
             assert_eq!(driven.events().len(), 1);
@@ -80,7 +80,11 @@ fn resend_cut_is_sent_again() {
             [
                 dup(publish(1, 1, b"a")),
                 dup(publish(1, 2, b"b")),
-                if left > 2 * packet { dup(third) } else { third }
+                if sent_len > 2 * packet {
+                    dup(third)
+                } else {
+                    third
+                }
             ]
         );
     }
@@ -92,7 +96,7 @@ fn resend_cut_is_sent_again() {
 fn connection_closed_discards_acks_pings_and_qos_0() {
     let mut storage = TestStorage::new();
     let mut driven = TestSession::connected(&mut storage);
-    let (asked, given_back) = (driven.subscribe(&FILTER), driven.unsubscribe(&["a/#"]));
+    let (subscribe_id, unsubscribe_id) = (driven.subscribe(&FILTER), driven.unsubscribe(&["a/#"]));
     driven.sent();
     let unsent = driven.subscribe(&FILTER);
     driven.publish(0, b"zero");
@@ -108,8 +112,8 @@ fn connection_closed_discards_acks_pings_and_qos_0() {
     assert_eq!(
         driven.lose(),
         texts(&[
-            Event::OutcomeUnknown(id(asked)),
-            Event::OutcomeUnknown(id(given_back)),
+            Event::OutcomeUnknown(id(subscribe_id)),
+            Event::OutcomeUnknown(id(unsubscribe_id)),
             Event::OutcomeUnknown(id(unsent)),
             Event::Qos0Dropped(1)
         ])
@@ -127,7 +131,7 @@ fn reports_pending_survive_immediate_reconnect() {
     let mut storage = TestStorage::new();
     let mut driven = TestSession::connected(&mut storage);
     let published = driven.publish(1, b"x");
-    let asked = driven.subscribe(&FILTER);
+    let subscribe_id = driven.subscribe(&FILTER);
     driven.sent();
     driven.publish(0, b"zero");
     // The event of an acknowledgement was announced, and not taken.
@@ -146,7 +150,7 @@ fn reports_pending_survive_immediate_reconnect() {
                 connect_unanswered: false,
             },
             Event::Puback(id(published)),
-            Event::OutcomeUnknown(id(asked)),
+            Event::OutcomeUnknown(id(subscribe_id)),
             Event::Qos0Dropped(1),
         ],
     );
@@ -211,13 +215,13 @@ fn pipelined_packets_are_one_slice() {
     let mut storage = TestStorage::new();
     let mut driven = TestSession::new(&mut storage);
     driven.connect(&KEEP);
-    let asked = driven.subscribe(&[("a", QoS::AtMostOnce)]);
+    let subscribe_id = driven.subscribe(&[("a", QoS::AtMostOnce)]);
     driven.publish(0, b"zero");
     let published = driven.publish(1, b"one");
     driven.session.disconnect().unwrap();
     let all = wire(&[
         &connect(&KEEP),
-        &subscribe(asked, "a"),
+        &subscribe(subscribe_id, "a"),
         &publish(0, 0, b"zero"),
         &publish(1, published, b"one"),
         &DISCONNECT,
@@ -241,20 +245,20 @@ fn pipelined_packets_are_one_slice() {
                 unknown_session: false,
                 connect_unanswered: false,
             },
-            Event::OutcomeUnknown(id(asked)),
+            Event::OutcomeUnknown(id(subscribe_id)),
         ])
     );
     driven.open(&KEEP, true);
     assert_eq!(driven.sent(), dup(publish(1, published, b"one")));
 }
 
-/// The same with a refusal: every failed request is reported.
+/// If the server refuses the connection, every failed request of the pipelined packets is reported.
 #[test]
 fn pipelined_packets_refused_are_all_reported() {
     let mut storage = TestStorage::new();
     let mut driven = TestSession::new(&mut storage);
     driven.connect(&KEEP);
-    let asked = driven.subscribe(&FILTER);
+    let subscribe_id = driven.subscribe(&FILTER);
     driven.publish(0, b"zero");
     driven.publish(1, b"one");
     driven.session.disconnect().unwrap();
@@ -267,7 +271,10 @@ fn pipelined_packets_refused_are_all_reported() {
     );
     assert_eq!(
         events,
-        texts(&[Event::RequestRejected(id(asked)), Event::Qos0Dropped(1)])
+        texts(&[
+            Event::RequestRejected(id(subscribe_id)),
+            Event::Qos0Dropped(1)
+        ])
     );
 }
 

@@ -15,12 +15,12 @@ fn options(client_id: &str) -> Connect<'_> {
     }
 }
 
-/// A connection of the client `device`.
+/// Opens a connection of the client `device`.
 fn open(driven: &mut TestSession<'_>, session_present: bool) {
     driven.open(&options("device"), session_present);
 }
 
-/// A session restored from an image, without a connection.
+/// Returns a session restored from an image, without a connection.
 #[track_caller]
 fn restored<'b>(storage: &'b mut Small, saved: &[u8]) -> TestSession<'b> {
     let mut driven = TestSession::new(storage);
@@ -28,7 +28,7 @@ fn restored<'b>(storage: &'b mut Small, saved: &[u8]) -> TestSession<'b> {
     driven
 }
 
-/// A session with checkpoints on its first connection, with all events taken.
+/// Returns a session with checkpoints on its first connection, after all events.
 fn with_checkpoints(storage: &mut impl Memory) -> TestSession<'_> {
     let mut driven = TestSession::new(storage);
     driven.session.set_checkpoints(true);
@@ -43,7 +43,7 @@ fn image(driven: &TestSession<'_>) -> Vec<u8> {
     out[..used].to_vec()
 }
 
-/// A session with something in every state that is saved.
+/// Returns a session with something in every state that is saved.
 fn busy(storage: &mut Small) -> TestSession<'_> {
     let mut driven = TestSession::new(storage);
     open(&mut driven, false);
@@ -55,7 +55,7 @@ fn busy(storage: &mut Small) -> TestSession<'_> {
         .subscribe(&[("s/#", QoS::AtMostOnce)])
         .unwrap();
     driven.sent();
-    driven.feed(&[0x50, 2, 0, 3]); // PUBREC: the third is the server's
+    driven.feed(&[0x50, 2, 0, 3]); // PUBREC: the server has received the third message
     driven.feed(&[0x34, 6, 0, 1, b'x', 0, 9, b'y']); // a message at QoS 2
     assert!(driven.next().unwrap().unwrap().starts_with("Message"));
     driven.sent();
@@ -102,7 +102,7 @@ fn mqtt_4_1_0_1_restored_session_continues() {
     assert_eq!(
         driven.publish(1, b""),
         5,
-        "ids go on behind those that were used"
+        "new ids follow those that were used"
     );
 }
 
@@ -115,8 +115,8 @@ fn mqtt_3_1_3_2_restored_session_other_id_is_refused() {
     let mut driven = restored(&mut second, &saved);
     let other = driven.session.connect(&options("other"), driven.at());
     assert_eq!(other, Err(RequestError::ClientIdMismatch));
-    assert_eq!(driven.session.in_flight(), 4, "nothing is given up");
-    // With Clean Session 1 it may be discarded.
+    assert_eq!(driven.session.in_flight(), 4, "nothing is discarded");
+    // With Clean Session 1, another client id is accepted, and the session is discarded.
     driven.connect(&Connect::new("other"));
 }
 
@@ -157,7 +157,7 @@ fn image_largest_fits_image_len_and_one_byte_less_fails() {
     for _ in 0..3 {
         driven.publish(2, b"");
     }
-    // The arena of 128 bytes: CONNECT 54, three times 7, DISCONNECT 2; the last PUBLISH fills it to the brim.
+    // The send buffer has 128 bytes: CONNECT 54, three PUBLISHes of 7, DISCONNECT 2. The last PUBLISH fills the rest.
     driven.publish(1, &[7; 44]);
     let mut out = [0; Small::IMAGE_LEN];
     let needed = driven.session.save(&mut out).unwrap().len;
@@ -210,7 +210,7 @@ fn image_changed_or_truncated_is_refused_without_effect() {
     assert_eq!(driven.session.in_flight(), 0);
 }
 
-/// An image with some bytes replaced and its checksum made right again.
+/// Returns an image with some bytes replaced, and with a correct checksum.
 fn forged(image: &[u8], at: usize, bytes: &[u8]) -> Vec<u8> {
     let mut forged = image[..image.len() - 4].to_vec();
     forged[at..at + bytes.len()].copy_from_slice(bytes);
@@ -231,11 +231,7 @@ fn image_foreign_newer_or_invalid_returns_named_error() {
     let saved = image(&busy(&mut first));
     let mut second = Small::new();
     let mut driven = TestSession::new(&mut second);
-    assert_eq!(
-        forged(&saved, 0, b"uMQ"),
-        saved,
-        "the checksum here is the library's"
-    );
+    assert_eq!(forged(&saved, 0, b"uMQ"), saved, "both checksums are equal");
     assert_eq!(driven.session.restore(&[]), Err(ImageError::NotAnImage));
     assert_eq!(
         driven.session.restore(b"PNG...."),
@@ -262,7 +258,7 @@ fn image_foreign_newer_or_invalid_returns_named_error() {
         ),
         ("a received id of 0", received + 2, &[0, 0]),
         ("a request with id 0", slots + 2, &[0, 0]),
-        ("an id that stands twice", slots + 2, &[0, 2]),
+        ("an id that occurs twice", slots + 2, &[0, 2]),
         ("an unknown state", slots + 4, &[10]),
         ("a state without its packet", packets - 2, &[4]),
         ("a flag that is neither 0 nor 1", slots + 5, &[2]),
@@ -291,7 +287,7 @@ fn session_saved_inside_payload_requests_it_again() {
     assert_eq!(driven.sent().len(), 3 + 3 + 2);
     driven.session.payload_sent(77, driven.at());
     let saved = image(&driven);
-    assert_eq!(saved, before, "the whole of it is to be sent again");
+    assert_eq!(saved, before, "the whole payload must be sent again");
 
     let mut second = Small::new();
     let mut driven = restored(&mut second, &saved);
@@ -330,7 +326,7 @@ fn restore_connected_closes_connection() {
     assert!(driven.session.pending(driven.at()).is_empty());
 }
 
-/// Saves when a checkpoint is due; anything else is returned.
+/// Returns the text of the next event. If it is a checkpoint, saves the session.
 fn checkpoint(driven: &mut TestSession<'_>, saved: &mut Vec<u8>) -> Option<String> {
     let ready = driven.session.poll(driven.at()).unwrap()?;
     match driven.session.event(ready).unwrap().unwrap() {
@@ -353,7 +349,7 @@ fn checkpoints_on_nothing_is_sent_before_save_is_possible() {
     assert_eq!(
         sent.len(),
         2 + usize::from(sent[1]),
-        "the CONNECT alone leaves before CONNACK"
+        "only the CONNECT is sent before CONNACK"
     );
     driven.feed(&connack(false));
     let mut saved = Vec::new();
@@ -387,15 +383,15 @@ fn checkpoints_on_nothing_is_sent_before_save_is_possible() {
     assert!(driven.session.pending(driven.at()).is_empty());
     assert_eq!(checkpoint(&mut driven, &mut saved).unwrap(), "Checkpoint");
     assert_eq!(driven.sent(), [0x70, 2, 0, 9]);
-    // A PING, a message at QoS 0 and a repeated packet change nothing.
+    // A PINGREQ and a message at QoS 0 change nothing.
     driven.session.ping().unwrap();
     driven.session.publish(&Message::new("t", b"0")).unwrap();
     assert_eq!(driven.sent(), [0xC0, 0, 0x30, 4, 0, 1, b't', b'0']);
     assert_eq!(checkpoint(&mut driven, &mut saved), None);
 }
 
-/// Packets that `poll` handles without an event may also need a checkpoint. A caller without an event would sleep
-/// before the checkpoint.
+/// A packet that `poll` handles without another event may need a checkpoint. The same call must announce it, because
+/// the caller would otherwise sleep first.
 #[test]
 fn checkpoint_is_due_in_poll_of_the_change() {
     let mut storage = Small::new();
@@ -409,7 +405,7 @@ fn checkpoint_is_due_in_poll_of_the_change() {
     assert_eq!(driven.sent(), [0x70, 2, 0, 9]);
 }
 
-/// There are no checkpoints between the chunks of a message, and nothing is sent while one is due.
+/// If a checkpoint is due when a long message begins, it is announced before the first chunk.
 #[test]
 fn checkpoint_is_due_before_long_message() {
     let mut storage = Small::new();
@@ -437,7 +433,7 @@ fn checkpoint_ignored_delays_nothing() {
     assert_eq!(driven.session.poll(driven.at()), Err(ProtocolError::Closed));
 }
 
-/// A message published between the chunks of another must not hold everything up until that has ended.
+/// If a message is published between the chunks of another one, its checkpoint does not wait for the last chunk.
 #[test]
 fn checkpoint_is_due_between_chunks() {
     let mut storage = Storage::<16, 64, 4>::new();
@@ -452,7 +448,7 @@ fn checkpoint_is_due_between_chunks() {
     assert!(driven.next().unwrap().unwrap().starts_with("Chunk"));
 }
 
-/// A PUBREL that meant nothing to the server any more is not tried on another connection, reboot or not.
+/// If the server has lost the session, a PUBREL is sent once more. It is not sent again after a restart.
 #[test]
 fn pubrel_unknown_to_server_is_reported_after_reboot() {
     let mut first = Small::new();
@@ -509,7 +505,7 @@ fn mqtt_2_3_1_2_ids_wrapped_skip_ids_in_flight() {
     assert_eq!(driven.publish(1, b""), 4);
 }
 
-/// A session that was never connected does not know one of the server, with or without a reboot.
+/// A session that was never connected knows no session of the server, even after a restart.
 #[test]
 fn restored_session_never_connected_is_unknown() {
     let mut first = Small::new();
@@ -528,7 +524,7 @@ fn restored_session_never_connected_is_unknown() {
     );
 }
 
-/// An image has no id twice, neither a received one nor one of a request.
+/// An image in which a received id, or the id of a request, occurs twice is refused.
 #[test]
 fn image_with_duplicate_id_is_refused() {
     let mut first = Small::new();
@@ -547,7 +543,7 @@ fn image_with_duplicate_id_is_refused() {
     }
 }
 
-/// The answer to a long message changes the session like that to a short one, delivered or skipped.
+/// The acknowledgement of a long message needs a checkpoint, whether the message is delivered or skipped.
 #[test]
 fn checkpoint_is_due_after_long_message() {
     for skipped in [true, false] {
@@ -570,7 +566,7 @@ fn checkpoint_is_due_after_long_message() {
     }
 }
 
-/// A checkpoint takes no report along.
+/// If a checkpoint and a report are pending, both are announced.
 #[test]
 fn checkpoint_and_report_pending_are_both_reported() {
     let mut storage = Small::new();
@@ -584,7 +580,7 @@ fn checkpoint_and_report_pending_are_both_reported() {
     );
 }
 
-/// [MQTT-3.1.3-7] No image has a kept session without a client id.
+/// [MQTT-3.1.3-7] An image of a kept session without a client id is refused.
 #[test]
 fn mqtt_3_1_3_7_kept_image_without_client_id_is_refused() {
     let mut first = Small::new();
@@ -598,7 +594,7 @@ fn mqtt_3_1_3_7_kept_image_without_client_id_is_refused() {
     );
 }
 
-/// A session from the image of the next checkpoint does not ask for a payload that was removed.
+/// After a payload was aborted, a checkpoint is due. A session that is restored from it does not ask for the payload.
 #[test]
 fn payload_aborted_makes_checkpoint_due() {
     let mut storage = Small::new();
@@ -606,7 +602,7 @@ fn payload_aborted_makes_checkpoint_due() {
     driven.session.begin_payload(streamed(1), 5).unwrap();
     assert_eq!(driven.events().len(), 1, "accepted");
     driven.session.abandon_payload();
-    assert_eq!(driven.events().len(), 1, "taken back");
+    assert_eq!(driven.events().len(), 1, "removed");
     let saved = image(&driven);
 
     let mut storage = Small::new();
@@ -615,7 +611,7 @@ fn payload_aborted_makes_checkpoint_due() {
     assert_eq!(session.in_flight(), 0);
 }
 
-/// At each point of a connection: CONNECT prepared, queued, sent, answered.
+/// An image is saved after each step of a connection: CONNECT prepared, queued, sent, answered.
 #[test]
 fn image_contains_messages_and_no_credentials() {
     let connect = Connect {
@@ -680,7 +676,7 @@ fn image_forged_in_any_byte_never_panics() {
     assert!(accepted > saved.len(), "{accepted}");
 }
 
-/// [MQTT-2.3.1-3] An id is used again after the final acknowledgement of its message only.
+/// [MQTT-2.3.1-3] An id is used again only after the final acknowledgement of its message.
 #[test]
 fn mqtt_2_3_1_3_id_is_reused_after_final_acknowledgement_only() {
     for answers in [&[][..], &[pubrec(1)], &[pubrec(1), pubcomp(1)]] {

@@ -1,6 +1,11 @@
 //! Every state of a request in flight with every packet that can be received, as one table.
 //!
-//! The request and the received packet have packet id 1. The cells:
+//! The request and the received packet have packet id 1. Some states begin with a word and a colon:
+//!
+//! - `present`: the request was made on an earlier connection, and the server has kept the session.
+//! - `fresh`: the request was made on an earlier connection, and the server has no session.
+//!
+//! The cells:
 //!
 //! | cell | meaning |
 //! | --- | --- |
@@ -125,17 +130,17 @@ fn incoming(column: &str) -> Vec<Vec<u8>> {
 /// Returns the result of a packet in a state, in the words of the table.
 fn outcome(state: &str, column: &str, incoming: &[u8]) -> String {
     let mut storage = Memory::new();
-    let (mut undisturbed, mut would_leave) = in_state(&mut storage, state, column == "repeated 2");
+    let (mut reference, mut sent_otherwise) = in_state(&mut storage, state, column == "repeated 2");
     for _ in 0..3 {
-        undisturbed.expect(&[]);
-        would_leave.extend(undisturbed.sent());
+        reference.expect(&[]);
+        sent_otherwise.extend(reference.sent());
     }
 
     let mut storage = Memory::new();
-    let (mut driven, mut left) = in_state(&mut storage, state, column == "repeated 2");
+    let (mut driven, mut sent) = in_state(&mut storage, state, column == "repeated 2");
     driven.feed(incoming);
     let mut events = Vec::new();
-    // More than once, in case the lane has to be emptied first.
+    // More than once, in case the acknowledgement queue must be sent first.
     for _ in 0..3 {
         loop {
             match driven.next() {
@@ -147,18 +152,18 @@ fn outcome(state: &str, column: &str, incoming: &[u8]) -> String {
                 }
             }
         }
-        left.extend(driven.sent());
+        sent.extend(driven.sent());
     }
     assert!(driven.session.is_connected());
-    let mut left = packets(&left);
-    let mut withdrawn = Vec::new();
-    for packet in packets(&would_leave) {
-        match left.iter().position(|other| *other == packet) {
-            Some(at) => drop(left.remove(at)),
-            None => withdrawn.push(packet),
+    let mut sent = packets(&sent);
+    let mut not_sent = Vec::new();
+    for packet in packets(&sent_otherwise) {
+        match sent.iter().position(|other| *other == packet) {
+            Some(at) => drop(sent.remove(at)),
+            None => not_sent.push(packet),
         }
     }
-    in_words(&events, &left, &withdrawn)
+    in_words(&events, &sent, &not_sent)
 }
 
 fn end_in_words(reason: ProtocolError, incoming: &[u8]) -> String {
@@ -175,8 +180,8 @@ fn end_in_words(reason: ProtocolError, incoming: &[u8]) -> String {
     }
 }
 
-fn in_words(events: &[String], left: &[Vec<u8>], withdrawn: &[Vec<u8>]) -> String {
-    let answer = match left {
+fn in_words(events: &[String], sent: &[Vec<u8>], not_sent: &[Vec<u8>]) -> String {
+    let answer = match sent {
         [] => "",
         [one] if *one == puback(1) => "ACK",
         [one] if *one == pubrec(1) => "REC",
@@ -197,14 +202,14 @@ fn in_words(events: &[String], left: &[Vec<u8>], withdrawn: &[Vec<u8>]) -> Strin
         [one] if done.contains(one) => "done",
         [one] if unknown.contains(one) => "unknown",
         [one] if one.starts_with("Message(") => "msg+",
-        other => return format!("tells {other:?}"),
+        other => return format!("reports {other:?}"),
     };
-    let discarded = match withdrawn {
+    let discarded = match not_sent {
         [] => "",
         // A request that has ended is not sent any more, and neither is its unsent PUBREL.
         _ if reported == "done" || reported == "unknown" => "",
         [_] => "-",
-        other => return format!("withdraws {other:x?}"),
+        other => return format!("does not send {other:x?}"),
     };
     match format!("{reported}{answer}{discarded}").as_str() {
         "" => ".".into(),
@@ -217,10 +222,10 @@ fn in_words(events: &[String], left: &[Vec<u8>], withdrawn: &[Vec<u8>]) -> Strin
 fn in_state<'b>(
     storage: &'b mut Memory,
     state: &str,
-    message_came: bool,
+    message_received: bool,
 ) -> (TestSession<'b>, Vec<u8>) {
     let mut driven = TestSession::connected(storage);
-    if message_came {
+    if message_received {
         driven.receive(&publish(2, 1, b"in"), &[Event::Message(message(2, b"in"))]);
         driven.sent();
     }
@@ -238,7 +243,7 @@ fn in_state<'b>(
         driven.events_and_reason();
     }
     driven.open(&KEEP, session_present);
-    if message_came && !session_present {
+    if message_received && !session_present {
         driven.feed(&publish(2, 1, b"in"));
         assert_eq!(driven.events().len(), 1);
     }
@@ -246,7 +251,7 @@ fn in_state<'b>(
     (driven, half)
 }
 
-/// States on the connection on which the request was made.
+/// Brings the first request into this state, on its first connection. Returns the sent part of a partly sent packet.
 fn bring_into(driven: &mut TestSession<'_>, state: &str) -> Vec<u8> {
     match state {
         "nothing in flight" => return vec![],
@@ -282,7 +287,7 @@ fn bring_into(driven: &mut TestSession<'_>, state: &str) -> Vec<u8> {
     vec![]
 }
 
-/// Makes the steps of a state on the first connection.
+/// Does the steps of a state on the first connection.
 fn before_resume(driven: &mut TestSession<'_>, state: &str) {
     match state {
         "was subscribe" => driven.subscribe(&FILTER),
@@ -299,12 +304,12 @@ fn before_resume(driven: &mut TestSession<'_>, state: &str) {
     }
 }
 
-/// Makes the steps of a state on the second connection.
+/// Does the steps of a state on the second connection. Returns the sent part of a partly sent packet.
 fn after_resume(driven: &mut TestSession<'_>, state: &str) -> Vec<u8> {
     if state == "unsubscribe unseen" {
         driven.expect(&[Event::OutcomeUnknown(id(1))]);
     } else if state.ends_with("half resent") {
-        // The answer to a message is sent before it.
+        // The PUBREC of a received message is sent before the message to resend.
         if driven.session.pending(driven.at()).starts_with(&pubrec(1)) {
             driven.send_up_to(4);
         }
