@@ -151,7 +151,7 @@ impl<'b> Calls<'b> for BlockingClient<'_, 'b> {
     }
 }
 
-/// The async client on a stream of tokio's.
+/// The async client on a TCP stream of tokio.
 pub(crate) struct Async(Rc<Runtime>);
 
 impl Async {

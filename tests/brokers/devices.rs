@@ -30,7 +30,7 @@ struct Work<'a> {
     config: Config<'a>,
     /// Published before the first connection.
     offline: Vec<Message<'a>>,
-    /// Is given each event, and returns `true` when the work is done.
+    /// Handles each event, and returns `true` when the work is done.
     handle: &'a mut dyn FnMut(Event<'_>, &mut Publisher<'_, '_>) -> bool,
 }
 
@@ -46,7 +46,7 @@ fn blocking(address: SocketAddr, work: Work<'_>) {
     let mut is_done = false;
     while !is_done {
         assert!(Instant::now() < end, "the device has not done its work");
-        // The broker is not running.
+        // Errors are ignored, because the device dials again.
         let _ = device.dial(|| std_io::connect(address));
         let _ = device.serve(20, |event, publisher| {
             is_done |= (work.handle)(event, publisher)
@@ -55,7 +55,7 @@ fn blocking(address: SocketAddr, work: Work<'_>) {
     device.shut_down(|_, _| {}).unwrap();
 }
 
-/// The same with the async device.
+/// Runs the async device until its work is done, then shuts it down.
 fn asynch(address: SocketAddr, work: Work<'_>) {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
@@ -92,7 +92,7 @@ fn asynch(address: SocketAddr, work: Work<'_>) {
     assert!(done.is_ok(), "the device has not done its work");
 }
 
-/// A relay to a broker that can be closed, which cuts its connections.
+/// A relay to a broker. If it is closed, it cuts its connections.
 struct Gate {
     address: SocketAddr,
     is_open: Arc<AtomicBool>,
@@ -129,6 +129,7 @@ impl Gate {
         }
     }
 
+    /// Opens or closes the relay.
     fn open(&self, is_open: bool) {
         self.is_open.store(is_open, Ordering::SeqCst);
         if !is_open {
@@ -160,8 +161,8 @@ pub(crate) fn play(broker: &Broker) {
     }
 }
 
-/// Starts a thread that subscribes to a topic. It returns the payloads of a number of messages, and of the messages
-/// that follow soon.
+/// Starts a thread that subscribes to a topic. It returns the payloads of `count` messages, and of those that
+/// follow within 300 ms.
 fn listen(
     broker: SocketAddr,
     id: String,
@@ -235,8 +236,8 @@ fn readings_of_an_outage_arrive_once_in_order(broker: &Broker, name: &str, run: 
             .collect(),
         handle: &mut |event, _| {
             delivered += usize::from(matches!(event, Event::Puback(_) | Event::Pubcomp(_)));
-            // Two cuts, which every message survives. rumqttd releases another QoS 2 message than that of the
-            // PUBREL after a cut.
+            // The connection is cut twice, but not with rumqttd at QoS 2: after a cut, rumqttd releases another
+            // message than that of the PUBREL.
             let survives_cuts = qos == QoS::AtLeastOnce || broker.name != "rumqttd";
             if survives_cuts && cuts < 2 && delivered > (cuts + 1) * count / 3 {
                 cuts += 1;
@@ -312,15 +313,15 @@ fn handler_answers_question_and_will_is_not_sent(broker: &Broker, name: &str, ru
         config,
         offline: vec![message(&question, b"first", QoS::ExactlyOnce)],
         handle: &mut |event, publisher| match event {
-            Event::Message(asked) => {
-                let answer = message(&answers, asked.payload, QoS::AtLeastOnce);
+            Event::Message(request) => {
+                let answer = message(&answers, request.payload, QoS::AtLeastOnce);
                 publisher.publish(&answer).unwrap();
-                if asked.payload == b"first" {
+                if request.payload == b"first" {
                     let next = message(&question, b"second", QoS::ExactlyOnce);
                     publisher.publish(&next).unwrap();
                 }
                 // DISCONNECT is sent after the queued packets.
-                asked.payload == b"second"
+                request.payload == b"second"
             }
             _ => false,
         },

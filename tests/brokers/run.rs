@@ -23,8 +23,8 @@ pub(crate) struct Row {
     pub(crate) cell: String,
 }
 
-/// Runs every scenario with both clients at the same time. The clients do not diverge further, because the last
-/// scenario may end the broker.
+/// Runs every scenario with both clients at the same time. Both clients finish a scenario before the next one
+/// begins, because the last scenario may end the broker.
 pub(crate) fn run(broker: &Broker) {
     let both = |blocking: &_, asynch: &_| {
         thread::scope(|scope| {
@@ -35,7 +35,7 @@ pub(crate) fn run(broker: &Broker) {
     judge_all(&broker.title(), broker.name, both);
 }
 
-/// The same with a new broker for each scenario, for a broker that mixes up clients.
+/// Runs every scenario with a new broker, for a broker that confuses its clients.
 pub(crate) fn run_apart(start: impl Fn() -> Broker) {
     let (title, name) = {
         let broker = start();
@@ -48,7 +48,7 @@ pub(crate) fn run_apart(start: impl Fn() -> Broker) {
     judge_all(&title, name, both);
 }
 
-/// An unknown failure makes the run fail, and so does a known one that does not occur.
+/// Compares all results with the known failures. Panics at an unknown failure, and at a known one that does not occur.
 fn judge_all(
     title: &str,
     name: &str,

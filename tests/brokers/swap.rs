@@ -25,7 +25,7 @@ pub(crate) fn connect(broker: SocketAddr, packet: &'static [u8]) -> SocketAddr {
     address
 }
 
-/// Reads one packet.
+/// Reads and discards one packet.
 fn discard_input(client: &mut TcpStream) {
     let mut packet = Vec::new();
     while Packet::decode(&packet).unwrap().is_none() {

@@ -1,4 +1,4 @@
-//! The only place where the exhaustive tests use the API of a session. It has its own calls and events.
+//! The only place where the exhaustive tests use the API of a session. [`Driver`] has calls and events of its own.
 //!
 //! A change of the API changes only this file, and no model.
 #![allow(
@@ -31,7 +31,7 @@ pub(crate) struct Options {
     pub(crate) keep_alive: u16,
 }
 
-/// An event, as far as the tests need it.
+/// The parts of an event that the tests need.
 #[derive(Clone, PartialEq, Eq, Hash, Debug)]
 pub(crate) enum Seen {
     Connected {
@@ -76,7 +76,7 @@ pub(crate) enum Outcome {
     GivenUp,
     /// The session ended between the two steps of a QoS 2 publish.
     DeliveryUnknown,
-    /// SUBACK or UNSUBACK, or the report that there will be none.
+    /// SUBACK or UNSUBACK was received, or will never be.
     Request,
 }
 
@@ -86,7 +86,6 @@ pub(crate) enum Reason {
     Closed,
     /// No room for the id of a QoS 2 message.
     NoRoom,
-    /// CONNACK, PINGRESP or an acknowledgement is late.
     LateConnack,
     LatePingresp,
     LateAck,
@@ -102,7 +101,7 @@ pub(crate) enum Reason {
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub(crate) enum Refusal {
     NotConnected,
-    /// No free slot or bytes until an acknowledgement.
+    /// There is no slot or no room in the send buffer until an acknowledgement is received.
     NoRoom,
     PayloadPending,
     /// A message that cannot be discarded: the server has it, or it is being sent.
@@ -224,8 +223,8 @@ impl<'b> Driver<'b> {
     }
 
     pub(crate) fn discard_publish(&mut self, id: u16) -> Result<(), Refusal> {
-        let declined = self.session.discard_publish(packet_id(id));
-        declined.map_err(refusal)
+        let discarded = self.session.discard_publish(packet_id(id));
+        discarded.map_err(refusal)
     }
 
     pub(crate) fn abandon_payload(&mut self) {
@@ -260,7 +259,7 @@ impl<'b> Driver<'b> {
         self.session.is_message_open()
     }
 
-    /// Skips the rest of that message.
+    /// Skips the rest of the current long message.
     pub(crate) fn skip_message(&mut self) {
         self.session.skip_message();
     }
@@ -299,7 +298,7 @@ impl<'b> Driver<'b> {
         }
     }
 
-    /// The same, but the event is announced and not taken.
+    /// Polls the session, and returns `true` if an event is pending. The event stays pending.
     pub(crate) fn announce(&mut self, now: u32) -> Result<bool, Reason> {
         let announced = self.session.poll(at(now)).map_err(reason)?;
         Ok(announced.is_some())

@@ -48,7 +48,7 @@ pub(crate) fn pattern(len: usize) -> Vec<u8> {
         .collect()
 }
 
-/// A message in flight under id 5, or at QoS 0.
+/// Returns the delivery of a message with id 5, or at QoS 0.
 pub(crate) fn delivery(qos: QoS, dup: bool) -> Delivery {
     super::common::delivery(qos, 5, dup)
 }
@@ -120,12 +120,12 @@ pub(crate) struct Peer<'s, 'b> {
     /// The chunks of a message that is not complete.
     pub(crate) part: Option<(String, Vec<u8>)>,
     pub(crate) sent: Vec<u8>,
-    /// The bytes that had been sent before each message, or each chunk of one, was delivered.
+    /// For each delivered message or chunk, the number of events and the sent bytes before it.
     pub(crate) before: Vec<(usize, Vec<u8>)>,
 }
 
 impl<'s, 'b> Peer<'s, 'b> {
-    /// A peer that has accepted a connection.
+    /// Returns a peer that has accepted a connection.
     pub(crate) fn connect(session: &'s mut Session<'b>, session_present: bool) -> Self {
         session.connect(&KEEP, T).unwrap();
         let mut peer = Self {
@@ -248,7 +248,7 @@ fn record_event(
             recorded.push(RecordedEvent::Other(format!("{event:?}")));
         }
         other => {
-            assert_eq!(*part, None, "news inside a message");
+            assert_eq!(*part, None, "another event inside a message");
             recorded.push(RecordedEvent::Other(format!("{other:?}")));
         }
     }

@@ -177,7 +177,8 @@ impl Network {
         self.wire.borrow_mut().writes.set(steps, then);
     }
 
-    /// Sets the behaviour of the next flushes: one of three failures, or success. Later ones succeed.
+    /// Sets the behaviour of the next flushes. `Interrupted`, `TimedOut` and `Broken` are failures; any other step, and
+    /// each later flush, succeeds.
     pub(crate) fn flushes(&self, steps: &[Step]) {
         self.wire.borrow_mut().flushes = steps.iter().copied().collect();
     }
@@ -193,7 +194,7 @@ impl Network {
         writes.map(|(_, bytes)| bytes).collect()
     }
 
-    /// Returns the same, each with its time.
+    /// Returns the time and the accepted bytes of each write since the last call of this or of [`Self::take_writes`].
     pub(crate) fn take_timed_writes(&self) -> Vec<(u32, Vec<u8>)> {
         core::mem::take(&mut self.wire.borrow_mut().written)
     }
@@ -406,7 +407,7 @@ impl Wire {
         let mut seen = 0;
         while let Some((packet, used)) = Packet::decode(&self.unseen[seen..]).unwrap() {
             self.arrived.extend(peer(&packet));
-            // As a server must (section 3.14.4).
+            // A server closes the connection after a DISCONNECT (section 3.14.4).
             self.disconnected |= matches!(packet, Packet::Disconnect) || self.closing.take();
             self.ended |= self.disconnected;
             seen += used;

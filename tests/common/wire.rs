@@ -85,10 +85,12 @@ impl<'b> TestSession<'b> {
         driven
     }
 
+    /// Returns the time of the clock.
     pub(crate) fn at(&self) -> Instant {
         Instant::from_millis(self.now)
     }
 
+    /// Advances the clock.
     pub(crate) fn pass(&mut self, millis: u32) {
         self.now = self.now.wrapping_add(millis);
     }
@@ -191,8 +193,8 @@ impl<'b> TestSession<'b> {
         }
     }
 
-    /// Returns the text of the next event, if there is one. If not, reads nothing from the transport, and offers it
-    /// bytes that it refused before.
+    /// Returns the text of the next event, if there is one. If there is none, behaves like a client whose transport has
+    /// no input, and still refuses the bytes that it refused before.
     pub(crate) fn next(&mut self) -> Result<Option<String>, ProtocolError> {
         let Some(ready) = self.session.poll(self.at())? else {
             self.session.space();
@@ -274,8 +276,8 @@ impl<'b> TestSession<'b> {
         id
     }
 
-    /// Publishes a message that the server acknowledges. The next connection then sends all kept messages at once,
-    /// regardless of earlier connections.
+    /// Publishes a message that the server acknowledges. After connections without an acknowledgement, the next one
+    /// would send the kept messages one by one.
     #[track_caller]
     pub(crate) fn publish_acknowledged(&mut self) {
         let number = self.publish(1, b"acknowledged");

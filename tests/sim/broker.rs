@@ -18,7 +18,7 @@ use crate::{
 pub(crate) struct Behavior {
     /// Maximum number of messages in flight to the client.
     pub(crate) window: usize,
-    /// Ids are picked from 1 up to this number of candidates beyond the window.
+    /// Packet ids are picked from 1 to the sum of `window` and this number.
     pub(crate) spare_ids: u16,
     /// A QoS 2 message is forwarded at PUBREL, not at PUBLISH (section 4.3.3 allows both).
     pub(crate) waits_for_pubrel: bool,
@@ -30,9 +30,11 @@ pub(crate) struct Behavior {
     pub(crate) latency: Time,
     pub(crate) ack_delay: Time,
     pub(crate) connack_delay: Time,
-    /// Probabilities.
+    /// Probability that a CONNECT is refused.
     pub(crate) refuse: f64,
+    /// Probability that an acknowledgement or a PUBREL is sent twice, and that a filter is refused.
     pub(crate) repeat: f64,
+    /// Probability that a further message is sent at once.
     pub(crate) burst: f64,
 }
 
@@ -154,7 +156,7 @@ impl Broker {
         }
     }
 
-    /// Closes all connections. The state may survive.
+    /// Closes all connections. The state of a clean session is discarded.
     pub(crate) fn restart(&mut self, world: &mut World<'_>) {
         for index in 0..self.links.len() {
             self.close(index, world);
@@ -194,7 +196,7 @@ impl Broker {
                 .is_none_or(|kept| kept.queue.is_empty() && kept.out.is_empty())
     }
 
-    /// Returns the time of the next step even if nothing is received.
+    /// Returns the time of the next step that does not depend on a received packet.
     pub(crate) fn next(&self, now: Time) -> Option<Time> {
         let waiting = self
             .kept
@@ -206,12 +208,12 @@ impl Broker {
             .filter(|link| link.state != LinkState::Closed);
         links
             .flat_map(|link| {
-                let thinking = match link.state {
+                let own_step = match link.state {
                     LinkState::Connecting(until) => Some(until),
                     LinkState::Open { .. } if waiting => Some(now + 20),
                     _ => None,
                 };
-                link.later.iter().map(|(at, _)| *at).chain(thinking)
+                link.later.iter().map(|(at, _)| *at).chain(own_step)
             })
             .min()
     }
@@ -237,9 +239,9 @@ impl Broker {
     fn read(&mut self, index: usize, world: &mut World<'_>) {
         let link = &mut self.links[index];
         let pipe = &mut world.connections[link.connection].up;
-        let known = link.unread.len();
-        link.unread.resize(known + pipe.arrived(world.now), 0);
-        pipe.read(world.now, &mut link.unread[known..]);
+        let old_len = link.unread.len();
+        link.unread.resize(old_len + pipe.arrived(world.now), 0);
+        pipe.read(world.now, &mut link.unread[old_len..]);
         let unread = std::mem::take(&mut self.links[index].unread);
         let mut at = 0;
         while self.links[index].state != LinkState::Closed {
@@ -335,7 +337,7 @@ impl Broker {
         self.resume(index, world);
     }
 
-    /// [MQTT-4.4.0-1]
+    /// [MQTT-4.4.0-1] Sends unacknowledged PUBLISHes and PUBRELs again.
     fn resume(&mut self, index: usize, world: &mut World<'_>) {
         let unacknowledged: Vec<_> = self.state().out.iter().map(|out| out.id).collect();
         for id in unacknowledged {
@@ -477,7 +479,7 @@ impl Broker {
         }
     }
 
-    /// Returns an id that was used recently, to detect state that is kept for too long.
+    /// Returns one of a few free ids. Ids are soon used again, which detects state that is kept for too long.
     fn free_id(&mut self, rng: &mut Rng) -> PacketId {
         let count = u16::try_from(self.behavior.window).unwrap() + self.behavior.spare_ids;
         let kept = self.state();

@@ -32,10 +32,7 @@ impl Arrivals {
     fn record_received(&mut self, qos: QoS, number: u32) {
         match qos {
             // It may be lost with its connection.
-            QoS::AtMostOnce => assert!(
-                number >= self.next,
-                "{number} record_received again at QoS 0"
-            ),
+            QoS::AtMostOnce => assert!(number >= self.next, "{number} was received again at QoS 0"),
             QoS::AtLeastOnce => {
                 assert!(number <= self.next, "{} was lost at QoS 1", self.next);
                 self.repeated += u32::from(number < self.next);
@@ -85,7 +82,7 @@ impl Server {
         let unread = core::mem::take(&mut self.unread);
         let mut rest = &unread[..];
         while let Some((packet, used)) = Packet::decode(rest).unwrap() {
-            // [MQTT-3.1.2-23]
+            // [MQTT-3.1.2-23] The client is not silent for longer than the keep alive.
             let silence = now - self.heard;
             assert!(
                 silence <= u32::from(KEEP_ALIVE) * SECOND,
@@ -355,7 +352,7 @@ fn day_with_faults_keeps_all_rules() {
     }
     day.exchange();
     println!(
-        "{:?} sent, {:?} record_received, {} cuts, {} pings, {} and {} packet ids used",
+        "{:?} sent, {:?} received, {} cuts, {} pings, {} and {} packet ids used",
         day.numbers,
         day.server.numbers,
         day.cuts,
@@ -372,7 +369,7 @@ fn day_with_faults_keeps_all_rules() {
     assert!(day.server.ids.is_empty() && day.server.sent.is_empty());
     assert!(
         day.ids_used > 4 * 65_535 && day.server.ids_used > 4 * 65_535,
-        "the ids go round"
+        "the ids wrap"
     );
     assert!(day.cuts > 50 && day.server.pings > 24 * 600 / 30 / 2);
 }

@@ -9,13 +9,13 @@ pub(crate) type Time = u64;
 pub(crate) struct Pipe {
     /// Each byte with the time of its arrival. These times never decrease.
     bytes: VecDeque<(Time, u8)>,
-    /// Bytes in flight before the sender has to wait.
+    /// Maximum number of bytes in flight.
     window: usize,
     /// Time from which the reader sees the end of the stream, after all bytes were read.
     end: Option<Time>,
     /// Bytes that are written from now on are lost without an error.
     severed: bool,
-    /// The reader has closed.
+    /// The reader has closed its end.
     abandoned: bool,
     last_arrival: Time,
 }
@@ -60,7 +60,7 @@ impl Pipe {
         self.bytes.partition_point(|(at, _)| *at <= now)
     }
 
-    /// The sender closes: the end of the stream follows the last byte.
+    /// Closes the sender's end. The reader sees the end of the stream after the last byte.
     pub(crate) fn close(&mut self, at: Time) {
         self.severed = true;
         let at = at.max(self.last_arrival);
@@ -73,7 +73,7 @@ impl Pipe {
         self.bytes.truncate(keep);
     }
 
-    /// Closes the reader: nothing more is read.
+    /// Closes the reader's end. Bytes in flight are lost.
     pub(crate) fn abandon(&mut self) {
         self.sever(0);
         self.abandoned = true;

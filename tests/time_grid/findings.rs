@@ -2,10 +2,10 @@
 
 use crate::world::Difference;
 
-/// A defect with a name, and where the grid shows it.
+/// A defect with a name, and the cases in which the grid shows it.
 pub(crate) struct Finding {
     pub(crate) name: &'static str,
-    /// It occurs only if the clock goes back: by an hour, or by 30 days, which look like a step back.
+    /// It occurs only if the clock seems to go back: it goes back by an hour, or forward by 30 days.
     pub(crate) only_backwards: bool,
     pub(crate) cases: &'static [(Difference, &'static [&'static str])],
 }

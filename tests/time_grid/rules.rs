@@ -6,7 +6,7 @@
 /// A time or a duration in ms.
 pub(crate) type Time = i64;
 
-/// Bytes without an empty read after which a wait past its maximum ends the connection.
+/// After this number of bytes without an empty read, a wait that has passed its maximum ends the connection.
 pub(crate) const FLOOD: usize = 1 << 20;
 
 /// Time in ms after which a caller that was away must poll again.
@@ -88,7 +88,7 @@ pub(crate) struct Call {
     pub(crate) flood: usize,
 }
 
-/// Returns `true` if a call must close the connection.
+/// Whether a call may or must close the connection.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
 pub(crate) enum Verdict {
     GoesOn,
@@ -97,23 +97,24 @@ pub(crate) enum Verdict {
 }
 
 impl Facts {
-    /// A PINGREQ is sent this long before it would be too late.
+    /// Returns the time in ms by which a PINGREQ is sent before it would be too late.
     fn margin(&self) -> Time {
         (self.keep_alive / 4).min(2_000)
     }
 
+    /// Returns `true` if the client sends PINGREQs at present.
     fn pings(&self) -> bool {
         self.keep_alive > 0 && self.connect_sent.is_some() && !self.disconnect_sent
     }
 
-    /// Rule 1: a PINGREQ is due keep alive less a margin after the end of the last packet sent, whether or not an
-    /// earlier PINGREQ is unanswered, from CONNECT to DISCONNECT.
+    /// Rule 1: a PINGREQ is due when the keep alive less a margin has passed since the end of the last packet sent. It
+    /// does not matter whether an earlier PINGREQ is unanswered. The rule applies from CONNECT to DISCONNECT.
     pub(crate) fn ping_after_last_packet(&self) -> Option<Time> {
         let sent = self.last_packet_sent?;
         self.pings().then(|| sent + self.keep_alive - self.margin())
     }
 
-    /// Rule 2: if no PINGREQ is unanswered, one is also due keep alive less the margin after the last byte received.
+    /// Rule 2: if no PINGREQ is unanswered, one is also due when this time has passed since the last received byte.
     /// Before the first byte, the time runs from the end of CONNECT.
     pub(crate) fn ping_after_last_byte(&self) -> Option<Time> {
         let waiting = |wait: &Wait| wait.answer == Answer::Pingresp;

@@ -41,6 +41,7 @@ pub(crate) struct Traffic {
     pub(crate) each: fn(usize, Time, Time) -> Happening,
 }
 
+/// Room for all bytes.
 pub(crate) const ALL: usize = usize::MAX;
 
 fn message() -> Happening {
@@ -61,7 +62,7 @@ fn many() -> Happening {
     )
 }
 
-/// The situations for a keep alive and a response timeout in ms.
+/// Returns the situations for a keep alive and a response timeout in ms.
 pub(crate) fn situations(keep_alive: Time, timeout: Time) -> Vec<Situation> {
     let pause = timeout / 8;
     let open = [(0, Nothing), (pause, Receive(connack(false)))];
@@ -317,13 +318,13 @@ pub(crate) fn situations(keep_alive: Time, timeout: Time) -> Vec<Situation> {
     all
 }
 
-/// Continuous traffic.
+/// Returns the kinds of continuous traffic.
 pub(crate) fn traffic(timeout: Time) -> Vec<Traffic> {
     let pause = timeout / 8;
     let open = vec![(0, Nothing), (pause, Receive(connack(false)))];
     let publish_1 = vec![(pause, Happening::Request(Request::Publish(1)))];
-    let asked = [open.clone(), publish_1].concat();
-    let inside = [asked.clone(), vec![(pause, long())]].concat();
+    let published = [open.clone(), publish_1].concat();
+    let inside = [published.clone(), vec![(pause, long())]].concat();
     let blocked = [
         open.clone(),
         vec![
@@ -342,7 +343,7 @@ pub(crate) fn traffic(timeout: Time) -> Vec<Traffic> {
             Happening::Request(Request::Publish(0))
         }),
         traffic("messages", &open, |_, _, _| message()),
-        traffic("messages after a publish", &asked, |_, _, _| message()),
+        traffic("messages after a publish", &published, |_, _, _| message()),
         traffic("a trickle of bytes after a publish", &inside, |_, _, _| {
             Receive(vec![b'x'])
         }),
@@ -360,10 +361,14 @@ pub(crate) fn traffic(timeout: Time) -> Vec<Traffic> {
             },
         ),
         traffic("a byte sent", &blocked, |_, _, _| Room(1)),
-        traffic("a flood of messages after a publish", &asked, |_, _, _| {
-            let one = publish("t", &[b'x'; 100], QoS::AtMostOnce, 0);
-            Flood(one.repeat((64 << 10) / one.len()))
-        }),
+        traffic(
+            "a flood of messages after a publish",
+            &published,
+            |_, _, _| {
+                let one = publish("t", &[b'x'; 100], QoS::AtMostOnce, 0);
+                Flood(one.repeat((64 << 10) / one.len()))
+            },
+        ),
     ]
 }
 

@@ -1,4 +1,4 @@
-//! The two things under test: a session that is driven directly, and the blocking client.
+//! The two subjects of the tests: a session that is called directly, and the blocking client.
 
 use std::collections::VecDeque;
 
@@ -53,7 +53,7 @@ pub(crate) trait Subject {
     fn request(&mut self, request: Request, now: u32);
     /// Provides payload bytes of [`Request::Stream`].
     fn stream(&mut self, bytes: usize, now: u32);
-    /// Moves all data that can be moved, and handles all events. If `busy`, the last read is not an empty one.
+    /// Moves all data that can be moved, and handles all events. If `busy`, the call ends before a read finds nothing.
     fn call(&mut self, now: u32, busy: bool) -> Called;
     /// As [`Self::call`], but no event is handled.
     fn call_without_events(&mut self, now: u32) -> Called;
@@ -62,7 +62,7 @@ pub(crate) trait Subject {
     fn is_streaming(&self) -> bool;
 }
 
-/// The settings and the first moment of a session.
+/// The settings of a session, and the time at which it begins.
 #[derive(Clone, Copy)]
 pub(crate) struct Start {
     /// In seconds.
@@ -90,7 +90,7 @@ impl Start {
     }
 }
 
-/// A session and a line without a client.
+/// A session without a client, and its transport.
 pub(crate) struct Direct<'b> {
     driver: Driver<'b>,
     arrived: VecDeque<u8>,
@@ -111,7 +111,7 @@ impl<'b> Direct<'b> {
         direct
     }
 
-    /// A session with an unacknowledged message of an earlier connection.
+    /// Returns a session with an unacknowledged message of an earlier connection.
     pub(crate) fn resumed(memory: &'b mut Memory, start: Start) -> Self {
         let mut direct = Self::new(memory, start, false);
         direct.feed(&connack(false));

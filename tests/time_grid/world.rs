@@ -8,14 +8,14 @@ use crate::{
     subject::{Request, Subject},
 };
 
-/// How the library differs from a rule.
+/// A difference between the library and a rule.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
 pub(crate) enum Difference {
     /// The connection was closed before the wait had passed.
     EndedEarly,
     /// The first call after an absence ended the connection.
     EndedAfterAbsence,
-    /// The connection ended because of an answer although no read could be made, or a read found data.
+    /// The connection ended because of a missing answer, although nothing could be read, or a read found data.
     EndedWithoutEmptyRead,
     /// A call had to end the connection and did not.
     NotEnded,
@@ -41,7 +41,7 @@ pub(crate) enum Difference {
     Spins,
 }
 
-/// A difference in a situation: how often it was found, and an example.
+/// A difference in a situation: the number of times that it was found, and an example.
 #[derive(Default)]
 pub(crate) struct Found {
     pub(crate) count: usize,
@@ -54,8 +54,9 @@ pub(crate) struct Found {
 #[derive(Default)]
 pub(crate) struct Report {
     pub(crate) found: BTreeMap<(Difference, &'static str), Found>,
-    /// Sequences of calls, and calls that were compared.
+    /// Number of sequences of calls.
     pub(crate) walks: usize,
+    /// Number of calls that were compared.
     pub(crate) calls: usize,
 }
 
@@ -99,7 +100,7 @@ pub(crate) enum Happening {
     /// The transport flushes the accepted bytes, or does not.
     Flush(bool),
     Request(Request),
-    /// The caller hands over payload bytes.
+    /// The caller provides this number of payload bytes.
     Stream(usize),
     /// More data arrives than the call may read.
     Flood(Vec<u8>),
@@ -110,7 +111,7 @@ pub(crate) enum Happening {
 }
 
 impl Happening {
-    /// The same with a few bytes only, for the history.
+    /// Returns the same with only a few bytes, for the history.
     fn short(&self) -> Self {
         match self {
             Self::Receive(bytes) => Self::Receive(bytes[..bytes.len().min(12)].to_vec()),
@@ -123,7 +124,7 @@ impl Happening {
 /// The connection is closed, and the walk ends.
 pub(crate) struct Over;
 
-/// The packets that data on one direction of a connection consists of.
+/// Divides the data in one direction of a connection into packets.
 #[derive(Default)]
 struct Packets {
     rest: Vec<u8>,
@@ -132,19 +133,19 @@ struct Packets {
 pub(crate) struct World<'w> {
     subject: &'w mut dyn Subject,
     pub(crate) facts: Facts,
-    /// The clock of the device, before it wraps.
+    /// The clock of the device, without wrapping.
     pub(crate) now: Time,
     previous: Time,
     up: Packets,
     down: Packets,
     /// Bytes that arrived and were not read.
     arrived: Vec<u8>,
-    /// PINGREQs that the caller asked for.
+    /// Number of unsent PINGREQs that the caller has requested.
     asked_pings: usize,
     /// The previous call found nothing while something was late.
     late_before: bool,
     flood: usize,
-    /// INBOUND is 1: the id of the first PUBREC that was sent, and its time.
+    /// Id and time of the first PUBREC that was sent. There is room for one id, because INBOUND is 1.
     pubrec_sent: Option<(u16, Time)>,
     situation: &'static str,
     /// The clock of this walk goes back once.
@@ -166,7 +167,7 @@ impl Packets {
     }
 }
 
-/// Start and end of the body of the first packet, if it is complete.
+/// Returns start and end of the body of the first packet, if it is complete.
 fn whole(bytes: &[u8]) -> Option<(usize, usize)> {
     let mut len = 0;
     for (at, byte) in bytes.iter().skip(1).enumerate() {
@@ -183,7 +184,7 @@ fn id(body: &[u8]) -> u16 {
     u16::from_be_bytes([body[0], body[1]])
 }
 
-/// The packet id of a PUBLISH.
+/// Returns the packet id of a PUBLISH.
 fn publish_id(body: &[u8]) -> u16 {
     id(&body[2 + usize::from(id(body))..])
 }
@@ -232,7 +233,7 @@ impl<'w> World<'w> {
             });
     }
 
-    /// Time passes, something happens, and the device is called.
+    /// Advances the clock by `gap`, makes something happen, and calls the device.
     pub(crate) fn step(&mut self, gap: Time, happening: &Happening) -> Result<(), Over> {
         self.now += gap;
         // Rule 6: times are compared by their distance on a clock of 32 bits.
@@ -318,7 +319,7 @@ impl<'w> World<'w> {
         Ok(())
     }
 
-    /// Bytes were read.
+    /// Updates the facts after `n` bytes were read.
     fn received(&mut self, n: usize) {
         if n == 0 {
             return;
@@ -361,7 +362,7 @@ impl<'w> World<'w> {
         }
     }
 
-    /// The transport accepted bytes.
+    /// Updates the facts after the transport accepted these bytes.
     fn sent(&mut self, bytes: &[u8], due_before: Option<Time>) {
         let now = self.now;
         let mut up = std::mem::take(&mut self.up);
@@ -490,7 +491,7 @@ impl<'w> World<'w> {
     fn check_deadline(&mut self, call: &Call, refused: bool) {
         let due = self.facts.ping_due();
         if due.is_some_and(|due| due <= self.now) {
-            return; // This has been noted, or the next call does it.
+            return; // This difference was noted before, or is noted at the next call.
         }
         let expected = self.facts.deadline(call);
         let found = self.deadline();
@@ -512,14 +513,14 @@ impl<'w> World<'w> {
         }
     }
 
-    /// The deadline, not before now.
+    /// Returns the deadline, or the present time if the deadline has passed.
     fn deadline(&self) -> Option<Time> {
         let deadline = self.subject.deadline()?;
         let distance = deadline.wrapping_sub(self.clock()).cast_signed();
         Some(self.now + Time::from(distance.max(0)))
     }
 
-    /// The times at which a rule applies next.
+    /// Returns the times at which a rule applies next.
     pub(crate) fn instants(&self) -> Vec<Time> {
         let facts = &self.facts;
         let late = facts
@@ -540,7 +541,7 @@ impl<'w> World<'w> {
         all
     }
 
-    /// Whether a packet from the server is allowed next.
+    /// Returns `true` if a packet from the server is allowed next.
     pub(crate) fn may_receive(&self) -> bool {
         let connack = self
             .facts
@@ -550,7 +551,7 @@ impl<'w> World<'w> {
         self.facts.connect_sent.is_some() && !connack && self.down.rest.is_empty()
     }
 
-    /// A device that sleeps as long as it may.
+    /// Runs a device that sleeps until each deadline, for at most this number of wakes.
     pub(crate) fn sleep(&mut self, wakes: usize) -> Result<(), Over> {
         let mut awake = 0;
         for _ in 0..wakes {

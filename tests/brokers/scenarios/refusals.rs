@@ -6,9 +6,9 @@ use crate::stage::{
     Calls, Kind, Result, Stage, ignore, message, messages, options, record, session,
 };
 
-/// An empty client id with Clean Session 0.
+/// A CONNECT with an empty client id and Clean Session 0.
 const NOBODY: &[u8] = b"\x10\x0c\0\x04MQTT\x04\0\0\x1e\0\0";
-/// Protocol level 9.
+/// A CONNECT with protocol level 9.
 const FUTURE: &[u8] = b"\x10\x0d\0\x04MQTT\x09\x02\0\x1e\0\x01a";
 
 fn with_password<'a>(id: &'a str, user_name: &'a str, password: &'a [u8]) -> Connect<'a> {
@@ -123,7 +123,7 @@ pub(super) fn publish_denied<K: Kind>(stage: &Stage<'_, K>) -> Result<()> {
         let sent = sender.publish_and_wait(&message(&topic, b"x", qos), |event| {
             record(&mut seen, event)
         });
-        // Both are allowed. Silence is not.
+        // The broker may acknowledge the message or close the connection. It must not ignore the message.
         if let Err(error) = sent {
             assert!(!error.contains("Timeout"), "{qos:?}: {error}");
         }

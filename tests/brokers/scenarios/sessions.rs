@@ -13,7 +13,7 @@ use crate::stage::{
     messages, record, session,
 };
 
-/// Payloads, each with the QoS at which it is published.
+/// Returns payloads, each with the QoS at which it is published.
 fn queued() -> impl Iterator<Item = ([u8; 1], QoS)> {
     [QoS::AtLeastOnce, QoS::ExactlyOnce]
         .into_iter()
@@ -22,7 +22,7 @@ fn queued() -> impl Iterator<Item = ([u8; 1], QoS)> {
         .map(|(qos, number)| ([number], qos))
 }
 
-/// Checks that they are received in their order within a QoS, as [MQTT-4.6.0-6] guarantees.
+/// Checks that these payloads are received, in order within each QoS, as [MQTT-4.6.0-6] guarantees.
 fn assert_queued(seen: &[Seen], topic: &str) {
     let expected: Vec<_> = queued().map(|(payload, _)| payload).collect();
     let mut expected: Vec<_> = expected

@@ -40,6 +40,7 @@ pub(crate) fn start() -> Broker {
     }
 }
 
+/// Starts aedes with this kind of access, and returns its address.
 fn door(name: &str) -> (Arc<Process>, SocketAddr) {
     Process::start(NAME, |_, address| {
         let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/brokers/start/aedes.mjs");

@@ -11,13 +11,13 @@ use std::{
 
 use tempfile::TempDir;
 
-/// Maximum time until it accepts a connection.
+/// Maximum time until mosquitto accepts a connection.
 const PATIENCE: Duration = Duration::from_secs(10);
 
 /// A broker with its own folder. Both are removed when this is dropped.
 #[derive(Debug)]
 pub struct Mosquitto {
-    /// Its address.
+    /// The address of the broker.
     pub address: SocketAddr,
     program: PathBuf,
     folder: TempDir,
@@ -25,13 +25,13 @@ pub struct Mosquitto {
 }
 
 impl Mosquitto {
-    /// Starts one that accepts every client and queues without a limit. Returns `None` if it is not installed, which
-    /// fails in CI.
+    /// Starts a broker that accepts every client and queues without a limit. If mosquitto is not installed, panics in
+    /// CI, and otherwise returns `None`.
     pub fn start() -> Option<Self> {
         let Some(program) = find() else {
             assert!(
                 env::var_os("CI").is_none(),
-                "mosquitto has to be there in CI"
+                "mosquitto must be installed in CI"
             );
             println!("left out: there is no mosquitto here; `apt-get install mosquitto` brings it");
             return None;
@@ -55,7 +55,7 @@ impl Mosquitto {
         })
     }
 
-    /// Stops it in order, so that it stores its sessions, and starts it again.
+    /// Ends mosquitto with SIGTERM, so that it stores its sessions, and starts it again.
     pub fn restart(&mut self) {
         let id = self.process.id().to_string();
         let status = Command::new("kill").args(["-TERM", &id]).status();
@@ -64,7 +64,7 @@ impl Mosquitto {
         self.process = launch(&self.program, &self.folder, self.address);
     }
 
-    /// Kills it, and starts one without any stored state.
+    /// Kills mosquitto, and starts it without stored state.
     pub fn kill(&mut self) {
         self.process.kill().unwrap();
         self.process.wait().unwrap();
@@ -80,7 +80,7 @@ impl Drop for Mosquitto {
     }
 }
 
-/// Debian installs it in a folder that is not in every user's PATH.
+/// Returns the path of mosquitto. Debian installs it in a folder that is not in every user's PATH.
 fn find() -> Option<PathBuf> {
     let path = env::var_os("PATH").unwrap_or_default();
     env::split_paths(&path)
@@ -106,7 +106,10 @@ fn launch(program: &PathBuf, folder: &TempDir, address: SocketAddr) -> Child {
     let start = Instant::now();
     while TcpStream::connect(address).is_err() {
         assert_eq!(process.try_wait().unwrap(), None, "mosquitto ended");
-        assert!(start.elapsed() < PATIENCE, "mosquitto does not accept");
+        assert!(
+            start.elapsed() < PATIENCE,
+            "mosquitto does not accept connections"
+        );
         thread::sleep(Duration::from_millis(2));
     }
     process

@@ -83,7 +83,9 @@ pub struct Party<'a> {
     progress: Progress,
     /// The number of the last message received on this connection.
     last: Option<u32>,
+    /// The error that ends the conversation.
     wrong: Option<End>,
+    /// Time of the last progress.
     moved: StdInstant,
 }
 
@@ -102,7 +104,7 @@ impl<'a> Party<'a> {
 
     /// Runs until all messages were published and received, and the session is empty.
     ///
-    /// At QoS 2, a repeated message is an error only without a file: with one, [`Store::repeated`] returns its number.
+    /// Without a file, a repeated message at QoS 2 is an error. With a file, [`Store::repeated`] returns its number.
     ///
     /// # Errors
     ///
@@ -167,9 +169,10 @@ impl<'a> Party<'a> {
 
     /// Publishes as many messages as there is room for.
     fn speak(&mut self, client: &mut (dyn Client<'_> + '_)) -> Result<(), Failure> {
-        let may = self.progress.subscribed && (self.task.begins || self.progress.received > 0);
+        let may_publish =
+            self.progress.subscribed && (self.task.begins || self.progress.received > 0);
         let until = self.task.count.min(self.progress.received + AHEAD);
-        while may && self.progress.published < until {
+        while may_publish && self.progress.published < until {
             let payload = self.progress.published.to_be_bytes();
             let message = Message {
                 qos: self.task.qos,
@@ -213,7 +216,7 @@ impl<'a> Party<'a> {
         let number = message.payload.try_into().map(u32::from_be_bytes).unwrap();
         let expected = self.progress.received;
         self.moved = StdInstant::now();
-        // On one connection, each number follows the one before. The first one may be any.
+        // On one connection, each number is greater by 1 than the last one. The first one may be any number.
         let known = number < expected;
         let follows = self.last.is_none_or(|last| number == last + 1);
         let in_order = follows || (known && self.other_may_repeat());
@@ -250,7 +253,7 @@ impl core::fmt::Debug for Party<'_> {
 }
 
 impl Store {
-    /// Replaces the file by renaming a complete one, so that no half is ever read.
+    /// Writes a new file and renames it, so that an incomplete file is never read.
     fn save(&self, progress: &Progress, image: &[u8]) {
         let Self::File(path) = self else { return };
         let numbers = [
@@ -267,8 +270,8 @@ impl Store {
         fs::rename(new, path).unwrap();
     }
 
-    /// Appends the number of a repeated message to a second file, which no kill and no older progress takes back.
-    /// Returns `false` without a file.
+    /// Appends the number of a repeated message to a second file, in which it stays after a kill. Returns `false`
+    /// without a file.
     fn note_repeated(&self, number: u32) -> bool {
         let Self::File(path) = self else { return false };
         let mut options = fs::OpenOptions::new();

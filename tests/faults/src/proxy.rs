@@ -85,7 +85,7 @@ pub struct Cuts {
 /// A relay to a broker, for any number of connections. Each has a [`Plan`].
 #[derive(Debug)]
 pub struct Proxy {
-    /// Its address.
+    /// The address of the proxy.
     pub address: SocketAddr,
     state: Arc<State>,
 }
@@ -135,14 +135,14 @@ impl Proxy {
     ) -> (Self, Receiver<How>) {
         let listener = TcpListener::bind(address).unwrap();
         let address = listener.local_addr().unwrap();
-        let (tell, hear) = channel();
+        let (sender, receiver) = channel();
         let state = Arc::new(State {
             broker,
             ended: AtomicBool::new(false),
             links: Mutex::default(),
             records: Mutex::default(),
             cuts: Cuts::default(),
-            tell: Mutex::new(tell),
+            tell: Mutex::new(sender),
         });
         let proxy = Self {
             address,
@@ -157,7 +157,7 @@ impl Proxy {
                 drop(client.and_then(|client| Link::open(client, plan(), &state)));
             }
         });
-        (proxy, hear)
+        (proxy, receiver)
     }
 
     /// Breaks every connection.
@@ -176,7 +176,7 @@ impl Proxy {
         copies.collect()
     }
 
-    /// Returns the number of connections that this has ended.
+    /// Returns the numbers of connections that the proxy has ended.
     pub fn cuts(&self) -> &Cuts {
         &self.state.cuts
     }
@@ -186,7 +186,7 @@ impl Drop for Proxy {
     fn drop(&mut self) {
         self.state.ended.store(true, Ordering::SeqCst);
         self.cut();
-        // Wakes the thread that accepts.
+        // Wakes the thread that accepts connections.
         drop(TcpStream::connect(self.address));
     }
 }
@@ -253,6 +253,7 @@ impl Link {
         Ok(())
     }
 
+    /// Returns the source and the destination of this direction.
     fn ends(&self, way: Way) -> (&TcpStream, &TcpStream) {
         match way {
             Way::Up => (&self.client, &self.broker),
@@ -276,7 +277,7 @@ impl Link {
                 Err(error) => return Err(error),
             };
             if n == 0 && self.is_stalled() {
-                // One side is closed. The other would not notice it.
+                // One side has closed the connection. Because of the stall, the other would not notice it.
                 self.close();
             }
             if n == 0 {
@@ -287,7 +288,7 @@ impl Link {
             }
             let passed = &buffer[..n.min(left)];
             left -= passed.len();
-            // Recorded first, so that the effects of these bytes are seen only after they were recorded.
+            // The bytes are recorded first, so that the record is complete when their effects are seen.
             self.write_down(way, passed);
             self.pass(to, passed)?;
         }
@@ -297,6 +298,7 @@ impl Link {
         self.stalled.load(Ordering::SeqCst)
     }
 
+    /// Forwards bytes with the delays of the plan.
     fn pass(&self, mut to: &TcpStream, bytes: &[u8]) -> io::Result<()> {
         thread::sleep(self.plan.delay);
         let Some(pause) = self.plan.dribble else {
@@ -309,6 +311,7 @@ impl Link {
         Ok(())
     }
 
+    /// Records bytes of this direction.
     fn write_down(&self, way: Way, bytes: &[u8]) {
         let Some(record) = &self.record else { return };
         let record = &mut *record.lock().unwrap();
@@ -318,6 +321,7 @@ impl Link {
         }
     }
 
+    /// Ends the connection as planned.
     fn end(&self, how: How) {
         self.state.cuts.counter(how).fetch_add(1, Ordering::SeqCst);
         self.stalled.store(true, Ordering::SeqCst);

@@ -9,7 +9,7 @@ pub enum Scale {
     Sample,
     /// A longer run, for every change.
     Ci,
-    /// All of it.
+    /// The whole run.
     All,
 }
 
@@ -23,7 +23,7 @@ impl Scale {
         }
     }
 
-    /// Returns one of three values, by the scale.
+    /// Returns the value for the selected scale.
     pub fn pick<T>(sample: T, ci: T, all: T) -> T {
         match Self::wanted() {
             Self::Sample => sample,

@@ -58,7 +58,7 @@ fn fill(broker: SocketAddr, session: &mut Session<'_>) {
     client.disconnect().unwrap();
 }
 
-/// Returns the number of connections that were needed.
+/// Receives all messages, and returns the number of connections that were needed.
 fn receive(kind: Kind, broker: SocketAddr, session: &mut Session<'_>) -> usize {
     let mut received = 0;
     let start = Instant::now();

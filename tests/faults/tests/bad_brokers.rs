@@ -1,4 +1,4 @@
-//! Faulty brokers and silent networks: each ends in an error that names it, within its deadline.
+//! Faulty brokers and silent networks. For each, the client returns an error that names the fault, before a deadline.
 
 use std::{
     io::{Read, Write},
@@ -117,7 +117,7 @@ fn broker_answering_garbage_is_protocol_error() {
         let address = server(move |client| {
             let mut rng = Rng::with_seed(seed.wrapping_add(first));
             let garbage: Vec<u8> = (0..1_000).map(|_| rng.u8(..)).collect();
-            // Half of them begin with valid bytes.
+            // Half of the answers begin with a valid CONNACK.
             if first % 2 == 0 {
                 answer(&client, &CONNACK);
                 drop((&client).write_all(&garbage));
@@ -176,8 +176,8 @@ fn broker_sending_one_byte_a_second_is_pingresp_timeout() {
             thread::sleep(Duration::from_secs(1));
         }
     });
-    // The first PINGREQ is due after three quarters of the keep alive interval. Bytes extend its wait to ten response
-    // timeouts, because fewer than 64 of them are received in each.
+    // The first PINGREQ is due after three quarters of the keep alive interval. While bytes are received, the session
+    // waits for PINGRESP for longer, but at fewer than 64 bytes per response timeout only for ten of these.
     let ping = 3 * SECOND / 4;
     let within = ping + 10 * ANSWER..ping + 10 * ANSWER + LATE;
     both_end_with(address, 1, ProtocolError::PingrespTimeout, within, listen);
@@ -190,7 +190,7 @@ fn broker_never_reading_is_write_timeout() {
         thread::sleep(Duration::from_secs(20));
     });
     for kind in Kind::BOTH {
-        // Pings would also detect it.
+        // Without keep alive. A PINGREQ would also detect this broker.
         let (error, took) = end_of(kind, address, 0, |client| {
             let payload = [0; 16_384];
             let start = Instant::now();

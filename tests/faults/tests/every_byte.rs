@@ -1,4 +1,4 @@
-//! A fixed exchange, cut once at every byte of either direction, with both clients, and resumed.
+//! A fixed exchange with both clients. The connection is cut once at every byte of either direction, and resumed.
 //!
 //! The device publishes to a topic to which it is subscribed, so that each message is sent and received. For every
 //! byte, each message must be received exactly once at QoS 2, and at least once at QoS 1. In the end, neither side may
@@ -28,7 +28,7 @@ const PATIENCE: Duration = Duration::from_secs(10);
 /// The messages of a device over all its connections.
 #[derive(Default)]
 struct Log {
-    /// The messages that it has passed to its session.
+    /// Number of messages that the device has passed to its session.
     published: usize,
     acknowledged: usize,
     granted: bool,
@@ -84,7 +84,7 @@ fn listen(
     Ok(())
 }
 
-/// The rest of the exchange, step by step, so that its bytes are always the same.
+/// Does the rest of the exchange step by step, so that its bytes are always the same.
 fn exchange(mut client: Box<dyn Client<'_> + '_>, name: &str, log: &mut Log) -> Result<()> {
     let topic = format!("{name}/t");
     if !log.granted {
@@ -143,8 +143,8 @@ fn run(kind: Kind, broker: SocketAddr, name: &str, cut: Option<Cut>) -> Record {
     proxy.records().swap_remove(0)
 }
 
-/// Reconnects twice. The first connection repeats everything that was cut off. On the second one, the broker sends only
-/// CONNACK, and the session only CONNECT and DISCONNECT.
+/// Checks that neither side keeps state. The first connection completes the exchange that was cut. On the second
+/// one, the broker sends only CONNACK, and the session only CONNECT and DISCONNECT.
 fn nothing_is_left(session: &mut Session<'_>, proxy: &Proxy, name: &str, what: &str) {
     for _ in 0..2 {
         assert!(remembers_nothing(session, name), "{what}");

@@ -69,7 +69,7 @@ fn connect<'s, 'b>(session: &'s mut Session<'b>, address: SocketAddr) -> Device<
     client
 }
 
-/// Runs this, prints the result, and checks that the process does not grow.
+/// Calls `run`, prints its time and memory, and checks that the process does not grow.
 fn run_with_constant_memory(what: &str, run: impl FnOnce()) {
     let before = peak_kib();
     let start = StdInstant::now();

@@ -140,7 +140,7 @@ fn weather(
     }
 }
 
-/// Returns the packets of the last connections.
+/// Prints the packets of the last connections.
 fn tell_of(records: &[Record]) {
     for record in &records[records.len().saturating_sub(8)..] {
         let [up, down] = record.in_words();
@@ -152,8 +152,8 @@ fn tell_of(records: &[Record]) {
     }
 }
 
-/// Returns the packets that the broker sends to a client that reconnects after the end: it must be only CONNACK. At QoS
-/// 1, the broker may have queued a message more than once. These repetitions are received first.
+/// Checks that the broker sends only CONNACK to a client that reconnects after the end. At QoS 1, the broker may have
+/// queued a message more than once. These repetitions are received first.
 fn nothing_is_left(broker: &Mosquitto, name: &str, qos: QoS) {
     let (proxy, _cuts) = Proxy::with(broker.address, || Plan {
         record: true,
@@ -169,13 +169,13 @@ fn nothing_is_left(broker: &Mosquitto, name: &str, qos: QoS) {
         let mut client = Kind::Blocking
             .connect(&mut session, proxy.address, &options)
             .unwrap();
-        let mut hear = |event: Event<'_>| match event {
+        let mut on_event = |event: Event<'_>| match event {
             Event::Connected { .. } => {}
             Event::Message(message) if repeats => assert_eq!(message.qos, qos),
             other => panic!("{name}: {other:?}"),
         };
         while client
-            .recv_for(Duration::from_millis(300), &mut hear)
+            .recv_for(Duration::from_millis(300), &mut on_event)
             .unwrap()
         {}
         client.disconnect().unwrap();
@@ -184,8 +184,8 @@ fn nothing_is_left(broker: &Mosquitto, name: &str, qos: QoS) {
     assert_eq!(last.down, [0x20, 2, 1, 0], "{name}");
 }
 
-/// Returns the messages that the broker published again after their PUBREL, against \[MQTT-4.3.3-1\]. The receiver had
-/// to take them for new messages.
+/// Returns the messages that the broker published again after their PUBREL, in violation of \[MQTT-4.3.3-1\]. The
+/// receiver cannot distinguish them from new messages.
 ///
 /// mosquitto 2.0.11 does this if a connection breaks while it re-sends PUBRELs on it.
 fn published_after_pubrel(records: &[Record]) -> HashSet<u32> {
@@ -247,7 +247,10 @@ fn storm(name: &str, qos: QoS, count: u32, kill: How) -> Option<u64> {
     let repeated = device.store().repeated();
     println!("{} repeated at QoS 2 by the broker", repeated.len());
     for number in repeated {
-        assert!(excused.contains(&number), "{number} came twice at QoS 2");
+        assert!(
+            excused.contains(&number),
+            "{number} was received twice at QoS 2"
+        );
     }
     nothing_is_left(&broker, "device", qos);
     nothing_is_left(&broker, "peer", qos);
