@@ -18,7 +18,7 @@ pub fn run(bytes: &[u8]) {
     }
 }
 
-/// Checks that the header of a PUBLISH can be decoded as soon as it was received, with the same result.
+/// Checks that the header of a PUBLISH can be decoded before its payload is received, with the same result.
 fn check_header_in_pieces(packet: &[u8], publish: Publish<'_>) {
     let (header, at) = FixedHeader::decode(packet).expect("whole").expect("whole");
     let before = packet.len() - at - publish.payload.len();

@@ -1,5 +1,5 @@
-//! An async device: its runner and the tasks that have its handles, polled in any order and dropped anywhere, on the
-//! line and with the server of the client's target. The server may also send any bytes.
+//! An async device: its runner, and tasks with its handles. They are polled in any order, and dropped at any poll. The
+//! network and the server are those of the module `client`. The server may also send any bytes.
 //!
 //! Every task ends. Unless the server sent such bytes, nothing is lost at QoS 1, nothing is lost or repeated at QoS 2,
 //! and a publish that was dropped or failed is not sent. The device always sends a stream of valid packets.
@@ -28,10 +28,11 @@ use super::client::{
     line::{Shared, Source},
 };
 
-/// Tasks of a history, and places of the device for those that wait.
+/// Maximum number of tasks of a history.
 const TASKS: usize = 4;
+/// Number of places of the device for tasks that wait.
 const PLACES: usize = 3;
-/// Waits after which the server closes the connection.
+/// Number of waits after which the server closes the connection.
 const PATIENCE: u32 = 40;
 /// Maximum number of connections without faults until all requests have ended.
 const ENOUGH: u32 = 40;
@@ -96,12 +97,12 @@ enum Call<'a> {
     Subscribed,
     Save,
     Resume,
-    /// Somebody publishes to this client.
+    /// Another client publishes a message to this client.
     Offer {
         qos: u8,
         len: u8,
     },
-    /// Milliseconds.
+    /// This number of milliseconds passes.
     Pass(u16),
     /// From now on, the server answers nothing, or answers again.
     Mute(bool),
@@ -130,7 +131,8 @@ struct History<'h> {
     is_hostile: Cell<bool>,
 }
 
-/// Tasks in any order, one connection after another, and then calm ones that bring everything to rest.
+/// Runs the tasks in any order, on one connection after another. Then connections without faults follow until all
+/// requests have ended.
 pub fn run(input: &Input<'_>) {
     let line = Shared::new(input.moods);
     line.0.borrow_mut().patience = PATIENCE;
@@ -260,7 +262,7 @@ impl History<'_> {
         }
     }
 
-    /// Runs a call, which is dropped after so many polls. Returns its result, if there is one.
+    /// Runs a call, which is dropped after this number of polls. Returns its result, if there is one.
     async fn limited<R>(
         &self,
         polls: Drop,
@@ -284,19 +286,22 @@ impl History<'_> {
         assert!(is_expected, "{error:?}");
     }
 
-    /// The device has a message.
+    /// Records that the device has accepted a message.
     fn accepted(&self, draft: &Draft, id: Option<PacketId>) {
         self.rejected.borrow_mut().remove(&draft.number);
         self.line.0.borrow_mut().server.ledger.ups[draft.number].accepted = true;
         self.open.borrow_mut().extend(id);
     }
 
-    /// A call has ended that waited for the end of its message.
+    /// Records the end of a call that waited for its message.
     fn ended(&self, draft: &Draft, ended: Option<()>) {
         if ended.is_some() && !self.is_hostile.get() {
             let up = &mut self.line.0.borrow_mut().server.ledger.ups[draft.number];
             up.accepted = true;
-            assert!(up.qos == 0 || up.arrived > 0, "acknowledged, but not there");
+            assert!(
+                up.qos == 0 || up.arrived > 0,
+                "acknowledged, but not received"
+            );
         }
     }
 
@@ -306,7 +311,7 @@ impl History<'_> {
         mqtt.saved(saved.generation).expect("outside of a handler");
     }
 
-    /// One connection after another.
+    /// Runs one connection after another.
     async fn network(&self, mut runner: Runner<'_, Shared, PLACES>) {
         for connection in &self.input.connections {
             let run = self.connection(&mut runner, connection.refused);
@@ -329,7 +334,7 @@ impl History<'_> {
         }
     }
 
-    /// Returns `true` if the device was shut down.
+    /// Runs one connection. Returns `true` if the device was shut down.
     async fn connection(&self, runner: &mut Runner<'_, Shared, PLACES>, refused: bool) -> bool {
         self.line.begin();
         let socket = self.line.dial(refused);
@@ -356,9 +361,9 @@ impl History<'_> {
             // A message that was discarded, or whose task was dropped.
             Event::PublishDiscarded(id) | Event::DeliveryUnknown(id) => {
                 let was_open = self.open.borrow_mut().remove(&id);
-                assert!(!was_open || self.is_hostile.get(), "{id} is given up");
+                assert!(!was_open || self.is_hostile.get(), "{id} is discarded");
             }
-            Event::PayloadNeeded(id) => panic!("the payload of {id} is its task's"),
+            Event::PayloadNeeded(id) => panic!("the payload of {id} is requested from the handler"),
             event if !self.is_hostile.get() => {
                 self.line.0.borrow_mut().server.ledger.event(&event);
             }
@@ -367,7 +372,7 @@ impl History<'_> {
         Handled::Done
     }
 
-    /// No task is ready: makes something happen.
+    /// Makes something happen, because no task is ready.
     fn idle(&self, mqtt: Mqtt<'_, PLACES>) {
         if self.has_refused.take() {
             self.save(mqtt);
@@ -384,7 +389,7 @@ impl History<'_> {
         self.line.0.borrow_mut().turn();
     }
 
-    /// Every task has ended.
+    /// Checks the messages after every task has ended.
     fn close(&self) {
         let ledger = &self.line.0.borrow().server.ledger;
         for number in self.rejected.borrow().iter() {
@@ -403,7 +408,7 @@ impl History<'_> {
     }
 }
 
-/// Runs a future, and drops it after so many polls.
+/// Runs a future, and drops it after this number of polls.
 async fn limited<R>(polls: Drop, future: impl Future<Output = R>) -> Option<R> {
     let mut left = polls;
     let mut future = pin!(future);
@@ -420,7 +425,7 @@ async fn limited<R>(polls: Drop, future: impl Future<Output = R>) -> Option<R> {
 
 type Task<'t> = Pin<Box<dyn Future<Output = ()> + 't>>;
 
-/// Tasks that are polled when they were woken, one at a time.
+/// An executor that polls the woken tasks, one at a time.
 #[derive(Default)]
 struct Executor<'t> {
     tasks: Vec<(Task<'t>, Arc<Woken>)>,

@@ -1,5 +1,5 @@
-//! Images: a restored session continues like the saved one, and invalid bytes have no effect. A session that was
-//! restored from a constructed consistent image follows the specification.
+//! Images: a restored session continues like the saved one, and invalid bytes have no effect. If constructed bytes are
+//! a valid image, the restored session follows the specification.
 
 use arbitrary::Arbitrary;
 use umqtt::{
@@ -21,12 +21,12 @@ type Smaller = Storage<48, 96, 2, 1>;
 #[derive(Arbitrary, Debug)]
 pub struct Input<'a> {
     image: Image<'a>,
-    /// Bytes that are changed.
+    /// Positions of bytes, and the bits that are flipped there.
     edits: Vec<(u16, u8)>,
     cut: Option<u16>,
     /// Length and checksum are corrected afterwards.
     seal: bool,
-    /// It is restored into a storage that has less room.
+    /// The image is restored into a storage with less room.
     smaller: bool,
     session_present: bool,
 }
@@ -101,7 +101,7 @@ pub fn run(input: &Input<'_>) {
         }
     }
     let resumed = resume(&mut session, input.session_present);
-    // (With less room, fewer messages may be received at once.)
+    // With less room, the results may differ, because fewer messages can be received at once.
     if is_as_saved && !input.smaller {
         // After connections without an acknowledgement, the saved session sends messages one by one. An image does not
         // contain that.
@@ -217,20 +217,21 @@ fn live(session: &mut Session<'_>, call: &Call) {
     take_events(session, &mut Vec::new());
 }
 
-/// Runs a new connection with a correct server. Returns the sent packets, the events, and the end.
+/// Runs a new connection with a correct server. Returns the sent packets and the events. If the connection was closed,
+/// the reason follows the events.
 fn resume(session: &mut Session<'_>, session_present: bool) -> (Vec<Vec<u8>>, Vec<String>) {
     let options = Connect {
         clean_session: false,
         ..Connect::new(CLIENT_ID)
     };
-    let (mut left, mut resumed) = (Vec::new(), Vec::new());
+    let (mut sent, mut events) = (Vec::new(), Vec::new());
     if let Err(reason) = session.connect(&options, T) {
-        resumed.push(format!("{reason:?}"));
-        return (left, resumed);
+        events.push(format!("{reason:?}"));
+        return (sent, events);
     }
     let mut wire = Wire::default();
     let mut answers = vec![vec![0x20, 2, u8::from(session_present), 0]];
-    // Sends a message that was delivered before, and a new one.
+    // The server resends messages, some of which the session has received, and releases them.
     for id in 0..4 {
         answers.push(vec![0x3C, 5, 0, 1, b'm', 0, id + 1]);
         answers.push(vec![0x62, 2, 0, id + 1]);
@@ -238,14 +239,14 @@ fn resume(session: &mut Session<'_>, session_present: bool) -> (Vec<Vec<u8>>, Ve
     for round in 0.. {
         assert!(round < 100, "requests are still pending");
         let mut answer = |packet: &Packet<'_>| {
-            left.push(as_bytes(packet));
+            sent.push(as_bytes(packet));
             answers.extend(answer_to(packet));
         };
         flush(session, &mut wire, &mut answer);
         if session.payload_left() > 0 {
             send_payload(session, &mut wire, &mut answer);
         }
-        take_events(session, &mut resumed);
+        take_events(session, &mut events);
         if session.has_pending() {
             continue;
         }
@@ -253,9 +254,9 @@ fn resume(session: &mut Session<'_>, session_present: bool) -> (Vec<Vec<u8>>, Ve
             break;
         }
         read(session, &answers.remove(0));
-        take_events(session, &mut resumed);
+        take_events(session, &mut events);
     }
-    (left, resumed)
+    (sent, events)
 }
 
 /// Returns the answer of a server.
@@ -273,7 +274,7 @@ fn answer_to(packet: &Packet<'_>) -> Option<Vec<u8>> {
     Some(vec![kind, 2, high, low])
 }
 
-/// Returns the packet with DUP, if it is allowed: restored messages count as sent.
+/// Returns the bytes of a packet. A PUBLISH at QoS 1 or 2 gets DUP, because restored messages count as sent.
 fn as_bytes(packet: &Packet<'_>) -> Vec<u8> {
     let mut bytes = vec![0; packet.encoded_len().expect("it was received")];
     packet.encode(&mut bytes).expect("it was received");
@@ -283,8 +284,8 @@ fn as_bytes(packet: &Packet<'_>) -> Vec<u8> {
     bytes
 }
 
-/// Takes all events, and provides the requested payloads. Unsent messages at QoS 0 and incomplete messages are not
-/// kept.
+/// Takes all events, and provides the requested payloads. Omits reports about unsent QoS 0 messages and incomplete
+/// messages, because an image contains neither.
 fn take_events(session: &mut Session<'_>, resumed: &mut Vec<String>) {
     for events in 0.. {
         assert!(events < 100, "the events never end");

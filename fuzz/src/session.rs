@@ -1,5 +1,5 @@
-//! Calls in any order, with any bytes, sizes and times: the session does not panic, every call ends, it stays within
-//! its memory, and on each connection it writes a stream of valid packets that begins with a CONNECT.
+//! Calls in any order, with any bytes, sizes and times. The session does not panic, and stays within its memory. Every
+//! call ends. On each connection, the session writes a stream of valid packets that begins with a CONNECT.
 
 use arbitrary::Arbitrary;
 use umqtt::{
@@ -33,7 +33,7 @@ pub enum Call<'a> {
     ConnectionLost,
     /// The transport accepts this number of pending bytes.
     Write(u8),
-    /// All of it.
+    /// The transport accepts all pending bytes.
     Flush,
     /// These bytes are received.
     Read(&'a [u8]),
@@ -157,7 +157,7 @@ impl World<'_, '_> {
         self.image = image[..saved.len].to_vec();
     }
 
-    /// Number of payload bytes that were written directly to the transport.
+    /// Writes at most `n` payload bytes directly to the transport.
     fn payload_sent(&mut self, n: usize) {
         if self.session.has_pending() {
             return;
@@ -305,7 +305,7 @@ fn level(qos: u8) -> QoS {
     QoS::try_from(qos % 3).expect("0, 1 and 2 are levels")
 }
 
-/// Calls, in their order.
+/// Makes these calls, in their order.
 pub fn run(calls: &[Call<'_>]) {
     let mut storage = Memory::new();
     let mut session = Session::new(&mut storage);
@@ -318,7 +318,7 @@ pub fn run(calls: &[Call<'_>]) {
     for call in calls {
         world.call(call);
     }
-    // In every case, the session completes its deliveries.
+    // In every case, the session has nothing more to do in the end.
     for _ in 0..100 {
         world.poll_all();
         world.flush();

@@ -5,13 +5,13 @@ use umqtt::{Event, Instant, Session, Storage, codec::Connect};
 
 const T: Instant = Instant::from_millis(0);
 
-/// Events with joined chunks, the end of the stream, and the sent bytes.
+/// Returns the events with joined chunks, the reason if the connection was closed, and the sent bytes.
 fn tell(bytes: &[u8], mut pieces: impl Iterator<Item = usize>) -> (Vec<u8>, String, Vec<u8>) {
     let mut storage = Storage::<24, 96, 3, 4>::new();
     let mut session = Session::new(&mut storage);
     session.connect(&Connect::new("a"), T).expect("it fits");
     let mut rest = &[&[0x20, 2, 0, 0], bytes].concat()[..];
-    let (mut heard, mut sent) = (Vec::new(), Vec::new());
+    let (mut events, mut sent) = (Vec::new(), Vec::new());
     loop {
         while session.has_pending() {
             let pending = session.pending(T).to_vec();
@@ -22,14 +22,14 @@ fn tell(bytes: &[u8], mut pieces: impl Iterator<Item = usize>) -> (Vec<u8>, Stri
             Ok(Some(ready)) => match session.event(ready) {
                 Ok(Some(Event::Chunk(chunk))) => {
                     if chunk.offset == 0 {
-                        heard.extend(chunk.topic.as_bytes());
-                        heard.extend(chunk.total.to_be_bytes());
+                        events.extend(chunk.topic.as_bytes());
+                        events.extend(chunk.total.to_be_bytes());
                     }
-                    heard.extend(chunk.bytes);
+                    events.extend(chunk.bytes);
                 }
-                Ok(Some(event)) => heard.extend(format!("{event:?}").bytes()),
+                Ok(Some(event)) => events.extend(format!("{event:?}").bytes()),
                 Ok(None) => unreachable!("an event was announced"),
-                Err(reason) => return (heard, format!("{reason:?}"), sent),
+                Err(reason) => return (events, format!("{reason:?}"), sent),
             },
             Ok(None) if session.has_pending() => {}
             Ok(None) => {
@@ -40,18 +40,18 @@ fn tell(bytes: &[u8], mut pieces: impl Iterator<Item = usize>) -> (Vec<u8>, Stri
                     .clamp(1, space.len())
                     .min(rest.len());
                 if n == 0 {
-                    return (heard, String::new(), sent);
+                    return (events, String::new(), sent);
                 }
                 space[..n].copy_from_slice(&rest[..n]);
                 session.commit(n);
                 rest = &rest[n..];
             }
-            Err(reason) => return (heard, format!("{reason:?}"), sent),
+            Err(reason) => return (events, format!("{reason:?}"), sent),
         }
     }
 }
 
-/// The received bytes, and the sizes of their pieces.
+/// Compares the result of these bytes, received at once, with that of pieces of these sizes.
 pub fn run((bytes, pieces): &(&[u8], Vec<u8>)) {
     let whole = tell(bytes, core::iter::repeat(usize::MAX));
     let cut = tell(bytes, pieces.iter().cycle().map(|n| usize::from(*n % 32)));

@@ -6,7 +6,7 @@ use umqtt::codec::{
 
 use super::checker::{self, is_match, is_topic_filter, is_topic_name};
 
-/// The bytes of a filter and of a name.
+/// Checks the bytes of a filter and of a name.
 pub fn run((filter, name): &(&[u8], &[u8])) {
     for bytes in [*filter, name] {
         check_name(bytes);
@@ -28,7 +28,7 @@ pub fn run((filter, name): &(&[u8], &[u8])) {
     }
 }
 
-/// A string and a field of a packet have the same result, which is that of the specification.
+/// Checks a name, as a string and as a field of a packet. Both have the result of the model.
 fn check_name(bytes: &[u8]) {
     let expected = is_topic_name(bytes) && bytes.len() <= 65_535;
     if let Ok(text) = core::str::from_utf8(bytes) {
@@ -59,6 +59,7 @@ fn check_name(bytes: &[u8]) {
     }
 }
 
+/// Checks a filter, as a string and as a field of a packet. Both have the result of the model.
 fn check_filter(bytes: &[u8]) {
     let expected = is_topic_filter(bytes) && bytes.len() <= 65_535;
     if let Ok(text) = core::str::from_utf8(bytes) {

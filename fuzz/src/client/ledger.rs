@@ -33,7 +33,7 @@ pub(crate) struct Ledger {
     pub(crate) downs: Vec<Down>,
     /// The messages whose payloads are not in the send buffer.
     long: HashMap<PacketId, usize>,
-    /// The payloads that must be provided again.
+    /// The message whose payload must be provided again.
     pub(crate) needed: Option<PacketId>,
     last_id: Option<PacketId>,
     /// Expected start of the next chunk.
@@ -49,7 +49,7 @@ pub(crate) fn byte(number: usize, at: usize) -> u8 {
 }
 
 fn number(topic: &str) -> usize {
-    let (_, number) = topic.split_once('/').expect("a topic of ours");
+    let (_, number) = topic.split_once('/').expect("a topic of this test");
     number.parse().expect("a number")
 }
 
@@ -104,7 +104,7 @@ impl Ledger {
         self.long[&id]
     }
 
-    /// Handles an event. Returns the message of which it was not the end.
+    /// Handles an event, and checks the message in it.
     pub(crate) fn event(&mut self, event: &Event<'_>) {
         let expected = self.chunk_at.take();
         match event {
@@ -171,11 +171,11 @@ impl Ledger {
             let seen = down.seen;
             assert!(
                 down.qos == 1 || seen <= 1,
-                "message {number} was shown twice"
+                "message {number} was delivered twice"
             );
             assert!(
                 down.qos == 0 || down.skipped || seen > 0,
-                "message {number} was swallowed"
+                "message {number} was not delivered"
             );
         }
     }
