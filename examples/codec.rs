@@ -61,7 +61,7 @@ fn answer<'o>(packet: &Packet<'_>, out: &'o mut [u8]) -> Result<&'o [u8], Encode
     }
 }
 
-/// The packets of a client, one after the other.
+/// Returns the packets of a client, one after the other.
 fn client_bytes() -> Result<Vec<u8>, Box<dyn Error>> {
     let filters = [(TopicFilter::new("led/#")?, QoS::AtLeastOnce)];
     let reading = Publish {

@@ -28,6 +28,7 @@ fn main() -> ExitCode {
     pc::report(days())
 }
 
+/// Wakes the sensor four times. The network fails once.
 fn days() -> pc::Result<()> {
     let broker = pc::broker()?;
     let mut image = Image {

@@ -1,4 +1,4 @@
-//! Gives the linker the memory of the machine.
+//! Passes the memory layout of the machine to the linker.
 
 use std::{env, error::Error, fs, path::PathBuf};
 

@@ -74,7 +74,7 @@ fn run(options: &Options) -> anyhow::Result<ExitCode> {
     let is_disconnected = if options.asynch {
         let runtime = Builder::new_current_thread().enable_all().build()?;
         let is_disconnected = runtime.block_on(on_tokio::run(work));
-        // A name that is being resolved cannot be waited for.
+        // Another thread may still resolve a name. The program does not wait for it.
         runtime.shutdown_background();
         is_disconnected?
     } else {

@@ -32,7 +32,7 @@ impl Work<'_> {
             Event::Chunk(chunk) if chunk.offset > 0 => {}
             _ => say(news),
         }
-        let asked = SubackReturnCode::Granted(self.options.qos);
+        let requested = SubackReturnCode::Granted(self.options.qos);
         match *event {
             Event::Connected {
                 unknown_session, ..
@@ -46,7 +46,7 @@ impl Work<'_> {
                 complain("Check the rights of this user, or give another --topic-prefix.");
                 end(GAVE_UP);
             }
-            Event::Subscribed { codes, .. } if codes.first() != Some(asked) => {
+            Event::Subscribed { codes, .. } if codes.first() != Some(requested) => {
                 say("The broker grants a lower QoS than --qos.");
             }
             _ => {}

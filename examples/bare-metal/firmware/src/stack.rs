@@ -6,13 +6,13 @@ use core::ptr;
 
 const PAINT: u32 = 0xACE5_C0DE;
 
-/// Maximum stack in bytes of the function that fills it.
+/// Maximum number of stack bytes in use by the function that fills the stack.
 const RESERVE: usize = 256;
 
 unsafe extern "C" {
     /// The end of the static variables, down to which the stack may grow. Both runtimes use this name.
     static __sheap: u32;
-    /// The other end, where the stack begins.
+    /// The address at which the stack begins. It grows down from there.
     static _stack_start: u32;
 }
 

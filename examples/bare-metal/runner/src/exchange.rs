@@ -1,4 +1,4 @@
-//! The other end of `check`: a client that sends messages and waits for the answers.
+//! The peer of the firmware `check`: a client that sends messages to it and waits for the answers.
 
 use std::{
     net::TcpStream,

@@ -1,4 +1,4 @@
-//! With nothing else installed.
+//! Tests that need no other program.
 
 use std::{
     fs,

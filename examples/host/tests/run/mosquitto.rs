@@ -1,4 +1,4 @@
-//! Mosquitto, running.
+//! A running mosquitto.
 
 use std::{
     fs,
@@ -17,12 +17,12 @@ use crate::{
     process::{LONG, Running, start},
 };
 
-/// Whether mosquitto is installed. Where it has to be, on CI, its absence is a failure.
+/// Returns `true` if mosquitto is installed. If it is not, panics on CI.
 pub(crate) fn is_installed() -> bool {
     are_installed(&[])
 }
 
-/// Whether mosquitto is installed, and openssl.
+/// Returns `true` if mosquitto and openssl are installed. If not, panics on CI.
 pub(crate) fn is_installed_with_openssl() -> bool {
     are_installed(&["openssl"])
 }
@@ -55,15 +55,15 @@ pub(crate) fn skipped(why: &str) {
 
 /// Returns the path of mosquitto. On Debian, it is not on the path of every user.
 fn server() -> &'static str {
-    let there = "/usr/sbin/mosquitto";
-    if Path::new(there).exists() {
-        there
+    let path = "/usr/sbin/mosquitto";
+    if Path::new(path).exists() {
+        path
     } else {
         "mosquitto"
     }
 }
 
-/// A broker, which does not outlive the test.
+/// A broker, which is killed at the end of the test.
 #[derive(Debug)]
 pub(crate) struct Mosquitto {
     pub(crate) address: SocketAddr,
@@ -76,7 +76,7 @@ impl Mosquitto {
         Self::with("allow_anonymous true")
     }
 
-    /// With a user and a password.
+    /// Starts a broker that requires this user and password.
     pub(crate) fn with_user(user: &str, password: &str) -> Self {
         let dir = TempDir::new().unwrap();
         let file = dir.path().join("passwords");
@@ -88,12 +88,12 @@ impl Mosquitto {
         Self::run(dir, free_port("127.0.0.1"), &config)
     }
 
-    /// With these lines in its configuration.
+    /// Starts a broker with these lines in its configuration.
     pub(crate) fn with(config: &str) -> Self {
         Self::run(TempDir::new().unwrap(), free_port("127.0.0.1"), config)
     }
 
-    /// Over TLS 1.3 alone, with this certificate and these lines.
+    /// Starts a broker that accepts only TLS 1.3, with this certificate and these lines in its configuration.
     pub(crate) fn over_tls(authority: &Authority, pair: &Pair, more: &str) -> Self {
         let (ca, certificate, key) = (authority.ca(), &pair.certificate, &pair.key);
         Self::with(&format!(
@@ -104,7 +104,7 @@ impl Mosquitto {
         ))
     }
 
-    /// On the IPv6 loopback address; `None` where there is none.
+    /// Starts a broker on the IPv6 loopback address. Returns `None` if there is no such address.
     pub(crate) fn on_ipv6() -> Option<Self> {
         TcpListener::bind("[::1]:0").ok()?;
         Some(Self::run(
@@ -130,7 +130,7 @@ impl Mosquitto {
         }
     }
 
-    /// Ends it and starts it again; it has forgotten everything.
+    /// Kills the broker, and starts it again without sessions.
     pub(crate) fn restart(&mut self) {
         drop(self.child.kill());
         drop(self.child.wait());
@@ -144,7 +144,7 @@ impl Mosquitto {
         assert!(status.success());
     }
 
-    /// `mosquitto_sub` on this topic.
+    /// Starts `mosquitto_sub` on this topic.
     pub(crate) fn subscribe(&self, topic: &str) -> Running {
         let port = self.address.port().to_string();
         let mut command = Command::new("mosquitto_sub");
@@ -152,7 +152,7 @@ impl Mosquitto {
         start(&mut command)
     }
 
-    /// `mosquitto_pub`.
+    /// Publishes a message with `mosquitto_pub`.
     pub(crate) fn publish(&self, topic: &str, message: &str) {
         let port = self.address.port().to_string();
         let mut command = Command::new("mosquitto_pub");

@@ -1,4 +1,4 @@
-//! Over TLS, to a server made here.
+//! Tests over TLS, with a server in this process.
 
 use std::{net::SocketAddr, path::Path};
 

@@ -165,7 +165,7 @@ fn tls_port_without_tls_option_suggests_it() {
     });
 }
 
-/// A TLS stream that encrypts into the buffer of rustls, which takes nothing and returns `Ok(0)` when it is full.
+/// A TLS stream that encrypts into the buffer of rustls, which accepts nothing and returns `Ok(0)` when it is full.
 struct Buffered(StreamOwned<ClientConnection, TcpStream>);
 
 impl Read for Buffered {

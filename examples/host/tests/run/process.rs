@@ -1,4 +1,4 @@
-//! The program, running.
+//! Runs the program, and reads its output.
 
 use std::{
     io::{BufRead, BufReader, Read},
@@ -8,7 +8,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-/// Maximum time of a step, retries on a busy machine included.
+/// Maximum time of a step, including retries on a busy machine.
 pub(crate) const LONG: Duration = Duration::from_secs(60);
 
 /// A program whose lines are read while it runs. It is killed at the end of the test.
@@ -19,7 +19,7 @@ pub(crate) struct Running {
     seen: Vec<String>,
 }
 
-/// Tests with either client at the same time: `test` is given the option that chooses one.
+/// Runs `test` with both clients at the same time. Its argument is the option that selects the client.
 pub(crate) fn with_both_clients(test: impl Fn(&str) + Sync) {
     thread::scope(|scope| {
         for client in ["", "--async"] {
@@ -29,7 +29,7 @@ pub(crate) fn with_both_clients(test: impl Fn(&str) + Sync) {
     });
 }
 
-/// `host` with these arguments, separated by spaces.
+/// Starts `host` with these arguments, which are separated by spaces.
 pub(crate) fn host(arguments: &str) -> Running {
     start(&mut host_command(arguments))
 }
@@ -71,7 +71,7 @@ fn read_lines(stream: impl Read + Send + 'static, sender: Sender<String>) {
 }
 
 impl Running {
-    /// Waits for a line that holds `text`, and returns it.
+    /// Waits for a line that contains `text`, and returns it.
     #[track_caller]
     pub(crate) fn line(&mut self, text: &str) -> String {
         let end = Instant::now() + LONG;
@@ -92,7 +92,7 @@ impl Running {
         self.signal("-INT");
     }
 
-    /// Ends it without a chance to say goodbye.
+    /// Kills the program, which sends no DISCONNECT.
     pub(crate) fn kill(&mut self) {
         self.child.kill().unwrap();
     }
@@ -103,7 +103,7 @@ impl Running {
         assert!(status.success());
     }
 
-    /// Waits for the end: the exit code and all lines.
+    /// Waits for the end of the program. Returns the exit code and all lines.
     #[track_caller]
     pub(crate) fn end(mut self) -> (Option<i32>, Vec<String>) {
         let end = Instant::now() + LONG;
@@ -156,7 +156,7 @@ impl Drop for Running {
     }
 }
 
-/// How many lines hold this text.
+/// Returns the number of lines that contain this text.
 pub(crate) fn count(lines: &[String], text: &str) -> usize {
     lines.iter().filter(|line| line.contains(text)).count()
 }

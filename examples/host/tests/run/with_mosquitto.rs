@@ -1,4 +1,4 @@
-//! Against mosquitto, where it is installed.
+//! Tests with mosquitto, if it is installed.
 
 use std::time::{Duration, Instant};
 
@@ -155,7 +155,7 @@ fn ctrl_c_broker_stopped_ends_program() {
     });
 }
 
-/// Within the keep alive and the response timeout, which is 10 s.
+/// The program detects a stopped broker within the sum of the keep alive and the response timeout of 10 s.
 #[test]
 fn stopped_broker_is_detected() {
     if !is_installed() {
@@ -175,7 +175,7 @@ fn stopped_broker_is_detected() {
     });
 }
 
-/// With `max_qos`, mosquitto grants less to a subscription, and closes the connection at a PUBLISH.
+/// With `max_qos`, mosquitto grants no higher QoS to a subscription. It closes the connection if a PUBLISH has one.
 #[test]
 fn broker_without_qos2_is_explained() {
     if !is_installed() {
