@@ -9,6 +9,7 @@ in equivalent.txt, or if a listed one is caught.
 
 import json
 import re
+import subprocess
 import sys
 from collections import Counter, defaultdict
 from pathlib import Path
@@ -71,7 +72,10 @@ def main():
     text = table(ends)
     print(text, end="")
     if "--write" in sys.argv[1:]:
-        (HERE.parent / "MUTANTS.md").write_text(HEAD + text)
+        commit = subprocess.run(
+            ["git", "log", "-1", "--format=Counts of commit %h, %cs.\n\n"], cwd=HERE, check=True, text=True, stdout=subprocess.PIPE
+        )
+        (HERE.parent / "MUTANTS.md").write_text(HEAD + commit.stdout.rstrip() + "\n\n" + text)
     if problems:
         sys.exit("\n".join(sorted(problems)))
 
