@@ -9,9 +9,9 @@ use umqtt::{
     codec::{ConnectReturnCode, Packet, QoS, SubackReturnCode},
 };
 
-use super::tasks::{Tasks, config, pause, serve};
+use super::tasks::{Tasks, config, device, pause, serve, serve_all};
 use crate::{
-    common::{Network, Step, message, publish, refused, server, world::World},
+    common::{Network, Step, Transport, message, publish, refused, server, world::World},
     wire::TestSession,
 };
 
@@ -19,13 +19,23 @@ const QOS1: QoS = QoS::AtLeastOnce;
 
 type Memory = Storage<256, 256, 4>;
 
+/// Creates a blocking device and connects it.
+fn connected<'d, 'n>(
+    storage: &'d mut Memory,
+    network: &'n Network,
+) -> Device<'d, Transport, &'n Network> {
+    let mut device = Device::new(storage, network, &config(&[])).unwrap();
+    device.connect(network.transport()).unwrap();
+    device.serve(10, |_, _| {}).unwrap();
+    device
+}
+
 #[test]
 fn debug_output_has_names_and_state_only() {
     let world = World::new();
     world.answer(server);
     let mut storage = Memory::new();
-    let mut device: asynch::Device<'_, &World> =
-        asynch::Device::new(&mut storage, &world, &config(&[])).unwrap();
+    let mut device = device(&mut storage, &world);
     assert_eq!(format!("{device:?}"), "Device { .. }");
     let (mqtt, mut runner) = device.split();
     assert_eq!(format!("{runner:?}"), "Runner { .. }");
@@ -51,13 +61,12 @@ fn subscribe_each_qos_is_granted() {
     let world = World::new();
     world.answer(server);
     let mut storage = Memory::new();
-    let mut device: asynch::Device<'_, &World> =
-        asynch::Device::new(&mut storage, &world, &config(&[])).unwrap();
+    let mut device = device(&mut storage, &world);
     let (mqtt, mut runner) = device.split();
     let qos = [QoS::AtMostOnce, QOS1, QoS::ExactlyOnce];
     let mut tasks = Tasks::new();
     tasks.spawn(async {
-        serve(&world, &mut runner, |_, _| {}).await;
+        serve_all(&world, &mut runner).await;
     });
     tasks.spawn(async {
         mqtt.connected().await.unwrap();
@@ -104,12 +113,11 @@ fn payload_not_needed_is_rejected() {
     let world = World::new();
     world.answer(server);
     let mut storage = Memory::new();
-    let mut device: asynch::Device<'_, &World> =
-        asynch::Device::new(&mut storage, &world, &config(&[])).unwrap();
+    let mut device = device(&mut storage, &world);
     let (mqtt, mut runner) = device.split();
     let mut tasks = Tasks::new();
     tasks.spawn(async {
-        serve(&world, &mut runner, |_, _| {}).await;
+        serve_all(&world, &mut runner).await;
     });
     tasks.spawn(async {
         mqtt.connected().await.unwrap();
@@ -148,7 +156,7 @@ fn blocking_device_deadline_is_of_dial_or_connection() {
 fn blocking_device_recv_returns_when_dial_is_due() {
     let network = Network::new();
     let mut storage = Memory::new();
-    let mut device: Device<'_, crate::common::Transport, &Network> =
+    let mut device: Device<'_, Transport, &Network> =
         Device::new(&mut storage, &network, &config(&[])).unwrap();
     device.dial_failed();
     let due = device.deadline().unwrap().as_millis();
@@ -160,9 +168,7 @@ fn blocking_device_recv_returns_when_dial_is_due() {
 fn blocking_device_shut_down_server_violates_protocol_returns_error() {
     let network = Network::with_server();
     let mut storage = Memory::new();
-    let mut device = Device::new(&mut storage, &network, &config(&[])).unwrap();
-    device.connect(network.transport()).unwrap();
-    device.serve(10, |_, _| {}).unwrap();
+    let mut device = connected(&mut storage, &network);
     network.answer(|packet| match packet {
         Packet::Disconnect => vec![0xF0, 0],
         packet => server(packet),
@@ -175,9 +181,7 @@ fn blocking_device_shut_down_server_violates_protocol_returns_error() {
 fn blocking_device_payload_event_postponed_connection_lost_returns_error() {
     let network = Network::with_server();
     let mut storage = Memory::new();
-    let mut device = Device::new(&mut storage, &network, &config(&[])).unwrap();
-    device.connect(network.transport()).unwrap();
-    device.serve(10, |_, _| {}).unwrap();
+    let mut device = connected(&mut storage, &network);
     network.feed(&publish("in", b"x", QOS1, 7));
     network.writes(
         &[Step::Bytes(20), Step::NotReady, Step::NotReady],
@@ -207,9 +211,7 @@ fn blocking_device_payload_event_postponed_connection_lost_returns_error() {
 fn blocking_device_slices_empty_are_sent() {
     let network = Network::with_server();
     let mut storage = Memory::new();
-    let mut device = Device::new(&mut storage, &network, &config(&[])).unwrap();
-    device.connect(network.transport()).unwrap();
-    device.serve(10, |_, _| {}).unwrap();
+    let mut device = connected(&mut storage, &network);
     network.take_writes();
     device
         .publish_slices(StreamedPublish::new("t"), &[], |_, _| {})
@@ -243,12 +245,11 @@ fn subscribe_connection_refused_is_rejected() {
         }
     });
     let mut storage = Memory::new();
-    let mut device: asynch::Device<'_, &World> =
-        asynch::Device::new(&mut storage, &world, &config(&[])).unwrap();
+    let mut device = device(&mut storage, &world);
     let (mqtt, mut runner) = device.split();
     let mut tasks = Tasks::new();
     tasks.spawn(async {
-        serve(&world, &mut runner, |_, _| {}).await;
+        serve_all(&world, &mut runner).await;
     });
     tasks.spawn(async {
         pause(&world, 10).await;
@@ -282,8 +283,7 @@ fn payload_of_restored_message_is_requested_from_handler() {
     let world = World::new();
     world.answer(server);
     let mut second = Memory::new();
-    let mut device: asynch::Device<'_, &World> =
-        asynch::Device::new(&mut second, &world, &config(&[])).unwrap();
+    let mut device = device(&mut second, &world);
     device.session().restore(&image[..len]).unwrap();
     let (mqtt, mut runner) = device.split();
     let needed = Cell::new(None);
