@@ -6,11 +6,12 @@
     reason = "helpers of a test"
 )]
 
-use embedded_storage::nor_flash::{
-    ErrorType, NorFlash, NorFlashError, NorFlashErrorKind, ReadNorFlash,
-};
+#[path = "../../ota/slot/src/tests/sim_flash.rs"]
+mod sim_flash;
+
 use esp32_parts::OtaData;
 use ota_slot::{ImageState, Slots, Start, confirm, start};
+use sim_flash::FlashError;
 
 const SECTOR: usize = 4_096;
 
@@ -18,34 +19,14 @@ const SECTOR: usize = 4_096;
 const PENDING: u8 = 1;
 const ABORTED: u8 = 4;
 
-#[derive(Clone)]
-struct SimFlash {
-    cells: Vec<u8>,
-    /// Number of erases and written words until power is lost.
-    steps_left: usize,
+type SimFlash = sim_flash::SimFlash<SECTOR>;
+
+fn flash() -> SimFlash {
+    SimFlash::filled(0xFF, 2)
 }
 
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-struct PowerLost;
-
-impl NorFlashError for PowerLost {
-    fn kind(&self) -> NorFlashErrorKind {
-        NorFlashErrorKind::Other
-    }
-}
-
+/// The two entries, each in a sector, as the bootloader sees them.
 impl SimFlash {
-    fn new() -> Self {
-        let cells = vec![0xFF; 2 * SECTOR];
-        let steps_left = usize::MAX;
-        Self { cells, steps_left }
-    }
-
-    fn step(&mut self) -> Result<(), PowerLost> {
-        self.steps_left = self.steps_left.checked_sub(1).ok_or(PowerLost)?;
-        Ok(())
-    }
-
     fn number(&self, sector: usize) -> u32 {
         let entry = &self.cells[sector * SECTOR..];
         u32::from_le_bytes(entry[..4].try_into().unwrap())
@@ -91,46 +72,8 @@ impl SimFlash {
     }
 }
 
-impl ErrorType for SimFlash {
-    type Error = PowerLost;
-}
-
-impl ReadNorFlash for SimFlash {
-    const READ_SIZE: usize = 4;
-
-    fn read(&mut self, offset: u32, bytes: &mut [u8]) -> Result<(), PowerLost> {
-        bytes.copy_from_slice(&self.cells[offset as usize..][..bytes.len()]);
-        Ok(())
-    }
-
-    fn capacity(&self) -> usize {
-        self.cells.len()
-    }
-}
-
-impl NorFlash for SimFlash {
-    const WRITE_SIZE: usize = 4;
-    const ERASE_SIZE: usize = SECTOR;
-
-    fn erase(&mut self, from: u32, to: u32) -> Result<(), PowerLost> {
-        self.step()?;
-        self.cells[from as usize..to as usize].fill(0xFF);
-        Ok(())
-    }
-
-    fn write(&mut self, offset: u32, bytes: &[u8]) -> Result<(), PowerLost> {
-        for (at, word) in (offset as usize..).step_by(4).zip(bytes.chunks(4)) {
-            self.step()?;
-            let cells = &mut self.cells[at..][..4];
-            assert_eq!(cells, [0xFF; 4], "not erased");
-            cells.copy_from_slice(word);
-        }
-        Ok(())
-    }
-}
-
 /// Resets the chip. Returns the slot that runs, and the task of its image.
-fn reset(flash: &mut SimFlash, has_rollback: bool) -> (u32, Result<Start, PowerLost>) {
+fn reset(flash: &mut SimFlash, has_rollback: bool) -> (u32, Result<Start, FlashError>) {
     let slot = flash.boot(has_rollback);
     let mut data = OtaData::new(flash.clone(), slot);
     let started = start(&mut data);
@@ -142,8 +85,8 @@ fn reset(flash: &mut SimFlash, has_rollback: bool) -> (u32, Result<Start, PowerL
 fn run(
     flash: &mut SimFlash,
     slot: u32,
-    act: impl FnOnce(&mut OtaData<SimFlash>) -> Result<(), PowerLost>,
-) -> Result<(), PowerLost> {
+    act: impl FnOnce(&mut OtaData<SimFlash>) -> Result<(), FlashError>,
+) -> Result<(), FlashError> {
     let mut data = OtaData::new(flash.clone(), slot);
     let done = act(&mut data);
     *flash = data.into_inner();
@@ -152,7 +95,7 @@ fn run(
 
 #[test]
 fn entry_written_is_that_of_esp_idf() {
-    let mut flash = SimFlash::new();
+    let mut flash = flash();
     run(&mut flash, 0, |data| data.switch(ImageState::New)).unwrap();
     let mut expected = [0xFF; 32];
     expected[..4].copy_from_slice(&[2, 0, 0, 0]);
@@ -164,7 +107,7 @@ fn entry_written_is_that_of_esp_idf() {
 #[test]
 fn image_confirmed_stays() {
     for has_rollback in [false, true] {
-        let mut flash = SimFlash::new();
+        let mut flash = flash();
         assert_eq!(reset(&mut flash, has_rollback), (0, Ok(Start::Normal)));
         for old in [0, 1, 0, 1, 0] {
             let new = 1 - old;
@@ -181,7 +124,7 @@ fn image_confirmed_stays() {
 #[test]
 fn image_not_confirmed_is_replaced_by_old_one() {
     for has_rollback in [false, true] {
-        let mut flash = SimFlash::new();
+        let mut flash = flash();
         for _ in 0..3 {
             run(&mut flash, 0, |data| data.switch(ImageState::New)).unwrap();
             assert_eq!(reset(&mut flash, has_rollback), (1, Ok(Start::Trial)));
@@ -197,7 +140,7 @@ fn image_not_confirmed_is_replaced_by_old_one() {
 
 #[test]
 fn image_that_bootloader_replaced_is_not_tried_again() {
-    let mut flash = SimFlash::new();
+    let mut flash = flash();
     run(&mut flash, 0, |data| data.switch(ImageState::New)).unwrap();
     // The image is damaged, so the bootloader starts the other slot.
     let mut data = OtaData::new(flash, 0);
@@ -205,7 +148,7 @@ fn image_that_bootloader_replaced_is_not_tried_again() {
 }
 
 /// Updates from the old slot to the other one, and confirms the new image.
-fn update(flash: &mut SimFlash, old: u32, has_rollback: bool) -> Result<(), PowerLost> {
+fn update(flash: &mut SimFlash, old: u32, has_rollback: bool) -> Result<(), FlashError> {
     run(flash, old, |data| data.switch(ImageState::New))?;
     let (slot, started) = reset(flash, has_rollback);
     assert_eq!((slot, started?), (1 - old, Start::Trial));
@@ -218,7 +161,7 @@ fn power_loss_at_any_write_leaves_the_old_or_the_new_image() {
         let new = 1 - old;
         let mut ends = Vec::new();
         for steps in 0..30 {
-            let mut flash = SimFlash::new();
+            let mut flash = flash();
             if old == 1 {
                 update(&mut flash, 0, has_rollback).unwrap();
             }

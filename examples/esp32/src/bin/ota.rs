@@ -48,7 +48,10 @@ async fn main(spawner: Spawner) -> ! {
             Some(watchdog)
         }
         Ok(Start::Reset) => restart("The trial failed: the old image starts").await,
-        Err(error) => board::stop(error).await,
+        Err(error) => {
+            warning!("The state of this image is unknown: {}", error);
+            None
+        }
     };
     board::check().await;
     let Ok(identity) = Identity::new(board.mac, TOPIC_PREFIX) else {
@@ -56,9 +59,13 @@ async fn main(spawner: Spawner) -> ! {
     };
     let topic = identity.firmware();
     info!("Device {}, topic {}", identity.device(), topic);
+    let sum = installed(&mut running).unwrap_or_else(|error| {
+        warning!("This image cannot be read: {}", error);
+        None
+    });
     let mut update = Update {
         ota_data,
-        installer: Installer::new(partitions.other, installed(&mut running).ok().flatten()),
+        installer: Installer::new(partitions.other, sum),
         trial,
     };
     let config = Config {
@@ -118,13 +125,16 @@ impl Update<'_> {
         Handled::Done
     }
 
-    /// Confirms the image that runs: it has connected, so it stays.
+    /// Confirms the image that runs: it has connected, so it stays. If the flash fails, the next connection confirms it.
     fn end_trial(&mut self) {
-        let Some(mut watchdog) = self.trial.take() else {
+        let Some(watchdog) = &mut self.trial else {
             return;
         };
         match confirm(&mut self.ota_data) {
-            Ok(()) => watchdog.disable(),
+            Ok(()) => {
+                watchdog.disable();
+                self.trial = None;
+            }
             Err(error) => warning!("Not confirmed: {}", error),
         }
     }

@@ -10,6 +10,8 @@
 #![no_std]
 
 #[cfg(test)]
+extern crate std;
+#[cfg(test)]
 mod tests;
 mod trial;
 

@@ -5,94 +5,21 @@
     reason = "tests"
 )]
 
-extern crate std;
+mod sim_flash;
 
 use std::{string::ToString as _, vec, vec::Vec};
 
-use embedded_storage::nor_flash::{ErrorType, NorFlashError, NorFlashErrorKind, ReadNorFlash};
-
+use self::sim_flash::FlashError;
 use super::*;
 
 const SECTOR: usize = 512;
-const SIZE: usize = 8 * SECTOR;
-const CAPACITY: usize = SIZE - SECTOR;
+const SECTORS: usize = 8;
+const CAPACITY: usize = (SECTORS - 1) * SECTOR;
 
-/// Flash that loses power after a number of writes and erases.
-struct SimFlash {
-    cells: Vec<u8>,
-    steps_left: usize,
-}
+type SimFlash = sim_flash::SimFlash<SECTOR>;
 
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-enum FlashError {
-    PowerLost,
-    NotErased,
-    OutOfBounds,
-}
-
-impl NorFlashError for FlashError {
-    fn kind(&self) -> NorFlashErrorKind {
-        NorFlashErrorKind::Other
-    }
-}
-
-impl SimFlash {
-    fn new() -> Self {
-        let cells = vec![0xA5; SIZE];
-        let steps_left = usize::MAX;
-        Self { cells, steps_left }
-    }
-
-    fn range(&mut self, from: u32, to: usize) -> Result<&mut [u8], FlashError> {
-        let cells = self.cells.get_mut(from as usize..to);
-        cells.ok_or(FlashError::OutOfBounds)
-    }
-
-    fn step(&mut self) -> Result<(), FlashError> {
-        let left = self.steps_left.checked_sub(1);
-        self.steps_left = left.ok_or(FlashError::PowerLost)?;
-        Ok(())
-    }
-}
-
-impl ErrorType for SimFlash {
-    type Error = FlashError;
-}
-
-impl ReadNorFlash for SimFlash {
-    const READ_SIZE: usize = 4;
-
-    fn read(&mut self, offset: u32, bytes: &mut [u8]) -> Result<(), FlashError> {
-        let end = offset as usize + bytes.len();
-        bytes.copy_from_slice(self.range(offset, end)?);
-        Ok(())
-    }
-
-    fn capacity(&self) -> usize {
-        self.cells.len()
-    }
-}
-
-impl NorFlash for SimFlash {
-    const WRITE_SIZE: usize = 4;
-    const ERASE_SIZE: usize = SECTOR;
-
-    fn erase(&mut self, from: u32, to: u32) -> Result<(), FlashError> {
-        self.step()?;
-        assert!((from as usize).is_multiple_of(SECTOR) && (to as usize).is_multiple_of(SECTOR));
-        self.range(from, to as usize)?.fill(0xFF);
-        Ok(())
-    }
-
-    fn write(&mut self, offset: u32, bytes: &[u8]) -> Result<(), FlashError> {
-        self.step()?;
-        let cells = self.range(offset, offset as usize + bytes.len())?;
-        if cells.iter().any(|&cell| cell != 0xFF) {
-            return Err(FlashError::NotErased);
-        }
-        cells.copy_from_slice(bytes);
-        Ok(())
-    }
+fn flash() -> SimFlash {
+    SimFlash::filled(0xA5, SECTORS)
 }
 
 fn image(len: usize) -> Vec<u8> {
@@ -141,7 +68,7 @@ fn image_in_chunks_of_any_length_is_installed() {
     ] {
         for chunk_len in [1, 7, 31, 32, 33, 100, 128, 4_096] {
             let image = image(len);
-            let mut installer = Installer::new(SimFlash::new(), None);
+            let mut installer = Installer::new(flash(), None);
             let taken = receive(&mut installer, &payload(&image), chunk_len);
             assert_eq!(taken, Ok(Progress::Installed), "{len} in {chunk_len}");
             let mut slot = installer.slot;
@@ -157,7 +84,7 @@ fn running_image_is_not_written_again() {
     let image = image(1_000);
     let running = Some(Sha256::digest(&image).into());
     for chunk_len in [1, 31, 32, 100] {
-        let mut flash = SimFlash::new();
+        let mut flash = flash();
         flash.steps_left = 0;
         let mut installer = Installer::new(flash, running);
         let taken = receive(&mut installer, &payload(&image), chunk_len);
@@ -171,7 +98,7 @@ fn changed_bit_is_detected() {
     for at in 0..payload.len() {
         let mut changed = payload.clone();
         changed[at] ^= 0x10;
-        let mut installer = Installer::new(SimFlash::new(), None);
+        let mut installer = Installer::new(flash(), None);
         let taken = receive(&mut installer, &changed, 100);
         assert_eq!(taken, Err(InstallError::Damaged), "byte {at}");
         assert_eq!(installed(&mut installer.slot), Ok(None), "byte {at}");
@@ -181,7 +108,7 @@ fn changed_bit_is_detected() {
 #[test]
 fn flash_byte_written_wrong_is_detected() {
     let payload = payload(&image(1_000));
-    let mut installer = Installer::new(SimFlash::new(), None);
+    let mut installer = Installer::new(flash(), None);
     let half = take(&mut installer, &payload, 0, 600);
     assert_eq!(half, Ok(Progress::Incomplete));
     installer.slot.cells[5] ^= 1;
@@ -192,7 +119,7 @@ fn flash_byte_written_wrong_is_detected() {
 #[test]
 fn message_restarted_is_installed() {
     let payload = payload(&image(2_000));
-    let mut installer = Installer::new(SimFlash::new(), None);
+    let mut installer = Installer::new(flash(), None);
     for offset in [0, 700] {
         let taken = take(&mut installer, &payload, offset, 700);
         assert_eq!(taken, Ok(Progress::Incomplete));
@@ -204,7 +131,7 @@ fn message_restarted_is_installed() {
 #[test]
 fn message_without_its_beginning_is_rejected() {
     let payload = payload(&image(2_000));
-    let mut installer = Installer::new(SimFlash::new(), None);
+    let mut installer = Installer::new(flash(), None);
     let taken = take(&mut installer, &payload, 700, 700);
     assert_eq!(taken, Err(InstallError::BeginningMissing));
 }
@@ -217,7 +144,7 @@ fn wrong_length_is_rejected_before_anything_is_written() {
         (SUM_LEN + CAPACITY + 1, "3585 bytes, room for 3584"),
         (100_000, "99968 bytes"),
     ] {
-        let mut flash = SimFlash::new();
+        let mut flash = flash();
         flash.steps_left = 0;
         let mut installer = Installer::new(flash, None);
         let payload = vec![0; len];
@@ -265,7 +192,7 @@ fn power_loss_at_any_step_leaves_the_old_or_the_new_image() {
     let (old, new) = (image(900), image(1_700));
     let mut finished = false;
     for steps in 0.. {
-        let mut slots = [SimFlash::new(), SimFlash::new()];
+        let mut slots = [flash(), flash()];
         slots[0].cells[..old.len()].copy_from_slice(&old);
         let [mut flash_0, mut flash_1] = slots;
         flash_1.steps_left = steps;
