@@ -85,6 +85,16 @@ impl<'b> TestSession<'b> {
         driven
     }
 
+    /// As [`Self::connected_with`]. The session announces checkpoints, of which none is due.
+    #[track_caller]
+    pub(crate) fn with_checkpoints(storage: &'b mut impl Memory, options: &Connect<'_>) -> Self {
+        let mut driven = Self::new(storage);
+        driven.session.set_checkpoints(true);
+        driven.open(options, false);
+        driven.expect(&[Event::CheckpointDue]);
+        driven
+    }
+
     /// Returns the time of the clock.
     pub(crate) fn at(&self) -> Instant {
         Instant::from_millis(self.now)
@@ -312,6 +322,11 @@ pub(crate) fn message(number: u8, payload: &[u8]) -> Message<'_> {
         qos: qos(number),
         ..Message::new(TOPIC, payload)
     }
+}
+
+/// A payload in which each byte shows its position.
+pub(crate) fn payload(len: usize) -> Vec<u8> {
+    (0..len).map(|at| (at * 7 % 251) as u8).collect()
 }
 
 /// A message whose payload is streamed.

@@ -73,9 +73,9 @@ def main():
     print(text, end="")
     if "--write" in sys.argv[1:]:
         commit = subprocess.run(
-            ["git", "log", "-1", "--format=Counts of commit %h, %cs.\n\n"], cwd=HERE, check=True, text=True, stdout=subprocess.PIPE
+            ["git", "log", "-1", "--format=Counts of commit %h, %cs."], cwd=HERE, check=True, text=True, stdout=subprocess.PIPE
         )
-        (HERE.parent / "MUTANTS.md").write_text(HEAD + commit.stdout.rstrip() + "\n\n" + text)
+        (HERE.parent / "MUTANTS.md").write_text(HEAD + commit.stdout + "\n" + text)
     if problems:
         sys.exit("\n".join(sorted(problems)))
 

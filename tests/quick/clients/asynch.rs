@@ -734,3 +734,34 @@ fn stream_end_after_eventless_packet_is_reported_at_once() {
         assert_eq!(world.millis(), 0);
     }
 }
+
+/// As with the blocking client, each read returns an error.
+#[test]
+fn async_reader_message_cut_returns_error() {
+    let message = publish("t", &[7; 42], QoS::AtLeastOnce, 5);
+    for at in 10..message.len() {
+        let world = World::new();
+        let mut storage = Storage::<16, 64, 4>::new();
+        let mut session = Session::new(&mut storage);
+        let mut client = connected(&mut session, &world, &options());
+        world.feed(&message[..at]);
+        world.end();
+        world.run(async {
+            assert!(matches!(client.recv().await, Ok(Event::Chunk(_))));
+            let mut reader = client.payload();
+            let mut read = 0;
+            let error = loop {
+                match reader.read(&mut [0; 5]).await {
+                    Ok(0) => panic!("cut at {at}, and complete"),
+                    Ok(n) => read += n,
+                    Err(error) => break error,
+                }
+            };
+            assert_eq!(read, at - 7);
+            assert!(error.is_fatal());
+            let again = reader.read(&mut [0; 5]).await;
+            assert_eq!(again, Err(Error::Closed));
+        });
+        assert!(world.take_sent().is_empty(), "no answer");
+    }
+}

@@ -2,13 +2,13 @@
 
 use crate::common::{
     self, Client, Error, Fault, Network, Step, connack, connected, dup, encode, message, packet_id,
-    pubcomp, publish, pubrec, pubrel,
+    pubcomp, publish, pubrec, pubrel, suback,
     world::{self, AsyncClient, World},
 };
 use embedded_io::ErrorKind;
 use umqtt::{
     Event, ProtocolError, RequestError, Session, Storage,
-    codec::{Connack, Connect, ConnectReturnCode, Packet, QoS},
+    codec::{Connack, Connect, ConnectReturnCode, Packet, QoS, SubackReturnCode},
 };
 
 const COUNT: u16 = 20;
@@ -295,4 +295,37 @@ fn disconnect_connack_late_waits_without_spinning() {
     world.end();
     assert_eq!(world.run(client.disconnect()), Ok(true));
     assert_eq!(world.millis(), LATE);
+}
+
+/// Packets that are received after DISCONNECT was sent are checked as all others.
+#[test]
+fn disconnect_server_sends_invalid_packet_returns_error() {
+    let network = Network::new();
+    let mut storage = storage();
+    let mut session = Session::new(&mut storage);
+    let mut client = connected(&mut session, &network, &options());
+    network.answer(|_| vec![0xF0, 0]);
+    assert!(matches!(
+        client.disconnect(),
+        Err(Error::Protocol(ProtocolError::Decode(_)))
+    ));
+}
+
+/// A SUBACK with too many return codes, which is invalid only for its request, is also detected after DISCONNECT.
+#[test]
+fn disconnect_server_sends_invalid_suback_returns_error() {
+    let network = Network::new();
+    let mut storage = storage();
+    let mut session = Session::new(&mut storage);
+    let mut client = connected(&mut session, &network, &options());
+    let id = client.subscribe(&[("t", QoS::AtMostOnce)]).unwrap().get();
+    network.answer(move |packet| match packet {
+        Packet::Disconnect => suback(id, &[SubackReturnCode::Granted(QoS::AtMostOnce); 2]),
+        _ => Vec::new(),
+    });
+    let error = ProtocolError::SubackCount {
+        expected: 1,
+        got: 2,
+    };
+    assert_eq!(client.disconnect().err(), Some(Error::Protocol(error)));
 }

@@ -4,16 +4,15 @@ use std::cell::Cell;
 
 use embassy_futures::join::join;
 use embedded_io::{ErrorKind, ErrorType, Read, ReadReady, Write, WriteReady};
-use embedded_io_async::Read as _;
 use umqtt::{
-    Event, Message, ProtocolError, RequestError, Session, Storage, StreamedPublish,
+    Event, Message, RequestError, Session, Storage, StreamedPublish,
     blocking::Client,
     client::Error,
-    codec::{Connect, Packet, QoS, SubackReturnCode},
+    codec::{Connect, QoS},
 };
 
 use crate::common::{
-    Fault, Network, PINGRESP, Step, Transport, connack, packets, publish, suback,
+    Fault, Network, PINGRESP, Step, Transport, connack, publish,
     world::{self, Flush, World},
 };
 
@@ -97,7 +96,11 @@ fn write_refused_slowly_messages_are_received_first() {
     for _ in 0..MESSAGES {
         assert!(matches!(client.recv(), Ok(Event::Message(_))));
     }
-    assert!(refused.get() < 4, "{} attempts", refused.get());
+    assert!(
+        (1..4).contains(&refused.get()),
+        "{} attempts",
+        refused.get()
+    );
     while network.unread() > 0 {
         assert_eq!(client.poll(), Ok(None));
     }
@@ -132,7 +135,8 @@ fn publish_buffer_full_socket_accepts_after_yield_returns_ok() {
     let (published, ()) = world.run(join(client.publish(&large), other_task));
     assert_eq!(published, Ok(None));
     world.run(client.flush()).unwrap();
-    assert_eq!(packets(&world.take_sent()).0.len(), 2);
+    let sent = publish("t", &[0; 150], QoS::AtMostOnce, 0);
+    assert_eq!(world.take_sent(), sent.repeat(2));
 }
 
 /// The next piece of a payload is requested while the transport flushes the last one.
@@ -160,50 +164,6 @@ fn payload_flush_slow_is_sent_whole() {
     );
 }
 
-/// As with the blocking client, each read returns an error.
-#[test]
-fn async_reader_message_cut_returns_error() {
-    for at in 10..48 {
-        let world = World::new();
-        let mut storage = Storage::<16, 64, 4>::new();
-        let mut session = Session::new(&mut storage);
-        let mut client = world::connected(&mut session, &world, &options());
-        world.feed(&publish("t", &[7; 42], QoS::AtLeastOnce, 5)[..at]);
-        world.end();
-        world.run(async {
-            assert!(matches!(client.recv().await, Ok(Event::Chunk(_))));
-            let mut reader = client.payload();
-            let mut read = 0;
-            let error = loop {
-                match reader.read(&mut [0; 5]).await {
-                    Ok(0) => panic!("cut at {at}, and complete"),
-                    Ok(n) => read += n,
-                    Err(error) => break error,
-                }
-            };
-            assert_eq!(read, at - 7);
-            assert!(error.is_fatal());
-            let again = reader.read(&mut [0; 5]).await;
-            assert_eq!(again, Err(Error::Closed));
-        });
-        assert!(world.take_sent().is_empty(), "no answer");
-    }
-}
-
-/// Packets that are received after DISCONNECT was sent are checked as all others.
-#[test]
-fn disconnect_server_sends_invalid_packet_returns_error() {
-    let network = Network::new();
-    let mut storage = Storage::<64, 256, 4>::new();
-    let mut session = Session::new(&mut storage);
-    let mut client = crate::common::connected(&mut session, &network, &options());
-    network.answer(|_| vec![0xF0, 0]);
-    assert!(matches!(
-        client.disconnect(),
-        Err(Error::Protocol(ProtocolError::Decode(_)))
-    ));
-}
-
 /// Packets without an event do not end the call.
 #[test]
 fn publish_and_wait_at_qos0_write_late_is_sent() {
@@ -217,19 +177,4 @@ fn publish_and_wait_at_qos0_write_late_is_sent() {
         .publish_and_wait(&Message::new("t", b"x"), |event, _| panic!("{event}"))
         .unwrap();
     assert_eq!(network.take_sent(), publish("t", b"x", QoS::AtMostOnce, 0));
-}
-
-/// A SUBACK with too many return codes, which is invalid only for its request, is also detected after DISCONNECT.
-#[test]
-fn disconnect_server_sends_invalid_suback_returns_error() {
-    let network = Network::new();
-    let mut storage = Storage::<64, 256, 4>::new();
-    let mut session = Session::new(&mut storage);
-    let mut client = crate::common::connected(&mut session, &network, &options());
-    let id = client.subscribe(&[("t", QoS::AtMostOnce)]).unwrap().get();
-    network.answer(move |packet| match packet {
-        Packet::Disconnect => suback(id, &[SubackReturnCode::Granted(QoS::AtMostOnce); 2]),
-        _ => Vec::new(),
-    });
-    assert!(matches!(client.disconnect(), Err(Error::Protocol(_))));
 }

@@ -4,21 +4,24 @@ use umqtt::codec::{
     ConnectReturnCode, EncodeError, QoS, Suback, SubackReturnCode, TopicError, TopicName,
 };
 
-use crate::common::packet_id;
+use crate::common::{REFUSALS, packet_id};
 
 #[test]
 fn numbers_convert_to_values_and_back() {
-    for number in 0..3 {
-        assert_eq!(u8::from(QoS::try_from(number).unwrap()), number);
-    }
-    for number in 1..6 {
-        let code = ConnectReturnCode::try_from(number).unwrap();
+    for (number, code) in (1..).zip(REFUSALS) {
+        assert_eq!(ConnectReturnCode::try_from(number).unwrap(), code);
         assert_eq!(u8::from(code), number);
     }
-    for number in [0, 1, 2, 0x80] {
-        let code = SubackReturnCode::try_from(number).unwrap();
-        assert_eq!(u8::from(code), number);
+    for (number, qos) in (0..).zip([QoS::AtMostOnce, QoS::AtLeastOnce, QoS::ExactlyOnce]) {
+        assert_eq!(QoS::try_from(number).unwrap(), qos);
+        assert_eq!(u8::from(qos), number);
+        let granted = SubackReturnCode::Granted(qos);
+        assert_eq!(SubackReturnCode::try_from(number).unwrap(), granted);
+        assert_eq!(u8::from(granted), number);
     }
+    let failure = SubackReturnCode::Failure;
+    assert_eq!(SubackReturnCode::try_from(0x80).unwrap(), failure);
+    assert_eq!(u8::from(failure), 0x80);
 }
 
 #[test]

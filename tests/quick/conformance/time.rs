@@ -997,3 +997,27 @@ fn several_answers_late_longest_wait_is_named() {
     driven.expect(&[]);
     driven.ends_after(TIMEOUT, ProtocolError::RequestTimeout { packet_id });
 }
+
+#[test]
+fn response_timeout_set_is_returned() {
+    let mut storage = TestStorage::new();
+    let mut driven = TestSession::new(&mut storage);
+    assert_eq!(driven.session.response_timeout(), TIMEOUT);
+    driven.session.set_response_timeout(3_000);
+    assert_eq!(driven.session.response_timeout(), 3_000);
+}
+
+/// A PINGREQ does not divide an acknowledgement that the transport accepted in part.
+#[test]
+fn ping_acknowledgement_sent_in_part_is_sent_after_it() {
+    let mut storage = TestStorage::new();
+    let mut driven = TestSession::connected(&mut storage);
+    for accepted in 1..4 {
+        driven.receive(&publish(1, 7, b"x"), &[Event::Message(message(1, b"x"))]);
+        assert_eq!(driven.send_up_to(accepted), puback(7)[..accepted]);
+        driven.session.ping().unwrap();
+        let rest = &puback(7)[accepted..];
+        assert_eq!(driven.sent(), [rest, &PINGREQ].concat());
+        driven.receive(&PINGRESP, &[]);
+    }
+}

@@ -18,7 +18,7 @@ use crate::common::{connack, message, packets, publish, server, world::World};
 const QOS1: QoS = QoS::AtLeastOnce;
 
 /// Starts a server that records each packet, and returns the records.
-fn noting_server(world: &World) -> Rc<RefCell<Vec<String>>> {
+fn recording_server(world: &World) -> Rc<RefCell<Vec<String>>> {
     let seen = Rc::new(RefCell::new(Vec::new()));
     let noted = Rc::clone(&seen);
     let mut connections = 0;
@@ -43,7 +43,7 @@ fn noting_server(world: &World) -> Rc<RefCell<Vec<String>>> {
 #[test]
 fn message_published_offline_is_sent_after_subscriptions() {
     let world = World::new();
-    let seen = noting_server(&world);
+    let seen = recording_server(&world);
     let mut storage = Storage::<256, 512, 4>::new();
     let mut device: Device<'_, &World> =
         Device::new(&mut storage, &world, &config(&[("in/#", QOS1)])).unwrap();
@@ -82,7 +82,7 @@ fn message_published_offline_is_sent_after_subscriptions() {
 #[test]
 fn refused_message_is_delivered_again_after_resume() {
     let world = World::new();
-    let seen = noting_server(&world);
+    let seen = recording_server(&world);
     let mut storage = Storage::<256, 512, 4>::new();
     let with_keep_alive = Config {
         connect: Connect {
@@ -150,7 +150,7 @@ fn refused_message_is_delivered_again_after_resume() {
 #[test]
 fn failure_while_message_is_refused_is_reported_after_resume() {
     let world = World::new();
-    noting_server(&world);
+    recording_server(&world);
     let mut storage = Storage::<256, 512, 4>::new();
     let mut device = device(&mut storage, &world);
     let (mqtt, mut runner) = device.split();
@@ -200,7 +200,7 @@ fn failure_while_message_is_refused_is_reported_after_resume() {
 fn refused_chunk_is_repeated_and_skipped_rest_acknowledged() {
     for answer in [Handled::NotNow, Handled::SkipRest] {
         let world = World::new();
-        let seen = noting_server(&world);
+        let seen = recording_server(&world);
         let mut storage = Storage::<64, 256, 4>::new();
         let mut device = device(&mut storage, &world);
         let (mqtt, mut runner) = device.split();
@@ -248,7 +248,7 @@ fn refused_chunk_is_repeated_and_skipped_rest_acknowledged() {
 #[test]
 fn checkpoint_postponed_ends_with_save_of_all_changes() {
     let world = World::new();
-    let seen = noting_server(&world);
+    let seen = recording_server(&world);
     let mut storage = Storage::<256, 512, 2>::new();
     let mut device = device(&mut storage, &world);
     device.session().set_checkpoints(true);
@@ -301,7 +301,7 @@ fn checkpoint_postponed_ends_with_save_of_all_changes() {
 #[test]
 fn task_waiting_for_room_checkpoint_refused_returns_error() {
     let world = World::new();
-    noting_server(&world);
+    recording_server(&world);
     let mut storage = Storage::<256, 512, 1>::new();
     let mut device = device(&mut storage, &world);
     device.session().set_checkpoints(true);
@@ -342,7 +342,7 @@ fn shut_down_at_any_point_ends_all_calls() {
         "waiting",
     ] {
         let world = World::new();
-        let seen = noting_server(&world);
+        let seen = recording_server(&world);
         if at == "connecting" || at == "waiting" {
             let mut is_first = true;
             let connecting = at == "connecting";
@@ -508,7 +508,7 @@ fn run_dropped_at_any_poll_loses_nothing() {
     for qos in [QOS1, QoS::ExactlyOnce] {
         for polls in 1..12 {
             let world = World::new();
-            let seen = noting_server(&world);
+            let seen = recording_server(&world);
             let mut storage = Storage::<256, 256, 2>::new();
             let mut device: Device<'_, &World> =
                 Device::new(&mut storage, &world, &config(&[("in", QOS1)])).unwrap();
@@ -605,7 +605,7 @@ fn run_other_password_connects_other_client_id_is_refused() {
 fn publish_dropped_at_any_poll_frees_its_place() {
     for polls in 0..6 {
         let world = World::new();
-        let seen = noting_server(&world);
+        let seen = recording_server(&world);
         let mut storage = Storage::<256, 256, 1>::new();
         let mut device: Device<'_, &World, 1> =
             Device::new(&mut storage, &world, &config(&[])).unwrap();

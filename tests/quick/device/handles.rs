@@ -367,7 +367,9 @@ fn subscribe_returns_codes_and_unsubscribe_returns() {
     let mut device = device(&mut storage, &world);
     let (mqtt, mut runner) = device.split();
     let mut tasks = Tasks::new();
-    tasks.spawn(serve_quiet(&world, &mut runner));
+    tasks.spawn(async {
+        serve_quiet(&world, &mut runner).await;
+    });
     tasks.spawn(async {
         mqtt.connected().await.unwrap();
         let granted = mqtt.subscribe(&[("a", QOS1), ("b", QOS2)]).await.unwrap();
@@ -399,7 +401,9 @@ fn subscribe_connection_closed_has_unknown_outcome() {
     let mut device = device(&mut storage, &world);
     let (mqtt, mut runner) = device.split();
     let mut tasks = Tasks::new();
-    tasks.spawn(serve_quiet(&world, &mut runner));
+    tasks.spawn(async {
+        serve_quiet(&world, &mut runner).await;
+    });
     tasks.spawn(async {
         mqtt.connected().await.unwrap();
         let subscribed = mqtt.subscribe(&[("a", QOS1)]).await;

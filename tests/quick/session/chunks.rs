@@ -7,11 +7,6 @@ use umqtt::{
 
 use crate::wire::*;
 
-/// A payload in which each byte shows its position.
-fn payload(len: usize) -> Vec<u8> {
-    (0..len).map(|at| (at * 7 % 251) as u8).collect()
-}
-
 /// Receives the message in `bytes`, in pieces of at most `piece` bytes. Checks that its chunks have the `expected`
 /// payload, and returns their number.
 fn receive(driven: &mut TestSession<'_>, bytes: &[u8], piece: usize, expected: &[u8]) -> usize {

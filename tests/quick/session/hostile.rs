@@ -43,6 +43,10 @@ fn nothing_acknowledged_in_flight_is_full() {
         Err(RequestError::InflightFull { capacity: 2 })
     );
     assert_eq!(driven.session.in_flight(), 2);
+    driven.lose();
+    driven.open(&KEEP, true);
+    let kept = [publish(1, 1, b"first"), publish(2, 2, b"second")].map(dup);
+    assert_eq!(driven.sent(), kept.concat());
 }
 
 /// After DISCONNECT, nothing is sent. The session continues on the next connection.
@@ -61,58 +65,4 @@ fn answers_after_disconnect_are_used_on_next_connection() {
     driven.lose();
     driven.open(&KEEP, true);
     assert_eq!(driven.sent(), pubrel(packet_id));
-}
-
-/// A report that was announced and not taken is announced again on the next connection.
-#[test]
-fn dropped_messages_announced_and_not_taken_are_reported_again() {
-    let mut storage = TestStorage::new();
-    let mut driven = TestSession::connected(&mut storage);
-    driven.publish(0, b"lost");
-    driven.session.connection_lost();
-    let token = driven.session.poll(driven.at()).unwrap();
-    assert!(token.is_some(), "Qos0Dropped");
-    driven.connect(&KEEP);
-    driven.sent();
-    driven.accept(false);
-    driven.expect(&[Event::Qos0Dropped(1)]);
-}
-
-#[test]
-fn response_timeout_set_is_returned() {
-    let mut storage = TestStorage::new();
-    let mut driven = TestSession::new(&mut storage);
-    assert_eq!(driven.session.response_timeout(), TIMEOUT);
-    driven.session.set_response_timeout(3_000);
-    assert_eq!(driven.session.response_timeout(), 3_000);
-}
-
-/// From 16,382 filters on, the length of a SUBACK takes three bytes.
-#[test]
-fn subscribe_sixteen_thousand_filters_answer_too_large_has_its_length() {
-    for (filters, needed) in [(16_381, 16_386), (16_382, 16_388)] {
-        let mut storage = Box::new(Storage::<64, 70_000, 2>::new());
-        let mut driven = TestSession::connected(&mut *storage);
-        let filters = vec![("t", qos(0)); filters];
-        let capacity = 64;
-        assert_eq!(
-            driven.session.subscribe(&filters),
-            Err(RequestError::AnswerTooLarge { needed, capacity })
-        );
-    }
-}
-
-/// A PINGREQ does not divide an acknowledgement that the transport accepted in part.
-#[test]
-fn ping_acknowledgement_sent_in_part_is_sent_after_it() {
-    let mut storage = TestStorage::new();
-    let mut driven = TestSession::connected(&mut storage);
-    for accepted in 1..4 {
-        driven.receive(&publish(1, 7, b"x"), &[Event::Message(message(1, b"x"))]);
-        assert_eq!(driven.send_up_to(accepted), puback(7)[..accepted]);
-        driven.session.ping().unwrap();
-        let rest = &puback(7)[accepted..];
-        assert_eq!(driven.sent(), [rest, &PINGREQ].concat());
-        driven.receive(&PINGRESP, &[]);
-    }
 }

@@ -7,10 +7,6 @@ use umqtt::{
 
 use crate::wire::{self, *};
 
-fn payload(len: usize) -> Vec<u8> {
-    (0..len).map(|at| (at * 7 % 251) as u8).collect()
-}
-
 /// Two tokens of one event: the second one takes no event.
 #[test]
 fn event_token_used_late_returns_none() {
@@ -523,4 +519,19 @@ fn discarded_message_received_by_server_is_delivered() {
     assert_eq!(driven.session.in_flight(), 0);
     driven.open(&KEEP, false);
     driven.expect(&[]);
+}
+
+/// From 16,382 filters on, the length of a SUBACK takes three bytes.
+#[test]
+fn subscribe_sixteen_thousand_filters_answer_too_large_has_its_length() {
+    for (filters, needed) in [(16_381, 16_386), (16_382, 16_388)] {
+        let mut storage = Box::new(Storage::<64, 70_000, 2>::new());
+        let mut driven = TestSession::connected(&mut *storage);
+        let filters = vec![("t", qos(0)); filters];
+        let capacity = 64;
+        assert_eq!(
+            driven.session.subscribe(&filters),
+            Err(RequestError::AnswerTooLarge { needed, capacity })
+        );
+    }
 }

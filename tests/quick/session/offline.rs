@@ -695,15 +695,6 @@ fn event_and_publisher_old_token_is_none() {
 
 // Saved changes.
 
-/// Returns a connected session with checkpoints, of which none is due.
-fn with_checkpoints(storage: &mut TestStorage) -> TestSession<'_> {
-    let mut driven = TestSession::new(storage);
-    driven.session.set_checkpoints(true);
-    driven.open(&KEEP, false);
-    driven.expect(&[Event::CheckpointDue]);
-    driven
-}
-
 fn generation(session: &Session<'_>) -> u16 {
     session
         .save(&mut [0; TestStorage::IMAGE_LEN])
@@ -714,7 +705,7 @@ fn generation(session: &Session<'_>) -> u16 {
 #[test]
 fn saved_last_change_clears_checkpoint() {
     let mut storage = TestStorage::new();
-    let mut driven = with_checkpoints(&mut storage);
+    let mut driven = TestSession::with_checkpoints(&mut storage, &KEEP);
     driven.publish(1, b"a");
     driven.publish(2, b"b");
     let block = driven.session.input_blocked_by();
@@ -733,7 +724,7 @@ fn saved_last_change_clears_checkpoint() {
 #[test]
 fn saved_change_since_save_keeps_the_checkpoint_due() {
     let mut storage = TestStorage::new();
-    let mut driven = with_checkpoints(&mut storage);
+    let mut driven = TestSession::with_checkpoints(&mut storage, &KEEP);
     driven.publish(1, b"a");
     let saved = generation(&driven.session);
     driven.publish(1, b"b");
@@ -753,7 +744,7 @@ fn saved_change_since_save_keeps_the_checkpoint_due() {
 #[test]
 fn save_buffer_too_small_keeps_the_checkpoint_due() {
     let mut storage = TestStorage::new();
-    let mut driven = with_checkpoints(&mut storage);
+    let mut driven = TestSession::with_checkpoints(&mut storage, &KEEP);
     driven.publish(1, b"a");
     let failed = driven.session.save(&mut [0; 8]);
     assert!(matches!(failed, Err(ImageError::BufferTooSmall { .. })));
@@ -767,7 +758,7 @@ fn save_buffer_too_small_keeps_the_checkpoint_due() {
 fn saved_offline_counts_after_connack() {
     for changed in [false, true] {
         let mut storage = TestStorage::new();
-        let mut driven = with_checkpoints(&mut storage);
+        let mut driven = TestSession::with_checkpoints(&mut storage, &KEEP);
         driven.lose();
         driven.publish(1, b"a");
         let saved = generation(&driven.session);
@@ -798,7 +789,7 @@ fn saved_offline_counts_after_connack() {
 fn publisher_saved_in_handler_clears_checkpoint() {
     for changed in [false, true] {
         let mut storage = TestStorage::new();
-        let mut driven = with_checkpoints(&mut storage);
+        let mut driven = TestSession::with_checkpoints(&mut storage, &KEEP);
         driven.feed(&publish(2, 7, b"x"));
         let token = driven.session.poll(driven.at()).unwrap().unwrap();
         let (_, mut publisher) = driven.session.event_and_publisher(token).unwrap().unwrap();
@@ -834,7 +825,7 @@ fn publisher_saved_in_handler_clears_checkpoint() {
 #[test]
 fn publish_in_checkpoint_handler_makes_another_due() {
     let mut storage = TestStorage::new();
-    let mut driven = with_checkpoints(&mut storage);
+    let mut driven = TestSession::with_checkpoints(&mut storage, &KEEP);
     driven.publish(1, b"a");
     let token = driven.session.poll(driven.at()).unwrap().unwrap();
     let taken = driven.session.event_and_publisher(token).unwrap();
@@ -856,7 +847,7 @@ fn publish_in_checkpoint_handler_makes_another_due() {
 fn saved_before_restore_does_not_cover_later_changes() {
     let mut image = [0; TestStorage::IMAGE_LEN];
     let mut storage = TestStorage::new();
-    let mut driven = with_checkpoints(&mut storage);
+    let mut driven = TestSession::with_checkpoints(&mut storage, &KEEP);
     driven.publish(1, b"a");
     let saved = driven.session.save(&mut image).unwrap();
     driven.session.restore(&image[..saved.len]).unwrap();

@@ -656,3 +656,18 @@ fn publish_pubrel_pending_is_sent_after_it() {
         wire(&[&connect(&KEEP), &publish(1, 4, b"third")])
     );
 }
+
+/// A report that was announced and not taken is announced again on the next connection.
+#[test]
+fn dropped_messages_announced_and_not_taken_are_reported_again() {
+    let mut storage = TestStorage::new();
+    let mut driven = TestSession::connected(&mut storage);
+    driven.publish(0, b"lost");
+    driven.session.connection_lost();
+    let token = driven.session.poll(driven.at()).unwrap();
+    assert!(token.is_some(), "an event is pending");
+    driven.connect(&KEEP);
+    driven.sent();
+    driven.accept(false);
+    driven.expect(&[Event::Qos0Dropped(1)]);
+}

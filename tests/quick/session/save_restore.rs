@@ -1,6 +1,6 @@
 //! A session saved to an image and restored from it: the kept state, refused images, and the guarantees of checkpoints.
 
-use crate::wire::{Memory, TestSession, connack, packets, pubcomp, pubrec, streamed};
+use crate::wire::{TestSession, connack, packets, pubcomp, pubrec, streamed};
 use umqtt::{
     Event, ImageError, Message, ProtocolError, RequestError, Session, Storage,
     codec::{Connect, Credentials, QoS},
@@ -25,15 +25,6 @@ fn open(driven: &mut TestSession<'_>, session_present: bool) {
 fn restored<'b>(storage: &'b mut Small, saved: &[u8]) -> TestSession<'b> {
     let mut driven = TestSession::new(storage);
     driven.session.restore(saved).unwrap();
-    driven
-}
-
-/// Returns a session with checkpoints on its first connection, after all events.
-fn with_checkpoints(storage: &mut impl Memory) -> TestSession<'_> {
-    let mut driven = TestSession::new(storage);
-    driven.session.set_checkpoints(true);
-    open(&mut driven, false);
-    driven.events();
     driven
 }
 
@@ -169,8 +160,7 @@ fn image_largest_fits_image_len_and_one_byte_less_fails() {
         );
     }
     let mut second = Small::new();
-    let mut restored = TestSession::new(&mut second);
-    restored.session.restore(&out[..needed]).unwrap();
+    let mut restored = restored(&mut second, &out[..needed]);
     restored.open(&options(&long_id), true);
 }
 
@@ -395,7 +385,7 @@ fn checkpoints_on_nothing_is_sent_before_save_is_possible() {
 #[test]
 fn checkpoint_is_due_in_poll_of_the_change() {
     let mut storage = Small::new();
-    let mut driven = with_checkpoints(&mut storage);
+    let mut driven = TestSession::with_checkpoints(&mut storage, &options("device"));
     driven.feed(&[0x34, 5, 0, 1, b'x', 0, 9]);
     while driven.next().unwrap().is_some() {}
     assert_eq!(driven.sent(), [0x50, 2, 0, 9]);
@@ -409,7 +399,7 @@ fn checkpoint_is_due_in_poll_of_the_change() {
 #[test]
 fn checkpoint_is_due_before_long_message() {
     let mut storage = Small::new();
-    let mut driven = with_checkpoints(&mut storage);
+    let mut driven = TestSession::with_checkpoints(&mut storage, &options("device"));
     driven.feed(&[0x34, 5, 0, 1, b'x', 0, 9]);
     while driven.next().unwrap().is_some() {}
     driven.sent();
@@ -424,7 +414,7 @@ fn checkpoint_is_due_before_long_message() {
 #[test]
 fn checkpoint_ignored_delays_nothing() {
     let mut storage = Small::new();
-    let mut driven = with_checkpoints(&mut storage);
+    let mut driven = TestSession::with_checkpoints(&mut storage, &options("device"));
     driven.publish(1, b"a");
     assert_eq!(driven.next().unwrap().unwrap(), "CheckpointDue");
     assert_eq!(driven.sent()[0], 0x32);
@@ -437,7 +427,7 @@ fn checkpoint_ignored_delays_nothing() {
 #[test]
 fn checkpoint_is_due_between_chunks() {
     let mut storage = Storage::<16, 64, 4>::new();
-    let mut driven = with_checkpoints(&mut storage);
+    let mut driven = TestSession::with_checkpoints(&mut storage, &options("device"));
     driven.feed(&[0x30, 30, 0, 1, b't', 1, 2, 3]);
     assert!(driven.next().unwrap().unwrap().starts_with("Chunk"));
     driven.publish(1, b"a");
@@ -549,7 +539,7 @@ fn checkpoint_is_due_after_long_message() {
     for skipped in [true, false] {
         for (level, answer) in [(0x32, 0x40), (0x34, 0x50)] {
             let mut storage = Storage::<16, 64, 4>::new();
-            let mut driven = with_checkpoints(&mut storage);
+            let mut driven = TestSession::with_checkpoints(&mut storage, &options("device"));
             driven.feed(&[level, 15, 0, 1, b't', 0, 9, 1, 2, 3, 4, 5, 6, 7, 8]);
             assert!(driven.next().unwrap().unwrap().starts_with("Chunk"));
             if skipped {
@@ -570,7 +560,7 @@ fn checkpoint_is_due_after_long_message() {
 #[test]
 fn checkpoint_and_report_pending_are_both_reported() {
     let mut storage = Small::new();
-    let mut driven = with_checkpoints(&mut storage);
+    let mut driven = TestSession::with_checkpoints(&mut storage, &options("device"));
     driven.session.subscribe(&[("a", QoS::AtMostOnce)]).unwrap();
     driven.sent();
     open(&mut driven, false);
@@ -598,7 +588,7 @@ fn mqtt_3_1_3_7_kept_image_without_client_id_is_refused() {
 #[test]
 fn payload_aborted_makes_checkpoint_due() {
     let mut storage = Small::new();
-    let mut driven = with_checkpoints(&mut storage);
+    let mut driven = TestSession::with_checkpoints(&mut storage, &options("device"));
     driven.session.begin_payload(streamed(1), 5).unwrap();
     assert_eq!(driven.events().len(), 1, "accepted");
     driven.session.abandon_payload();
@@ -693,8 +683,7 @@ fn mqtt_2_3_1_3_id_is_reused_after_final_acknowledgement_only() {
         // The next id is 1, unless it is in use.
         let saved = forged(&image(&driven), 9, &u16::MAX.to_be_bytes());
         let mut second = Small::new();
-        let mut driven = TestSession::new(&mut second);
-        driven.session.restore(&saved).unwrap();
+        let mut driven = restored(&mut second, &saved);
         open(&mut driven, true);
         driven.sent();
         let next = if answers.len() == 2 { 1 } else { 2 };
