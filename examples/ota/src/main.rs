@@ -142,11 +142,14 @@ fn run(options: &Options) -> Result<()> {
         return Err(error.to_string().into());
     }
     let len = update.received.saturating_sub(SUM_LEN);
-    if !matches!(installed(&mut slot), Ok(Some(_))) {
-        return Err("the image in the flash is damaged".into());
+    match installed(&mut slot) {
+        Ok(Some(_)) => {
+            println!("The image of {len} bytes is in the flash, and its SHA-256 is right.");
+            Ok(())
+        }
+        Ok(None) => Err("the image in the flash is damaged".into()),
+        Err(error) => Err(format!("the flash cannot be read: {error}").into()),
     }
-    println!("The image of {len} bytes is in the flash, and its SHA-256 is right.");
-    Ok(())
 }
 
 /// Publishes an image, as a build server would.
