@@ -42,7 +42,7 @@ impl Flash {
     ///
     /// # Errors
     ///
-    /// The chip has another partition table.
+    /// The chip has another partition table, or the image that runs is in neither slot.
     pub fn partitions(&self) -> Result<Partitions<'_>, Error> {
         let mut table = [0; PARTITION_TABLE_MAX_LEN];
         let table = read_partition_table(&mut self.0.borrow_mut(), &mut table)?;
@@ -50,10 +50,14 @@ impl Flash {
         let partition = |entry| Partition { flash: self, entry };
         let (mut running, mut other) = (find(App(Ota0))?, find(App(Ota1))?);
         let booted = table.booted_partition()?.ok_or(Error::Invalid)?;
-        let slot = u32::from(booted.offset() == other.offset());
-        if slot == 1 {
+        let slot = if booted.offset() == running.offset() {
+            0
+        } else if booted.offset() == other.offset() {
             (running, other) = (other, running);
-        }
+            1
+        } else {
+            return Err(Error::Invalid); // a third image, as `factory`
+        };
         Ok(Partitions {
             running: partition(running),
             other: partition(other),

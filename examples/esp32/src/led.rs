@@ -4,11 +4,11 @@ use esp_hal::{
     Blocking,
     gpio::{AnyPin, Level, Output, OutputConfig},
     peripherals::RMT,
-    rmt::{Channel, PulseCode, Rmt, Tx, TxChannelConfig, TxChannelCreator as _},
+    rmt::{Channel, PulseCode, Rmt, Tx, TxChannelConfig, TxChannelCreator as _, TxTransaction},
     time::Rate,
 };
 
-use crate::settings;
+use crate::{settings, warning};
 
 /// The LED of the board.
 pub enum Led {
@@ -16,7 +16,7 @@ pub enum Led {
     Absent,
     /// A plain LED, and the level at which it is lit.
     Plain(Output<'static>, Level),
-    /// An RGB LED with a WS2812. It has no channel while it cannot be written to.
+    /// An RGB LED with a WS2812. [`Led::set`] takes the channel, and puts it back.
     Rgb(Option<Channel<'static, Blocking, Tx>>),
 }
 
@@ -33,16 +33,19 @@ impl Led {
                 let config = TxChannelConfig::default()
                     .with_clk_divider(1)
                     .with_idle_output(true);
-                let channel = rmt
-                    .ok()
-                    .and_then(|rmt| rmt.channel0.configure_tx(&config).ok());
-                return Self::Rgb(channel.map(|channel| channel.with_pin(pin)));
+                return match rmt.and_then(|rmt| rmt.channel0.configure_tx(&config)) {
+                    Ok(channel) => Self::Rgb(Some(channel.with_pin(pin))),
+                    Err(error) => {
+                        warning!("The LED cannot be used: {}", error);
+                        Self::Absent
+                    }
+                };
             }
         };
         Self::Plain(Output::new(pin, !level, OutputConfig::default()), level)
     }
 
-    /// Switches the LED.
+    /// Switches the LED. If a transmission to an RGB LED fails, the LED is unchanged until the next call.
     pub fn set(&mut self, on: bool) {
         match self {
             Self::Absent => {}
@@ -58,10 +61,9 @@ impl Led {
                     }
                 }
                 pulses[24] = PulseCode::end_marker();
-                if let Some(Ok(sending)) = channel.take().map(|channel| channel.transmit(&pulses)) {
-                    *channel = sending
-                        .wait()
-                        .map_or_else(|(_, channel)| Some(channel), Some);
+                if let Some(idle) = channel.take() {
+                    let sent = idle.transmit(&pulses).and_then(TxTransaction::wait);
+                    *channel = Some(sent.unwrap_or_else(|(_, idle)| idle));
                 }
             }
         }

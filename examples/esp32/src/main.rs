@@ -3,7 +3,7 @@
 #![no_std]
 #![no_main]
 
-use core::cell::RefCell;
+use core::{cell::RefCell, future::pending};
 
 use board::{
     Led, info,
@@ -105,6 +105,7 @@ async fn publish(mqtt: Mqtt<'_>, lamp: &RefCell<Lamp<'_>>) -> ! {
     loop {
         if let Err(error) = mqtt.connected().await {
             warning!("The device ended: {}", error);
+            pending::<()>().await;
         }
         {
             let Lamp { light, led } = &mut *lamp.borrow_mut();

@@ -34,6 +34,10 @@ async fn main(spawner: Spawner) -> ! {
             Ok(()) => loop {
                 let mut bytes = [0; 64];
                 match select(socket.read(&mut bytes), Timer::after_secs(1)).await {
+                    Either::First(Ok(0)) => {
+                        warning!("The connection ended");
+                        break;
+                    }
                     Either::First(Ok(n)) => {
                         info!(
                             "Received: {}",

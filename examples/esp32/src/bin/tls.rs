@@ -2,7 +2,7 @@
 #![no_std]
 #![no_main]
 
-use core::cell::RefCell;
+use core::{cell::RefCell, future::pending};
 
 use board::settings::{MQTT_HOST, MQTT_PORT, TLS_NAME, TOPIC_PREFIX};
 use board::{Led, info, warning};
@@ -112,13 +112,26 @@ async fn stay_connected(
 
 /// Switches the light each second, and publishes its state, while there is a connection.
 async fn publish(mqtt: Mqtt<'_>, lamp: &Lamp<'_>) -> ! {
+    let mut was_full = false;
     loop {
-        if mqtt.connected().await.is_ok() {
+        if let Err(error) = mqtt.connected().await {
+            warning!("The device ended: {}", error);
+            pending::<()>().await;
+        }
+        {
             let (light, led) = &mut *lamp.borrow_mut();
-            if let Ok(news) = light.toggle(|message| mqtt.try_publish(message)) {
-                info!("{}", news);
+            match light.toggle(|message| mqtt.try_publish(message)) {
+                Ok(news) => {
+                    info!("{}", news);
+                    led.set(light.is_on());
+                    was_full = false;
+                }
+                Err(error) if !was_full => {
+                    warning!("Not published: {}", error);
+                    was_full = true;
+                }
+                Err(_) => {}
             }
-            led.set(light.is_on());
         }
         Timer::after_secs(1).await;
     }
