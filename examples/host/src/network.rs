@@ -81,9 +81,7 @@ mod tests {
     };
     use tokio::{io::AsyncWriteExt as _, runtime::Builder, time::timeout};
 
-    use super::{
-        Arc, AsyncStream, Broker, Duration, FromTokio, HANDSHAKE, Instant, StreamOwned, io,
-    };
+    use super::{Arc, AsyncStream, Broker, Duration, FromTokio, Instant, StreamOwned, io};
 
     const HELLO: &[u8] = b"while you cannot write";
 
@@ -139,7 +137,7 @@ mod tests {
                 Err(error) if error.kind() == ErrorKind::TimedOut => {}
                 result => return result.unwrap(),
             }
-            assert!(start.elapsed() < HANDSHAKE);
+            assert!(start.elapsed() < LONG);
             thread::sleep(Duration::from_millis(1));
         }
     }
@@ -194,7 +192,7 @@ mod tests {
     }
 
     const SOON: Duration = Duration::from_millis(100);
-    const LONG: Duration = Duration::from_secs(10);
+    const LONG: Duration = Duration::from_secs(60);
 
     fn block_on<R>(future: impl Future<Output = R>) -> R {
         let runtime = Builder::new_current_thread().enable_all().build().unwrap();

@@ -9,7 +9,7 @@ use std::{
 use tempfile::TempDir;
 
 use crate::{
-    process::{count, host, host_command, start, with_both_clients},
+    process::{LONG, count, host, host_command, start, with_both_clients},
     relay::{Relay, answering, nobody, refusing_subscriptions},
 };
 
@@ -109,13 +109,9 @@ fn unknown_host_is_retried_until_ctrl_c() {
             line.contains("no-such-host.invalid") && line.contains("again in 1 s"),
             "{line}"
         );
-        let start = Instant::now();
         host.interrupt();
-        host.succeeds();
-        assert!(
-            start.elapsed() < Duration::from_secs(3),
-            "Ctrl-C had to wait"
-        );
+        let lines = host.succeeds();
+        assert_eq!(count(&lines, "Stopped."), 1, "{lines:#?}");
     });
 }
 
@@ -144,13 +140,8 @@ fn ctrl_c_disconnects_and_leaves_no_session() {
             relay.address
         ));
         host.line("Came back");
-        let start = Instant::now();
         host.interrupt();
         let lines = host.succeeds();
-        assert!(
-            start.elapsed() < Duration::from_secs(5),
-            "Ctrl-C had to wait"
-        );
         assert_eq!(lines.last().unwrap(), "Stopped. Disconnected.");
         let sent = relay.sent();
         assert_eq!(sent[0].last().unwrap(), "Disconnect");
@@ -258,13 +249,9 @@ fn ctrl_c_ends_program_at_silent_broker(options: &str) {
         let mut host = host(&format!("{client} --broker {} {options}", answering(b"")));
         host.line("To watch");
         std::thread::sleep(Duration::from_millis(300));
-        let start = Instant::now();
         host.interrupt();
-        host.succeeds();
-        assert!(
-            start.elapsed() < Duration::from_secs(3),
-            "Ctrl-C had to wait"
-        );
+        let lines = host.succeeds();
+        assert_eq!(count(&lines, "Stopped."), 1, "{lines:#?}");
     });
 }
 
@@ -308,7 +295,7 @@ fn output_pipe_closed_ends_program() {
             .spawn()
             .unwrap();
         drop(child.stdout.take());
-        let end = Instant::now() + Duration::from_secs(20);
+        let end = Instant::now() + LONG;
         while child.try_wait().unwrap().is_none() {
             if Instant::now() > end {
                 child.kill().unwrap();
