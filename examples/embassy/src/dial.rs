@@ -44,14 +44,17 @@ async fn attempt(
     stack: Stack<'static>,
     socket: &mut TcpSocket<'_>,
 ) -> Result<(), DialError> {
-    let (name, port) = host.split_once(':').unwrap_or((host, ""));
+    let (name, port) = match host.split_once(':') {
+        Some((name, port)) => (name, port.parse().map_err(|_| DialError::InvalidPort)?),
+        None => (host, PORT),
+    };
     let found = stack.dns_query(name, DnsQueryType::A).await?;
     let address = *found.first().ok_or(DialError::NoAddress)?;
-    let port = port.parse().unwrap_or(PORT);
     Ok(socket.connect((address, port)).await?)
 }
 
 enum DialError {
+    InvalidPort,
     Dns(dns::Error),
     NoAddress,
     Connect(ConnectError),
@@ -79,6 +82,9 @@ impl From<TimeoutError> for DialError {
 impl fmt::Display for DialError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
+            Self::InvalidPort => {
+                f.write_str("the port after the colon is not a number up to 65535")
+            }
             Self::Dns(error) => write!(f, "the name cannot be resolved: {error:?}"),
             Self::NoAddress => f.write_str("the name has no address"),
             Self::Connect(error) => write!(f, "no connection: {error}"),
