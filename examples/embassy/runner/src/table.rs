@@ -11,6 +11,8 @@ const TOLERANCE: u64 = 3;
 
 const FLASH: &str = "flash of `light`, network stack included";
 const RAM: &str = "static RAM of `light`";
+const TLS_FLASH: &str = "flash of `light-tls`, Mbed TLS included";
+const TLS_RAM: &str = "static RAM of `light-tls`, 80 KiB of heap included";
 
 #[derive(Default)]
 pub(crate) struct Table {
@@ -66,16 +68,8 @@ impl Table {
             ));
         }
         for (name, value, unit) in [
-            (
-                "flash of `light-tls`, Mbed TLS included",
-                self.tls.flash,
-                "bytes",
-            ),
-            (
-                "static RAM of `light-tls`, 80 KiB of heap included",
-                self.tls.ram,
-                "bytes",
-            ),
+            (TLS_FLASH, self.tls.flash, "bytes"),
+            (TLS_RAM, self.tls.ram, "bytes"),
             (
                 "heap of `light-tls` while connected",
                 self.tls.heap,
@@ -99,7 +93,12 @@ impl Table {
             return Ok(fs::write(KEPT, table)?);
         }
         let kept = fs::read_to_string(KEPT)?;
-        for (name, value) in [(FLASH, self.flash), (RAM, self.ram)] {
+        for (name, value) in [
+            (FLASH, self.flash),
+            (RAM, self.ram),
+            (TLS_FLASH, self.tls.flash),
+            (TLS_RAM, self.tls.ram),
+        ] {
             let line = kept.lines().find(|line| line.contains(name));
             let kept: u64 = line
                 .and_then(|line| line.split_whitespace().rev().nth(2)?.parse().ok())

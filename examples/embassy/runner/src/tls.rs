@@ -1,6 +1,6 @@
 //! Runs the light over TLS, and measures it. The chain of the broker has an intermediate authority, and keys of RSA-2048.
 
-use std::{fs, path::Path, process::Command};
+use std::{fs, net::TcpListener, path::Path, process::Command};
 
 use tempfile::TempDir;
 use umqtt::codec::QoS;
@@ -30,6 +30,7 @@ sign broker authority
 cat broker.pem authority.pem >chain.pem
 "#;
 
+const ADDRESS: &str = "127.0.0.1:8883";
 const LISTENER: &str = "listener 8883 127.0.0.1\ncertfile chain.pem\nkeyfile broker.key\n";
 
 pub(crate) fn run(image: &Path, table: &mut Table) -> Result<()> {
@@ -47,9 +48,18 @@ pub(crate) fn run(image: &Path, table: &mut Table) -> Result<()> {
         certificates.path().join("root.der"),
         files.path().join("root.der"),
     )?;
+    // A server that never answers.
+    let silent = TcpListener::bind(ADDRESS)?;
+    let mut chip = Chip::start_in(files, image, &[])?;
+    chip.wait_for_line("no TLS: the server did not finish the handshake in time")?;
+    // The chip waits until the host is connected, too.
+    chip.order("stop")?;
+    drop(silent);
     let _broker = Broker::start_with(certificates, LISTENER)?;
     let mut host = Host::connect("light-7/#")?;
-    let mut chip = Chip::start_in(files, image, &[])?;
+    chip.order("cont")?;
+    chip.wait_for_line("handshake: ")?;
+    chip.wait_for_line("subscribed")?;
     expect_state(&mut host, "off", &mut chip)?;
     for state in ["on", "off"] {
         host.send("light-7/set", state.as_bytes(), QoS::AtLeastOnce)?;
