@@ -104,6 +104,11 @@ impl Host {
         })
     }
 
+    /// Drops the received messages that were not taken.
+    pub(crate) fn forget_received(&mut self) {
+        self.received.messages.clear();
+    }
+
     /// Returns the number of received messages on this topic that were not taken.
     pub(crate) fn count(&self, topic: &str) -> usize {
         let messages = self.received.messages.iter();

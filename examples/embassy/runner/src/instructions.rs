@@ -2,9 +2,14 @@
 //!
 //! QEMU counts instructions as time, so a sleep would count as well. A task keeps the chip awake, and counts its turns. The
 //! cost of a turn is measured without messages, and subtracted. Other work in between only adds to a result, so the lowest
-//! of some repetitions is taken.
+//! of some repetitions is taken. A repetition is skipped if the connection ended in it, or if its count is impossible: on a
+//! busy machine, the short period of an idle chip can be as long as the long one.
 
-use std::{path::Path, thread, time::Duration};
+use std::{
+    path::Path,
+    thread,
+    time::{Duration, Instant},
+};
 
 use tempfile::TempDir;
 use umqtt::codec::QoS;
@@ -17,7 +22,13 @@ const TO_CHIP: u32 = 100;
 /// Number of messages of each counting task.
 const FROM_CHIP: u32 = 200;
 
-const REPETITIONS: usize = 3;
+const REPETITIONS: usize = 5;
+
+/// Maximum number of repetitions, including those that are skipped.
+const ATTEMPTS: usize = 50;
+
+/// Minimum length of a long period of an idle chip.
+const PERIOD: Duration = Duration::from_millis(500);
 
 /// Instructions and turns since the start.
 #[derive(Clone, Copy)]
@@ -72,24 +83,25 @@ pub(crate) fn run(image: &Path, table: &mut Table) -> Result<()> {
 
 impl Idle {
     fn measure(host: &mut Host, chip: &mut Chip) -> Result<Self> {
-        let mut idle = Self {
-            turn: f64::INFINITY,
-            reading: f64::INFINITY,
-        };
-        for _ in 0..REPETITIONS {
+        let all = repeat(chip, |chip| {
+            let start = Instant::now();
             let first = read(host, chip)?;
             let second = read(host, chip)?;
-            thread::sleep(Duration::from_millis(500));
+            thread::sleep(start.elapsed().saturating_mul(20).max(PERIOD));
             let third = read(host, chip)?;
             let (short, long) = (second.since(first), third.since(second));
             let turn = (long.instructions - short.instructions) / (long.turns - short.turns);
-            idle.turn = idle.turn.min(turn);
-            idle.reading = idle.reading.min(short.instructions - short.turns * turn);
-        }
-        if !(10.0..10_000.0).contains(&idle.turn) {
-            return Err(format!("a turn of {} instructions", idle.turn).into());
-        }
-        Ok(idle)
+            let reading = short.instructions - short.turns * turn;
+            let is_possible = short.turns > 0.0
+                && long.turns > 10.0 * short.turns
+                && (10.0..10_000.0).contains(&turn)
+                && reading > 0.0;
+            Ok(is_possible.then_some((turn, reading)))
+        })?;
+        Ok(Self {
+            turn: lowest(all.iter().map(|&(turn, _)| turn)),
+            reading: lowest(all.iter().map(|&(_, reading)| reading)),
+        })
     }
 
     /// Returns the instructions that `act` needs, the lowest of some repetitions.
@@ -99,15 +111,16 @@ impl Idle {
         chip: &mut Chip,
         act: impl Fn(&mut Host, &mut Chip) -> Result<()>,
     ) -> Result<f64> {
-        let mut lowest = f64::INFINITY;
-        for _ in 0..REPETITIONS {
+        let sums = repeat(chip, |chip| {
             let start = read(host, chip)?;
+            // After a lost connection, messages at QoS 1 are received twice.
+            host.forget_received();
             act(host, chip)?;
             let sum = self.without(start, read(host, chip)?);
             println!("    {sum:.0} instructions");
-            lowest = lowest.min(sum);
-        }
-        Ok(lowest)
+            Ok((sum > 0.0).then_some(sum))
+        })?;
+        Ok(lowest(sums))
     }
 
     /// Returns the instructions from one reading to another, without those of the idle chip.
@@ -115,6 +128,34 @@ impl Idle {
         let all = end.since(start);
         all.instructions - all.turns * self.turn - self.reading
     }
+}
+
+/// Repeats a measurement. It is skipped if its result is `None`, or if the connection ended in it.
+fn repeat<T>(
+    chip: &mut Chip,
+    mut measure: impl FnMut(&mut Chip) -> Result<Option<T>>,
+) -> Result<Vec<T>> {
+    let mut results = Vec::new();
+    for _ in 0..ATTEMPTS {
+        let ended = chip.count_lines("connection ended");
+        let result = measure(chip)?;
+        match result.filter(|_| chip.count_lines("connection ended") == ended) {
+            Some(result) => results.push(result),
+            None => println!("    disturbed, so it is repeated"),
+        }
+        if results.len() == REPETITIONS {
+            return Ok(results);
+        }
+    }
+    Err(format!(
+        "only {} of {ATTEMPTS} repetitions were undisturbed",
+        results.len()
+    )
+    .into())
+}
+
+fn lowest(results: impl IntoIterator<Item = f64>) -> f64 {
+    results.into_iter().fold(f64::INFINITY, f64::min)
 }
 
 impl Counts {
@@ -127,7 +168,8 @@ impl Counts {
 }
 
 fn read(host: &mut Host, chip: &mut Chip) -> Result<Counts> {
-    host.send("check/to/instructions", b"", QoS::AtLeastOnce)?;
+    // At QoS 2, a lost connection cannot duplicate an answer, which would be taken for that of the next reading.
+    host.send("check/to/instructions", b"", QoS::ExactlyOnce)?;
     let counts = host.receive("check/from/instructions", chip)?.payload;
     let number = |bytes: Option<&[u8]>| {
         let bytes = bytes.unwrap_or_default().iter();

@@ -193,7 +193,7 @@ fn answer(message: &Message<'_>, ticks: &mut u32, publisher: &mut Publisher<'_, 
             let (instructions, turns) = counts.split_at_mut(8);
             instructions.copy_from_slice(&board::instructions().to_be_bytes());
             turns.copy_from_slice(&TURNS.load(Relaxed).to_be_bytes());
-            publish(name, &counts, QoS::AtLeastOnce, publisher);
+            publish(name, &counts, QoS::ExactlyOnce, publisher);
         }
         "remember" => REMEMBER.signal(()),
         "end" => END.signal(()),
