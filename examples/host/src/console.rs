@@ -7,7 +7,7 @@ use std::{fmt, process, thread, time::Duration};
 use tokio::sync::SetOnce;
 
 /// Maximum time for DISCONNECT, and for the connection that ends the session.
-const DISCONNECT_TIME: Duration = Duration::from_secs(5);
+const DISCONNECT_TIME: Duration = Duration::from_secs(2);
 
 /// The reason why the program ends.
 pub(crate) static END: SetOnce<End> = SetOnce::const_new();
