@@ -37,7 +37,7 @@ pub type Pubcomp = Ack<7>;
 pub type Unsuback = Ack<11>;
 
 impl<const TYPE: u8> Ack<TYPE> {
-    const FIRST_BYTE: u8 = {
+    pub(super) const FIRST_BYTE: u8 = {
         assert!(
             matches!(TYPE, 4..=7 | 11),
             "this type is no acknowledgement"

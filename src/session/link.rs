@@ -38,12 +38,14 @@ pub(super) struct Link {
     /// An earlier CONNECT of this session was sent and not answered.
     connect_unanswered: bool,
     state: State,
+    /// Why the connection was closed. It is `Closed` until then.
+    reason: ProtocolError,
 }
 
 #[derive(Clone, Copy)]
 #[cfg_attr(feature = "fingerprint", derive(Hash))]
 enum State {
-    Closed(ProtocolError),
+    Closed,
     /// CONNECT was queued.
     Connecting,
     /// CONNACK was received.
@@ -69,13 +71,14 @@ impl Link {
             unknown_session: false,
             awaits_connack: false,
             connect_unanswered: false,
-            state: State::Closed(ProtocolError::Closed),
+            state: State::Closed,
+            reason: ProtocolError::Closed,
         }
     }
 
     /// Returns `true` if a connection has begun and is not closed.
     pub(super) const fn is_open(&self) -> bool {
-        !matches!(self.state, State::Closed(_))
+        !matches!(self.state, State::Closed)
     }
 
     /// Returns `true` if CONNACK was received, and packets can be sent.
@@ -120,37 +123,29 @@ impl Link {
 
     /// Returns `true` if the connection was closed by anything but our DISCONNECT.
     pub(super) const fn has_failed(&self) -> bool {
-        match self.state {
-            State::Closed(ProtocolError::Closed) => !self.disconnected,
-            State::Closed(_) => true,
-            State::Connecting | State::Connected => false,
-        }
+        let by_us = self.disconnected && matches!(self.reason, ProtocolError::Closed);
+        !self.is_open() && !by_us
     }
 
     /// Returns `true` if the server refused the connection.
     pub(super) const fn was_refused(&self) -> bool {
-        matches!(self.state, State::Closed(ProtocolError::Refused(_)))
+        matches!(self.reason, ProtocolError::Refused(_))
     }
 
     /// Returns `true` if the connection was closed without a reason, and not by our DISCONNECT.
     pub(super) const fn was_closed_silently(&self) -> bool {
         let is_silent = matches!(
-            self.state,
-            State::Closed(
-                ProtocolError::Closed
-                    | ProtocolError::ClosedAtPublish { .. }
-                    | ProtocolError::ClosedAtSubscribe { .. }
-            )
+            self.reason,
+            ProtocolError::Closed
+                | ProtocolError::ClosedAtPublish { .. }
+                | ProtocolError::ClosedAtSubscribe { .. }
         );
-        is_silent && !self.disconnected
+        !self.is_open() && is_silent && !self.disconnected
     }
 
-    /// Returns the reason why the connection was closed.
+    /// Returns the reason why the connection was closed, or [`ProtocolError::Closed`] if it is open.
     pub(super) const fn close_reason(&self) -> ProtocolError {
-        match self.state {
-            State::Closed(reason) => reason,
-            State::Connecting | State::Connected => ProtocolError::Closed,
-        }
+        self.reason
     }
 
     /// Returns `true` if a CONNECT with this flag begins a new session.
@@ -180,6 +175,7 @@ impl Link {
         self.input_ended = false;
         self.cleaned_up = false;
         self.state = State::Connecting;
+        self.reason = ProtocolError::Closed;
     }
 
     /// Records that CONNACK accepted the connection.
@@ -245,7 +241,8 @@ impl Link {
                 ProtocolError::Closed => debug!("connection closed without Disconnect"),
                 _ => debug!("connection closed: {}", reason),
             }
-            self.state = State::Closed(reason);
+            self.state = State::Closed;
+            self.reason = reason;
         }
         ConnectionClosed
     }
@@ -256,7 +253,8 @@ impl Link {
     #[inline(never)] // called for four reasons
     pub(super) fn reject_event(&mut self, reason: ProtocolError) -> ProtocolError {
         debug!("connection closed: {}", reason);
-        self.state = State::Closed(reason);
+        self.state = State::Closed;
+        self.reason = reason;
         reason
     }
 
