@@ -1,8 +1,7 @@
 //! Shortcuts for 64-bit hosts, where speed matters more than code size. If a shortcut does not apply, the general code
 //! is used.
 
-use super::header::{MIN_AT_QOS_0, min_publish_length};
-use super::remaining_length;
+use super::header::min_publish_length;
 use super::wire::FLAGS_MASK;
 use crate::bytes::OPTIMIZE_FOR_SPEED;
 
@@ -16,32 +15,34 @@ pub(super) struct PlainPublish<'a> {
     pub(super) len: usize,
 }
 
-/// Splits a PUBLISH into its fields. With it, decoding 64 bytes at QoS 0 takes 104 instructions on x86-64 instead of
-/// 201.
-///
-/// Sets `is_incomplete` if the received part of the packet is valid and more bytes must be received. That saves 50
-/// instructions.
+/// Returns the lengths of the fixed header and of the whole packet, or `None` if the Remaining Length has more than two
+/// bytes, or is incomplete.
 #[inline(always)]
-pub(super) fn split_publish<'a>(
-    bytes: &'a [u8],
-    is_incomplete: &mut bool,
-) -> Option<PlainPublish<'a>> {
-    let (&first, rest) = bytes.split_first()?;
+pub(super) fn short_lengths(bytes: &[u8]) -> Option<(usize, usize)> {
+    match bytes {
+        [_, low @ 0..0x80, ..] => Some((2, usize::from(*low).wrapping_add(2))),
+        [_, low, high @ 0..0x80, ..] => {
+            let low = usize::from(low & 0x7F);
+            Some((3, (usize::from(*high) << 7 | low).wrapping_add(3)))
+        }
+        _ => None,
+    }
+}
+
+/// Splits a PUBLISH into its fields. `header_len` is the length of its header, `len` that of the packet. It saves 90
+/// instructions on x86-64.
+#[inline(always)]
+pub(super) fn split_publish(
+    bytes: &[u8],
+    header_len: usize,
+    len: usize,
+) -> Option<PlainPublish<'_>> {
+    let (&first, _) = bytes.split_first()?;
     let flags = first & FLAGS_MASK;
-    let min = match flags {
-        0 => MIN_AT_QOS_0,
-        _ => min_publish_length(flags).ok()?,
-    };
-    let Some((remaining_length, header_len)) = remaining_length::decode(rest).ok()? else {
-        *is_incomplete = true;
-        return None;
-    };
-    let len = header_len.saturating_add(remaining_length::to_usize(remaining_length));
-    let Some(body) = bytes.get(header_len..len) else {
-        *is_incomplete = remaining_length >= u32::from(min);
-        return None;
-    };
-    let (topic_len, rest) = body.split_first_chunk()?;
+    if flags != 0 {
+        min_publish_length(flags).ok()?;
+    }
+    let (topic_len, rest) = bytes.get(header_len..len)?.split_first_chunk()?;
     let (topic, rest) = rest.split_at_checked(usize::from(u16::from_be_bytes(*topic_len)))?;
     is_plain_topic(topic).then_some(PlainPublish {
         flags,

@@ -100,13 +100,12 @@ impl<'a> Packet<'a> {
     /// # Errors
     ///
     /// - [`DecodeError`]: the packet is malformed. More bytes cannot change that.
+    #[inline] // into a loop that reads a stream
     pub fn decode(bytes: &'a [u8]) -> Result<Option<(Self, usize)>, DecodeError> {
         match bytes {
             [0x30..0x40, ..] if OPTIMIZE_FOR_SPEED => decode_publish(bytes),
-            _ => match decode_short(bytes) {
-                Some(packet) => Ok(Some(packet)),
-                None => Self::decode_any(bytes),
-            },
+            _ if OPTIMIZE_FOR_SPEED => decode_other(bytes),
+            _ => Self::decode_any(bytes),
         }
     }
 
@@ -227,13 +226,20 @@ fn decode_with<'a, T>(
     Ok(Some((packet(decode(body)?), len)))
 }
 
-/// Decodes a valid packet of two or four bytes that a server sends. It saves 70 of 99 instructions of a PUBACK on x86-64.
+/// Decodes the packet at the start of `bytes`, which is no PUBLISH.
+#[inline(never)]
+fn decode_other(bytes: &[u8]) -> Decoded<'_> {
+    match decode_short(bytes) {
+        Some(packet) => Ok(Some(packet)),
+        None => Packet::decode_any(bytes),
+    }
+}
+
+/// Decodes a valid PINGRESP, CONNACK, UNSUBACK or acknowledgement of a PUBLISH. It saves 45 of 99 instructions of a PUBACK on x86-64.
 #[inline(always)]
 fn decode_short<'a>(bytes: &[u8]) -> Option<(Packet<'a>, usize)> {
+    const CONNACK: u8 = PacketType::Connack.first_byte();
     const PINGRESP: u8 = PacketType::Pingresp.first_byte();
-    if !OPTIMIZE_FOR_SPEED {
-        return None;
-    }
     if let [PINGRESP, 0, ..] = bytes {
         return Some((Packet::Pingresp, 2));
     }
@@ -247,23 +253,44 @@ fn decode_short<'a>(bytes: &[u8]) -> Option<(Packet<'a>, usize)> {
         Pubrel::FIRST_BYTE => Packet::Pubrel(Pubrel::decode_body(body).ok()?),
         Pubcomp::FIRST_BYTE => Packet::Pubcomp(Pubcomp::decode_body(body).ok()?),
         Unsuback::FIRST_BYTE => Packet::Unsuback(Unsuback::decode_body(body).ok()?),
-        0x20 => Packet::Connack(Connack::decode_body(body).ok()?),
+        CONNACK => Packet::Connack(Connack::decode_body(body).ok()?),
         _ => return None,
     };
     Some((packet, 4))
 }
 
 /// Decodes the packet at the start of `bytes`, which is a PUBLISH.
-#[inline(never)] // saves other packets 8 instructions on x86-64
+#[inline(always)] // saves 45 of 120 instructions if a stream is decoded again after each byte
 fn decode_publish(bytes: &[u8]) -> Decoded<'_> {
-    let mut is_incomplete = false;
-    if let Some(parts) = fast::split_publish(bytes, &mut is_incomplete)
+    let Some((header_len, len)) = fast::short_lengths(bytes) else {
+        return decode_long_publish(bytes);
+    };
+    // DUP at QoS 0, QoS 3 and bodies that may be too short are left to the general code.
+    let is_valid = len >= 8 && matches!(bytes, [0x30..0x36 | 0x3A..0x3E, ..]);
+    if is_valid && bytes.len() < len {
+        return Ok(None);
+    }
+    decode_whole_publish(bytes, header_len, len)
+}
+
+/// Decodes a PUBLISH whose header has this length. `len` is the length of the packet.
+#[inline(never)]
+fn decode_whole_publish(bytes: &[u8], header_len: usize, len: usize) -> Decoded<'_> {
+    if let Some(parts) = fast::split_publish(bytes, header_len, len)
         && let Some(publish) = Publish::from_plain(&parts)
     {
         return Ok(Some((Packet::Publish(publish), parts.len)));
     }
-    if is_incomplete {
-        return Ok(None);
-    }
     Packet::decode_any(bytes)
+}
+
+/// Decodes a PUBLISH whose Remaining Length has more than two bytes, or is incomplete.
+#[inline(never)]
+fn decode_long_publish(bytes: &[u8]) -> Decoded<'_> {
+    let rest = bytes.get(1..).unwrap_or_default();
+    let Ok(Some((remaining_length, header_len))) = remaining_length::decode(rest) else {
+        return Packet::decode_any(bytes);
+    };
+    let len = header_len.saturating_add(remaining_length::to_usize(remaining_length));
+    decode_whole_publish(bytes, header_len, len)
 }
