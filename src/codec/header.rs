@@ -100,6 +100,7 @@ impl FixedHeader {
     }
 
     /// Writes the header to the start of `out`, and calls `body` to write the rest. Returns the `len` bytes of both.
+    #[inline(always)]
     pub(super) fn encode(
         self,
         out: &mut [u8],

@@ -41,6 +41,7 @@ impl Writer<'_> {
 }
 
 /// Calls `fields` to write `len` bytes to the start of `out`. Returns these bytes.
+#[inline(always)]
 pub(super) fn write(
     out: &mut [u8],
     len: usize,
