@@ -33,19 +33,29 @@ const PROGRAMS: [&str; 6] = [
     "device",
     "device-async",
 ];
-/// Goals for own code in bytes, by program and chip. It is sufficient if one of the two levels reaches the goal.
+/// Goals for own code at opt-level z in bytes, by program and chip.
 const GOALS: [(&str, &str, u64); 5] = [
+    ("codec-loop", "thumbv6m", 1700),
+    ("codec-loop", "riscv32imc", 2000),
+    ("client-qos1", "thumbv6m", 11_000),
+    ("client-full", "thumbv6m", 12_000),
+    ("client-full-async", "thumbv6m", 14_000),
+];
+/// Own code of libraries in C that check less, in bytes, by program and chip.
+const IN_C: [(&str, &str, u64); 5] = [
     ("codec-loop", "thumbv6m", 1350),
     ("codec-loop", "riscv32imc", 1500),
     ("client-qos1", "thumbv6m", 2650),
     ("client-full", "thumbv6m", 3900),
     ("client-full", "riscv32imc", 4250),
 ];
-const RAM_GOALS: [(&str, u64); 3] = [
+const RAM_GOALS: [(&str, u64); 1] = [("Session", 200)];
+const RAM_IN_C: [(&str, u64); 3] = [
     ("Session", 112),
     ("each in-flight slot", 8),
     ("each inbound id", 2),
 ];
+/// Goal for the stack of every public call.
 const STACK_GOAL: u64 = 400;
 /// Growth in percent that is not reported: the compiler's choices vary.
 const TOLERANCE: u64 = 1;
@@ -83,15 +93,18 @@ impl Programs {
                         .into());
                     }
                     let (own, builtins) = elf.flash()?;
-                    let goal = GOALS
-                        .iter()
-                        .find(|goal| (goal.0, goal.1) == (program, chip));
+                    let figure = |table: &[(&str, &str, u64)]| {
+                        let is_same = |it: &&(_, _, u64)| (it.0, it.1) == (program, chip);
+                        let found = table.iter().find(is_same).filter(|_| level == "z");
+                        found.map_or(String::new(), |it| it.2.to_string())
+                    };
                     rows.push(vec![
                         format!("`{program}`, {chip}, {level}"),
                         own.to_string(),
                         builtins.to_string(),
                         (own + builtins).to_string(),
-                        goal.map_or(String::new(), |goal| goal.2.to_string()),
+                        figure(&GOALS),
+                        figure(&IN_C),
                     ]);
                 }
             }
@@ -115,14 +128,19 @@ fn ram_rows(elf: &Program) -> Result<Vec<Row>> {
         ("blocking client", elf.size_of("BLOCKING_CLIENT")?),
         ("async client", elf.size_of("ASYNC_CLIENT")?),
     ];
-    let goal = |name| {
-        RAM_GOALS
-            .iter()
-            .find(|goal| goal.0 == name)
-            .map_or(String::new(), |goal| goal.1.to_string())
+    let figure = |table: &[(&str, u64)], name| {
+        let found = table.iter().find(|it| it.0 == name);
+        found.map_or(String::new(), |it| it.1.to_string())
     };
     Ok(rows
-        .map(|(name, size)| vec![name.to_owned(), size.to_string(), goal(name)])
+        .map(|(name, size)| {
+            vec![
+                name.to_owned(),
+                size.to_string(),
+                figure(&RAM_GOALS, name),
+                figure(&RAM_IN_C, name),
+            ]
+        })
         .into())
 }
 
@@ -172,18 +190,21 @@ const INTRODUCTION: &str = "\
 
 Written by `.ci/size --write`, and checked by `.ci/size`. All in bytes. Flash is text and rodata of the programs in
 `src/bin`, with LTO, by chip and opt-level, without the driver of the transport. `own` is the code of program, library and `core`.
-`builtins` is the code that the compiler calls (memcpy, division). RAM and stack are for thumbv6m, opt-level z.";
+`builtins` is the code that the compiler calls (memcpy, division). RAM and stack are for thumbv6m, opt-level z.
+
+`goal` is the goal for own code at opt-level z, for RAM, and for the stack of every call. `C` is the size of libraries in C that
+check less: no UTF-8, no wildcards, no NUL, no state across connections. It shows how small such a client can be.";
 
 fn whole_table(programs: &Programs, paths: bool) -> Result<Vec<String>> {
     let elf = programs.read("z", TARGETS[0], "ram")?;
     let mut lines: Vec<_> = INTRODUCTION.lines().map(str::to_owned).collect();
     lines.push(String::new());
     lines.extend(table(
-        &["flash", "own", "builtins", "sum", "goal, own"],
+        &["flash", "own", "builtins", "sum", "goal", "C"],
         &programs.flash_rows()?,
     ));
     lines.push(String::new());
-    lines.extend(table(&["RAM", "size", "goal"], &ram_rows(&elf)?));
+    lines.extend(table(&["RAM", "size", "goal", "C"], &ram_rows(&elf)?));
     lines.push(String::new());
     lines.extend(table(
         &["deepest stack", "size", "goal"],
