@@ -9,13 +9,13 @@ use std::{
 use anyhow::{Result, bail};
 use tokio::{runtime::Builder, select, task::yield_now, time::sleep};
 use umqtt::{
-    Config, Event, Storage,
+    Config, Event,
     asynch::Device,
     codec::QoS,
     tokio_io::{self, TokioClock},
 };
 
-use super::{Meter, Sample, Source, consume, options};
+use super::{Memory, Meter, SLOTS, Sample, Source, consume, options};
 use crate::case::{Case, Direction};
 
 /// The session has as many slots as the window of the case.
@@ -23,12 +23,12 @@ pub(crate) fn run(case: &Case) -> Result<Sample> {
     let runtime = Builder::new_current_thread().enable_all().build()?;
     match case.window {
         1 => runtime.block_on(with_slots::<1>(case)),
-        _ => runtime.block_on(with_slots::<16>(case)),
+        _ => runtime.block_on(with_slots::<SLOTS>(case)),
     }
 }
 
-async fn with_slots<const SLOTS: usize>(case: &Case) -> Result<Sample> {
-    let mut storage = Box::new(Storage::<{ 20 * 1024 }, { 33 * 17 * 1024 }, SLOTS, 10_016>::new());
+async fn with_slots<const N: usize>(case: &Case) -> Result<Sample> {
+    let mut storage = Box::new(Memory::<N>::new());
     let config = Config::new(options(case));
     match case.direction {
         Direction::Publish => {

@@ -10,14 +10,14 @@ use umqtt::{
     tokio_io::{self, TcpTransport, TokioClock},
 };
 
-use super::{Memory, Meter, Sample, Source, consume, options};
+use super::{Memory, Meter, SLOTS, Sample, Source, consume, options};
 use crate::case::{Case, Direction};
 
 type Device<'s, 'b> = Client<'s, 'b, TcpTransport, TokioClock>;
 
 pub(crate) fn run(case: &Case) -> Result<Sample> {
     let runtime = Builder::new_current_thread().enable_all().build()?;
-    let mut storage = Box::new(Memory::new());
+    let mut storage = Box::new(Memory::<SLOTS>::new());
     let mut session = Session::new(&mut storage);
     runtime.block_on(async {
         match case.direction {

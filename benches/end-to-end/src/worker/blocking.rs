@@ -8,11 +8,11 @@ use umqtt::{
     std_io::{self, StdClock, TcpTransport},
 };
 
-use super::{Memory, Meter, Sample, Source, consume, options};
+use super::{Memory, Meter, SLOTS, Sample, Source, consume, options};
 use crate::case::{Case, Direction};
 
 pub(crate) fn run(case: &Case) -> Result<Sample> {
-    let mut storage = Box::new(Memory::new());
+    let mut storage = Box::new(Memory::<SLOTS>::new());
     let mut session = Session::new(&mut storage);
     match case.direction {
         Direction::Publish => {

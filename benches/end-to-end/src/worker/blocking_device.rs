@@ -8,7 +8,7 @@ use umqtt::{
     std_io::{self, StdClock, TcpTransport},
 };
 
-use super::{Memory, Meter, Sample, Source, consume, options};
+use super::{Memory, Meter, SLOTS, Sample, Source, consume, options};
 use crate::case::{Case, Direction};
 
 /// Longest time of a call in ms.
@@ -17,7 +17,7 @@ const WAIT: u32 = 100;
 type Blocking<'d> = Device<'d, TcpTransport, StdClock>;
 
 pub(crate) fn run(case: &Case) -> Result<Sample> {
-    let mut storage = Box::new(Memory::new());
+    let mut storage = Box::new(Memory::<SLOTS>::new());
     let config = Config::new(options(case));
     let mut device = Device::new(&mut storage, StdClock::new(), &config)?;
     match case.direction {

@@ -23,10 +23,14 @@ use crate::case::{Case, Direction};
 pub(crate) const TOPIC: &str = "end/to/end/benchmark";
 pub(crate) const KEEP_ALIVE: u16 = 60;
 
+/// Largest window.
+pub(crate) const SLOTS: usize = 16;
+
 /// The storage of umqtt, for messages of 16 KiB in both directions. The send buffer has room for two windows of 16
 /// messages, because an acknowledged packet frees its room only after all packets before it. There is a QoS 2 id for
 /// each message in the broker: mosquitto 2.0.11 ignores its window after the first messages are complete.
-pub(crate) type Memory = umqtt::Storage<{ 20 * 1024 }, { 33 * 17 * 1024 }, 16, 10_016>;
+pub(crate) type Memory<const SLOTS: usize> =
+    umqtt::Storage<{ 20 * 1024 }, { 33 * 17 * 1024 }, SLOTS, 10_016>;
 
 /// The result of a run.
 #[derive(Clone, Copy, Debug)]
