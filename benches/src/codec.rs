@@ -5,6 +5,8 @@ use std::sync::Arc;
 
 use bytes::BytesMut;
 use mqtt_protocol_core::mqtt::packet::{GenericPacket, GenericPacketTrait, v3_1_1};
+use mqtt_tiny::error::DecoderError;
+use mqtt_tiny::packets::TryFromIterator;
 use tokio_util::codec::{Decoder, Encoder};
 use umqtt::codec::{Delivery, Packet, Puback, Subscribe};
 
@@ -159,16 +161,12 @@ fn rumqttc(jobs: &mut Jobs, kind: &str, bytes: &'static [u8]) {
 
 /// Adds mqtt-tiny, which decodes from an iterator of bytes and encodes to one.
 fn tiny(jobs: &mut Jobs, kind: &str, bytes: &'static [u8]) {
-    use mqtt_tiny::Packet;
-    use mqtt_tiny::packets::TryFromIterator;
-
-    let read = |bytes: &'static [u8]| Packet::try_from_iter(bytes.iter().copied());
     jobs.add(
         decode(kind, "mqtt-tiny"),
         move || bytes,
-        move |bytes| read(bytes),
+        |bytes| read_tiny(bytes),
     );
-    let packet = read(bytes).expect("valid");
+    let packet = read_tiny(bytes).expect("valid");
     let mut out = Vec::with_capacity(1 << 17);
     jobs.add(
         encode(kind, "mqtt-tiny"),
@@ -179,6 +177,10 @@ fn tiny(jobs: &mut Jobs, kind: &str, bytes: &'static [u8]) {
             out.len()
         },
     );
+}
+
+pub fn read_tiny(bytes: &[u8]) -> Result<mqtt_tiny::Packet, DecoderError> {
+    mqtt_tiny::Packet::try_from_iter(bytes.iter().copied())
 }
 
 fn rmqtt(jobs: &mut Jobs, kind: &str, bytes: &'static [u8]) {
@@ -214,13 +216,18 @@ fn protocol_core(jobs: &mut Jobs, kind: &str, bytes: &'static [u8]) {
             core_packet(kind, flags, body, shared)
         },
     );
-    let (kind_of, flags, body) = split(bytes).expect("whole");
-    let packet = core_packet(kind_of, flags, body, &mut Some(body.into())).expect("valid");
+    let packet = read_core(bytes).expect("valid");
     jobs.add(
         encode(kind, "mqtt-protocol-core"),
         || (),
         move |()| packet.to_continuous_buffer(),
     );
+}
+
+/// Decodes a packet with mqtt-protocol-core.
+pub fn read_core(bytes: &[u8]) -> Option<GenericPacket<u16>> {
+    let (kind, flags, body) = split(bytes)?;
+    core_packet(kind, flags, body, &mut Some(body.into()))
 }
 
 /// Returns type, flags and body of a whole packet.

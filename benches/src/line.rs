@@ -11,61 +11,46 @@ use std::task::{Context, Poll, Waker};
 use embassy_time_driver::Driver;
 use embedded_io_async::{ErrorType, Read, Write};
 
-use crate::packets::TOPIC;
+use umqtt::codec::QoS;
 
-pub const PAYLOAD: [u8; 64] = [b'x'; 64];
+use crate::packets::TOPIC;
+use crate::peer::{self, Log, Outcome, Peer};
+
 /// Session Present 0, success, no properties.
 pub const CONNACK_5: [u8; 5] = [0x20, 3, 0, 0, 0];
 /// Offset of the packet id in a short PUBLISH to the common topic.
-const ID: usize = 2 + 2 + TOPIC.len();
+const ID_AT: usize = 2 + 2 + TOPIC.len();
 
 /// A client that sends and receives on a [`Line`].
 pub trait Client {
+    /// First byte of the PUBREL that it sends.
+    const PUBREL: u8 = peer::PUBREL[0];
+
     /// Handles all received bytes.
-    fn handle(&mut self);
+    fn handle(&mut self, outcome: &mut Outcome);
 
-    /// Sends a message, and handles all acknowledgements. Returns the sent bytes.
-    fn send(&mut self, line: &Line, qos: usize) -> usize;
+    /// Sends the common payload, and handles all acknowledgements.
+    fn send(&mut self, line: &Line, qos: QoS, log: &mut Log) -> Outcome;
 }
 
-/// A client that is connected, and one message at each QoS for it.
-pub struct Connected<C> {
-    client: C,
-    line: Line,
-    messages: [Vec<u8>; 3],
+/// A client and its line.
+pub struct OnLine<C> {
+    pub client: C,
+    pub line: Line,
 }
 
-impl<C: Client> Connected<C> {
-    pub fn new(client: C, line: Line, message: fn(u8, &[u8]) -> Vec<u8>) -> Self {
-        let messages = [0, 1, 2].map(|qos| message(qos, &PAYLOAD));
-        Self {
-            client,
-            line,
-            messages,
-        }
+impl<C: Client> Peer for OnLine<C> {
+    const PUBREL: u8 = C::PUBREL;
+
+    #[inline(always)]
+    fn put(&mut self, bytes: &[u8], outcome: &mut Outcome, log: &mut Log) {
+        self.line.put(bytes, outcome, log, |outcome| {
+            self.client.handle(outcome);
+        });
     }
 
-    /// Receives a message, with all acknowledgements. Returns the sent bytes.
-    pub fn receive(&mut self, qos: usize) -> usize {
-        let message = std::mem::take(&mut self.messages[qos]);
-        let mut sent = self.put(&message);
-        self.messages[qos] = message;
-        if qos == 2 {
-            sent += self.put(&[0x62, 2, 0, 9]);
-        }
-        sent
-    }
-
-    /// Sends a message, with all acknowledgements. Returns the sent bytes.
-    pub fn send(&mut self, qos: usize) -> usize {
-        self.client.send(&self.line, qos)
-    }
-
-    /// Receives bytes at once and handles them. Returns the sent bytes.
-    fn put(&mut self, bytes: &[u8]) -> usize {
-        self.line.receive(bytes);
-        self.client.handle();
-        self.line.take_sent_len()
+    fn send(&mut self, qos: QoS, log: &mut Log) -> Outcome {
+        self.client.send(&self.line, qos, log)
     }
 }
 
@@ -75,25 +60,46 @@ impl Line {
         self.0.borrow_mut().to_client.extend(bytes);
     }
 
-    /// Returns the number of bytes that the client has sent since the last call.
-    pub fn take_sent_len(&self) -> usize {
+    /// Removes the bytes that the client has sent, and returns their number.
+    pub fn take_sent(&self, log: &mut Log) -> usize {
         let mut ends = self.0.borrow_mut();
         let len = ends.from_client.len();
+        log.sent(&ends.from_client);
         ends.from_client.clear();
         len
     }
 
-    /// Acknowledges the PUBLISH that was sent, and lets the client handle it. Returns the sent bytes.
-    pub fn acknowledge(&self, qos: usize, mut handle: impl FnMut()) -> usize {
-        let id = [ID, ID + 1].map(|at| self.0.borrow().from_client[at]);
-        let mut sent = self.take_sent_len();
-        let answers: &[u8] = [&[] as &[u8], &[0x40], &[0x50, 0x70]][qos];
+    /// Adds bytes that the client receives at once, and lets it handle them.
+    #[inline(always)]
+    fn put(
+        &self,
+        bytes: &[u8],
+        outcome: &mut Outcome,
+        log: &mut Log,
+        mut handle: impl FnMut(&mut Outcome),
+    ) {
+        log.received(bytes);
+        self.receive(bytes);
+        handle(outcome);
+        outcome.sent += self.take_sent(log);
+    }
+
+    /// Acknowledges the PUBLISH that was sent, and lets the client handle it.
+    pub fn acknowledge(
+        &self,
+        qos: QoS,
+        log: &mut Log,
+        mut handle: impl FnMut(&mut Outcome),
+    ) -> Outcome {
+        let id = [ID_AT, ID_AT + 1].map(|at| self.0.borrow().from_client[at]);
+        let mut outcome = Outcome::default();
+        outcome.sent += self.take_sent(log);
+        let answers: &[u8] = [&[] as &[u8], &[0x40], &[0x50, 0x70]][qos as usize];
         for first in answers {
-            self.receive(&[*first, 2, id[0], id[1]]);
-            handle();
-            sent += self.take_sent_len();
+            let answer = [*first, 2, id[0], id[1]];
+            self.put(&answer, &mut outcome, log, &mut handle);
         }
-        sent
+        outcome
     }
 
     /// Returns the packet id of the SUBSCRIBE that was sent.
@@ -103,12 +109,12 @@ impl Line {
 }
 
 /// Returns an encoded PUBLISH of MQTT 5.
-pub fn publish_5(qos: u8, payload: &[u8]) -> Vec<u8> {
+pub fn publish_5(qos: u8, id: u16, payload: &[u8]) -> Vec<u8> {
     let mut body = Vec::new();
     body.extend((TOPIC.len() as u16).to_be_bytes());
     body.extend(TOPIC.as_bytes());
     if qos > 0 {
-        body.extend([0, 9]);
+        body.extend(id.to_be_bytes());
     }
     body.push(0);
     body.extend(payload);

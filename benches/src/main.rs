@@ -3,6 +3,7 @@
 //! `cargo run --release` prints the table. `--write` also writes it to the README of this package, a short form to the
 //! README of the library, and the plots. `--instructions` omits nanoseconds.
 
+mod checks;
 mod codec;
 mod floor;
 mod growth;
@@ -11,6 +12,7 @@ mod measure;
 mod minimq;
 mod mqttrust;
 mod packets;
+mod peer;
 mod plot;
 mod report;
 mod run;

@@ -5,117 +5,108 @@ use mqtt_protocol_core::mqtt::{
     Connection, Version,
     common::Cursor,
     connection::Event as CoreEvent,
-    packet::{GenericPacketTrait, Qos, v3_1_1},
+    packet::{GenericPacket, GenericPacketTrait, Qos, v3_1_1},
     role::Client,
 };
 use tokio_util::codec::Decoder;
 use umqtt::codec::{Connect, Delivery, Packet, PacketId, Puback, Pubcomp, Pubrec, Pubrel, QoS};
-use umqtt::{Instant, Message, Session, Storage};
+use umqtt::{Event, Instant, Message, Session, Storage};
 
 use crate::floor;
 use crate::measure::Jobs;
 use crate::minimq::Minimq;
 use crate::mqttrust::Mqttrust;
 use crate::packets::{self, TOPIC};
+use crate::peer::{self, Connected, LEVELS, Log, Outcome, PAYLOAD, Peer};
 use crate::rust_mqtt::RustMqtt;
 
 const NOW: Instant = Instant::from_millis(0);
 const CONNACK: [u8; 4] = [0x20, 2, 0, 0];
-const PAYLOAD: [u8; 64] = [b'x'; 64];
 /// Sizes of the reads in which the stream is received.
 pub const READS: [usize; 4] = [1, 7, 64, 1460];
-const LEVELS: [QoS; 3] = [QoS::AtMostOnce, QoS::AtLeastOnce, QoS::ExactlyOnce];
+/// Number of repetitions in the stream.
+const REPEATED: usize = 200;
+/// Packets in one repetition.
+const PACKETS: usize = 5;
+/// What a client does with the stream.
+pub const STREAMED: Outcome = Outcome {
+    messages: REPEATED * 4,
+    payload: REPEATED * (64 + 16 + 300 + 64),
+    // PUBACK, PUBREC and PUBCOMP.
+    sent: REPEATED * 3 * 4,
+};
 
 pub fn add(jobs: &mut Jobs) {
     for qos in LEVELS {
-        let row = format!("receive QoS {}, 64 B", qos as u8);
-        let mut ours = connected(256);
-        jobs.add(
-            format!("session/{row}/umqtt"),
-            || (),
-            move |()| ours.receive(qos),
-        );
-        let mut core = Core::connected();
-        jobs.add(
-            format!("session/{row}/mqtt-protocol-core"),
-            || (),
-            move |()| core.receive(qos),
-        );
-        let mut other = Mqttrust::connected(message);
-        let name = format!("session/{row}/mqttrust");
-        jobs.add(name, || (), move |()| other.receive(qos as usize));
-        let mut other = Minimq::connected(256);
-        let name = format!("session/{row}/minimq");
-        jobs.add(name, || (), move |()| other.receive(qos as usize));
-        let mut other = RustMqtt::connected();
-        let name = format!("session/{row}/rust-mqtt");
-        jobs.add(name, || (), move |()| other.receive(qos as usize));
+        peer::add_receive(jobs, qos, "umqtt", connected(256));
+        peer::add_receive(jobs, qos, "mqtt-protocol-core", Core::connected());
+        peer::add_receive(jobs, qos, "mqttrust", Mqttrust::connected(incoming));
+        peer::add_receive(jobs, qos, "minimq", Minimq::connected(256));
+        peer::add_receive(jobs, qos, "rust-mqtt", RustMqtt::connected());
     }
     for qos in LEVELS {
-        let row = format!("send QoS {}, 64 B", qos as u8);
-        let mut ours = connected(256);
-        jobs.add(
-            format!("session/{row}/umqtt"),
-            || (),
-            move |()| ours.send(qos),
-        );
-        let mut core = Core::connected();
-        jobs.add(
-            format!("session/{row}/mqtt-protocol-core"),
-            || (),
-            move |()| core.send(qos),
-        );
-        let mut other = Mqttrust::connected(message);
-        let name = format!("session/{row}/mqttrust");
-        jobs.add(name, || (), move |()| other.send(qos as usize));
-        let mut other = Minimq::connected(256);
-        let name = format!("session/{row}/minimq");
-        jobs.add(name, || (), move |()| other.send(qos as usize));
-        let mut other = RustMqtt::connected();
-        let name = format!("session/{row}/rust-mqtt");
-        jobs.add(name, || (), move |()| other.send(qos as usize));
+        peer::add_send(jobs, qos, "umqtt", connected(256));
+        peer::add_send(jobs, qos, "mqtt-protocol-core", Core::connected());
+        peer::add_send(jobs, qos, "mqttrust", Mqttrust::connected(incoming));
+        peer::add_send(jobs, qos, "minimq", Minimq::connected(256));
+        peer::add_send(jobs, qos, "rust-mqtt", RustMqtt::connected());
     }
     let bytes: &'static [u8] = stream().leak();
     for read in READS {
-        let row = format!("stream of 1,000 packets, reads of {read} B");
+        let row = format!("session/stream of 1,000 packets, reads of {read} B");
         let mut ours = connected(2048);
-        jobs.add(
-            format!("session/{row}/umqtt"),
-            || (),
-            move |()| ours.take(bytes, read),
-        );
+        jobs.add_checked(format!("{row}/umqtt"), STREAMED, move || {
+            take(&mut ours.peer, bytes, read)
+        });
         let mut core = Core::connected();
-        let name = format!("session/{row}/mqtt-protocol-core");
-        jobs.add(name, || (), move |()| core.take(bytes, read));
-        let row = format!("decode {row}");
-        jobs.add(
-            format!("session/{row}/umqtt"),
-            || (),
-            move |()| decode(bytes, read, umqtt),
-        );
-        let name = format!("session/{row}/floor");
-        jobs.add(name, || (), move |()| decode(bytes, read, floor::next));
-        jobs.add(
-            format!("session/{row}/mqttrs"),
-            || (),
-            move |()| decode(bytes, read, mqttrs),
-        );
-        jobs.add(
-            format!("session/{row}/mqttbytes"),
-            || (),
-            move |()| mqttbytes(bytes, read),
-        );
-        jobs.add(
-            format!("session/{row}/rmqtt-codec"),
-            || (),
-            move |()| rmqtt(bytes, read),
-        );
-        jobs.add(
-            format!("session/{row}/rumqttc-v4-next"),
-            || (),
-            move |()| rumqttc(bytes, read),
-        );
+        jobs.add_checked(format!("{row}/mqtt-protocol-core"), STREAMED, move || {
+            take(&mut core.peer, bytes, read)
+        });
+        let row = format!("session/decode stream of 1,000 packets, reads of {read} B");
+        let mut add = |who: &str, decode: fn(&[u8], usize) -> usize| {
+            let name = format!("{row}/{who}");
+            jobs.add_checked(name, REPEATED * PACKETS, move || decode(bytes, read));
+        };
+        add("umqtt", |bytes, read| decode(bytes, read, umqtt));
+        add("floor", |bytes, read| decode(bytes, read, floor::next));
+        add("mqttrs", |bytes, read| decode(bytes, read, mqttrs));
+        add("mqttbytes", |bytes, read| {
+            decode_from(bytes, read, mqttbytes)
+        });
+        add("rmqtt-codec", |bytes, read| {
+            let mut codec = rmqtt_codec::v3::Codec::new(0);
+            decode_from(bytes, read, |kept| codec.decode(kept).expect("it is valid"))
+        });
+        add("rumqttc-v4-next", |bytes, read| {
+            decode_from(bytes, read, rumqttc)
+        });
     }
+}
+
+/// Returns how often each client delivers a message at QoS 2 that it receives twice.
+pub fn deliveries_of_repeated() -> [(&'static str, usize); 5] {
+    [
+        ("umqtt", connected(256).deliveries_of_repeated()),
+        (
+            "mqtt-protocol-core",
+            Core::connected().deliveries_of_repeated(),
+        ),
+        (
+            "mqttrust",
+            Mqttrust::connected(incoming).deliveries_of_repeated(),
+        ),
+        ("minimq", Minimq::connected(256).deliveries_of_repeated()),
+        ("rust-mqtt", RustMqtt::connected().deliveries_of_repeated()),
+    ]
+}
+
+/// Receives bytes in reads of this size.
+pub fn take(peer: &mut impl Peer, bytes: &[u8], read: usize) -> Outcome {
+    let (mut outcome, mut log) = (Outcome::default(), Log::default());
+    for read in bytes.chunks(read) {
+        peer.put(read, &mut outcome, &mut log);
+    }
+    outcome
 }
 
 fn delivery(qos: QoS, packet_id: PacketId) -> Delivery {
@@ -127,96 +118,52 @@ fn delivery(qos: QoS, packet_id: PacketId) -> Delivery {
     }
 }
 
-/// Returns an encoded PUBLISH, as it is sent to the clients on a line.
-fn message(qos: u8, payload: &[u8]) -> Vec<u8> {
-    incoming(QoS::try_from(qos).expect("it is one"), 9, payload)
-}
-
 /// Returns an encoded PUBLISH.
-fn incoming(qos: QoS, number: u16, payload: &[u8]) -> Vec<u8> {
+pub fn incoming(qos: u8, number: u16, payload: &[u8]) -> Vec<u8> {
+    let qos = QoS::try_from(qos).expect("it is one");
     let publish = packets::publish(delivery(qos, packets::id(number)), payload);
     packets::encoded(&Packet::Publish(publish))
 }
 
-/// Returns the stream, 200 times these packets: PUBLISH at QoS 0 of 64 B and of 300 B, QoS 1 of 16 B, QoS 2 of 64 B,
+/// Returns the stream, which repeats these packets: PUBLISH at QoS 0 of 64 B and of 300 B, QoS 1 of 16 B, QoS 2 of 64 B,
 /// and its PUBREL.
 pub fn stream() -> Vec<u8> {
     let mut bytes = Vec::new();
-    for number in 1..=200 {
-        bytes.extend(incoming(QoS::AtMostOnce, number, &PAYLOAD));
-        bytes.extend(incoming(QoS::AtLeastOnce, number, &PAYLOAD[..16]));
-        bytes.extend(incoming(QoS::AtMostOnce, number, &[b'x'; 300]));
-        bytes.extend(incoming(QoS::ExactlyOnce, number, &PAYLOAD));
+    for number in 1..=REPEATED as u16 {
+        bytes.extend(incoming(0, number, &PAYLOAD));
+        bytes.extend(incoming(1, number, &PAYLOAD[..16]));
+        bytes.extend(incoming(0, number, &[b'x'; 300]));
+        bytes.extend(incoming(2, number, &PAYLOAD));
         bytes.extend(Pubrel::new(packets::id(number)).to_bytes());
     }
     bytes
 }
 
 /// A session of umqtt, which exists until the program ends.
-pub struct Ours {
-    session: Session<'static>,
-    /// One message at each QoS.
-    messages: [Vec<u8>; 3],
-}
+pub struct Ours(Session<'static>);
 
 /// Returns a connected session with a receive buffer of 256 or 2,048 bytes.
-pub fn connected(rx: usize) -> Ours {
-    match rx {
-        256 => Ours::connected(Session::new(Box::leak(Box::new(
-            Storage::<256, 4096, 8>::new(),
-        )))),
-        _ => Ours::connected(Session::new(Box::leak(Box::new(
-            Storage::<2048, 4096, 8>::new(),
-        )))),
-    }
+pub fn connected(rx: usize) -> Connected<Ours> {
+    let session = match rx {
+        256 => Session::new(Box::leak(Box::new(Storage::<256, 4096, 8>::new()))),
+        _ => Session::new(Box::leak(Box::new(Storage::<2048, 4096, 8>::new()))),
+    };
+    Connected::new(Ours::connected(session), incoming)
 }
 
 impl Ours {
     pub fn connected(session: Session<'static>) -> Self {
-        let messages = LEVELS.map(|qos| incoming(qos, 9, &PAYLOAD));
-        let mut ours = Self { session, messages };
+        let mut ours = Self(session);
         let options = Connect {
             keep_alive: Connect::NO_KEEP_ALIVE,
             ..Connect::new("bench")
         };
-        ours.session.connect(&options, NOW).expect("it fits");
-        ours.flush();
-        ours.put(&CONNACK);
-        assert_eq!(ours.events(), 1, "it is connected");
+        ours.0.connect(&options, NOW).expect("it fits");
+        ours.flush(&mut Log::default());
+        ours.fill(&CONNACK);
+        let events = ours.events(&mut Outcome::default());
+        assert_eq!(events, 1, "it is connected");
         ours
-    }
-
-    /// Receives a message, with all acknowledgements.
-    fn receive(&mut self, qos: QoS) -> usize {
-        let message = std::mem::take(&mut self.messages[qos as usize]);
-        self.put(&message);
-        self.messages[qos as usize] = message;
-        let mut sent = self.turn();
-        if qos == QoS::ExactlyOnce {
-            self.put(&Pubrel::new(packets::id(9)).to_bytes());
-            sent += self.turn();
-        }
-        sent
-    }
-
-    /// Sends a message, with all acknowledgements.
-    pub fn send(&mut self, qos: QoS) -> usize {
-        let message = Message {
-            qos,
-            ..Message::new(TOPIC, &PAYLOAD)
-        };
-        let id = self.session.publish(&message).expect("there is room");
-        let mut sent = self.flush();
-        match (qos, id) {
-            (QoS::AtLeastOnce, Some(id)) => self.put(&Puback::new(id).to_bytes()),
-            (QoS::ExactlyOnce, Some(id)) => {
-                self.put(&Pubrec::new(id).to_bytes());
-                sent += self.turn();
-                self.put(&Pubcomp::new(id).to_bytes());
-            }
-            _ => return sent,
-        }
-        sent + self.turn()
     }
 
     /// Publishes a message that is not acknowledged.
@@ -225,87 +172,105 @@ impl Ours {
             qos: QoS::AtLeastOnce,
             ..Message::new(TOPIC, b"")
         };
-        self.session.publish(&message).expect("there is room");
-        self.flush();
+        self.0.publish(&message).expect("there is room");
+        self.flush(&mut Log::default());
     }
 
-    /// Receives bytes in reads of this size.
-    pub fn take(&mut self, bytes: &[u8], read: usize) -> usize {
-        bytes
-            .chunks(read)
-            .map(|read| {
-                self.put(read);
-                self.turn()
-            })
-            .sum()
+    fn fill(&mut self, bytes: &[u8]) {
+        self.0.space()[..bytes.len()].copy_from_slice(bytes);
+        self.0.commit(bytes.len());
     }
 
-    fn put(&mut self, bytes: &[u8]) {
-        self.session.space()[..bytes.len()].copy_from_slice(bytes);
-        self.session.commit(bytes.len());
-    }
-
-    fn turn(&mut self) -> usize {
-        self.events() + self.flush()
-    }
-
-    fn events(&mut self) -> usize {
+    fn events(&mut self, outcome: &mut Outcome) -> usize {
         let mut events = 0;
-        while let Some(ready) = self.session.poll(NOW).expect("nothing is wrong") {
-            let event = self.session.event(ready).expect("nothing is wrong");
-            std::hint::black_box(event);
+        while let Some(ready) = self.0.poll(NOW).expect("nothing is wrong") {
+            let event = self.0.event(ready).expect("nothing is wrong");
+            if let Some(Event::Message(message)) = std::hint::black_box(event) {
+                outcome.deliver(message.payload);
+            }
             events += 1;
         }
         events
     }
 
-    fn flush(&mut self) -> usize {
+    fn flush(&mut self, log: &mut Log) -> usize {
         let mut sent = 0;
         loop {
-            let pending = std::hint::black_box(self.session.pending(NOW)).len();
-            if pending == 0 {
+            let pending = std::hint::black_box(self.0.pending(NOW));
+            let len = pending.len();
+            if len == 0 {
                 return sent;
             }
-            self.session.consume(pending, NOW);
-            sent += pending;
+            log.sent(pending);
+            self.0.consume(len, NOW);
+            sent += len;
         }
     }
 }
 
-/// The same work on the connection of mqtt-protocol-core, which returns packets to be written as events.
-struct Core {
-    connection: Connection<Client>,
-    messages: [Vec<u8>; 3],
+impl Peer for Ours {
+    #[inline(always)]
+    fn put(&mut self, bytes: &[u8], outcome: &mut Outcome, log: &mut Log) {
+        log.received(bytes);
+        self.fill(bytes);
+        self.events(outcome);
+        outcome.sent += self.flush(log);
+    }
+
+    fn send(&mut self, qos: QoS, log: &mut Log) -> Outcome {
+        let message = Message {
+            qos,
+            ..Message::new(TOPIC, &PAYLOAD)
+        };
+        let id = self.0.publish(&message).expect("there is room");
+        let mut outcome = Outcome::default();
+        outcome.sent += self.flush(log);
+        match (qos, id) {
+            (QoS::AtLeastOnce, Some(id)) => {
+                self.put(&Puback::new(id).to_bytes(), &mut outcome, log);
+            }
+            (QoS::ExactlyOnce, Some(id)) => {
+                self.put(&Pubrec::new(id).to_bytes(), &mut outcome, log);
+                self.put(&Pubcomp::new(id).to_bytes(), &mut outcome, log);
+            }
+            _ => {}
+        }
+        outcome
+    }
 }
 
+/// The same work on the connection of mqtt-protocol-core, which returns packets to be written as events.
+struct Core(Connection<Client>);
+
 impl Core {
-    fn connected() -> Self {
+    fn connected() -> Connected<Self> {
         let mut connection = Connection::new(Version::V3_1_1);
         connection.set_auto_pub_response(true);
         let connect = v3_1_1::Connect::builder()
             .client_id("bench")
             .expect("it is valid");
         let _ = connection.checked_send(connect.build().expect("it is valid"));
-        let messages = LEVELS.map(|qos| incoming(qos, 9, &PAYLOAD));
-        let mut core = Self {
-            connection,
-            messages,
-        };
-        core.put(&CONNACK);
-        core
+        let mut core = Self(connection);
+        core.receive(&CONNACK, &mut Outcome::default(), &mut Log::default());
+        Connected::new(core, incoming)
     }
 
-    fn receive(&mut self, qos: QoS) -> usize {
-        let message = std::mem::take(&mut self.messages[qos as usize]);
-        let mut sent = self.put(&message);
-        self.messages[qos as usize] = message;
-        if qos == QoS::ExactlyOnce {
-            sent += self.put(&Pubrel::new(packets::id(9)).to_bytes());
+    fn receive(&mut self, bytes: &[u8], outcome: &mut Outcome, log: &mut Log) {
+        let mut cursor = Cursor::new(bytes);
+        while cursor.position() < bytes.len() as u64 {
+            handle(self.0.recv(&mut cursor), outcome, log);
         }
-        sent
+    }
+}
+
+impl Peer for Core {
+    #[inline(always)]
+    fn put(&mut self, bytes: &[u8], outcome: &mut Outcome, log: &mut Log) {
+        log.received(bytes);
+        self.receive(bytes, outcome, log);
     }
 
-    fn send(&mut self, qos: QoS) -> usize {
+    fn send(&mut self, qos: QoS, log: &mut Log) -> Outcome {
         let level = Qos::try_from(qos as u8).expect("it is one");
         let publish = v3_1_1::Publish::builder()
             .topic_name(TOPIC)
@@ -313,49 +278,40 @@ impl Core {
         let mut publish = publish.qos(level).payload(&PAYLOAD[..]);
         let mut number = 0;
         if qos != QoS::AtMostOnce {
-            number = self.connection.acquire_packet_id().expect("one is free");
+            number = self.0.acquire_packet_id().expect("one is free");
             publish = publish.packet_id(number);
         }
-        let events = self
-            .connection
-            .checked_send(publish.build().expect("it is valid"));
-        let mut sent = written(events);
+        let events = self.0.checked_send(publish.build().expect("it is valid"));
+        let mut outcome = Outcome::default();
+        handle(events, &mut outcome, log);
         if qos == QoS::AtLeastOnce {
-            sent += self.put(&Puback::new(packets::id(number)).to_bytes());
+            let puback = Puback::new(packets::id(number));
+            self.put(&puback.to_bytes(), &mut outcome, log);
         } else if qos == QoS::ExactlyOnce {
-            sent += self.put(&Pubrec::new(packets::id(number)).to_bytes());
-            sent += self.put(&Pubcomp::new(packets::id(number)).to_bytes());
+            let id = packets::id(number);
+            self.put(&Pubrec::new(id).to_bytes(), &mut outcome, log);
+            self.put(&Pubcomp::new(id).to_bytes(), &mut outcome, log);
         }
-        sent
-    }
-
-    fn take(&mut self, bytes: &[u8], read: usize) -> usize {
-        bytes.chunks(read).map(|read| self.put(read)).sum()
-    }
-
-    fn put(&mut self, bytes: &[u8]) -> usize {
-        let mut sent = 0;
-        let mut cursor = Cursor::new(bytes);
-        while cursor.position() < bytes.len() as u64 {
-            sent += written(self.connection.recv(&mut cursor));
-        }
-        sent
+        outcome
     }
 }
 
-/// Encodes the packets that the connection wants to send. Returns their length.
-fn written(events: Vec<CoreEvent>) -> usize {
-    let mut sent = 0;
+/// Encodes the packets that the connection wants to send, and takes the delivered messages.
+fn handle(events: Vec<CoreEvent>, outcome: &mut Outcome, log: &mut Log) {
     for event in std::hint::black_box(events) {
         match event {
             CoreEvent::RequestSendPacket { packet, .. } => {
-                sent += std::hint::black_box(packet.to_continuous_buffer()).len();
+                let bytes = std::hint::black_box(packet.to_continuous_buffer());
+                log.sent(&bytes);
+                outcome.sent += bytes.len();
+            }
+            CoreEvent::NotifyPacketReceived(GenericPacket::V3_1_1Publish(publish)) => {
+                outcome.deliver(publish.payload().as_slice());
             }
             CoreEvent::NotifyError(error) => panic!("{error:?}"),
             _ => {}
         }
     }
-    sent
 }
 
 /// Decodes a stream that is received in reads of this size. `one` decodes the packet at the start and returns its
@@ -395,51 +351,35 @@ fn mqttrs(bytes: &[u8]) -> Option<usize> {
     }
 }
 
-fn mqttbytes(bytes: &[u8], read: usize) -> usize {
+/// Decodes a stream with a crate that takes the packet at the start out of its buffer. `next` decodes one packet.
+fn decode_from<P>(
+    bytes: &[u8],
+    read: usize,
+    mut next: impl FnMut(&mut BytesMut) -> Option<P>,
+) -> usize {
     let (mut kept, mut packets) = (BytesMut::with_capacity(4096), 0);
     for read in bytes.chunks(read) {
         kept.extend_from_slice(read);
-        loop {
-            match mqttbytes::v4::read(&mut kept, usize::MAX) {
-                Ok(packet) => {
-                    std::hint::black_box(packet);
-                    packets += 1;
-                }
-                Err(mqttbytes::Error::InsufficientBytes(_)) => break,
-                Err(error) => panic!("{error:?}"),
-            }
-        }
-    }
-    packets
-}
-
-fn rumqttc(bytes: &[u8], read: usize) -> usize {
-    let (mut kept, mut packets) = (BytesMut::with_capacity(4096), 0);
-    for read in bytes.chunks(read) {
-        kept.extend_from_slice(read);
-        loop {
-            match rumqttc::Packet::read(&mut kept, usize::MAX) {
-                Ok(packet) => {
-                    std::hint::black_box(packet);
-                    packets += 1;
-                }
-                Err(rumqttc::Error::InsufficientBytes(_)) => break,
-                Err(error) => panic!("{error:?}"),
-            }
-        }
-    }
-    packets
-}
-
-fn rmqtt(bytes: &[u8], read: usize) -> usize {
-    let mut codec = rmqtt_codec::v3::Codec::new(0);
-    let (mut kept, mut packets) = (BytesMut::with_capacity(4096), 0);
-    for read in bytes.chunks(read) {
-        kept.extend_from_slice(read);
-        while let Some(packet) = codec.decode(&mut kept).expect("it is valid") {
+        while let Some(packet) = next(&mut kept) {
             std::hint::black_box(packet);
             packets += 1;
         }
     }
     packets
+}
+
+fn mqttbytes(kept: &mut BytesMut) -> Option<mqttbytes::v4::Packet> {
+    match mqttbytes::v4::read(kept, usize::MAX) {
+        Ok(packet) => Some(packet),
+        Err(mqttbytes::Error::InsufficientBytes(_)) => None,
+        Err(error) => panic!("{error:?}"),
+    }
+}
+
+fn rumqttc(kept: &mut BytesMut) -> Option<rumqttc::Packet> {
+    match rumqttc::Packet::read(kept, usize::MAX) {
+        Ok(packet) => Some(packet),
+        Err(rumqttc::Error::InsufficientBytes(_)) => None,
+        Err(error) => panic!("{error:?}"),
+    }
 }
