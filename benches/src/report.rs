@@ -58,7 +58,7 @@ Faults in a PUBLISH or SUBSCRIBE that each decoder refuses:
 /// Remarks on missed targets: attempts, and further possibilities.
 const MISSED: &str = "\
 - Decoding a PUBLISH: a shortcut (src/codec/fast.rs) splits a PUBLISH with a plain topic. The rest is the check of the topic, and the copy of
-  the result, an enum of all packet types. One function reads or writes the Remaining Length in a loop, for all targets.
+  the result, an enum of all packet types. A Remaining Length of one or two bytes is read without a loop, and each length is written in one.
 - Encoding: short fields are copied in two blocks, without a call of memcpy. Each field is checked once more against the end of the buffer,
   because the code must not panic. Copying without this check needs `unsafe`. The length of each field of a CONNECT is computed before it is
   written. Copying the shortest fields without a call saved nothing.

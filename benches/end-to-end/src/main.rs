@@ -31,7 +31,7 @@ use self::{
 };
 
 const ROUNDS: usize = 5;
-const WINDOWS: [usize; 2] = [1, 16];
+const WINDOWS: [usize; 2] = [1, worker::SLOTS];
 const SIZES: [usize; 2] = [64, 16 * 1024];
 const LIMIT: Duration = Duration::from_secs(1);
 
