@@ -329,3 +329,37 @@ fn disconnect_server_sends_invalid_suback_returns_error() {
     };
     assert_eq!(client.disconnect().err(), Some(Error::Protocol(error)));
 }
+
+/// A packet cannot be sent any more, and an event is pending.
+#[test]
+fn flush_stream_ended_before_event_was_taken_returns_not_connected() {
+    let network = Network::new();
+    let mut storage = storage();
+    let mut session = Session::new(&mut storage);
+    let mut client = connected(&mut session, &network, &options());
+    network.writes(&[], Step::NotReady);
+    network.feed(&publish("in", b"x", QoS::AtMostOnce, 1));
+    network.end();
+    client
+        .publish(&message("out", b"x", QoS::AtLeastOnce))
+        .unwrap();
+    let not_connected = Error::Request(RequestError::NotConnected);
+    assert_eq!(client.flush(), Err(not_connected));
+    assert!(matches!(client.recv(), Ok(Event::Message(_))));
+    assert_eq!(client.recv(), Err(Error::Closed));
+}
+
+/// Nothing is left to be sent after DISCONNECT.
+#[test]
+fn flush_server_closed_after_disconnect_succeeds() {
+    let network = Network::new();
+    let mut storage = storage();
+    let mut session = Session::new(&mut storage);
+    let mut client = connected(&mut session, &network, &options());
+    client.session().disconnect().unwrap();
+    client.flush().unwrap();
+    assert_eq!(network.take_sent(), DISCONNECT);
+    network.end();
+    assert_eq!(client.recv(), Err(Error::Closed));
+    assert_eq!(client.flush(), Ok(()));
+}

@@ -861,6 +861,21 @@ fn set_subscriptions_fills_buffer_everything_is_sent() {
     assert_eq!(sent[2], DISCONNECT);
 }
 
+/// Before the first CONNECT is written, a filter may need the whole buffer but the room of DISCONNECT.
+#[test]
+fn set_subscriptions_fills_empty_buffer_is_accepted() {
+    let longest: &'static str = "f".repeat(256 - 2 - 8).leak();
+    let list: Filters = vec![(longest, QoS::AtMostOnce)].leak();
+    let mut storage = TestStorage::new();
+    let mut driven = TestSession::new(&mut storage);
+    driven.session.set_subscriptions(list).unwrap();
+    let refused = driven.session.prepare(&KEEP);
+    assert!(matches!(
+        refused,
+        Err(RequestError::PacketTooLarge { capacity: 0, .. })
+    ));
+}
+
 /// A shorter list frees room. Without a list, all its room is free.
 #[test]
 fn set_subscriptions_empty_frees_room() {
