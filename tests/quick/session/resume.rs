@@ -671,3 +671,19 @@ fn dropped_messages_announced_and_not_taken_are_reported_again() {
     driven.accept(false);
     driven.expect(&[Event::Qos0Dropped(1)]);
 }
+
+/// A caller may ask for the deadline after each event.
+#[test]
+fn deadline_report_pending_has_passed() {
+    let mut storage = TestStorage::new();
+    let mut driven = TestSession::connected_with(&mut storage, &CLEAN);
+    driven.publish(1, b"x");
+    driven.sent();
+    driven.lose();
+    driven.connect(&CLEAN);
+    driven.sent();
+    driven.accept(false);
+    assert_eq!(driven.time_to_deadline(), Some(0));
+    driven.expect(&[Event::PublishDiscarded(id(1))]);
+    assert_ne!(driven.time_to_deadline(), Some(0));
+}
