@@ -87,16 +87,15 @@ fn random_histories_lose_and_repeat_nothing() {
     let setting = |name: &str| std::env::var(name).ok()?.parse().ok();
     let first = setting("DEVICE_FIRST").unwrap_or(0);
     let count = setting("DEVICE_COUNT").unwrap_or(COUNT);
-    let next = std::sync::atomic::AtomicU64::new(first);
+    let seeds = Mutex::new(first..first + count);
     let kinds = Mutex::new(Kinds::new());
     std::thread::scope(|scope| {
         for _ in 0..2 {
             scope.spawn(|| {
                 loop {
-                    let seed = next.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
-                    if seed >= first + count {
+                    let Some(seed) = seeds.lock().unwrap().next() else {
                         break;
-                    }
+                    };
                     let ran = std::panic::catch_unwind(|| run(seed));
                     let Ok(ran) = ran else {
                         panic!("DEVICE_FIRST={seed} DEVICE_COUNT=1");
