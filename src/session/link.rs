@@ -132,7 +132,7 @@ impl Link {
         matches!(self.reason, ProtocolError::Refused(_))
     }
 
-    /// Returns `true` if the connection was closed without a reason, and not by our DISCONNECT.
+    /// Returns `true` if the connection, which must be closed, was closed without a reason, and not by our DISCONNECT.
     pub(super) const fn was_closed_silently(&self) -> bool {
         let is_silent = matches!(
             self.reason,
@@ -140,7 +140,7 @@ impl Link {
                 | ProtocolError::ClosedAtPublish { .. }
                 | ProtocolError::ClosedAtSubscribe { .. }
         );
-        !self.is_open() && is_silent && !self.disconnected
+        is_silent && !self.disconnected
     }
 
     /// Returns the reason why the connection was closed, or [`ProtocolError::Closed`] if it is open.
