@@ -28,7 +28,7 @@ const NAP: Duration = Duration::from_millis(100);
 const BATCH: u64 = 64;
 /// Maximum time without progress of any session while all connect.
 const PATIENCE: Duration = Duration::from_secs(30);
-/// Maximum time without a received message until the last one is received.
+/// Maximum time until the last messages are received.
 const REST: Duration = Duration::from_secs(10);
 /// Maximum time until all DISCONNECTs were sent.
 const GOODBYE: Duration = Duration::from_secs(2);
@@ -145,12 +145,9 @@ impl<'b, 'o> Fleet<'b, 'o> {
             bar.set_message(self.progress(begun.elapsed()));
         }
         self.figures.publishing = begun.elapsed();
-        let mut moved = (StdInstant::now(), self.figures.received);
-        while !self.figures.is_complete(self.options.qos) && moved.0.elapsed() < REST {
+        let end = StdInstant::now();
+        while !self.figures.is_complete(self.options.qos) && end.elapsed() < REST {
             self.round(NAP)?;
-            if self.figures.received > moved.1 {
-                moved = (StdInstant::now(), self.figures.received);
-            }
         }
         bar.finish_and_clear();
         Ok(())

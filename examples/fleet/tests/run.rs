@@ -7,17 +7,12 @@
 )]
 
 use std::{
-    io::Read as _,
-    process::{Child, Command, Output, Stdio},
+    process::{Command, Output, Stdio},
     thread,
     time::{Duration, Instant},
 };
 
-use faults::{Mosquitto, Plan, Proxy, Record};
-use umqtt::codec::Packet;
-
-/// Maximum time of a step on a busy machine.
-const LONG: Duration = Duration::from_secs(60);
+use faults::{Mosquitto, Proxy};
 
 fn command(arguments: &str) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_fleet"));
@@ -57,7 +52,7 @@ fn fleet_without_broker_option_starts_one() {
         "{stdout}"
     );
     assert!(stdout.contains("50 connected and subscribed"), "{stdout}");
-    assert!(number(&stdout, " sent,") > 0, "{stdout}");
+    assert!(number(&stdout, " sent,") >= 500, "{stdout}");
     assert!(stdout.contains(" 99 %: "), "{stdout}");
     assert!(number(&stdout, " bytes a session:") > 1_000, "{stdout}");
 }
@@ -73,7 +68,7 @@ fn fifty_sessions_at_each_qos_complete() {
             broker.address
         ));
         let sent = number(&stdout, " sent,");
-        assert!(sent > 0, "{stdout}");
+        assert!(sent >= 250, "{stdout}");
         assert_eq!(number(&stdout, " received again,"), sent, "{stdout}");
         let acknowledged = if qos == 0 { 0 } else { sent };
         assert_eq!(number(&stdout, " acknowledged,"), acknowledged, "{stdout}");
@@ -85,14 +80,20 @@ fn lost_connections_are_reopened_and_reported() {
     let Some(broker) = Mosquitto::start() else {
         return;
     };
-    let (proxy, endless) = start_through_proxy(&broker, 20);
-    wait_for_messages(&proxy, 20);
+    let proxy = Proxy::new(broker.address);
+    let arguments = format!("--broker {} --sessions 20 --seconds 3", proxy.address);
+    let child = command(&arguments)
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    thread::sleep(Duration::from_secs(1));
     proxy.cut();
-    wait_for_messages(&proxy, 40);
-    let (code, stdout, stderr) = endless.interrupt();
-    assert_eq!(code, Some(1), "{stdout}");
+    let output = child.wait_with_output().unwrap();
+    let (stdout, stderr) = texts(&output);
+    assert!(!output.status.success(), "{stdout}");
     assert_eq!(number(&stdout, " connections lost"), 20, "{stdout}");
-    assert!(number(&stdout, " sent,") >= 40, "{stdout}");
+    assert!(number(&stdout, " sent,") > 1_500, "{stdout}");
     assert!(
         stderr.contains("not received again") || stderr.contains("20 connections lost"),
         "{stderr}"
@@ -101,79 +102,23 @@ fn lost_connections_are_reopened_and_reported() {
 
 #[test]
 fn ctrl_c_ends_program_without_error() {
-    let Some(broker) = Mosquitto::start() else {
-        return;
-    };
-    let (proxy, endless) = start_through_proxy(&broker, 10);
-    wait_for_messages(&proxy, 10);
-    let (code, stdout, stderr) = endless.interrupt();
-    assert_eq!(code, Some(0), "{stdout}\n{stderr}");
-    assert!(stdout.contains("10 connected"), "{stdout}");
-}
-
-/// A run for an hour. It is killed at the end of the test.
-struct Endless(Child);
-
-fn start_through_proxy(broker: &Mosquitto, sessions: usize) -> (Proxy, Endless) {
-    let (proxy, _cuts) = Proxy::with(broker.address, || Plan {
-        record: true,
-        ..Plan::default()
-    });
-    let child = command(&format!(
-        "--broker {} --sessions {sessions} --seconds 3600",
-        proxy.address
-    ))
-    .stdout(Stdio::piped())
-    .stderr(Stdio::piped())
-    .spawn();
-    (proxy, Endless(child.unwrap()))
-}
-
-/// Waits until this number of connections has received a message.
-fn wait_for_messages(proxy: &Proxy, connections: usize) {
-    let has_message = |record: &Record| {
-        let mut packets = record.packets_down();
-        packets.any(|packet| matches!(packet, Packet::Publish(_)))
-    };
-    wait_for("a message on each connection", || {
-        let records = proxy.records();
-        let count = records.iter().filter(|record| has_message(record)).count();
-        (count == connections).then_some(())
-    });
-}
-
-fn wait_for<T>(what: &str, mut attempt: impl FnMut() -> Option<T>) -> T {
+    let child = command("--sessions 10 --seconds 3600")
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    thread::sleep(Duration::from_secs(2));
     let start = Instant::now();
-    loop {
-        if let Some(found) = attempt() {
-            return found;
-        }
-        assert!(start.elapsed() < LONG, "not found in time: {what}");
-        thread::sleep(Duration::from_millis(10));
-    }
-}
-
-impl Endless {
-    /// Presses Ctrl-C. Returns the exit code and both outputs.
-    fn interrupt(mut self) -> (Option<i32>, String, String) {
-        let id = self.0.id().to_string();
-        let status = Command::new("kill").args(["-INT", &id]).status();
-        assert!(status.unwrap().success());
-        let status = wait_for("the end of the program", || self.0.try_wait().unwrap());
-        let (mut stdout, mut stderr) = (String::new(), String::new());
-        let pipe = self.0.stdout.as_mut().unwrap();
-        pipe.read_to_string(&mut stdout).unwrap();
-        let pipe = self.0.stderr.as_mut().unwrap();
-        pipe.read_to_string(&mut stderr).unwrap();
-        (status.code(), stdout, stderr)
-    }
-}
-
-impl Drop for Endless {
-    fn drop(&mut self) {
-        drop(self.0.kill());
-        drop(self.0.wait());
-    }
+    let id = child.id().to_string();
+    let status = Command::new("kill").args(["-INT", &id]).status();
+    assert!(status.unwrap().success());
+    let output = child.wait_with_output().unwrap();
+    let (stdout, _) = texts(&output);
+    assert!(output.status.success(), "{stdout}");
+    assert!(stdout.contains("10 connected"), "{stdout}");
+    assert!(
+        start.elapsed() < Duration::from_secs(5),
+        "the program did not end at once"
+    );
 }
 
 #[test]

@@ -33,8 +33,7 @@ fn inputs_of_up_to_three_bytes_match_the_checker() {
     }
 }
 
-/// These 4,294,967,296 inputs take minutes, so only a release build tests them (`.ci/exhaustive --all`). All cores take
-/// part.
+/// These 4,294,967,296 inputs take minutes, so only a release build tests them. All cores take part.
 #[cfg(not(debug_assertions))]
 #[test]
 fn inputs_of_four_bytes_match_the_checker() {

@@ -12,7 +12,7 @@ use crate::{Result, broker::Broker, chip::Chip, host::Host, packets, table::Tabl
 /// Keep alive and response timeout of `check`.
 const NOTICED: Duration = Duration::from_secs(3 + 4);
 /// Tolerance for QEMU on a busy machine.
-const SLACK: Duration = Duration::from_secs(20);
+const SLACK: Duration = Duration::from_secs(1);
 
 /// Number of messages of each counting task of `check`.
 const COUNT: u32 = 200;

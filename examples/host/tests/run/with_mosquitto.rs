@@ -1,5 +1,7 @@
 //! Tests with mosquitto, if it is installed.
 
+use std::time::{Duration, Instant};
+
 use crate::{
     mosquitto::{Mosquitto, is_installed, skipped},
     process::{count, host, host_command, start, with_both_clients},
@@ -142,13 +144,19 @@ fn ctrl_c_broker_stopped_ends_program() {
         let mut host = host(&format!("{client} --broker {}", broker.address));
         host.line("Came back");
         broker.signal("-STOP");
+        let start = Instant::now();
         host.interrupt();
         let lines = host.succeeds();
         // A program that waits for the broker's answer would add "Disconnected."
         assert_eq!(lines.last().unwrap(), "Stopped.");
+        assert!(
+            start.elapsed() < Duration::from_secs(3),
+            "the program did not end at once"
+        );
     });
 }
 
+/// The program detects a stopped broker within the sum of the keep alive and the response timeout of 10 s.
 #[test]
 fn stopped_broker_is_detected() {
     if !is_installed() {
@@ -162,7 +170,9 @@ fn stopped_broker_is_detected() {
         ));
         host.line("Came back");
         broker.signal("-STOP");
+        let start = Instant::now();
         host.line("no PINGRESP");
+        assert!(start.elapsed() < Duration::from_secs(16), "noticed late");
     });
 }
 
