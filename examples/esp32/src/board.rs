@@ -3,6 +3,7 @@
 
 mod dial;
 pub mod flash;
+mod lamp;
 mod led;
 mod wifi;
 
@@ -21,6 +22,7 @@ use esp_hal::{
 use esp_println as _; // the transport of its frames
 
 pub use self::dial::{credentials, dial};
+pub use self::lamp::Lamp;
 pub use self::led::Led;
 pub use self::wifi::join;
 

@@ -3,10 +3,10 @@
 #![no_std]
 #![no_main]
 
-use core::{cell::RefCell, future::pending};
+use core::cell::RefCell;
 
 use board::{
-    Led, info,
+    Lamp, info,
     settings::{MQTT_HOST, MQTT_PORT, TOPIC_PREFIX},
     warning,
 };
@@ -24,12 +24,6 @@ use umqtt::{
 };
 
 esp_bootloader_esp_idf::esp_app_desc!();
-
-/// The light, and the LED that shows it.
-struct Lamp<'a> {
-    light: Light<'a>,
-    led: Led,
-}
 
 #[esp_rtos::main]
 async fn main(spawner: Spawner) -> ! {
@@ -59,8 +53,7 @@ async fn main(spawner: Spawner) -> ! {
     };
     let (mqtt, runner) = device.split();
     let light = Light::new(topic, QoS::AtLeastOnce);
-    let led = board.led;
-    let lamp = RefCell::new(Lamp { light, led });
+    let lamp = RefCell::new(Lamp::new(light, board.led));
     join(stay_connected(stack, runner, &lamp), publish(mqtt, &lamp))
         .await
         .0
@@ -79,11 +72,7 @@ async fn stay_connected(
         let dialled = board::dial(stack, &mut socket, MQTT_HOST, MQTT_PORT.unwrap_or(1883)).await;
         let delay = match dialled {
             Ok(()) => {
-                let ended = runner.run(&mut socket, |event, _| {
-                    let Lamp { light, led } = &mut *lamp.borrow_mut();
-                    info!("{}", light.handle(&event));
-                    led.set(light.is_on());
-                });
+                let ended = runner.run(&mut socket, |event, _| lamp.borrow_mut().handle(&event));
                 let ended = ended.await;
                 warning!("The connection ended: {}{}", ended, hint(&ended));
                 backoff.after(&ended, Rng::new().random())
@@ -101,27 +90,11 @@ async fn stay_connected(
 
 /// Switches the light each second, and publishes its state, while there is a connection.
 async fn publish(mqtt: Mqtt<'_>, lamp: &RefCell<Lamp<'_>>) -> ! {
-    let mut was_full = false;
     loop {
-        if let Err(error) = mqtt.connected().await {
-            warning!("The device ended: {}", error);
-            pending::<()>().await;
-        }
-        {
-            let Lamp { light, led } = &mut *lamp.borrow_mut();
-            match light.toggle(|message| mqtt.try_publish(message)) {
-                Ok(news) => {
-                    info!("{}", news);
-                    led.set(light.is_on());
-                    was_full = false;
-                }
-                Err(error) if !was_full => {
-                    warning!("Not published: {}", error);
-                    was_full = true;
-                }
-                Err(_) => {}
-            }
-        }
+        // If the device was shut down, the next line reports that.
+        let _ = mqtt.connected().await;
+        lamp.borrow_mut()
+            .toggle(|message| mqtt.try_publish(message));
         Timer::after_secs(1).await;
     }
 }

@@ -2,10 +2,10 @@
 #![no_std]
 #![no_main]
 
-use core::{cell::RefCell, future::pending};
+use core::cell::RefCell;
 
 use board::settings::{MQTT_HOST, MQTT_PORT, TLS_NAME, TOPIC_PREFIX};
-use board::{Led, info, warning};
+use board::{Lamp, info, warning};
 use embassy_executor::Spawner;
 use embassy_futures::join::join;
 use embassy_net::{Stack, tcp::TcpSocket};
@@ -25,9 +25,6 @@ esp_bootloader_esp_idf::esp_app_desc!();
 static AUTHORITY: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/authority.der"));
 /// Longest time of a handshake.
 const PATIENCE: Duration = Duration::from_secs(20);
-
-/// The light, and the LED that shows it.
-type Lamp<'a> = RefCell<(Light<'a>, Led)>;
 
 #[esp_rtos::main]
 async fn main(spawner: Spawner) -> ! {
@@ -59,7 +56,7 @@ async fn main(spawner: Spawner) -> ! {
         Err(error) => board::stop(error).await,
     };
     let (mqtt, runner) = device.split();
-    let lamp = RefCell::new((Light::new(topic, QoS::AtLeastOnce), board.led));
+    let lamp = RefCell::new(Lamp::new(Light::new(topic, QoS::AtLeastOnce), board.led));
     let network = stay_connected(stack, connector, runner, &lamp);
     join(network, publish(mqtt, &lamp)).await.0
 }
@@ -76,7 +73,7 @@ async fn stay_connected(
     stack: Stack<'static>,
     connector: Connector<'_>,
     mut runner: Runner<'_, EmbassyClock>,
-    lamp: &Lamp<'_>,
+    lamp: &RefCell<Lamp<'_>>,
 ) -> ! {
     let (mut rx, mut tx) = ([0; 2048], [0; 2048]);
     let mut socket = TcpSocket::new(stack, &mut rx, &mut tx);
@@ -89,11 +86,7 @@ async fn stay_connected(
                 let handshake = connector.connect(&mut socket, TLS_NAME);
                 match with_timeout(PATIENCE, handshake).await {
                     Ok(Ok(stream)) => {
-                        let ended = runner.run(stream, |event, _| {
-                            let (light, led) = &mut *lamp.borrow_mut();
-                            info!("{}", light.handle(&event));
-                            led.set(light.is_on());
-                        });
+                        let ended = runner.run(stream, |event, _| lamp.borrow_mut().handle(&event));
                         let ended = ended.await;
                         warning!("The connection ended: {}", ended);
                         delay = Some(backoff.after(&ended, Rng::new().random()));
@@ -111,28 +104,12 @@ async fn stay_connected(
 }
 
 /// Switches the light each second, and publishes its state, while there is a connection.
-async fn publish(mqtt: Mqtt<'_>, lamp: &Lamp<'_>) -> ! {
-    let mut was_full = false;
+async fn publish(mqtt: Mqtt<'_>, lamp: &RefCell<Lamp<'_>>) -> ! {
     loop {
-        if let Err(error) = mqtt.connected().await {
-            warning!("The device ended: {}", error);
-            pending::<()>().await;
-        }
-        {
-            let (light, led) = &mut *lamp.borrow_mut();
-            match light.toggle(|message| mqtt.try_publish(message)) {
-                Ok(news) => {
-                    info!("{}", news);
-                    led.set(light.is_on());
-                    was_full = false;
-                }
-                Err(error) if !was_full => {
-                    warning!("Not published: {}", error);
-                    was_full = true;
-                }
-                Err(_) => {}
-            }
-        }
+        // If the device was shut down, the next line reports that.
+        let _ = mqtt.connected().await;
+        lamp.borrow_mut()
+            .toggle(|message| mqtt.try_publish(message));
         Timer::after_secs(1).await;
     }
 }
