@@ -11,8 +11,6 @@ pub(super) struct PlainPublish<'a> {
     pub(super) topic: &'a [u8],
     /// Packet id, at QoS 1 and 2, and payload.
     pub(super) rest: &'a [u8],
-    /// Length of the packet, in bytes.
-    pub(super) len: usize,
 }
 
 /// Returns the lengths of the fixed header and of the whole packet, or `None` if the Remaining Length has more than two
@@ -44,12 +42,7 @@ pub(super) fn split_publish(
     }
     let (topic_len, rest) = bytes.get(header_len..len)?.split_first_chunk()?;
     let (topic, rest) = rest.split_at_checked(usize::from(u16::from_be_bytes(*topic_len)))?;
-    is_plain_topic(topic).then_some(PlainPublish {
-        flags,
-        topic,
-        rest,
-        len,
-    })
+    is_plain_topic(topic).then_some(PlainPublish { flags, topic, rest })
 }
 
 /// Returns `true` if the topic is certainly valid: 1 to 65,535 bytes of ASCII without NUL, `#` and `+`.

@@ -235,7 +235,8 @@ fn decode_other(bytes: &[u8]) -> Decoded<'_> {
     }
 }
 
-/// Decodes a valid PINGRESP, CONNACK, UNSUBACK or acknowledgement of a PUBLISH. It saves 45 of 99 instructions of a PUBACK on x86-64.
+/// Decodes a valid PINGRESP, CONNACK, UNSUBACK or acknowledgement of a PUBLISH. It saves half of the instructions of a
+/// PUBACK on x86-64.
 #[inline(always)]
 fn decode_short<'a>(bytes: &[u8]) -> Option<(Packet<'a>, usize)> {
     const CONNACK: u8 = PacketType::Connack.first_byte();
@@ -260,7 +261,7 @@ fn decode_short<'a>(bytes: &[u8]) -> Option<(Packet<'a>, usize)> {
 }
 
 /// Decodes the packet at the start of `bytes`, which is a PUBLISH.
-#[inline(always)] // saves 45 of 120 instructions if a stream is decoded again after each byte
+#[inline(always)] // saves a third if a stream is decoded again after each byte
 fn decode_publish(bytes: &[u8]) -> Decoded<'_> {
     let Some((header_len, len)) = fast::short_lengths(bytes) else {
         return decode_long_publish(bytes);
@@ -279,7 +280,7 @@ fn decode_whole_publish(bytes: &[u8], header_len: usize, len: usize) -> Decoded<
     if let Some(parts) = fast::split_publish(bytes, header_len, len)
         && let Some(publish) = Publish::from_plain(&parts)
     {
-        return Ok(Some((Packet::Publish(publish), parts.len)));
+        return Ok(Some((Packet::Publish(publish), len)));
     }
     Packet::decode_any(bytes)
 }

@@ -41,7 +41,7 @@ impl Writer<'_> {
 }
 
 /// Calls `fields` to write `len` bytes to the start of `out`. Returns these bytes.
-#[inline(always)]
+#[inline(always)] // as `FixedHeader::encode`
 pub(super) fn write(
     out: &mut [u8],
     len: usize,

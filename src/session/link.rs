@@ -38,7 +38,7 @@ pub(super) struct Link {
     /// An earlier CONNECT of this session was sent and not answered.
     connect_unanswered: bool,
     state: State,
-    /// Why the connection was closed. It is `Closed` until then.
+    /// Reason of the end of the connection; [`ProtocolError::Closed`] while it is open.
     reason: ProtocolError,
 }
 
@@ -132,7 +132,7 @@ impl Link {
         matches!(self.reason, ProtocolError::Refused(_))
     }
 
-    /// Returns `true` if the connection, which must be closed, was closed without a reason, and not by our DISCONNECT.
+    /// Returns `true` if the connection ended without a reason, and not by our DISCONNECT. Call it after the end.
     pub(super) const fn was_closed_silently(&self) -> bool {
         let is_silent = matches!(
             self.reason,
