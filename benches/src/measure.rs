@@ -52,42 +52,6 @@ impl<I, O, S: FnMut() -> I, R: FnMut(&mut I) -> O> Work for Job<S, R> {
     }
 }
 
-/// A routine without input, whose result is compared with the expected one.
-struct Checked<O, R> {
-    name: String,
-    expected: O,
-    routine: R,
-}
-
-impl<O: PartialEq + Debug, R: FnMut() -> O> Checked<O, R> {
-    fn check(&self, result: &O) {
-        assert_eq!(*result, self.expected, "{}", self.name);
-    }
-}
-
-impl<O: PartialEq + Debug, R: FnMut() -> O> Work for Checked<O, R> {
-    fn name(&self) -> &str {
-        &self.name
-    }
-
-    fn once(&mut self) {
-        let result = (self.routine)();
-        self.check(&result);
-        let mut result = None;
-        measured(&mut || result = Some(black_box((self.routine)())));
-        self.check(&result.expect("it has run"));
-    }
-
-    fn often(&mut self, criterion: &mut Criterion) {
-        let name = self.name.replace('/', "-");
-        criterion.bench_function(&name, |bencher| {
-            bencher.iter_batched_ref(|| (), |()| (self.routine)(), BatchSize::SmallInput);
-        });
-        let result = (self.routine)();
-        self.check(&result);
-    }
-}
-
 /// Callgrind counts only inside this function.
 #[inline(never)]
 pub fn measured(work: &mut dyn FnMut()) {
@@ -117,12 +81,17 @@ impl Jobs {
         &mut self,
         name: String,
         expected: O,
-        routine: impl FnMut() -> O + 'static,
+        mut routine: impl FnMut() -> O + 'static,
     ) {
-        self.0.push(Box::new(Checked {
+        let row = name.clone();
+        self.add(
             name,
-            expected,
-            routine,
-        }));
+            || (),
+            move |()| {
+                let result = routine();
+                assert_eq!(result, expected, "{row}");
+                result
+            },
+        );
     }
 }

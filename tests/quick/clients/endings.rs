@@ -300,8 +300,7 @@ fn disconnect_connack_late_waits_without_spinning() {
 /// Packets that are received after DISCONNECT was sent are checked as all others.
 #[test]
 fn disconnect_server_sends_invalid_packet_returns_error() {
-    let network = Network::new();
-    let mut storage = storage();
+    let (mut storage, network) = (storage(), Network::new());
     let mut session = Session::new(&mut storage);
     let mut client = connected(&mut session, &network, &options());
     network.answer(|_| vec![0xF0, 0]);
@@ -314,8 +313,7 @@ fn disconnect_server_sends_invalid_packet_returns_error() {
 /// A SUBACK with too many return codes, which is invalid only for its request, is also detected after DISCONNECT.
 #[test]
 fn disconnect_server_sends_invalid_suback_returns_error() {
-    let network = Network::new();
-    let mut storage = storage();
+    let (mut storage, network) = (storage(), Network::new());
     let mut session = Session::new(&mut storage);
     let mut client = connected(&mut session, &network, &options());
     let id = client.subscribe(&[("t", QoS::AtMostOnce)]).unwrap().get();
@@ -333,8 +331,7 @@ fn disconnect_server_sends_invalid_suback_returns_error() {
 /// A packet cannot be sent any more, and an event is pending.
 #[test]
 fn flush_stream_ended_before_event_was_taken_returns_not_connected() {
-    let network = Network::new();
-    let mut storage = storage();
+    let (mut storage, network) = (storage(), Network::new());
     let mut session = Session::new(&mut storage);
     let mut client = connected(&mut session, &network, &options());
     network.writes(&[], Step::NotReady);
@@ -352,8 +349,7 @@ fn flush_stream_ended_before_event_was_taken_returns_not_connected() {
 /// Nothing is left to be sent after DISCONNECT.
 #[test]
 fn flush_server_closes_after_disconnect_succeeds() {
-    let network = Network::new();
-    let mut storage = storage();
+    let (mut storage, network) = (storage(), Network::new());
     let mut session = Session::new(&mut storage);
     let mut client = connected(&mut session, &network, &options());
     client.session().disconnect().unwrap();
