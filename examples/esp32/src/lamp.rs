@@ -16,6 +16,7 @@ pub struct Lamp<'a> {
 }
 
 impl<'a> Lamp<'a> {
+    /// Creates a lamp, and leaves the LED as it is.
     pub const fn new(light: Light<'a>, led: Led) -> Self {
         Self {
             light,
@@ -31,10 +32,7 @@ impl<'a> Lamp<'a> {
     }
 
     /// Publishes the other state by this function, then switches. Of several failures in a row, it shows the first.
-    pub fn toggle<R, E: Display>(
-        &mut self,
-        publish: impl FnOnce(&Message<'_>) -> Result<R, E>,
-    ) {
+    pub fn toggle<R, E: Display>(&mut self, publish: impl FnOnce(&Message<'_>) -> Result<R, E>) {
         match self.light.toggle(publish) {
             Ok(news) => {
                 info!("{}", news);
