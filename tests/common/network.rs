@@ -67,6 +67,8 @@ struct Wire {
     writes: Script,
     flushes: VecDeque<Step>,
     flushed: u32,
+    /// Bytes were written after the last successful flush.
+    unflushed: bool,
     /// The time of the clock in ms.
     now: u32,
     written: Vec<(u32, Vec<u8>)>,
@@ -101,6 +103,7 @@ impl Network {
             writes: Script::new(),
             flushes: VecDeque::new(),
             flushed: 0,
+            unflushed: false,
             now: 0,
             written: Vec::new(),
             peer: None,
@@ -186,6 +189,11 @@ impl Network {
     /// Returns the number of successful flushes.
     pub(crate) fn flushed(&self) -> u32 {
         self.wire.borrow().flushed
+    }
+
+    /// Returns `true` if all written bytes were flushed.
+    pub(crate) fn is_flushed(&self) -> bool {
+        !self.wire.borrow().unflushed
     }
 
     /// Returns the accepted bytes of each write since the last call of this.
@@ -357,6 +365,7 @@ impl Write for Transport {
         let step = wire.writes.step(buf.len());
         let n = wire.record_failure(step)?;
         if n > 0 {
+            wire.unflushed = true;
             wire.written.push((wire.now, buf[..n].to_vec()));
             wire.show_to_peer(&buf[..n]);
         }
@@ -371,6 +380,7 @@ impl Write for Transport {
             }
             _ => {
                 wire.flushed += 1;
+                wire.unflushed = false;
                 Ok(())
             }
         }

@@ -2,8 +2,8 @@
 //! task waits without end, and none is woken without need.
 
 use crate::common::{
-    self, Fault, PINGRESP, REFUSALS, Seen, connack, encode, message, packet_id, packets, puback,
-    publish, record, refused, server,
+    self, DISCONNECT, Fault, PINGRESP, REFUSALS, Seen, connack, encode, message, packet_id,
+    packets, puback, publish, record, refused, server,
     world::{AsyncClient, Flush, Outcome, World, connected},
 };
 use embassy_futures::select::{Either, select};
@@ -303,7 +303,7 @@ fn mqtt_3_14_4_1_disconnect_flush_slow_is_completed() {
     let socket = client.into_transport();
     assert_eq!(
         world.take_sent(),
-        [publish("a", b"x", QoS::AtMostOnce, 0), vec![0xE0, 0]].concat()
+        [publish("a", b"x", QoS::AtMostOnce, 0), DISCONNECT.to_vec()].concat()
     );
     assert!(!world.is_dropped());
     drop(socket);

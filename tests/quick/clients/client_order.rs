@@ -156,7 +156,7 @@ fn disconnect_checkpoint_due_keeps_connection() {
     while client.poll().unwrap().is_some() {}
     network.end();
     assert_eq!(client.disconnect(), Ok(true));
-    assert!(network.take_sent().ends_with(&[0xE0, 0]));
+    assert!(network.take_sent().ends_with(&DISCONNECT));
     let _transport = client.into_transport();
     assert!(!network.is_dropped());
 }

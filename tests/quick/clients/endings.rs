@@ -1,8 +1,8 @@
 //! Ends of connections: received data is handled first, and the transport can be taken after any call.
 
 use crate::common::{
-    self, Client, Error, Fault, Network, Step, connack, connected, dup, encode, message, packet_id,
-    pubcomp, publish, pubrec, pubrel, suback,
+    self, Client, DISCONNECT, Error, Fault, Network, Step, connack, connected, dup, encode,
+    message, packet_id, pubcomp, publish, pubrec, pubrel, suback,
     world::{self, AsyncClient, World},
 };
 use embedded_io::ErrorKind;
@@ -12,7 +12,6 @@ use umqtt::{
 };
 
 const COUNT: u16 = 20;
-const DISCONNECT: [u8; 2] = [0xE0, 0];
 const RESET: Error = Error::Transport(Fault(ErrorKind::ConnectionReset));
 
 fn storage() -> Storage<64, 256, 4> {
@@ -173,6 +172,21 @@ fn disconnect_checkpoint_due_keeps_transport() {
         assert!(!network.is_dropped());
         drop(transport);
         assert!(network.is_dropped());
+    }
+}
+
+/// The transport fails while it is read after DISCONNECT. Before DISCONNECT was flushed, it may be lost.
+#[test]
+fn disconnect_read_failed_is_error_before_flush() {
+    for (flushes, result) in [(0, Ok(false)), (1, Err(RESET)), (3, Err(RESET))] {
+        let (mut storage, network) = (storage(), Network::new());
+        let mut session = Session::new(&mut storage);
+        let mut client = connected(&mut session, &network, &options());
+        network.flushes(&[Step::Interrupted; 3][..flushes]);
+        network.reads(&[], Step::Broken);
+        assert_eq!(client.disconnect(), result);
+        assert_eq!(network.take_sent(), DISCONNECT);
+        assert_eq!(network.is_flushed(), flushes == 0);
     }
 }
 

@@ -9,7 +9,7 @@ use umqtt::{
     codec::{Connect, Delivery, EncodeError, PacketId, QoS},
 };
 
-use crate::common::{self, Fault, Network, Step, connected, puback};
+use crate::common::{self, DISCONNECT, Fault, Network, Step, connected, puback};
 use crate::long::{self, KEEP, Sizes, Source, T, id, pattern, publish};
 
 const ALL: [QoS; 3] = [QoS::AtMostOnce, QoS::AtLeastOnce, QoS::ExactlyOnce];
@@ -383,7 +383,7 @@ fn second_payload_during_first_is_refused() {
                 let rest = send(session, &pattern(50), From::Memory, &[9], usize::MAX);
                 assert_eq!(rest, expected("t", &pattern(50), qos, false)[sent..]);
                 session.disconnect().unwrap();
-                assert_eq!(send_all(session), [0xE0, 0]);
+                assert_eq!(send_all(session), DISCONNECT);
             });
         }
     }
@@ -757,7 +757,7 @@ fn disconnect_payload_needed_is_sent_first() {
         connect(session, true);
         session.publish(&message("n", b"")).unwrap();
         session.disconnect().unwrap();
-        assert_eq!(send_all(session), [0xE0, 0]);
+        assert_eq!(send_all(session), DISCONNECT);
         session.connection_lost();
         assert_eq!(events(session).1, Some(ProtocolError::Closed));
         assert_eq!(connect(session, true), [words(Event::PayloadNeeded(id(1)))]);

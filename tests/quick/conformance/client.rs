@@ -11,11 +11,10 @@ use umqtt::{
 };
 
 use crate::common::{
-    Network, Seen, Step, connack, connected, message, packets, puback, pubcomp, publish, pubrec,
-    pubrel, record, server, suback,
+    DISCONNECT, Network, Seen, Step, connack, connected, message, packets, puback, pubcomp,
+    publish, pubrec, pubrel, record, server, suback,
 };
 
-const DISCONNECT: [u8; 2] = [0xE0, 0];
 const GRANTED: [SubackReturnCode; 1] = [Granted(QoS::ExactlyOnce)];
 
 /// [MQTT-3.14.4-1] After DISCONNECT is flushed the transport is given back to be shut down; nothing more is written.

@@ -13,7 +13,7 @@ use umqtt::{
 };
 
 use super::tasks::config;
-use crate::common::{Network, Step, connack, message, publish, refused, server};
+use crate::common::{DISCONNECT, Network, Step, connack, message, publish, refused, server};
 
 const QOS1: QoS = QoS::AtLeastOnce;
 
@@ -129,7 +129,7 @@ fn refused_message_is_delivered_again_after_resume() {
     assert_eq!(given.get(), 2);
     // A message that is postponed at the end is not acknowledged either.
     assert!(device.shut_down(&mut refuse).unwrap());
-    assert_eq!(network.take_sent(), [0xE0, 0]);
+    assert_eq!(network.take_sent(), DISCONNECT);
 }
 
 /// The call returns whether the server has closed the connection after DISCONNECT.

@@ -5,7 +5,7 @@ use umqtt::{
     codec::{Connect, DecodeError, QoS, TopicError},
 };
 
-use crate::wire::streamed;
+use crate::{common::DISCONNECT, wire::streamed};
 
 const T: Instant = Instant::from_millis(5);
 
@@ -98,7 +98,7 @@ fn disconnect_inside_payload_is_refused() {
     assert_eq!(session.payload_left(), 1);
     session.payload_sent(1, T);
     session.disconnect().unwrap();
-    assert_eq!(session.pending(T), [0xE0, 0]);
+    assert_eq!(session.pending(T), DISCONNECT);
 }
 
 /// Several queued pings are sent as one PINGREQ, which uses no room for acknowledgements.
