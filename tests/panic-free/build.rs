@@ -1,0 +1,8 @@
+//! Passes the words of `LINK_ARGS` to the linker.
+
+fn main() {
+    println!("cargo::rerun-if-env-changed=LINK_ARGS");
+    for arg in std::env::var("LINK_ARGS").unwrap_or_default().split_whitespace() {
+        println!("cargo::rustc-link-arg={arg}");
+    }
+}
