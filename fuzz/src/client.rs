@@ -8,7 +8,7 @@ pub(crate) mod server;
 
 use arbitrary::Arbitrary;
 use umqtt::{
-    Event, Message, Publisher, Session, Storage, StreamedPublish, asynch, blocking,
+    Event, Message, Publisher, RequestError, Session, Storage, StreamedPublish, asynch, blocking,
     client::Error,
     codec::{Connect, PacketId, QoS},
 };
@@ -410,6 +410,11 @@ macro_rules! client {
                                         assert_eq!(*read, byte(number, at), "at {at}");
                                         at += 1;
                                     }
+                                }
+                                Some(Err(Error::Request(RequestError::CheckpointDue))) => {
+                                    // The rest is reported as the next chunk.
+                                    line.0.borrow_mut().server.ledger.resume(number, at);
+                                    return true;
                                 }
                                 result if goes_on(&result) => {}
                                 _ => return false,

@@ -77,13 +77,14 @@ impl Ledger {
         self.downs.len() - 1
     }
 
-    /// Counts a message that the server received.
-    pub(crate) fn arrived(&mut self, publish: &Publish<'_>) {
+    /// Counts a message that the server received. Returns its number.
+    pub(crate) fn arrived(&mut self, publish: &Publish<'_>) -> usize {
         let number = number(publish.topic.as_str());
         let up = &mut self.ups[number];
         assert_eq!(publish.delivery.qos() as u8, up.qos);
         assert_eq!(publish.payload, payload(number, up.len));
         up.arrived += 1;
+        number
     }
 
     /// Records that a payload, or a part of it, was provided. Only the session knows its id.
@@ -152,6 +153,11 @@ impl Ledger {
         self.downs[number].skipped = true;
         self.chunk_at = None;
         Some((number, at))
+    }
+
+    /// Records that the message is no longer read as a stream: its next chunk is an event.
+    pub(crate) fn resume(&mut self, number: usize, at: usize) {
+        self.chunk_at = Some((number, at));
     }
 
     /// Checks the counts after all deliveries are complete.

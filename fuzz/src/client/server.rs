@@ -1,6 +1,6 @@
 //! A correct server for one client. It keeps the session over all connections.
 
-use std::collections::{HashSet, VecDeque};
+use std::collections::{HashMap, VecDeque};
 
 use umqtt::codec::{Delivery, Packet, PacketId};
 
@@ -18,7 +18,8 @@ pub(crate) struct Server {
     has_session: bool,
     queue: VecDeque<usize>,
     in_flight: Vec<Out>,
-    received: HashSet<PacketId>,
+    /// Messages at QoS 2 that were not released.
+    received: HashMap<PacketId, usize>,
     last_id: u8,
     link: Link,
 }
@@ -54,8 +55,12 @@ impl Server {
         self.link.closed
     }
 
+    /// Returns `true` if no message is pending. A client never releases a message that it discarded before PUBREC.
     pub(crate) fn is_at_rest(&self) -> bool {
-        self.queue.is_empty() && self.in_flight.is_empty() && self.received.is_empty()
+        let is_accepted = |number: &usize| self.ledger.ups[*number].accepted;
+        self.queue.is_empty()
+            && self.in_flight.is_empty()
+            && !self.received.values().any(is_accepted)
     }
 
     pub(crate) fn offer(&mut self, number: usize) {
@@ -130,14 +135,17 @@ impl Server {
         match packet {
             Packet::Connect(_) => answers.extend(self.connect()),
             Packet::Publish(publish) => match publish.delivery {
-                Delivery::AtMostOnce => self.ledger.arrived(publish),
+                Delivery::AtMostOnce => {
+                    self.ledger.arrived(publish);
+                }
                 Delivery::AtLeastOnce { packet_id, .. } => {
                     self.ledger.arrived(publish);
                     answers.extend(answer(0x40, packet_id));
                 }
                 Delivery::ExactlyOnce { packet_id, .. } => {
-                    if self.received.insert(packet_id) {
-                        self.ledger.arrived(publish);
+                    if !self.received.contains_key(&packet_id) {
+                        let number = self.ledger.arrived(publish);
+                        self.received.insert(packet_id, number);
                     }
                     answers.extend(answer(0x50, packet_id));
                 }
