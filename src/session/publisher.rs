@@ -310,8 +310,9 @@ impl<'b> Session<'b> {
     ///
     /// [`Event::PublishDiscarded`](super::Event::PublishDiscarded) reports it. If the message was sent, its id stays
     /// reserved until that event. At QoS 1 the event follows at the end of the connection, at QoS 2 when the server has
-    /// forgotten the session. Four such ids at QoS 2 occupy no in-flight slot. If the server acknowledges the message
-    /// nevertheless, it is reported as delivered, unless all slots are in use at that moment.
+    /// forgotten the session. Four such ids at QoS 2 occupy no in-flight slot. Each further one occupies a slot, until a
+    /// connect with Clean Session 1. If the server acknowledges the message nevertheless, it is reported as delivered,
+    /// unless all slots are in use at that moment.
     ///
     /// # Errors
     ///
