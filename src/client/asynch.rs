@@ -151,8 +151,9 @@ where
     ///
     /// # Cancel safety
     ///
-    /// If the future is dropped after it was first polled, the message stays queued, and its acknowledgement is
-    /// reported as an event.
+    /// If the future is dropped after the message was queued, the message stays queued, and its acknowledgement is
+    /// reported as an event. It is queued when the future is first polled. If the send buffer is full, it is queued
+    /// when the future is polled again.
     #[doc(alias = "wait_for_publish")] // Paho
     pub async fn publish_and_wait(
         &mut self,
@@ -259,8 +260,8 @@ where
     ///
     /// # Cancel safety
     ///
-    /// If the future is dropped after it was first polled, the packet stays queued, and its answer is reported as an
-    /// event.
+    /// If the future is dropped after the packet was queued, the packet stays queued, and its answer is reported as an
+    /// event. It is queued as in [`Self::publish_and_wait`].
     pub async fn subscribe_and_wait(
         &mut self,
         filters: &[(&str, QoS)],
@@ -287,8 +288,8 @@ where
     ///
     /// # Cancel safety
     ///
-    /// If the future is dropped after it was first polled, the packet stays queued, and its answer is reported as an
-    /// event.
+    /// If the future is dropped after the packet was queued, the packet stays queued, and its answer is reported as an
+    /// event. It is queued as in [`Self::publish_and_wait`].
     pub async fn unsubscribe_and_wait(
         &mut self,
         filters: &[&str],

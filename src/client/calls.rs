@@ -63,8 +63,8 @@ impl<T: ErrorType> Driver<'_, '_, T> {
         Ok(())
     }
 
-    /// Queues DISCONNECT, unless the caller has queued it through the session. After the flush, the client returns the
-    /// transport, and the caller closes it \[MQTT-3.14.4-1\].
+    /// Queues DISCONNECT, unless the caller has queued it through the session. After that, the client reads until the
+    /// end of the stream, and the caller closes the transport \[MQTT-3.14.4-1\].
     pub(super) fn start_disconnect(&mut self) -> Result<(), Error<T::Error>> {
         match self.session.disconnect() {
             Err(RequestError::NotConnected) if self.session.has_failed() => Err(self.error()),

@@ -13,7 +13,7 @@ use crate::{
     time::{Clock, Instant},
 };
 
-/// Duration in ms from which an attempt to write counts as slow, because the transport has a timeout.
+/// Minimum duration in ms of a slow attempt to write. A transport with a timeout refuses bytes only after this timeout.
 const SLOW_REFUSAL_MS: u32 = 2;
 
 /// A session on a transport.
@@ -431,7 +431,8 @@ impl<'b, T: PollTransport> Driver<'_, 'b, T> {
     }
 
     /// Reads once. Returns `Some(true)` if the session must be polled: bytes were received, or the input has ended.
-    /// Returns `None` if there is no space for bytes, or if nothing more can be received.
+    /// Returns `Some(false)` if no bytes are ready. Returns `None` if there is no space for bytes, or if nothing more
+    /// can be received.
     fn read(&mut self, cx: &Context<'_, impl Clock, T::Waker>) -> Option<bool> {
         if !self.session.may_receive() {
             return None;

@@ -4,7 +4,8 @@ use embedded_io::{Error, ErrorType, Read};
 
 /// A reader that gets its bytes from a closure, for payloads that are generated while they are sent.
 ///
-/// The closure writes bytes to the given slice and returns their number. 0 ends the payload.
+/// The closure writes bytes to the given slice and returns their number. 0 means that there are no more bytes. If the
+/// payload is then shorter than announced, the publish fails.
 ///
 /// ```
 /// use embedded_io::{ErrorKind, Read};

@@ -38,6 +38,10 @@ where
     /// If the caller has published between two chunks, a checkpoint may be due before the rest of the message was
     /// received. This then returns [`RequestError::CheckpointDue`](crate::RequestError::CheckpointDue), and skips
     /// nothing. Poll the client: it returns the checkpoint, then the next chunk.
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropping the future loses nothing.
     async fn read(&mut self, buf: &mut [u8]) -> Result<usize, Self::Error> {
         if self.is_cut {
             return Err(Error::Closed);

@@ -47,9 +47,9 @@ type Handler<'h, 'd> = &'h mut dyn FnMut(Event<'_>, &mut Publisher<'_, 'd>) -> H
 /// The handler of an event returns `()`, or [`Handled`]. [`Handled::NotNow`] postpones the event until
 /// [`Self::resume`]. With its [`Publisher`], the handler can answer a message.
 ///
-/// Only [`Self::serve`], [`Self::recv`], [`Self::publish_slices`], [`Self::publish_from`] and [`Self::shut_down`] wait.
-/// While the network makes no progress, they wait for at most the response timeout. Feed a watchdog once in each turn
-/// of the loop. Its limit must exceed the time of one dial.
+/// [`Self::serve`] and [`Self::recv`] wait for the given time. [`Self::publish_slices`], [`Self::publish_from`] and
+/// [`Self::shut_down`] wait for at most the response timeout while the network makes no progress. No other call waits.
+/// Feed a watchdog once in each turn of the loop. Its limit must exceed the time of one dial.
 ///
 /// ```no_run
 /// use umqtt::{Config, Message, Storage, blocking::Device, codec::Connect, std_io};
@@ -167,7 +167,7 @@ impl<'d, T: ErrorType, C: Clock> Device<'d, T, C> {
     /// # Errors
     ///
     /// - [`Error::Transport`]: `open` failed. The next dial is due after a delay.
-    /// - [`Error::Request`]: the CONNECT was rejected; see [`Self::connect`].
+    /// - [`Error::Request`]: the session rejected the CONNECT; see [`Self::connect`].
     #[doc(alias = "reconnect")] // umqtt.robust, Paho
     pub fn dial<E>(&mut self, open: impl FnOnce() -> Result<T, E>) -> Result<(), Error<E>> {
         if !self.is_dial_due() {
@@ -271,8 +271,8 @@ impl<'d, T: ErrorType, C: Clock> Device<'d, T, C> {
         self.session.save(out)
     }
 
-    /// As [`Session::saved`]. If the handler has returned [`Handled::NotNow`] for a checkpoint, and the session has not
-    /// changed since the save, the device continues.
+    /// As [`Session::saved`]. If the handler has returned [`Handled::NotNow`] for a checkpoint, the device continues.
+    /// If the session has changed since the save, the handler is given [`Event::CheckpointDue`] again.
     pub fn saved(&mut self, generation: u16) {
         let was_due = self.session.checkpoint_pending();
         self.session.saved(generation);
@@ -386,7 +386,8 @@ where
         Ok(())
     }
 
-    /// As [`Self::serve`], but returns after the first event. Returns `true` if there was one.
+    /// As [`Self::serve`], for at most `millis` milliseconds, but returns after the first event. Returns `true` if
+    /// there was one.
     ///
     /// # Errors
     ///
@@ -410,7 +411,7 @@ where
 
     /// Shuts the device down permanently: sends the queued packets, then DISCONNECT, and waits for the end of the
     /// stream, for at most 1 s ([`Session::set_disconnect_timeout`]). Returns `true` if the server has closed the
-    /// connection, and `false` if there was none.
+    /// connection in that time. Returns `false` if it has not, or if there was no connection.
     ///
     /// Meanwhile, events are passed to the handler. A message for which it returns [`Handled::NotNow`] is not
     /// acknowledged.

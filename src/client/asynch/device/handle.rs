@@ -241,7 +241,8 @@ impl<'d, const TASKS: usize> Mqtt<'d, TASKS> {
     }
 
     /// As [`Session::saved`](crate::Session::saved). If the handler has returned [`NotNow`](crate::Handled::NotNow) for
-    /// a checkpoint, and the session has not changed since the save, the device continues.
+    /// a checkpoint, the device continues. If the session has changed since the save, the handler is given
+    /// [`Event::CheckpointDue`](crate::Event::CheckpointDue) again.
     ///
     /// # Errors
     ///

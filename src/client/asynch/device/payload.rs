@@ -38,7 +38,7 @@ struct Sending<'t, 'd, const N: usize> {
 enum Stage {
     /// The payload is being provided.
     Open,
-    /// The connection was closed after a part of it.
+    /// The connection was closed after a part of it, or the payload is needed again.
     Incomplete,
     /// All of it was sent.
     Sent,
@@ -95,7 +95,7 @@ pub(super) async fn publish_from<const N: usize>(
 /// The next step after an outcome.
 enum Settled {
     Ended(Result<(), DeviceError>),
-    /// The payload of this message is provided again.
+    /// The payload of this message must be provided again.
     Needed(PacketId),
     /// Another outcome follows.
     Later,

@@ -91,10 +91,10 @@ impl<'d, C: Sleep, const TASKS: usize> Runner<'d, C, TASKS> {
     /// Connects on this transport, and serves the connection until it is closed. Afterwards, choose a delay with
     /// [`Backoff::after`](crate::Backoff::after), open another transport, and call this again.
     ///
-    /// The handler is given each event, except the end of a request whose task waits for it. It returns `()`, or
-    /// [`Handled`]. If it returns [`Handled::NotNow`], nothing more is received until
-    /// [`Mqtt::resume`](super::Mqtt::resume). The handler must not wait. With its [`Publisher`], it can answer a
-    /// message at once.
+    /// The handler is given each event, unless a task waits for it: the end of the task's request, or
+    /// [`Event::PayloadNeeded`] for the task's message. The handler returns `()`, or [`Handled`]. If it returns
+    /// [`Handled::NotNow`], nothing more is received until [`Mqtt::resume`](super::Mqtt::resume). The handler must not
+    /// wait. With its [`Publisher`], it can answer a message at once.
     ///
     /// # Cancel safety
     ///
@@ -121,6 +121,10 @@ impl<'d, C: Sleep, const TASKS: usize> Runner<'d, C, TASKS> {
     /// As [`Self::run`], with another CONNECT for this connection. Use it for a password that expires, or to begin a
     /// new session once with Clean Session 1. The client id must be that of the device. Otherwise, the result is
     /// [`Ended::Lost`] with [`RequestError::ClientIdMismatch`].
+    ///
+    /// # Cancel safety
+    ///
+    /// As [`Self::run`].
     pub async fn run_with<T, H>(
         &mut self,
         connect: &Connect<'_>,

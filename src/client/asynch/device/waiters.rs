@@ -18,11 +18,11 @@ pub(super) enum Wait {
     Piece,
     /// The next piece of a payload from its source.
     Source,
-    /// The end of its request.
+    /// The end of the task's request.
     Answer,
     /// All messages at QoS 0 were written.
     Written,
-    /// Another state of the connection.
+    /// A change of the state of the connection.
     State,
 }
 
@@ -263,7 +263,7 @@ impl<const N: usize> Waiters<N> {
 pub(super) struct Changed {
     /// There may be more room for requests or payload.
     pub(super) room: bool,
-    /// The state of the connection. Tasks that wait for room are woken, too.
+    /// The state of the connection has changed. Tasks that wait for room are woken, too.
     pub(super) everything: bool,
     /// The device was shut down, or its runner was dropped.
     pub(super) gone: bool,

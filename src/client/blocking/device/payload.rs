@@ -30,7 +30,8 @@ where
     /// # Errors
     ///
     /// - [`Error::Request`]: the session rejected the message. With [`RequestError::CheckpointDue`], the handler returned
-    ///   [`Handled::NotNow`] for a checkpoint, and the payload was aborted.
+    ///   [`Handled::NotNow`] for a checkpoint, and the payload was aborted. If a part of it was sent, the connection
+    ///   ends.
     /// - [`Error::Closed`]: the connection has ended, and an event is postponed. The reason is reported after this event.
     /// - Others: the connection has ended, for this reason.
     pub fn publish_slices<H: Into<Handled>>(
