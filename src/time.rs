@@ -3,7 +3,7 @@
 /// An instant, in milliseconds of a clock that wraps at 2^32 (every 49.7 days).
 ///
 /// Instants have no order. Two instants are compared by their signed distance, which is correct if they are less than
-/// 24.8 days apart. The longest wait of the protocol is 98,302,500 ms: one and a half times the keep alive interval.
+/// 24.8 days apart. The longest wait of the protocol is 98,302,500 ms: one and a half times the longest keep alive.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
 pub struct Instant(u32);

@@ -99,7 +99,7 @@ pub enum ConnectReturnCode {
     IdentifierRejected = 2,
     /// The MQTT service is not available.
     ServerUnavailable = 3,
-    /// The user name or password is malformed.
+    /// The user name or password is malformed. Servers also send this if they are wrong or missing.
     BadUserNameOrPassword = 4,
     /// The client is not authorized to connect.
     NotAuthorized = 5,

@@ -261,7 +261,7 @@ fn decode_short<'a>(bytes: &[u8]) -> Option<(Packet<'a>, usize)> {
 }
 
 /// Decodes the packet at the start of `bytes`, which is a PUBLISH.
-#[inline(always)] // saves a third if a stream is decoded again after each byte
+#[inline(always)] // saves a third of the instructions if a stream is decoded again after each byte
 fn decode_publish(bytes: &[u8]) -> Decoded<'_> {
     let Some((header_len, len)) = fast::short_lengths(bytes) else {
         return decode_long_publish(bytes);

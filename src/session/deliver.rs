@@ -24,8 +24,9 @@ pub enum Handled {
     /// The event was handled. A message is acknowledged, and a checkpoint counts as saved.
     #[default]
     Done,
-    /// The event cannot be handled now. A message is not acknowledged, and a checkpoint does not count as saved. The
-    /// handler is given the same event again, and nothing more is received until then. Other events count as handled.
+    /// The message or checkpoint cannot be handled now. A message is not acknowledged, and a checkpoint does not count
+    /// as saved. The handler is given the same event again, and nothing more is received until then. For any other
+    /// event, this is the same as [`Self::Done`].
     NotNow,
     /// The event was handled. The rest of a message that is received in chunks is skipped. The message is acknowledged
     /// as usual.

@@ -1,4 +1,4 @@
-//! Handles each received packet: one `handle_*` a packet type.
+//! Handles each received packet: one function `handle_*` for each kind of packet.
 
 use super::{
     error::ProtocolError,
@@ -28,7 +28,7 @@ impl Session<'_> {
             self.ask_caller();
         }
         while self.events.is_empty() {
-            // Before any PUBREC that is received later is answered [MQTT-4.6.0-4].
+            // These PUBRELs precede the answer to any PUBREC that is received later [MQTT-4.6.0-4].
             self.send_pubrels();
             if !self.may_answer() {
                 self.receiver.is_blocked = self.receiver.has_unread();
@@ -297,8 +297,8 @@ impl Session<'_> {
         Ok(())
     }
 
-    /// Acknowledges a PUBLISH larger than the receive buffer that was skipped \[MQTT-4.5.0-2\]. The caller has skipped
-    /// the rest, it is a repetition, or its topic did not fit.
+    /// Acknowledges a PUBLISH larger than the receive buffer that was skipped \[MQTT-4.5.0-2\]: the caller has skipped
+    /// its rest, the message is a repetition, or its topic did not fit.
     ///
     /// If there is no room for its id, a QoS 2 message is not acknowledged. The server sends it again on the next
     /// connection.

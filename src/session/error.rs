@@ -14,8 +14,8 @@ use crate::codec::{ConnectReturnCode, DecodeError, EncodeError, PacketId, Packet
 pub enum RequestError {
     /// There is no connection, or DISCONNECT was queued. Connect first.
     NotConnected,
-    /// All in-flight slots are in use. Call poll until an acknowledgement frees one. A request occupies its slot until
-    /// the event that reports its end was taken. Take all events first.
+    /// All in-flight slots are in use. A request occupies its slot until the event that reports its end was taken. Call
+    /// poll and take the events until a slot is free.
     InflightFull {
         /// Number of slots of the [`Storage`](super::Storage).
         capacity: usize,
@@ -157,9 +157,10 @@ impl core::error::Error for RequestError {
 pub enum ProtocolError {
     /// There is no connection. It was lost, closed by DISCONNECT, or never opened.
     Closed,
-    /// The server closed the connection without an answer while this PUBLISH was the only unacknowledged one. It also
-    /// closed the connection before while the PUBLISH was sent. The server may not accept the message: check its limits
-    /// of size, topic and QoS. [`Session::discard_publish`](super::Session::discard_publish) discards the message.
+    /// The server closed the connection without an answer while this PUBLISH was the only unacknowledged one. It had
+    /// also closed an earlier connection on which the PUBLISH was sent. The server may not accept the message: check
+    /// its limits of size, topic and QoS. [`Session::discard_publish`](super::Session::discard_publish) discards the
+    /// message.
     ClosedAtPublish {
         /// The id of the message.
         packet_id: PacketId,
@@ -168,8 +169,8 @@ pub enum ProtocolError {
         /// Number of connections in a row on which no PUBLISH was acknowledged.
         connections: u16,
     },
-    /// The server closed the connection without an answer to a SUBSCRIBE with only this filter. It also closed the
-    /// connection before. The server may not allow the filter: check the rights of the user.
+    /// The server closed the connection without an answer to a SUBSCRIBE with only this filter. It had also closed the
+    /// connection before that one without an answer. The server may not allow the filter: check the rights of the user.
     ClosedAtSubscribe {
         /// Index of the filter in the [standing subscriptions](super::Session::set_subscriptions).
         index: usize,

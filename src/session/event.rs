@@ -56,8 +56,8 @@ pub enum StreamedPublish<'a> {
     New {
         /// The topic name.
         topic: &'a str,
-        /// The quality of service. Above QoS 0, the payload must be provided again if the connection is closed before the
-        /// acknowledgement was received: [`Event::PayloadNeeded`] asks for it.
+        /// The quality of service. Above QoS 0 and with Clean Session 0, the payload must be provided again if the
+        /// connection is closed before the acknowledgement was received: [`Event::PayloadNeeded`] asks for it.
         qos: QoS,
         /// The retain flag.
         retain: bool,
@@ -169,7 +169,7 @@ pub enum Event<'a> {
     PayloadNeeded(PacketId),
     /// The session has changed since the last checkpoint, and [checkpoints](super::Session::set_checkpoints) are on.
     /// Nothing but a PINGREQ is sent before the next call after this event. [Save](super::Session::save) the session
-    /// before that call, which takes it as saved.
+    /// before that call, because from then on the session counts as saved.
     CheckpointDue,
     /// This number of QoS 0 messages was lost: the connection was closed before they were sent, or was refused by the
     /// server after that.

@@ -69,8 +69,9 @@ impl<'b> Session<'b> {
     ///
     /// The session does not send them if the server kept the session and has already answered for the same list. An
     /// image of the session contains the checksum of the list for this purpose. [`Event::Subscribed`] reports each
-    /// answer, and [`Self::subscriptions`] the state of all. Their SUBSCRIBE needs no in-flight slot. It occupies room
-    /// in the send buffer: for the longest filter, or for eight filters if they fit into a quarter of the buffer.
+    /// answer, and [`Self::subscriptions`] the state of all. Their SUBSCRIBE needs no in-flight slot. Room for it is
+    /// reserved in the send buffer: enough for the first eight filters, but at most a quarter of the buffer, and always
+    /// enough for the longest filter.
     ///
     /// If a filter is removed from the list, the server keeps its subscription as long as it keeps the session.
     /// [`Self::unsubscribe`] ends it. Each time the filters are sent, the server sends its retained messages again.
@@ -102,8 +103,8 @@ impl Session<'_> {
     }
 
     /// Sets the time in ms for which received bytes are read after DISCONNECT was sent. The default is 1,000; 0
-    /// disables the reading. A transport that is closed while it holds received bytes may discard bytes that it has not
-    /// sent.
+    /// disables the reading. The reason for reading: a transport that is closed while it holds received bytes may
+    /// discard bytes that it has not sent.
     pub fn set_disconnect_timeout(&mut self, millis: u32) {
         self.timers.set_disconnect_timeout(millis);
     }
@@ -111,7 +112,7 @@ impl Session<'_> {
     /// Turns checkpoints on or off. They are off by default. Turn them on before [`Self::connect`].
     ///
     /// With checkpoints, each change of the state that client and server share makes [`Event::CheckpointDue`] pending.
-    /// Such a change is a message published or received at QoS 1 or 2, or an id that was released. Before the caller
+    /// Examples are a message published or received at QoS 1 or 2, and an id that was released. Before the caller
     /// has taken that event, nothing but a PINGREQ is sent. A device that saves the session at each checkpoint,
     /// together with the effect of the messages, may lose power at any time. Restored from its last image, it still
     /// delivers each QoS 2 message exactly once.
@@ -134,8 +135,8 @@ impl Session<'_> {
     ///
     /// With Clean Session 0, all unacknowledged PUBLISHes are sent again after CONNACK, before anything new
     /// (section 4.4). With Clean Session 1, they are discarded and reported as [`Event::PublishDiscarded`], or as
-    /// [`Event::DeliveryUnknown`] after the first step of a QoS 2 publish. They are also discarded after a connection
-    /// with Clean Session 1, whose state must not be used again \[MQTT-3.1.2-6\].
+    /// [`Event::DeliveryUnknown`] if PUBREC was received. They are also discarded after a connection with Clean
+    /// Session 1, whose state must not be used again \[MQTT-3.1.2-6\].
     ///
     /// # Errors
     ///
@@ -417,7 +418,8 @@ impl Session<'_> {
         self.sender.in_flight.len()
     }
 
-    /// Returns the packet id of the last publish at QoS 1 or 2, subscribe or unsubscribe.
+    /// Returns the packet id of the last publish at QoS 1 or 2, subscribe or unsubscribe. The SUBSCRIBEs of the
+    /// standing subscriptions count, too.
     pub fn last_packet_id(&self) -> Option<PacketId> {
         PacketId::new(self.sender.in_flight.last_id())
     }

@@ -29,7 +29,13 @@ impl Session<'_> {
     ///
     /// # Errors
     ///
-    /// [`RequestError`]. Nothing was queued, and the connection is unchanged.
+    /// Nothing was queued, and the connection is unchanged.
+    ///
+    /// - The errors of [`Self::publish`]. [`RequestError::NotConnected`] is returned at any QoS if there is no
+    ///   connection.
+    /// - [`RequestError::PayloadPending`]: another payload must be provided first.
+    /// - [`RequestError::PayloadNotNeeded`], [`RequestError::PayloadLength`]: with [`StreamedPublish::Resend`], the
+    ///   session does not ask for this payload, or the payload had another length.
     pub fn begin_payload(
         &mut self,
         message: StreamedPublish<'_>,
@@ -73,8 +79,8 @@ impl Session<'_> {
         }
     }
 
-    /// Returns the number of payload bytes that the caller must send next; 0 while other bytes are sent first, or if the
-    /// payload is complete.
+    /// Returns the number of payload bytes that the caller must send next; 0 while other bytes are sent first, if the
+    /// payload is complete, or if there is no connection.
     pub fn payload_left(&self) -> usize {
         if self.link.can_send() {
             self.sender.buffer.payload_missing()

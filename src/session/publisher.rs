@@ -223,13 +223,22 @@ impl<'b> Session<'b> {
     /// Queues a PUBLISH. At QoS 1 and 2, returns the packet id that [`Event::Puback`](super::Event::Puback) or
     /// [`Event::Pubcomp`](super::Event::Pubcomp) will report.
     ///
+    /// Without a connection, a message at QoS 1 or 2 is queued for the next one, if the CONNECT of the last
+    /// [`Self::connect`] or [`Self::prepare`] has Clean Session 0.
+    ///
     /// A topic, filter, client id or will topic should contain no control characters (U+0001 to U+001F, U+007F to
     /// U+009F). It should contain no non-characters such as U+FFFF (section 1.5.3). The session does not refuse them,
     /// but a server may close the connection, as mosquitto does.
     ///
     /// # Errors
     ///
-    /// [`RequestError`]. Nothing was queued, and the connection is unchanged.
+    /// Nothing was queued, and the connection is unchanged.
+    ///
+    /// - [`RequestError::NotConnected`]: there is no connection, and the message cannot be queued for the next one. Or
+    ///   DISCONNECT was queued.
+    /// - [`RequestError::InflightFull`], [`RequestError::SendBufferFull`]: there is no room now.
+    /// - [`RequestError::PacketTooLarge`]: the message can never fit into the send buffer.
+    /// - [`RequestError::Encode`]: the topic is not valid, or the packet is too long.
     pub fn publish(&mut self, message: &Message<'_>) -> Result<Option<PacketId>, RequestError> {
         self.publisher().publish(message)
     }
@@ -289,7 +298,13 @@ impl<'b> Session<'b> {
     ///
     /// # Errors
     ///
-    /// [`RequestError`]. Nothing was queued, and the connection is unchanged.
+    /// Nothing was queued, and the connection is unchanged.
+    ///
+    /// - [`RequestError::NotConnected`]: there is no connection, or DISCONNECT was queued.
+    /// - [`RequestError::InflightFull`], [`RequestError::SendBufferFull`]: there is no room now.
+    /// - [`RequestError::PacketTooLarge`], [`RequestError::AnswerTooLarge`]: the packet can never fit into the send
+    ///   buffer, or its SUBACK into the receive buffer.
+    /// - [`RequestError::Encode`]: there is no filter, or one is not valid.
     pub fn subscribe(&mut self, filters: &[(&str, QoS)]) -> Result<PacketId, RequestError> {
         self.publisher().subscribe(filters)
     }
@@ -299,7 +314,7 @@ impl<'b> Session<'b> {
     ///
     /// # Errors
     ///
-    /// [`RequestError`]. Nothing was queued, and the connection is unchanged.
+    /// As [`Self::subscribe`], but never [`RequestError::AnswerTooLarge`].
     pub fn unsubscribe(&mut self, filters: &[&str]) -> Result<PacketId, RequestError> {
         self.publisher().unsubscribe(filters)
     }

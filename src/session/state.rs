@@ -69,7 +69,7 @@ use crate::{
 /// | streamed payload | [`begin_payload`](Self::begin_payload), [`payload_left`](Self::payload_left), [`payload_sent`](Self::payload_sent), [`payload_space`](Self::payload_space), [`payload_commit`](Self::payload_commit), [`abandon_payload`](Self::abandon_payload), [`discard_publish`](Self::discard_publish) |
 /// | current message | [`read_payload`](Self::read_payload), [`skip_message`](Self::skip_message) |
 /// | deep sleep | [`save`](Self::save), [`restore`](Self::restore), [`set_checkpoints`](Self::set_checkpoints) |
-// The small parts are first, where a Thumb instruction reaches them: 330 bytes of code.
+// The small parts are first, where a short Thumb instruction reaches them. This saves 330 bytes of code.
 #[repr(C)]
 #[cfg_attr(feature = "fingerprint", derive(Hash))]
 pub struct Session<'b> {

@@ -49,7 +49,7 @@ pub(super) struct Sender<'b> {
     /// Number of unsent bytes of a queued PINGREQ.
     ping_left: u8,
     lent: Lent,
-    /// Connections in a row that ended before the server acknowledged a PUBLISH.
+    /// Connections in a row that ended without a reason after a PUBLISH was sent, and before one was acknowledged.
     fruitless: u8,
     /// PUBLISHes at QoS 0 that were not sent, or whose connection was refused.
     qos0_dropped: u16,
@@ -124,8 +124,8 @@ impl<'b> Sender<'b> {
     /// Returns the error for a connection that was closed without a reason. It names the request at which the server
     /// seems to close every connection, if there is one.
     ///
-    /// It names a PUBLISH that was also sent before, if no other was unacknowledged on this connection. In addition,
-    /// the last connection must have ended without an acknowledgement.
+    /// It names a PUBLISH that was also sent on an earlier connection, if no other was unacknowledged on this one. In
+    /// addition, the connection before must have ended without an acknowledgement.
     #[inline(never)] // called once, from a function that is inlined
     pub(super) fn close_reason(&self) -> ProtocolError {
         if let Some(code) = self.subscriptions.code
