@@ -13,6 +13,8 @@ use crate::codec::{ConnectReturnCode, DecodeError, EncodeError, PacketId, Packet
 #[doc(alias = "ClientError")] // rumqttc
 pub enum RequestError {
     /// There is no connection, or DISCONNECT was queued. Connect first.
+    /// [`Session::set_subscriptions`](super::Session::set_subscriptions) returns this if there is a connection: call it
+    /// between connections.
     NotConnected,
     /// All in-flight slots are in use. A request occupies its slot until the event that reports its end was taken. Call
     /// poll and take the events until a slot is free.

@@ -65,13 +65,13 @@ impl<'b> Session<'b> {
 
 impl<'b> Session<'b> {
     /// Sets the standing subscriptions: filters that the session itself subscribes to after CONNACK, before other
-    /// packets are sent. Call it between connections, before the first [`Self::connect`] or [`Self::prepare`].
+    /// packets are sent. Call it before the first [`Self::connect`] or [`Self::prepare`], or later between connections.
     ///
     /// The session does not send them if the server kept the session and has already answered for the same list. An
     /// image of the session contains the checksum of the list for this purpose. [`Event::Subscribed`] reports each
     /// answer, and [`Self::subscriptions`] the state of all. Their SUBSCRIBE needs no in-flight slot. Room for it is
-    /// reserved in the send buffer: enough for the first eight filters, but at most a quarter of the buffer, and always
-    /// enough for the longest filter.
+    /// reserved in the send buffer: enough for the first eight filters, but at most a quarter of the buffer. If the
+    /// longest filter needs more, it is that much.
     ///
     /// If a filter is removed from the list, the server keeps its subscription as long as it keeps the session.
     /// [`Self::unsubscribe`] ends it. Each time the filters are sent, the server sends its retained messages again.

@@ -79,8 +79,8 @@ impl Session<'_> {
         }
     }
 
-    /// Returns the number of payload bytes that the caller must send next; 0 while other bytes are sent first, if the
-    /// payload is complete, or if there is no connection.
+    /// Returns the number of payload bytes that the caller must send next. It is 0 while other bytes are sent first, if
+    /// the payload is complete, and without a connection.
     pub fn payload_left(&self) -> usize {
         if self.link.can_send() {
             self.sender.buffer.payload_missing()

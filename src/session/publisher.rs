@@ -223,8 +223,8 @@ impl<'b> Session<'b> {
     /// Queues a PUBLISH. At QoS 1 and 2, returns the packet id that [`Event::Puback`](super::Event::Puback) or
     /// [`Event::Pubcomp`](super::Event::Pubcomp) will report.
     ///
-    /// Without a connection, a message at QoS 1 or 2 is queued for the next one, if the CONNECT of the last
-    /// [`Self::connect`] or [`Self::prepare`] has Clean Session 0.
+    /// Without a connection, a message at QoS 1 or 2 is queued for the next one. The last [`Self::connect`] or
+    /// [`Self::prepare`] must have had Clean Session 0.
     ///
     /// A topic, filter, client id or will topic should contain no control characters (U+0001 to U+001F, U+007F to
     /// U+009F). It should contain no non-characters such as U+FFFF (section 1.5.3). The session does not refuse them,

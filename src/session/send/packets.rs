@@ -18,7 +18,7 @@ pub(super) struct Packets<'b> {
     /// End of the bytes that were provided to the transport. It may have sent them without reporting that.
     pub(super) lent_end: usize,
     /// Only the CONNECT may be sent: after CONNACK, older packets are sent first \[MQTT-4.6.0-1\].
-    // This place needs no padding.
+    // In this place, the small fields need no padding.
     pub(super) is_blocked: bool,
     /// The payload of the current packet is streamed, and the packet has the type of a PUBLISH.
     pub(super) is_streaming: bool,

@@ -94,7 +94,7 @@ impl SendBuffer<'_> {
 
     /// Queues a packet and its payload, which is streamed if it is `None`. Encodes the packet again if it fits only
     /// after the free bytes were joined.
-    #[inline(always)] // called in one place, and for its stack
+    #[inline(always)] // called in one place, and this saves stack
     pub(super) fn push(
         &mut self,
         id: PacketId,

@@ -18,7 +18,8 @@ use crate::{
 
 /// A handle to a [`Device`](super::Device). Every task of its executor can have a copy.
 ///
-/// Calls that wait for room are served in the order in which they were made. A call inside an event handler returns
+/// Calls that wait for room are served in the order in which they were made. Inside an event handler,
+/// [`Self::try_publish`], [`Self::save`], [`Self::saved`] and [`Self::discard_publish`] return
 /// [`DeviceError::InHandler`]. Use the [`Publisher`](crate::Publisher) of the handler instead.
 ///
 /// # Cancel safety
