@@ -13,9 +13,9 @@ use crate::codec::{ConnectReturnCode, DecodeError, EncodeError, PacketId, Packet
 #[doc(alias = "ClientError")] // rumqttc
 pub enum RequestError {
     /// There is no connection, or DISCONNECT was queued. Connect first.
-    /// [`Session::set_subscriptions`](super::Session::set_subscriptions) returns this if there is a connection: call it
-    /// between connections.
     NotConnected,
+    /// There is a connection. Call this between connections.
+    ConnectionOpen,
     /// All in-flight slots are in use. A request occupies its slot until the event that reports its end was taken. Call
     /// poll and take the events until a slot is free.
     InflightFull {
@@ -91,6 +91,7 @@ impl fmt::Display for RequestError {
             Self::NotConnected => {
                 f.write_str("not connected: there is no connection, or DISCONNECT was queued")
             }
+            Self::ConnectionOpen => f.write_str("there is a connection: call this between connections"),
             Self::InflightFull { capacity } => write!(
                 f,
                 "in-flight table full: all {capacity} slots are in use; call poll until an acknowledgement frees one"

@@ -78,14 +78,14 @@ impl<'b> Session<'b> {
     ///
     /// # Errors
     ///
-    /// - [`RequestError::NotConnected`]: there is a connection.
+    /// - [`RequestError::ConnectionOpen`]: there is a connection.
     /// - [`RequestError::Encode`]: a filter is not valid.
     /// - [`RequestError::PacketTooLarge`] or [`RequestError::SendBufferFull`]: the longest filter does not fit.
     ///
     /// On an error, the session is unchanged.
     pub fn set_subscriptions(&mut self, filters: &'b [(&'b str, QoS)]) -> Result<(), RequestError> {
         if self.link.is_open() {
-            return Err(RequestError::NotConnected);
+            return Err(RequestError::ConnectionOpen);
         }
         self.clean_up_connection();
         self.sender.set_subscriptions(filters)

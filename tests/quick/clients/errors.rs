@@ -374,6 +374,10 @@ fn request_errors_display_cause_and_remedy() {
             "not connected: there is no connection, or DISCONNECT was queued",
         ),
         (
+            E::ConnectionOpen,
+            "there is a connection: call this between connections",
+        ),
+        (
             E::InflightFull { capacity: 4 },
             "in-flight table full: all 4 slots are in use; call poll until an acknowledgement frees one",
         ),

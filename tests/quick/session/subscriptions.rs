@@ -781,10 +781,10 @@ fn subscriptions_disconnect_awaits_connack_are_sent_before() {
 // The list.
 
 #[test]
-fn set_subscriptions_connection_open_is_not_connected_error() {
+fn set_subscriptions_connection_open_is_error() {
     let mut storage = TestStorage::new();
     let mut driven = with_granted(&mut storage, ONE);
-    let open = Err(RequestError::NotConnected);
+    let open = Err(RequestError::ConnectionOpen);
     assert_eq!(driven.session.set_subscriptions(THREE), open);
     driven.lose();
     driven.connect(&KEEP);
