@@ -20,7 +20,7 @@ fn main() -> ExitCode {
     pc::report(watch())
 }
 
-/// Another device, which receives the reports of the sensor.
+/// Runs the sensor three times, and another device that receives its reports.
 fn watch() -> pc::Result<()> {
     let broker = pc::broker()?;
     let mut storage = Storage::<256, 256, 1>::new();

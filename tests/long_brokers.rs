@@ -148,7 +148,7 @@ impl embedded_io_async::Read for &mut Generated {
     }
 }
 
-/// The checked part of the received message.
+/// The checksum and the length of the received part of the message.
 struct Received {
     sum: Sha256,
     len: usize,
@@ -205,6 +205,7 @@ fn over_blocking(mosquitto: &Mosquitto) -> (Sha, Sha) {
     (source.sum.finalize().into(), received.sum.finalize().into())
 }
 
+/// As [`over_blocking`], with the async client.
 async fn over_async(mosquitto: &Mosquitto) -> (Sha, Sha) {
     let mut storage = Memory::new();
     let mut session = Session::new(&mut storage);
@@ -269,6 +270,7 @@ impl embedded_io_async::Write for Polled {
     }
 }
 
+/// A clock whose futures are polled repeatedly until their time.
 struct Spinning(StdClock);
 
 impl Clock for Spinning {
@@ -290,7 +292,7 @@ impl Sleep for Spinning {
     }
 }
 
-/// Returns the memory of this process in KiB; `None` if the operating system is not Linux.
+/// Returns the peak memory of this process in KiB; `None` if the operating system is not Linux.
 fn resident() -> Option<u64> {
     let status = fs::read_to_string("/proc/self/status").ok()?;
     let line = status.lines().find(|line| line.starts_with("VmHWM:"))?;

@@ -177,7 +177,7 @@ const PROTOCOL: [u8; 7] = *b"\0\x04MQTT\x04";
 fn publish(bytes: &[u8]) -> Option<Message<'_>> {
     let (first, body, used) = split(bytes)?;
     let flags = first & 0x0F;
-    // QoS 3 is invalid, and DUP at QoS 0.
+    // QoS 3 is invalid, and so is DUP at QoS 0.
     if first >> 4 != 3 || flags & 0b0110 == 0b0110 || flags & 0b1110 == 0b1000 {
         return None;
     }

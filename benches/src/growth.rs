@@ -106,7 +106,7 @@ pub fn unit(series: &str) -> f64 {
 fn in_flight(jobs: &mut Jobs, count: usize) {
     let storage = Box::leak(Box::new(Storage::<256, 65_536, 1_000>::new()));
     let mut ours = Ours::connected(Session::new(storage));
-    // The last one is measured.
+    // The message that completes `count` is the measured one.
     for _ in 1..count {
         ours.leave_open();
     }

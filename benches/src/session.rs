@@ -28,7 +28,7 @@ pub const READS: [usize; 4] = [1, 7, 64, 1460];
 const REPEATED: usize = 200;
 /// Packets in one repetition.
 const PACKETS: usize = 5;
-/// What a client does with the stream.
+/// The expected outcome of a client that receives the stream.
 pub const STREAMED: Outcome = Outcome {
     messages: REPEATED * 4,
     payload: REPEATED * (64 + 16 + 300 + 64),

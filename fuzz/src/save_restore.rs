@@ -311,7 +311,7 @@ fn take_events(session: &mut Session<'_>, resumed: &mut Vec<String>) {
     }
 }
 
-/// Provides the payload again. In a constructed image, it may have any length.
+/// Provides the payload again. In a constructed image, it may have another length. The message is then discarded.
 fn hand_over(session: &mut Session<'_>, id: PacketId) {
     if session
         .begin_payload(StreamedPublish::Resend(id), LONG)

@@ -2,7 +2,7 @@
 
 use umqtt::codec::Packet;
 
-/// Sent bytes of an incomplete packet on the present connection.
+/// The sent bytes of one connection: those of an incomplete packet, and the number of packets before it.
 #[derive(Default)]
 pub(crate) struct Wire {
     unparsed: Vec<u8>,
@@ -10,6 +10,7 @@ pub(crate) struct Wire {
 }
 
 impl Wire {
+    /// Adds sent bytes, and calls `on_packet` for each packet that is now complete.
     pub(crate) fn take(&mut self, bytes: &[u8], mut on_packet: impl FnMut(&Packet<'_>)) {
         self.unparsed.extend_from_slice(bytes);
         let mut at = 0;

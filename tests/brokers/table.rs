@@ -22,7 +22,7 @@ const BROKERS: [(&str, &[Otherwise]); 5] = [
     (amqtt::NAME, amqtt::OTHERWISE),
 ];
 
-/// Several brokers run at the same time.
+/// Only one test at a time reads and writes the table: several brokers run at once.
 static TURN: Mutex<()> = Mutex::new(());
 
 /// A column of the table.

@@ -334,6 +334,8 @@ impl World {
         self.wire.borrow_mut().happen()
     }
 
+    /// Polls a call whenever it was woken, and otherwise makes something happen. Returns `None` if nothing can wake it.
+    /// If time passes, it passes at most to `until`.
     fn execute<T>(
         &self,
         call: impl Future<Output = T>,
@@ -420,6 +422,7 @@ impl Wire {
         }
     }
 
+    /// Returns how many of `len` bytes are moved at once.
     fn some_of(&mut self, len: usize) -> usize {
         let most = len.min(self.network_faults.most);
         if self.network_faults.pauses == 0 || most < 2 {
@@ -438,6 +441,7 @@ impl Wire {
         side.paused
     }
 
+    /// Passes written bytes to the peer, and sends its answers.
     fn show_to_peer(&mut self, bytes: &[u8]) {
         if self.closed {
             return;
@@ -450,7 +454,7 @@ impl Wire {
         let mut seen = 0;
         while let Some((packet, used)) = Packet::decode(&self.unseen[seen..]).unwrap() {
             answers.extend(peer(&packet));
-            // As a server must (section 3.14.4).
+            // After DISCONNECT, a server must close the connection (section 3.14.4).
             self.closed = self.closing.take();
             self.ended |= self.closed || matches!(packet, Packet::Disconnect);
             seen += used;

@@ -1,5 +1,5 @@
-//! The defects of umqtt.simple and umqtt.robust. A comment describes each defect. Its test fails with the behaviour of
-//! the original.
+//! The defects of `umqtt.simple` and `umqtt.robust`, the MQTT clients of MicroPython. The comment of a test describes
+//! what the original does. With that behaviour, the test fails.
 
 use std::{cell::RefCell, rc::Rc};
 
@@ -55,7 +55,7 @@ fn error_after(bytes: &[u8]) -> ProtocolError {
     error.unwrap()
 }
 
-/// A SUBSCRIBE's Remaining Length was one byte.
+/// The Remaining Length of SUBSCRIBE was always one byte long.
 #[test]
 fn defect_01_subscribe_to_long_topic_is_granted() {
     for len in [121, 122, 123, 124, 300, 1_500] {
@@ -77,7 +77,7 @@ fn defect_01_subscribe_to_long_topic_is_granted() {
     }
 }
 
-/// Packet id 65,536 was sent as 0, and its PUBACK never recognized.
+/// Packet id 65,536 was sent as 0, and its PUBACK was never recognized.
 #[test]
 fn defect_02_packet_ids_wrapped_skip_zero() {
     let network = Network::with_server();
@@ -159,7 +159,7 @@ fn defect_04_late_acknowledgement_is_read_whole() {
     }
 }
 
-/// If a packet is received that no server may send, the connection is closed with an error that names it.
+/// A packet that the server must not send, or a second CONNACK, closes the connection. The error names the packet.
 #[test]
 fn defect_04_client_only_packet_closes_connection() {
     for (bytes, packet_type) in [
@@ -722,7 +722,7 @@ fn defect_20_message_is_acknowledged_after_delivery() {
     });
 }
 
-/// umqtt.robust sent again under a new id and without DUP, and ignored Session Present.
+/// umqtt.robust sent a message again with a new id and without DUP, and ignored Session Present.
 #[test]
 fn defect_21_message_is_resent_with_its_id() {
     let mut storage = Storage::<128, 256, 4>::new();
@@ -751,7 +751,7 @@ fn defect_21_message_is_resent_with_its_id() {
         let new = publish("new", b"", QoS::AtMostOnce, 0);
         let sent = network.take_sent();
         assert_eq!(packets(&sent).0[1..], [first, second, new]);
-        // The server acknowledges a message, so that the next connection does not send them one by one.
+        // The server acknowledges a message. Otherwise, the next connection would resend the messages one by one.
         let other = client.publish(&message("t", b"y", QoS::AtLeastOnce));
         network.feed(&puback(other.unwrap().unwrap().get()));
         assert!(matches!(client.recv().unwrap(), Event::Puback(_)));

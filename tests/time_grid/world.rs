@@ -130,6 +130,7 @@ struct Packets {
     rest: Vec<u8>,
 }
 
+/// One walk: a device, its clock and its connection, and the facts for the rules.
 pub(crate) struct World<'w> {
     subject: &'w mut dyn Subject,
     pub(crate) facts: Facts,
@@ -144,6 +145,7 @@ pub(crate) struct World<'w> {
     asked_pings: usize,
     /// The previous call found nothing while something was late.
     late_before: bool,
+    /// Number of bytes that were read since the last call that found nothing to read.
     flood: usize,
     /// Id and time of the first PUBREC that was sent. There is room for one id, because INBOUND is 1.
     pubrec_sent: Option<(u16, Time)>,

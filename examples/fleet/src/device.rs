@@ -268,7 +268,7 @@ impl<'b> Device<'b> {
     }
 }
 
-/// Handles an event.
+/// The next action of a session after an event.
 enum Step {
     Nothing,
     Subscribe,
@@ -276,6 +276,7 @@ enum Step {
     Refused,
 }
 
+/// Handles an event, and returns the next action.
 fn step(event: &Event<'_>, watch: Watch, figures: &mut Figures) -> Step {
     match event {
         Event::Connected { .. } => return Step::Subscribe,

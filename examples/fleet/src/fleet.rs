@@ -134,7 +134,7 @@ impl<'b, 'o> Fleet<'b, 'o> {
             .checked_div(self.options.rate)
             .unwrap_or(NAP);
         while begun.elapsed() < self.options.seconds && !is_stopped() {
-            // Sessions receive meanwhile.
+            // At most one batch, so that the sessions can receive after it.
             let due = self.due(begun.elapsed()).min(offered.saturating_add(BATCH));
             while offered < due {
                 offered = offered.saturating_add(1);

@@ -20,6 +20,7 @@ pub(super) fn kept<K: Kind>(stage: &Stage<'_, K>, topic: &str) -> Result<Vec<(Ve
     Ok(flags(seen))
 }
 
+/// Returns the payload and the retain flag of each message.
 fn flags(seen: Vec<Seen>) -> Vec<(Vec<u8>, bool)> {
     let flags = |event| match event {
         Seen::Message {
@@ -30,6 +31,7 @@ fn flags(seen: Vec<Seen>) -> Vec<(Vec<u8>, bool)> {
     seen.into_iter().filter_map(flags).collect()
 }
 
+/// Creates a message with the retain flag.
 fn to_keep<'a>(topic: &'a str, payload: &'a [u8], qos: QoS) -> Message<'a> {
     Message {
         retain: true,

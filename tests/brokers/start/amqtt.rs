@@ -57,7 +57,7 @@ const GUARD: &str = "  amqtt.plugins.topic_checking.TopicAccessControlListPlugin
     publish_acl: { anonymous: ['open/#'] }\n    \
     acl: { anonymous: ['open/#', 'closed/#'] }\n";
 
-/// Ports that can be used repeatedly, and a function that starts a new third one.
+/// The brokers for logins and for access rules, which are shared. Each [`Broker`] also has an open broker of its own.
 pub(crate) struct Doors {
     version: String,
     login: (Arc<Process>, SocketAddr),
@@ -90,6 +90,7 @@ impl Doors {
     }
 }
 
+/// Starts a broker with these plugins.
 fn door(plugins: &str) -> (Arc<Process>, SocketAddr) {
     Process::start(NAME, |folder, address| {
         fs::write(folder.join("passwords"), format!("user:{}\n", hash())).unwrap();

@@ -26,8 +26,8 @@ pub(crate) struct Broker {
     pub(crate) login: SocketAddr,
     /// It accepts every client. Subscriptions are allowed below `open/` and `closed/`, publishing below `open/`.
     pub(crate) guarded: SocketAddr,
-    /// A client that reconnects sooner may be disconnected or refused. The broker still handles the end of the old
-    /// connection, or mistakes it for that of the new one.
+    /// Time between two connections of a client. A client that reconnects sooner may be disconnected or refused, because
+    /// the broker still handles the end of the old connection, or mistakes it for the end of the new one.
     pub(crate) rest: Duration,
     pub(crate) otherwise: &'static [Otherwise],
     #[expect(dead_code, reason = "they end with the broker")]
@@ -44,7 +44,7 @@ pub(crate) struct Otherwise {
     pub(crate) shows: &'static str,
 }
 
-/// The verdict.
+/// The reason why a scenario does not pass.
 #[derive(Clone, Copy)]
 pub(crate) enum Verdict {
     /// It violates this statement of the specification.
@@ -73,7 +73,7 @@ pub(crate) const VERSION_WITHOUT_CONNACK: Otherwise = Otherwise {
     shows: "Closed",
 };
 
-/// Return code 3 cannot be caused.
+/// No test can make the broker answer with return code 3.
 pub(crate) const NO_CODE_3: Otherwise = Otherwise {
     scenario: "server_unavailable",
     verdict: Verdict::NotOffered,
@@ -109,7 +109,7 @@ impl Broker {
     }
 }
 
-/// A program with its own folder. Both are removed when this is dropped.
+/// A program with its own folder. When this is dropped, the program is killed and the folder is removed.
 pub(crate) struct Process {
     child: Child,
     folder: PathBuf,

@@ -14,7 +14,7 @@ use tempfile::TempDir;
 /// Maximum time until mosquitto accepts a connection.
 const PATIENCE: Duration = Duration::from_secs(10);
 
-/// A broker with its own folder. Both are removed when this is dropped.
+/// A broker with its own folder. When this is dropped, the broker is killed and the folder is removed.
 #[derive(Debug)]
 pub struct Mosquitto {
     /// The address of the broker.

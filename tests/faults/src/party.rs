@@ -41,7 +41,7 @@ pub struct Task<'a> {
     pub to: &'a str,
     /// Topic of the messages of the other party.
     pub from: &'a str,
-    /// The quality of service of both.
+    /// The quality of service of the messages in both directions.
     pub qos: QoS,
     /// Number of messages that each party publishes.
     pub count: u32,
@@ -90,7 +90,7 @@ pub struct Party<'a> {
 }
 
 impl<'a> Party<'a> {
-    /// Creates a party with the progress in its store.
+    /// Creates a party. [`Self::run`] continues with the progress in its store.
     pub fn new(task: Task<'a>, store: Store) -> Self {
         Self {
             task,
@@ -212,6 +212,7 @@ impl<'a> Party<'a> {
         received
     }
 
+    /// Handles a received message, and checks its number.
     fn hear(&mut self, message: &Message<'_>) {
         let number = message.payload.try_into().map(u32::from_be_bytes).unwrap();
         let expected = self.progress.received;

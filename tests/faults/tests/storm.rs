@@ -35,6 +35,7 @@ const PEER: Task<'static> = Task {
     begins: false,
 };
 
+/// Returns the plan of a connection that is cut after fewer than `reach` bytes, half of the time by `kill`.
 fn plan(rng: &mut Rng, kill: How, reach: usize) -> Plan {
     let how = match rng.u8(..20) {
         0..10 => kill,
@@ -210,6 +211,8 @@ fn published_after_pubrel(records: &[Record]) -> HashMap<u32, u32> {
     again
 }
 
+/// Exchanges `count` messages in each direction while connections are cut, and checks the result. Returns the number of
+/// cuts; `None` if mosquitto is missing.
 fn storm(name: &str, qos: QoS, count: u32, kill: How) -> Option<u64> {
     let mut broker = Mosquitto::start()?;
     let mut rng = Rng::with_seed(seed(name));
@@ -221,7 +224,7 @@ fn storm(name: &str, qos: QoS, count: u32, kill: How) -> Option<u64> {
     let task = Task { qos, count, ..PEER };
     let address = broker.address;
     let peer = thread::spawn(move || Party::new(task, Store::None).run(Kind::Blocking, address));
-    // A party that has not subscribed would miss messages.
+    // The peer subscribes before the device publishes. Otherwise, it would miss messages.
     thread::sleep(Duration::from_millis(200));
     let mut device = Device::start(qos, count, proxy.address, device_rng);
     if let Err(why) = weather(&mut device, &mut broker, &cuts) {

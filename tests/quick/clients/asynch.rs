@@ -366,6 +366,7 @@ fn queueing_calls_transport_busy_return_at_once() {
     assert_eq!(packets(&world.take_sent()).0.len(), 5);
 }
 
+/// Returns the result of a call that must not wait.
 fn at_once<T>(world: &World, call: impl Future<Output = T>) -> T {
     match world.drive(call, |_| false) {
         Outcome::Done(output) => output,
@@ -391,7 +392,7 @@ fn keep_alive_idle_wakes_task_only_for_pings() {
             assert!(world.run_for(1, client.recv()).is_none());
             assert_eq!(world.take_sent(), [0xC0, 0], "{keep_alive} s, ping {pings}");
         }
-        // Two calls a ping, and for each of them its beginning, its ping and the answer.
+        // There are two calls for each ping. A call may be polled at its beginning, for PINGREQ and for PINGRESP.
         assert!(
             world.polls() - before < 50,
             "{} polls",
@@ -633,7 +634,7 @@ fn deadline_bytes_queued_is_now_unless_transport_is_busy() {
     assert_eq!(client.deadline(), Some(blocked_at));
 }
 
-/// An interrupted source continues, and so does an interrupted transport, which does not wake the task.
+/// A source or a transport that returns `Interrupted` is tried again, although it does not wake the task.
 #[test]
 fn interrupted_source_and_transport_are_retried() {
     struct Interrupted<T>(T, u8);
@@ -735,7 +736,7 @@ fn stream_end_after_eventless_packet_is_reported_at_once() {
     }
 }
 
-/// As with the blocking client, each read returns an error.
+/// As with the blocking client, each read of a message that was cut returns an error.
 #[test]
 fn async_reader_message_cut_returns_error() {
     let message = publish("t", &[7; 42], QoS::AtLeastOnce, 5);

@@ -37,7 +37,7 @@ impl Sleep for Still {
     }
 }
 
-/// A transport that moves this number of bytes in every other call, and none in the others.
+/// A transport that moves at most `piece` bytes in a call. A write is pending when it is first polled.
 #[derive(Clone)]
 struct Wire(Rc<RefCell<Ends>>);
 
@@ -67,7 +67,7 @@ impl Wire {
     }
 }
 
-/// Ready at every other poll.
+/// A future that is ready at every other poll.
 struct Turn<'a>(&'a mut bool);
 
 impl Future for Turn<'_> {
@@ -151,7 +151,7 @@ impl Read for Slow<'_> {
     }
 }
 
-/// The result if the future is ready within so many polls; then it is dropped.
+/// Polls a future at most `most` times, and drops it. Returns its result if it was ready.
 fn polled<F: Future>(future: F, most: usize) -> Option<F::Output> {
     let mut future = pin!(future);
     let mut cx = Context::from_waker(Waker::noop());
@@ -187,6 +187,7 @@ fn outgoing(qos: QoS) -> StreamedPublish<'static> {
     StreamedPublish::New { topic, qos, retain }
 }
 
+/// Returns the PUBLISH with packet id 1.
 fn first(qos: QoS, payload: &[u8]) -> Vec<u8> {
     let (packet_id, dup) = (long::id(1), false);
     let delivery = match qos {
@@ -197,7 +198,7 @@ fn first(qos: QoS, payload: &[u8]) -> Vec<u8> {
     publish("t", payload, delivery, false)
 }
 
-/// Slices, some of them empty, or a source.
+/// Publishes a payload: from a source if `read` is set, otherwise from slices, some of which are empty.
 async fn give(
     client: &mut Client<'_, '_, Wire, Still>,
     message: StreamedPublish<'_>,
@@ -237,8 +238,8 @@ fn streamed_publish_bytes_equal_encoder_output() {
     }
 }
 
-/// Dropped before a byte was sent: the request has no effect. After that, the connection is closed, and every call
-/// returns the reason.
+/// If the call is dropped before a byte was sent, the request has no effect. If it is dropped later, the connection is
+/// closed, and every call returns the reason.
 #[test]
 fn payload_dropped_at_any_poll_is_undone_or_closes() {
     let payload = pattern(30);
@@ -355,7 +356,7 @@ fn source_ended_or_failed_closes_connection() {
     }
 }
 
-/// Packets that are received while a payload is sent are handled at once, and answered after it.
+/// Packets that are received while a payload is sent are handled at once. The answer is not sent inside the PUBLISH.
 #[test]
 fn messages_received_inside_payload_are_answered_after_it() {
     for read in [false, true] {
@@ -388,7 +389,7 @@ fn messages_received_inside_payload_are_answered_after_it() {
     }
 }
 
-/// Every read is dropped at every other poll: no byte is lost, and the answer is sent once.
+/// Every read is dropped if it is not ready at its first poll: no byte is lost, and the answer is sent once.
 #[test]
 fn read_dropped_at_any_poll_loses_nothing() {
     for qos in ALL {

@@ -193,6 +193,8 @@ fn message_cut_at_each_byte_is_received_again_whole() {
     }
 }
 
+/// Cuts the stream after `at` bytes of a message, and reconnects. Checks that the message is not lost, and that a message
+/// at QoS 2 is not delivered twice.
 fn cut_and_resume(rx: usize, case: &Case, at: usize, answered: bool, sizes: &[usize]) {
     with_rx(rx, |session| {
         let bytes = case.bytes();
@@ -555,7 +557,7 @@ fn reader_dropped_at_any_byte_loses_nothing() {
     }
 }
 
-/// A second reader continues after the first one, if that stopped at the end of a chunk.
+/// Before a message and after its end, a reader returns 0.
 #[test]
 fn reader_without_message_returns_zero() {
     let network = Network::new();

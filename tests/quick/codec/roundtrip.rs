@@ -239,7 +239,7 @@ fn bytes() -> impl Strategy<Value = Vec<u8>> {
     ]
 }
 
-/// The same packet with a padded Remaining Length.
+/// Returns the same packet with a Remaining Length of at least `len` bytes.
 fn pad(bytes: &[u8], len: usize) -> Vec<u8> {
     let (_, header_len) = FixedHeader::decode(bytes).unwrap().unwrap();
     let mut padded = bytes[..header_len].to_vec();

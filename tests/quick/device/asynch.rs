@@ -297,7 +297,7 @@ fn checkpoint_postponed_ends_with_save_of_all_changes() {
     world.run(&mut tasks);
 }
 
-/// If a checkpoint is postponed, a task that waits for room receives the error that only a save ends its wait.
+/// If a checkpoint is postponed, a task that waits for room receives an error, because only a save can make room.
 #[test]
 fn task_waiting_for_room_checkpoint_refused_returns_error() {
     let world = World::new();
@@ -548,7 +548,7 @@ fn run_dropped_at_any_poll_loses_nothing() {
     }
 }
 
-/// The CONNECT of one connection may have another password, but not another client id.
+/// The CONNECT of one connection may have other credentials, but not another client id.
 #[test]
 fn run_other_password_connects_other_client_id_is_refused() {
     let world = World::new();
@@ -600,7 +600,8 @@ fn run_other_password_connects_other_client_id_is_refused() {
     assert_eq!(*users.borrow(), [Some("new".to_owned())]);
 }
 
-/// If a publish is dropped at any of its polls, its message is sent at most once, and its place is free again.
+/// If a publish is dropped at any of its polls, its message is sent at most once. The place that the call took among the
+/// waiting calls is free again.
 #[test]
 fn publish_dropped_at_any_poll_frees_its_place() {
     for polls in 0..6 {

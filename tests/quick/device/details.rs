@@ -81,7 +81,7 @@ fn subscribe_each_qos_is_granted() {
     world.run(&mut tasks);
 }
 
-/// Only messages, chunks and checkpoints can be postponed. All other events are done.
+/// Only messages, chunks and checkpoints can be postponed. For all other events, `NotNow` has the effect of `Done`.
 #[test]
 fn events_without_message_postponed_are_done() {
     let world = World::new();
@@ -223,7 +223,7 @@ fn blocking_device_payload_event_postponed_connection_lost_returns_error() {
     );
 }
 
-/// A message at QoS 0 needs no answer: the call returns when it was written.
+/// A message without slices has an empty payload. At QoS 0, the call returns when it was written.
 #[test]
 fn blocking_device_slices_empty_are_sent() {
     let network = Network::with_server();

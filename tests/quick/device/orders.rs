@@ -1,10 +1,10 @@
 //! Every order of the turns of a few tasks of an async device, its runner, its server and its network, up to a depth.
-//! Also every order that differs from the usual one in a few places. A task can be dropped, and a connection can end,
-//! at any of these places.
+//! Also every order that differs from the usual one in a few steps. A task can be dropped, and a connection can end, at
+//! any of these steps.
 //!
 //! No time passes, and a task is polled only if it was woken. A task that is not woken therefore waits without end.
 //! These tests detect that. They also check that each message arrives once and in order, and that each place is free
-//! again.
+//! again. A place is the room for one waiting call.
 //!
 //! A debug build tries fewer orders than a release build (`.ci/exhaustive`). `ORDERS_DEPTH=n` and `ORDERS_DEVIATIONS=n`
 //! choose how many. The number of histories is printed.

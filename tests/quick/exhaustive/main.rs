@@ -110,7 +110,7 @@ fn with_all(packet: &mut Vec<u8>, alphabet: &[u8], len: usize, check: &impl Fn(&
     }
 }
 
-/// Checks packets with this first byte and each body of up to 12 bytes: one of the prefixes, then bytes of the
+/// Checks packets with this first byte and each body that consists of one of `fronts` and up to `most` bytes of the
 /// alphabet.
 fn bodies(first: u8, fronts: &[&[u8]], alphabet: &[u8], most: usize) {
     for front in fronts {
@@ -122,7 +122,8 @@ fn bodies(first: u8, fronts: &[&[u8]], alphabet: &[u8], most: usize) {
     }
 }
 
-/// Every first byte and every small Remaining Length, right or wrong, with every body of up to four bytes.
+/// Every first byte and every small Remaining Length, right or wrong, with every body of up to four bytes of these
+/// eight values.
 #[test]
 fn every_header_with_small_bodies_matches_the_checker() {
     let most = all_or(4, 2);
@@ -253,8 +254,8 @@ fn every_scalar_value_is_accepted_where_valid() {
     }
 }
 
-/// Every string of up to three bytes, and of the strings of four bytes one of each class. All first and second bytes
-/// are followed by the bytes on both sides of each boundary in the definition of UTF-8.
+/// Every string of up to three bytes. In longer strings, all first and second bytes are followed by the bytes on both
+/// sides of each boundary in the definition of UTF-8.
 #[test]
 fn every_short_byte_sequence_is_checked_as_utf8() {
     let places = places();

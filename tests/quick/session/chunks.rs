@@ -69,7 +69,7 @@ fn long_message_is_delivered_in_chunks() {
     }
 }
 
-/// Packets before and after a long message are received as usual. An acknowledgement does not wait for its end.
+/// Packets before and after a long message are received as usual, and acknowledged in order.
 #[test]
 fn long_message_between_others_delays_no_acknowledgement() {
     let mut storage = Storage::<16, 64, 4, 4>::new();
@@ -229,7 +229,7 @@ fn other_long_packets_report_bytes_needed() {
     }
 }
 
-/// A message of the maximum Remaining Length is received through 128 bytes, and acknowledged.
+/// A message of the maximum Remaining Length is received through a buffer of 128 bytes, and acknowledged.
 #[test]
 fn longest_message_is_received_and_acknowledged() {
     let mut storage = Storage::<128, 64, 1, 4>::new();

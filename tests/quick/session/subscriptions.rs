@@ -1,4 +1,5 @@
-//! Standing subscriptions: the times and packets in which they are sent, and the effects of their answers.
+//! Standing subscriptions: the times and packets in which they are sent, and the effects of their answers. In a round,
+//! the session sends the whole list once, in one or more SUBSCRIBE packets.
 
 use umqtt::{
     Event, Message, ProtocolError, RequestError, Session, Storage, SubscriptionState,
@@ -166,7 +167,7 @@ fn subscriptions_session_lost_are_sent_again() {
     let mut driven = with_granted(&mut storage, THREE);
     driven.lose();
     let id = open_subscribing(&mut driven, false, THREE);
-    // Without an answer, it is sent again, for any Session Present.
+    // Without an answer, the list is sent again, even with Session Present 1.
     driven.lose();
     driven.open(&KEEP, true);
     assert_eq!(driven.sent()[4..], subscribe_all(id + 1, &THREE[..1])[4..]);
@@ -177,7 +178,7 @@ fn subscriptions_connect_unanswered_are_sent_again() {
     let mut storage = TestStorage::new();
     let mut driven = with_granted(&mut storage, THREE);
     driven.lose();
-    // A CONNECT without its last byte was not sent.
+    // A CONNECT whose last byte was not sent has no effect.
     let len = connect(&KEEP).len();
     for sent in [0, len - 1] {
         driven.connect(&KEEP);
@@ -199,7 +200,7 @@ fn subscriptions_connect_unanswered_are_sent_again() {
     driven.lose();
     open_silent(&mut driven, true);
 
-    // The image also contains it.
+    // The image also contains that a CONNECT is unanswered.
     let mut storage = TestStorage::new();
     let mut driven = with_list(&mut storage, THREE);
     driven.session.restore(&image[..during]).unwrap();
@@ -333,7 +334,7 @@ fn subscriptions_clean_session_are_sent_on_each_connection() {
         grant(&mut driven, number, ONE);
         driven.lose();
     }
-    // A session that the server did not begin for this client does not count.
+    // The connections with Clean Session 1 left no session. Session Present 1 is therefore about an unknown session.
     open_subscribing(&mut driven, true, ONE);
 }
 
@@ -401,7 +402,7 @@ fn subscriptions_many_are_sent_eight_per_subscribe_in_turn() {
     }
 }
 
-/// The room is a quarter of the send buffer, or enough for the longest filter.
+/// A SUBSCRIBE may take a quarter of the send buffer, or as much as the longest filter needs.
 #[test]
 fn subscriptions_little_room_are_sent_as_many_as_fit() {
     const LONGEST: Filters = &[
@@ -428,7 +429,7 @@ fn subscriptions_little_room_are_sent_as_many_as_fit() {
     assert_eq!(sizes, [2, 1, 1]);
 }
 
-/// A session with a send buffer of this size.
+/// Runs a test with a session whose send buffer has this size.
 fn with_tx<R>(len: usize, test: impl FnOnce(&mut TestSession<'_>) -> R) -> R {
     fn run<const N: usize, R>(test: impl FnOnce(&mut TestSession<'_>) -> R) -> R {
         let mut storage = Storage::<64, N, 4>::new();
@@ -532,7 +533,7 @@ fn subscriptions_suback_before_whole_subscribe_closes() {
     }
 }
 
-/// A second answer, or one after the round, completes nothing.
+/// A second answer to a SUBSCRIBE has no effect.
 #[test]
 fn subscriptions_suback_repeated_is_ignored() {
     let mut storage = TestStorage::new();
@@ -549,7 +550,7 @@ fn subscriptions_suback_late_is_request_timeout() {
     driven.send_up_to(3);
     driven.pass(TIMEOUT - 1);
     driven.expect(&[]);
-    // The time begins when it was sent whole.
+    // The timeout begins when the whole SUBSCRIBE was sent.
     driven.sent();
     driven.pass(TIMEOUT - 1);
     driven.expect(&[]);
@@ -610,7 +611,7 @@ fn subscriptions_unanswered_id_is_not_reused() {
         driven.receive(&puback(number), &[Event::Puback(id(number))]);
     }
     grant(&mut driven, standing, ONE);
-    // A SUBSCRIBE also has an unused id.
+    // A SUBSCRIBE does not take the id of a message that is in flight.
     let kept = driven.publish_and_send(1, b"kept");
     driven.lose();
     for _ in 0..10 {
@@ -648,8 +649,9 @@ fn subscriptions_caller_subscribes_too_answers_are_separate() {
 
 // The list between other packets.
 
-/// For all sizes of writes and all other pending packets, the stream consists of whole packets: the SUBSCRIBEs, the
-/// acknowledgements in order, PINGREQs, and the packets of the caller in order.
+/// Acknowledgements and a PINGREQ become pending after any number of sent bytes. For writes of several sizes, the stream
+/// consists of whole packets: the SUBSCRIBE, the acknowledgements in order, the PINGREQ, and the packets of the caller in
+/// order.
 #[test]
 fn subscriptions_in_parts_between_acks_and_pings_stay_whole() {
     let list = numbered(3);
@@ -719,7 +721,8 @@ fn subscriptions_disconnect_queued_is_sent_last() {
     }
 }
 
-/// The answer is received while DISCONNECT waits: the next SUBSCRIBE is sent before it, but not after its first byte.
+/// The answer is received while DISCONNECT is queued. The next SUBSCRIBE is sent before DISCONNECT, unless a byte of
+/// DISCONNECT was already sent.
 #[test]
 fn subscriptions_disconnect_waits_none_is_sent_after_it() {
     let list = numbered(9);
@@ -761,7 +764,7 @@ fn subscriptions_disconnect_sent_before_connack_are_not_sent() {
     open_subscribing(&mut driven, true, ONE);
 }
 
-/// DISCONNECT waits for CONNACK, because messages are sent again: the SUBSCRIBE is before it.
+/// DISCONNECT waits for CONNACK, because a message is pending. The SUBSCRIBE is sent before both.
 #[test]
 fn subscriptions_disconnect_awaits_connack_are_sent_before() {
     let mut storage = TestStorage::new();
@@ -861,7 +864,7 @@ fn set_subscriptions_fills_buffer_everything_is_sent() {
     assert_eq!(sent[2], DISCONNECT);
 }
 
-/// Before the first CONNECT is written, a filter may need the whole buffer but the room of DISCONNECT.
+/// Before the first CONNECT is written, a filter may take the whole buffer except the room of DISCONNECT.
 #[test]
 fn set_subscriptions_fills_empty_buffer_is_accepted() {
     let longest: &'static str = "f".repeat(256 - 2 - 8).leak();
@@ -926,7 +929,7 @@ fn set_subscriptions_no_room_for_connect_is_reported() {
     assert_eq!(driven.sent().len(), 208);
 }
 
-/// The SUBACK of another session is not one of the present connection.
+/// A new connection begins the round again, even if the event of a SUBACK of the old connection was not taken.
 #[test]
 fn subscriptions_connection_replaced_round_restarts() {
     let list = numbered(9);
@@ -945,7 +948,7 @@ fn subscriptions_connection_replaced_round_restarts() {
     assert_eq!(driven.sent()[..2], subscribe_all(2, &list[..1])[..2]);
 }
 
-/// A message of the caller is not lost on a session with a list.
+/// A message that the caller publishes in answer to an event is sent after the SUBSCRIBE.
 #[test]
 fn subscriptions_answer_in_handler_is_sent_after_subscribe() {
     let mut storage = TestStorage::new();

@@ -47,7 +47,7 @@ async fn publish(case: &Case) -> Result<Sample> {
     ) {}
 
     let meter = Meter::start(case)?;
-    // Number of messages, when it is known.
+    // Number of acknowledgements to wait for, when it is known. At QoS 0, only the last message has one, at QoS 1.
     let total = Arc::new(AtomicUsize::new(usize::MAX));
     let sender = tokio::spawn(send(client, case.clone(), meter, Arc::clone(&total)));
     let mut done = 0;

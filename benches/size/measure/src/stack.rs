@@ -85,6 +85,7 @@ impl Stacks {
         })
     }
 
+    /// Returns the half-word at this address.
     fn half(&self, at: u64) -> u16 {
         let at = usize::try_from(at - self.text.address).unwrap();
         u16::from_le_bytes(self.text.content[at..at + 2].try_into().unwrap())
@@ -113,15 +114,18 @@ impl Stacks {
         let mut callees = BTreeSet::new();
         for Instruction { at, half, low } in self.instructions(&function.code) {
             match low {
+                // BL
                 Some(low) if half >> 11 == 0b11110 && low >> 14 == 0b11 && low & 0x1000 != 0 => {
                     callees.insert(branch_and_link(at, half, low));
                 }
+                // B, if it leaves the function
                 None if half >> 11 == 0b11100 => {
                     let target = offset(at, u64::from(half & 0x7FF) << 1, 12);
                     if !function.code.contains(&target) {
                         callees.insert(target);
                     }
                 }
+                // BLX with a register
                 None if half & 0xFF87 == 0x4780 => {
                     let own = self.own_pointers(function);
                     callees.extend(if own.is_empty() {
@@ -195,6 +199,7 @@ impl Stacks {
             .flatten()
             .filter(|it| it.low.is_none());
         let bytes = narrow.map(|it| match it.half {
+            // PUSH, then SUB from the stack pointer
             half if half >> 9 == 0b101_1010 => 4 * u64::from((half & 0x1FF).count_ones()),
             half if half >> 7 == 0b1_0110_0001 => 4 * u64::from(half & 0x7F),
             _ => 0,
@@ -236,6 +241,7 @@ fn offset(at: u64, value: u64, bits: u32) -> u64 {
     (at + 4).wrapping_add(value)
 }
 
+/// Returns the target of a BL instruction.
 fn branch_and_link(at: u64, half: u16, low: u16) -> u64 {
     let (half, low) = (u64::from(half), u64::from(low));
     let (s, j1, j2) = (half >> 10 & 1, low >> 13 & 1, low >> 11 & 1);

@@ -28,7 +28,7 @@ struct Received {
     large: Option<Random>,
 }
 
-/// A received message. For an undamaged large one, the payload is not stored.
+/// A received message. The payload of a large one is checked, and not stored.
 pub(crate) struct Inbound {
     pub(crate) topic: String,
     pub(crate) payload: Vec<u8>,

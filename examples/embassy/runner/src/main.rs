@@ -1,8 +1,8 @@
 //! Runs the images of the embassy example in QEMU, with mosquitto at the other end of the network.
 //!
-//! `light` and `light-tls` are measured. `check` runs through a killed broker, a silent link and a reset, while a client in this
-//! program sends messages and checks the answers. Its instructions per message are counted. Everything runs in a separate
-//! network namespace.
+//! `light` and `light-tls` are measured. `check` runs twice: once to count its instructions per message, and once
+//! through a killed broker, a silent link and a reset. In that run, a client in this program sends messages and checks
+//! the answers. Everything runs in a separate network namespace.
 
 mod broker;
 mod check;
@@ -26,7 +26,7 @@ use std::{
 
 type Result<T> = std::result::Result<T, Box<dyn Error>>;
 
-/// Maximum time of each step. On a machine with twenty processes for each processor, 1 MiB out took half a minute.
+/// Maximum time of each step. On a machine with twenty processes for each processor, sending 1 MiB took half a minute.
 const PATIENCE: Duration = Duration::from_secs(180);
 
 fn main() -> ExitCode {

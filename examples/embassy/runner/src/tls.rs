@@ -52,7 +52,7 @@ pub(crate) fn run(image: &Path, table: &mut Table) -> Result<()> {
     let silent = TcpListener::bind(ADDRESS)?;
     let mut chip = Chip::start_in(files, image, &[])?;
     chip.wait_for_line("no TLS: the server did not finish the handshake in time")?;
-    // The chip waits until the host is connected, too.
+    // The chip is stopped until the host has subscribed. Otherwise, the host could miss its first message.
     chip.order("stop")?;
     drop(silent);
     let _broker = Broker::start_with(certificates, LISTENER)?;

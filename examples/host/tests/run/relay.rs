@@ -54,6 +54,7 @@ impl Relay {
     }
 }
 
+/// Returns the types of these packets. A CONNECT with Clean Session 1 is "Connect, clean".
 fn in_words(mut bytes: &[u8]) -> Vec<String> {
     let mut words = Vec::new();
     while let Some((packet, used)) = Packet::decode(bytes).unwrap() {
@@ -84,6 +85,7 @@ pub(crate) fn tls(config: ServerConfig, broker: SocketAddr) -> SocketAddr {
     address
 }
 
+/// Passes bytes on in both directions, until one side ends.
 fn exchange(mut a: impl Read + Write, mut b: impl Read + Write) {
     let mut buffer = [0; 4096];
     let mut carry = |from: &mut dyn Read, to: &mut dyn Write| match from.read(&mut buffer) {

@@ -33,7 +33,7 @@ pub(crate) struct Mosquitto {
     child: Child,
 }
 
-/// [`Mosquitto::with_tls_1_2`], and [`Mosquitto::new`].
+/// Functions that start mosquitto with TLS 1.2 only, and with TLS 1.3.
 pub(crate) const VERSIONS: [fn(&Pki, &Pair, &str) -> Mosquitto; 2] =
     [Mosquitto::with_tls_1_2, Mosquitto::new];
 

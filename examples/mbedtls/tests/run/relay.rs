@@ -85,6 +85,7 @@ impl Relay {
     }
 }
 
+/// Passes bytes on, after `change` has seen them, until one side ends.
 fn carry(mut from: TcpStream, mut to: TcpStream, mut change: impl FnMut(&mut [u8])) {
     let mut buffer = [0; 4096];
     while let Ok(n @ 1..) = from.read(&mut buffer) {
@@ -97,6 +98,7 @@ fn carry(mut from: TcpStream, mut to: TcpStream, mut change: impl FnMut(&mut [u8
     drop(from.shutdown(Shutdown::Both));
 }
 
+/// Returns the types of these TLS records. Panics if they contain the protocol name of a CONNECT in the clear.
 #[track_caller]
 fn record_types(mut bytes: &[u8]) -> Vec<u8> {
     assert!(

@@ -1,4 +1,5 @@
-//! rmqtt on a port of the loopback interface: `rmqtt-broker DOOR PORT`
+//! rmqtt on a port of the loopback interface: `rmqtt-broker DOOR PORT`. DOOR selects the access rules: `open`, `login`
+//! or `guarded`.
 
 use std::env;
 
@@ -27,7 +28,7 @@ async fn main() -> Result<()> {
         _ => OPEN,
     };
     let port = arguments.next().unwrap_or_default();
-    // It refuses clients with code 3 when its computer is busy.
+    // With this check, it would refuse clients with code 3 while the machine is busy.
     let context = ServerContext::new()
         .busy_check_enable(false)
         .plugins_config_map_add("rmqtt-acl", rules)

@@ -1,4 +1,4 @@
-//! The calls and events of the caller.
+//! The calls and events of the caller. A call returns `false` if it was not possible and changed nothing.
 
 use super::{
     Step, World,
@@ -12,6 +12,7 @@ use crate::{
 };
 
 impl<const RX: usize, const TX: usize, const IF: usize, const IB: usize> World<'_, RX, TX, IF, IB> {
+    /// Publishes the next message. If it is long, its payload is provided later.
     pub(super) fn publish(&mut self) -> Result<bool, Finding> {
         let Some(index) = self.model.app.next_up() else {
             return Ok(false);
@@ -56,6 +57,7 @@ impl<const RX: usize, const TX: usize, const IF: usize, const IB: usize> World<'
         Ok(true)
     }
 
+    /// Begins to provide again the payload that the session needs.
     pub(super) fn give(&mut self) -> Result<bool, Finding> {
         let Some(id) = self.client.driver.payload_needed() else {
             return Ok(false);
@@ -74,6 +76,7 @@ impl<const RX: usize, const TX: usize, const IF: usize, const IB: usize> World<'
         Ok(true)
     }
 
+    /// Discards the message whose payload the session needs again.
     pub(super) fn decline(&mut self) -> Result<bool, Finding> {
         let Some(id) = self.client.driver.payload_needed() else {
             return Ok(false);
@@ -118,6 +121,7 @@ impl<const RX: usize, const TX: usize, const IF: usize, const IB: usize> World<'
         Ok(false)
     }
 
+    /// Abandons the payload that is being sent.
     pub(super) fn abandon(&mut self) -> bool {
         let Some(payload) = self.model.payload.take() else {
             return false;
@@ -131,6 +135,7 @@ impl<const RX: usize, const TX: usize, const IF: usize, const IB: usize> World<'
         true
     }
 
+    /// Skips the rest of the message that is being received in chunks.
     pub(super) fn skip(&mut self) -> bool {
         let Some((message, _)) = self.model.app.partial.take() else {
             return false;
@@ -141,6 +146,7 @@ impl<const RX: usize, const TX: usize, const IF: usize, const IB: usize> World<'
         true
     }
 
+    /// Returns the open message with this id. If there is none, returns a finding of the kind `otherwise`.
     pub(super) fn message_of(&self, id: u16, otherwise: Kind) -> Result<u8, Finding> {
         let mut ups = self.model.app.ups.iter();
         match ups.position(|up| up.is_open_as(id)) {
@@ -152,6 +158,7 @@ impl<const RX: usize, const TX: usize, const IF: usize, const IB: usize> World<'
         }
     }
 
+    /// Handles an event, and checks that it may occur now.
     pub(super) fn see(&mut self, seen: Seen) -> Result<(), Finding> {
         match seen {
             Seen::Connected { session_present } => {
@@ -216,6 +223,7 @@ impl<const RX: usize, const TX: usize, const IF: usize, const IB: usize> World<'
         Ok(())
     }
 
+    /// Records that a message of the broker was delivered, and checks its QoS, its order and that it is not repeated.
     pub(super) fn delivered(&mut self, message: u8, qos: u8) -> Result<(), Finding> {
         let index = index_of_down(message);
         let is_known =
@@ -243,6 +251,7 @@ impl<const RX: usize, const TX: usize, const IF: usize, const IB: usize> World<'
         Ok(())
     }
 
+    /// Records the outcome of a published message, and checks that it may have this outcome.
     pub(super) fn ended(&mut self, id: u16, outcome: Outcome) -> Result<(), Finding> {
         let message = self.message_of(id, Kind::ReportedTwice)?;
         let index = index_of_up(message);

@@ -33,6 +33,7 @@ impl<const RX: usize, const TX: usize, const IF: usize, const IB: usize> World<'
         (!self.is_at_rest()).then_some(Action::Timeout)
     }
 
+    /// Returns `true` if all deliveries are complete, and the standing subscriptions are answered.
     pub(super) fn is_at_rest(&self) -> bool {
         let model = &self.model;
         let is_open = |(index, up): (usize, &Up)| match up {

@@ -51,8 +51,9 @@ fn main() -> ! {
 struct Seen {
     /// Number of messages at each QoS.
     qos: [u32; 3],
-    /// Length of the last large message, and of its chunks.
+    /// Length of the last large message.
     large: usize,
+    /// Number of its chunks.
     chunks: u32,
     /// Checksum of that message (FNV-1a).
     sum: u32,
