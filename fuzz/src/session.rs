@@ -115,6 +115,7 @@ struct World<'s, 'b> {
 }
 
 impl World<'_, '_> {
+    /// The transport accepts at most `limit` pending bytes. Returns `true` if it accepted any.
     fn write(&mut self, limit: usize) -> bool {
         let bytes = self.session.pending(self.now);
         let n = bytes.len().min(limit);
@@ -123,6 +124,7 @@ impl World<'_, '_> {
         n > 0
     }
 
+    /// Receives bytes. If there is no space for all of them, polls in between.
     fn read(&mut self, mut bytes: &[u8]) {
         while !bytes.is_empty() {
             let space = self.session.space();
@@ -136,6 +138,7 @@ impl World<'_, '_> {
         }
     }
 
+    /// Polls, and takes the event. Returns `true` if one was pending.
     fn poll(&mut self) -> bool {
         let Ok(Some(ready)) = self.session.poll(self.now) else {
             return false;

@@ -150,7 +150,7 @@ type Run = fn(SocketAddr, Work<'_>);
 
 const DEVICES: [(&str, Run); 2] = [("blocking", blocking), ("async", asynch)];
 
-/// All scenarios, with both devices.
+/// Runs all scenarios with both devices.
 pub(crate) fn play(broker: &Broker) {
     for (name, run) in DEVICES {
         for qos in [QoS::AtLeastOnce, QoS::ExactlyOnce] {

@@ -82,6 +82,7 @@ fn only() -> Option<String> {
     env::var("UMQTT_SCENARIO").ok()
 }
 
+/// Runs a scenario that the broker can be configured for, and compares its result with the known failure.
 fn play<K: Kind>(kind: &K, broker: &Broker, scenario: &Scenario<K>) -> Result<Row> {
     let known = broker.known(scenario.name);
     let cell = match known {
@@ -130,6 +131,7 @@ fn text(panic: &(dyn Any + Send)) -> String {
         .unwrap_or_default()
 }
 
+/// Returns the cell for this result. The error is an unknown failure, or a known one that did not occur.
 fn judge(known: Option<&Otherwise>, result: Result<()>) -> Result<String> {
     match (known, result) {
         (None, Ok(())) => Ok("passes".to_owned()),

@@ -76,6 +76,7 @@ impl<K: Kind> Stage<'_, K> {
     }
 }
 
+/// Returns options with Clean Session 1.
 pub(crate) fn options(id: &str) -> Connect<'_> {
     Connect {
         keep_alive: 30,

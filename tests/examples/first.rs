@@ -54,8 +54,8 @@ impl Client {
     }
 }
 
-/// Runs the program against a broker until its console has lines that start with these texts, in this order, or for this time.
-/// Returns the lines and the time.
+/// Runs the program against a broker until its console has lines that start with these texts, in this order. Without
+/// texts, runs it for this time. Returns the lines and the time.
 fn console(broker: SocketAddr, texts: &[&str], limit: Duration) -> (Vec<String>, Duration) {
     let mut child = Command::new(program("first"))
         .arg(broker.to_string())
@@ -122,7 +122,7 @@ fn refused_names_the_reason_and_waits() {
     assert_eq!(count(&lines, reason), 1, "{lines:#?}");
 }
 
-/// At most 10 connections in 60 s. The delays double, so that 4 in 6 s are 8 in 60 s.
+/// The delays double, so that 4 connections in the first 6 s become about 8 in 60 s. At most 10 are allowed.
 fn accepted_and_closed_reports_each_end_and_waits_longer() {
     let (listener, address) = listener();
     spawn(move || {

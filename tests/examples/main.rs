@@ -97,7 +97,7 @@ fn sensor_qos0() {
 fn sensor_qos1() {
     let output = run("sensor_qos1");
     assert_eq!(count(&output, "were sent in 1 write"), 3);
-    // The second is sent twice, and acknowledged once.
+    // The second reading is sent twice, and acknowledged once.
     assert_eq!(count(&output, " delivered"), 4);
 }
 

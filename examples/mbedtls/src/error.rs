@@ -48,7 +48,7 @@ impl Refusal {
     }
 
     const fn has(self, flag: u32) -> bool {
-        // All bits mean that nothing was verified.
+        // If all bits are set, nothing was verified.
         self.0 != u32::MAX && self.0 & flag != 0
     }
 

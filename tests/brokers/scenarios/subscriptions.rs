@@ -82,7 +82,7 @@ pub(super) fn dollar_topics<K: Kind>(stage: &Stage<'_, K>) -> Result<()> {
     client.publish_and_wait(&message(&topic, b"x", QoS::AtLeastOnce), |event| {
         record(&mut seen, event)
     })?;
-    // The scenarios of the other client continue meanwhile.
+    // The scenarios of the other client run at the same time, and their messages match `#`. There may be no silence.
     let start = std::time::Instant::now();
     while start.elapsed() < crate::stage::SILENCE {
         client.recv_for(crate::stage::SILENCE, |event| record(&mut seen, event))?;

@@ -33,7 +33,7 @@ pub(crate) const OTHERWISE: &[Otherwise] = &[
     },
 ];
 
-/// Access for every client, by the plug-in of mosquitto.
+/// The access rules for every client, in the form of mosquitto's plug-in.
 const GUARD: &str = r#"{
     "defaultACLAccess": {
         "publishClientSend": false, "publishClientReceive": true, "subscribe": false, "unsubscribe": true
@@ -82,6 +82,7 @@ pub(crate) fn start() -> Option<Broker> {
     })
 }
 
+/// Starts mosquitto with these lines of configuration and these files.
 fn door(program: &PathBuf, config: &str, files: &[(&str, &str)]) -> (Arc<Process>, SocketAddr) {
     Process::start(NAME, |folder, address| {
         for (name, content) in files {
@@ -105,7 +106,7 @@ fn door(program: &PathBuf, config: &str, files: &[(&str, &str)]) -> (Arc<Process
     })
 }
 
-/// Debian installs it in the folder of the libraries of this architecture.
+/// Returns the path of the plug-in. Debian installs it in the folder of the libraries of this architecture.
 fn plug_in() -> PathBuf {
     let name = "mosquitto_dynamic_security.so";
     let folders = fs::read_dir("/usr/lib").unwrap();
@@ -116,7 +117,7 @@ fn plug_in() -> PathBuf {
         .unwrap_or_else(|| panic!("{name} is not where Debian's package mosquitto puts it"))
 }
 
-/// Debian installs it in a folder that is not in every user's PATH.
+/// Returns the path of a program. Debian installs mosquitto in a folder that is not in every user's PATH.
 fn find(program: &str) -> Option<PathBuf> {
     let path = env::var_os("PATH").unwrap_or_default();
     env::split_paths(&path)

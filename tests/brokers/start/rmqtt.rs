@@ -1,4 +1,5 @@
-//! rmqtt, the broker of the program rmqttd, which `tests/brokers/rmqtt` builds in a tenth of the time.
+//! rmqtt, the broker of the program rmqttd. `tests/brokers/rmqtt` is a smaller program with this broker, and is built in
+//! a tenth of the time.
 
 use std::{net::SocketAddr, process::Command, sync::Arc, time::Duration};
 
@@ -40,6 +41,7 @@ pub(crate) fn start() -> Broker {
     }
 }
 
+/// Starts rmqtt with this kind of access, and returns its address.
 fn door(name: &str) -> (Arc<Process>, SocketAddr) {
     Process::start(NAME, |_, address| {
         let mut command = Command::new(installed("rmqtt/debug/rmqtt-broker"));

@@ -47,8 +47,11 @@ pub(crate) enum Action {
     Turn,
     /// The same, but the caller does not take the event.
     Announce,
+    /// Time passes up to the deadline.
     Timeout,
+    /// The message whose payload is needed again is discarded.
     Decline,
+    /// The payload that is being sent is abandoned.
     Abandon,
     /// The rest of a long message is skipped.
     Skip,
@@ -123,6 +126,7 @@ pub(crate) enum Step {
 pub(crate) struct World<'b, const RX: usize, const TX: usize, const IF: usize, const IB: usize> {
     setup: Setup,
     client: Client<'b>,
+    /// Storages for the time after each power loss.
     spare: std::slice::IterMut<'b, Storage<RX, TX, IF, IB>>,
     defect: Option<Defect>,
     now: u32,
@@ -270,6 +274,7 @@ impl<'b, const RX: usize, const TX: usize, const IF: usize, const IB: usize>
         waits.any(|(wait, _)| *wait == Wait::Connack)
     }
 
+    /// Does an action, and checks the conditions that must always hold.
     pub(crate) fn apply(&mut self, action: Action) -> Result<Step, Finding> {
         if action != Action::Turn {
             self.quiet = false;

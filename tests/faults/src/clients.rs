@@ -29,7 +29,7 @@ pub type Result<T> = core::result::Result<T, Failure>;
 /// Time that a blocking client sleeps when it has nothing to do.
 const NAP: Duration = Duration::from_micros(100);
 
-/// A client.
+/// A kind of client.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Kind {
     /// `umqtt::blocking::Client` on a stream of the standard library.

@@ -76,6 +76,7 @@ fn end_of(
     (error, took)
 }
 
+/// Receives events until the connection ends.
 fn listen(client: &mut (dyn Client<'_> + '_)) -> Result<()> {
     let start = Instant::now();
     while start.elapsed() < PATIENCE {

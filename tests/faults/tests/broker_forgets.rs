@@ -20,7 +20,7 @@ const WAIT: Duration = Duration::from_millis(20);
 /// Maximum time of a second connection to complete all deliveries.
 const PATIENCE: Duration = Duration::from_secs(10);
 
-/// CONNACK, then PUBACK and PUBREC.
+/// Numbers of bytes from the broker: up to CONNACK, and up to PUBACK and PUBREC.
 const ACCEPTED: usize = 4;
 const TAKEN_OVER: usize = ACCEPTED + 4 + 4;
 

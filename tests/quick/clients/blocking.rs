@@ -189,7 +189,7 @@ fn transport_error_in_flush_is_reported() {
     assert_closed(&mut client);
 }
 
-/// Every call on a closed connection returns an error, and none of them waits.
+/// Checks that every call on a closed connection returns an error.
 fn assert_closed(client: &mut Client<'_, '_, '_>) {
     assert_eq!(client.publish(&Message::new("t", b"")), Err(Error::Closed));
     assert_eq!(client.ping(), Err(Error::Closed));
@@ -202,7 +202,7 @@ fn assert_closed(client: &mut Client<'_, '_, '_>) {
 
 // Deadlines, without a peer that answers.
 
-/// A call without an answer returns its error exactly when the response timeout has passed.
+/// Checks that a call without an answer returns this error after exactly `millis` ms.
 fn ends_after(
     millis: u32,
     expected: ProtocolError,
@@ -221,14 +221,14 @@ fn ends_after(
     assert_eq!(network.millis().wrapping_sub(start), millis);
 }
 
-/// The first request of a client is not answered.
+/// Returns the error of a client whose first request is not answered.
 fn request_timeout() -> ProtocolError {
     ProtocolError::RequestTimeout {
         packet_id: packet_id(1),
     }
 }
 
-/// The first request of a client, which is not answered, returns its error at its deadline.
+/// Checks that a first request without an answer returns its error at its deadline.
 fn ends_in_request_timeout(call: impl FnOnce(&mut Client<'_, '_, '_>) -> common::Result<()>) {
     ends_after(RESPONSE_TIMEOUT, request_timeout(), |_| {}, call);
 }
@@ -926,7 +926,7 @@ fn open_publish_disconnect_are_one_write() {
     assert_eq!(network.unread(), 0);
 }
 
-/// The same with a message of an earlier connection, which may be sent only after CONNACK, and DISCONNECT after it.
+/// A message of an earlier connection may be sent only after CONNACK. DISCONNECT is sent after it.
 #[test]
 fn disconnect_resend_pending_waits_for_connack() {
     let (mut storage, network) = (storage(), Network::new());

@@ -32,7 +32,7 @@ fn stage(driven: &mut TestSession<'_>, payload: &[u8], size: usize) -> usize {
     n
 }
 
-/// For all sizes of pieces, writes and the send buffer, and all times at which packets are queued: the payload is
+/// For several sizes of pieces, writes and the send buffer, packets are queued as often as there is room. The payload is
 /// whole, and the packets follow it in order.
 #[test]
 fn queued_inside_payload_any_sizes_follow_it_in_order() {
@@ -50,6 +50,7 @@ fn queued_inside_payload_any_sizes_follow_it_in_order() {
     }
 }
 
+/// Sends a payload, queues a packet in each turn, and checks the sent bytes.
 fn one_payload(
     driven: &mut TestSession<'_>,
     payload: &[u8],

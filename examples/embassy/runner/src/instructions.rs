@@ -82,6 +82,7 @@ pub(crate) fn run(image: &Path, table: &mut Table) -> Result<()> {
 }
 
 impl Idle {
+    /// Measures the idle chip in a short period and in a long one, from whose difference the cost of a turn follows.
     fn measure(host: &mut Host, chip: &mut Chip) -> Result<Self> {
         let all = repeat(chip, |chip| {
             let start = Instant::now();
@@ -167,6 +168,7 @@ impl Counts {
     }
 }
 
+/// Reads the counts from the chip.
 fn read(host: &mut Host, chip: &mut Chip) -> Result<Counts> {
     // At QoS 2, a lost connection cannot duplicate an answer, which would be taken for that of the next reading.
     host.send("check/to/instructions", b"", QoS::ExactlyOnce)?;

@@ -143,7 +143,8 @@ fn corrupted_record_is_reported_by_each_call() {
         run(async {
             let connector = connector(&pki);
             let mut stream = dial(&connector, relay.address).await.unwrap();
-            // After CONNACK, the session tickets are received. They are part of the handshake of TLS 1.3.
+            // When CONNACK was read, the session tickets of TLS 1.3 were received, too. They belong to the handshake, in
+            // which a corrupted record would cause another error.
             stream
                 .write_all(b"\x10\x0d\0\x04MQTT\x04\x02\0\0\0\x01a")
                 .await

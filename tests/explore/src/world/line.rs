@@ -13,6 +13,7 @@ use crate::{
 };
 
 impl<const RX: usize, const TX: usize, const IF: usize, const IB: usize> World<'_, RX, TX, IF, IB> {
+    /// Cuts the connection between two packets.
     pub(super) fn cut(&mut self) -> bool {
         self.model.faults -= 1;
         self.client.driver.connection_lost();
@@ -20,6 +21,7 @@ impl<const RX: usize, const TX: usize, const IF: usize, const IB: usize> World<'
         true
     }
 
+    /// Sends a part of the next piece, and cuts the connection. The broker does not handle the incomplete packet.
     pub(super) fn cut_up(&mut self, part: impl Fn(usize) -> usize) -> Result<bool, Finding> {
         let Some((len, is_payload)) = self.next_piece()? else {
             return Ok(false);
@@ -37,6 +39,7 @@ impl<const RX: usize, const TX: usize, const IF: usize, const IB: usize> World<'
         Ok(self.cut())
     }
 
+    /// Receives a part of the next packet, and cuts the connection.
     pub(super) fn cut_down(&mut self, part: impl Fn(usize) -> usize) -> Result<bool, Finding> {
         let Some(packet) = self.model.down.front() else {
             return Ok(false);
@@ -109,6 +112,7 @@ impl<const RX: usize, const TX: usize, const IF: usize, const IB: usize> World<'
         }
     }
 
+    /// Sends the next piece. If this completes a packet, the broker handles it.
     pub(super) fn up(&mut self, publishes_first: bool, refused: bool) -> Result<bool, Finding> {
         let Some((len, is_payload)) = self.next_piece()? else {
             return Ok(false);
@@ -240,6 +244,7 @@ impl<const RX: usize, const TX: usize, const IF: usize, const IB: usize> World<'
         Ok(())
     }
 
+    /// Checks that a PUBLISH may be sent now, and records that its acknowledgement is awaited.
     pub(super) fn check_publish(&mut self, publish: Publish) -> Result<(), Finding> {
         let Publish {
             qos,
