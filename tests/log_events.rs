@@ -141,8 +141,8 @@ fn log_reports_each_step_in_order() {
     );
 }
 
-/// The log reports the reason of the end of a connection, a resent message, one that is received in parts, one whose topic
-/// is too long, and the SUBSCRIBE of the standing subscriptions.
+/// The log reports the reason of the end of a connection, a resent message, a message that is received in parts, one
+/// whose topic is too long, and the SUBSCRIBE of the standing subscriptions.
 #[test]
 fn log_connection_closed_reports_reason_and_next_steps() {
     start();

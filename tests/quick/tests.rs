@@ -1,5 +1,5 @@
-//! All tests that need no broker and no network, as one binary, which builds on any target with `std`. `slow.txt` lists the
-//! slow ones.
+//! All tests that need no broker and no network, as one binary, which builds on any target with `std`. `slow.txt` lists
+//! the slow ones.
 
 #[path = "../checker/mod.rs"]
 mod checker;

@@ -67,6 +67,7 @@ impl<const RX: usize, const TX: usize, const INFLIGHT: usize, const INBOUND: usi
     }
 }
 
+/// The reason why a device stopped.
 #[derive(PartialEq)]
 enum Boot {
     /// The device was killed and starts again.
@@ -75,7 +76,8 @@ enum Boot {
     Rest,
 }
 
-/// The kinds of a history. They are random, so that some histories have only one kind of event.
+/// The random settings of a history: how often each kind of event occurs in a turn, and whether it occurs at all. So
+/// some histories have only one kind of event.
 #[derive(Debug)]
 struct Plan {
     turns: usize,
@@ -211,7 +213,7 @@ struct History {
 
     checkpoints: bool,
     saved: Option<Saved>,
-    /// Checks that no event is pending.
+    /// All events were taken, so a poll would return none.
     expects_no_event: bool,
 }
 
@@ -545,6 +547,7 @@ impl History {
         self.sleep(session);
     }
 
+    /// Makes the calls of a client until there is nothing to do.
     fn rounds(&mut self, session: &mut Session<'_>) {
         let mut rounds = 0;
         while self.round(session) {
@@ -561,6 +564,7 @@ impl History {
         wrote || polled || read
     }
 
+    /// Makes one call of any kind.
     fn any_call(&mut self, session: &mut Session<'_>) {
         match self.rng.u8(..4) {
             0 => self.write(session),
@@ -846,6 +850,7 @@ impl History {
         }
     }
 
+    /// Takes the event that a token announces, and records it.
     fn redeem(&mut self, ready: umqtt::EventToken, session: &mut Session<'_>) {
         let completes = ready.completed_request();
         let requests = self.ledger.requests();
@@ -987,7 +992,7 @@ impl History {
         });
     }
 
-    /// The device loses power, or saves and sleeps. Returns `false` if it cannot now.
+    /// The device loses power, or saves and sleeps. Returns `false` if it cannot sleep now.
     fn kill(&mut self, session: &mut Session<'_>) -> bool {
         if !self.checkpoints {
             // An older image would be outdated.

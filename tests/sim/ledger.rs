@@ -84,11 +84,13 @@ pub(crate) struct Ledger {
     pub(crate) downs: Vec<Down>,
     /// Requests that the caller waits for.
     open: HashMap<PacketId, Request>,
-    /// Number of sessions that the broker has forgotten, and that the client has.
+    /// Number of sessions that the broker has forgotten.
     pub(crate) forgets: u32,
+    /// Number of sessions that the client has discarded.
     pub(crate) discards: u32,
-    /// Connections that the broker refused, and those of which the client knows it.
+    /// Connections that the broker refused.
     refused: Vec<usize>,
+    /// Connections whose refusal the client has reported.
     refusals_seen: Vec<usize>,
     /// Grants of the broker, by connection and id.
     granted: HashMap<(usize, PacketId), Vec<SubackReturnCode>>,
@@ -517,7 +519,7 @@ impl Tap {
         }
     }
 
-    /// Does not check the keep alive of the client up to now.
+    /// The client may have been silent until now: its keep alive is checked from here on.
     pub(crate) fn excuse(&mut self, now: Time) {
         self.quiet_since = self.quiet_since.max(now);
     }
@@ -531,8 +533,8 @@ impl Tap {
         );
     }
 
-    /// `bytes` are provided to the transport, which accepts the first `taken` of them. `is_informed` is `true` if the client
-    /// is informed.
+    /// Records that `bytes` were provided to the transport, which has accepted the first `taken` of them.
+    /// `is_informed`: the client learns this number.
     pub(crate) fn write(
         &mut self,
         ledger: &mut Ledger,
@@ -659,7 +661,7 @@ impl Tap {
         self.subscribes.push_back(id);
     }
 
-    /// Checks the end of the connection.
+    /// Records the end of the connection. A refused connection has delivered no message at QoS 0.
     pub(crate) fn end(&mut self, ledger: &mut Ledger) {
         for number in self.lent.drain(..) {
             ledger.ups[number].maybe_accepted = true;

@@ -23,8 +23,8 @@ const COUNT: usize = 60;
 const PAYLOAD: [u8; 100] = [b'x'; 100];
 const CONNACK: [u8; 4] = [0x20, 2, 0, 0];
 
-/// Starts a server that accepts, sends as many messages as it will receive, and reads slowly. It returns the number of
-/// received PUBLISHes, and `true` if DISCONNECT followed.
+/// Starts a server that accepts, sends as many messages as it will receive, and reads only later. Its thread returns
+/// the number of received PUBLISHes, and `true` if DISCONNECT was received.
 fn server() -> (SocketAddr, JoinHandle<(usize, bool)>) {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = listener.local_addr().unwrap();
@@ -49,6 +49,7 @@ fn server() -> (SocketAddr, JoinHandle<(usize, bool)>) {
     (address, server)
 }
 
+/// Returns the number of PUBLISHes in this stream, and `true` if it contains a DISCONNECT.
 fn count(mut bytes: &[u8]) -> (usize, bool) {
     let (mut publishes, mut left) = (0_usize, false);
     while let Ok(Some((packet, used))) = Packet::decode(bytes) {

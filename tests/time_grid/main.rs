@@ -8,8 +8,8 @@
 //!   one that no longer occurs: take it off the list.
 //!
 //! The grid: five keep alives, three response timeouts, clocks that start at 0, before half of their range and before
-//! they wrap, clocks that jump, and each instant of a rule, 1 ms before it and 1 ms after it. The device is called often,
-//! or not at all until then, or finds more data than its buffer holds, or sleeps until each deadline.
+//! they wrap, clocks that jump, and each instant of a rule, 1 ms before it and 1 ms after it. The device is called
+//! often, or not at all until then, or finds more data than its buffer holds, or sleeps until each deadline.
 //!
 //! `cargo test --test time_grid -- --nocapture` prints how often each finding occurs.
 #![allow(
@@ -132,7 +132,7 @@ impl Setting {
         all
     }
 
-    /// Whether the clock seems to go back: 30 days are more than half of its range.
+    /// Returns `true` if the clock seems to go back: a jump of 30 days is more than half of its range.
     fn goes_back(&self) -> bool {
         self.jump < 0 || self.jump > 25 * DAY
     }

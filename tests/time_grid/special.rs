@@ -52,7 +52,7 @@ impl<'b> Between<'b> {
     }
 }
 
-/// Whether data can be moved or an event can be handled, and how the session got there.
+/// The name of a situation, whether data can be moved or an event can be handled in it, and the steps that lead to it.
 type Case = (&'static str, bool, fn(&mut Between<'_>));
 
 const CASES: [Case; 8] = [
@@ -150,7 +150,7 @@ impl Clock for Ticking {
     }
 }
 
-/// Checks that a client that is called late finds an answer that arrived long ago.
+/// Returns `true` if a client that is called `late` ms after `now` finds an answer that arrived at once.
 fn finds_answer(timeout: u32, now: u32, late: u32) -> bool {
     let (network, mut memory) = (Network::new(), Memory::new());
     let mut session = Session::new(&mut memory);

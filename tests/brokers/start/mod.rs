@@ -26,8 +26,8 @@ pub(crate) struct Broker {
     pub(crate) login: SocketAddr,
     /// It accepts every client. Subscriptions are allowed below `open/` and `closed/`, publishing below `open/`.
     pub(crate) guarded: SocketAddr,
-    /// Time between two connections of a client. A client that reconnects sooner may be disconnected or refused, because
-    /// the broker still handles the end of the old connection, or mistakes it for the end of the new one.
+    /// Time between two connections of a client. A client that reconnects sooner may be disconnected or refused,
+    /// because the broker still handles the end of the old connection, or mistakes it for the end of the new one.
     pub(crate) rest: Duration,
     pub(crate) otherwise: &'static [Otherwise],
     #[expect(dead_code, reason = "they end with the broker")]

@@ -1,5 +1,5 @@
-//! rmqtt, the broker of the program rmqttd. `tests/brokers/rmqtt` is a smaller program with this broker, and is built in
-//! a tenth of the time.
+//! rmqtt, the broker of the program rmqttd. `tests/brokers/rmqtt` is a smaller program with this broker, and is built
+//! in a tenth of the time.
 
 use std::{net::SocketAddr, process::Command, sync::Arc, time::Duration};
 

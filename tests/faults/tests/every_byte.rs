@@ -70,7 +70,7 @@ fn options(name: &str) -> Connect<'_> {
     }
 }
 
-/// Handles events until `done`. Returns an error if the time has passed before.
+/// Handles events until `done`. Panics after [`PATIENCE`].
 fn listen(
     client: &mut (dyn Client<'_> + '_),
     log: &mut Log,
@@ -167,6 +167,7 @@ fn nothing_is_left(session: &mut Session<'_>, proxy: &Proxy, name: &str, what: &
     assert!(up.len() <= 2, "{what}: {up:?}");
 }
 
+/// Runs the exchange without a cut, then once with a cut at each byte of either direction.
 fn every_byte(kind: Kind) {
     let Some(broker) = Mosquitto::start() else {
         return;

@@ -22,7 +22,8 @@ use crate::{
 
 type Any<'s, 'b> = Client<'s, 'b, Anything, Anything>;
 
-/// Polls a future until it is ready. To the compiler, the loop may end earlier, so the program can also drop the future.
+/// Polls a future until it is ready. To the compiler, the loop may end earlier, so the program can also drop the
+/// future.
 fn run<T>(future: impl Future<Output = T>) -> Option<T> {
     let mut future = pin!(future);
     let mut context = Context::from_waker(Waker::noop());

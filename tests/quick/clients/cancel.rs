@@ -74,6 +74,7 @@ impl Run {
         record(&mut self.seen.borrow_mut(), event);
     }
 
+    /// Makes a call, and may drop it at one of its polls, as `drops` requires.
     fn drive<T>(&self, call: impl Future<Output = T>) -> Outcome<T> {
         let number = self.calls.get();
         self.calls.set(number + 1);
@@ -330,10 +331,12 @@ fn poll_all(run: &Run, client: &mut AsyncClient<'_, '_, '_>) {
     }
 }
 
+/// Runs the program without faults, and drops no call.
 fn undisturbed() -> Trace {
     program(&Run::new(0, NetworkFaults::NONE, Drops::Never))
 }
 
+/// Runs the program with these faults and drops, and checks that the results are the expected ones.
 fn check(expected: &Trace, seed: u64, network_faults: NetworkFaults, drops: Drops) -> Run {
     let run = Run::new(seed, network_faults, drops);
     let trace = program(&run);

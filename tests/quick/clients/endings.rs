@@ -175,7 +175,7 @@ fn disconnect_checkpoint_due_keeps_transport() {
     }
 }
 
-/// The transport fails while it is read after DISCONNECT. Before DISCONNECT was flushed, it may be lost.
+/// A read fails after DISCONNECT was written. That is an error until DISCONNECT was flushed, because it may be lost.
 #[test]
 fn disconnect_read_failed_is_error_before_flush() {
     for (flushes, result) in [(0, Ok(false)), (1, Err(RESET)), (3, Err(RESET))] {

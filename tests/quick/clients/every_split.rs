@@ -73,6 +73,7 @@ fn feed(session: &mut Session<'_>, stream: &[u8], cuts: &[usize]) -> Outcome {
     outcome
 }
 
+/// Handles all events, receives a piece, and repeats this until the piece was received and all events were handled.
 fn feed_piece(
     session: &mut Session<'_>,
     mut piece: &[u8],
@@ -93,6 +94,7 @@ fn feed_piece(
     }
 }
 
+/// Handles all events, and takes all pending bytes.
 fn drain(
     session: &mut Session<'_>,
     events: &mut Vec<Seen>,
@@ -184,6 +186,7 @@ fn cuts() -> impl Strategy<Value = Vec<Index>> {
     vec(any::<Index>(), 0..40)
 }
 
+/// Returns these places in a stream of `len` bytes, in order.
 fn places(cuts: &[Index], len: usize) -> Vec<usize> {
     let mut places: Vec<usize> = cuts.iter().map(|cut| cut.index(len + 1)).collect();
     places.sort_unstable();
@@ -302,7 +305,7 @@ proptest! {
 
 // A client, on a transport with random behaviour.
 
-/// Allowed behaviour of a transport.
+/// A step of a transport that does not fail.
 fn harmless() -> impl Strategy<Value = Step> {
     prop_oneof![
         4 => (1..6_usize).prop_map(Step::Bytes),
@@ -312,6 +315,7 @@ fn harmless() -> impl Strategy<Value = Step> {
     ]
 }
 
+/// A failure of a transport, after which the connection has ended.
 fn fatal() -> impl Strategy<Value = Step> {
     prop_oneof![
         Just(Step::Zero),

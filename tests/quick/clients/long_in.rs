@@ -193,8 +193,8 @@ fn message_cut_at_each_byte_is_received_again_whole() {
     }
 }
 
-/// Cuts the stream after `at` bytes of a message, and reconnects. Checks that the message is not lost, and that a message
-/// at QoS 2 is not delivered twice.
+/// Cuts the stream after `at` bytes of a message, and reconnects. Checks that the message is not lost, and that a
+/// message at QoS 2 is not delivered twice.
 fn cut_and_resume(rx: usize, case: &Case, at: usize, answered: bool, sizes: &[usize]) {
     with_rx(rx, |session| {
         let bytes = case.bytes();

@@ -19,7 +19,7 @@ const KEPT: [QoS; 2] = [QoS::AtLeastOnce, QoS::ExactlyOnce];
 #[derive(Clone, Copy, Debug)]
 enum From {
     Memory,
-    /// A source that gives so many bytes at a time.
+    /// A source that returns this many bytes at a time.
     Source(usize),
 }
 
@@ -39,7 +39,7 @@ fn expected(topic: &str, payload: &[u8], qos: QoS, dup: bool) -> Vec<u8> {
     publish(topic, payload, delivery, true)
 }
 
-/// Moves at most `limit` bytes to a transport that takes so many at a time; those bytes.
+/// Moves at most `limit` bytes to a transport, which accepts as many at a time as `sizes` says. Returns these bytes.
 fn send(
     session: &mut Session<'_>,
     payload: &[u8],
@@ -80,6 +80,7 @@ fn send(
     sent
 }
 
+/// Moves all pending bytes to a transport, and returns them.
 fn send_all(session: &mut Session<'_>) -> Vec<u8> {
     send(session, &[], From::Memory, &[usize::MAX], usize::MAX)
 }
@@ -105,7 +106,7 @@ fn words(event: Event<'_>) -> String {
     format!("{event:?}")
 }
 
-/// Connects, and returns the events, including the one of CONNACK.
+/// Connects, and returns all events except `Connected`.
 fn connect(session: &mut Session<'_>, session_present: bool) -> Vec<String> {
     session.connect(&KEEP, T).unwrap();
     while !session.is_connected() {
@@ -122,6 +123,7 @@ fn connect(session: &mut Session<'_>, session_present: bool) -> Vec<String> {
     recorded
 }
 
+/// Calls `test` with a session whose send buffer has `tx` bytes.
 fn with_tx<R>(tx: usize, test: impl FnOnce(&mut Session<'_>) -> R) -> R {
     fn run<const N: usize, R>(test: impl FnOnce(&mut Session<'_>) -> R) -> R {
         let mut storage = Storage::<32, N, 4, 4>::new();
@@ -137,6 +139,8 @@ fn with_tx<R>(tx: usize, test: impl FnOnce(&mut Session<'_>) -> R) -> R {
     }
 }
 
+/// Returns the lengths of payloads near which the Remaining Length takes one more byte. `topic` is the length of the
+/// topic.
 fn boundaries(topic: usize, qos: QoS) -> impl Iterator<Item = usize> {
     let part = 2 + topic + if qos == QoS::AtMostOnce { 0 } else { 2 };
     [0, 127, 128, 16_383, 16_384]
@@ -146,7 +150,7 @@ fn boundaries(topic: usize, qos: QoS) -> impl Iterator<Item = usize> {
         })
 }
 
-/// The bytes are those of the encoder, with every send buffer, transport and source.
+/// The sent bytes are those of the encoder, for send buffers, transports and sources of several sizes.
 #[test]
 fn streamed_publish_at_boundaries_equals_encoder_output() {
     for (tx, topic) in [(27, 1), (32, 3), (64, 20), (300, 100)] {
@@ -157,7 +161,7 @@ fn streamed_publish_at_boundaries_equals_encoder_output() {
                 for from in [From::Memory, From::Source(1), From::Source(1_000)] {
                     for sizes in [&[usize::MAX][..], &[1], &[3, 50]] {
                         if len > 1_000 && (sizes[0] < 9 || matches!(from, From::Source(1))) {
-                            continue; // They take their time, and there is nothing new in them.
+                            continue; // These combinations take long, and test nothing new.
                         }
                         with_tx(tx, |session| {
                             connect(session, false);
@@ -195,7 +199,7 @@ fn smallest_send_buffer_holds_smallest_connect_only() {
         session.begin_payload(StreamedPublish::new("t"), 0),
         Err(RequestError::PacketTooLarge { needed, capacity })
     );
-    // One that is larger by the part before the payload sends everything.
+    // If it also has room for the bytes before a payload, a payload of any length can be sent.
     let mut storage = Storage::<16, 22, 1>::new();
     let mut session = Session::new(&mut storage);
     session.connect(&Connect::new(""), T).unwrap();
@@ -317,8 +321,8 @@ fn answers_inside_payload_are_sent_after_it() {
     });
 }
 
-/// More messages than the acknowledgement queue has room for, while a slow payload is sent: nothing is late, and
-/// nothing is lost.
+/// While a payload is sent slowly, more messages are received than the acknowledgement queue has room for. Nothing is
+/// late, and nothing is lost.
 #[test]
 fn ack_queue_full_during_slow_payload_loses_nothing() {
     with_tx(64, |session| {
@@ -364,7 +368,7 @@ fn message<'a>(topic: &'a str, payload: &'a [u8]) -> Message<'a> {
     common::message(topic, payload, QoS::AtLeastOnce)
 }
 
-/// One thing at a time.
+/// While a payload is being sent, another payload and a DISCONNECT are refused.
 #[test]
 fn second_payload_during_first_is_refused() {
     for qos in ALL {
@@ -389,7 +393,7 @@ fn second_payload_during_first_is_refused() {
     }
 }
 
-/// Queued after others, which are sent first. Queued before others, which wait.
+/// Packets that are queued before a payload are sent before it. Those that are queued after it wait.
 #[test]
 fn packets_around_payload_are_sent_in_order() {
     with_tx(300, |session| {
@@ -409,7 +413,7 @@ fn packets_around_payload_are_sent_in_order() {
     });
 }
 
-/// Sends up to the cut, and returns the payload that is requested on the next connection.
+/// Connects, sends the first `cut` bytes of a message with a streamed payload, and loses the connection.
 fn cut_at(session: &mut Session<'_>, qos: QoS, payload: &[u8], from: From, cut: usize) {
     connect(session, false);
     let begun = session.begin_payload(outgoing("topic", qos), payload.len());
@@ -420,7 +424,8 @@ fn cut_at(session: &mut Session<'_>, qos: QoS, payload: &[u8], from: From, cut: 
     assert_eq!(events(session), (vec![], Some(ProtocolError::Closed)));
 }
 
-/// Cut at every byte: the payload is requested, everything else waits, and the packet differs only in DUP.
+/// A connection is lost at any byte of a message. The payload is requested, later messages wait, and the packet that is
+/// sent again differs only in DUP.
 #[test]
 fn payload_cut_at_each_byte_is_requested_and_resent() {
     let payload = pattern(40);
@@ -431,7 +436,7 @@ fn payload_cut_at_each_byte_is_requested_and_resent() {
             for from in [From::Memory, From::Source(6)] {
                 with_tx(64, |session| {
                     cut_at(session, qos, &payload, from, cut);
-                    // Asked for on each connection, once.
+                    // The payload is requested once on each connection.
                     for session_present in [true, false] {
                         assert_eq!(connect(session, session_present), needed);
                         assert_eq!(session.payload_needed(), Some(id(1)));
@@ -517,7 +522,7 @@ fn qos_0_payload_cut_is_dropped_and_counted() {
     }
 }
 
-/// Given again, and cut again at every byte.
+/// While the payload is provided again, the connection is lost again, at any byte. The payload is requested each time.
 #[test]
 fn payload_cut_repeatedly_is_requested_each_time() {
     let payload = pattern(30);
@@ -564,20 +569,20 @@ fn payload_discarded_sent_in_part_reserves_id() {
             );
             feed(session, &puback(2));
             events(session);
-            // Reconnecting to a server that remembers changes nothing.
+            // If the server has kept the session, the next connection changes nothing.
             session.connection_lost();
             events(session);
             assert!(connect(session, true).is_empty());
             assert_eq!(session.in_flight(), 0);
         };
-        // The server forgets.
+        // The server forgets the session.
         with_tx(64, |session| {
             declined(session);
             session.connection_lost();
             assert_eq!(connect(session, false), [&*discarded]);
             assert_eq!(session.in_flight(), 0);
         });
-        // The session asks for the payload.
+        // The client connects with Clean Session 1.
         with_tx(64, |session| {
             declined(session);
             session.connect(&Connect::new("c"), T).unwrap();
@@ -586,7 +591,7 @@ fn payload_discarded_sent_in_part_reserves_id() {
             assert!(events(session).0.contains(&discarded));
             assert_eq!(session.in_flight(), 0);
         });
-        // It had the message all the time.
+        // The server had received the whole message.
         with_tx(64, |session| {
             declined(session);
             feed(session, &[0x50, 2, 0, 1]);
@@ -615,7 +620,7 @@ fn qos_1_payload_discarded_frees_slot_at_once() {
     }
 }
 
-/// Two of them: the second is requested after the first, even if the first is acknowledged meanwhile.
+/// Of two payloads, the second is requested after the first was provided, or after its message was acknowledged.
 #[test]
 fn payloads_needed_are_requested_in_order() {
     let needed = |number| words(Event::PayloadNeeded(id(number)));
@@ -663,8 +668,8 @@ fn payloads_needed_are_requested_in_order() {
     }
 }
 
-/// Aborted at every byte: the message is removed if no byte was sent. Otherwise the connection is closed, and nothing
-/// more is sent.
+/// A payload is aborted at any byte of its message. The message is removed if no byte was sent. Otherwise the
+/// connection is closed, and nothing more is sent.
 #[test]
 fn payload_aborted_at_any_byte_is_undone_or_closes() {
     for qos in ALL {
@@ -731,7 +736,7 @@ fn resend_aborted_before_first_byte_is_requested_again() {
     }
 }
 
-/// Giving up on a connection that is already over takes nothing back.
+/// If a payload is aborted after its connection was lost, its message is kept.
 #[test]
 fn payload_aborted_after_close_is_requested_again() {
     for cut in [0, 2, 30] {
@@ -772,7 +777,7 @@ fn disconnect_payload_needed_is_sent_first() {
     });
 }
 
-/// Pieces handed over out of turn change nothing.
+/// Payload bytes that are committed or reported when none are expected have no effect.
 #[test]
 fn payload_calls_out_of_order_are_ignored() {
     with_tx(64, |session| {
@@ -801,7 +806,9 @@ fn payload_calls_out_of_order_are_ignored() {
     });
 }
 
-/// A slow source is not a slow network.
+/// The time of a payload byte runs from the moment at which it is offered to the transport, however long its source
+/// took. Bytes that are not accepted, and a payload of which none are provided, end the connection after the response
+/// timeout.
 #[test]
 fn source_slow_is_not_write_timeout() {
     let at = Instant::from_millis;
@@ -816,7 +823,7 @@ fn source_slow_is_not_write_timeout() {
             assert_eq!(session.poll(at(now + 9_999)), Ok(None));
             session.consume(1, at(now + 9_999));
         }
-        // But the provided bytes must be accepted.
+        // Provided bytes must be accepted.
         session.begin_payload(StreamedPublish::new("t"), 3).unwrap();
         assert_eq!(session.pending(at(200_000)).len(), 5);
         assert_eq!(session.poll(at(209_999)), Ok(None));
@@ -835,7 +842,8 @@ fn source_slow_is_not_write_timeout() {
     });
 }
 
-/// Saved at every byte, restored in another session: the payload is requested, and the packet is the same.
+/// An image is saved at any byte of a message, and restored in another session. The payload is requested, and the
+/// packet is the same.
 #[test]
 fn session_saved_inside_payload_requests_it_on_restore() {
     for qos in KEPT {
@@ -890,9 +898,9 @@ impl Kept {
 proptest! {
     #![proptest_config(ProptestConfig { cases: 256, failure_persistence: None, ..ProptestConfig::default() })]
 
-    /// Short and long messages, a new one on each connection, and each connection is cut somewhere. It sends all
-    /// unacknowledged messages in order, then the new one, up to the cut. After two connections without an
-    /// acknowledgement, it is the first message alone.
+    /// Each connection has a new message, short or long, and is cut somewhere. It sends all unacknowledged messages in
+    /// order, then the new one, up to the cut. After two connections without an acknowledgement, it sends only the
+    /// first message.
     #[test]
     fn connections_cut_anywhere_send_whole_packets_in_order(
         rounds in proptest::collection::vec((any::<[bool; 2]>(), 0..3u8, 0..200usize, 0..600usize), 1..8),
@@ -911,6 +919,8 @@ proptest! {
     }
 }
 
+/// Runs one connection up to the cut, and checks the sent bytes. `fruitless`: the number of connections in a row
+/// without an acknowledgement. `answers`: the server acknowledges the first message if it can.
 #[allow(clippy::too_many_arguments)]
 fn one_connection(
     session: &mut Session<'_>,
@@ -1056,7 +1066,7 @@ proptest! {
                 prop_assert_eq!(sent, expected("t", &all, qos, false));
                 prop_assert_eq!(network.take_sent(), vec![0x40, 2, 0, 5]);
             } else {
-                // Its answer was sent before or after, and not inside.
+                // The acknowledgement was sent before or after the message, and not inside it.
                 let answer = vec![0x40, 2, 0, 5];
                 let whole = expected("t", &all, qos, false);
                 prop_assert!(sent == [&whole[..], &answer].concat() || sent == [&answer[..], &whole].concat());
@@ -1075,8 +1085,7 @@ impl Read for Source<'_> {
     }
 }
 
-/// A source that fails or ends at every byte: the stream ends there, without DISCONNECT, and every call returns the
-/// reason.
+/// A source fails or ends at any byte. The stream ends there, without DISCONNECT, and every call returns the reason.
 #[test]
 fn source_ended_or_failed_closes_connection() {
     let payload = pattern(50);
@@ -1134,7 +1143,7 @@ fn source_ended_or_failed_closes_connection() {
     }
 }
 
-/// Interruptions of a source are tried again.
+/// If the read of a source is interrupted, it is repeated.
 #[test]
 fn source_interrupted_is_retried() {
     struct Interrupted<'a>(Source<'a>, bool);
@@ -1216,7 +1225,7 @@ fn waiting_calls_payload_needed_return_error() {
     assert_eq!(recorded, [words(Event::Puback(id(1)))]);
 }
 
-/// A wait for a payload that is acknowledged before it has to be given ends.
+/// A call that waits to send a payload again ends if the message is acknowledged before the first byte.
 #[test]
 fn resend_acknowledged_before_first_byte_ends_call() {
     let network = Network::new();

@@ -73,8 +73,8 @@ fn caller_late_any_read_size_receives_answer() {
     }
 }
 
-/// Two packets are received. The first read returns only a part of the first one, as that
-/// of a UART with a FIFO of 16 bytes.
+/// Two packets are received. The first read returns only a part of the first one, as that of a UART with a FIFO of 16
+/// bytes.
 #[test]
 fn caller_late_message_before_answer_is_no_timeout() {
     let (network, mut storage) = (Network::with_server(), Memory::new());

@@ -17,7 +17,8 @@ use crate::common::{
 
 const GRANTED: [SubackReturnCode; 1] = [Granted(QoS::ExactlyOnce)];
 
-/// [MQTT-3.14.4-1] After DISCONNECT is flushed the transport is given back to be shut down; nothing more is written.
+/// [MQTT-3.14.4-1] After DISCONNECT was flushed, the client returns the transport, which the caller can shut down.
+/// Nothing more is written.
 #[test]
 fn mqtt_3_14_4_1_disconnect_flushed_returns_transport() {
     for slowly in [Step::Bytes(usize::MAX), Step::Bytes(1)] {
@@ -100,7 +101,7 @@ fn greetings() -> Vec<u8> {
     .concat()
 }
 
-/// Subscribes, has the three messages, publishes one at QoS 1 and one at QoS 2, and disconnects.
+/// Subscribes, receives the three messages, publishes one at QoS 1 and one at QoS 2, and disconnects.
 fn exchange<T, C>(transport: T, clock: C)
 where
     T: Read + Write + ReadReady + WriteReady,
@@ -139,6 +140,7 @@ where
     client.disconnect().unwrap();
 }
 
+/// Checks that these bytes are the packets of [`exchange`].
 fn assert_exchanged(sent: &[u8]) {
     let (packets, rest) = packets(sent);
     assert_eq!(rest, b"");
@@ -156,7 +158,8 @@ fn assert_exchanged(sent: &[u8]) {
     assert_eq!(packets[2..], expected.each_ref().map(Vec::as_slice));
 }
 
-/// Another stream type, with all answers of the exchange prepared, piece by piece.
+/// Another type of stream, whose peer answers each packet of the exchange. It accepts and returns bytes in small
+/// pieces.
 #[derive(Default)]
 struct Scripted {
     written: Vec<u8>,
@@ -221,8 +224,8 @@ impl WriteReady for Scripted {
     }
 }
 
-/// [MQTT-7.1.2-1] A TCP connection serves, in non-blocking mode or with time-outs; with these the operating system does
-/// all the waiting.
+/// [MQTT-7.1.2-1] A TCP connection can be used in non-blocking mode or with timeouts. With timeouts, all waiting is
+/// done by the operating system.
 #[cfg(feature = "std")]
 #[test]
 fn mqtt_7_1_2_1_tcp_completes_exchange() {
@@ -269,7 +272,7 @@ fn tcp() -> (std::net::TcpStream, std::thread::JoinHandle<Vec<u8>>) {
     (TcpStream::connect(address).unwrap(), peer)
 }
 
-/// A clock that need not wait.
+/// A clock for a stream with timeouts: the client must not wait with it.
 #[cfg(feature = "std")]
 struct Sleepless(umqtt::std_io::StdClock);
 

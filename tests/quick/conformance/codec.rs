@@ -1,5 +1,4 @@
-//! One test for each statement of MQTT 3.1.1 that binds a codec, on the decoding and on the
-//! encoding side where it has both.
+//! One test for each statement of MQTT 3.1.1 that binds a codec, for decoding and for encoding if it concerns both.
 
 use umqtt::codec::{
     Connack, Connect, ConnectReturnCode, Credentials, DecodeError, Delivery, EncodeError, Field,
@@ -48,7 +47,7 @@ fn connect(flags: u8, payload: &[&[u8]]) -> Vec<u8> {
     frame(0x10, &[b"\0\x04MQTT\x04", &[flags], b"\0\x3C", &fields])
 }
 
-/// A packet with these bytes in each field that is a string, one after the other.
+/// Packets that have these bytes in one string each: client id, will topic, user name, topic name, and two filters.
 fn with_string(bytes: &[u8]) -> [Vec<u8>; 6] {
     [
         connect(0x02, &[bytes]),
@@ -60,7 +59,7 @@ fn with_string(bytes: &[u8]) -> [Vec<u8>; 6] {
     ]
 }
 
-/// Every packet, once.
+/// Calls `check` with a packet of each type.
 fn every_packet(check: impl Fn(Packet<'_>)) {
     check(Packet::Connect(Connect::new("id")));
     check(Packet::Connack(Connack::Accepted {
@@ -103,7 +102,7 @@ const FIRST_BYTES: [(PacketType, u8); 13] = [
     (PacketType::Disconnect, 0xE0),
 ];
 
-/// All sixteen flags of a type: only one is valid, and the error names the others.
+/// Checks that only these flags of a type are valid, and that the error contains the others.
 fn only_flags(packet_type: PacketType, legal: u8) {
     for flags in 0..16 {
         let expected = DecodeError::InvalidFlags { packet_type, flags };
@@ -391,7 +390,7 @@ fn mqtt_3_1_2_15_will_retain_without_will_is_refused() {
     // With `will: None`, retain cannot be encoded.
 }
 
-/// [MQTT-3.1.2-18] No user name flag, no user name.
+/// [MQTT-3.1.2-18] Without the user name flag, there is no user name.
 #[test]
 fn mqtt_3_1_2_18_user_name_flag_0_has_no_user_name() {
     let expected = DecodeError::TrailingBytes { extra: 6 };
@@ -404,7 +403,7 @@ fn mqtt_3_1_2_18_user_name_flag_0_has_no_user_name() {
     assert_eq!(encode(Packet::Connect(decoded)), bytes);
 }
 
-/// [MQTT-3.1.2-19] With the user name flag, the user name is there.
+/// [MQTT-3.1.2-19] With the user name flag, there is a user name.
 #[test]
 fn mqtt_3_1_2_19_user_name_flag_1_has_user_name() {
     assert_eq!(
@@ -425,7 +424,7 @@ fn mqtt_3_1_2_19_user_name_flag_1_has_user_name() {
     assert_eq!(decode(&bytes), packet);
 }
 
-/// [MQTT-3.1.2-20] No password flag, no password.
+/// [MQTT-3.1.2-20] Without the password flag, there is no password.
 #[test]
 fn mqtt_3_1_2_20_password_flag_0_has_no_password() {
     let expected = DecodeError::TrailingBytes { extra: 5 };
@@ -445,7 +444,7 @@ fn mqtt_3_1_2_20_password_flag_0_has_no_password() {
     assert_eq!(encode(Packet::Connect(decoded)), bytes);
 }
 
-/// [MQTT-3.1.2-21] With the password flag, the password is there.
+/// [MQTT-3.1.2-21] With the password flag, there is a password.
 #[test]
 fn mqtt_3_1_2_21_password_flag_1_has_password() {
     assert_eq!(
@@ -534,7 +533,7 @@ fn mqtt_3_1_3_4_client_id_is_utf8() {
     assert_eq!(Connect::new(&long).encode(&mut [0; 70_000]), Err(expected));
 }
 
-/// [MQTT-3.1.3-5] Ids of 1 to 23 letters and digits work; longer and other ones are passed on.
+/// [MQTT-3.1.3-5] Client ids of 1 to 23 letters and digits are accepted, and so are longer ones and other characters.
 #[test]
 fn mqtt_3_1_3_5_client_ids_of_23_bytes_and_more_are_accepted() {
     let letters = "0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ";
@@ -554,7 +553,7 @@ fn mqtt_3_1_3_5_client_ids_of_23_bytes_and_more_are_accepted() {
     }
 }
 
-/// [MQTT-3.1.3-7] An empty client id needs Clean Session 1, or nothing is sent.
+/// [MQTT-3.1.3-7] An empty client id with Clean Session 0 is an error, and nothing is encoded.
 #[test]
 fn mqtt_3_1_3_7_empty_client_id_requires_clean_session() {
     let mut buf = [0x55; 64];
@@ -687,8 +686,7 @@ fn mqtt_3_1_4_1_malformed_connects_are_refused() {
     assert_eq!(error(&frame(0x10, &[body, b"x"])), Some(expected));
 }
 
-/// [MQTT-3.2.2-4] A refusing CONNACK with Session Present 1 is refused; [`Connack`] cannot express
-/// it.
+/// [MQTT-3.2.2-4] A refusing CONNACK with Session Present 1 is refused. [`Connack`] cannot express it.
 #[test]
 fn mqtt_3_2_2_4_refusal_with_session_present_is_refused() {
     for (code, refusal) in [
@@ -817,7 +815,7 @@ fn mqtt_3_8_1_1_subscribe_with_other_flags_is_refused() {
     assert_eq!(encode(packet), b"\x82\x06\0\x01\0\x01a\x02");
 }
 
-/// A packet is refused if its filter is not a valid string. `error_with` decodes it with a filter.
+/// Checks that a packet is refused if its filter is not a valid string. `error_with` decodes the packet with a filter.
 fn only_utf8(error_with: impl Fn(&[u8]) -> Option<DecodeError>) {
     let invalid = DecodeError::InvalidUtf8 { at: 1 };
     assert_eq!(error_with(b"a\xFF"), Some(invalid));
@@ -959,7 +957,7 @@ fn mqtt_4_7_1_1_wildcards_are_accepted_in_filters_only() {
     }
 }
 
-/// Returns the results for one filter, built and received.
+/// Returns the error of a filter. Checks that it is the same if the filter is received.
 fn filter_error(text: &str) -> Option<TopicError> {
     let built = TopicFilter::new(text).err();
     let received = error(&frame(0x82, &[b"\0\x01", &string(text.as_bytes()), b"\0"]));
@@ -1050,7 +1048,7 @@ fn mqtt_4_7_3_1_empty_topic_is_refused() {
 /// [MQTT-4.7.3-2] Topics and filters have no U+0000.
 #[test]
 fn mqtt_4_7_3_2_topic_with_nul_is_refused() {
-    // At every position in a word, and in the rest after the words.
+    // The check reads blocks of 16 bytes, the last of which overlaps the first here. NUL is at every position of both.
     for at in 0..20 {
         let mut name = "x".repeat(20);
         name.replace_range(at..=at, "\0");
@@ -1160,6 +1158,6 @@ fn mqtt_7_0_0_2_packets_equal_those_of_specification() {
     });
     assert_eq!(encode(packet), bytes);
     assert_eq!(decode(&bytes), packet);
-    // And each of the fourteen is understood by its own reader.
+    // The decoder understands each of the fourteen packets that the encoder writes.
     every_packet(|packet| assert_eq!(decode(&encode(packet)), packet));
 }

@@ -148,7 +148,8 @@ fn mqtt_2_3_1_7_suback_and_unsuback_are_matched_by_id() {
     assert_eq!(driven.sent(), b"");
 }
 
-/// [MQTT-3.8.4-2] SUBACK is matched to its SUBSCRIBE by id; no other packet answers it, and it answers no other.
+/// [MQTT-3.8.4-2] A SUBACK is matched to its SUBSCRIBE by id. No other packet completes the SUBSCRIBE, and the SUBACK
+/// completes no other request.
 #[test]
 fn mqtt_3_8_4_2_suback_is_matched_to_its_subscribe() {
     let mut storage = TestStorage::new();
@@ -234,7 +235,8 @@ fn mqtt_3_9_3_1_codes_are_reported_in_filter_order() {
     );
 }
 
-/// [MQTT-3.10.4-4] UNSUBACK is matched to its UNSUBSCRIBE by id; no other packet answers it, and it answers no other.
+/// [MQTT-3.10.4-4] An UNSUBACK is matched to its UNSUBSCRIBE by id. No other packet completes the UNSUBSCRIBE, and the
+/// UNSUBACK completes no other request.
 #[test]
 fn mqtt_3_10_4_4_unsuback_is_matched_to_its_unsubscribe() {
     let mut storage = TestStorage::new();

@@ -81,8 +81,8 @@ fn mqtt_3_1_0_2_connect_is_sent_once() {
     );
 }
 
-/// [MQTT-3.1.2-4] Clean Session 0: state is kept and used on the next connection; with Session Present 0 every
-/// remembered inbound id is forgotten before the next PUBLISH is handled.
+/// [MQTT-3.1.2-4] With Clean Session 0, state is kept and used on the next connection. At Session Present 0, the
+/// session forgets all received ids before it handles the next PUBLISH.
 #[test]
 fn mqtt_3_1_2_4_clean_session_0_keeps_state() {
     let mut storage = TestStorage::new();
@@ -197,7 +197,7 @@ fn mqtt_3_1_2_6_connect_not_queued_discards_nothing() {
     assert_eq!(driven.sent(), dup(publish(1, 1, b"kept")));
 }
 
-/// [MQTT-3.1.3-2] A session, and its saved image, belong to one client id; resuming under another is refused.
+/// [MQTT-3.1.3-2] A session, and its saved image, belong to one client id. A CONNECT with another one is refused.
 #[test]
 fn mqtt_3_1_3_2_session_other_client_id_is_refused() {
     let other = Connect {

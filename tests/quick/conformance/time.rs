@@ -120,7 +120,8 @@ fn mqtt_3_1_2_23_received_packets_do_not_postpone_pingreq() {
     let mut driven = TestSession::connected_with(&mut storage, &kept_alive(10));
     let begin = driven.now;
     let mut pings = vec![];
-    // A message is received every 99 ms, so that no other time of this test is a multiple. PINGRESP is received at once.
+    // A message is received every 99 ms, so that no other time of this test is a multiple. PINGRESP is received at
+    // once.
     for _ in 0..1_000 {
         driven.pass(99);
         driven.receive(&publish(0, 0, b"x"), &[Event::Message(message(0, b"x"))]);

@@ -600,8 +600,8 @@ fn run_other_password_connects_other_client_id_is_refused() {
     assert_eq!(*users.borrow(), [Some("new".to_owned())]);
 }
 
-/// If a publish is dropped at any of its polls, its message is sent at most once. The place that the call took among the
-/// waiting calls is free again.
+/// If a publish is dropped at any of its polls, its message is sent at most once. The place that the call took among
+/// the waiting calls is free again.
 #[test]
 fn publish_dropped_at_any_poll_frees_its_place() {
     for polls in 0..6 {

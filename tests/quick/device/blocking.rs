@@ -65,7 +65,7 @@ fn bad_credentials_delay_next_dial_by_30_to_60_seconds() {
     assert!(device.is_dial_due());
 }
 
-/// Without a connection, nothing fails: limits are kept, and messages above QoS 0 are queued.
+/// Without a connection, each call ends within its time limit, and messages above QoS 0 are queued.
 #[test]
 fn calls_without_connection_end_in_time() {
     let network = Network::new();
@@ -98,7 +98,7 @@ fn calls_without_connection_end_in_time() {
     assert_eq!(device.deadline(), None);
 }
 
-/// A message that is refused is not acknowledged, is not due, and is given again after resume.
+/// A message that the handler refuses is not acknowledged, and sets no deadline. It is given again after `resume`.
 #[test]
 fn refused_message_is_delivered_again_after_resume() {
     let network = Network::with_server();

@@ -17,7 +17,7 @@ use crate::common::{connack, message, publish, refused, server, suback, world::W
 const QOS1: QoS = QoS::AtLeastOnce;
 const QOS2: QoS = QoS::ExactlyOnce;
 
-/// Returns the topics of all PUBLISHes that a peer has received.
+/// The topics of all PUBLISHes that a peer has received.
 type Topics = Rc<RefCell<Vec<String>>>;
 
 /// Starts a server that records the topics.
@@ -33,7 +33,7 @@ fn recording_server(world: &World) -> Topics {
     topics
 }
 
-/// A server that accepts connections, and answers nothing else.
+/// Starts a server that accepts connections, and answers nothing else.
 fn accepting_server(world: &World) {
     world.answer(|packet| match packet {
         Packet::Connect(_) => connack(true),

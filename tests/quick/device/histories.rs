@@ -379,12 +379,16 @@ impl Ledger {
 
 /// The random settings of a history. Rates are in percent.
 struct Plan {
+    /// Calls that are dropped.
     drops: u8,
+    /// Events that the handler does not handle now.
     refusals: u8,
+    /// Received messages that the handler answers.
     answers: u8,
     keep_alive: u16,
     checkpoints: bool,
     tasks: usize,
+    /// Maximum time in ms between two faults of the network.
     cut_every: u32,
     ending: Ending,
 }
@@ -811,6 +815,7 @@ impl History<'_> {
     }
 }
 
+/// Runs the history of this seed, and returns the counts of its events. Panics if a guarantee is violated.
 fn run(seed: u64) -> Kinds {
     let mut rng = Rng::with_seed(seed);
     // Separate random numbers, so that the histories of older seeds do not change.

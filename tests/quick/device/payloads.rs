@@ -29,7 +29,7 @@ fn new(topic: &str, qos: QoS) -> StreamedPublish<'_> {
     }
 }
 
-/// Returns topic and payload of the messages that a peer has received.
+/// Topic and payload of the messages that a peer has received.
 type Messages = Rc<RefCell<Vec<(String, Vec<u8>)>>>;
 
 /// Starts a server that records messages and keeps the session.
@@ -59,6 +59,7 @@ async fn cut_after(world: &World, millis: u32) {
     world.set_room(usize::MAX);
 }
 
+/// Returns a payload: `first`, and bytes that count up from it.
 fn bytes(len: usize, first: u8) -> Vec<u8> {
     (0..len).map(|at| first.wrapping_add(at as u8)).collect()
 }
@@ -109,7 +110,8 @@ impl Read for Source<'_> {
     }
 }
 
-/// Payloads of all sizes are sent while other tasks publish and messages are received. Several tasks with payloads take turns.
+/// Payloads of all sizes are sent while other tasks publish and messages are received. Several tasks with payloads take
+/// turns.
 #[test]
 fn payloads_of_all_sizes_arrive_while_others_publish() {
     for (seed, len) in [0, 1, 63, 64, 65, 300, 5_000].into_iter().enumerate() {
@@ -208,8 +210,8 @@ fn payloads_of_all_sizes_arrive_while_others_publish() {
     }
 }
 
-/// A connection ends at each byte of a payload. Slices are sent again, a reader's message is discarded, and nothing blocks
-/// the messages after it.
+/// A connection ends at each byte of a payload. Slices are sent again, a reader's message is discarded, and nothing
+/// blocks the messages after it.
 #[test]
 fn payload_cut_at_any_byte_returns_reason() {
     for qos in ALL {
@@ -374,7 +376,7 @@ fn payload_dropped_after_last_byte_is_discarded_on_resend() {
     }
 }
 
-/// A source that ends early, fails or is silent ends the connection with a reason, and the call with its own.
+/// A source that ends early, fails or is silent ends the call and the connection, each with a reason.
 #[test]
 fn source_too_short_ends_call_with_its_error() {
     for (end, expected) in [
@@ -419,7 +421,9 @@ fn source_too_short_ends_call_with_its_error() {
     }
 }
 
-/// A message at QoS 0 that is queued after an open payload was not written.
+/// A message at QoS 0 that is queued after an open payload waits for it. If the connection ends first, both calls
+/// return
+/// `NotWritten`.
 #[test]
 fn qos0_after_open_payload_waits_for_it() {
     let world = World::new();

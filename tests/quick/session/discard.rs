@@ -354,7 +354,7 @@ fn discard_qos_2_more_than_four_ids_keep_their_slots() {
     let check = |driven: &mut TestSession<'_>| {
         driven.open(&KEEP, true);
         assert_eq!(driven.sent(), b"");
-        // The server has received one message of each kind.
+        // The server has received a message whose id has a slot, and one whose id has none.
         driven.receive(&wire(&[&pubrec(5), &pubrec(2)]), &[]);
         assert_eq!(driven.sent(), wire(&[&pubrel(5), &pubrel(2)]));
         driven.receive(

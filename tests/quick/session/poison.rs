@@ -1,5 +1,8 @@
 //! A server that closes the connection without a reason: the message or filter that is named, and the packets that are
 //! still sent.
+//!
+//! The session counts the connections in a row that were closed while the same message or filter was unanswered. From
+//! two on, the reason names it, if it was the only one.
 
 use umqtt::{
     Event, ProtocolError, RequestError, Storage, StreamedPublish,

@@ -32,8 +32,8 @@ fn stage(driven: &mut TestSession<'_>, payload: &[u8], size: usize) -> usize {
     n
 }
 
-/// For several sizes of pieces, writes and the send buffer, packets are queued as often as there is room. The payload is
-/// whole, and the packets follow it in order.
+/// For several sizes of pieces, writes and the send buffer, packets are queued as often as there is room. The payload
+/// is whole, and the packets follow it in order.
 #[test]
 fn queued_inside_payload_any_sizes_follow_it_in_order() {
     let payload = pattern(40);

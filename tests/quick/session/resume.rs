@@ -47,8 +47,8 @@ fn connections_without_connack_keep_session() {
     );
 }
 
-/// If a connection is lost inside a resend, that message and those after it are sent again. Messages that were sent
-/// once keep DUP.
+/// If a connection is lost inside a resend, all messages are sent again. Those of which a byte was sent before have
+/// DUP.
 #[test]
 fn resend_cut_is_sent_again() {
     let packet = publish(1, 1, b"a").len();

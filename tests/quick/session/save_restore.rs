@@ -638,7 +638,7 @@ fn image_forged_in_any_byte_never_panics() {
     let saved = image(&busy(&mut first));
     let mut accepted = 0;
     for at in 0..saved.len() - 4 {
-        // Each single bit, and the limits.
+        // The byte with each single bit changed, the smallest byte and the largest.
         let bits = (0..8).map(|bit| saved[at] ^ (1 << bit));
         for byte in bits.chain([0, u8::MAX]) {
             let mut second = Small::new();

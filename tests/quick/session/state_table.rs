@@ -5,6 +5,12 @@
 //! - `present`: the request was made on an earlier connection, and the server has kept the session.
 //! - `fresh`: the request was made on an earlier connection, and the server has no session.
 //!
+//! Other words of the states:
+//!
+//! - `half sent`, `half resent`: only the first bytes of the packet were sent on this connection.
+//! - `unattempted`: no byte of it was sent on the earlier connection.
+//! - `unseen`: the event that reports the lost request is taken only on the second connection.
+//!
 //! The cells:
 //!
 //! | cell | meaning |
@@ -130,6 +136,7 @@ fn incoming(column: &str) -> Vec<Vec<u8>> {
 /// Returns the result of a packet in a state, in the words of the table.
 fn outcome(state: &str, column: &str, incoming: &[u8]) -> String {
     let mut storage = Memory::new();
+    // The packets that the session sends in this state if nothing is received.
     let (mut reference, mut sent_otherwise) = in_state(&mut storage, state, column == "repeated 2");
     for _ in 0..3 {
         reference.expect(&[]);
@@ -166,6 +173,7 @@ fn outcome(state: &str, column: &str, incoming: &[u8]) -> String {
     in_words(&events, &sent, &not_sent)
 }
 
+/// Returns the cell for the end of the connection.
 fn end_in_words(reason: ProtocolError, incoming: &[u8]) -> String {
     let (packet, _) = Packet::decode(incoming).unwrap().unwrap();
     let packet_type = packet.packet_type();
@@ -180,6 +188,7 @@ fn end_in_words(reason: ProtocolError, incoming: &[u8]) -> String {
     }
 }
 
+/// Returns the cell for these events and answers, and for the packets that would have been sent otherwise.
 fn in_words(events: &[String], sent: &[Vec<u8>], not_sent: &[Vec<u8>]) -> String {
     let answer = match sent {
         [] => "",

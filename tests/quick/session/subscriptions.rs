@@ -649,9 +649,9 @@ fn subscriptions_caller_subscribes_too_answers_are_separate() {
 
 // The list between other packets.
 
-/// Acknowledgements and a PINGREQ become pending after any number of sent bytes. For writes of several sizes, the stream
-/// consists of whole packets: the SUBSCRIBE, the acknowledgements in order, the PINGREQ, and the packets of the caller in
-/// order.
+/// Acknowledgements and a PINGREQ become pending after any number of sent bytes. For writes of several sizes, the
+/// stream consists of whole packets: the SUBSCRIBE, the acknowledgements in order, the PINGREQ, and the packets of the
+/// caller in order.
 #[test]
 fn subscriptions_in_parts_between_acks_and_pings_stay_whole() {
     let list = numbered(3);

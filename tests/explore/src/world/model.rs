@@ -41,7 +41,7 @@ pub(super) struct Model {
     pub(super) refusals: u8,
     /// The current list of standing subscriptions.
     pub(super) list: usize,
-    /// Further numbers, as above.
+    /// Numbers of further faults and actions that may still occur.
     pub(super) refused: u8,
     pub(super) changes: u8,
     pub(super) discards: u8,
