@@ -205,6 +205,7 @@ pub fn plain_table(names: &[String], instructions: &Found) -> String {
     table
 }
 
+/// Returns the first two lines of a table.
 fn head(columns: &[&str]) -> String {
     let names = columns.join(" | ");
     format!("| | {names} |\n|---{}|\n", "|---:".repeat(columns.len()))
@@ -230,6 +231,7 @@ pub fn text(table: &str, plain_table: &str, verdicts: &str, has_times: bool) -> 
     )
 }
 
+/// Returns a cost, and its ratio to umqtt in brackets. Empty if this crate has no such row.
 fn cell(row: &str, peer: &str, found: &Found, unit: &str) -> String {
     let Some(cost) = found.get(&format!("{row}/{peer}")) else {
         return String::new();

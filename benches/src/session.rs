@@ -125,8 +125,8 @@ pub fn incoming(qos: u8, number: u16, payload: &[u8]) -> Vec<u8> {
     packets::encoded(&Packet::Publish(publish))
 }
 
-/// Returns the stream, which repeats these packets: PUBLISH at QoS 0 of 64 B and of 300 B, QoS 1 of 16 B, QoS 2 of 64 B,
-/// and its PUBREL.
+/// Returns the stream, which repeats these packets: PUBLISH at QoS 0 of 64 B and of 300 B, QoS 1 of 16 B, QoS 2 of
+/// 64 B, and its PUBREL.
 pub fn stream() -> Vec<u8> {
     let mut bytes = Vec::new();
     for number in 1..=REPEATED as u16 {

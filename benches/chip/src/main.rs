@@ -261,6 +261,7 @@ fn counted<R>(call: impl FnOnce() -> Result<R, client::Error<Infallible>>) -> Re
     Ok(count.saturating_sub(own))
 }
 
+/// Makes a call, and returns how far the instruction counter has advanced.
 #[inline(never)]
 fn instructions<R>(call: impl FnOnce() -> R) -> (R, u32) {
     let begin = minstret::read();

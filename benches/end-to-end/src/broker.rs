@@ -25,7 +25,8 @@ pub(crate) struct Broker {
 }
 
 impl Broker {
-    /// Starts a broker that stores any number of messages for disconnected clients, and sends at most `inflight` at once.
+    /// Starts a broker that stores any number of messages for disconnected clients, and sends at most `inflight` at
+    /// once.
     pub(crate) fn start(inflight: usize) -> Result<Self> {
         let folder = TempDir::new()?;
         let port = TcpListener::bind("127.0.0.1:0")?.local_addr()?.port();

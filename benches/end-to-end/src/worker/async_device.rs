@@ -18,7 +18,7 @@ use umqtt::{
 use super::{Memory, Meter, SLOTS, Sample, Source, consume, options};
 use crate::case::{Case, Direction};
 
-/// The session has as many slots as the window of the case.
+/// Runs a case, with as many slots in the session as the window of the case.
 pub(crate) fn run(case: &Case) -> Result<Sample> {
     let runtime = Builder::new_current_thread().enable_all().build()?;
     match case.window {
