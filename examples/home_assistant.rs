@@ -51,6 +51,7 @@ const TEMPERATURE_CONFIG: Entries = &[
     ("state_topic", Text(TEMPERATURE)),
 ];
 
+/// A JSON value in constant memory.
 #[derive(Clone, Copy, Serialize)]
 #[serde(untagged)]
 enum Value {
@@ -129,6 +130,7 @@ fn lamp() -> pc::Result<()> {
     Ok(())
 }
 
+/// Publishes what Home Assistant must know about the device, and its current state.
 fn announce(
     publisher: &mut Publisher<'_, '_>,
     json: &[u8],
@@ -139,7 +141,7 @@ fn announce(
     publisher.publish(&retained(SWITCH, switch)).map(drop)
 }
 
-/// Publishes a retained message. The server sends the last one to each client that subscribes later.
+/// Returns a retained message. The server sends the last one of a topic to each client that subscribes later.
 const fn retained<'a>(topic: &'a str, payload: &'a [u8]) -> Message<'a> {
     Message {
         qos: QoS::AtLeastOnce,

@@ -1,7 +1,7 @@
 //! A task that waits for messages and for a timer, and publishes: `cargo run --example select`.
 //!
-//! The event handler passes messages to the task through a channel. While the channel is full, nothing more is received:
-//! the handler returns `NotNow`, and is given the same message again when the task calls `resume`.
+//! The event handler passes messages to the task through a channel. While the channel is full, nothing more is
+//! received: the handler returns `NotNow`, and is given the same message again when the task calls `resume`.
 
 mod pc;
 

@@ -1,8 +1,8 @@
 //! An MQTT broker inside this process, for the host example and for tests: [rumqttd](https://docs.rs/rumqttd) on a
 //! free port of the loopback interface.
 //!
-//! It takes 180 of the 260 s of CPU time in which the host example compiles. No feature removes a dependency of it, such
-//! as axum, config, metrics or tracing-subscriber.
+//! It takes 180 of the 260 s of CPU time in which the host example compiles. No feature removes a dependency of it,
+//! such as axum, config, metrics or tracing-subscriber.
 //!
 //! It runs until the process ends, because rumqttd cannot be stopped. It logs through `tracing`, so it prints nothing
 //! unless the program installs a subscriber. It has three peculiarities: it closes the connection of a client whose

@@ -19,8 +19,8 @@ const ATTEMPT_TIMEOUT: Duration = Duration::from_secs(5);
 /// Time between attempts.
 const RETRY_DELAY: Duration = Duration::from_secs(1);
 
-/// Opens a connection to the broker with this name or address, and optionally a port after a colon. It tries again until
-/// it succeeds.
+/// Opens a connection to the broker with this name or address, and optionally a port after a colon. It tries again
+/// until it succeeds.
 pub(crate) async fn dial(host: &str, stack: Stack<'static>, socket: &mut TcpSocket<'_>) {
     socket.abort();
     // With Nagle's algorithm, a message would wait for the TCP acknowledgement of the one before.

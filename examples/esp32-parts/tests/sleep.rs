@@ -111,6 +111,7 @@ impl Write for Link<'_> {
     }
 }
 
+/// A clock that always shows the same time, and never wakes its caller.
 struct Still;
 
 impl Clock for Still {

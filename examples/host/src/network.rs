@@ -201,7 +201,7 @@ mod tests {
         runtime.block_on(future)
     }
 
-    /// Sends a command to the server after a short time, and waits for a future that it makes ready.
+    /// Sends a command to the server after a short time. Waits for a future that is ready when the server has done it.
     async fn woken<R>(server: &Sender<()>, ready: impl Future<Output = R>) -> R {
         let server = server.clone();
         thread::spawn(move || {

@@ -1,9 +1,9 @@
 //! Counts the instructions of `check` per message.
 //!
-//! QEMU counts instructions as time, so a sleep would count as well. A task keeps the chip awake, and counts its turns. The
-//! cost of a turn is measured without messages, and subtracted. Other work in between only adds to a result, so the lowest
-//! of some repetitions is taken. A repetition is skipped if the connection ended in it, or if its count is impossible: on a
-//! busy machine, the short period of an idle chip can be as long as the long one.
+//! QEMU counts instructions as time, so a sleep would count as well. A task keeps the chip awake, and counts its turns.
+//! The cost of a turn is measured without messages, and subtracted. Other work in between only adds to a result, so the
+//! lowest of some repetitions is taken. A repetition is skipped if the connection ended in it, or if its count is
+//! impossible: on a busy machine, the short period of an idle chip can be as long as the long one.
 
 use std::{
     path::Path,

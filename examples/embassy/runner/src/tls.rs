@@ -1,4 +1,5 @@
-//! Runs the light over TLS, and measures it. The chain of the broker has an intermediate authority, and keys of RSA-2048.
+//! Runs the light over TLS, and measures it. The chain of the broker has an intermediate authority, and keys of
+//! RSA-2048.
 
 use std::{fs, net::TcpListener, path::Path, process::Command};
 

@@ -1,5 +1,6 @@
-//! The light over TLS, with Mbed TLS and a heap, in one task: it reports its state in the handler of events. The broker's
-//! certificate must be for `broker.test`, and its chain must end at the root that is stored beside the emulator.
+//! The light over TLS, with Mbed TLS and a heap, in one task: it reports its state in the handler of events. The
+//! broker's certificate must be for `broker.test`, and its chain must end at the root that is stored beside the
+//! emulator.
 #![no_std]
 #![no_main]
 

@@ -1,4 +1,5 @@
-//! The flash for a second firmware image: a file of the emulating machine. As in flash, only erased bytes can be written.
+//! The flash for a second firmware image: a file of the emulating machine. As in flash, only erased bytes can be
+//! written.
 
 use core::ffi::CStr;
 

@@ -133,7 +133,7 @@ impl Interface {
     }
 }
 
-/// Handles the device, and enables its interrupt again.
+/// Wakes the network task, and disables the interrupt until [`Interface`] is asked for a packet.
 #[riscv_rt::core_interrupt(Interrupt::MachineExternal)]
 fn external() {
     mie::disable(Interrupt::MachineExternal);
@@ -147,7 +147,8 @@ impl Driver for Interface {
     fn receive(&mut self, cx: &mut Context<'_>) -> Option<(Receive<'_>, Transmit<'_>)> {
         WAKER.register(cx.waker());
         let _ = self.device.ack_interrupt();
-        // SAFETY: registers of the interrupt controller; and the handler only wakes.
+        // SAFETY: the address is that of the interrupt controller's register, and the handler changes no memory of this
+        // task.
         unsafe {
             let irq = PLIC_CLAIM.read_volatile();
             if irq != 0 {

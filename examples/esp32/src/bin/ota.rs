@@ -125,7 +125,8 @@ impl Update<'_> {
         Handled::Done
     }
 
-    /// Confirms the image that runs: it has connected, so it stays. If the flash fails, the next connection confirms it.
+    /// Confirms the image that runs: it has connected, so it stays. If the flash fails, the next connection confirms
+    /// it.
     fn end_trial(&mut self) {
         let Some(watchdog) = &mut self.trial else {
             return;

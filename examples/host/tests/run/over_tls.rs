@@ -8,6 +8,7 @@ use crate::{
     relay,
 };
 
+/// Starts a broker with TLS. If `asks`, it requires a client certificate.
 fn server(authority: &Authority, pair: &Pair, asks: bool) -> SocketAddr {
     relay::tls(
         authority.server(pair, asks),
@@ -15,6 +16,7 @@ fn server(authority: &Authority, pair: &Pair, asks: bool) -> SocketAddr {
     )
 }
 
+/// Starts the program with further options, until two messages have come back.
 fn connect(server: SocketAddr, ca: &Path, more: &str) -> Running {
     let (port, ca) = (server.port(), ca.display());
     host(&format!(

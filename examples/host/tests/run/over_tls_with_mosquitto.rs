@@ -27,6 +27,7 @@ use crate::{
     relay::Relay,
 };
 
+/// Starts the program with the authority's certificate and further options, until two messages have come back.
 fn connect(broker: &Mosquitto, authority: &Authority, more: &str) -> Running {
     let (port, ca) = (broker.address.port(), authority.ca());
     host(&format!(
@@ -35,6 +36,7 @@ fn connect(broker: &Mosquitto, authority: &Authority, more: &str) -> Running {
     ))
 }
 
+/// As [`connect`], with a client certificate.
 fn connect_as(pair: &Pair, broker: &Mosquitto, authority: &Authority, more: &str) -> Running {
     let (certificate, key) = (pair.certificate.display(), pair.key.display());
     let more = format!("{more} --client-cert {certificate} --client-key {key}");
@@ -191,6 +193,7 @@ impl Write for Buffered {
     }
 }
 
+/// Connects, and returns the stream after the handshake, with 8 KiB of buffer in rustls.
 fn stream(broker: &Mosquitto, authority: &Authority) -> Buffered {
     let mut roots = RootCertStore::empty();
     let certificate = CertificateDer::from_pem_file(authority.ca()).unwrap();

@@ -143,8 +143,8 @@ fn corrupted_record_is_reported_by_each_call() {
         run(async {
             let connector = connector(&pki);
             let mut stream = dial(&connector, relay.address).await.unwrap();
-            // When CONNACK was read, the session tickets of TLS 1.3 were received, too. They belong to the handshake, in
-            // which a corrupted record would cause another error.
+            // When CONNACK was read, the session tickets of TLS 1.3 were received, too. They belong to the handshake,
+            // in which a corrupted record would cause another error.
             stream
                 .write_all(b"\x10\x0d\0\x04MQTT\x04\x02\0\0\0\x01a")
                 .await

@@ -56,12 +56,14 @@ impl Authority {
     }
 }
 
+/// Returns the contents of a certificate for this name.
 fn params(name: &str) -> CertificateParams {
     let mut params = CertificateParams::new([name.to_owned()]).unwrap();
     params.distinguished_name.push(DnType::CommonName, name);
     params
 }
 
+/// Returns the settings of a server with this chain of certificates.
 fn server(chain: Vec<CertificateDer<'static>>, key: &KeyPair) -> ServerConfig {
     ServerConfig::builder_with_provider(Arc::new(ring::default_provider()))
         .with_safe_default_protocol_versions()

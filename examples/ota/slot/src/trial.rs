@@ -36,7 +36,7 @@ pub trait Slots {
     /// The flash failed, and the state is the old or the new one.
     fn set_state(&mut self, state: ImageState) -> Result<(), Self::Error>;
 
-    /// Makes the bootloader start the image in the other slot, in one write.
+    /// Makes the bootloader start the image in the other slot, with this state, in one write.
     ///
     /// # Errors
     ///
