@@ -2,7 +2,7 @@
 //! still sent.
 //!
 //! The session counts the connections in a row that were closed while the same message or filter was unanswered. From
-//! two on, the reason names it, if it was the only one.
+//! two on, the reason names it, unless it was sent together with others of its kind.
 
 use umqtt::{
     Event, ProtocolError, RequestError, Storage, StreamedPublish,
