@@ -108,13 +108,13 @@ async fn dial(uart: &mut BufferedUart<'static>) -> Option<()> {
     Some(())
 }
 
-/// Reads until `wanted` was read.
+/// Reads until `wanted` was read. Its first byte must not occur in it again.
 async fn skip_past(uart: &mut BufferedUart<'static>, wanted: &[u8]) -> Option<()> {
-    let mut rest = wanted;
-    while let Some((next, after)) = rest.split_first() {
-        let mut byte = [0];
+    let (mut rest, mut byte) = (wanted, [0]);
+    while !rest.is_empty() {
         uart.read_exact(&mut byte).await.ok()?;
-        rest = if byte == [*next] { after } else { wanted };
+        let after = rest.strip_prefix(&byte).or(wanted.strip_prefix(&byte));
+        rest = after.unwrap_or(wanted);
     }
     Some(())
 }
