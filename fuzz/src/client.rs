@@ -40,12 +40,12 @@ struct Connection<'a> {
     open: bool,
     refused: bool,
     keep_alive: u8,
-    calls: Vec<(Call<'a>, Drop)>,
+    calls: Vec<(Call<'a>, DropAfter)>,
     disconnect: bool,
 }
 
 /// Number of polls after which a future is dropped.
-type Drop = Option<u8>;
+type DropAfter = Option<u8>;
 
 #[derive(Arbitrary, Debug)]
 enum Call<'a> {
@@ -263,7 +263,7 @@ macro_rules! client {
             }
 
             /// Provides the requested payload, if any.
-            fn again(client: &mut Client<'_, '_>, line: &Shared, drop: Drop) -> bool {
+            fn again(client: &mut Client<'_, '_>, line: &Shared, drop: DropAfter) -> bool {
                 let Some(id) = line.0.borrow_mut().server.ledger.needed.take() else {
                     return true;
                 };
@@ -283,7 +283,7 @@ macro_rules! client {
                 client: &mut Client<'_, '_>,
                 line: &Shared,
                 call: &Call<'_>,
-                drop: Drop,
+                drop: DropAfter,
             ) -> bool {
                 let see = |event: Event<'_>| line.0.borrow_mut().server.ledger.event(&event);
                 let on_event = |event: Event<'_>, _: &mut Publisher<'_, '_>| see(event);
@@ -446,7 +446,7 @@ macro_rules! client {
 macro_rules! block {
     ($line:ident, $drop:expr, $call:expr) => {{
         $line.begin();
-        let _: Drop = $drop;
+        let _: DropAfter = $drop;
         Some($call)
     }};
 }

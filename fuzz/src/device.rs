@@ -44,7 +44,7 @@ const BUSY: u32 = 200_000;
 pub struct Input<'a> {
     checkpoints: bool,
     keep_alive: u8,
-    tasks: Vec<Vec<(Call<'a>, Drop)>>,
+    tasks: Vec<Vec<(Call<'a>, DropAfter)>>,
     connections: Vec<Connection>,
     /// The runner is dropped after these connections. If not, connections without faults follow until all requests have
     /// ended.
@@ -60,11 +60,11 @@ pub struct Input<'a> {
 #[derive(Arbitrary, Debug)]
 struct Connection {
     refused: bool,
-    dropped: Drop,
+    dropped: DropAfter,
 }
 
 /// Number of polls after which a future is dropped.
-type Drop = Option<u8>;
+type DropAfter = Option<u8>;
 
 #[derive(Arbitrary, Debug)]
 enum Call<'a> {
@@ -171,14 +171,14 @@ pub fn run(input: &Input<'_>) {
 }
 
 impl History<'_> {
-    async fn task(&self, calls: &[(Call<'_>, Drop)], mqtt: Mqtt<'_, PLACES>) {
+    async fn task(&self, calls: &[(Call<'_>, DropAfter)], mqtt: Mqtt<'_, PLACES>) {
         for (call, polls) in calls {
             self.call(call, *polls, mqtt).await;
         }
         self.running.set(self.running.get() - 1);
     }
 
-    async fn call(&self, call: &Call<'_>, polls: Drop, mqtt: Mqtt<'_, PLACES>) {
+    async fn call(&self, call: &Call<'_>, polls: DropAfter, mqtt: Mqtt<'_, PLACES>) {
         match *call {
             Call::Publish { qos, len } => {
                 let draft = Draft::new(self.line, qos, len);
@@ -265,7 +265,7 @@ impl History<'_> {
     /// Runs a call, which is dropped after this number of polls. Returns its result, if there is one.
     async fn limited<R>(
         &self,
-        polls: Drop,
+        polls: DropAfter,
         call: impl Future<Output = Result<R, DeviceError>>,
     ) -> Option<R> {
         let result = limited(polls, call).await?;
@@ -409,7 +409,7 @@ impl History<'_> {
 }
 
 /// Runs a future, and drops it after this number of polls.
-async fn limited<R>(polls: Drop, future: impl Future<Output = R>) -> Option<R> {
+async fn limited<R>(polls: DropAfter, future: impl Future<Output = R>) -> Option<R> {
     let mut left = polls;
     let mut future = pin!(future);
     poll_fn(|cx| {

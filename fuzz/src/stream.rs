@@ -6,7 +6,10 @@ use umqtt::{Event, Instant, Session, Storage, codec::Connect};
 const T: Instant = Instant::from_millis(0);
 
 /// Returns the events with joined chunks, the reason if the connection was closed, and the sent bytes.
-fn tell(bytes: &[u8], mut pieces: impl Iterator<Item = usize>) -> (Vec<u8>, String, Vec<u8>) {
+fn run_session(
+    bytes: &[u8],
+    mut pieces: impl Iterator<Item = usize>,
+) -> (Vec<u8>, String, Vec<u8>) {
     let mut storage = Storage::<24, 96, 3, 4>::new();
     let mut session = Session::new(&mut storage);
     session.connect(&Connect::new("a"), T).expect("it fits");
@@ -53,8 +56,8 @@ fn tell(bytes: &[u8], mut pieces: impl Iterator<Item = usize>) -> (Vec<u8>, Stri
 
 /// Compares the result of these bytes, received at once, with that of pieces of these sizes.
 pub fn run((bytes, pieces): &(&[u8], Vec<u8>)) {
-    let whole = tell(bytes, core::iter::repeat(usize::MAX));
-    let cut = tell(bytes, pieces.iter().cycle().map(|n| usize::from(*n % 32)));
+    let whole = run_session(bytes, core::iter::repeat(usize::MAX));
+    let cut = run_session(bytes, pieces.iter().cycle().map(|n| usize::from(*n % 32)));
     assert_eq!((&whole.0, &whole.1), (&cut.0, &cut.1));
     // An answer that is queued when the connection is closed is not sent.
     let ended = !whole.1.is_empty();

@@ -244,7 +244,7 @@ fn borrow_suback<'e, 'b: 'e>(
         sender.on_subscribed(codes);
         return Ok(Event::Subscribed { filters, codes });
     }
-    sender.answered(id);
+    sender.finish_subscribe(id);
     Ok(Event::Suback(id, codes))
 }
 

@@ -38,7 +38,7 @@ impl Session<'_> {
                 break;
             }
         }
-        self.handle_progress(now);
+        self.report_progress(now);
         if self.events.is_empty() {
             if !self.link.is_ending() || self.timers.is_flush_pending() {
                 self.check_timers(now)?;
@@ -84,7 +84,7 @@ impl Session<'_> {
     }
 
     /// Reports received packets to the timers.
-    fn handle_progress(&mut self, now: Instant) {
+    fn report_progress(&mut self, now: Instant) {
         // The bytes that were offered to the transport may have been removed by an acknowledgement.
         if self.timers.is_write_pending() && !self.has_more() {
             self.timers.on_write_withdrawn();
@@ -220,7 +220,7 @@ impl Session<'_> {
         }
         if !slot.is_sent() && self.sender.buffer.is_partly_sent(packet_id) {
             if let Some(slot) = self.sender.in_flight.get_mut(packet_id) {
-                slot.answered();
+                slot.mark_answered();
             }
             return Ok(());
         }

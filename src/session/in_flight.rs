@@ -206,7 +206,7 @@ impl Slot {
     }
 
     /// Records an acknowledgement that was received before the rest of the packet was sent.
-    pub(super) fn answered(&mut self) {
+    pub(super) fn mark_answered(&mut self) {
         self.flags |= ANSWERED;
     }
 
@@ -223,7 +223,7 @@ impl Slot {
     }
 
     /// Records that the packet that must be acknowledged was sent at `now`.
-    pub(super) fn sent(&mut self, now: Instant) {
+    pub(super) fn mark_sent(&mut self, now: Instant) {
         self.flags |= SENT;
         self.since = now;
     }
@@ -407,7 +407,7 @@ impl InFlight<'_> {
     /// Records that PUBREL was sent.
     pub(super) fn on_pubrel_sent(&mut self, id: PacketId, now: Instant) {
         if let Some(slot) = self.get_mut(id) {
-            slot.sent(now);
+            slot.mark_sent(now);
         }
     }
 

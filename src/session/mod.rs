@@ -241,7 +241,7 @@ impl Session<'_> {
         if n == 0 || !self.link.can_send() {
             return;
         }
-        self.on_bytes_lent_sent(n, now);
+        self.on_write_accepted(n, now);
     }
 
     /// Returns the memory for the bytes that are received next. Commit them before any other call.

@@ -118,7 +118,7 @@ impl Session<'_> {
     }
 
     /// Counts `n` bytes that the transport accepted of those provided last.
-    pub(super) fn on_bytes_lent_sent(&mut self, n: usize, now: Instant) {
+    pub(super) fn on_write_accepted(&mut self, n: usize, now: Instant) {
         if let Some(sent) = self.sender.consume(n, now) {
             self.timers.on_packet_sent(now);
             if matches!(sent, SmallPacket::Ping) {

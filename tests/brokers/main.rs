@@ -56,6 +56,6 @@ fn aedes() {
 #[test]
 #[ignore = "installed and run by .ci/brokers --all"]
 fn amqtt() {
-    let doors = start::amqtt::Doors::start();
-    run_apart(|| doors.broker());
+    let shared = start::amqtt::SharedBrokers::start();
+    run_apart(|| shared.broker());
 }

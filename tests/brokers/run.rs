@@ -12,7 +12,7 @@ use crate::{
     clients::{Async, Blocking, Kind},
     scenarios::{self, Scenario},
     stage::{Result, Stage},
-    start::{Broker, Otherwise, Verdict},
+    start::{Broker, Deviation, Verdict},
     table,
 };
 
@@ -132,7 +132,7 @@ fn text(panic: &(dyn Any + Send)) -> String {
 }
 
 /// Returns the cell for this result. The error is an unknown failure, or a known one that did not occur.
-fn judge(known: Option<&Otherwise>, result: Result<()>) -> Result<String> {
+fn judge(known: Option<&Deviation>, result: Result<()>) -> Result<String> {
     match (known, result) {
         (None, Ok(())) => Ok("passes".to_owned()),
         (None, Err(why)) => Err(format!("fails: {why}")),
@@ -142,7 +142,7 @@ fn judge(known: Option<&Otherwise>, result: Result<()>) -> Result<String> {
     }
 }
 
-fn cell(known: &Otherwise) -> String {
+fn cell(known: &Deviation) -> String {
     match known.verdict {
         Verdict::Breaks(statement) => format!("breaks {statement}"),
         Verdict::May(section) => format!("no, as {section} allows"),

@@ -6,7 +6,7 @@ use crate::{
     clients::{Async, Blocking, Kind},
     run::Row,
     scenarios,
-    start::{Otherwise, Verdict, aedes, amqtt, mosquitto, rmqtt, rumqttd},
+    start::{Deviation, Verdict, aedes, amqtt, mosquitto, rmqtt, rumqttd},
 };
 
 const FILE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/BROKERS.md");
@@ -14,12 +14,12 @@ const FILE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/BROKERS.md");
 const WRITE: &str = "UMQTT_WRITE_BROKERS";
 
 /// Every broker, in the order of the table.
-const BROKERS: [(&str, &[Otherwise]); 5] = [
-    (mosquitto::NAME, mosquitto::OTHERWISE),
-    (rumqttd::NAME, rumqttd::OTHERWISE),
-    (rmqtt::NAME, rmqtt::OTHERWISE),
-    (aedes::NAME, aedes::OTHERWISE),
-    (amqtt::NAME, amqtt::OTHERWISE),
+const BROKERS: [(&str, &[Deviation]); 5] = [
+    (mosquitto::NAME, mosquitto::DEVIATIONS),
+    (rumqttd::NAME, rumqttd::DEVIATIONS),
+    (rmqtt::NAME, rmqtt::DEVIATIONS),
+    (aedes::NAME, aedes::DEVIATIONS),
+    (amqtt::NAME, amqtt::DEVIATIONS),
 ];
 
 /// Only one test at a time reads and writes the table: several brokers run at once.
@@ -154,12 +154,12 @@ fn render(columns: &BTreeMap<String, Column>) -> String {
         writeln!(text, "- `{}`: {}", scenario.name, scenario.holds).unwrap();
     }
     text.push_str("\n## Deviations of the brokers\n");
-    for (name, otherwise) in BROKERS {
+    for (name, deviations) in BROKERS {
         if !columns.iter().any(|column| column.name() == name) {
             continue;
         }
         writeln!(text, "\n{name}:\n").unwrap();
-        for known in otherwise {
+        for known in deviations {
             let statement = match known.verdict {
                 Verdict::Breaks(statement) => format!(" (breaks {statement})"),
                 Verdict::May(section) => format!(" (section {section} allows it)"),

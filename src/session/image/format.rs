@@ -116,7 +116,7 @@ pub(super) struct Image<'a> {
     pub(super) server_has_session: bool,
     pub(super) connect_unanswered: bool,
     /// Checksum of the standing subscriptions that the server has, or 0.
-    pub(super) recorded: u32,
+    pub(super) granted_checksum: u32,
     pub(super) last_id: u16,
     pub(super) connect_room: usize,
     client_id: &'a str,
@@ -150,7 +150,7 @@ impl<'a> Image<'a> {
 
     fn read(reader: &mut ImageReader<'a>) -> Option<Self> {
         let [flags] = reader.array().ok()?;
-        let recorded = if flags & SUBSCRIBED == 0 {
+        let granted_checksum = if flags & SUBSCRIBED == 0 {
             0
         } else {
             u32::from_be_bytes(reader.array().ok()?)
@@ -167,7 +167,7 @@ impl<'a> Image<'a> {
             clean_session: flags & CLEAN_SESSION != 0,
             server_has_session: flags & SERVER_HAS_SESSION != 0,
             connect_unanswered: flags & CONNECT_UNANSWERED != 0,
-            recorded,
+            granted_checksum,
             last_id,
             connect_room,
             client_id,

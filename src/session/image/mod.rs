@@ -45,7 +45,7 @@ impl Snapshot<'_> {
         let packets = sender.buffer.kept_publishes().map(|(_, rest)| rest.len());
         let in_flight = &sender.in_flight;
         let requests = in_flight.len().saturating_add(in_flight.declined().count());
-        let checksum: usize = if sender.subscriptions.recorded() == 0 {
+        let checksum: usize = if sender.subscriptions.granted_checksum() == 0 {
             0
         } else {
             4
@@ -71,11 +71,11 @@ impl Snapshot<'_> {
         } else {
             0
         };
-        let recorded = sender.subscriptions.recorded();
-        let subscribed = if recorded == 0 { 0 } else { SUBSCRIBED };
+        let granted_checksum = sender.subscriptions.granted_checksum();
+        let subscribed = if granted_checksum == 0 { 0 } else { SUBSCRIBED };
         image.put(&[clean | known | unanswered | subscribed]);
-        if recorded != 0 {
-            image.put(&recorded.to_be_bytes());
+        if granted_checksum != 0 {
+            image.put(&granted_checksum.to_be_bytes());
         }
         image.u16(usize::from(sender.in_flight.last_id()));
         image.u32(sender.buffer.connect_room());
@@ -196,7 +196,7 @@ impl Session<'_> {
     #[inline(never)]
     fn restore_state(&mut self, image: &Image<'_>) {
         self.sender.restore(image.slots(), image.last_id);
-        self.sender.subscriptions.restore(image.recorded);
+        self.sender.subscriptions.restore(image.granted_checksum);
         self.received_ids.restore(image.received_ids());
         self.link.restore(
             image.clean_session,

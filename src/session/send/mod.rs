@@ -50,7 +50,7 @@ pub(super) struct Sender<'b> {
     ping_left: u8,
     lent: Lent,
     /// Connections in a row that ended without a reason after a PUBLISH was sent, and before one was acknowledged.
-    fruitless: u8,
+    closed_without_ack: u8,
     /// PUBLISHes at QoS 0 that were not sent, or whose connection was refused.
     qos0_dropped: u16,
     /// PUBLISHes at QoS 0 that were sent before CONNACK.
@@ -71,7 +71,7 @@ impl<'b> Sender<'b> {
             changes: Changes::new(),
             ping_left: 0,
             lent: Lent::Buffer,
-            fruitless: 0,
+            closed_without_ack: 0,
             qos0_dropped: 0,
             qos0_sent_before_connack: 0,
             asked: None,
@@ -105,19 +105,19 @@ impl<'b> Sender<'b> {
         self.buffer.set_blocked(false);
         // If the server closes each connection because of one PUBLISH, sending one by one shows which one.
         self.buffer
-            .set_one_by_one(self.fruitless > 1 && !disconnecting);
+            .set_one_by_one(self.closed_without_ack > 1 && !disconnecting);
         if !session_present {
             self.subscriptions.forget();
         }
-        if let Some(code) = self.subscriptions.code {
-            (code.on_connected)(self, disconnecting);
+        if let Some(functions) = self.subscriptions.functions {
+            (functions.on_connected)(self, disconnecting);
         }
     }
 
     /// Handles the answer to the SUBSCRIBE of the standing subscriptions.
     pub(super) fn on_subscribed(&mut self, codes: SubackCodes<'_>) {
-        if let Some(code) = self.subscriptions.code {
-            (code.on_answer)(self, codes);
+        if let Some(functions) = self.subscriptions.functions {
+            (functions.on_answer)(self, codes);
         }
     }
 
@@ -128,18 +128,18 @@ impl<'b> Sender<'b> {
     /// addition, the connection before must have ended without an acknowledgement.
     #[inline(never)] // called once, from a function that is inlined
     pub(super) fn close_reason(&self) -> ProtocolError {
-        if let Some(code) = self.subscriptions.code
-            && let Some((index, connections)) = (code.suspect)(self)
+        if let Some(functions) = self.subscriptions.functions
+            && let Some((index, connections)) = (functions.suspect)(self)
         {
             return ProtocolError::ClosedAtSubscribe { index, connections };
         }
-        if self.fruitless > 0
+        if self.closed_without_ack > 0
             && let (Some((packet_id, qos, true)), false) = self.buffer.attempted()
         {
             return ProtocolError::ClosedAtPublish {
                 packet_id,
                 qos,
-                connections: u16::from(self.fruitless).saturating_add(1),
+                connections: u16::from(self.closed_without_ack).saturating_add(1),
             };
         }
         ProtocolError::Closed
@@ -150,15 +150,15 @@ impl<'b> Sender<'b> {
     pub(super) fn end_connection(&mut self, refused: bool, is_silent: bool) {
         let (unsent, has_attempted) = self.buffer.end_connection();
         if is_silent && has_attempted {
-            self.fruitless = self.fruitless.saturating_add(1);
+            self.closed_without_ack = self.closed_without_ack.saturating_add(1);
         }
         let discarded = core::mem::take(&mut self.qos0_sent_before_connack);
         self.qos0_dropped = self
             .qos0_dropped
             .saturating_add(unsent)
             .saturating_add(if refused { discarded } else { 0 });
-        if let Some(code) = self.subscriptions.code {
-            (code.on_end)(self, is_silent);
+        if let Some(functions) = self.subscriptions.functions {
+            (functions.on_end)(self, is_silent);
         }
         self.acks.clear();
         self.ping_left = 0;
@@ -263,10 +263,10 @@ impl Sender<'_> {
         }
         if is_between
             && self.subscriptions.has_unsent()
-            && let Some(code) = self.subscriptions.code
+            && let Some(functions) = self.subscriptions.functions
         {
             self.lent = Lent::Subscribe;
-            return (code.lend)(self);
+            return (functions.lend)(self);
         }
         self.lent = Lent::Buffer;
         self.buffer.lend(self.has_small_packets())
@@ -291,8 +291,8 @@ impl Sender<'_> {
                 sent.then_some(SmallPacket::Ack)
             }
             Lent::Subscribe => {
-                let code = self.subscriptions.code?;
-                (code.consume)(self, n, now)
+                let functions = self.subscriptions.functions?;
+                (functions.consume)(self, n, now)
             }
             Lent::Buffer => {
                 self.buffer.consume(n);
@@ -315,7 +315,7 @@ impl Sender<'_> {
             }
             SentPacket::Request(id) => {
                 if let Some(slot) = self.in_flight.get_mut(id) {
-                    slot.sent(now);
+                    slot.mark_sent(now);
                     if slot.is_answered() {
                         match slot.state {
                             SlotState::Pubrec => self.on_pubrec(id),
@@ -361,20 +361,20 @@ impl Sender<'_> {
 
     /// Handles the acknowledgement that ends the request with this id. The end must be reported.
     pub(super) fn complete(&mut self, id: PacketId) {
-        self.fruitless = 0;
+        self.closed_without_ack = 0;
         self.buffer.acknowledge(id);
         self.in_flight.complete(id);
     }
 
     /// Removes the SUBSCRIBE with this id, whose answer was reported, and frees the id.
-    pub(super) fn answered(&mut self, id: PacketId) {
+    pub(super) fn finish_subscribe(&mut self, id: PacketId) {
         self.buffer.acknowledge(id);
         self.in_flight.remove(id);
     }
 
     /// Handles a PUBREC: the PUBLISH is never sent again, and a PUBREL follows \[MQTT-4.3.3-1\].
     pub(super) fn on_pubrec(&mut self, id: PacketId) {
-        self.fruitless = 0;
+        self.closed_without_ack = 0;
         self.buffer.acknowledge(id);
         self.in_flight.on_pubrec(id);
         self.changes.add();

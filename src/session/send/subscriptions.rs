@@ -26,8 +26,8 @@ pub enum SubscriptionState {
     Refused,
 }
 
-/// The code for a list of filters. A program that sets no list does not link it.
-pub(super) struct Code {
+/// The functions for a list of filters. A program that sets no list does not link them.
+pub(super) struct Functions {
     /// Handles a CONNACK. The `bool` is `true` if DISCONNECT was queued.
     pub(super) on_connected: fn(&mut Sender<'_>, bool),
     /// Handles the answer to the SUBSCRIBE.
@@ -42,7 +42,7 @@ pub(super) struct Code {
     pub(super) consume: fn(&mut Sender<'_>, usize, Instant) -> Option<SmallPacket>,
 }
 
-static CODE: Code = Code {
+static FUNCTIONS: Functions = Functions {
     on_connected,
     on_answer,
     on_end,
@@ -51,9 +51,9 @@ static CODE: Code = Code {
     consume,
 };
 
-/// Hashes nothing: the code is the same for each list.
+/// Hashes nothing: the functions are the same for each list.
 #[cfg(feature = "fingerprint")]
-impl core::hash::Hash for Code {
+impl core::hash::Hash for Functions {
     fn hash<H: core::hash::Hasher>(&self, _: &mut H) {}
 }
 
@@ -90,23 +90,28 @@ fn on_answer(sender: &mut Sender<'_>, codes: SubackCodes<'_>) {
 }
 
 fn on_end(sender: &mut Sender<'_>, is_silent: bool) {
-    let is_asked = is_asked(sender);
-    sender.subscriptions.end_connection(is_asked && is_silent);
+    let is_subscribe_sent = is_subscribe_sent(sender);
+    sender
+        .subscriptions
+        .end_connection(is_subscribe_sent && is_silent);
 }
 
-fn is_asked(sender: &Sender<'_>) -> bool {
+fn is_subscribe_sent(sender: &Sender<'_>) -> bool {
     sender.in_flight.standing.is_some_and(|slot| slot.is_sent())
 }
 
 fn suspect(sender: &Sender<'_>) -> Option<(usize, u16)> {
-    sender.subscriptions.suspect().filter(|_| is_asked(sender))
+    sender
+        .subscriptions
+        .suspect()
+        .filter(|_| is_subscribe_sent(sender))
 }
 
 fn consume(sender: &mut Sender<'_>, n: usize, now: Instant) -> Option<SmallPacket> {
     let sent = sender.subscriptions.consume(n);
     if sent && let Some(slot) = &mut sender.in_flight.standing {
         log::sent(wire::SUBSCRIBE, Some(slot.id), 0);
-        slot.sent(now);
+        slot.mark_sent(now);
     }
     sent.then_some(SmallPacket::Subscribe)
 }
@@ -116,8 +121,8 @@ fn consume(sender: &mut Sender<'_>, n: usize, now: Instant) -> Option<SmallPacke
 /// A round sends the whole list, one SUBSCRIBE after the other.
 #[cfg_attr(feature = "fingerprint", derive(Hash))]
 pub(in crate::session) struct Subscriptions<'b> {
-    /// The code, once there is a list.
-    pub(super) code: Option<&'static Code>,
+    /// The functions, once there is a list.
+    pub(super) functions: Option<&'static Functions>,
     list: &'b [(&'b str, QoS)],
     /// Filters before this one were answered in this round.
     next: usize,
@@ -131,15 +136,15 @@ pub(in crate::session) struct Subscriptions<'b> {
     one_by_one: bool,
     state: SubscriptionState,
     /// Checksum of the list for which the last round was complete, or 0.
-    recorded: u32,
+    granted_checksum: u32,
     /// Connections in a row that the server closed before it answered a SUBSCRIBE.
-    closures: u16,
+    closed_in_a_row: u16,
 }
 
 impl<'b> Subscriptions<'b> {
     pub(super) const fn new() -> Self {
         Self {
-            code: None,
+            functions: None,
             list: &[],
             next: 0,
             in_packet: 0,
@@ -147,16 +152,16 @@ impl<'b> Subscriptions<'b> {
             is_partly_sent: false,
             one_by_one: false,
             state: SubscriptionState::Pending,
-            recorded: 0,
-            closures: 0,
+            granted_checksum: 0,
+            closed_in_a_row: 0,
         }
     }
 
     /// Replaces the list between connections.
     pub(super) const fn set_list(&mut self, list: &'b [(&'b str, QoS)]) {
-        self.code = Some(&CODE);
+        self.functions = Some(&FUNCTIONS);
         self.list = list;
-        self.closures = 0;
+        self.closed_in_a_row = 0;
         self.one_by_one = false;
     }
 
@@ -177,26 +182,26 @@ impl Subscriptions<'_> {
     }
 
     /// Returns the checksum to be saved in an image, or 0.
-    pub(in crate::session) const fn recorded(&self) -> u32 {
-        self.recorded
+    pub(in crate::session) const fn granted_checksum(&self) -> u32 {
+        self.granted_checksum
     }
 
     /// Restores the checksum of a saved session.
-    pub(in crate::session) const fn restore(&mut self, recorded: u32) {
-        self.recorded = recorded;
+    pub(in crate::session) const fn restore(&mut self, granted_checksum: u32) {
+        self.granted_checksum = granted_checksum;
     }
 
     /// Forgets the recorded list, because the server may have lost the subscriptions. Returns `true` if a list was
     /// recorded.
     pub(in crate::session) const fn forget(&mut self) -> bool {
-        core::mem::replace(&mut self.recorded, 0) != 0
+        core::mem::replace(&mut self.granted_checksum, 0) != 0
     }
 
     /// Handles a CONNACK. Returns `true` if a round begins, because the server may lack a filter of the list.
     fn begin_round(&mut self) -> bool {
         self.next = 0;
         self.state = SubscriptionState::Granted;
-        let is_needed = !self.list.is_empty() && self.recorded != checksum(self.list);
+        let is_needed = !self.list.is_empty() && self.granted_checksum != checksum(self.list);
         if is_needed {
             self.state = SubscriptionState::Pending;
         }
@@ -237,11 +242,11 @@ impl Subscriptions<'_> {
         if self.has_next() {
             return false;
         }
-        self.closures = 0;
+        self.closed_in_a_row = 0;
         self.one_by_one = false;
         if self.state == SubscriptionState::Pending {
             self.state = SubscriptionState::Granted;
-            self.recorded = checksum(self.list);
+            self.granted_checksum = checksum(self.list);
             return true;
         }
         false
@@ -251,7 +256,7 @@ impl Subscriptions<'_> {
     /// SUBSCRIBE.
     fn end_connection(&mut self, unanswered: bool) {
         if unanswered {
-            self.closures = self.closures.saturating_add(1);
+            self.closed_in_a_row = self.closed_in_a_row.saturating_add(1);
             self.one_by_one = true;
         }
         self.in_packet = 0;
@@ -285,8 +290,8 @@ impl Subscriptions<'_> {
     ///
     /// It is known after a SUBSCRIBE with only this filter was not answered.
     fn suspect(&self) -> Option<(usize, u16)> {
-        (self.in_packet == 1 && self.closures > 0)
-            .then(|| (self.next, self.closures.saturating_add(1)))
+        (self.in_packet == 1 && self.closed_in_a_row > 0)
+            .then(|| (self.next, self.closed_in_a_row.saturating_add(1)))
     }
 }
 

@@ -3,20 +3,20 @@
 use std::{fs, net::SocketAddr, path::Path, process::Command, sync::Arc, time::Duration};
 
 use super::{
-    Broker, OVERLAPPING_AT_ANOTHER_QOS, Otherwise, Process, VERSION_WITHOUT_CONNACK,
+    Broker, Deviation, OVERLAPPING_AT_ANOTHER_QOS, Process, VERSION_WITHOUT_CONNACK,
     Verdict::Breaks, installed,
 };
 
 pub(crate) const NAME: &str = "aedes";
-pub(crate) const OTHERWISE: &[Otherwise] = &[
+pub(crate) const DEVIATIONS: &[Deviation] = &[
     OVERLAPPING_AT_ANOTHER_QOS,
-    Otherwise {
+    Deviation {
         scenario: "session_present",
         verdict: Breaks("[MQTT-3.2.2-2]"),
         does: "it forgets a session without a subscription",
         shows: "Session Present",
     },
-    Otherwise {
+    Deviation {
         scenario: "identifier_rejected",
         verdict: Breaks("[MQTT-3.1.3-8]"),
         does: "it accepts the client",
@@ -26,8 +26,8 @@ pub(crate) const OTHERWISE: &[Otherwise] = &[
 ];
 
 pub(crate) fn start() -> Broker {
-    let doors = ["open", "login", "guarded"].map(door);
-    let [address, login, guarded] = [0, 1, 2].map(|door: usize| doors[door].1);
+    let servers = ["open", "login", "guarded"].map(start_server);
+    let [address, login, guarded] = [0, 1, 2].map(|number: usize| servers[number].1);
     Broker {
         name: NAME,
         version: version(),
@@ -35,13 +35,13 @@ pub(crate) fn start() -> Broker {
         login,
         guarded,
         rest: Duration::ZERO,
-        otherwise: OTHERWISE,
-        processes: doors.map(|(process, _)| process).into(),
+        deviations: DEVIATIONS,
+        processes: servers.map(|(process, _)| process).into(),
     }
 }
 
 /// Starts aedes with this kind of access, and returns its address.
-fn door(name: &str) -> (Arc<Process>, SocketAddr) {
+fn start_server(name: &str) -> (Arc<Process>, SocketAddr) {
     Process::start(NAME, |_, address| {
         let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/brokers/start/aedes.mjs");
         let mut command = Command::new("node");

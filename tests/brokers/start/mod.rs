@@ -29,13 +29,13 @@ pub(crate) struct Broker {
     /// Time between two connections of a client. A client that reconnects sooner may be disconnected or refused,
     /// because the broker still handles the end of the old connection, or mistakes it for the end of the new one.
     pub(crate) rest: Duration,
-    pub(crate) otherwise: &'static [Otherwise],
+    pub(crate) deviations: &'static [Deviation],
     #[expect(dead_code, reason = "they end with the broker")]
     pub(crate) processes: Vec<Arc<Process>>,
 }
 
 /// A scenario that does not pass on a broker.
-pub(crate) struct Otherwise {
+pub(crate) struct Deviation {
     pub(crate) scenario: &'static str,
     pub(crate) verdict: Verdict,
     /// The behaviour of the broker.
@@ -58,7 +58,7 @@ pub(crate) enum Verdict {
 // Deviations of several brokers.
 
 /// A message for two subscriptions is sent once, not at the highest QoS.
-pub(crate) const OVERLAPPING_AT_ANOTHER_QOS: Otherwise = Otherwise {
+pub(crate) const OVERLAPPING_AT_ANOTHER_QOS: Deviation = Deviation {
     scenario: "overlapping",
     verdict: Verdict::Breaks("[MQTT-3.3.5-1]"),
     does: "it sends the message once, at the QoS of another subscription",
@@ -66,7 +66,7 @@ pub(crate) const OVERLAPPING_AT_ANOTHER_QOS: Otherwise = Otherwise {
 };
 
 /// An unacceptable protocol version closes the connection without a CONNACK.
-pub(crate) const VERSION_WITHOUT_CONNACK: Otherwise = Otherwise {
+pub(crate) const VERSION_WITHOUT_CONNACK: Deviation = Deviation {
     scenario: "unacceptable_version",
     verdict: Verdict::Breaks("[MQTT-3.1.2-2]"),
     does: "it closes the connection without a CONNACK",
@@ -74,7 +74,7 @@ pub(crate) const VERSION_WITHOUT_CONNACK: Otherwise = Otherwise {
 };
 
 /// No test can make the broker answer with return code 3.
-pub(crate) const NO_CODE_3: Otherwise = Otherwise {
+pub(crate) const NO_CODE_3: Deviation = Deviation {
     scenario: "server_unavailable",
     verdict: Verdict::NotOffered,
     does: "no configuration makes it answer with code 3",
@@ -82,7 +82,7 @@ pub(crate) const NO_CODE_3: Otherwise = Otherwise {
 };
 
 /// A message is sent at the QoS of the subscription, even if it was published at a lower one.
-pub(crate) const QOS_OF_SUBSCRIPTION: Otherwise = Otherwise {
+pub(crate) const QOS_OF_SUBSCRIPTION: Deviation = Deviation {
     scenario: "lower_qos",
     verdict: Verdict::Breaks("[MQTT-3.8.4-6]"),
     does: "it sends at the QoS of the subscription",
@@ -90,7 +90,7 @@ pub(crate) const QOS_OF_SUBSCRIPTION: Otherwise = Otherwise {
 };
 
 /// A repeated subscription does not change the QoS.
-pub(crate) const QOS_OF_FIRST_SUBSCRIPTION: Otherwise = Otherwise {
+pub(crate) const QOS_OF_FIRST_SUBSCRIPTION: Deviation = Deviation {
     scenario: "replaced",
     verdict: Verdict::Breaks("[MQTT-3.8.4-3]"),
     does: "it keeps the QoS of the first subscription",
@@ -102,8 +102,8 @@ impl Broker {
         format!("{} {}", self.name, self.version)
     }
 
-    pub(crate) fn known(&self, scenario: &str) -> Option<&'static Otherwise> {
-        self.otherwise
+    pub(crate) fn known(&self, scenario: &str) -> Option<&'static Deviation> {
+        self.deviations
             .iter()
             .find(|known| known.scenario == scenario)
     }

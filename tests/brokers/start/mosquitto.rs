@@ -11,21 +11,21 @@ use std::{
 };
 
 use super::{
-    Broker, NO_CODE_3, OVERLAPPING_AT_ANOTHER_QOS, Otherwise, Process, Verdict::May, output,
+    Broker, Deviation, NO_CODE_3, OVERLAPPING_AT_ANOTHER_QOS, Process, Verdict::May, output,
     version_in,
 };
 
 pub(crate) const NAME: &str = "mosquitto";
-pub(crate) const OTHERWISE: &[Otherwise] = &[
+pub(crate) const DEVIATIONS: &[Deviation] = &[
     OVERLAPPING_AT_ANOTHER_QOS,
     NO_CODE_3,
-    Otherwise {
+    Deviation {
         scenario: "noncharacters",
         verdict: May("1.5.3"),
         does: "it closes the connection",
         shows: "Closed",
     },
-    Otherwise {
+    Deviation {
         scenario: "control_characters",
         verdict: May("1.5.3"),
         does: "it closes the connection",
@@ -59,8 +59,8 @@ pub(crate) fn start() -> Option<Broker> {
         drop(writeln!(io::stderr(), "left out: {why}"));
         return None;
     };
-    let (open, address) = door(&program, "allow_anonymous true", &[]);
-    let (login_process, login) = door(
+    let (open, address) = start_server(&program, "allow_anonymous true", &[]);
+    let (login_process, login) = start_server(
         &program,
         "allow_anonymous false\npassword_file passwords",
         &[("passwords", "")],
@@ -69,7 +69,7 @@ pub(crate) fn start() -> Option<Broker> {
         "allow_anonymous true\nplugin {}\nplugin_opt_config_file guard.json",
         plug_in().display()
     );
-    let (guarded_process, guarded) = door(&program, &guard, &[("guard.json", GUARD)]);
+    let (guarded_process, guarded) = start_server(&program, &guard, &[("guard.json", GUARD)]);
     Some(Broker {
         name: NAME,
         version: version_in(&output(Command::new(&program).arg("-h"))),
@@ -77,13 +77,17 @@ pub(crate) fn start() -> Option<Broker> {
         login,
         guarded,
         rest: Duration::ZERO,
-        otherwise: OTHERWISE,
+        deviations: DEVIATIONS,
         processes: vec![open, login_process, guarded_process],
     })
 }
 
 /// Starts mosquitto with these lines of configuration and these files.
-fn door(program: &PathBuf, config: &str, files: &[(&str, &str)]) -> (Arc<Process>, SocketAddr) {
+fn start_server(
+    program: &PathBuf,
+    config: &str,
+    files: &[(&str, &str)],
+) -> (Arc<Process>, SocketAddr) {
     Process::start(NAME, |folder, address| {
         for (name, content) in files {
             fs::write(folder.join(name), content).unwrap();

@@ -4,21 +4,21 @@
 use std::{net::SocketAddr, process::Command, sync::Arc, time::Duration};
 
 use super::{
-    Broker, Otherwise, Process, VERSION_WITHOUT_CONNACK,
+    Broker, Deviation, Process, VERSION_WITHOUT_CONNACK,
     Verdict::{Breaks, NotOffered},
     installed, locked_version,
 };
 
 pub(crate) const NAME: &str = "rmqtt";
-pub(crate) const OTHERWISE: &[Otherwise] = &[
-    Otherwise {
+pub(crate) const DEVIATIONS: &[Deviation] = &[
+    Deviation {
         scenario: "resume_unread_acks",
         verdict: Breaks("[MQTT-4.3.3-2]"),
         does: "a message at QoS 2 that is sent again on the next connection is delivered again",
         shows: "the queued messages",
     },
     VERSION_WITHOUT_CONNACK,
-    Otherwise {
+    Deviation {
         scenario: "server_unavailable",
         verdict: NotOffered,
         does: "it answers with code 3 only if its computer is busy",
@@ -27,8 +27,8 @@ pub(crate) const OTHERWISE: &[Otherwise] = &[
 ];
 
 pub(crate) fn start() -> Broker {
-    let doors = ["open", "login", "guarded"].map(door);
-    let [address, login, guarded] = [0, 1, 2].map(|door: usize| doors[door].1);
+    let servers = ["open", "login", "guarded"].map(start_server);
+    let [address, login, guarded] = [0, 1, 2].map(|number: usize| servers[number].1);
     Broker {
         name: NAME,
         version: locked_version("tests/brokers/rmqtt", NAME),
@@ -36,13 +36,13 @@ pub(crate) fn start() -> Broker {
         login,
         guarded,
         rest: Duration::from_millis(100),
-        otherwise: OTHERWISE,
-        processes: doors.map(|(process, _)| process).into(),
+        deviations: DEVIATIONS,
+        processes: servers.map(|(process, _)| process).into(),
     }
 }
 
 /// Starts rmqtt with this kind of access, and returns its address.
-fn door(name: &str) -> (Arc<Process>, SocketAddr) {
+fn start_server(name: &str) -> (Arc<Process>, SocketAddr) {
     Process::start(NAME, |_, address| {
         let mut command = Command::new(installed("rmqtt/debug/rmqtt-broker"));
         command.args([name, &address.port().to_string()]);

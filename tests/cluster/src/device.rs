@@ -17,7 +17,7 @@ use umqtt::{
 use crate::{
     Options, Result,
     ledger::Ledger,
-    wire::{Noted, OpenIds},
+    wire::{OpenIds, Recording},
 };
 
 type Shared = Rc<RefCell<Ledger>>;
@@ -77,7 +77,7 @@ async fn network(
     loop {
         let delay = match tokio_io::connect(broker).await {
             Ok(transport) => {
-                let transport = Noted::new(transport, Rc::clone(&ledger), Rc::clone(&open));
+                let transport = Recording::new(transport, Rc::clone(&ledger), Rc::clone(&open));
                 let run = runner.run(transport, |event, _| {
                     let ledger = &mut *ledger.borrow_mut();
                     match event {

@@ -10,7 +10,7 @@ use crate::ledger::Ledger;
 /// Ids of QoS 2 messages that the broker has sent and not released. They are kept when a connection ends.
 pub(crate) type OpenIds = Rc<RefCell<HashSet<PacketId>>>;
 
-pub(crate) struct Noted<T> {
+pub(crate) struct Recording<T> {
     transport: T,
     ledger: Rc<RefCell<Ledger>>,
     open: OpenIds,
@@ -18,7 +18,7 @@ pub(crate) struct Noted<T> {
     rest: Vec<u8>,
 }
 
-impl<T> Noted<T> {
+impl<T> Recording<T> {
     pub(crate) const fn new(transport: T, ledger: Rc<RefCell<Ledger>>, open: OpenIds) -> Self {
         let rest = Vec::new();
         Self {
@@ -55,11 +55,11 @@ impl<T> Noted<T> {
     }
 }
 
-impl<T: ErrorType> ErrorType for Noted<T> {
+impl<T: ErrorType> ErrorType for Recording<T> {
     type Error = T::Error;
 }
 
-impl<T: Read> Read for Noted<T> {
+impl<T: Read> Read for Recording<T> {
     async fn read(&mut self, buf: &mut [u8]) -> Result<usize, T::Error> {
         let len = self.transport.read(buf).await?;
         self.note(buf.get(..len).unwrap_or_default());
@@ -67,7 +67,7 @@ impl<T: Read> Read for Noted<T> {
     }
 }
 
-impl<T: Write> Write for Noted<T> {
+impl<T: Write> Write for Recording<T> {
     async fn write(&mut self, buf: &[u8]) -> Result<usize, T::Error> {
         self.transport.write(buf).await
     }

@@ -178,14 +178,14 @@ impl Broker {
         if packet == Packet::Connect {
             require!(
                 self.connection.is_none(),
-                Kind::Unlawful,
+                Kind::Forbidden,
                 "a second CONNECT"
             );
             return Ok(self.connect(setup, publishes_first));
         }
         let (Some(connection), Some(kept)) = (&mut self.connection, &mut self.kept) else {
             return Err(Finding::new(
-                Kind::Unlawful,
+                Kind::Forbidden,
                 format!("{packet:?} before CONNECT"),
             ));
         };
@@ -226,7 +226,7 @@ impl Broker {
             Packet::Pingreq => return Ok(vec![Packet::Pingresp]),
             other => {
                 return Err(Finding::new(
-                    Kind::Unlawful,
+                    Kind::Forbidden,
                     format!("{other:?} from a client"),
                 ));
             }

@@ -30,7 +30,7 @@ pub(crate) enum Kind {
     /// A step is necessary, but no action and no deadline leads to it.
     Asleep,
     /// Invalid bytes, or a packet that a client must not send at that time.
-    Unlawful,
+    Forbidden,
     /// The session closed a connection although the server violated no rule.
     Accused(Reason),
     /// A call was refused that the session must accept.

@@ -302,7 +302,7 @@ impl<'b, const RX: usize, const TX: usize, const IF: usize, const IB: usize>
                 self.model.down.extend(packets);
                 true
             }
-            Action::Give => self.give()?,
+            Action::Give => self.provide_again()?,
             Action::Turn => {
                 let is_quiet = self.turn()?;
                 self.quiet = is_quiet;
@@ -414,7 +414,7 @@ impl<'b, const RX: usize, const TX: usize, const IF: usize, const IB: usize>
             Ok(None) => Ok(true),
             Ok(Some(seen)) => {
                 for seen in self.client.memory.shows(seen) {
-                    self.see(seen)?;
+                    self.handle_event(seen)?;
                 }
                 Ok(false)
             }

@@ -58,7 +58,7 @@ impl<const RX: usize, const TX: usize, const IF: usize, const IB: usize> World<'
     }
 
     /// Begins to provide again the payload that the session needs.
-    pub(super) fn give(&mut self) -> Result<bool, Finding> {
+    pub(super) fn provide_again(&mut self) -> Result<bool, Finding> {
         let Some(id) = self.client.driver.payload_needed() else {
             return Ok(false);
         };
@@ -67,7 +67,7 @@ impl<const RX: usize, const TX: usize, const IF: usize, const IB: usize> World<'
         if given == Err(Refusal::PayloadPending) {
             return Ok(false);
         }
-        require!(given.is_ok(), Kind::Refused, "give again: {given:?}");
+        require!(given.is_ok(), Kind::Refused, "provide again: {given:?}");
         self.model.asked = None;
         self.model.payload = Some(Payload {
             message,
@@ -159,7 +159,7 @@ impl<const RX: usize, const TX: usize, const IF: usize, const IB: usize> World<'
     }
 
     /// Handles an event, and checks that it may occur now.
-    pub(super) fn see(&mut self, seen: Seen) -> Result<(), Finding> {
+    pub(super) fn handle_event(&mut self, seen: Seen) -> Result<(), Finding> {
         match seen {
             Seen::Connected { session_present } => {
                 let epoch = self.model.broker.epoch;
@@ -174,7 +174,7 @@ impl<const RX: usize, const TX: usize, const IF: usize, const IB: usize> World<'
             Seen::Message { qos, payload } => {
                 let Some((message, false)) = wire::message(&payload) else {
                     return Err(Finding::new(
-                        Kind::Unlawful,
+                        Kind::Forbidden,
                         format!("payload {payload:x?}"),
                     ));
                 };
@@ -195,12 +195,12 @@ impl<const RX: usize, const TX: usize, const IF: usize, const IB: usize> World<'
                 let is_pure = bytes.iter().all(|byte| *byte == message);
                 require!(
                     offset == expected && is_pure,
-                    Kind::Unlawful,
+                    Kind::Forbidden,
                     "a chunk of {message} at {offset} instead of {expected}"
                 );
                 let end = offset + bytes.len();
                 self.model.app.partial = Some((message, end));
-                require!(is_last == (end == LONG), Kind::Unlawful, "the last chunk");
+                require!(is_last == (end == LONG), Kind::Forbidden, "the last chunk");
                 if is_last {
                     self.model.app.partial = None;
                     self.delivered(message, qos)?;
@@ -208,7 +208,7 @@ impl<const RX: usize, const TX: usize, const IF: usize, const IB: usize> World<'
             }
             Seen::Aborted => {
                 let partial = self.model.app.partial.take();
-                require!(partial.is_some(), Kind::Unlawful, "the end of no chunks");
+                require!(partial.is_some(), Kind::Forbidden, "the end of no chunks");
             }
             Seen::Ended(id, outcome) => self.ended(id, outcome)?,
             Seen::Checkpoint(image) => {
@@ -218,7 +218,7 @@ impl<const RX: usize, const TX: usize, const IF: usize, const IB: usize> World<'
             }
             Seen::PayloadNeeded(id) => self.model.asked = Some(id),
             Seen::Dropped(_) | Seen::Subscribed { .. } => {}
-            Seen::Other => return Err(Finding::new(Kind::Unlawful, "an event that cannot be")),
+            Seen::Other => return Err(Finding::new(Kind::Forbidden, "an event that cannot be")),
         }
         Ok(())
     }
@@ -230,7 +230,7 @@ impl<const RX: usize, const TX: usize, const IF: usize, const IB: usize> World<'
             index < usize::from(self.model.offered) && self.setup.down(message).qos == qos;
         require!(
             is_known,
-            Kind::Unlawful,
+            Kind::Forbidden,
             "message {message} at QoS {qos} from nowhere"
         );
         let app = &mut self.model.app;

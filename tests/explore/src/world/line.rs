@@ -84,7 +84,7 @@ impl<const RX: usize, const TX: usize, const IF: usize, const IB: usize> World<'
         let mut packet = self.model.up.clone();
         packet.extend(&pending);
         let Some(len) = wire::packet_len(&packet) else {
-            return Err(Finding::new(Kind::Unlawful, format!("{packet:x?}")));
+            return Err(Finding::new(Kind::Forbidden, format!("{packet:x?}")));
         };
         Ok(Some((len.saturating_sub(begun).min(pending.len()), false)))
     }
@@ -96,7 +96,7 @@ impl<const RX: usize, const TX: usize, const IF: usize, const IB: usize> World<'
             return None;
         }
         let id = u16::from_be_bytes([*packet.get(5)?, *packet.get(6)?]);
-        self.message_of(id, Kind::Unlawful).ok()
+        self.message_of(id, Kind::Forbidden).ok()
     }
 
     /// Records that the first byte of a PUBLISH was sent.
@@ -121,7 +121,7 @@ impl<const RX: usize, const TX: usize, const IF: usize, const IB: usize> World<'
         if is_payload {
             let Some(payload) = self.model.payload else {
                 return Err(Finding::new(
-                    Kind::Unlawful,
+                    Kind::Forbidden,
                     "a payload that is not provided",
                 ));
             };
@@ -136,7 +136,7 @@ impl<const RX: usize, const TX: usize, const IF: usize, const IB: usize> World<'
                 let pending = driver.pending(self.now).to_vec();
                 require!(
                     pending == bytes[at..at + staged],
-                    Kind::Unlawful,
+                    Kind::Forbidden,
                     "payload changed"
                 );
                 driver.consume(pending.len(), self.now);
@@ -154,7 +154,7 @@ impl<const RX: usize, const TX: usize, const IF: usize, const IB: usize> World<'
         }
         let bytes = std::mem::take(&mut self.model.up);
         let Some(packet) = Packet::decode(&bytes) else {
-            return Err(Finding::new(Kind::Unlawful, format!("{bytes:x?}")));
+            return Err(Finding::new(Kind::Forbidden, format!("{bytes:x?}")));
         };
         if let (Packet::Publish(publish), Some(payload)) = (packet, self.model.payload)
             && publish.message == payload.message
@@ -240,7 +240,7 @@ impl<const RX: usize, const TX: usize, const IF: usize, const IB: usize> World<'
         require!(!in_use, Kind::IdInUse, "SUBSCRIBE {id}");
         let waits = self.model.line.waits.iter();
         let subacks = waits.filter(|(wait, _)| matches!(wait, Wait::Suback(_)));
-        require!(subacks.count() == 1, Kind::Unlawful, "two SUBSCRIBEs");
+        require!(subacks.count() == 1, Kind::Forbidden, "two SUBSCRIBEs");
         Ok(())
     }
 
@@ -256,7 +256,7 @@ impl<const RX: usize, const TX: usize, const IF: usize, const IB: usize> World<'
         let index = index_of_up(message);
         let expected = self.setup.ups.get(index);
         let is_known = expected.is_some_and(|up| up.qos == qos && up.is_long == is_long);
-        require!(is_known, Kind::Unlawful, "{publish:?}");
+        require!(is_known, Kind::Forbidden, "{publish:?}");
         if qos == 0 {
             return Ok(());
         }
@@ -318,7 +318,7 @@ impl<const RX: usize, const TX: usize, const IF: usize, const IB: usize> World<'
                 return Ok(true);
             };
             for seen in shown {
-                self.see(seen)?;
+                self.handle_event(seen)?;
             }
         }
         let mut moved = false;
