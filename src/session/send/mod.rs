@@ -85,11 +85,14 @@ impl<'b> Sender<'b> {
 
 /// The connection.
 impl<'b> Sender<'b> {
-    /// Queues a CONNECT. The caller has checked that it fits. If `block` is `true`, or if a PUBLISH is sent again,
-    /// everything else waits for CONNACK.
+    /// Queues a CONNECT. The caller has checked that it fits. Everything else waits for CONNACK if `block` is `true`, if
+    /// a PUBLISH is sent again, or if standing subscriptions are sent first.
     pub(super) fn connect(&mut self, connect: &Connect<'_>, header: FixedHeader, block: bool) {
         self.buffer.push_connect(connect, header);
-        if block || self.in_flight.iter().any(|slot| !slot.state.is_report()) {
+        if block
+            || self.subscriptions.functions.is_some()
+            || self.in_flight.iter().any(|slot| !slot.state.is_report())
+        {
             self.buffer.set_blocked(true);
         }
         self.asked = None;
@@ -110,7 +113,7 @@ impl<'b> Sender<'b> {
             self.subscriptions.forget();
         }
         if let Some(functions) = self.subscriptions.functions {
-            (functions.on_connected)(self, disconnecting);
+            (functions.on_connected)(self);
         }
     }
 

@@ -28,8 +28,8 @@ pub enum SubscriptionState {
 
 /// The functions for a list of filters. A program that sets no list does not link them.
 pub(super) struct Functions {
-    /// Handles a CONNACK. The `bool` is `true` if DISCONNECT was queued.
-    pub(super) on_connected: fn(&mut Sender<'_>, bool),
+    /// Handles a CONNACK.
+    pub(super) on_connected: fn(&mut Sender<'_>),
     /// Handles the answer to the SUBSCRIBE.
     pub(super) on_answer: fn(&mut Sender<'_>, SubackCodes<'_>),
     /// Handles the end of the connection. The `bool` is `true` if it was closed without a reason.
@@ -57,10 +57,8 @@ impl core::hash::Hash for Functions {
     fn hash<H: core::hash::Hasher>(&self, _: &mut H) {}
 }
 
-fn on_connected(sender: &mut Sender<'_>, disconnecting: bool) {
-    // [MQTT-3.14.4-2] DISCONNECT may have been sent before CONNACK was received.
-    let is_over = disconnecting && sender.buffer.is_empty();
-    if !is_over && sender.subscriptions.begin_round() {
+fn on_connected(sender: &mut Sender<'_>) {
+    if sender.subscriptions.begin_round() {
         // Until the round is complete, the server has an older list in part.
         if sender.subscriptions.forget() {
             sender.changes.add();

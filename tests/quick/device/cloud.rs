@@ -8,19 +8,21 @@ use std::{
     rc::Rc,
 };
 
+use embassy_futures::select::{Either, select};
 use umqtt::{
     Config, Ended, Event, Message, ProtocolError, Publisher, RequestError, Storage, asynch,
     blocking,
     client::Error,
     codec::{
-        Connect, ConnectReturnCode, Credentials, Packet, QoS, SubackReturnCode, TopicFilter,
-        TopicName,
+        Connect, ConnectReturnCode, Credentials, Packet, PacketType, QoS, SubackReturnCode,
+        TopicFilter, TopicName,
     },
 };
 
 use super::tasks::pause;
 use crate::common::{
-    Fault, Network, Transport, message, publish, refused, server, suback, world::World,
+    Fault, Network, Transport, connack, message, packets, publish, refused, server, suback,
+    world::World,
 };
 
 const QOS0: QoS = QoS::AtMostOnce;
@@ -645,6 +647,74 @@ fn async_device_with_cloud_limits_behaves_as_in_table() {
         wrong.extend(row.check("async", &seen.borrow(), &accepted.borrow()));
     }
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
+/// What is published before CONNACK is sent after it, behind the subscriptions.
+const EARLY: [(&str, QoS); 3] = [("early/0", QOS0), ("early/1", QOS1), ("early/2", QOS2)];
+
+/// Returns the types of these packets, in their order.
+fn types(stream: &[u8]) -> Vec<PacketType> {
+    let (all, rest) = packets(stream);
+    assert!(rest.is_empty());
+    let decode = |packet| Packet::decode(packet).unwrap().unwrap().0.packet_type();
+    all.into_iter().map(decode).collect()
+}
+
+#[test]
+fn blocking_device_publishes_before_connack_sends_only_connect() {
+    for filters in [&[][..], &[("early/#", QOS0)]] {
+        let config = Config {
+            connect: Connect::new("lamp-7"),
+            subscriptions: filters,
+        };
+        let network = Network::new();
+        let mut memory = Storage::<256, 512, 4>::new();
+        let mut device = blocking::Device::new(&mut memory, &network, &config).unwrap();
+        device.connect(network.transport()).unwrap();
+        for (topic, qos) in EARLY {
+            device.publish(&message(topic, b"", qos)).unwrap();
+            device.serve(100, |_, _| {}).unwrap();
+        }
+        assert_eq!(types(&network.take_sent()), [PacketType::Connect]);
+        network.feed(&connack(false));
+        device.serve(100, |_, _| {}).unwrap();
+        let expected = [PacketType::Subscribe; 1].into_iter().take(filters.len());
+        let expected: Vec<_> = expected.chain([PacketType::Publish; 3]).collect();
+        assert_eq!(types(&network.take_sent()), expected);
+    }
+}
+
+#[test]
+fn async_device_publishes_before_connack_sends_only_connect() {
+    for filters in [&[][..], &[("early/#", QOS0)]] {
+        let config = Config {
+            connect: Connect::new("lamp-7"),
+            subscriptions: filters,
+        };
+        let world = World::new();
+        let mut memory = Storage::<256, 512, 4>::new();
+        let mut device: asynch::Device<'_, _> =
+            asynch::Device::new(&mut memory, &world, &config).unwrap();
+        let (mqtt, mut runner) = device.split();
+        let calls = async {
+            for (topic, qos) in EARLY {
+                pause(&world, 100).await;
+                mqtt.publish(&message(topic, b"", qos)).await.unwrap();
+            }
+            pause(&world, 100).await;
+            assert_eq!(types(&world.take_sent()), [PacketType::Connect]);
+            world.feed(&connack(false));
+            pause(&world, 100).await;
+            types(&world.take_sent())
+        };
+        let running = runner.run(world.dial(), |_, _: &mut Publisher<'_, '_>| {});
+        let Either::Second(sent) = world.run(select(running, calls)) else {
+            panic!("the connection ended");
+        };
+        let expected = [PacketType::Subscribe; 1].into_iter().take(filters.len());
+        let expected: Vec<_> = expected.chain([PacketType::Publish; 3]).collect();
+        assert_eq!(sent, expected);
+    }
 }
 
 /// If a password does not fit into the send buffer, the device returns the error before it connects.

@@ -746,39 +746,36 @@ fn subscriptions_disconnect_waits_none_is_sent_after_it() {
     }
 }
 
-/// [MQTT-3.14.4-2] DISCONNECT was sent before CONNACK: no SUBSCRIBE follows it.
-#[test]
-fn subscriptions_disconnect_sent_before_connack_are_not_sent() {
-    let mut storage = TestStorage::new();
-    let mut driven = with_list(&mut storage, ONE);
-    driven.connect(&KEEP);
-    driven.session.disconnect().unwrap();
-    assert_eq!(driven.sent(), wire(&[&connect(&KEEP), &DISCONNECT]));
-    driven.accept(false);
-    assert_eq!(driven.sent(), b"");
-    driven.expect(&[]);
-    assert_eq!(driven.sent(), b"");
-    assert_eq!(driven.time_to_deadline(), Some(1_000));
-    driven.session.connection_lost();
-    assert_eq!(driven.close_reason(), ProtocolError::Closed);
-    open_subscribing(&mut driven, true, ONE);
-}
-
-/// DISCONNECT waits for CONNACK, because a message is pending. The SUBSCRIBE is sent before both.
+/// [MQTT-3.14.4-2] DISCONNECT waits for CONNACK, and nothing follows it.
 #[test]
 fn subscriptions_disconnect_awaits_connack_are_sent_before() {
-    let mut storage = TestStorage::new();
-    let mut driven = with_list(&mut storage, ONE);
-    driven.session.prepare(&KEEP).unwrap();
-    driven.publish(1, b"x");
-    driven.connect(&KEEP);
-    driven.session.disconnect().unwrap();
-    assert_eq!(driven.sent(), connect(&KEEP));
-    driven.accept(false);
-    assert_eq!(
-        driven.sent(),
-        wire(&[&subscribe_all(2, ONE), &publish(1, 1, b"x"), &DISCONNECT])
-    );
+    for pending in [0, 1] {
+        let mut storage = TestStorage::new();
+        let mut driven = with_list(&mut storage, ONE);
+        driven.session.prepare(&KEEP).unwrap();
+        let message = publish(1, 1, b"x");
+        let kept = if pending == 1 { &message[..] } else { b"" };
+        for _ in 0..pending {
+            driven.publish(1, b"x");
+        }
+        driven.connect(&KEEP);
+        driven.session.disconnect().unwrap();
+        assert_eq!(driven.sent(), connect(&KEEP));
+        driven.accept(false);
+        let id = 1 + pending;
+        assert_eq!(
+            driven.sent(),
+            wire(&[&subscribe_all(id, ONE), kept, &DISCONNECT])
+        );
+        driven.expect(&[]);
+        assert_eq!(driven.sent(), b"");
+        assert_eq!(driven.time_to_deadline(), Some(1_000));
+        driven.session.connection_lost();
+        assert_eq!(driven.close_reason(), ProtocolError::Closed);
+        if pending == 0 {
+            open_subscribing(&mut driven, true, ONE);
+        }
+    }
 }
 
 // The list.
