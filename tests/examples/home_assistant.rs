@@ -123,7 +123,7 @@ fn component(root: &Map<String, Value>, key: &str, platform: &str) -> Map<String
 
 /// From discovery to the end of the device, twice: the second time, the retained messages contain all information.
 #[test]
-fn home_assistant() {
+fn home_assistant_finds_and_switches_lamp() {
     let broker = embedded_broker::start().unwrap();
     let mut storage = Storage::new();
     let mut home = HomeAssistant::new(broker, &mut storage, "homeassistant");

@@ -63,7 +63,7 @@ fn count(text: &str, line: &str) -> usize {
 }
 
 #[test]
-fn codec() {
+fn codec_prints_packets_and_answers() {
     let output = run("codec");
     assert_eq!(count(&output, "received "), 5);
     assert_eq!(count(&output, "    answer [40, 02, ff, ff]"), 1);
@@ -71,14 +71,14 @@ fn codec() {
 }
 
 #[test]
-fn select() {
+fn select_delivers_each_reading() {
     let output = run("select");
     assert_eq!(count(&output, " delivered"), 5);
     assert_eq!(count(&output, "umqtt/select/uptime: "), 5);
 }
 
 #[test]
-fn shared() {
+fn shared_broker_receives_from_both_tasks() {
     let output = run("shared");
     assert_eq!(count(&output, "The broker has umqtt/shared/"), 10);
     assert_eq!(count(&output, "umqtt/shared/light = "), 5);
@@ -86,7 +86,7 @@ fn shared() {
 }
 
 #[test]
-fn sensor_qos0() {
+fn sensor_qos0_reading_is_one_write() {
     let output = run("sensor_qos0");
     assert_eq!(count(&output, "in 1 write"), 3);
     let received = "message on \"umqtt/sensor0/celsius\": 4 bytes";
@@ -94,7 +94,7 @@ fn sensor_qos0() {
 }
 
 #[test]
-fn sensor_qos1() {
+fn sensor_qos1_reading_unacknowledged_is_sent_again() {
     let output = run("sensor_qos1");
     assert_eq!(count(&output, "were sent in 1 write"), 3);
     // The second reading is sent twice, and acknowledged once.

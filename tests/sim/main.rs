@@ -5,7 +5,7 @@
 //! (`ledger.rs`), and in the end all deliveries must be complete.
 //!
 //! - `SIM_COUNT=n` and `SIM_FIRST=n` choose the number of histories and the first seed.
-//! - `SIM_SEED=n cargo test --test sim replay -- --nocapture` replays one and prints its steps.
+//! - `SIM_SEED=n cargo test --test sim replayed -- --nocapture` replays one and prints its steps.
 //!
 //! Seeds that failed are added to `seeds.txt`, and run first.
 #![allow(
@@ -48,14 +48,14 @@ fn recorded_failed_histories_pass() {
 }
 
 #[test]
-fn replay() {
+fn replayed_history_keeps_all_rules() {
     if let Some(seed) = setting("SIM_SEED") {
         history::run(seed, true);
     }
 }
 
 #[test]
-fn random_histories() {
+fn random_histories_keep_all_rules() {
     let first = setting("SIM_FIRST").unwrap_or(0);
     let next = AtomicU64::new(first);
     let end = first + setting("SIM_COUNT").unwrap_or(COUNT);
@@ -82,7 +82,7 @@ fn random_histories() {
     }
     assert!(
         failed.is_empty(),
-        "replay with SIM_SEED={} cargo test --test sim replay -- --nocapture",
+        "replay with SIM_SEED={} cargo test --test sim replayed -- --nocapture",
         failed[0]
     );
 }
