@@ -611,14 +611,28 @@ fn subscriptions_unanswered_id_is_not_reused() {
         driven.receive(&puback(number), &[Event::Puback(id(number))]);
     }
     grant(&mut driven, standing, ONE);
-    // A SUBSCRIBE does not take the id of a message that is in flight.
+}
+
+/// A SUBSCRIBE does not take the id of a message that is in flight, even after all ids were used.
+#[test]
+fn subscriptions_id_in_flight_is_not_taken() {
+    let mut storage = TestStorage::new();
+    let mut driven = with_granted(&mut storage, ONE);
     let kept = driven.publish_and_send(1, b"kept");
-    driven.lose();
-    for _ in 0..10 {
-        let next = open_subscribing_beside(&mut driven);
-        assert_ne!(next, kept);
-        driven.lose();
+    assert_eq!(kept, 2);
+    let mut last = kept;
+    while last < u16::MAX - 1 {
+        last = driven.publish(1, b"x");
+        driven.sent();
+        driven.receive(&puback(last), &[Event::Puback(id(last))]);
     }
+    driven.lose();
+    let next = [(); 4].map(|()| {
+        let next = open_subscribing_beside(&mut driven);
+        driven.lose();
+        next
+    });
+    assert_eq!(next, [u16::MAX, 1, 3, 4]);
 }
 
 /// Connects to a server without a session. Returns the id of the SUBSCRIBE, which is sent first.
