@@ -1,13 +1,17 @@
 //! The small parts around the clients: delays, storage, closures as sources, and the adapters for the standard library.
 
-use std::io::Cursor;
+use std::{cell::Cell, io::Cursor};
 
 use embassy_futures::block_on;
 use embedded_io::{Error as _, ErrorKind};
 use umqtt::{
-    Backoff, Clock, Instant, ProtocolError, ReadFn, RequestError, Session, Storage, client,
+    Backoff, Clock, Instant, Message, ProtocolError, ReadFn, RequestError, Session, Storage,
+    blocking, client,
+    codec::Connect,
     std_io::{self, NonBlocking, StdClock},
 };
+
+use crate::common::{Network, Step};
 
 #[test]
 fn backoff_reset_restarts_at_first_delay() {
@@ -50,16 +54,50 @@ fn read_fn_is_source_for_both_clients() {
     assert_eq!(read, Ok(2));
 }
 
+/// A reference to a clock shows the time of this clock, and waits as it does.
 #[test]
-fn clock_without_idle_method_uses_default() {
-    struct Stopped;
-    impl Clock for Stopped {
+fn clock_by_reference_is_the_same_clock() {
+    struct Counted(Cell<u32>);
+    impl Clock for Counted {
         fn now(&self) -> Instant {
-            Instant::from_millis(5)
+            Instant::from_millis(self.0.get())
+        }
+        fn idle(&self) {
+            self.0.set(self.0.get() + 1);
         }
     }
-    Clock::idle(&&Stopped);
-    assert_eq!(Clock::now(&&Stopped), Instant::from_millis(5));
+    let clock = Counted(Cell::new(5));
+    Clock::idle(&&clock);
+    assert_eq!(clock.0.get(), 6);
+    assert_eq!(Clock::now(&&clock), Instant::from_millis(6));
+}
+
+/// The default of `idle` does not wait: a client reads the clock again at once.
+#[test]
+fn clock_without_idle_method_is_read_again() {
+    struct Counted(Cell<u32>);
+    impl Clock for Counted {
+        fn now(&self) -> Instant {
+            self.0.set(self.0.get() + 1);
+            Instant::from_millis(self.0.get())
+        }
+    }
+    let network = Network::with_server();
+    let mut storage = Storage::<64, 64, 1>::new();
+    let mut session = Session::new(&mut storage);
+    let clock = Counted(Cell::new(0));
+    let options = Connect::new("me");
+    let mut client =
+        blocking::Client::connect(&mut session, network.transport(), &clock, &options).unwrap();
+    network.writes(&[], Step::NotReady);
+    client.publish(&Message::new("t", b"x")).unwrap();
+    let timeout = Err(client::Error::Protocol(ProtocolError::WriteTimeout));
+    assert_eq!(client.flush(), timeout);
+    assert!(clock.0.get() >= umqtt::RESPONSE_TIMEOUT);
+}
+
+#[test]
+fn std_clock_default_starts_at_zero() {
     assert!(StdClock::default().now().as_millis() < 1_000);
 }
 
