@@ -97,6 +97,17 @@ fn other_client_id_is_rejected_and_dialed_again_later() {
     );
     assert!(!device.is_dial_due());
     assert!(network.take_sent().is_empty());
+    device.serve(100_000, |_, _| {}).unwrap();
+    assert!(device.is_dial_due());
+    let mut dials = 0;
+    device
+        .dial(|| {
+            dials += 1;
+            Ok::<_, Fault>(network.transport())
+        })
+        .unwrap();
+    device.serve(10, |_, _| {}).unwrap();
+    assert_eq!((dials, device.is_connected()), (1, true));
 }
 
 #[test]
