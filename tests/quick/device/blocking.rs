@@ -45,24 +45,36 @@ fn server_closing_at_once_is_dialed_with_backoff() {
     );
 }
 
-/// After bad credentials, the next dial follows after 30 to 60 s, at random.
+/// After bad credentials, the next dial follows after 30 to 60 s, at random: the delays of 100 devices differ, and use
+/// the whole range.
 #[test]
 fn bad_credentials_delay_next_dial_by_30_to_60_seconds() {
-    let network = Network::new();
-    network.set_step(10);
-    let mut storage = Storage::<256, 256, 4>::new();
-    let mut device = Device::new(&mut storage, &network, &config(&[])).unwrap();
-    assert!(device.is_dial_due());
-    network.feed(&refused(ConnectReturnCode::BadUserNameOrPassword));
-    device.connect(network.transport()).unwrap();
-    assert!(!device.is_dial_due());
-    let error = device.serve(1_000, |_, _| {}).unwrap_err();
-    assert!(error.is_permanent(), "{error}");
-    let delay = device.deadline().unwrap().as_millis() - network.millis();
-    assert!((20_000..=60_000).contains(&delay), "{delay}");
-    // It continues, and never fails permanently.
-    device.serve(100_000, |_, _| {}).unwrap();
-    assert!(device.is_dial_due());
+    let mut delays = Vec::new();
+    for number in 0..100 {
+        let client_id = format!("device-{number:03}");
+        let network = Network::new();
+        network.set_step(10);
+        let mut storage = Storage::<256, 256, 4>::new();
+        let mut config = config(&[]);
+        config.connect.client_id = &client_id;
+        let mut device = Device::new(&mut storage, &network, &config).unwrap();
+        assert!(device.is_dial_due());
+        network.feed(&refused(ConnectReturnCode::BadUserNameOrPassword));
+        device.connect(network.transport()).unwrap();
+        assert!(!device.is_dial_due());
+        let error = device.serve(1_000, |_, _| {}).unwrap_err();
+        assert!(error.is_permanent(), "{error}");
+        let delay = device.deadline().unwrap().as_millis() - network.millis();
+        assert!((30_000..=60_000).contains(&delay), "{delay}");
+        delays.push(delay);
+        // It continues, and never fails permanently.
+        device.serve(100_000, |_, _| {}).unwrap();
+        assert!(device.is_dial_due());
+    }
+    delays.sort_unstable();
+    delays.dedup();
+    assert_eq!(delays.len(), 100, "{delays:?}");
+    assert!(delays[0] < 31_000 && delays[99] > 59_000, "{delays:?}");
 }
 
 /// Without a connection, each call ends within its time limit, and messages above QoS 0 are queued.
