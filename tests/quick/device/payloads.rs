@@ -110,8 +110,8 @@ impl Read for Source<'_> {
     }
 }
 
-/// Payloads of all sizes are sent while other tasks publish and messages are received. Several tasks with payloads take
-/// turns.
+/// Payloads of all sizes are sent while other tasks publish, and while messages are received and answered. Several tasks
+/// with payloads take turns.
 #[test]
 fn payloads_of_all_sizes_arrive_while_others_publish() {
     for (seed, len) in [0, 1, 63, 64, 65, 300, 5_000].into_iter().enumerate() {
@@ -130,8 +130,12 @@ fn payloads_of_all_sizes_arrive_while_others_publish() {
             let payload = bytes(len, 1);
             let (half, rest) = payload.split_at(len / 2);
             let slices = [half, &[], rest];
+            let received = Cell::new(0);
+            let received_inside = Cell::new(0);
             let answered = Cell::new(0);
+            let payloads_left = Cell::new(2);
             let left = Cell::new(4);
+            let feed = || world.feed(&publish("in", b"x", QoS::AtMostOnce, 0));
             let done = || {
                 left.set(left.get() - 1);
                 if left.get() == 0 {
@@ -144,6 +148,7 @@ fn payloads_of_all_sizes_arrive_while_others_publish() {
                 mqtt.publish_slices(new("slices", qos), &slices)
                     .await
                     .unwrap();
+                payloads_left.set(payloads_left.get() - 1);
                 done();
             });
             tasks.spawn(async {
@@ -157,6 +162,7 @@ fn payloads_of_all_sizes_arrive_while_others_publish() {
                 mqtt.publish_from(new("reader", qos), len, source)
                     .await
                     .unwrap();
+                payloads_left.set(payloads_left.get() - 1);
                 done();
             });
             tasks.spawn(async {
@@ -169,8 +175,8 @@ fn payloads_of_all_sizes_arrive_while_others_publish() {
             });
             tasks.spawn(async {
                 mqtt.connected().await.unwrap();
-                for _ in 0..5 {
-                    world.feed(&publish("in", b"x", QoS::AtMostOnce, 0));
+                feed();
+                while received.get() < 5 {
                     pause(&world, 1).await;
                 }
                 done();
@@ -178,8 +184,15 @@ fn payloads_of_all_sizes_arrive_while_others_publish() {
             tasks.spawn(async {
                 serve(&world, &mut runner, |event, publisher| {
                     if let Event::Message(_) = event {
+                        received.set(received.get() + 1);
+                        if received.get() < 5 {
+                            feed();
+                        }
+                        if payloads_left.get() > 0 {
+                            received_inside.set(received_inside.get() + 1);
+                        }
                         let answer = publisher.publish(&Message::new("answer", b""));
-                        answered.set(answered.get() + u32::from(answer.is_ok()));
+                        answered.set(answered.get() + usize::from(answer.is_ok()));
                     }
                 })
                 .await;
@@ -205,7 +218,11 @@ fn payloads_of_all_sizes_arrive_while_others_publish() {
                 "{len} {qos:?}"
             );
             assert_eq!(of("small").len(), 10);
-            assert_eq!(of("answer").len() as u32, answered.get());
+            if len >= 300 {
+                assert_eq!(received_inside.get(), 5, "{qos:?}");
+            }
+            assert_eq!((received.get(), answered.get()), (5, 5));
+            assert_eq!(of("answer").len(), 5);
         }
     }
 }
