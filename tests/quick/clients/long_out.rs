@@ -806,11 +806,10 @@ fn payload_calls_out_of_order_are_ignored() {
     });
 }
 
-/// The time of a payload byte runs from the moment at which it is offered to the transport, however long its source
-/// took. Bytes that are not accepted, and a payload of which none are provided, end the connection after the response
-/// timeout.
+/// The time of a payload byte runs from the moment at which it is offered to the transport. The time that its source
+/// took does not count if the caller did not poll meanwhile.
 #[test]
-fn source_slow_is_not_write_timeout() {
+fn payload_provided_late_is_not_write_timeout() {
     let at = Instant::from_millis;
     with_tx(64, |session| {
         connect(session, false);
@@ -819,17 +818,43 @@ fn source_slow_is_not_write_timeout() {
         for now in [60_000, 120_000, 180_000] {
             session.payload_space()[0] = 1;
             session.payload_commit(1);
-            assert_eq!(session.pending(at(now)), [1]);
-            assert_eq!(session.poll(at(now + 9_999)), Ok(None));
+            for offered_for in [0, 1, 9_999] {
+                assert_eq!(session.pending(at(now + offered_for)), [1]);
+                assert_eq!(session.poll(at(now + offered_for)), Ok(None));
+            }
             session.consume(1, at(now + 9_999));
         }
-        // Provided bytes must be accepted.
-        session.begin_payload(StreamedPublish::new("t"), 3).unwrap();
-        assert_eq!(session.pending(at(200_000)).len(), 5);
-        assert_eq!(session.poll(at(209_999)), Ok(None));
-        assert_eq!(session.pending(at(209_999)).len(), 5);
-        assert_eq!(session.poll(at(210_000)), Err(ProtocolError::WriteTimeout));
+        assert!(!session.is_payload_open());
     });
+}
+
+/// If the transport does not accept the bytes before a payload, or those of the payload, the session closes the
+/// connection after the response timeout.
+#[test]
+fn payload_not_accepted_is_write_timeout() {
+    let at = Instant::from_millis;
+    for provided in [false, true] {
+        with_tx(64, |session| {
+            connect(session, false);
+            session.begin_payload(StreamedPublish::new("t"), 3).unwrap();
+            let mut offered = 5;
+            if provided {
+                send(session, &[], From::Memory, &[9], 5);
+                session.payload_space()[..3].fill(1);
+                session.payload_commit(3);
+                offered = 3;
+            }
+            assert_eq!(session.pending(at(200_000)).len(), offered);
+            assert_eq!(session.poll(at(209_999)), Ok(None));
+            assert_eq!(session.pending(at(209_999)).len(), offered);
+            assert_eq!(session.poll(at(210_000)), Err(ProtocolError::WriteTimeout));
+        });
+    }
+}
+
+/// If the caller polls and provides no byte of a payload, the session closes the connection after the response timeout.
+#[test]
+fn payload_not_provided_is_write_timeout() {
     with_tx(64, |session| {
         connect(session, false);
         session.begin_payload(StreamedPublish::new("t"), 3).unwrap();
