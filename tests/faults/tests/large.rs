@@ -165,9 +165,30 @@ fn largest_message_is_sent_and_received() {
     client.disconnect().unwrap();
 }
 
-/// Sends and receives this number of messages, with up to 64 in flight.
-fn many(client: &mut Device<'_, '_>, qos: QoS, count: u32) {
+/// Number of messages whose ids follow until the ids wrap.
+const BEFORE_WRAP: u16 = 500;
+
+/// Uses up ids until [`BEFORE_WRAP`] more follow. Nothing is sent.
+fn use_up_ids(client: &mut Device<'_, '_>) {
+    let unsent = Message {
+        qos: QoS::AtLeastOnce,
+        ..Message::new(TOPIC, b"")
+    };
+    loop {
+        let session = client.session();
+        let id = session.publish(&unsent).unwrap().unwrap();
+        session.discard_publish(id).unwrap();
+        assert_eq!(client.recv().unwrap(), Event::PublishDiscarded(id));
+        if id.get() == u16::MAX - BEFORE_WRAP {
+            return;
+        }
+    }
+}
+
+/// Sends and receives this number of messages, with up to 64 in flight. Returns how often the ids wrapped.
+fn many(client: &mut Device<'_, '_>, qos: QoS, count: u32) -> u32 {
     let (mut published, mut acknowledged, mut received) = (0_u32, 0, 0_u32);
+    let (mut last, mut wraps) = (None, 0);
     while acknowledged < count || received < count {
         while published < count && published - received < 64 {
             let payload = published.to_be_bytes();
@@ -176,7 +197,11 @@ fn many(client: &mut Device<'_, '_>, qos: QoS, count: u32) {
                 ..Message::new(TOPIC, &payload)
             };
             match client.publish(&message) {
-                Ok(_) => published += 1,
+                Ok(id) => {
+                    published += 1;
+                    wraps += u32::from(id < last);
+                    last = id;
+                }
                 Err(Error::Request(
                     RequestError::InflightFull { .. } | RequestError::SendBufferFull { .. },
                 )) => break,
@@ -196,6 +221,7 @@ fn many(client: &mut Device<'_, '_>, qos: QoS, count: u32) {
             other => panic!("{other:?}"),
         }
     }
+    wraps
 }
 
 #[test]
@@ -214,11 +240,11 @@ fn million_messages_with_wrapped_ids_arrive() {
         (QoS::AtLeastOnce, Scale::pick(1_000, 70_000, 1_000_000)),
     ] {
         let what = format!("{count} messages each way at QoS {}", qos as u8);
-        run_with_constant_memory(&what, || many(&mut client, qos, count));
-        println!(
-            "the last packet id is {:?}",
-            client.session().last_packet_id()
-        );
+        use_up_ids(&mut client);
+        let mut wraps = 0;
+        run_with_constant_memory(&what, || wraps = many(&mut client, qos, count));
+        let after_wrap = count - u32::from(BEFORE_WRAP);
+        assert_eq!(wraps, after_wrap.div_ceil(u32::from(u16::MAX)));
     }
     client.disconnect().unwrap();
 }
