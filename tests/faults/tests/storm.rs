@@ -10,7 +10,11 @@ use std::{
     fs,
     net::SocketAddr,
     process::{Child, Command, Stdio},
-    sync::mpsc::Receiver,
+    sync::{
+        Arc,
+        atomic::{AtomicU32, Ordering},
+        mpsc::Receiver,
+    },
     thread,
     time::{Duration, Instant},
 };
@@ -35,10 +39,18 @@ const PEER: Task<'static> = Task {
     begins: false,
 };
 
-/// Returns the plan of a connection that is cut after fewer than `reach` bytes, half of the time by `kill`.
-fn plan(rng: &mut Rng, kill: How, reach: usize) -> Plan {
+/// Minimum number of kills, of the device or of the broker, in a storm.
+const KILLS: u32 = 3;
+/// Maximum number of bytes before each of these kills. Not all messages of a storm fit into so few.
+const KILL_REACH: usize = 60;
+
+/// Returns the plan of a connection that is cut after fewer than `reach` bytes. If there were too few kills, it is cut
+/// by `kill`, otherwise half of the time.
+fn plan(rng: &mut Rng, kill: How, kills: &AtomicU32, reach: usize) -> Plan {
+    let is_kill = kills.load(Ordering::SeqCst) < KILLS;
+    let reach = if is_kill { KILL_REACH } else { reach };
     let how = match rng.u8(..20) {
-        0..10 => kill,
+        number if is_kill || number < 10 => kill,
         10 => How::Stall,
         11..15 => How::Reset,
         _ => How::Close,
@@ -114,11 +126,12 @@ fn launch(folder: &TempDir, qos: QoS, count: u32, proxy: SocketAddr, asynch: boo
         .unwrap()
 }
 
-/// Kills the process that each cut names, until the device has finished.
+/// Kills the process that each cut names, until the device has finished. Counts the kills.
 fn weather(
     device: &mut Device,
     broker: &mut Mosquitto,
     cuts: &Receiver<How>,
+    kills: &AtomicU32,
 ) -> Result<(), String> {
     let state = device.folder.path().join("session");
     loop {
@@ -129,8 +142,14 @@ fn weather(
             return Err("nothing happens any more".to_owned());
         }
         match cuts.recv_timeout(Duration::from_millis(20)) {
-            Ok(How::KillClient) => device.kill(),
-            Ok(How::KillBroker) => broker.restart(),
+            Ok(How::KillClient) => {
+                device.kill();
+                kills.fetch_add(1, Ordering::SeqCst);
+            }
+            Ok(How::KillBroker) => {
+                broker.restart();
+                kills.fetch_add(1, Ordering::SeqCst);
+            }
             _ => {}
         }
         if let Some(status) = device.process.try_wait().unwrap() {
@@ -220,14 +239,18 @@ fn storm(name: &str, qos: QoS, count: u32, kill: How) -> Option<u64> {
     // The bytes of a dozen messages in both directions.
     let reach = if qos == QoS::ExactlyOnce { 450 } else { 300 };
     let device_rng = rng.fork();
-    let (proxy, cuts) = Proxy::with(broker.address, move || plan(&mut rng, kill, reach));
+    let kills = Arc::new(AtomicU32::new(0));
+    let counted = Arc::clone(&kills);
+    let (proxy, cuts) = Proxy::with(broker.address, move || {
+        plan(&mut rng, kill, &counted, reach)
+    });
     let task = Task { qos, count, ..PEER };
     let address = broker.address;
     let peer = thread::spawn(move || Party::new(task, Store::None).run(Kind::Blocking, address));
     // The peer subscribes before the device publishes. Otherwise, it would miss messages.
     thread::sleep(Duration::from_millis(200));
     let mut device = Device::start(qos, count, proxy.address, device_rng);
-    if let Err(why) = weather(&mut device, &mut broker, &cuts) {
+    if let Err(why) = weather(&mut device, &mut broker, &cuts, &kills) {
         tell_of(&proxy.records());
         panic!("{why}");
     }
@@ -246,6 +269,8 @@ fn storm(name: &str, qos: QoS, count: u32, kill: How) -> Option<u64> {
         cuts.of(How::KillBroker),
         start.elapsed()
     );
+    let kills = kills.load(Ordering::SeqCst);
+    assert!(kills >= KILLS, "{kills} kills");
     let mut excused = published_after_pubrel(&proxy.records());
     let repeated = device.store().repeated();
     for number in &repeated {
