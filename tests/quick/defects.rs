@@ -159,7 +159,7 @@ fn defect_04_late_acknowledgement_is_read_whole() {
 
 /// A packet that the server must not send, or a second CONNACK, closes the connection. The error names the packet.
 #[test]
-fn defect_04_client_only_packet_closes_connection() {
+fn defect_04_unexpected_packet_closes_connection() {
     for (bytes, packet_type) in [
         (&[0xC0, 0][..], PacketType::Pingreq),
         (&[0xE0, 0], PacketType::Disconnect),

@@ -197,7 +197,7 @@ impl<'a> Party<'a> {
     ) -> Result<bool, Failure> {
         let mut is_due = false;
         let received = client.recv_for(time, &mut |event| match event {
-            Event::Message(message) => self.hear(&message),
+            Event::Message(message) => self.record(&message),
             Event::Suback(..) => self.progress.subscribed = true,
             Event::CheckpointDue => is_due = true,
             Event::Puback(_) | Event::Pubcomp(_) => self.moved = StdInstant::now(),
@@ -213,7 +213,7 @@ impl<'a> Party<'a> {
     }
 
     /// Handles a received message, and checks its number.
-    fn hear(&mut self, message: &Message<'_>) {
+    fn record(&mut self, message: &Message<'_>) {
         let number = message.payload.try_into().map(u32::from_be_bytes).unwrap();
         let expected = self.progress.received;
         self.moved = StdInstant::now();

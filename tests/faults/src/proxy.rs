@@ -97,7 +97,7 @@ struct State {
     links: Mutex<Vec<Weak<Link>>>,
     records: Mutex<Vec<Arc<Mutex<Record>>>>,
     cuts: Cuts,
-    tell: Mutex<Sender<How>>,
+    notify: Mutex<Sender<How>>,
 }
 
 /// A connection.
@@ -142,7 +142,7 @@ impl Proxy {
             links: Mutex::default(),
             records: Mutex::default(),
             cuts: Cuts::default(),
-            tell: Mutex::new(sender),
+            notify: Mutex::new(sender),
         });
         let proxy = Self {
             address,
@@ -289,7 +289,7 @@ impl Link {
             let passed = &buffer[..n.min(left)];
             left -= passed.len();
             // The bytes are recorded first, so that the record is complete when their effects are seen.
-            self.write_down(way, passed);
+            self.record_bytes(way, passed);
             self.pass(to, passed)?;
         }
     }
@@ -312,7 +312,7 @@ impl Link {
     }
 
     /// Records bytes of this direction.
-    fn write_down(&self, way: Way, bytes: &[u8]) {
+    fn record_bytes(&self, way: Way, bytes: &[u8]) {
         let Some(record) = &self.record else { return };
         let record = &mut *record.lock().unwrap();
         match way {
@@ -336,7 +336,7 @@ impl Link {
             How::Stall | How::KillClient | How::KillBroker => {}
         }
         // A receiver is not required.
-        let _ = self.state.tell.lock().unwrap().send(how);
+        let _ = self.state.notify.lock().unwrap().send(how);
     }
 
     fn close(&self) {

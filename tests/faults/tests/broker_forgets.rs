@@ -22,11 +22,11 @@ const PATIENCE: Duration = Duration::from_secs(10);
 
 /// Numbers of bytes from the broker: up to CONNACK, and up to PUBACK and PUBREC.
 const ACCEPTED: usize = 4;
-const TAKEN_OVER: usize = ACCEPTED + 4 + 4;
+const RECEIVED: usize = ACCEPTED + 4 + 4;
 
 /// Publishes at QoS 1 and 2, receives only the first bytes of the broker, kills it, and returns the events of the next
 /// connection.
-fn heard_after_the_kill(kind: Kind, arrive: usize) -> Option<Vec<String>> {
+fn events_after_kill(kind: Kind, arrive: usize) -> Option<Vec<String>> {
     let mut broker = Mosquitto::start()?;
     let cut = Cut {
         way: Way::Down,
@@ -72,7 +72,7 @@ fn heard_after_the_kill(kind: Kind, arrive: usize) -> Option<Vec<String>> {
 #[test]
 fn unacknowledged_messages_are_resent() {
     for kind in Kind::BOTH {
-        if let Some(recorded) = heard_after_the_kill(kind, ACCEPTED) {
+        if let Some(recorded) = events_after_kill(kind, ACCEPTED) {
             let expected = ["Puback(PacketId(1))", "Pubcomp(PacketId(2))"];
             assert_eq!(recorded, expected, "{kind:?}");
         }
@@ -82,7 +82,7 @@ fn unacknowledged_messages_are_resent() {
 #[test]
 fn qos_2_message_received_then_forgotten_is_unknown() {
     for kind in Kind::BOTH {
-        if let Some(recorded) = heard_after_the_kill(kind, TAKEN_OVER) {
+        if let Some(recorded) = events_after_kill(kind, RECEIVED) {
             assert_eq!(recorded, ["DeliveryUnknown(PacketId(2))"], "{kind:?}");
         }
     }

@@ -42,7 +42,7 @@ impl Log {
         self.granted && self.acknowledged == 2 && self.came[1] > 0 && self.came[2] > 0
     }
 
-    fn hear(&mut self, event: Event<'_>) {
+    fn record(&mut self, event: Event<'_>) {
         match event {
             Event::Puback(_) | Event::Pubcomp(_) => self.acknowledged += 1,
             Event::Suback(..) => self.granted = true,
@@ -55,7 +55,7 @@ impl Log {
         }
     }
 
-    fn judge(&self, what: &str) {
+    fn check(&self, what: &str) {
         let [zero, one, two] = self.came;
         assert!(zero <= 1, "{what}: QoS 0 was received {zero} times");
         assert!(one >= 1, "{what}: QoS 1 was not received");
@@ -79,7 +79,7 @@ fn listen(
     let start = Instant::now();
     while !done(log) {
         assert!(start.elapsed() < PATIENCE, "the exchange does not end");
-        client.recv_for(Duration::from_millis(50), &mut |event| log.hear(event))?;
+        client.recv_for(Duration::from_millis(50), &mut |event| log.record(event))?;
     }
     Ok(())
 }
@@ -108,7 +108,7 @@ fn exchange(mut client: Box<dyn Client<'_> + '_>, name: &str, log: &mut Log) -> 
     let start = Instant::now();
     while !remembers_nothing(client.session(), name) {
         assert!(start.elapsed() < PATIENCE, "the PUBREL was not received");
-        client.recv_for(Duration::from_millis(1), &mut |event| log.hear(event))?;
+        client.recv_for(Duration::from_millis(1), &mut |event| log.record(event))?;
     }
     client.disconnect()
 }
@@ -138,14 +138,14 @@ fn run(kind: Kind, broker: SocketAddr, name: &str, cut: Option<Cut>) -> Record {
         }
     }
     let what = format!("{kind:?}, {cut:?}, {:?}", log.order);
-    log.judge(&what);
-    nothing_is_left(&mut session, &proxy, name, &what);
+    log.check(&what);
+    assert_nothing_left(&mut session, &proxy, name, &what);
     proxy.records().swap_remove(0)
 }
 
 /// Checks that neither side keeps state. The first connection completes the exchange that was cut. On the second
 /// one, the broker sends only CONNACK, and the session only CONNECT and DISCONNECT.
-fn nothing_is_left(session: &mut Session<'_>, proxy: &Proxy, name: &str, what: &str) {
+fn assert_nothing_left(session: &mut Session<'_>, proxy: &Proxy, name: &str, what: &str) {
     for _ in 0..2 {
         assert!(remembers_nothing(session, name), "{what}");
         let mut client = Kind::Blocking

@@ -127,7 +127,7 @@ fn launch(folder: &TempDir, qos: QoS, count: u32, proxy: SocketAddr, asynch: boo
 }
 
 /// Kills the process that each cut names, until the device has finished. Counts the kills.
-fn weather(
+fn run_faults(
     device: &mut Device,
     broker: &mut Mosquitto,
     cuts: &Receiver<How>,
@@ -161,7 +161,7 @@ fn weather(
 }
 
 /// Prints the packets of the last connections.
-fn tell_of(records: &[Record]) {
+fn print_last_connections(records: &[Record]) {
     for record in &records[records.len().saturating_sub(8)..] {
         let [up, down] = record.in_words();
         println!(
@@ -174,7 +174,7 @@ fn tell_of(records: &[Record]) {
 
 /// Checks that the broker sends only CONNACK to a client that reconnects after the end. At QoS 1, the broker may have
 /// queued a message more than once. These repetitions are received first.
-fn nothing_is_left(broker: &Mosquitto, name: &str, qos: QoS) {
+fn assert_nothing_left(broker: &Mosquitto, name: &str, qos: QoS) {
     let (proxy, _cuts) = Proxy::with(broker.address, || Plan {
         record: true,
         ..Plan::default()
@@ -250,8 +250,8 @@ fn storm(name: &str, qos: QoS, count: u32, kill: How) -> Option<u64> {
     // The peer subscribes before the device publishes. Otherwise, it would miss messages.
     thread::sleep(Duration::from_millis(200));
     let mut device = Device::start(qos, count, proxy.address, device_rng);
-    if let Err(why) = weather(&mut device, &mut broker, &cuts, &kills) {
-        tell_of(&proxy.records());
+    if let Err(why) = run_faults(&mut device, &mut broker, &cuts, &kills) {
+        print_last_connections(&proxy.records());
         panic!("{why}");
     }
     let progress = peer.join().unwrap().unwrap();
@@ -279,8 +279,8 @@ fn storm(name: &str, qos: QoS, count: u32, kill: How) -> Option<u64> {
         *left -= 1;
     }
     println!("{} repeated by the broker at QoS 2", repeated.len());
-    nothing_is_left(&broker, "device", qos);
-    nothing_is_left(&broker, "peer", qos);
+    assert_nothing_left(&broker, "device", qos);
+    assert_nothing_left(&broker, "peer", qos);
     Some(cuts.all())
 }
 

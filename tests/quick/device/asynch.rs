@@ -550,7 +550,7 @@ fn run_dropped_at_any_poll_loses_nothing() {
 
 /// The CONNECT of one connection may have other credentials, but not another client id.
 #[test]
-fn run_other_password_connects_other_client_id_is_refused() {
+fn run_other_credentials_connect_other_client_id_is_refused() {
     let world = World::new();
     let users = Rc::new(RefCell::new(Vec::new()));
     let noted = Rc::clone(&users);

@@ -45,8 +45,8 @@ fn server_closing_at_once_is_dialed_with_backoff() {
     );
 }
 
-/// After bad credentials, the next dial follows after 30 to 60 s, at random: the delays of 100 devices differ, and use
-/// the whole range.
+/// After bad credentials, the next dial follows after 30 to 60 s, at random. The delays of 100 devices differ, and use
+/// the whole range. Those of eight devices with successive numbers use half of it.
 #[test]
 fn bad_credentials_delay_next_dial_by_30_to_60_seconds() {
     let mut delays = Vec::new();
@@ -70,6 +70,10 @@ fn bad_credentials_delay_next_dial_by_30_to_60_seconds() {
         // It continues, and never fails permanently.
         device.serve(100_000, |_, _| {}).unwrap();
         assert!(device.is_dial_due());
+    }
+    for successive in delays.windows(8) {
+        let range = successive.iter().max().unwrap() - successive.iter().min().unwrap();
+        assert!(range > 15_000, "{successive:?}");
     }
     delays.sort_unstable();
     delays.dedup();

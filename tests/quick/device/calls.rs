@@ -53,7 +53,7 @@ fn subscribe_and_unsubscribe_at_run_time_are_answered() {
 }
 
 #[test]
-fn standing_subscriptions_show_the_answer_of_the_server() {
+fn subscriptions_answered_are_granted() {
     let network = Network::with_server();
     let mut storage = Memory::new();
     let config = config(&[("a", QOS1)]);
@@ -65,7 +65,7 @@ fn standing_subscriptions_show_the_answer_of_the_server() {
 }
 
 #[test]
-fn failed_dial_is_repeated_after_the_delay_that_was_set() {
+fn dial_failed_waits_for_set_delay() {
     let network = Network::new();
     let mut storage = Memory::new();
     let mut device = Device::<Transport, _>::new(&mut storage, &network, &config(&[])).unwrap();
@@ -111,7 +111,7 @@ fn other_client_id_is_rejected_and_dialed_again_later() {
 }
 
 #[test]
-fn new_transport_replaces_the_connection() {
+fn connect_again_replaces_connection() {
     let network = Network::new();
     let connects = Rc::new(Cell::new(0));
     let counted = Rc::clone(&connects);
@@ -136,7 +136,7 @@ fn new_transport_replaces_the_connection() {
 }
 
 #[test]
-fn transport_of_an_ended_connection_can_be_taken_once() {
+fn take_transport_after_end_returns_it_once() {
     let network = Network::new();
     let mut storage = Memory::new();
     let mut device = Device::new(&mut storage, &network, &config(&[])).unwrap();
@@ -150,7 +150,7 @@ fn transport_of_an_ended_connection_can_be_taken_once() {
 }
 
 #[test]
-fn recv_returns_after_the_first_event_or_in_time() {
+fn recv_returns_after_event_or_timeout() {
     let network = Network::new();
     let mut storage = Memory::new();
     let mut device = Device::new(&mut storage, &network, &config(&[])).unwrap();
@@ -182,7 +182,7 @@ impl Read for Reader {
 }
 
 #[test]
-fn payload_reader_decides_how_the_call_ends() {
+fn publish_from_reader_short_or_failing_returns_error() {
     let interrupted = || Err(Fault(ErrorKind::Interrupted));
     for (reads, expected) in [
         (vec![Ok(1), interrupted(), Ok(2), Ok(3)], None),
@@ -227,7 +227,7 @@ fn payload_at_qos1_from_a_closure_is_acknowledged() {
 }
 
 #[test]
-fn each_error_of_a_device_says_what_happened() {
+fn device_errors_display_cause() {
     let too_small = ImageError::BufferTooSmall { needed: 99 };
     for (error, words) in [
         (RequestError::NotConnected.into(), "not connected"),
@@ -254,7 +254,7 @@ fn each_error_of_a_device_says_what_happened() {
 }
 
 #[test]
-fn delay_is_the_longest_after_a_permanent_error() {
+fn backoff_permanent_error_returns_longest_delay() {
     let lost = |error: Error<Fault>, connected_for| Ended::Lost {
         error,
         connected_for,

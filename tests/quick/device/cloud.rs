@@ -34,7 +34,7 @@ const TIME: u32 = 90_000;
 
 /// The reaction of a broker to a request that violates its limits.
 #[derive(Clone, Copy, PartialEq)]
-enum Against {
+enum Reaction {
     /// It closes the connection without an answer.
     Closes,
     /// It grants a lower QoS, or refuses the request.
@@ -51,16 +51,16 @@ struct Rules {
     /// Maximum number of filters in one SUBSCRIBE. If there are more, the broker closes the connection.
     filter_limit: usize,
     /// The reaction to a message at QoS 2, unless it is allowed.
-    publish_qos2: Option<Against>,
+    publish_qos2: Option<Reaction>,
     /// The reaction to a filter at QoS 2, unless it is allowed.
-    subscribe_qos2: Option<Against>,
+    subscribe_qos2: Option<Reaction>,
     /// If this is `false`, the broker closes the connection after a message with the retain flag.
     has_retained: bool,
     /// Filters of the topics that the device may use. An empty list allows all topics. After a message on another
     /// topic, the broker closes the connection.
     policy: &'static [&'static str],
     /// The reaction to a filter that the policy does not allow.
-    subscribe_policy: Against,
+    subscribe_policy: Reaction,
     /// The user name and the length of the password that the broker requires.
     login: Option<(&'static str, Option<usize>)>,
     /// Topic and payload of a message that the broker sends after SUBACK.
@@ -75,7 +75,7 @@ const ANY: Rules = Rules {
     subscribe_qos2: None,
     has_retained: true,
     policy: &[],
-    subscribe_policy: Against::Answers,
+    subscribe_policy: Reaction::Answers,
     login: None,
     sends: None,
 };
@@ -126,7 +126,7 @@ const fn of(topic: &'static str, payload: &'static [u8], qos: QoS) -> Message<'s
 }
 
 /// A payload of 128 KiB.
-static MEGA: [u8; 128 * 1024] = [b'x'; 128 * 1024];
+static LARGE: [u8; 128 * 1024] = [b'x'; 128 * 1024];
 /// A long password.
 static TOKEN: [u8; 3000] = [b't'; 3000];
 
@@ -134,7 +134,7 @@ const ROWS: &[Row] = &[
     Row {
         name: "no QoS 2: it closes at such a message",
         rules: Rules {
-            publish_qos2: Some(Against::Closes),
+            publish_qos2: Some(Reaction::Closes),
             ..ANY
         },
         messages: &[of("a", b"", QOS1), of("b", b"", QOS2), of("c", b"", QOS1)],
@@ -150,7 +150,7 @@ const ROWS: &[Row] = &[
     Row {
         name: "no QoS 2: it grants QoS 1",
         rules: Rules {
-            subscribe_qos2: Some(Against::Answers),
+            subscribe_qos2: Some(Reaction::Answers),
             ..ANY
         },
         filters: &[("a", QOS2)],
@@ -161,7 +161,7 @@ const ROWS: &[Row] = &[
     Row {
         name: "no QoS 2: it closes at such a filter",
         rules: Rules {
-            subscribe_qos2: Some(Against::Closes),
+            subscribe_qos2: Some(Reaction::Closes),
             ..ANY
         },
         filters: &[("a", QOS1), ("b", QOS2)],
@@ -173,7 +173,7 @@ const ROWS: &[Row] = &[
     Row {
         name: "no QoS 2: it does not answer such a message",
         rules: Rules {
-            publish_qos2: Some(Against::Ignores),
+            publish_qos2: Some(Reaction::Ignores),
             ..ANY
         },
         messages: &[of("a", b"", QOS1), of("b", b"", QOS2)],
@@ -187,7 +187,7 @@ const ROWS: &[Row] = &[
     Row {
         name: "no QoS 2: it does not answer such a filter",
         rules: Rules {
-            subscribe_qos2: Some(Against::Ignores),
+            subscribe_qos2: Some(Reaction::Ignores),
             ..ANY
         },
         filters: &[("a", QOS1), ("b", QOS2)],
@@ -223,7 +223,7 @@ const ROWS: &[Row] = &[
         name: "a policy: it closes at a filter elsewhere",
         rules: Rules {
             policy: &["lamp/#"],
-            subscribe_policy: Against::Closes,
+            subscribe_policy: Reaction::Closes,
             ..ANY
         },
         filters: &[("lamp/set", QOS1), ("door/set", QOS1)],
@@ -236,7 +236,7 @@ const ROWS: &[Row] = &[
             packet_limit: 128 * 1024,
             ..ANY
         },
-        messages: &[of("a", &MEGA, QOS1), of("a", b"", QOS1)],
+        messages: &[of("a", &LARGE, QOS1), of("a", b"", QOS1)],
         sees: &[
             "connection closed at message 1 at QoS 1",
             "message 2 delivered",
@@ -320,10 +320,10 @@ const ROWS: &[Row] = &[
         name: "AWS IoT: the shadow of a thing",
         rules: Rules {
             filter_limit: 8,
-            publish_qos2: Some(Against::Ignores),
-            subscribe_qos2: Some(Against::Ignores),
+            publish_qos2: Some(Reaction::Ignores),
+            subscribe_qos2: Some(Reaction::Ignores),
             policy: &["$aws/things/lamp/shadow/#"],
-            subscribe_policy: Against::Closes,
+            subscribe_policy: Reaction::Closes,
             sends: Some(("$aws/things/lamp/shadow/update/delta", "{\"state\":{}}")),
             ..ANY
         },
@@ -340,8 +340,8 @@ const ROWS: &[Row] = &[
     Row {
         name: "Azure IoT Hub: user name, token, property bag and direct methods",
         rules: Rules {
-            publish_qos2: Some(Against::Closes),
-            subscribe_qos2: Some(Against::Answers),
+            publish_qos2: Some(Reaction::Closes),
+            subscribe_qos2: Some(Reaction::Answers),
             login: Some((
                 "hub.azure-devices.net/lamp-7/?api-version=2021-04-12",
                 Some(180),
@@ -377,8 +377,8 @@ const ROWS: &[Row] = &[
     Row {
         name: "ThingsBoard: a token as user name, without a password",
         rules: Rules {
-            publish_qos2: Some(Against::Closes),
-            subscribe_qos2: Some(Against::Answers),
+            publish_qos2: Some(Reaction::Closes),
+            subscribe_qos2: Some(Reaction::Answers),
             login: Some(("A1_TEST_TOKEN", None)),
             ..ANY
         },
@@ -416,7 +416,7 @@ const ROWS: &[Row] = &[
     Row {
         name: "Adafruit IO: a feed, and why a message was not taken",
         rules: Rules {
-            publish_qos2: Some(Against::Closes),
+            publish_qos2: Some(Reaction::Closes),
             policy: &["ada/feeds/+", "ada/errors", "ada/throttle"],
             sends: Some((
                 "ada/throttle",
@@ -456,14 +456,15 @@ fn broker(
             Packet::Connect(_) => len > rules.connect_limit,
             Packet::Publish(message) => {
                 len > rules.packet_limit
-                    || message.delivery.qos() == QOS2 && rules.publish_qos2 == Some(Against::Closes)
+                    || message.delivery.qos() == QOS2
+                        && rules.publish_qos2 == Some(Reaction::Closes)
                     || message.retain && !rules.has_retained
                     || !may_use(message.topic.as_str())
             }
             Packet::Subscribe(subscribe) => {
                 let against = |(filter, qos): (TopicFilter<'_>, QoS)| {
-                    qos == QOS2 && rules.subscribe_qos2 == Some(Against::Closes)
-                        || rules.subscribe_policy == Against::Closes
+                    qos == QOS2 && rules.subscribe_qos2 == Some(Reaction::Closes)
+                        || rules.subscribe_policy == Reaction::Closes
                             && !rules.policy.is_empty()
                             && !rules.policy.contains(&filter.as_str())
                             && !may_use(filter.as_str())
@@ -478,10 +479,10 @@ fn broker(
         }
         let is_ignored = match packet {
             Packet::Publish(message) => {
-                message.delivery.qos() == QOS2 && rules.publish_qos2 == Some(Against::Ignores)
+                message.delivery.qos() == QOS2 && rules.publish_qos2 == Some(Reaction::Ignores)
             }
             Packet::Subscribe(subscribe) => {
-                rules.subscribe_qos2 == Some(Against::Ignores)
+                rules.subscribe_qos2 == Some(Reaction::Ignores)
                     && subscribe.filters().any(|(_, qos)| qos == QOS2)
             }
             _ => false,

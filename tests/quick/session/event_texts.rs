@@ -29,7 +29,7 @@ const fn connected(
 }
 
 #[test]
-fn each_event_is_a_sentence() {
+fn events_display_sentences() {
     let chunk = Chunk {
         topic: HOSTILE,
         delivery: Delivery::AtMostOnce,
@@ -70,7 +70,7 @@ fn each_event_is_a_sentence() {
 }
 
 #[test]
-fn rejected_discard_says_what_to_do() {
+fn discard_rejected_displays_remedy() {
     for (error, words) in [
         (RequestError::NotKept, "id is unknown"),
         (RequestError::PartlySent, "when it was written"),
