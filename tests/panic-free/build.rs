@@ -2,7 +2,8 @@
 
 fn main() {
     println!("cargo::rerun-if-env-changed=LINK_ARGS");
-    for arg in std::env::var("LINK_ARGS").unwrap_or_default().split_whitespace() {
+    let args = std::env::var("LINK_ARGS").unwrap_or_default();
+    for arg in args.split_whitespace() {
         println!("cargo::rustc-link-arg={arg}");
     }
 }
