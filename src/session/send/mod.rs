@@ -90,7 +90,7 @@ impl<'b> Sender<'b> {
     pub(super) fn connect(&mut self, connect: &Connect<'_>, header: FixedHeader, block: bool) {
         self.buffer.push_connect(connect, header);
         if block
-            || self.subscriptions.functions.is_some()
+            || self.subscriptions.has_filters()
             || self.in_flight.iter().any(|slot| !slot.state.is_report())
         {
             self.buffer.set_blocked(true);

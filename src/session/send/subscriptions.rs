@@ -171,6 +171,10 @@ impl<'b> Subscriptions<'b> {
 }
 
 impl Subscriptions<'_> {
+    pub(super) const fn has_filters(&self) -> bool {
+        !self.list.is_empty()
+    }
+
     pub(in crate::session) const fn state(&self) -> SubscriptionState {
         if self.list.is_empty() {
             SubscriptionState::Granted
