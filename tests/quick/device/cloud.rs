@@ -654,28 +654,34 @@ fn async_device_with_cloud_limits_behaves_as_in_table() {
 
 const EARLY: [(&str, QoS); 3] = [("early/0", QOS0), ("early/1", QOS1), ("early/2", QOS2)];
 
-/// The filters of a device, and the types of the packets that it sends before CONNACK and after it.
-const BEFORE_AND_AFTER: [(&[(&str, QoS)], &[PacketType], &[PacketType]); 2] = [
-    (
-        &[("early/#", QOS0)],
-        &[PacketType::Connect],
-        &[
+/// The filters of a device, and the types of the packets that it sends.
+struct Order {
+    filters: &'static [(&'static str, QoS)],
+    before_connack: &'static [PacketType],
+    after_connack: &'static [PacketType],
+}
+
+const ORDERS: [Order; 2] = [
+    Order {
+        filters: &[("early/#", QOS0)],
+        before_connack: &[PacketType::Connect],
+        after_connack: &[
             PacketType::Subscribe,
             PacketType::Publish,
             PacketType::Publish,
             PacketType::Publish,
         ],
-    ),
-    (
-        &[],
-        &[
+    },
+    Order {
+        filters: &[],
+        before_connack: &[
             PacketType::Connect,
             PacketType::Publish,
             PacketType::Publish,
             PacketType::Publish,
         ],
-        &[],
-    ),
+        after_connack: &[],
+    },
 ];
 
 /// Returns the types of these packets, in their order.
@@ -695,29 +701,29 @@ fn with_filters(filters: &'static [(&'static str, QoS)]) -> Config<'static> {
 
 #[test]
 fn blocking_device_with_filters_publishes_before_connack_sends_only_connect() {
-    for (filters, before, after) in BEFORE_AND_AFTER {
+    for order in ORDERS {
         let network = Network::new();
         let mut memory = Storage::<256, 512, 4>::new();
-        let config = with_filters(filters);
+        let config = with_filters(order.filters);
         let mut device = blocking::Device::new(&mut memory, &network, &config).unwrap();
         device.connect(network.transport()).unwrap();
         for (topic, qos) in EARLY {
             device.publish(&message(topic, b"", qos)).unwrap();
             device.serve(100, |_, _| {}).unwrap();
         }
-        assert_eq!(types(&network.take_sent()), before);
+        assert_eq!(types(&network.take_sent()), order.before_connack);
         network.feed(&connack(false));
         device.serve(100, |_, _| {}).unwrap();
-        assert_eq!(types(&network.take_sent()), after);
+        assert_eq!(types(&network.take_sent()), order.after_connack);
     }
 }
 
 #[test]
 fn async_device_with_filters_publishes_before_connack_sends_only_connect() {
-    for (filters, before, after) in BEFORE_AND_AFTER {
+    for order in ORDERS {
         let world = World::new();
         let mut memory = Storage::<256, 512, 4>::new();
-        let config = with_filters(filters);
+        let config = with_filters(order.filters);
         let mut device: asynch::Device<'_, _> =
             asynch::Device::new(&mut memory, &world, &config).unwrap();
         let (mqtt, mut runner) = device.split();
@@ -727,7 +733,7 @@ fn async_device_with_filters_publishes_before_connack_sends_only_connect() {
                 mqtt.publish(&message(topic, b"", qos)).await.unwrap();
             }
             pause(&world, 100).await;
-            assert_eq!(types(&world.take_sent()), before);
+            assert_eq!(types(&world.take_sent()), order.before_connack);
             world.feed(&connack(false));
             pause(&world, 100).await;
             types(&world.take_sent())
@@ -736,7 +742,7 @@ fn async_device_with_filters_publishes_before_connack_sends_only_connect() {
         let Either::Second(sent) = world.run(select(running, calls)) else {
             panic!("the connection ended");
         };
-        assert_eq!(sent, after);
+        assert_eq!(sent, order.after_connack);
     }
 }
 
