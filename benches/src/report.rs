@@ -24,8 +24,8 @@ fn notes() -> String {
     let (checks, repeated) = (checks::table(), checks::repeated());
     format!(
         "\
-- floor: the least work that makes the checks of umqtt, written by hand for one packet without `unsafe` (src/floor.rs). Above 1, umqtt is
-  shorter than it. Each run checks that both accept the same packets if one of the first {VERIFIED} bytes takes any value. The floor does not
+- floor: the least work that makes the checks of umqtt, written by hand for one packet without `unsafe` (src/floor.rs). Above 1, it
+  needs more instructions than umqtt. Each run checks that both accept the same packets if one of the first {VERIFIED} bytes takes any value. The floor does not
   report a refused packet: the result is the same for an invalid and for an incomplete one. umqtt returns the reason and its position.
 - Decoding: umqtt makes all checks of MQTT 3.1.1. The checks of the others are in the table below. rumqttc-v4-next checks the topic of a
   PUBLISH as umqtt does, but not the wildcards in a filter. mqttbytes, rumqttc-v4-next, rmqtt-codec, mqtt-tiny and mqtt-protocol-core return

@@ -216,7 +216,7 @@ impl History<'_> {
                 let slices = [front, &[], back];
                 let call = mqtt.publish_slices(draft.outgoing(), &slices);
                 let ended = self.limited(polls, call).await;
-                self.ended(&draft, ended);
+                self.payload_ended(&draft, ended);
             }
             Call::From { qos, len, moods } => {
                 let draft = Draft::new(self.line, qos, len);
@@ -226,7 +226,7 @@ impl History<'_> {
                 };
                 let call = mqtt.publish_from(draft.outgoing(), draft.payload.len(), source);
                 let ended = self.limited(polls, call).await;
-                self.ended(&draft, ended);
+                self.payload_ended(&draft, ended);
             }
             Call::Subscribe => {
                 let filters = [("d/#", QoS::ExactlyOnce)];
@@ -303,6 +303,12 @@ impl History<'_> {
                 "acknowledged, but not received"
             );
         }
+    }
+
+    /// As [`Self::ended`], for a call that provides a payload.
+    fn payload_ended(&self, draft: &Draft, ended: Option<()>) {
+        self.line.0.borrow_mut().server.ledger.ups[draft.number].may_be_discarded = ended.is_none();
+        self.ended(draft, ended);
     }
 
     fn save(&self, mqtt: Mqtt<'_, PLACES>) {

@@ -83,7 +83,7 @@ impl<E: core::error::Error + 'static> core::error::Error for Ended<E> {
 
 impl<E> Error<E> {
     /// Returns `true` if the next attempt to connect will probably fail for the same reason, so it can be made much
-    /// later. The server refused the credentials, the authorization, the client id or the protocol version. Or the
+    /// later: the server refused the credentials, the authorization, the client id or the protocol version, or the
     /// session rejected the CONNECT, for example because it does not fit into the send buffer.
     pub const fn is_permanent(&self) -> bool {
         matches!(

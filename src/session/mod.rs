@@ -65,7 +65,8 @@ impl<'b> Session<'b> {
 
 impl<'b> Session<'b> {
     /// Sets the standing subscriptions: filters that the session itself subscribes to after CONNACK, before other
-    /// packets are sent. If there are filters, all packets but the CONNECT wait for CONNACK. Call it before the first [`Self::connect`] or [`Self::prepare`], or later between connections.
+    /// packets are sent. If there are filters, all packets but the CONNECT wait for CONNACK. Call it before the first
+    /// [`Self::connect`] or [`Self::prepare`], or later between connections.
     ///
     /// The session does not send them if the server kept the session and has already answered for the same list. An
     /// image of the session contains the checksum of the list for this purpose. [`Event::Subscribed`] reports each

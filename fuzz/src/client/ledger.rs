@@ -13,6 +13,8 @@ pub(crate) struct Up {
     pub(crate) len: usize,
     /// The client has reported its delivery.
     pub(crate) accepted: bool,
+    /// The call that provided its payload was dropped or failed, so the client may discard it.
+    pub(crate) may_be_discarded: bool,
     pub(crate) arrived: u32,
 }
 
@@ -55,13 +57,12 @@ fn number(topic: &str) -> usize {
 
 impl Ledger {
     pub(crate) fn up(&mut self, qos: u8, len: usize) -> usize {
-        let accepted = false;
-        let arrived = 0;
         self.ups.push(Up {
             qos,
             len,
-            accepted,
-            arrived,
+            accepted: false,
+            may_be_discarded: false,
+            arrived: 0,
         });
         self.ups.len() - 1
     }

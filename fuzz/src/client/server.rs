@@ -57,10 +57,10 @@ impl Server {
 
     /// Returns `true` if no message is pending. A client never releases a message that it discarded before PUBREC.
     pub(crate) fn is_at_rest(&self) -> bool {
-        let is_accepted = |number: &usize| self.ledger.ups[*number].accepted;
+        let may_be_discarded = |number: &usize| self.ledger.ups[*number].may_be_discarded;
         self.queue.is_empty()
             && self.in_flight.is_empty()
-            && !self.received.values().any(is_accepted)
+            && self.received.values().all(may_be_discarded)
     }
 
     pub(crate) fn offer(&mut self, number: usize) {

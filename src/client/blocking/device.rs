@@ -122,8 +122,8 @@ impl<'d, T: ErrorType, C: Clock> Device<'d, T, C> {
         session.set_subscriptions(config.subscriptions)?;
         session.prepare(&config.connect)?;
         let now = clock.now();
-        // Devices with different client ids choose different delays, even if only the last byte differs: it is mixed
-        // once more.
+        // Devices with different client ids choose different delays. The zero at the end mixes the last byte of the id
+        // once more, which is often the only difference.
         let id = config.connect.client_id.bytes().chain([0]);
         let random = id.fold(now.as_millis() | 1, |random, byte| {
             next_random(random ^ u32::from(byte))

@@ -176,10 +176,10 @@ impl Subscriptions<'_> {
     }
 
     pub(in crate::session) const fn state(&self) -> SubscriptionState {
-        if self.list.is_empty() {
-            SubscriptionState::Granted
-        } else {
+        if self.has_filters() {
             self.state
+        } else {
+            SubscriptionState::Granted
         }
     }
 
@@ -203,7 +203,7 @@ impl Subscriptions<'_> {
     fn begin_round(&mut self) -> bool {
         self.next = 0;
         self.state = SubscriptionState::Granted;
-        let is_needed = !self.list.is_empty() && self.granted_checksum != checksum(self.list);
+        let is_needed = self.has_filters() && self.granted_checksum != checksum(self.list);
         if is_needed {
             self.state = SubscriptionState::Pending;
         }

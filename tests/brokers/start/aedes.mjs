@@ -1,15 +1,15 @@
-// Aedes as a broker: node aedes.mjs AEDES_MODULE DOOR PORT
+// Aedes as a broker: node aedes.mjs AEDES_MODULE ACCESS PORT
 
 import { createServer } from 'node:net'
 import { pathToFileURL } from 'node:url'
 
-const [module, door, port] = process.argv.slice(2)
+const [module, access, port] = process.argv.slice(2)
 const { Aedes } = await import(pathToFileURL(module))
 
 // The queue holds what waits for a client, 42 messages if nothing else is said.
 const aedes = await Aedes.createBroker({ queueLimit: 2000 })
 
-if (door === 'login') {
+if (access === 'login') {
   aedes.authenticate = (client, user, password, callback) => {
     if (user === 'unavailable') {
       callback(Object.assign(new Error('unavailable'), { returnCode: 3 }), null)
@@ -17,7 +17,7 @@ if (door === 'login') {
       callback(null, user === 'user' && password?.toString() === 'password')
     }
   }
-} else if (door === 'guarded') {
+} else if (access === 'guarded') {
   aedes.authorizePublish = (client, packet, callback) => {
     callback(packet.topic.startsWith('open/') ? null : new Error('not allowed'))
   }

@@ -2,8 +2,8 @@
 //! task waits without end, and none is woken without need.
 
 use crate::common::{
-    self, DISCONNECT, Fault, PINGRESP, REFUSALS, Seen, connack, encode, message, packet_id,
-    packets, puback, publish, record, refused, server,
+    self, DISCONNECT, Fault, PINGREQ, PINGRESP, REFUSALS, Seen, connack, encode, message,
+    packet_id, packets, puback, publish, record, refused, server,
     world::{AsyncClient, Flush, Outcome, World, connected},
 };
 use embassy_futures::select::{Either, select};
@@ -390,7 +390,7 @@ fn keep_alive_idle_wakes_task_only_for_pings() {
             assert!(world.run_for(every - 1, client.recv()).is_none());
             assert_eq!(world.take_sent(), [], "{keep_alive} s");
             assert!(world.run_for(1, client.recv()).is_none());
-            assert_eq!(world.take_sent(), [0xC0, 0], "{keep_alive} s, ping {pings}");
+            assert_eq!(world.take_sent(), PINGREQ, "{keep_alive} s, ping {pings}");
         }
         // There are two calls for each ping. A call may be polled at its beginning, for PINGREQ and for PINGRESP.
         assert!(

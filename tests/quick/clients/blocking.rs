@@ -7,13 +7,12 @@ use umqtt::{
 };
 
 use crate::common::{
-    self, Client, DISCONNECT, Error, Fault, Network, PINGRESP, REFUSALS, Seen, Step, connack,
-    connected, dup, message, packet_id, packets, puback, publish, record, refused, server, suback,
-    unsuback,
+    self, Client, DISCONNECT, Error, Fault, Network, PINGREQ, PINGRESP, REFUSALS, Seen, Step,
+    connack, connected, dup, message, packet_id, packets, puback, publish, record, refused, server,
+    suback, unsuback,
 };
 
 const QOS: [QoS; 3] = [QoS::AtMostOnce, QoS::AtLeastOnce, QoS::ExactlyOnce];
-const PINGREQ: [u8; 2] = [0xC0, 0];
 
 fn storage() -> Storage<256, 1024, 8> {
     Storage::new()

@@ -9,7 +9,7 @@ use umqtt::{
     codec::{Connect, Delivery, EncodeError, PacketId, QoS},
 };
 
-use crate::common::{self, DISCONNECT, Fault, Network, Step, connected, puback};
+use crate::common::{self, DISCONNECT, Fault, Network, PINGREQ, Step, connected, puback};
 use crate::long::{self, KEEP, Sizes, Source, T, id, pattern, publish};
 
 const ALL: [QoS; 3] = [QoS::AtMostOnce, QoS::AtLeastOnce, QoS::ExactlyOnce];
@@ -176,7 +176,7 @@ fn streamed_publish_at_boundaries_equals_encoder_output() {
                             assert!(!session.is_payload_open());
                             // The stream continues.
                             session.ping().unwrap();
-                            assert_eq!(send_all(session), [0xC0, 0]);
+                            assert_eq!(send_all(session), PINGREQ);
                         });
                     }
                 }
@@ -258,7 +258,7 @@ fn largest_message_is_sent_and_one_byte_more_refused() {
         }
         assert!(!session.is_payload_open());
         session.ping().unwrap();
-        assert_eq!(send_all(session), [0xC0, 0]);
+        assert_eq!(send_all(session), PINGREQ);
     });
 }
 
@@ -316,7 +316,7 @@ fn answers_inside_payload_are_sent_after_it() {
         });
         assert_eq!(
             send_all(session),
-            [&[0xC0, 0][..], &[0x40, 2, 0, 5].repeat(6), &queued.concat(),].concat()
+            [&PINGREQ[..], &[0x40, 2, 0, 5].repeat(6), &queued.concat(),].concat()
         );
     });
 }
@@ -446,7 +446,7 @@ fn payload_cut_at_each_byte_is_requested_and_resent() {
                     assert_eq!(later, Some(id(2)));
                     assert_eq!(send_all(session), b"", "it waits");
                     session.ping().unwrap();
-                    assert_eq!(send_all(session), [0xC0, 0], "this does not");
+                    assert_eq!(send_all(session), PINGREQ, "this does not");
 
                     let again = StreamedPublish::Resend(id(1));
                     let wrong = session.begin_payload(again, payload.len() + 1);
@@ -933,24 +933,24 @@ proptest! {
         sizes in proptest::collection::vec(1..50usize, 1..4),
     ) {
         with_tx(300, |session| {
-            let (mut kept, mut fruitless) = (Vec::new(), 0);
+            let (mut kept, mut without_ack) = (Vec::new(), 0);
             for (round, ([long, answers], qos, len, cut)) in rounds.iter().copied().enumerate() {
                 let cut = if round + 1 == rounds.len() { usize::MAX } else { cut };
                 let new = (round < 4).then(|| (long, QoS::try_from(qos).unwrap(), pattern(len)));
                 let from = From::Source(piece);
-                one_connection(session, &mut kept, &mut fruitless, new, from, &sizes, cut, answers);
+                one_connection(session, &mut kept, &mut without_ack, new, from, &sizes, cut, answers);
             }
         });
     }
 }
 
-/// Runs one connection up to the cut, and checks the sent bytes. `fruitless`: the number of connections in a row
+/// Runs one connection up to the cut, and checks the sent bytes. `without_ack`: the number of connections in a row
 /// without an acknowledgement. `answers`: the server acknowledges the first message if it can.
 #[allow(clippy::too_many_arguments)]
 fn one_connection(
     session: &mut Session<'_>,
     kept: &mut Vec<Kept>,
-    fruitless: &mut u32,
+    without_ack: &mut u32,
     new: Option<(bool, QoS, Vec<u8>)>,
     from: From,
     sizes: &[usize],
@@ -958,7 +958,7 @@ fn one_connection(
     answers: bool,
 ) {
     connect(session, true);
-    let one_by_one = *fruitless > 1 && !kept.is_empty();
+    let one_by_one = *without_ack > 1 && !kept.is_empty();
     let mut packets: Vec<Vec<u8>> = kept.iter().map(Kept::bytes).collect();
     let mut stream = send(session, &[], from, sizes, cut);
     while let Some(needed) = session.payload_needed().filter(|_| stream.len() < cut) {
@@ -1017,9 +1017,9 @@ fn one_connection(
         assert!(recorded.is_empty() || one_by_one, "{recorded:?}");
         kept.remove(0);
         attempted -= 1;
-        *fruitless = 0;
+        *without_ack = 0;
     }
-    *fruitless += attempted.min(1);
+    *without_ack += attempted.min(1);
     session.connection_lost();
     events(session);
 }
@@ -1268,5 +1268,5 @@ fn resend_acknowledged_before_first_byte_ends_call() {
     assert!(network.waits() < 100);
     client.ping().unwrap();
     client.flush().unwrap();
-    assert_eq!(network.take_sent(), [0xC0, 0]);
+    assert_eq!(network.take_sent(), PINGREQ);
 }

@@ -650,7 +650,7 @@ fn async_device_with_cloud_limits_behaves_as_in_table() {
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
 }
 
-// What is published before CONNACK.
+// Messages that are published before CONNACK: with subscriptions, they wait for it.
 
 const EARLY: [(&str, QoS); 3] = [("early/0", QOS0), ("early/1", QOS1), ("early/2", QOS2)];
 
@@ -700,7 +700,7 @@ fn with_filters(filters: &'static [(&'static str, QoS)]) -> Config<'static> {
 }
 
 #[test]
-fn blocking_device_with_filters_publishes_before_connack_sends_only_connect() {
+fn blocking_device_publishes_before_connack_order_is_as_in_table() {
     for order in ORDERS {
         let network = Network::new();
         let mut memory = Storage::<256, 512, 4>::new();
@@ -719,7 +719,7 @@ fn blocking_device_with_filters_publishes_before_connack_sends_only_connect() {
 }
 
 #[test]
-fn async_device_with_filters_publishes_before_connack_sends_only_connect() {
+fn async_device_publishes_before_connack_order_is_as_in_table() {
     for order in ORDERS {
         let world = World::new();
         let mut memory = Storage::<256, 512, 4>::new();

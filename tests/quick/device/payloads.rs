@@ -439,8 +439,7 @@ fn source_too_short_ends_call_with_its_error() {
 }
 
 /// A message at QoS 0 that is queued after an open payload waits for it. If the connection ends first, both calls
-/// return
-/// `NotWritten`.
+/// return `NotWritten`.
 #[test]
 fn qos0_after_open_payload_waits_for_it() {
     let world = World::new();

@@ -1,5 +1,5 @@
-//! rmqtt on a port of the loopback interface: `rmqtt-broker DOOR PORT`. DOOR selects the access rules: `open`, `login`
-//! or `guarded`.
+//! rmqtt on a port of the loopback interface: `rmqtt-broker ACCESS PORT`. ACCESS selects the access rules: `open`,
+//! `login` or `guarded`.
 
 use std::env;
 
@@ -21,8 +21,8 @@ rules = [
 #[tokio::main]
 async fn main() -> Result<()> {
     let mut arguments = env::args().skip(1);
-    let door = arguments.next().unwrap_or_default();
-    let rules = match &*door {
+    let access = arguments.next().unwrap_or_default();
+    let rules = match &*access {
         "login" => LOGIN,
         "guarded" => GUARDED,
         _ => OPEN,
@@ -39,7 +39,7 @@ async fn main() -> Result<()> {
     let listener = Builder::new()
         .name("tcp")
         .laddr(format!("127.0.0.1:{port}").parse()?)
-        .allow_anonymous(door != "login")
+        .allow_anonymous(access != "login")
         .bind()?
         .tcp()?;
     MqttServer::new(context)
