@@ -286,6 +286,11 @@ impl InFlight<'_> {
         self.slots.is_empty() && self.declined().next().is_none()
     }
 
+    /// Returns `true` if no answer is awaited, and there is no report.
+    pub(super) fn is_idle(&self) -> bool {
+        self.is_empty() && self.standing.is_none()
+    }
+
     /// Returns the ids that are reserved without a slot.
     pub(super) fn declined(&self) -> impl Iterator<Item = PacketId> {
         self.declined.into_iter().flatten()

@@ -230,6 +230,7 @@ impl Session<'_> {
     }
 
     /// As [`Self::pending`], if [`Self::has_pending`].
+    #[inline(never)] // called from two places
     pub(crate) fn lend(&mut self, now: Instant) -> &[u8] {
         self.timers.check_clock(now, &mut self.sender.in_flight);
         self.timers.on_write_offered(now);
@@ -317,6 +318,10 @@ impl Session<'_> {
         &mut self,
         now: Instant,
     ) -> Result<Option<EventToken>, ConnectionClosed> {
+        if self.only_continues_packet() {
+            self.continue_packet(now);
+            return Ok(None);
+        }
         let has_event = !self.events.is_empty();
         if !has_event {
             self.receiver.release();

@@ -9,6 +9,7 @@ use super::{
     timers::Timers,
 };
 use crate::{
+    bytes::OPTIMIZE_FOR_SPEED,
     codec::{PacketId, QoS, wire},
     time::Instant,
 };
@@ -154,6 +155,29 @@ impl Session<'_> {
     /// Returns `true` if every whole packet in the receive buffer was handled, and its event was taken.
     pub(super) fn is_input_handled(&self) -> bool {
         self.events.is_empty() && !self.receiver.is_blocked
+    }
+
+    /// Returns `true` if a call of `poll` can only count received bytes of an incomplete packet: no answer is awaited,
+    /// and there is nothing to report.
+    ///
+    /// A shortcut of 64-bit hosts. With it, reads of 1 byte need half of the instructions.
+    pub(super) fn only_continues_packet(&self) -> bool {
+        OPTIMIZE_FOR_SPEED
+            && self.receiver.awaits_bytes()
+            && self.link.is_connected()
+            && self.events.is_empty()
+            && !self.checkpoint_pending()
+            && self.timers.has_only_received()
+            && self.sender.in_flight.is_idle()
+    }
+
+    /// Does all that `poll` does if the received bytes [only continue a packet](Self::only_continues_packet).
+    pub(super) fn continue_packet(&mut self, now: Instant) {
+        self.receiver.is_blocked = false;
+        self.timers.continue_packet(now, &mut self.sender.in_flight);
+        if self.timers.is_ping_due(now) {
+            queue_ping(&mut self.sender, &mut self.timers);
+        }
     }
 
     /// Closes the connection if a timeout has run out.

@@ -276,6 +276,15 @@ impl Timers {
         self.write_refused
     }
 
+    /// Returns `true` if bytes were received since the last call of `poll`. After CONNACK, no answer is awaited except
+    /// those of requests, and the transport is not blocked.
+    pub(super) const fn has_only_received(&self) -> bool {
+        self.received > 0
+            && self.write_blocked_since.is_none()
+            && self.ping_sent_at.is_none()
+            && self.ids_full_since.is_none()
+    }
+
     /// Records that the caller was given space for received bytes. If it commits none, its read found nothing.
     pub(super) const fn on_read_offered(&mut self) {
         self.read_offered = true;
@@ -298,33 +307,59 @@ impl Timers {
 impl Timers {
     /// Begins a call of `poll`.
     pub(super) fn begin_poll(&mut self, now: Instant, in_flight: &mut InFlight<'_>) {
-        let absence = age(self.last_poll_at, now);
-        self.check_clock(now, in_flight);
-        self.last_poll_at = now;
-        let limit = self.response_timeout / 4;
-        let was_away = absence > limit;
-        if was_away {
-            self.returned_at = now;
-        }
+        self.on_poll(now, in_flight);
         // Other calls at the instant of the return prove no more than the first.
-        self.was_here = !was_away && age(self.returned_at, now) >= limit.min(1);
+        let limit = self.absence_limit();
+        self.was_here &= age(self.returned_at, now) >= limit.min(1);
         if self.was_here {
             self.returned_at = Instant::from_millis(now.as_millis().wrapping_sub(limit));
         }
         let has_read = core::mem::take(&mut self.read_offered);
         let found_nothing = has_read && self.received == 0;
-        let received = core::mem::take(&mut self.received);
-        if received > 0 {
-            self.last_received_at = now;
-            self.flood = self.flood.saturating_add(received);
-            self.window_bytes = self.window_bytes.saturating_add(received);
-        } else if found_nothing {
+        self.count_received(now);
+        if found_nothing {
             self.flood = 0;
         }
         self.limit_silence(now);
         self.may_judge_reads = found_nothing && self.was_here;
         self.may_judge_writes =
             core::mem::take(&mut self.write_offered) && self.write_refused && self.was_here;
+    }
+
+    /// As [`Self::begin_poll`] and [`Self::on_input_handled`], if bytes of an incomplete packet were received and
+    /// nothing is awaited.
+    pub(super) fn continue_packet(&mut self, now: Instant, in_flight: &mut InFlight<'_>) {
+        self.on_poll(now, in_flight);
+        self.read_offered = false;
+        self.count_received(now);
+        self.on_input_handled(true, now, in_flight);
+    }
+
+    /// Records the time of a call of `poll`, and whether the caller was away before it.
+    #[inline(always)]
+    fn on_poll(&mut self, now: Instant, in_flight: &mut InFlight<'_>) {
+        let absence = age(self.last_poll_at, now);
+        self.check_clock(now, in_flight);
+        self.last_poll_at = now;
+        self.was_here = absence <= self.absence_limit();
+        if !self.was_here {
+            self.returned_at = now;
+        }
+    }
+
+    /// Returns the time in ms between two calls after which the caller was away.
+    const fn absence_limit(&self) -> u32 {
+        self.response_timeout / 4
+    }
+
+    /// Counts the bytes that were received since the last call.
+    fn count_received(&mut self, now: Instant) {
+        let received = core::mem::take(&mut self.received);
+        if received > 0 {
+            self.last_received_at = now;
+            self.flood = self.flood.saturating_add(received);
+            self.window_bytes = self.window_bytes.saturating_add(received);
+        }
     }
 
     /// Restarts all waits if the clock went back, or if no call was made for half of its range. Older instants cannot

@@ -5,11 +5,13 @@
 mod checker;
 #[path = "../common/mod.rs"]
 mod common;
+#[cfg_attr(not(feature = "clients"), expect(dead_code, unused_imports))]
 #[path = "../common/long.rs"]
 mod long;
 #[path = "../common/wire.rs"]
 mod wire;
 
+#[cfg(feature = "clients")]
 mod clients {
     mod asynch;
     mod blocking;
@@ -44,8 +46,10 @@ mod conformance {
     mod time;
 }
 
+#[cfg(feature = "clients")]
 mod defects;
 
+#[cfg(feature = "clients")]
 mod device {
     mod asynch;
     mod blocking;
@@ -67,6 +71,7 @@ mod session {
     mod event_texts;
     mod hostile;
     mod inbound_capacity;
+    mod inside_packet;
     mod obligations;
     mod offline;
     mod poison;

@@ -111,6 +111,11 @@ impl Receiver<'_> {
         }
     }
 
+    /// Returns `true` if more bytes must be received before anything can be handled. The caller was given none.
+    pub(super) const fn awaits_bytes(&self) -> bool {
+        self.bytes_needed > 0
+    }
+
     /// Returns `true` if there are bytes that were not handled.
     pub(super) const fn has_unread(&self) -> bool {
         self.buffer.unread_len() > self.borrowed_len
@@ -180,6 +185,9 @@ impl Receiver<'_> {
 
     /// Discards the bytes that the caller was given.
     pub(super) fn release(&mut self) {
+        if self.borrowed_len == 0 {
+            return;
+        }
         let len = core::mem::take(&mut self.borrowed_len);
         self.payload_uncopied = 0;
         self.is_partly_copied = false;

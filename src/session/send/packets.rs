@@ -163,12 +163,11 @@ impl Packets<'_> {
         }
     }
 
-    /// Removes a packet that is not partly sent. Usually it is the first packet, and no byte is moved.
-    pub(super) fn remove(&mut self, at: usize) {
-        let RawPacket {
-            is_streamed, end, ..
-        } = self.at(at);
-        if is_streamed {
+    /// Removes this packet, which begins at `at` and is not partly sent. Usually it is the first packet, and no byte is
+    /// moved.
+    pub(super) fn remove(&mut self, at: usize, packet: &RawPacket) {
+        let end = packet.end;
+        if packet.is_streamed {
             self.streamed_count = self.streamed_count.wrapping_sub(1);
         }
         // While the CONNECT is sent, the packets must follow it without a gap.

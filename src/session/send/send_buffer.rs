@@ -19,7 +19,7 @@ use super::{
     streamed::{Abandoned, Streamed},
 };
 use crate::{
-    bytes::{self, Span},
+    bytes::{self, OPTIMIZE_FOR_SPEED, Span},
     codec::{Connect, EncodeError, FixedHeader, PacketId, QoS, wire},
 };
 
@@ -193,10 +193,23 @@ impl SendBuffer<'_> {
 
     /// Returns `true` if nothing can be sent at present.
     pub(super) fn is_empty(&self) -> bool {
+        (OPTIMIZE_FOR_SPEED && self.is_all_sent()) || !self.has_sendable()
+    }
+
+    /// Returns `true` if a part of a packet that was not sent can be sent at present.
+    #[inline(never)] // `is_empty` needs no stack frame then
+    fn has_sendable(&self) -> bool {
         if self.is_in_payload() {
-            return self.streamed.staged.is_empty();
+            !self.streamed.staged.is_empty()
+        } else {
+            self.packets.write_pos < self.sendable_end()
         }
-        self.packets.write_pos >= self.sendable_end()
+    }
+
+    /// Returns `true` if each queued packet was sent, with its payload.
+    fn is_all_sent(&self) -> bool {
+        !self.packets.is_streaming
+            && self.packets.write_pos >= self.packets.span.end.max(self.connect.end)
     }
 
     /// Returns `true` if no packet is partly sent.
@@ -240,10 +253,13 @@ impl SendBuffer<'_> {
     /// Returns the next packet that the transport accepted whole, if there is one.
     pub(super) fn next_sent_packet(&mut self) -> Option<SentPacket> {
         let at = self.packets.current;
+        if at >= self.packets.span.end.max(self.connect.end) {
+            return None;
+        }
         let packet = self.packets.at(at);
-        let is_whole = self.packets.write_pos >= packet.end
-            && (!self.packets.is_streaming || self.streamed.is_sent());
-        if at >= self.packets.span.end.max(self.connect.end) || !is_whole {
+        if self.packets.write_pos < packet.end
+            || (self.packets.is_streaming && !self.streamed.is_sent())
+        {
             return None;
         }
         if self.packets.is_streaming {
@@ -258,7 +274,7 @@ impl SendBuffer<'_> {
         if packet.is_connect() {
             return Some(SentPacket::Connect);
         }
-        self.packets.remove(at);
+        self.packets.remove(at, &packet);
         Some(if packet.is_publish() {
             SentPacket::Qos0Publish
         } else {
@@ -275,7 +291,8 @@ impl SendBuffer<'_> {
         if self.packets.write_pos <= at && self.packets.next_streamed() == Some(at) {
             self.end_streamed();
         }
-        self.packets.remove(at);
+        let packet = self.packets.at(at);
+        self.packets.remove(at, &packet);
     }
 
     /// Returns the body of the packet with this id.
@@ -321,7 +338,7 @@ impl SendBuffer<'_> {
                 dropped = dropped.saturating_add(1);
             }
             let is_first = at == self.packets.span.start;
-            self.packets.remove(at);
+            self.packets.remove(at, &packet);
             if is_first {
                 at = self.packets.span.start;
             }
@@ -476,8 +493,9 @@ impl SendBuffer<'_> {
         if is_resend {
             return Abandoned::Postponed;
         }
-        let id = self.packets.at(at).id(self.packets.bytes);
-        self.packets.remove(at);
+        let packet = self.packets.at(at);
+        let id = packet.id(self.packets.bytes);
+        self.packets.remove(at, &packet);
         Abandoned::Withdrawn(id)
     }
 
@@ -502,7 +520,7 @@ impl SendBuffer<'_> {
         if is_next_payload || (at < offered && (before_connack || !is_sent)) {
             return Err(RequestError::PartlySent);
         }
-        self.packets.remove(at);
+        self.packets.remove(at, &packet);
         Ok(is_sent || packet.is_dup())
     }
 
