@@ -623,7 +623,8 @@ impl core::hash::Hash for Timers {
         window_open
             .then_some((age(*window_start, *now), window_bytes))
             .hash(state);
-        for instant in [returned_at, last_sent_at, last_received_at] {
+        (returned_at == now).hash(state);
+        for instant in [last_sent_at, last_received_at] {
             age(*instant, *now).hash(state);
         }
         input_ends_at.map(|at| at.millis_after(*now)).hash(state);
