@@ -4,14 +4,8 @@ use crate::{
     client::Defect,
     driver::Reason,
     finding::Kind,
-    search::{Limits, explore},
+    search::explore,
     setup::{Message, Setup, short},
-};
-
-const LIMITS: Limits = Limits {
-    states: 20_000,
-    until: None,
-    first: true,
 };
 
 /// Returns a world for this defect, and the expected finding.
@@ -79,7 +73,7 @@ fn case(defect: Defect) -> (Setup, Kind) {
 /// Returns the number of states until this defect was found, or the reason why it was not found.
 pub(crate) fn find(defect: Defect) -> Result<usize, String> {
     let (setup, kind) = case(defect);
-    let report = explore(&setup, Some(defect), LIMITS);
+    let report = explore(&setup, Some(defect));
     match report.findings.first() {
         Some((finding, ..)) if finding.kind == kind => Ok(report.states),
         Some((finding, _, path)) => Err(format!(
@@ -101,7 +95,7 @@ fn each_planted_defect_is_found() {
 fn no_defect_planted_reports_nothing() {
     for defect in Defect::ALL {
         let (setup, _) = case(defect);
-        let report = explore(&setup, None, LIMITS);
+        let report = explore(&setup, None);
         assert!(report.findings.is_empty(), "{:?}", report.findings);
         assert_eq!(report.left_over, 0, "everything was explored");
     }

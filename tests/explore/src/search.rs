@@ -3,7 +3,6 @@
 use std::{
     collections::{HashMap, HashSet},
     hash::{BuildHasherDefault, Hasher},
-    time::Instant,
 };
 
 use umqtt::Storage;
@@ -29,21 +28,15 @@ const STEPS: usize = 1_000;
 /// Number of storages of a device: one for its start, and one for each power loss.
 const LIVES: usize = 3;
 
-/// The limits of an exploration.
-#[derive(Clone, Copy)]
-pub(crate) struct Limits {
-    pub(crate) states: usize,
-    pub(crate) until: Option<Instant>,
-    /// Stop at the first finding.
-    pub(crate) first: bool,
-}
+/// Maximum number of states of a world. The largest has less than half of them.
+const STATES: usize = 2_000_000;
 
 #[derive(Debug, Default)]
 pub(crate) struct Report {
     pub(crate) states: usize,
     pub(crate) steps: usize,
     pub(crate) depth: usize,
-    /// Reached states whose successors were not visited.
+    /// Reached states whose successors were not visited, because there are too many, or a planted defect was found.
     pub(crate) left_over: usize,
     /// Number of paths that ended because a client cannot know that the server forgot the session.
     pub(crate) nobody_can_know: usize,
@@ -82,12 +75,13 @@ impl Hasher for AsIs {
     }
 }
 
-pub(crate) fn explore(setup: &Setup, defect: Option<Defect>, limits: Limits) -> Report {
+/// Visits all states of this world. If a defect is planted, stops at the first finding.
+pub(crate) fn explore(setup: &Setup, defect: Option<Defect>) -> Report {
     match (setup.inflight, setup.inbound) {
-        (1, 1) => Search::<1, 1>::new(setup, defect).run(limits),
-        (1, 2) => Search::<1, 2>::new(setup, defect).run(limits),
-        (2, 1) => Search::<2, 1>::new(setup, defect).run(limits),
-        (2, 2) => Search::<2, 2>::new(setup, defect).run(limits),
+        (1, 1) => Search::<1, 1>::new(setup, defect).run(),
+        (1, 2) => Search::<1, 2>::new(setup, defect).run(),
+        (2, 1) => Search::<2, 1>::new(setup, defect).run(),
+        (2, 2) => Search::<2, 2>::new(setup, defect).run(),
         other => panic!("no storage of {other:?}"),
     }
 }
@@ -115,14 +109,11 @@ impl<const IF: usize, const IB: usize> Search<IF, IB> {
         }
     }
 
-    fn run(mut self, limits: Limits) -> Report {
+    fn run(mut self) -> Report {
         self.reach(0, &[]);
         let mut next = 0;
-        while next < self.nodes.len() && self.nodes.len() < limits.states {
-            if limits.first && !self.report.findings.is_empty() {
-                break;
-            }
-            if next % 256 == 0 && limits.until.is_some_and(|until| until <= Instant::now()) {
+        while next < self.nodes.len() && self.nodes.len() < STATES {
+            if self.defect.is_some() && !self.report.findings.is_empty() {
                 break;
             }
             let mut path = self.path(next);
