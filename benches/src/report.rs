@@ -63,11 +63,12 @@ const MISSED: &str = "\
   because the code must not panic. Copying without this check needs `unsafe`. The length of each field of a CONNECT is computed before it is
   written. Copying the shortest fields without a call saved nothing.
 - SUBSCRIBE: a filter with a wildcard is checked byte by byte, first as UTF-8. No client decodes a SUBSCRIBE, so it has no shortcut.
-- A stream has a cost for each read in addition to its bytes: each call of the session checks its queue and its reports. It checks deadlines
-  only when one can have passed, and decodes a header again only when the packet is complete. Reads of 1 or 7 bytes consist mostly of this
-  cost. mqtt-protocol-core leaves the time rules to its caller.
+- A stream has a cost for each read in addition to its bytes: each call of the session checks its queue, its reports and its deadlines. A
+  header is decoded again only when the packet is complete. If a read only continues a packet, no answer is awaited and there is nothing to
+  report, the call counts the bytes and returns. mqtt-protocol-core leaves the time rules to its caller.
 - CONNECT: umqtt looks for NUL in each string, and checks the will topic. mqttrs makes neither check, and mqttbytes none while it encodes.
-- Sending at QoS 0: umqtt reads the header of a packet in the send buffer again when the transport has accepted its bytes.
+- Sending at QoS 0: umqtt reads the header of a packet in the send buffer again when the transport has accepted its bytes, and looks for more
+  bytes after each step. minimq has no queue for such packets.
 ";
 
 /// Maximum instructions of each row that has a target.
