@@ -62,6 +62,7 @@ const MISSED: &str = "\
 - Encoding: short fields are copied in two blocks, without a call of memcpy. Each field is checked once more against the end of the buffer,
   because the code must not panic. Copying without this check needs `unsafe`. The length of each field of a CONNECT is computed before it is
   written. Copying the shortest fields without a call saved nothing.
+- PINGRESP: one function encodes all packets, and saves the registers that a CONNECT needs. No client encodes a PINGRESP.
 - SUBSCRIBE: a filter with a wildcard is checked byte by byte, first as UTF-8. No client decodes a SUBSCRIBE, so it has no shortcut.
 - A stream has a cost for each read in addition to its bytes: each call of the session checks its queue, its reports and its deadlines. A
   header is decoded again only when the packet is complete. If a read only continues a packet, no answer is awaited and there is nothing to
