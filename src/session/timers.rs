@@ -336,7 +336,6 @@ impl Timers {
     }
 
     /// Records the time of a call of `poll`, and whether the caller was away before it.
-    #[inline(always)]
     fn on_poll(&mut self, now: Instant, in_flight: &mut InFlight<'_>) {
         let absence = age(self.last_poll_at, now);
         self.check_clock(now, in_flight);

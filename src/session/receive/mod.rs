@@ -111,7 +111,7 @@ impl Receiver<'_> {
         }
     }
 
-    /// Returns `true` if more bytes must be received before anything can be handled. The caller was given none.
+    /// Returns `true` if more bytes must be received before anything can be handled. The caller then borrows no bytes.
     pub(super) const fn awaits_bytes(&self) -> bool {
         self.bytes_needed > 0
     }
