@@ -88,6 +88,7 @@ fn checkpoint_inside_packet_is_announced() {
     assert!(events[0].starts_with("Checkpoint"), "{events:?}");
 }
 
+/// [MQTT-3.1.2-23] A server that sends a packet slowly receives PINGREQ in time.
 #[test]
 fn mqtt_3_1_2_23_pingreq_inside_packet_is_sent() {
     let mut storage = TestStorage::new();
