@@ -165,7 +165,7 @@ impl Packets<'_> {
 
     /// Removes this packet, which begins at `at` and is not partly sent. Usually it is the first packet, and no byte is
     /// moved.
-    pub(super) fn remove(&mut self, at: usize, packet: &RawPacket) {
+    pub(super) fn remove(&mut self, at: usize, packet: RawPacket) {
         let end = packet.end;
         if packet.is_streamed {
             self.streamed_count = self.streamed_count.wrapping_sub(1);

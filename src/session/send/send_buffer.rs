@@ -197,7 +197,6 @@ impl SendBuffer<'_> {
     }
 
     /// Returns `true` if a part of a packet that was not sent can be sent at present.
-    #[inline(never)] // `is_empty` needs no stack frame then
     fn has_sendable(&self) -> bool {
         if self.is_in_payload() {
             !self.streamed.staged.is_empty()
@@ -274,12 +273,13 @@ impl SendBuffer<'_> {
         if packet.is_connect() {
             return Some(SentPacket::Connect);
         }
-        self.packets.remove(at, &packet);
-        Some(if packet.is_publish() {
+        let sent = if packet.is_publish() {
             SentPacket::Qos0Publish
         } else {
             SentPacket::Disconnect
-        })
+        };
+        self.packets.remove(at, packet);
+        Some(sent)
     }
 
     /// Removes the packet with this id, which was acknowledged.
@@ -292,7 +292,7 @@ impl SendBuffer<'_> {
             self.end_streamed();
         }
         let packet = self.packets.at(at);
-        self.packets.remove(at, &packet);
+        self.packets.remove(at, packet);
     }
 
     /// Returns the body of the packet with this id.
@@ -338,7 +338,7 @@ impl SendBuffer<'_> {
                 dropped = dropped.saturating_add(1);
             }
             let is_first = at == self.packets.span.start;
-            self.packets.remove(at, &packet);
+            self.packets.remove(at, packet);
             if is_first {
                 at = self.packets.span.start;
             }
@@ -495,7 +495,7 @@ impl SendBuffer<'_> {
         }
         let packet = self.packets.at(at);
         let id = packet.id(self.packets.bytes);
-        self.packets.remove(at, &packet);
+        self.packets.remove(at, packet);
         Abandoned::Withdrawn(id)
     }
 
@@ -520,8 +520,9 @@ impl SendBuffer<'_> {
         if is_next_payload || (at < offered && (before_connack || !is_sent)) {
             return Err(RequestError::PartlySent);
         }
-        self.packets.remove(at, &packet);
-        Ok(is_sent || packet.is_dup())
+        let was_sent = is_sent || packet.is_dup();
+        self.packets.remove(at, packet);
+        Ok(was_sent)
     }
 
     /// Starts to send the current packet, if its payload is streamed and has a source.
