@@ -13,7 +13,7 @@ mod home_assistant;
 use std::{
     env,
     io::Read as _,
-    net::TcpListener,
+    net::{Shutdown, TcpListener},
     path::PathBuf,
     process::{Command, Output},
     thread,
@@ -126,8 +126,13 @@ fn broker_without_connack_ends_examples_with_reason() {
     let addresses = [&closing, &silent].map(|it| it.local_addr().unwrap().to_string());
     thread::spawn(move || {
         for client in closing.incoming() {
-            // Without this read, the connection would be reset.
-            let _ = client.unwrap().read(&mut [0; 64]);
+            let mut client = client.unwrap();
+            thread::spawn(move || {
+                let _ = client.read(&mut [0; 64]);
+                let _ = client.shutdown(Shutdown::Write);
+                // If unread bytes were left, the connection would be reset.
+                while let Ok(1..) = client.read(&mut [0; 64]) {}
+            });
         }
     });
     let reasons = ["connection closed", "no CONNACK"];

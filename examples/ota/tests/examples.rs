@@ -4,7 +4,7 @@
 use std::{
     fs,
     io::Read as _,
-    net::TcpListener,
+    net::{Shutdown, TcpListener},
     process::{Command, Output, Stdio},
     thread::{self, sleep},
     time::{Duration, Instant},
@@ -134,8 +134,13 @@ fn broker_without_connack_ends_programs_with_reason() {
     let addresses = [&closing, &silent].map(|it| it.local_addr().unwrap().to_string());
     thread::spawn(move || {
         for client in closing.incoming() {
-            // Otherwise, the connection would be reset.
-            let _ = client.unwrap().read(&mut [0; 64]);
+            let mut client = client.unwrap();
+            thread::spawn(move || {
+                let _ = client.read(&mut [0; 64]);
+                let _ = client.shutdown(Shutdown::Write);
+                // If unread bytes were left, the connection would be reset.
+                while let Ok(1..) = client.read(&mut [0; 64]) {}
+            });
         }
     });
     let programs = [env!("CARGO_BIN_EXE_log_upload"), env!("CARGO_BIN_EXE_ota")];
