@@ -1,7 +1,8 @@
 //! Conversions between codec types and numbers.
 
 use umqtt::codec::{
-    ConnectReturnCode, EncodeError, QoS, Suback, SubackReturnCode, TopicError, TopicName,
+    ConnectReturnCode, EncodeError, QoS, Suback, SubackReturnCode, TopicError, TopicFilter,
+    TopicName,
 };
 
 use crate::common::{REFUSALS, packet_id};
@@ -55,4 +56,12 @@ fn topic_error_in_packet_is_encode_error() {
     let topic = |name| -> Result<TopicName<'_>, EncodeError> { Ok(TopicName::new(name)?) };
     assert!(topic("a").is_ok());
     assert_eq!(topic("").err(), Some(EncodeError::Topic(TopicError::Empty)));
+}
+
+#[test]
+fn captures_of_both_wildcards_are_their_levels() {
+    let filter = TopicFilter::new("home/+/light/+/#").unwrap();
+    let topic = TopicName::new("home/kitchen/light//1/state").unwrap();
+    let levels: Vec<_> = filter.captures(topic).unwrap().collect();
+    assert_eq!(levels, ["kitchen", "", "1/state"]);
 }

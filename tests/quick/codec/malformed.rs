@@ -34,6 +34,19 @@ fn publish_topic_with_nul_is_refused() {
 }
 
 #[test]
+fn publish_topic_of_nuls_is_refused() {
+    let nul = TopicError::Nul { at: 0 };
+    for len in 1..=40_u8 {
+        let packet = [&[0x30, len + 2, 0, len][..], &vec![0; usize::from(len)]].concat();
+        assert_eq!(
+            error(&packet),
+            Some(DecodeError::TopicName(nul)),
+            "{len} bytes"
+        );
+    }
+}
+
+#[test]
 fn empty_topic_is_refused() {
     let empty = TopicError::Empty;
     assert_eq!(error(b"\x30\x03\0\0x"), Some(DecodeError::TopicName(empty)));

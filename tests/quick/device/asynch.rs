@@ -244,6 +244,46 @@ fn refused_chunk_is_repeated_and_skipped_rest_acknowledged() {
     }
 }
 
+/// A postponed message is not a change of the session, so it makes no checkpoint due.
+#[test]
+fn postponed_message_is_repeated_without_checkpoint() {
+    let world = World::new();
+    let mut storage = Storage::<256, 512, 2>::new();
+    world.answer(server);
+    let mut device = device(&mut storage, &world);
+    device.session().set_checkpoints(true);
+    let (mqtt, mut runner) = device.split();
+    let seen = RefCell::new(Vec::new());
+    let mut tasks = Tasks::new();
+    tasks.spawn(async {
+        serve(&world, &mut runner, |event, _| {
+            match event {
+                Event::CheckpointDue => seen.borrow_mut().push("checkpoint"),
+                Event::Message(_) => {
+                    seen.borrow_mut().push("message");
+                    return Handled::NotNow;
+                }
+                _ => {}
+            }
+            Handled::Done
+        })
+        .await;
+    });
+    tasks.spawn(async {
+        mqtt.connected().await.unwrap();
+        pause(&world, 1).await;
+        seen.borrow_mut().clear();
+        world.feed(&publish("a", b"", QoS::AtMostOnce, 0));
+        pause(&world, 1).await;
+        mqtt.resume();
+        pause(&world, 1).await;
+        mqtt.shut_down();
+    });
+    world.run(&mut tasks);
+    drop(tasks);
+    assert_eq!(seen.borrow()[..2], ["message", "message"], "{seen:?}");
+}
+
 /// The handler postpones a checkpoint until a task saves. A save without the latest change does not count.
 #[test]
 fn checkpoint_postponed_ends_with_save_of_all_changes() {

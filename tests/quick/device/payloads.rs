@@ -644,3 +644,34 @@ async fn select_first<R>(call: impl Future<Output = R>, tasks: &mut Tasks<'_>) -
         Either::Second(()) => panic!("the tasks have ended"),
     }
 }
+
+/// The retain flag of a payload is that of the call.
+#[test]
+fn payload_retained_has_flag() {
+    for retain in [false, true] {
+        let world = World::new();
+        let retained = Rc::new(Cell::new(None));
+        let noted = Rc::clone(&retained);
+        world.answer(move |packet| {
+            if let Packet::Publish(publish) = packet {
+                noted.set(Some(publish.retain));
+            }
+            server(packet)
+        });
+        let mut storage = Storage::<256, 512, 4>::new();
+        let mut device = device(&mut storage, &world);
+        let (mqtt, mut runner) = device.split();
+        let mut tasks = Tasks::new();
+        tasks.spawn(serve_all(&world, &mut runner));
+        tasks.spawn(async {
+            mqtt.connected().await.unwrap();
+            let (topic, qos) = ("t", QOS1);
+            let message = StreamedPublish::New { topic, qos, retain };
+            mqtt.publish_slices(message, &[b"on"]).await.unwrap();
+            pause(&world, 1).await;
+            mqtt.shut_down();
+        });
+        world.run(&mut tasks);
+        assert_eq!(retained.get(), Some(retain));
+    }
+}
