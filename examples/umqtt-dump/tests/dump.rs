@@ -7,7 +7,7 @@ use std::{
     process::{Child, Command, Stdio},
     sync::mpsc::{Receiver, channel},
     thread,
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use umqtt::{
@@ -499,7 +499,15 @@ fn ctrl_c_ends_the_program_at_once() {
     let id = dump.process.id().to_string();
     let kill = Command::new("kill").args(["-INT", &id]).status();
     assert!(kill.unwrap().success());
-    dump.process.wait().unwrap();
+    let begun = Instant::now();
+    while dump.process.try_wait().unwrap().is_none() {
+        let waits = begun.elapsed() < Duration::from_secs(10);
+        assert!(
+            waits,
+            "no end 10 s after SIGINT, which a background job of a shell ignores"
+        );
+        thread::sleep(Duration::from_millis(1));
+    }
     for mut side in [&client, &broker] {
         assert_eq!(side.read(&mut [0]).unwrap(), 0);
     }
