@@ -69,7 +69,8 @@ def main():
             problems.append(f"caught, and listed in {EQUIVALENT.name}: {name}")
         elif end == MISSED:
             problems.append(f"missed: {name}")
-    text = table(ends)
+    missed = sorted(name for name, end in ends.items() if end == MISSED)
+    text = table(ends) + "".join(["\nMissed:\n\n", *(f"- `{name}`\n" for name in missed)] if missed else [])
     print(text, end="")
     if "--write" in sys.argv[1:]:
         commit = subprocess.run(
