@@ -402,6 +402,22 @@ fn mqtt_3_12_4_1_pingresp_missing_is_pingresp_timeout() {
     assert_eq!(driven.time_to_deadline(), None, "no answer is pending");
 }
 
+/// The clock wraps after 49 days, and a connection may begin at any of its values.
+#[test]
+fn connect_at_any_time_is_due_at_once_and_answer_late_in_time() {
+    for now in [0, 5, TIMEOUT, u32::MAX / 2, u32::MAX / 2 + 5, u32::MAX] {
+        let mut storage = TestStorage::new();
+        let mut driven = TestSession::new(&mut storage);
+        driven.now = now;
+        driven.connect(&kept_alive(0));
+        assert_eq!(driven.session.deadline(), Some(driven.at()), "at {now}");
+        driven.sent();
+        driven.expect(&[]);
+        assert_eq!(driven.time_to_deadline(), Some(TIMEOUT), "at {now}");
+        driven.ends_after(TIMEOUT, ProtocolError::ConnackTimeout);
+    }
+}
+
 /// The CONNACK deadline starts when CONNECT was sent whole. Later packets do not change it.
 #[test]
 fn connack_deadline_starts_after_connect_is_sent() {
