@@ -38,7 +38,7 @@ pub use self::{
 };
 use self::{
     events::EventQueue, link::Link, receive::Receiver, received_ids::ReceivedIds, send::Sender,
-    state::queue_ping, timers::Timers,
+    timers::Timers,
 };
 use crate::{
     codec::{Connect, PacketId, QoS},
@@ -336,9 +336,7 @@ impl Session<'_> {
             } else {
                 self.process(now)?;
             }
-            if self.timers.is_ping_due(now) {
-                queue_ping(&mut self.sender, &mut self.timers);
-            }
+            self.ping_if_due(now);
             let is_over = self.link.is_input_ended() || self.timers.is_input_over(now);
             if self.link.is_ending() && is_over && self.events.is_empty() {
                 let reason = if self.link.is_disconnected() {

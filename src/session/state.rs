@@ -175,6 +175,11 @@ impl Session<'_> {
     pub(super) fn continue_packet(&mut self, now: Instant) {
         self.receiver.is_blocked = false;
         self.timers.continue_packet(now, &mut self.sender.in_flight);
+        self.ping_if_due(now);
+    }
+
+    /// Queues a PINGREQ if it is due.
+    pub(super) fn ping_if_due(&mut self, now: Instant) {
         if self.timers.is_ping_due(now) {
             queue_ping(&mut self.sender, &mut self.timers);
         }

@@ -276,8 +276,8 @@ impl Timers {
         self.write_refused
     }
 
-    /// Returns `true` if bytes were received since the last call of `poll`. After CONNACK, no answer is awaited except
-    /// those of requests, and the transport is not blocked.
+    /// Returns `true` if bytes were received since the last call of `poll`, no answer is awaited, and the transport is not
+    /// blocked. The answers to CONNECT and to requests are not considered.
     pub(super) const fn has_only_received(&self) -> bool {
         self.received > 0
             && self.write_blocked_since.is_none()

@@ -281,7 +281,8 @@ fn postponed_message_is_repeated_without_checkpoint() {
     });
     world.run(&mut tasks);
     drop(tasks);
-    assert_eq!(seen.borrow()[..2], ["message", "message"], "{seen:?}");
+    let seen = seen.borrow();
+    assert!(seen.len() > 1 && !seen.contains(&"checkpoint"), "{seen:?}");
 }
 
 /// The handler postpones a checkpoint until a task saves. A save without the latest change does not count.

@@ -120,7 +120,7 @@ fn blocked_write_inside_packet_is_late() {
     );
 }
 
-/// A PUBREL that waited for room among the acknowledgements is sent.
+/// A PUBREL is sent once, although the packet after its PUBREC is incomplete.
 #[test]
 fn pubrel_inside_packet_is_sent() {
     let mut storage = TestStorage::new();
